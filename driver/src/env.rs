@@ -1,0 +1,57 @@
+//! The one door between the driver and everything outside it.
+//!
+//! The driver never opens a socket, reads a clock, starts a task or touches a file by itself: it asks its
+//! [`Env`]. That is what lets the same driver run on a real machine ([`tokio::TokioEnv`]) and inside a
+//! simulated world, and lets a run be repeated bit for bit.
+
+use std::{future::Future, io, time::Duration};
+
+use ::tokio::io::{AsyncRead, AsyncWrite};
+use camino::{Utf8Path, Utf8PathBuf};
+
+#[cfg(feature = "tokio-env")]
+pub mod tokio;
+
+/// Where a monitor or an agent listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A unix socket in the file system.
+    Unix(Utf8PathBuf),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Endpoint::Unix(path) => write!(f, "{path}"),
+        }
+    }
+}
+
+/// What the driver needs of the world. One thread: nothing here is `Send`.
+#[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
+pub trait Env: Clone + 'static {
+    /// A connected byte stream. Dropping it closes the connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + 'static;
+
+    /// Connects to a monitor or an agent.
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io>;
+
+    /// The time since some fixed moment. Never goes back.
+    fn now(&self) -> Duration;
+
+    /// Waits until [`Env::now`] has reached `deadline`.
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + 'static;
+
+    /// Starts a task on this thread. It is dropped, wherever it stands, with the world it runs in.
+    fn spawn_local(&self, task: impl Future<Output = ()> + 'static);
+
+    /// A short word, `[a-z0-9]+`, that this call alone returns: for names of jobs, nodes and files.
+    fn unique_id(&self) -> String;
+
+    /// Creates an empty file that nobody else has: fails with [`io::ErrorKind::AlreadyExists`] rather than
+    /// open what is there, a dangling symbolic link included.
+    async fn create_new(&self, path: &Utf8Path) -> io::Result<()>;
+
+    /// Removes one file, and nothing else.
+    async fn remove_file(&self, path: &Utf8Path) -> io::Result<()>;
+}

@@ -1,0 +1,1 @@
+//! The real world through tokio: the only file that names `tokio::{time, net, fs, task}`.

@@ -1,0 +1,2 @@
+//! A snapshot driver for QEMU.
+pub mod env;

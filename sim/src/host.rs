@@ -1,0 +1,5 @@
+//! The files of the simulated host.
+
+/// The files of the simulated host.
+#[derive(Debug, Default)]
+pub struct Host {}

@@ -1,0 +1,9 @@
+//! QEMU as a deterministic model under virtual time, release by release.
+pub mod host;
+pub mod machine;
+pub mod oracle;
+pub mod qemu;
+pub mod release;
+pub use machine::Machine;
+pub use oracle::Oracle;
+pub use release::Release;
