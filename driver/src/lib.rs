@@ -1,2 +1,43 @@
-//! A snapshot driver for QEMU.
+//! A snapshot driver for QEMU: plans that can be read before they are carried out, undone when they fail, and
+//! results that say what really happened.
+//!
+//! Data goes one way: **request** -> [`plan`] -> [`step`]s -> [`client`] and [`wire`] -> [`env`], the world.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`env`] | the one door to everything outside; the real world is [`env::tokio`] |
+//! | [`wire`] | QMP as bytes, without time or I/O |
+//! | [`client`] | one monitor connection: commands, replies by id, events |
+//! | [`commands`] | the QMP commands that are sent, typed |
+//! | [`capabilities`] | what this QEMU can do, by its schema |
+//! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
+//! | [`request`], [`name`] | what a caller asks for |
+//! | [`plan`] | from request and facts to stages of steps; sends nothing |
+//! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`human_monitor`] as their tools |
+//! | [`machine`] | a connected machine and its operations; the executor behind it |
+//! | [`report`], [`error`] | what was done, or why not and how things stand |
+//!
+//! It knows nothing of any simulator, reads no clock, and opens nothing but through its [`env::Env`].
+
+pub mod capabilities;
+pub mod client;
+pub mod commands;
+pub mod domain;
 pub mod env;
+pub mod error;
+mod execute;
+pub mod human_monitor;
+pub mod job;
+pub mod live;
+pub mod machine;
+pub mod name;
+pub mod observed;
+pub mod plan;
+mod race;
+pub mod report;
+pub mod request;
+pub mod step;
+pub mod wire;
+
+pub use execute::UNDO_WITHIN;
+pub use machine::{Machine, Patience};

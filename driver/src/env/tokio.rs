@@ -1,1 +1,86 @@
 //! The real world through tokio: the only file that names `tokio::{time, net, fs, task}`.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this is the shell that the rest of the driver is kept from"
+)]
+
+use std::{
+    cell::Cell,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    io,
+    rc::Rc,
+    time::Duration,
+};
+
+use ::tokio::{
+    fs,
+    net::UnixStream,
+    task,
+    time::{Instant, sleep_until},
+};
+use camino::Utf8Path;
+
+use super::{Endpoint, Env};
+
+/// The real world. Use it inside a `tokio::task::LocalSet` or a local runtime.
+#[derive(Debug, Clone)]
+pub struct TokioEnv {
+    start: Instant,
+    /// Tells one process, and one start of it, from another.
+    seed: u32,
+    ids: Rc<Cell<u32>>,
+}
+
+impl TokioEnv {
+    /// The world as of now.
+    pub fn new() -> Self {
+        // The standard library's hasher is seeded by the system: enough for names, and no dependency.
+        let seed = RandomState::new().hash_one(std::process::id());
+        Self { start: Instant::now(), seed: seed as u32, ids: Rc::default() }
+    }
+}
+
+impl Default for TokioEnv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Env for TokioEnv {
+    type Io = UnixStream;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<UnixStream> {
+        match endpoint {
+            Endpoint::Unix(path) => UnixStream::connect(path.as_std_path()).await,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + 'static {
+        sleep_until(self.start + deadline)
+    }
+
+    fn spawn_local(&self, task: impl Future<Output = ()> + 'static) {
+        task::spawn_local(task);
+    }
+
+    fn unique_id(&self) -> String {
+        let number = self.ids.get();
+        self.ids.set(number.wrapping_add(1));
+        format!("{:08x}", self.seed.wrapping_add(number))
+    }
+
+    async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).open(path).await.map(drop)
+    }
+
+    async fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
+        fs::remove_file(path).await
+    }
+}

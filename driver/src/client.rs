@@ -1,0 +1,356 @@
+//! A QMP client on any [`Env`]: one connection, replies matched by id, events for all who listen.
+//!
+//! One task, the pump, owns the byte stream: it writes what the callers queued and hands out what arrives.
+//! A caller that gives up waiting therefore never leaves half a command on the wire. Everything ends when the
+//! stream does: pending commands and listeners learn why ([`Lost`]).
+//!
+//! Ids are `<lane>#<n>`. A lane is the step that speaks: the ids in a log or on the wire tell who asked.
+//!
+//! It does not retry, reconnect or interpret: that is [`crate::machine`]'s and the steps' business.
+
+mod pump;
+
+use std::{cell::RefCell, collections::BTreeMap, fmt, io, rc::Rc, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::{
+    commands::{Command, QmpCapabilities},
+    env::{Endpoint, Env},
+    race::{First, race},
+    wire::{self, Band, Event, Greeting, QmpError, Reply, WireError},
+};
+
+/// How many events a slow listener may be behind before it must ask QEMU instead.
+const EVENT_BACKLOG: usize = 128;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// QEMU closed it, or is gone.
+    #[error("QEMU closed the monitor")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("the monitor's socket failed: {0}")]
+    Io(String),
+    /// What came is no QMP.
+    #[error("the monitor no longer speaks QMP: {0}")]
+    Wire(WireError),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing listens there.
+    #[error("no QEMU monitor at `{endpoint}`: {source}; is the machine running, and is this its QMP socket?")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It connects, but says nothing: busy with another client, stopped, or no monitor.
+    #[error(
+        "`{endpoint}` said nothing for {}: another client may hold the monitor, or QEMU is stuck",
+        seconds(*waited)
+    )]
+    Silent {
+        /// Where.
+        endpoint: Endpoint,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// It ended or spoke something else before it was ready for commands.
+    #[error("`{endpoint}` is no QMP monitor, or went away while it was greeted: {lost}")]
+    NotAMonitor {
+        /// Where.
+        endpoint: Endpoint,
+        /// What happened.
+        lost: Lost,
+    },
+    /// The negotiation was refused.
+    #[error("`{endpoint}` refused the negotiation: {error}")]
+    Negotiation {
+        /// Where.
+        endpoint: Endpoint,
+        /// QEMU's words.
+        error: QmpError,
+    },
+}
+
+/// Why a command has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// QEMU refused it: it did nothing.
+    #[error("QEMU refused `{command}`: {error}")]
+    Refused {
+        /// Which command.
+        command: &'static str,
+        /// QEMU's words.
+        error: QmpError,
+    },
+    /// No reply came. It may or may not have been carried out.
+    #[error("no reply to `{command}` within {}", seconds(*waited))]
+    TimedOut {
+        /// Which command.
+        command: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The connection ended first. It may or may not have been carried out.
+    #[error("the connection ended before the reply to `{command}`: {lost}")]
+    Lost {
+        /// Which command.
+        command: &'static str,
+        /// Why it ended.
+        lost: Lost,
+    },
+    /// It was carried out, but its reply has not the shape that it should have.
+    #[error("the reply to `{command}` cannot be read: {reason}")]
+    Unreadable {
+        /// Which command.
+        command: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// How a duration reads in an error: `5 s`, `0.25 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// Why a listener has no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// The time is up.
+    TimedOut,
+    /// Events were missed; ask QEMU how things stand.
+    Lagged,
+    /// The connection ended.
+    Lost(Lost),
+}
+
+/// What callers and the pump share.
+struct Shared {
+    pending: BTreeMap<String, oneshot::Sender<Reply>>,
+    /// None once the connection has ended, so that listeners end too.
+    events: Option<broadcast::Sender<Rc<Event>>>,
+    greeting: Option<oneshot::Sender<Greeting>>,
+    lost: Option<Lost>,
+    commands: u64,
+}
+
+/// A connection to a monitor. Clones share it; it closes with the last of them.
+pub struct Client<E: Env> {
+    env: E,
+    shared: Rc<RefCell<Shared>>,
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    greeting: Rc<Greeting>,
+}
+
+impl<E: Env> Clone for Client<E> {
+    fn clone(&self) -> Self {
+        Self {
+            env: self.env.clone(),
+            shared: self.shared.clone(),
+            outgoing: self.outgoing.clone(),
+            greeting: self.greeting.clone(),
+        }
+    }
+}
+
+impl<E: Env> fmt::Debug for Client<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("greeting", &self.greeting).finish_non_exhaustive()
+    }
+}
+
+impl<E: Env> Client<E> {
+    /// Connects, waits for the greeting and negotiates; `oob` is enabled where it is wanted and offered.
+    ///
+    /// # Errors
+    /// [`ConnectError`], at the latest after `within`; nothing is left open.
+    pub async fn connect(
+        env: &E,
+        endpoint: &Endpoint,
+        oob: bool,
+        within: Duration,
+    ) -> Result<Self, ConnectError> {
+        let deadline = env.now() + within;
+        let silent = || ConnectError::Silent { endpoint: endpoint.clone(), waited: within };
+        let io = match race(env.connect(endpoint), env.sleep_until(deadline)).await {
+            First::Left(io) => {
+                io.map_err(|source| ConnectError::Unreachable { endpoint: endpoint.clone(), source })?
+            }
+            First::Right(()) => return Err(silent()),
+        };
+        let (greeted, greeting) = oneshot::channel();
+        let shared = Rc::new(RefCell::new(Shared {
+            pending: BTreeMap::new(),
+            events: Some(broadcast::Sender::new(EVENT_BACKLOG)),
+            greeting: Some(greeted),
+            lost: None,
+            commands: 0,
+        }));
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        env.spawn_local(pump::run(io, queue, shared.clone()));
+        let greeting = match race(greeting, env.sleep_until(deadline)).await {
+            First::Left(Ok(greeting)) => greeting,
+            First::Left(Err(_)) => {
+                let lost = shared.borrow().lost.clone().unwrap_or(Lost::Closed);
+                return Err(ConnectError::NotAMonitor { endpoint: endpoint.clone(), lost });
+            }
+            First::Right(()) => return Err(silent()),
+        };
+        let client = Self { env: env.clone(), shared, outgoing, greeting: Rc::new(greeting) };
+        client.negotiate(endpoint, oob, deadline).await?;
+        Ok(client)
+    }
+
+    async fn negotiate(
+        &self,
+        endpoint: &Endpoint,
+        oob: bool,
+        deadline: Duration,
+    ) -> Result<(), ConnectError> {
+        let oob = oob && self.greeting.capabilities.iter().any(|capability| capability == "oob");
+        let enable: &[&str] = if oob { &["oob"] } else { &[] };
+        match self.execute("connect", &QmpCapabilities { enable }, deadline).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Refused { error, .. }) => {
+                Err(ConnectError::Negotiation { endpoint: endpoint.clone(), error })
+            }
+            Err(CommandError::Lost { lost, .. }) => {
+                Err(ConnectError::NotAMonitor { endpoint: endpoint.clone(), lost })
+            }
+            Err(CommandError::TimedOut { waited, .. }) => {
+                Err(ConnectError::Silent { endpoint: endpoint.clone(), waited })
+            }
+            Err(CommandError::Unreadable { .. }) => Err(ConnectError::NotAMonitor {
+                endpoint: endpoint.clone(),
+                lost: Lost::Wire(WireError::NotQmp("an unreadable reply to qmp_capabilities".into())),
+            }),
+        }
+    }
+
+    /// What QEMU said of itself.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Whether the connection has ended, and why.
+    pub fn lost(&self) -> Option<Lost> {
+        self.shared.borrow().lost.clone()
+    }
+
+    /// Listens to every event from now on. Listen first, then send the command that causes them.
+    pub fn events(&self) -> Events<E> {
+        let shared = self.shared.borrow();
+        let receiver = shared.events.as_ref().map(broadcast::Sender::subscribe);
+        Events { env: self.env.clone(), receiver, shared: self.shared.clone() }
+    }
+
+    /// Sends a command and waits for its reply, until `deadline` at most.
+    ///
+    /// # Errors
+    /// [`CommandError`]; only `Refused` means that nothing was done.
+    pub async fn execute<C: Command>(
+        &self,
+        lane: &str,
+        command: &C,
+        deadline: Duration,
+    ) -> Result<C::Returns, CommandError> {
+        let raw = self.call(Band::In, lane, C::NAME, Some(command), deadline).await?;
+        wire::payload(&raw)
+            .map_err(|error| CommandError::Unreadable { command: C::NAME, reason: error.to_string() })
+    }
+
+    /// Sends any command, with arguments and reply as raw JSON; `Band::Out` asks for it out of band.
+    ///
+    /// # Errors
+    /// [`CommandError`]; only `Refused` means that nothing was done.
+    pub async fn call<A: Serialize>(
+        &self,
+        band: Band,
+        lane: &str,
+        command: &'static str,
+        arguments: Option<&A>,
+        deadline: Duration,
+    ) -> Result<Box<RawValue>, CommandError> {
+        let (id, reply) = self.expect(lane).map_err(|lost| CommandError::Lost { command, lost })?;
+        let sent_at = self.env.now();
+        // The pump may have ended a moment ago; the waiting below learns of it.
+        let _ = self.outgoing.send(wire::request(band, command, arguments, &id));
+        match race(reply, self.env.sleep_until(deadline)).await {
+            First::Left(Ok(reply)) => reply.outcome.map_err(|error| CommandError::Refused { command, error }),
+            First::Left(Err(_)) => {
+                Err(CommandError::Lost { command, lost: self.lost().unwrap_or(Lost::Closed) })
+            }
+            First::Right(()) => {
+                self.shared.borrow_mut().pending.remove(&id);
+                Err(CommandError::TimedOut { command, waited: self.env.now().saturating_sub(sent_at) })
+            }
+        }
+    }
+
+    /// Makes the next id of a lane and a place for the reply to it.
+    fn expect(&self, lane: &str) -> Result<(String, oneshot::Receiver<Reply>), Lost> {
+        let mut shared = self.shared.borrow_mut();
+        if let Some(lost) = &shared.lost {
+            return Err(lost.clone());
+        }
+        shared.commands += 1;
+        let id = format!("{lane}#{}", shared.commands);
+        let (sender, receiver) = oneshot::channel();
+        shared.pending.insert(id.clone(), sender);
+        Ok((id, receiver))
+    }
+}
+
+/// The events since [`Client::events`].
+pub struct Events<E: Env> {
+    env: E,
+    receiver: Option<broadcast::Receiver<Rc<Event>>>,
+    shared: Rc<RefCell<Shared>>,
+}
+
+impl<E: Env> fmt::Debug for Events<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+impl<E: Env> Events<E> {
+    /// The next event, if one comes before `deadline`.
+    ///
+    /// # Errors
+    /// [`Silence`].
+    pub async fn next(&mut self, deadline: Duration) -> Result<Rc<Event>, Silence> {
+        let Some(receiver) = &mut self.receiver else { return Err(self.ended()) };
+        match race(receiver.recv(), self.env.sleep_until(deadline)).await {
+            First::Left(Ok(event)) => Ok(event),
+            First::Left(Err(broadcast::error::RecvError::Lagged(_))) => Err(Silence::Lagged),
+            First::Left(Err(broadcast::error::RecvError::Closed)) => Err(self.ended()),
+            First::Right(()) => Err(Silence::TimedOut),
+        }
+    }
+
+    /// The next event that has already arrived.
+    pub fn take(&mut self) -> Option<Rc<Event>> {
+        let receiver = self.receiver.as_mut()?;
+        loop {
+            match receiver.try_recv() {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    fn ended(&self) -> Silence {
+        Silence::Lost(self.shared.borrow().lost.clone().unwrap_or(Lost::Closed))
+    }
+}

@@ -1,0 +1,303 @@
+//! The QMP commands that the driver sends, each as a typed value: its arguments, and what it returns.
+//!
+//! Written by hand after QEMU's QAPI schema, and held against `query-qmp-schema` of every supported release
+//! by a test. Members that the driver does not read are left out of the returned types.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// A QMP command: serializes as its `arguments`.
+pub trait Command: Serialize {
+    /// The name that QEMU knows it by.
+    const NAME: &'static str;
+    /// What a successful reply holds.
+    type Returns: DeserializeOwned;
+}
+
+/// The reply of a command that returns nothing: `{}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Nothing {}
+
+/// Says that a type is a command, what it is called and what comes back.
+macro_rules! commands {
+    ($($type:ident $(<$life:lifetime>)? = $name:literal -> $returns:ty;)*) => {
+        $(impl $(<$life>)? Command for $type $(<$life>)? {
+            const NAME: &'static str = $name;
+            type Returns = $returns;
+        })*
+        /// The names of all commands here.
+        pub const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+commands! {
+    QmpCapabilities<'a> = "qmp_capabilities" -> Nothing;
+    QueryQmpSchema = "query-qmp-schema" -> Vec<SchemaEntity>;
+    QueryStatus = "query-status" -> Status;
+    QueryBlock = "query-block" -> Vec<BlockDevice>;
+    QueryNamedBlockNodes = "query-named-block-nodes" -> Vec<BlockNode>;
+    QueryJobs = "query-jobs" -> Vec<JobInfo>;
+    JobDismiss<'a> = "job-dismiss" -> Nothing;
+    JobCancel<'a> = "job-cancel" -> Nothing;
+    SnapshotSave<'a> = "snapshot-save" -> Nothing;
+    SnapshotLoad<'a> = "snapshot-load" -> Nothing;
+    SnapshotDelete<'a> = "snapshot-delete" -> Nothing;
+    HumanMonitor<'a> = "human-monitor-command" -> String;
+    BlockdevAdd<'a> = "blockdev-add" -> Nothing;
+    BlockdevDel<'a> = "blockdev-del" -> Nothing;
+    BlockdevCreate<'a> = "blockdev-create" -> Nothing;
+    Transaction<'a> = "transaction" -> Nothing;
+    Cont = "cont" -> Nothing;
+}
+
+/// Ends the negotiation.
+#[derive(Debug, Serialize)]
+pub struct QmpCapabilities<'a> {
+    /// What of the greeting's offer to use: `oob`.
+    pub enable: &'a [&'a str],
+}
+
+/// Asks for all that this QEMU can be told and can say.
+#[derive(Debug, Serialize)]
+pub struct QueryQmpSchema {}
+
+/// One entity of the schema; commands, events and types alike.
+#[derive(Debug, Deserialize)]
+pub struct SchemaEntity {
+    /// A command's or event's own name; a number for a type.
+    pub name: String,
+    /// `command`, `event`, `object`, `enum` ...
+    #[serde(rename = "meta-type")]
+    pub meta_type: String,
+}
+
+/// Asks whether the guest runs.
+#[derive(Debug, Serialize)]
+pub struct QueryStatus {}
+
+/// The run state.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Status {
+    /// `running`, `paused`, `prelaunch`, `restore-vm` ...
+    pub status: String,
+    /// Whether virtual CPUs run.
+    pub running: bool,
+}
+
+/// Asks for the devices and what is in them.
+#[derive(Debug, Serialize)]
+pub struct QueryBlock {}
+
+/// A guest's drive.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BlockDevice {
+    /// The device's path in QEMU's object tree.
+    pub qdev: Option<String>,
+    /// The node it uses; none for an empty drive.
+    pub inserted: Option<BlockNode>,
+}
+
+/// Asks for every node that has a name.
+#[derive(Debug, Serialize)]
+pub struct QueryNamedBlockNodes {
+    /// Leave out each node's backing chain.
+    pub flat: bool,
+}
+
+/// A node of the block graph.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockNode {
+    /// Its name; releases before 11.1 may leave it out.
+    pub node_name: Option<String>,
+    /// The block driver: `qcow2`, `raw`, `file` ...
+    pub drv: String,
+    /// Whether it is opened read-only.
+    pub ro: bool,
+    /// The image behind it.
+    pub image: ImageInfo,
+}
+
+/// What is known of an image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageInfo {
+    /// Its file, or a `json:` description of it.
+    pub filename: String,
+    /// What the guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Internal snapshots; the member is absent if there are none.
+    #[serde(default)]
+    pub snapshots: Vec<InternalSnapshot>,
+    /// The next image of the chain. Absent with `flat`.
+    pub backing_image: Option<Box<ImageInfo>>,
+}
+
+/// An internal snapshot in an image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InternalSnapshot {
+    /// The number that the image gave it.
+    pub id: String,
+    /// Its name, the tag.
+    pub name: String,
+    /// Bytes of machine state in this image; 0 where only the disk was kept.
+    pub vm_state_size: u64,
+}
+
+/// Asks for the jobs, concluded ones included.
+#[derive(Debug, Serialize)]
+pub struct QueryJobs {}
+
+/// A background job.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct JobInfo {
+    /// Its id.
+    pub id: String,
+    /// `created`, `running`, ..., `concluded`.
+    pub status: String,
+    /// Why it failed; absent while it has not.
+    pub error: Option<String>,
+}
+
+/// Forgets a concluded job.
+#[derive(Debug, Serialize)]
+pub struct JobDismiss<'a> {
+    /// Which.
+    pub id: &'a str,
+}
+
+/// Asks a job to stop.
+#[derive(Debug, Serialize)]
+pub struct JobCancel<'a> {
+    /// Which.
+    pub id: &'a str,
+}
+
+/// Starts a job that saves machine and disks under a tag inside the images.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotSave<'a> {
+    /// The id of the job.
+    pub job_id: &'a str,
+    /// The snapshot's name.
+    pub tag: &'a str,
+    /// The node that takes the machine state; must be among `devices`.
+    pub vmstate: &'a str,
+    /// The nodes to snapshot.
+    pub devices: &'a [String],
+}
+
+/// Starts a job that puts machine and disks back to a tag.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotLoad<'a> {
+    /// The id of the job.
+    pub job_id: &'a str,
+    /// The snapshot's name.
+    pub tag: &'a str,
+    /// The node that holds the machine state.
+    pub vmstate: &'a str,
+    /// The nodes to put back.
+    pub devices: &'a [String],
+}
+
+/// Starts a job that deletes a tag; succeeds where there is none.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotDelete<'a> {
+    /// The id of the job.
+    pub job_id: &'a str,
+    /// The snapshot's name.
+    pub tag: &'a str,
+    /// The nodes to delete it from.
+    pub devices: &'a [String],
+}
+
+/// Runs a line of the human monitor. Its errors come as text in a success reply.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HumanMonitor<'a> {
+    /// The line.
+    pub command_line: &'a str,
+}
+
+/// Opens a node.
+#[derive(Debug, Serialize)]
+#[serde(tag = "driver", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum BlockdevAdd<'a> {
+    /// The protocol node of a local file.
+    File {
+        /// The new node's name.
+        node_name: &'a str,
+        /// The file.
+        filename: &'a str,
+    },
+    /// A qcow2 format node.
+    Qcow2 {
+        /// The new node's name.
+        node_name: &'a str,
+        /// The protocol node under it.
+        file: &'a str,
+        /// None is sent as `null`: open no backing file, whatever the image says.
+        backing: Option<&'a str>,
+    },
+}
+
+/// Closes a node.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockdevDel<'a> {
+    /// Which.
+    pub node_name: &'a str,
+}
+
+/// Starts a job that writes a new image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockdevCreate<'a> {
+    /// The id of the job.
+    pub job_id: &'a str,
+    /// What image.
+    pub options: CreateOptions<'a>,
+}
+
+/// The image that [`BlockdevCreate`] writes.
+#[derive(Debug, Serialize)]
+#[serde(tag = "driver", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum CreateOptions<'a> {
+    /// A qcow2 image with a backing file.
+    Qcow2 {
+        /// The protocol node that it is written to.
+        file: &'a str,
+        /// What the guest sees, in bytes.
+        size: u64,
+        /// The backing file as the image will name it.
+        backing_file: &'a str,
+        /// The backing file's format: never left to probing.
+        backing_fmt: &'a str,
+    },
+}
+
+/// Several actions, all or none.
+#[derive(Debug, Serialize)]
+pub struct Transaction<'a> {
+    /// The actions, in order.
+    pub actions: Vec<Action<'a>>,
+}
+
+/// One action of a [`Transaction`].
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", content = "data", rename_all = "kebab-case")]
+pub enum Action<'a> {
+    /// Puts an overlay over a node.
+    BlockdevSnapshot {
+        /// The node that becomes the backing one.
+        node: &'a str,
+        /// The prepared overlay, without a backing node.
+        overlay: &'a str,
+    },
+}
+
+/// Lets the guest run.
+#[derive(Debug, Serialize)]
+pub struct Cont {}

@@ -1,0 +1,350 @@
+//! How an operation can fail, and in what state it leaves things.
+//!
+//! Three layers, each one enum: [`Refusal`] (the plan was never begun), [`StepError`] (why one step failed)
+//! and [`OperationError`] (what that meant for the whole). Every operation error has a [`Code`]: libvirt's
+//! name where libvirt has the same error.
+
+use std::{fmt, io, time::Duration};
+
+use camino::Utf8PathBuf;
+
+use crate::{
+    client::{CommandError, ConnectError, Lost, seconds},
+    name::BadName,
+};
+
+/// libvirt's names of errors (`VIR_ERR_<name>`), as far as this driver has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// The machine or its configuration cannot have what was asked for.
+    ConfigUnsupported,
+    /// A reply makes no sense.
+    InternalError,
+    /// An argument is wrong by itself.
+    InvalidArg,
+    /// There is no such snapshot.
+    NoDomainSnapshot,
+    /// It was tried and failed.
+    OperationFailed,
+    /// Not in the state that the machine is in.
+    OperationInvalid,
+    /// It took too long.
+    OperationTimeout,
+    /// This QEMU cannot do it.
+    OperationUnsupported,
+    /// The host's system refused.
+    SystemError,
+    /// A name is not allowed.
+    XmlDetail,
+}
+
+impl Code {
+    /// Every code, by name.
+    pub const ALL: [Code; 10] = [
+        Code::ConfigUnsupported,
+        Code::InternalError,
+        Code::InvalidArg,
+        Code::NoDomainSnapshot,
+        Code::OperationFailed,
+        Code::OperationInvalid,
+        Code::OperationTimeout,
+        Code::OperationUnsupported,
+        Code::SystemError,
+        Code::XmlDetail,
+    ];
+
+    /// `"OPERATION_FAILED"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::ConfigUnsupported => "CONFIG_UNSUPPORTED",
+            Code::InternalError => "INTERNAL_ERROR",
+            Code::InvalidArg => "INVALID_ARG",
+            Code::NoDomainSnapshot => "NO_DOMAIN_SNAPSHOT",
+            Code::OperationFailed => "OPERATION_FAILED",
+            Code::OperationInvalid => "OPERATION_INVALID",
+            Code::OperationTimeout => "OPERATION_TIMEOUT",
+            Code::OperationUnsupported => "OPERATION_UNSUPPORTED",
+            Code::SystemError => "SYSTEM_ERROR",
+            Code::XmlDetail => "XML_DETAIL",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a request is not even begun. Nothing was touched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The name is not allowed.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// The tag of an internal snapshot would be mistaken for an id.
+    #[error(
+        "an internal snapshot cannot be called `{0}`: QEMU looks for ids before names and could load another \
+         one; use a name that is not all digits"
+    )]
+    AllDigits(String),
+    /// The domain has no such disk.
+    #[error("no disk `{disk}` in {domain}; its disks are: {}", .known.join(", "))]
+    NoSuchDisk {
+        /// What was asked for.
+        disk: String,
+        /// The machine.
+        domain: String,
+        /// The disks that it has.
+        known: Vec<String>,
+    },
+    /// QEMU has no such device, or nothing is in it.
+    #[error("disk `{0}` has no image in the running machine: the device is missing or empty")]
+    NoImage(String),
+    /// A disk was named twice.
+    #[error("disk `{0}` is named twice")]
+    DiskTwice(String),
+    /// Two disks would share one overlay.
+    #[error("disks `{0}` and `{1}` would have the same overlay `{2}`")]
+    SameFile(String, String, Utf8PathBuf),
+    /// No disk is left to snapshot.
+    #[error("no disk to snapshot: the machine has no writable disk, or none was selected")]
+    NothingSelected,
+    /// A full snapshot must hold every disk that the guest writes.
+    #[error(
+        "disk `{0}` is writable but not selected: a full snapshot holds all writable disks, or the memory would \
+         not fit the disks"
+    )]
+    MustTakeAll(String),
+    /// The format keeps no internal snapshots.
+    #[error("disk `{disk}` has the format {format}, which keeps no internal snapshots; only qcow2 does")]
+    FormatKeepsNone {
+        /// The disk.
+        disk: String,
+        /// Its format.
+        format: String,
+    },
+    /// The disk for the memory takes no part.
+    #[error("disk `{0}` is to hold the memory but is not among the disks of the snapshot")]
+    VmstateElsewhere(String),
+    /// The name is taken.
+    #[error("disk `{disk}` already has an internal snapshot `{name}`; delete it or choose another name")]
+    Exists {
+        /// The name.
+        name: String,
+        /// A disk that has it.
+        disk: String,
+    },
+    /// There is no such snapshot.
+    #[error("no internal snapshot `{0}` on any disk")]
+    NoSuchSnapshot(String),
+    /// A disk lacks it.
+    #[error(
+        "snapshot `{name}` is not on disk `{disk}`: reverting the others alone would tear the disks apart"
+    )]
+    NotOnDisk {
+        /// The name.
+        name: String,
+        /// The disk without it.
+        disk: String,
+    },
+    /// It has no memory, or memory on two disks.
+    #[error(
+        "snapshot `{name}` has machine state on {found} disks; exactly one is needed to revert a running machine"
+    )]
+    MachineState {
+        /// The name.
+        name: String,
+        /// How many disks hold machine state under it.
+        found: usize,
+    },
+    /// This QEMU lacks commands.
+    #[error("this QEMU cannot do it: it has no {}", .0.join(", "))]
+    Unsupported(Vec<&'static str>),
+    /// The human monitor cannot select disks.
+    #[error(
+        "this QEMU takes internal snapshots only by `savevm`, which puts the memory on disk `{0}`: it cannot be chosen"
+    )]
+    VmstateNotChoosable(String),
+    /// The path of an overlay has no folder or no name.
+    #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
+    BadOverlayPath(Utf8PathBuf),
+}
+
+impl Refusal {
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            Refusal::Name(_) => Code::XmlDetail,
+            Refusal::AllDigits(_) | Refusal::VmstateElsewhere(_) => Code::InvalidArg,
+            Refusal::NoSuchDisk { .. }
+            | Refusal::DiskTwice(_)
+            | Refusal::SameFile(..)
+            | Refusal::NothingSelected
+            | Refusal::MustTakeAll(_)
+            | Refusal::FormatKeepsNone { .. }
+            | Refusal::BadOverlayPath(_) => Code::ConfigUnsupported,
+            Refusal::NoImage(_) | Refusal::NotOnDisk { .. } | Refusal::MachineState { .. } => {
+                Code::OperationInvalid
+            }
+            Refusal::Exists { .. } => Code::OperationFailed,
+            Refusal::NoSuchSnapshot(_) => Code::NoDomainSnapshot,
+            Refusal::Unsupported(_) | Refusal::VmstateNotChoosable(_) => Code::OperationUnsupported,
+        }
+    }
+}
+
+/// Why one step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A command was refused, or nobody knows what became of it.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The job was started and failed.
+    #[error("{kind} failed: {reason}")]
+    JobFailed {
+        /// `snapshot-save` ...
+        kind: &'static str,
+        /// QEMU's words.
+        reason: String,
+    },
+    /// The job has not ended in time.
+    #[error("{kind} has not ended within {}: the job is {status}", seconds(*.waited))]
+    JobUnfinished {
+        /// `snapshot-save` ...
+        kind: &'static str,
+        /// The state it was last seen in.
+        status: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The job was forgotten before its result could be read.
+    #[error("the job of {kind} was dismissed by somebody else before its result could be read")]
+    JobVanished {
+        /// `snapshot-save` ...
+        kind: &'static str,
+    },
+    /// The human monitor answered with an error, in a reply that says success.
+    #[error("`{command}` failed: {text}")]
+    HumanMonitor {
+        /// The command line.
+        command: String,
+        /// The monitor's words.
+        text: String,
+    },
+    /// A file could not be made or removed.
+    #[error("cannot {action} `{path}`: {source}")]
+    File {
+        /// `create`, `remove`.
+        action: &'static str,
+        /// Which.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// QEMU did a part of what it must do as a whole.
+    #[error("QEMU switched some disks of one transaction and not others: {0}")]
+    Torn(String),
+}
+
+impl StepError {
+    /// Whether it may have happened all the same: ask before acting on it.
+    pub fn is_doubtful(&self) -> bool {
+        match self {
+            StepError::Command(error) => !matches!(error, CommandError::Refused { .. }),
+            StepError::JobUnfinished { .. } | StepError::JobVanished { .. } => true,
+            StepError::JobFailed { .. }
+            | StepError::HumanMonitor { .. }
+            | StepError::File { .. }
+            | StepError::Torn(_) => false,
+        }
+    }
+
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            StepError::Command(CommandError::TimedOut { .. }) | StepError::JobUnfinished { .. } => {
+                Code::OperationTimeout
+            }
+            StepError::Command(
+                CommandError::Lost { lost: Lost::Wire(_), .. } | CommandError::Unreadable { .. },
+            )
+            | StepError::Torn(_) => Code::InternalError,
+            StepError::Command(CommandError::Refused { .. } | CommandError::Lost { .. })
+            | StepError::JobFailed { .. }
+            | StepError::JobVanished { .. }
+            | StepError::HumanMonitor { .. } => Code::OperationFailed,
+            // As libvirt: a file that is in the way is a mistake in the configuration.
+            StepError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Code::ConfigUnsupported
+            }
+            StepError::File { .. } => Code::SystemError,
+        }
+    }
+}
+
+/// Why an operation failed, and how things stand now.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// It was not begun.
+    #[error("{0}. Nothing was touched.")]
+    Refused(#[from] Refusal),
+    /// The machine could not be reached, so it was not begun.
+    #[error("{0}. Nothing was touched.")]
+    Unreachable(#[from] ConnectError),
+    /// The machine could not be asked how it stands, so it was not begun.
+    #[error("the machine could not be asked how it stands: {0}. Nothing was touched.")]
+    Unobserved(CommandError),
+    /// A step failed; all that had been done is undone.
+    #[error("{step}: {cause}. All is as it was before.")]
+    RolledBack {
+        /// The step that failed.
+        step: String,
+        /// Why.
+        cause: StepError,
+    },
+    /// A step failed, and QEMU is gone: what was done in it is gone with it, files are cleared away.
+    #[error("{step}: {cause}. QEMU is gone; nothing of this operation is left behind.")]
+    MachineGone {
+        /// The step that failed.
+        step: String,
+        /// Why.
+        cause: StepError,
+    },
+    /// A step failed, and something could not be put back.
+    #[error("{step}: {cause}. Not everything could be put back: {}", .remains.join("; "))]
+    NotRolledBack {
+        /// The step that failed.
+        step: String,
+        /// Why.
+        cause: StepError,
+        /// What is left, and what to do about it.
+        remains: Vec<String>,
+    },
+    /// Nobody knows whether the decisive step happened; nothing was undone, so nothing is lost.
+    #[error("{step}: {cause}. It could not be found out whether it happened, so nothing was undone: {}", .keeps.join("; "))]
+    Unknown {
+        /// The step in doubt.
+        step: String,
+        /// Why.
+        cause: StepError,
+        /// What was kept, and what to do about it.
+        keeps: Vec<String>,
+    },
+}
+
+impl OperationError {
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            OperationError::Refused(refusal) => refusal.code(),
+            OperationError::Unreachable(ConnectError::Silent { .. })
+            | OperationError::Unobserved(CommandError::TimedOut { .. }) => Code::OperationTimeout,
+            OperationError::Unreachable(_) | OperationError::Unobserved(_) => Code::OperationFailed,
+            OperationError::RolledBack { cause, .. }
+            | OperationError::MachineGone { cause, .. }
+            | OperationError::NotRolledBack { cause, .. }
+            | OperationError::Unknown { cause, .. } => cause.code(),
+        }
+    }
+}

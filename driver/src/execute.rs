@@ -1,0 +1,203 @@
+//! The executor: carries out any plan, and puts things back when it cannot.
+//!
+//! ```text
+//! stage by stage:  act side by side --> all well --> next stage ... --> done
+//!                       |
+//!                    a failure --> in doubt? ask (probe) --> it happened after all --> go on
+//!                                                        |-> it did not, or in part --> undo, newest first
+//!                                                        `-> nobody knows --> before the point of no return: undo;
+//!                                                                             at it: keep everything, and say so
+//! ```
+//!
+//! Steps of one stage all come to their end before anything is decided: no step is left half way. Asking and
+//! undoing have time of their own, for they are needed most when the operation's time is up.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::{
+    client::{CommandError, ConnectError},
+    env::Env,
+    error::{OperationError, StepError},
+    live::Live,
+    machine::Machine,
+    plan::{Plan, Stage},
+    step::{Begun, Happened, Step},
+};
+
+/// How long putting things back may take, beyond the operation's own time.
+pub const UNDO_WITHIN: Duration = Duration::from_secs(30);
+
+/// Carries out a plan.
+///
+/// # Errors
+/// [`OperationError::RolledBack`], [`OperationError::MachineGone`], [`OperationError::NotRolledBack`],
+/// [`OperationError::Unknown`].
+pub(crate) async fn carry_out<E: Env>(
+    machine: &Machine<E>,
+    plan: &Plan,
+    deadline: Duration,
+) -> Result<(), OperationError> {
+    let mut execution = Execution { machine, begun: Vec::new(), rounds: 0 };
+    for (index, stage) in plan.stages.iter().enumerate() {
+        if let Some(failure) = execution.stage(stage, deadline).await {
+            return Err(execution.fail(failure, index == plan.no_return).await);
+        }
+    }
+    Ok(())
+}
+
+/// How a step in doubt turned out.
+enum Verdict {
+    Happened,
+    DidNot,
+    Unknown,
+}
+
+/// The first failure of a stage.
+struct Failure<'p> {
+    step: &'p Step,
+    cause: StepError,
+    /// Whether it is known not to have happened as a whole.
+    certain: bool,
+}
+
+/// What can be reached when things must be put back.
+enum Reach<E: Env> {
+    Alive(Live<E>),
+    /// Nothing listens any more: the process has ended.
+    Gone,
+    /// It may live on, but does not answer.
+    Mute(String),
+}
+
+struct Execution<'m, E: Env> {
+    machine: &'m Machine<E>,
+    /// What has been begun, oldest first.
+    begun: Vec<(&'m Step, Begun)>,
+    /// Counts stages and undos: the number in front of each lane.
+    rounds: usize,
+}
+
+impl<'m, E: Env> Execution<'m, E> {
+    /// Runs the steps of a stage side by side and returns the first failure.
+    async fn stage(&mut self, stage: &'m Stage, deadline: Duration) -> Option<Failure<'m>> {
+        self.rounds += 1;
+        let mut running = Vec::new();
+        for step in &stage.steps {
+            let live = self.machine.live(self.lane(&step.lane()), deadline);
+            let (sender, receiver) = oneshot::channel();
+            let task = step.clone();
+            self.machine.env().spawn_local(async move {
+                // Nobody waits any more only if the whole operation was dropped.
+                let _ = sender.send(task.act(&live).await);
+            });
+            running.push((step, receiver));
+        }
+        let mut ended = Vec::new();
+        for (step, receiver) in running {
+            ended.push((step, receiver.await.expect("a step's task ends by sending its result")));
+        }
+        let mut failure = None;
+        for (step, result) in ended {
+            match result {
+                Ok(()) => self.begun.push((step, Begun::Whole)),
+                Err(cause) => match self.verdict(step, &cause).await {
+                    Verdict::Happened => self.begun.push((step, Begun::Whole)),
+                    verdict => {
+                        self.begun.push((step, Begun::Part));
+                        let certain = matches!(verdict, Verdict::DidNot);
+                        failure = failure.or(Some(Failure { step, cause, certain }));
+                    }
+                },
+            }
+        }
+        failure
+    }
+
+    /// A timed-out command is never taken for one that did not happen: ask, on a new connection if need be.
+    async fn verdict(&mut self, step: &Step, cause: &StepError) -> Verdict {
+        if !cause.is_doubtful() {
+            return Verdict::DidNot;
+        }
+        self.rounds += 1;
+        let Reach::Alive(live) = self.reach(&format!("probe-{}", step.lane())).await else {
+            return Verdict::Unknown;
+        };
+        match step.probe(&live).await {
+            Ok(Happened::Yes) => Verdict::Happened,
+            Ok(Happened::No) => Verdict::DidNot,
+            Ok(Happened::Unknown) | Err(_) => Verdict::Unknown,
+        }
+    }
+
+    /// Puts things back and says how that went. At the point of no return nothing is put back on a mere guess.
+    async fn fail(mut self, failure: Failure<'m>, decisive: bool) -> OperationError {
+        let Failure { step, cause, certain } = failure;
+        let title = step.to_string();
+        if decisive && !certain {
+            return OperationError::Unknown { step: title, cause, keeps: vec![step.remains()] };
+        }
+        let (gone, remains) = self.undo().await;
+        match (remains.is_empty(), gone) {
+            (false, _) => OperationError::NotRolledBack { step: title, cause, remains },
+            (true, true) => OperationError::MachineGone { step: title, cause },
+            (true, false) => OperationError::RolledBack { step: title, cause },
+        }
+    }
+
+    /// Undoes what was begun, newest first. Tells whether QEMU is gone, and what is left.
+    async fn undo(&mut self) -> (bool, Vec<String>) {
+        let mut remains = Vec::new();
+        let mut gone = false;
+        for (step, begun) in std::mem::take(&mut self.begun).into_iter().rev() {
+            self.rounds += 1;
+            let undone = match self.reach(&format!("undo-{}", step.lane())).await {
+                Reach::Alive(live) => step.undo(&live, begun).await,
+                Reach::Gone => {
+                    gone = true;
+                    if step.only_in_qemu() {
+                        Ok(())
+                    } else {
+                        step.undo_outside(self.machine.env(), begun).await
+                    }
+                }
+                Reach::Mute(why) => match step.undo_outside(self.machine.env(), begun).await {
+                    Err(remains) => Err(format!("{remains} ({why})")),
+                    Ok(()) => Ok(()),
+                },
+            };
+            if let Err(left) = undone {
+                remains.push(left);
+            }
+        }
+        (gone, remains)
+    }
+
+    /// A hold on the machine for asking and undoing; connects anew if the connection was lost.
+    async fn reach(&self, lane: &str) -> Reach<E> {
+        let deadline = self.machine.env().now() + UNDO_WITHIN;
+        match self.machine.reconnect().await {
+            Ok(()) => Reach::Alive(self.machine.live(self.lane(lane), deadline)),
+            Err(ConnectError::Unreachable { source, .. }) if is_gone(&source) => Reach::Gone,
+            Err(error) => Reach::Mute(error.to_string()),
+        }
+    }
+
+    fn lane(&self, name: &str) -> String {
+        format!("{}.{name}", self.rounds)
+    }
+}
+
+/// Whether a refused connection means that no process listens any more.
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound)
+}
+
+impl From<CommandError> for OperationError {
+    /// Of the questions that come before a plan.
+    fn from(error: CommandError) -> Self {
+        OperationError::Unobserved(error)
+    }
+}

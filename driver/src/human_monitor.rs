@@ -1,0 +1,38 @@
+//! The human monitor for a QEMU without snapshot jobs: its errors come as text in a reply that says success.
+//!
+//! Source: recordings of QEMU 5.2; there `savevm` and `loadvm` say nothing when they succeed.
+
+use crate::{commands::HumanMonitor, env::Env, error::StepError, live::Live};
+
+/// Runs a command that is silent on success, with one argument.
+///
+/// # Errors
+/// [`StepError::HumanMonitor`] if the monitor said anything, [`StepError::Command`].
+pub async fn run<E: Env>(live: &Live<E>, command: &str, argument: &str) -> Result<(), StepError> {
+    let line = format!("{command} {}", quoted(argument));
+    let text = live.execute_long(&HumanMonitor { command_line: &line }).await?;
+    match text.trim() {
+        "" => Ok(()),
+        said => Err(StepError::HumanMonitor {
+            text: said.strip_prefix("Error: ").unwrap_or(said).replace("\r\n", " "),
+            command: line,
+        }),
+    }
+}
+
+/// An argument as the human monitor reads strings: in double quotes, where only `"` and `\` are special.
+fn quoted(argument: &str) -> String {
+    let escaped = argument.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_and_backslashes_stay_inside_the_argument() {
+        assert_eq!(quoted("s1"), r#""s1""#);
+        assert_eq!(quoted(r#"a "b" \c"#), r#""a \"b\" \\c""#);
+    }
+}

@@ -1,0 +1,103 @@
+//! What the live machine says of itself: plain data, read once before a plan is made.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    commands::{BlockDevice, BlockNode, InternalSnapshot, Status},
+    domain::Domain,
+};
+
+/// The machine at one moment, disk by disk as the domain lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// `running`, `paused` ...
+    pub status: Status,
+    /// The domain's disks that hold an image.
+    pub disks: Vec<ObservedDisk>,
+}
+
+/// One disk as QEMU has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedDisk {
+    /// What the domain calls it: `vda`.
+    pub target: String,
+    /// The node on top of its chain.
+    pub node: String,
+    /// That node's format: `qcow2`, `raw` ...
+    pub format: String,
+    /// That node's file.
+    pub file: Utf8PathBuf,
+    /// Bytes that the guest sees.
+    pub size: u64,
+    /// Whether the guest may only read it.
+    pub readonly: bool,
+    /// The internal snapshots in its top image.
+    pub snapshots: Vec<InternalSnapshot>,
+}
+
+impl ObservedDisk {
+    /// The internal snapshot of this name.
+    pub fn snapshot(&self, tag: &str) -> Option<&InternalSnapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.name == tag)
+    }
+}
+
+impl Observed {
+    /// Puts QEMU's answers and the domain side by side.
+    pub fn new(domain: &Domain, status: Status, devices: &[BlockDevice]) -> Self {
+        let disks = domain.disks.iter().filter_map(|disk| {
+            let device = devices.iter().find(|device| device.is(&disk.device))?;
+            observed_disk(&disk.target, device.inserted.as_ref()?)
+        });
+        Self { status, disks: disks.collect() }
+    }
+
+    /// The disk that the domain calls so.
+    pub fn disk(&self, target: &str) -> Option<&ObservedDisk> {
+        self.disks.iter().find(|disk| disk.target == target)
+    }
+}
+
+impl BlockDevice {
+    /// Whether this is the device with that id: its path ends in the id, for some devices with the backend's
+    /// name behind it (`/machine/peripheral/vda-device/virtio-backend`).
+    fn is(&self, id: &str) -> bool {
+        let Some(path) = &self.qdev else { return false };
+        path == id || path.split('/').rev().take(2).any(|part| part == id)
+    }
+}
+
+fn observed_disk(target: &str, node: &BlockNode) -> Option<ObservedDisk> {
+    Some(ObservedDisk {
+        target: target.to_owned(),
+        node: node.node_name.clone()?,
+        format: node.drv.clone(),
+        file: file_of(&node.image.filename),
+        size: node.image.virtual_size,
+        readonly: node.ro,
+        snapshots: node.image.snapshots.clone(),
+    })
+}
+
+/// The path in a file name as QEMU tells it. Once a chain was changed at run time it becomes
+/// `json:{"driver": "qcow2", "file": {"driver": "file", "filename": "/images/vda.s1"}, ...}`.
+pub fn file_of(filename: &str) -> Utf8PathBuf {
+    let described = filename.strip_prefix("json:").and_then(|json| {
+        let value: serde_json::Value = serde_json::from_str(json).ok()?;
+        let file = value.get("file").unwrap_or(&value);
+        Some(Utf8PathBuf::from(file.get("filename")?.as_str()?))
+    });
+    described.unwrap_or_else(|| Utf8Path::new(filename).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_behind_a_json_description() {
+        assert_eq!(file_of("/images/vda.qcow2"), "/images/vda.qcow2");
+        let described = r#"json:{"backing": {"driver": "qcow2", "file": {"driver": "file", "filename": "/images/vda.qcow2"}}, "driver": "qcow2", "file": {"driver": "file", "filename": "/images/vda.s1"}}"#;
+        assert_eq!(file_of(described), "/images/vda.s1");
+    }
+}

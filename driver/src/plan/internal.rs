@@ -1,0 +1,140 @@
+//! Internal snapshots: machine and disks under one tag inside the qcow2 images.
+
+use super::{Facts, Plan, Stage, selected, targets};
+use crate::{
+    capabilities::InternalMethod,
+    error::Refusal,
+    name::SnapshotName,
+    observed::ObservedDisk,
+    request::Create,
+    step::{DeleteSnapshot, LoadSnapshot, SaveSnapshot},
+};
+
+/// The one format that keeps internal snapshots.
+const KEEPS_SNAPSHOTS: &str = "qcow2";
+
+/// Plans the taking of one: all writable disks and the memory, in one job.
+pub(super) fn create(create: &Create, vmstate: Option<&str>, facts: Facts<'_>) -> Result<Plan, Refusal> {
+    if create.name.all_digits() {
+        return Err(Refusal::AllDigits(create.name.to_string()));
+    }
+    let method = method(facts)?;
+    let disks = selected(create, facts)?;
+    let left_out =
+        facts.observed.disks.iter().find(|disk| !disk.readonly && disks.iter().all(|taken| taken != disk));
+    if let Some(disk) = left_out {
+        return Err(Refusal::MustTakeAll(disk.target.clone()));
+    }
+    for disk in &disks {
+        if disk.format != KEEPS_SNAPSHOTS {
+            return Err(Refusal::FormatKeepsNone { disk: disk.target.clone(), format: disk.format.clone() });
+        }
+    }
+    // QEMU refuses a tag only where every disk has it; on some alone it would make a second of that name.
+    if let Some(disk) = facts.observed.disks.iter().find(|disk| disk.snapshot(create.name.as_str()).is_some())
+    {
+        return Err(Refusal::Exists { name: create.name.to_string(), disk: disk.target.clone() });
+    }
+    let memory = memory_disk(vmstate, &disks, method, facts)?;
+    let title = format!(
+        "snapshot {} of {}: internal with memory on {}, disks {}",
+        create.name,
+        facts.domain.name,
+        memory.target,
+        targets(&disks).join(" ")
+    );
+    let save = SaveSnapshot {
+        method,
+        job: format!("ff-{}-save", facts.unique),
+        tag: create.name.to_string(),
+        vmstate: memory.node.clone(),
+        devices: nodes(&disks),
+    };
+    Ok(Plan { title, disks: targets(&disks), stages: vec![Stage::one(save)], no_return: 0 })
+}
+
+/// Plans the way back to one.
+pub(super) fn revert(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refusal> {
+    let method = method(facts)?;
+    let writable = || facts.observed.disks.iter().filter(|disk| !disk.readonly);
+    let disks: Vec<_> =
+        facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
+    if disks.is_empty() {
+        return Err(Refusal::NoSuchSnapshot(name.to_string()));
+    }
+    if let Some(without) = writable().find(|disk| disk.snapshot(name.as_str()).is_none()) {
+        return Err(Refusal::NotOnDisk { name: name.to_string(), disk: without.target.clone() });
+    }
+    let has_memory = |disk: &&&ObservedDisk| {
+        disk.snapshot(name.as_str()).is_some_and(|snapshot| snapshot.vm_state_size > 0)
+    };
+    let memory: Vec<_> = disks.iter().filter(has_memory).collect();
+    let [memory] = memory.as_slice() else {
+        return Err(Refusal::MachineState { name: name.to_string(), found: memory.len() });
+    };
+    let title =
+        format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
+    let load = LoadSnapshot {
+        method,
+        job: format!("ff-{}-load", facts.unique),
+        tag: name.to_string(),
+        vmstate: memory.node.clone(),
+        devices: nodes(&disks),
+        running: facts.observed.status.running,
+    };
+    Ok(Plan { title, disks: targets(&disks), stages: vec![Stage::one(load)], no_return: 0 })
+}
+
+/// Plans the removal of one, from the disks that have it.
+pub(super) fn delete(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refusal> {
+    let method = method(facts)?;
+    let disks: Vec<_> =
+        facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
+    if disks.is_empty() {
+        return Err(Refusal::NoSuchSnapshot(name.to_string()));
+    }
+    let title = format!(
+        "delete snapshot {name} of {}: internal, disks {}",
+        facts.domain.name,
+        targets(&disks).join(" ")
+    );
+    let delete = DeleteSnapshot {
+        method,
+        job: format!("ff-{}-delete", facts.unique),
+        tag: name.to_string(),
+        devices: nodes(&disks),
+    };
+    Ok(Plan { title, disks: targets(&disks), stages: vec![Stage::one(delete)], no_return: 0 })
+}
+
+fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
+    facts
+        .capabilities
+        .internal_method()
+        .ok_or(Refusal::Unsupported(vec!["snapshot-save", "human-monitor-command"]))
+}
+
+/// The disk that takes the memory.
+fn memory_disk<'a>(
+    wanted: Option<&str>,
+    disks: &[&'a ObservedDisk],
+    method: InternalMethod,
+    facts: Facts<'_>,
+) -> Result<&'a ObservedDisk, Refusal> {
+    // `savevm` takes the first disk that can hold it, in the order of the machine, whatever we would like.
+    let first = disks[0];
+    let Some(wanted) = wanted else { return Ok(first) };
+    facts.known(wanted)?;
+    let disk = disks.iter().find(|disk| disk.target == wanted);
+    let disk = disk.ok_or_else(|| Refusal::VmstateElsewhere(wanted.to_owned()))?;
+    match method {
+        InternalMethod::HumanMonitor if disk.target != first.target => {
+            Err(Refusal::VmstateNotChoosable(first.target.clone()))
+        }
+        _ => Ok(disk),
+    }
+}
+
+fn nodes(disks: &[&ObservedDisk]) -> Vec<String> {
+    disks.iter().map(|disk| disk.node.clone()).collect()
+}

@@ -1,0 +1,198 @@
+//! The steps that plans are made of, one file a kind.
+//!
+//! A step is plain data and knows how to **act**, how to **undo** itself and how to **probe** whether it has
+//! happened. It does not know the steps beside it, and it decides nothing: order, timeouts, undo and recovery
+//! are the executor's ([`crate::execute`]).
+
+mod delete_snapshot;
+mod load_snapshot;
+mod prepare_overlay;
+mod reserve_file;
+mod save_snapshot;
+mod switch_overlays;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    delete_snapshot::DeleteSnapshot,
+    load_snapshot::LoadSnapshot,
+    prepare_overlay::PrepareOverlay,
+    reserve_file::ReserveFile,
+    save_snapshot::SaveSnapshot,
+    switch_overlays::{Switch, SwitchOverlays},
+};
+use crate::{client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError, live::Live};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// See [`SaveSnapshot`].
+    SaveSnapshot(SaveSnapshot),
+    /// See [`LoadSnapshot`].
+    LoadSnapshot(LoadSnapshot),
+    /// See [`DeleteSnapshot`].
+    DeleteSnapshot(DeleteSnapshot),
+    /// See [`ReserveFile`].
+    ReserveFile(ReserveFile),
+    /// See [`PrepareOverlay`].
+    PrepareOverlay(PrepareOverlay),
+    /// See [`SwitchOverlays`].
+    SwitchOverlays(SwitchOverlays),
+}
+
+/// Whether a step in doubt has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happened {
+    /// It has, as a whole.
+    Yes,
+    /// It has not, or only in part.
+    No,
+    /// Nothing tells.
+    Unknown,
+}
+
+/// How far a step had got that is to be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It had succeeded.
+    Whole,
+    /// It had failed, and may have done a part.
+    Part,
+}
+
+/// What a step could not put back, and what to do about it: `overlay node ff-x-0 is still open: blockdev-del it`.
+pub type Remains = String;
+
+impl Step {
+    /// The word that its commands carry in their ids.
+    pub fn lane(&self) -> String {
+        match self {
+            Step::SaveSnapshot(_) => "save".into(),
+            Step::LoadSnapshot(_) => "load".into(),
+            Step::DeleteSnapshot(_) => "delete".into(),
+            Step::ReserveFile(step) => format!("reserve-{}", step.path.file_name().unwrap_or_default()),
+            Step::PrepareOverlay(step) => format!("overlay-{}", step.target),
+            Step::SwitchOverlays(_) => "switch".into(),
+        }
+    }
+
+    /// How it is undone, in words; none if it cannot be.
+    pub fn undo_title(&self) -> Option<&'static str> {
+        match self {
+            Step::SaveSnapshot(_) => Some("delete the snapshot"),
+            Step::ReserveFile(_) => Some("unlink"),
+            Step::PrepareOverlay(_) => Some("drop nodes"),
+            Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::SwitchOverlays(_) => None,
+        }
+    }
+
+    /// Whether all that it does is inside the QEMU process: gone when QEMU is gone.
+    pub(crate) fn only_in_qemu(&self) -> bool {
+        matches!(self, Step::PrepareOverlay(_))
+    }
+
+    /// Does it.
+    pub(crate) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        match self {
+            Step::SaveSnapshot(step) => step.act(live).await,
+            Step::LoadSnapshot(step) => step.act(live).await,
+            Step::DeleteSnapshot(step) => step.act(live).await,
+            Step::ReserveFile(step) => step.act(live.env()).await,
+            Step::PrepareOverlay(step) => step.act(live).await,
+            Step::SwitchOverlays(step) => step.act(live).await,
+        }
+    }
+
+    /// Finds out whether it has happened.
+    pub(crate) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        match self {
+            Step::SaveSnapshot(step) => step.probe(live).await,
+            Step::LoadSnapshot(step) => step.probe(live).await,
+            Step::DeleteSnapshot(step) => step.probe(live).await,
+            // Making a file needs no answer from QEMU: it is never in doubt.
+            Step::ReserveFile(_) => Ok(Happened::No),
+            Step::PrepareOverlay(step) => step.probe(live).await,
+            Step::SwitchOverlays(step) => step.probe(live).await,
+        }
+    }
+
+    /// Puts back what it did.
+    pub(crate) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+        match self {
+            Step::SaveSnapshot(step) => step.undo(live, begun).await,
+            Step::LoadSnapshot(step) => step.undo(live, begun).await,
+            Step::DeleteSnapshot(step) => step.undo(live).await,
+            Step::ReserveFile(step) => step.undo(live.env(), begun).await,
+            Step::PrepareOverlay(step) => step.undo(live).await,
+            Step::SwitchOverlays(step) => step.undo(begun),
+        }
+    }
+
+    /// Puts back what can be put back without QEMU.
+    pub(crate) async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
+        match self {
+            Step::ReserveFile(step) => step.undo(env, begun).await,
+            _ => Err(self.remains()),
+        }
+    }
+
+    /// What may be left of it when nobody could look.
+    pub(crate) fn remains(&self) -> Remains {
+        match self {
+            Step::SaveSnapshot(step) => step.remains(),
+            Step::LoadSnapshot(step) => step.remains(),
+            Step::DeleteSnapshot(step) => step.remains(),
+            Step::ReserveFile(step) => step.remains(),
+            Step::PrepareOverlay(step) => step.remains(),
+            Step::SwitchOverlays(step) => step.remains(),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::SaveSnapshot(step) => write!(f, "save machine and disks as {}", step.tag),
+            Step::LoadSnapshot(step) => write!(f, "put machine and disks back to {}", step.tag),
+            Step::DeleteSnapshot(step) => write!(f, "delete {} from its disks", step.tag),
+            Step::ReserveFile(step) => write!(f, "reserve {}", step.path.file_name().unwrap_or_default()),
+            Step::PrepareOverlay(step) => {
+                write!(f, "prepare overlay {} -> {}", step.target, step.file.file_name().unwrap_or_default())
+            }
+            Step::SwitchOverlays(step) => match step.switches.as_slice() {
+                [one] => write!(f, "switch disk {} in one transaction", one.target),
+                all => write!(f, "switch {} disks in one transaction", all.len()),
+            },
+        }
+    }
+}
+
+macro_rules! steps {
+    ($($kind:ident),*) => {
+        $(impl From<$kind> for Step {
+            fn from(step: $kind) -> Step {
+                Step::$kind(step)
+            }
+        })*
+    };
+}
+steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays);
+
+/// On which of `nodes` an internal snapshot of this name is.
+async fn nodes_with_tag<E: Env>(
+    live: &Live<E>,
+    tag: &str,
+    nodes: &[String],
+) -> Result<Vec<String>, CommandError> {
+    let all = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+    let has = |node: &String| {
+        all.iter().any(|known| {
+            known.node_name.as_ref() == Some(node)
+                && known.image.snapshots.iter().any(|held| held.name == tag)
+        })
+    };
+    Ok(nodes.iter().filter(|node| has(node)).cloned().collect())
+}

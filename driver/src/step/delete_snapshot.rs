@@ -1,0 +1,67 @@
+//! Deletes a tag from the images.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains, nodes_with_tag};
+use crate::{
+    capabilities::InternalMethod,
+    commands::{Command, SnapshotDelete},
+    env::Env,
+    error::StepError,
+    human_monitor,
+    job::{self, End},
+    live::Live,
+};
+
+/// Deletes a tag from the images. It cannot be undone; doing it again finishes what was left.
+///
+/// Source: QEMU QAPI `snapshot-delete`, which succeeds where there is nothing to delete; recordings `snap-*`, `hmp`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeleteSnapshot {
+    /// By job or by the human monitor.
+    pub method: InternalMethod,
+    /// The job's id.
+    pub job: String,
+    /// The snapshot's name.
+    pub tag: String,
+    /// The nodes that have it.
+    pub devices: Vec<String>,
+}
+
+impl DeleteSnapshot {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let Self { job, tag, devices, .. } = self;
+        match self.method {
+            InternalMethod::Jobs => job::run(live, job, &SnapshotDelete { job_id: job, tag, devices }).await,
+            InternalMethod::HumanMonitor => human_monitor::run(live, "delvm", tag).await,
+        }
+    }
+
+    /// It has happened when the tag is nowhere.
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        if self.method == InternalMethod::Jobs
+            && let End::Failed(_) = job::settle(live, &self.job, SnapshotDelete::NAME).await?
+        {
+            return Ok(Happened::No);
+        }
+        let found = nodes_with_tag(live, &self.tag, &self.devices).await?;
+        Ok(if found.is_empty() { Happened::Yes } else { Happened::No })
+    }
+
+    /// A deletion that failed before it began needs no undo; one that got half way is reported.
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
+        match nodes_with_tag(live, &self.tag, &self.devices).await {
+            Ok(found) if found.len() == self.devices.len() => Ok(()),
+            Ok(found) => Err(format!(
+                "snapshot `{}` is deleted from some disks, and still on {}: delete it again",
+                self.tag,
+                found.join(", ")
+            )),
+            Err(error) => Err(format!("{}: {error}", self.remains())),
+        }
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!("snapshot `{}` may be deleted from some disks or all: delete it again", self.tag)
+    }
+}

@@ -1,0 +1,92 @@
+//! Puts machine and disks back to a tag.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Begun, Happened, Remains, nodes_with_tag};
+use crate::{
+    capabilities::InternalMethod,
+    commands::{Command, Cont, QueryStatus, SnapshotLoad},
+    env::Env,
+    error::StepError,
+    human_monitor,
+    job::{self, End},
+    live::Live,
+};
+
+/// Puts machine and disks back to a tag. What the guest has done since is gone: the point of no return.
+///
+/// QEMU stops the guest before it checks anything, and a load that fails leaves it stopped in `restore-vm`. If it
+/// failed because the tag is missing, nothing was reverted yet and the guest can go on; after any other failure disks
+/// and memory may be half reverted, and letting the guest run would destroy data.
+///
+/// Source: QEMU QAPI `snapshot-load`; recordings `snap-load-*`, `snap-errors`, `load-incompat`, `hmp`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadSnapshot {
+    /// By job or by the human monitor.
+    pub method: InternalMethod,
+    /// The job's id.
+    pub job: String,
+    /// The snapshot's name.
+    pub tag: String,
+    /// The node that holds the memory.
+    pub vmstate: String,
+    /// All nodes that take part.
+    pub devices: Vec<String>,
+    /// Whether the guest runs, and so is to run afterwards.
+    pub running: bool,
+}
+
+impl LoadSnapshot {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let Self { job, tag, vmstate, devices, .. } = self;
+        match self.method {
+            InternalMethod::Jobs => {
+                job::run(live, job, &SnapshotLoad { job_id: job, tag, vmstate, devices }).await
+            }
+            InternalMethod::HumanMonitor => human_monitor::run(live, "loadvm", tag).await,
+        }
+    }
+
+    /// Only the job knows for sure. A load leaves no other trace but the run state: QEMU lets the guest go on only
+    /// when it succeeded, so a guest that ran and is stopped now was not loaded whole.
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        if self.method == InternalMethod::Jobs {
+            match job::settle(live, &self.job, SnapshotLoad::NAME).await? {
+                End::Done => return Ok(Happened::Yes),
+                End::Failed(_) => return Ok(Happened::No),
+                End::Absent => {}
+            }
+        }
+        let status = live.ask(&QueryStatus {}).await?;
+        Ok(if self.running && !status.running { Happened::No } else { Happened::Unknown })
+    }
+
+    /// There is no way back from a load. What can be mended: a guest stopped by a load that was refused before it
+    /// reverted anything.
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+        if begun == Begun::Whole {
+            return Err(self.remains());
+        }
+        let unclear = |error: &dyn std::fmt::Display| format!("{}: {error}", self.remains());
+        let status = live.ask(&QueryStatus {}).await.map_err(|error| unclear(&error))?;
+        if status.running == self.running && status.status != "restore-vm" {
+            return Ok(()); // refused before the guest was stopped
+        }
+        let found = nodes_with_tag(live, &self.tag, &self.devices).await.map_err(|error| unclear(&error))?;
+        if found.len() == self.devices.len() {
+            return Err(self.remains());
+        }
+        if self.running {
+            live.ask(&Cont {}).await.map_err(|error| unclear(&error))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!(
+            "the machine may be stopped with disks and memory half reverted to `{}`: do not let it run; revert again, \
+             or start it anew from its disks",
+            self.tag
+        )
+    }
+}

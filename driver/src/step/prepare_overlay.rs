@@ -1,0 +1,86 @@
+//! Writes an overlay image and opens it, ready to be put under a disk.
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains};
+use crate::{
+    commands::{BlockdevAdd, BlockdevCreate, BlockdevDel, Command, CreateOptions, QueryNamedBlockNodes},
+    env::Env,
+    error::StepError,
+    job,
+    live::Live,
+};
+
+/// Writes an overlay image into a reserved file and opens it without its backing file, ready to be put under a disk.
+///
+/// Source: QEMU QAPI `blockdev-add`, `blockdev-create`, and `blockdev-snapshot`, which wants an overlay without a
+/// backing node; what libvirt sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PrepareOverlay {
+    /// The disk that it is for.
+    pub target: String,
+    /// The id of the job that writes it.
+    pub job: String,
+    /// Its file, already reserved.
+    pub file: Utf8PathBuf,
+    /// The protocol node.
+    pub file_node: String,
+    /// The format node.
+    pub node: String,
+    /// Bytes that the guest sees.
+    pub size: u64,
+    /// The image under it.
+    pub backing_file: Utf8PathBuf,
+    /// That image's format.
+    pub backing_format: String,
+}
+
+impl PrepareOverlay {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        live.execute(&BlockdevAdd::File { node_name: &self.file_node, filename: self.file.as_str() }).await?;
+        let options = CreateOptions::Qcow2 {
+            file: &self.file_node,
+            size: self.size,
+            backing_file: self.backing_file.as_str(),
+            backing_fmt: &self.backing_format,
+        };
+        job::run(live, &self.job, &BlockdevCreate { job_id: &self.job, options }).await?;
+        live.execute(&BlockdevAdd::Qcow2 { node_name: &self.node, file: &self.file_node, backing: None })
+            .await?;
+        Ok(())
+    }
+
+    /// The format node is the last thing made.
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let open = self.open_nodes(live).await?;
+        Ok(if open.contains(&self.node.as_str()) { Happened::Yes } else { Happened::No })
+    }
+
+    /// Closes what is open. The names are ours alone, so whatever bears them is ours to close.
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
+        self.close(live).await.map_err(|error| format!("{}: {error}", self.remains()))
+    }
+
+    async fn close<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        job::remove(live, &self.job, BlockdevCreate::NAME).await?;
+        for node in self.open_nodes(live).await? {
+            live.ask(&BlockdevDel { node_name: node }).await?;
+        }
+        Ok(())
+    }
+
+    /// Those of its nodes that exist, the one that must be closed first in front.
+    async fn open_nodes<'a, E: Env>(&'a self, live: &Live<E>) -> Result<Vec<&'a str>, StepError> {
+        let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+        let open = |name: &&str| nodes.iter().any(|node| node.node_name.as_deref() == Some(*name));
+        Ok([self.node.as_str(), self.file_node.as_str()].into_iter().filter(open).collect())
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!(
+            "nodes `{}` and `{}` may still be open: close them with blockdev-del",
+            self.node, self.file_node
+        )
+    }
+}

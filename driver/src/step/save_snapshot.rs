@@ -1,0 +1,90 @@
+//! Saves machine and disks under a tag inside the images.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Begun, DeleteSnapshot, Happened, Remains, nodes_with_tag};
+use crate::{
+    capabilities::InternalMethod,
+    commands::{Command, SnapshotSave},
+    env::Env,
+    error::StepError,
+    human_monitor,
+    job::{self, End},
+    live::Live,
+};
+
+/// Saves machine and disks under a tag inside the images. QEMU stops the guest meanwhile and lets it go on, also
+/// when it fails; a failed job leaves no snapshot.
+///
+/// Source: QEMU QAPI `snapshot-save`; recordings `snap-save-*`, `hmp`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SaveSnapshot {
+    /// By job or by the human monitor.
+    pub method: InternalMethod,
+    /// The job's id.
+    pub job: String,
+    /// The snapshot's name.
+    pub tag: String,
+    /// The node that takes the memory.
+    pub vmstate: String,
+    /// All nodes that take part.
+    pub devices: Vec<String>,
+}
+
+impl SaveSnapshot {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let Self { job, tag, vmstate, devices, .. } = self;
+        match self.method {
+            InternalMethod::Jobs => {
+                job::run(live, job, &SnapshotSave { job_id: job, tag, vmstate, devices }).await
+            }
+            InternalMethod::HumanMonitor => human_monitor::run(live, "savevm", tag).await,
+        }
+    }
+
+    /// The job tells if it is still known; the images tell in any case. A tag on some disks only is no snapshot.
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        if self.method == InternalMethod::Jobs {
+            match job::settle(live, &self.job, SnapshotSave::NAME).await? {
+                End::Done => return Ok(Happened::Yes),
+                End::Failed(_) => return Ok(Happened::No),
+                End::Absent => {}
+            }
+        }
+        let found = nodes_with_tag(live, &self.tag, &self.devices).await?;
+        Ok(if found.len() == self.devices.len() { Happened::Yes } else { Happened::No })
+    }
+
+    /// A whole snapshot is deleted again. After a failure there is nothing to delete; a tag that is there all the
+    /// same was not there when the plan was made, may be somebody else's, and is reported.
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+        if begun == Begun::Whole {
+            return self.opposite().act(live).await.map_err(|error| format!("{}: {error}", self.remains()));
+        }
+        match nodes_with_tag(live, &self.tag, &self.devices).await {
+            Ok(found) if found.is_empty() => Ok(()),
+            Ok(found) => Err(format!(
+                "a snapshot `{}` is on {}, made by somebody else meanwhile or left by QEMU: look before you delete it",
+                self.tag,
+                found.join(", ")
+            )),
+            Err(error) => Err(format!("{}: {error}", self.remains())),
+        }
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!(
+            "snapshot `{}` may or may not be in the images: look for it with `qemu-img snapshot -l`",
+            self.tag
+        )
+    }
+
+    fn opposite(&self) -> DeleteSnapshot {
+        DeleteSnapshot {
+            method: self.method,
+            job: format!("{}-undo", self.job),
+            tag: self.tag.clone(),
+            devices: self.devices.clone(),
+        }
+    }
+}
