@@ -162,26 +162,30 @@ fn place(text: &str, found: Found) -> (Diagnostic, Excerpt) {
     let end = text.floor_char_boundary(found.span.end).max(start);
     let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-    let before: Vec<char> = text[line_start..start].chars().collect();
-    let excerpt = excerpt(&before, &text[start..end.min(line_end)], &text[start..line_end]);
     let line = text[..start].matches('\n').count() + 1;
+    let column = text[line_start..start].chars().count() + 1;
+    let rest = text[start..line_end].trim_end_matches('\r');
+    let excerpt = excerpt(&text[line_start..start], rest, text[start..end].chars().count());
     let Found { message, help, .. } = found;
-    (Diagnostic { line, column: before.len() + 1, span: start..end, message, help }, excerpt)
+    (Diagnostic { line, column, span: start..end, message, help }, excerpt)
 }
 
-fn excerpt(before: &[char], marked: &str, rest: &str) -> Excerpt {
-    let whole = before.len() + rest.chars().count() <= LINE_CHARS_MAX;
-    let hidden = if whole { 0 } else { before.len().saturating_sub(LEAD_CHARS) };
-    let ellipsis = if hidden > 0 { "…" } else { "" };
-    let lead: String = before[hidden..].iter().collect();
-    let shown: String = rest.trim_end_matches('\r').chars().take(LINE_CHARS_MAX - LEAD_CHARS).collect();
-    let shown = if whole { rest.trim_end_matches('\r') } else { &shown };
-    let cut = if shown.len() < rest.trim_end_matches('\r').len() { "…" } else { "" };
-    let blanks = lead.chars().map(|c| if c == '\t' { '\t' } else { ' ' });
+/// Cuts out of a line what is before the mistake and the rest from there on. The mistake may end on a later
+/// line: its width is cut to what is shown.
+fn excerpt(before: &str, rest: &str, width: usize) -> Excerpt {
+    let (mut lead, mut shown) = (before.to_owned(), rest.to_owned());
+    if before.chars().count() + rest.chars().count() > LINE_CHARS_MAX {
+        if let Some((start, _)) = before.char_indices().rev().nth(LEAD_CHARS) {
+            lead = format!("…{}", before[start..].chars().skip(1).collect::<String>());
+        }
+        if let Some((end, _)) = rest.char_indices().nth(LINE_CHARS_MAX - LEAD_CHARS) {
+            shown = format!("{}…", &rest[..end]);
+        }
+    }
     Excerpt {
-        line: printable(&format!("{ellipsis}{lead}{shown}{cut}")),
-        lead: ellipsis.chars().map(|_| ' ').chain(blanks).collect(),
-        width: marked.chars().count().min(shown.chars().count()).max(1),
+        line: printable(&format!("{lead}{shown}")),
+        lead: lead.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect(),
+        width: width.min(shown.chars().count()).max(1),
     }
 }
 
