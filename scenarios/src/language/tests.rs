@@ -168,6 +168,17 @@ fn a_broken_place_hides_no_mistake_elsewhere() {
     );
 }
 
+#[test]
+fn a_machine_has_as_many_disks_as_a_bus_has_slots() {
+    let with_disks = |count: usize| {
+        let disks: Vec<String> = (0..count).map(|number| format!("{{ target = 'vd{number}' }}")).collect();
+        let text = LEAST.replace("{ target = 'vda' }", &disks.join(", "));
+        Scenario::parse("least.toml".into(), &format!("{text}[[step]]\nprobe = {{}}\n"))
+    };
+    assert_eq!(with_disks(32).unwrap().machine.disks.len(), 32);
+    assert!(with_disks(33).unwrap_err().to_string().contains("`disks` has 33 items"));
+}
+
 /// Whatever a file holds, reading it ends with a scenario or with mistakes.
 #[test]
 fn no_cut_and_no_flipped_byte_makes_reading_fail() {
