@@ -1,1 +1,2 @@
 //! Scenario files for snapshot software.
+pub mod language;

@@ -1,0 +1,81 @@
+//! The scenario language: what may stand in a scenario file, and what is wrong with one that is wrong.
+//!
+//! A scenario is TOML 1.0. The types in here are the one truth about it: serde reads them, and the JSON
+//! Schema that editors use ([`json_schema`]) is made from them. A file is read in four passes:
+//!
+//! ```text
+//! text -> tree:     TOML syntax, spans kept                       stops here when it is no TOML
+//!      -> shape:    keys, types and forms, against the schema     \ both look at all that is sound,
+//!      -> meaning:  names, ids, what goes with what, raw JSON     / and report together
+//!      -> types:    serde, only when nothing was found
+//! ```
+//!
+//! So all the mistakes of a file come at once, each with its line, its column and what would be right
+//! ([`Diagnostics`]). Nothing in here plays a scenario, and only `load` touches files.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `scenario` | a scenario as a whole: what it shows, where it counts |
+//! | `machine`, `step`, `fault`, `expect` | its parts |
+//! | `forms` | how names, durations and sizes are written |
+//! | `schema` | the JSON Schema |
+//! | `tree`, `shape`, `meaning` | the passes |
+//! | `diagnostic` | a mistake, and how it is shown |
+//! | `load` | files and folders |
+
+mod diagnostic;
+mod expect;
+mod fault;
+mod forms;
+mod load;
+mod machine;
+mod meaning;
+mod scenario;
+mod schema;
+mod shape;
+mod step;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use camino::Utf8Path;
+use serde::Deserialize;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use expect::{Expect, GuestState};
+pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
+pub use forms::{Size, Timespan, WrongForm};
+pub use load::{FindError, LoadError, find, load_all};
+pub use machine::{Disk, Format, Machine, Power};
+pub use scenario::{Level, Release, Scenario, World};
+pub use schema::json_schema;
+pub use step::{Action, Delete, ErrorClass, Fails, Probe, Qmp, Revert, Snapshot, Step};
+
+impl Scenario {
+    /// Reads the text of a scenario file. The file's path is for the diagnostics, and for the id: below a
+    /// folder named `suite` the id is the path.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn parse(file: &Utf8Path, text: &str) -> Result<Scenario, Diagnostics> {
+        Scenario::parse_with_codes(file, text, &[])
+    }
+
+    /// The same, and each `fails.code` must be one of these codes. None given: any code will do.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub fn parse_with_codes(file: &Utf8Path, text: &str, codes: &[&str]) -> Result<Scenario, Diagnostics> {
+        let wrong = |found| Diagnostics::new(file, text, found);
+        let tree = tree::read(text).map_err(wrong)?;
+        let root = tree::Node::root(&tree);
+        let mut found = shape::check(root, schema::schema());
+        found.extend(meaning::check(root, file, text, codes));
+        if !found.is_empty() {
+            return Err(wrong(found));
+        }
+        let reader = toml::Deserializer::parse(text).map_err(|error| wrong(vec![(&error).into()]))?;
+        Scenario::deserialize(reader).map_err(|error| wrong(vec![(&error).into()]))
+    }
+}

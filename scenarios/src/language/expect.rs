@@ -1,0 +1,75 @@
+//! How everything must be after the last step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::forms::FileName;
+
+/// How everything must be after the last step. What is not named is not compared, but for `jobs` and
+/// `nodes`: none of either may be left unless it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Expect {
+    /// How the guest stands: a run state of QEMU, or gone.
+    #[serde(default)]
+    pub guest: Option<GuestState>,
+    /// For a disk, the files of its backing chain, base first, the one that the guest writes to last.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<FileName>>")]
+    pub chain: BTreeMap<String, Vec<String>>,
+    /// For a disk, the names of the internal snapshots in the image that the guest writes to, oldest first.
+    #[serde(default)]
+    pub internal: BTreeMap<String, Vec<String>>,
+    /// All the files of the machine's folder, in any order.
+    #[serde(default)]
+    #[schemars(with = "Option<BTreeSet<FileName>>")]
+    pub files: Option<BTreeSet<String>>,
+    /// Jobs that the steps leave on purpose, by id. Default: none.
+    #[serde(default)]
+    pub jobs: BTreeSet<String>,
+    /// Block nodes that the steps leave on purpose, by node name. Default: none.
+    #[serde(default)]
+    pub nodes: BTreeSet<String>,
+}
+
+/// How the guest stands: QEMU's `RunState` (QAPI `run-state.json`), or `gone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestState {
+    /// The guest runs.
+    Running,
+    /// A client stopped it.
+    Paused,
+    /// It has not run yet: QEMU was started with `-S`.
+    Prelaunch,
+    /// Its state is being, or was being, restored from a snapshot.
+    RestoreVm,
+    /// Its state is being saved to a snapshot.
+    SaveVm,
+    /// An I/O error stopped it.
+    IoError,
+    /// It waits for an incoming migration.
+    Inmigrate,
+    /// It was migrated away.
+    Postmigrate,
+    /// Its migration is being finished.
+    FinishMigrate,
+    /// QEMU failed and cannot go on.
+    InternalError,
+    /// A debugger stopped it.
+    Debug,
+    /// It shut down, QEMU still runs.
+    Shutdown,
+    /// It sleeps (S3).
+    Suspended,
+    /// Its watchdog stopped it.
+    Watchdog,
+    /// It panicked.
+    GuestPanicked,
+    /// It is held by COLO replication.
+    Colo,
+    /// There is no QEMU any more.
+    Gone,
+}

@@ -1,0 +1,229 @@
+//! The meaning pass: what the shape of a file cannot tell.
+//!
+//! Do the names stand for something in this machine, do the parts of a step and of a fault go together, is
+//! the raw JSON such, is the id the file's? Each check reads the tree by itself and passes over what is
+//! missing or of the wrong type, so that one broken place hides no mistake elsewhere.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use camino::Utf8Path;
+
+use super::{
+    diagnostic::Found,
+    machine::DISKS_MAX,
+    shape::{listed, suggest},
+    tree::{Key, Node},
+};
+
+/// The actions of a step that the driver carries out; the other one, `qmp`, goes past it.
+const DRIVER_ACTIONS: [&str; 4] = ["snapshot", "revert", "delete", "probe"];
+
+/// Every mistake in the meaning of the tree. `codes` are those that the driver's errors have; none given:
+/// any code will do.
+pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str]) -> Vec<Found> {
+    let mut found = Vec::new();
+    id_is_the_path(root.key("id"), file, &mut found);
+    disks_have_one_name_each(root, &mut found);
+    expected_disks_exist(root, &mut found);
+    for step in root.key("step").items() {
+        named_disks_exist(root, step, &mut found);
+        snapshot_is_one_kind(step.key("snapshot"), &mut found);
+        failure_fits_the_action(step, codes, &mut found);
+        json_is_a_command(step.key("qmp").key("json"), source, &mut found);
+    }
+    for fault in root.key("fault").items() {
+        point_fits_the_moment(fault.key("at"), &mut found);
+        kind_fits_the_moment(fault, &mut found);
+        json_is_a_command(fault.key("do").key("qmp"), source, &mut found);
+    }
+    found
+}
+
+/// Below a folder named `suite`, a scenario is found by its id: the id is the path.
+fn id_is_the_path(id: Node<'_>, file: &Utf8Path, found: &mut Vec<Found>) {
+    let Some(written) = id.text().filter(|id| !id.is_empty()) else { return };
+    let Some(expected) = id_of(file) else { return };
+    if written != expected {
+        let message = format!("`{written}` is not where this file lies");
+        found.push(Found::new(id.span(), message, format!("the id here is \"{expected}\"")));
+    }
+}
+
+/// `external/two-disks` for `scenarios/suite/external/two-disks.toml`; nothing outside a suite.
+fn id_of(file: &Utf8Path) -> Option<String> {
+    let components: Vec<&str> = file.components().map(|component| component.as_str()).collect();
+    let (_, folders) = components.split_last()?;
+    let suite = folders.iter().rposition(|folder| *folder == "suite")?;
+    let path = components[suite + 1..].join("/");
+    Some(path.strip_suffix(".toml").unwrap_or(&path).to_owned())
+}
+
+fn disks_have_one_name_each(root: Node<'_>, found: &mut Vec<Found>) {
+    let mut names = BTreeSet::new();
+    for target in targets(root) {
+        let Some(name) = target.text() else { continue };
+        if !names.insert(name) {
+            let message = format!("a second disk `{name}` in this machine");
+            found.push(Found::new(target.span(), message, "each disk has a target of its own".into()));
+        }
+    }
+}
+
+fn expected_disks_exist(root: Node<'_>, found: &mut Vec<Found>) {
+    for table in ["chain", "internal"] {
+        for (disk, _) in root.key("expect").key(table).entries() {
+            disk_exists(root, disk, found);
+        }
+    }
+}
+
+fn named_disks_exist(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
+    for action in DRIVER_ACTIONS.map(|action| step.key(action)) {
+        for named in action.key("disks").items().chain([action.key("vmstate")]) {
+            if let Some(name) = named.text() {
+                disk_exists(root, Key { name, span: named.span() }, found);
+            }
+        }
+        for (disk, _) in action.key("files").entries() {
+            disk_exists(root, disk, found);
+        }
+    }
+}
+
+fn disk_exists(root: Node<'_>, disk: Key<'_>, found: &mut Vec<Found>) {
+    let known: BTreeSet<&str> = targets(root).filter_map(Node::text).collect();
+    if !known.contains(disk.name) {
+        let message = format!("no disk `{}` in this machine", disk.name);
+        found.push(Found::new(disk.span, message, listed("disks are", known)));
+    }
+}
+
+/// The machine's disks, as many as it may have: a name is looked up, and all are listed, for each use of one.
+fn targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
+    root.key("machine").key("disks").items().take(DISKS_MAX).map(|disk| disk.key("target"))
+}
+
+/// Overlays have files and no memory; internal snapshots have memory and no files.
+fn snapshot_is_one_kind(snapshot: Node<'_>, found: &mut Vec<Found>) {
+    let disk_only = snapshot.key("disk-only").truth().unwrap_or(false);
+    for (key, _) in snapshot.entries() {
+        let (message, help) = match key.name {
+            "files" if !disk_only => ("`files` in an internal snapshot", "overlays need disk-only = true"),
+            "vmstate" if disk_only => ("`vmstate` in a disk-only snapshot", "it holds no memory"),
+            _ => continue,
+        };
+        found.push(Found::new(key.span, message.into(), help.into()));
+    }
+}
+
+/// The driver's errors have a code, QEMU's a class.
+fn failure_fits_the_action(step: Node<'_>, codes: &[&str], found: &mut Vec<Found>) {
+    let by_driver = DRIVER_ACTIONS.iter().any(|action| step.key(action).is_there());
+    let by_qemu = step.key("qmp").is_there();
+    for (key, value) in step.key("fails").entries() {
+        match (key.name, value.text()) {
+            ("class", _) if by_driver && !by_qemu => {
+                let message = "the driver's errors have no `class`".into();
+                found.push(Found::new(key.span, message, "they have a `code`".into()));
+            }
+            ("code", _) if by_qemu && !by_driver => {
+                let message = "QEMU's errors have no `code`".into();
+                found.push(Found::new(key.span, message, "they have a `class`: GenericError …".into()));
+            }
+            ("code", Some(code)) if !codes.is_empty() && !codes.contains(&code) => {
+                let help = suggest(code, "codes are", codes.iter().copied());
+                found.push(Found::new(
+                    value.span(),
+                    format!("no error of the driver has the code `{code}`"),
+                    help,
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A command has no `after`, an event no `applied`.
+fn point_fits_the_moment(at: Node<'_>, found: &mut Vec<Found>) {
+    let point = at.key("point");
+    let (message, points) = match point.text() {
+        Some("after") if at.key("qmp").is_there() => ("a command has no point `after`", "before, applied"),
+        Some("applied") if is_event(at) => ("an event has no point `applied`", "before, after"),
+        _ => return,
+    };
+    found.push(Found::new(point.span(), message.into(), format!("points are: {points}")));
+}
+
+/// Only a command can be answered with an error; what was sent cannot be lost or cut any more.
+fn kind_fits_the_moment(fault: Node<'_>, found: &mut Vec<Found>) {
+    let (at, kind) = (fault.key("at"), fault.key("do"));
+    if !is_event(at) {
+        return;
+    }
+    if kind.key("error").is_there() {
+        let message = "an event cannot be answered with an error".into();
+        found.push(Found::new(kind.span(), message, "an error is for at = { qmp = … }".into()));
+    }
+    let of_the_line =
+        kind.text() == Some("lose-reply") || ["split", "delay"].iter().any(|k| kind.key(k).is_there());
+    if of_the_line && at.key("point").text() == Some("after") {
+        let message = "after the event was sent it cannot be lost, cut or delayed".into();
+        found.push(Found::new(kind.span(), message, "the point for that is before".into()));
+    }
+}
+
+/// A job's status is told by an event.
+fn is_event(at: Node<'_>) -> bool {
+    at.key("event").is_there() || at.key("job").is_there()
+}
+
+/// Raw JSON is an object; whether it is a good command is for QEMU to say.
+fn json_is_a_command(json: Node<'_>, source: &str, found: &mut Vec<Found>) {
+    let Some(text) = json.text() else { return };
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) if value.is_object() => {}
+        Ok(_) => {
+            let help = "a command is {\"execute\": …}".into();
+            found.push(Found::new(json.span(), "this JSON is no object".into(), help));
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+            let span = place_within(json.span(), source, text, offset_of(&error, text));
+            found.push(Found::new(span, "this is no JSON".into(), reason));
+        }
+    }
+}
+
+/// Where in the text serde_json stopped, in bytes. It counts lines from 1 and a line's bytes from 1.
+fn offset_of(error: &serde_json::Error, text: &str) -> usize {
+    if error.is_eof() {
+        return text.trim_end().len();
+    }
+    let lines_before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    lines_before.map(str::len).sum::<usize>() + error.column().saturating_sub(1)
+}
+
+/// Where a byte of a string's text stands in the file: exactly, if the string is written without escapes so
+/// that its text stands there as it is; else the whole string.
+fn place_within(string: Range<usize>, source: &str, text: &str, offset: usize) -> Range<usize> {
+    match source.get(string.clone()).and_then(|written| written.find(text)) {
+        Some(start) => string.start + start + offset..string.start + start + offset + 1,
+        None => string,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_path_below_the_innermost_suite() {
+        let id = |file: &str| id_of(file.into());
+        assert_eq!(id("scenarios/suite/external/two-disks.toml").as_deref(), Some("external/two-disks"));
+        assert_eq!(id("/home/suite/suite/a.toml").as_deref(), Some("a"));
+        assert_eq!(id("two-disks.toml"), None);
+        assert_eq!(id("suite"), None);
+        assert_eq!(id(""), None);
+    }
+}

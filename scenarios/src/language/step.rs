@@ -1,0 +1,216 @@
+//! A step: one thing done to the machine, and whether it is to fail.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    Timespan,
+    forms::{ErrorCode, FileName},
+};
+
+/// One thing done to the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "StepTable")]
+#[schemars(with = "StepTable")]
+pub struct Step {
+    /// What is done.
+    pub action: Action,
+    /// How it is to fail. Absent: it is to succeed.
+    pub fails: Option<Fails>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The driver takes a snapshot.
+    Snapshot(Snapshot),
+    /// The driver goes back to an internal snapshot.
+    Revert(Revert),
+    /// The driver deletes an internal snapshot.
+    Delete(Delete),
+    /// The driver asks what this QEMU can do.
+    Probe(Probe),
+    /// A raw command, past the driver.
+    Qmp(Qmp),
+}
+
+/// A step as it is written: exactly one of the actions.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename = "Step", rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["snapshot"] },
+    { "required": ["revert"] },
+    { "required": ["delete"] },
+    { "required": ["probe"] },
+    { "required": ["qmp"] },
+]))]
+struct StepTable {
+    /// The driver takes a snapshot.
+    #[serde(default)]
+    snapshot: Option<Snapshot>,
+    /// The driver goes back to an internal snapshot.
+    #[serde(default)]
+    revert: Option<Revert>,
+    /// The driver deletes an internal snapshot.
+    #[serde(default)]
+    delete: Option<Delete>,
+    /// The driver asks what this QEMU can do: `query-qmp-schema`.
+    #[serde(default)]
+    probe: Option<Probe>,
+    /// A raw command, past the driver: for what this language has no words for.
+    #[serde(default)]
+    qmp: Option<Qmp>,
+    /// How the action is to fail. Absent: it is to succeed.
+    #[serde(default)]
+    fails: Option<Fails>,
+}
+
+impl TryFrom<StepTable> for Step {
+    type Error = &'static str;
+
+    fn try_from(written: StepTable) -> Result<Self, Self::Error> {
+        let StepTable { snapshot, revert, delete, probe, qmp, fails } = written;
+        let mut actions = [
+            snapshot.map(Action::Snapshot),
+            revert.map(Action::Revert),
+            delete.map(Action::Delete),
+            probe.map(Action::Probe),
+            qmp.map(Action::Qmp),
+        ]
+        .into_iter()
+        .flatten();
+        match (actions.next(), actions.next()) {
+            (Some(action), None) => Ok(Step { action, fails }),
+            _ => Err("a step has exactly one action"),
+        }
+    }
+}
+
+/// Takes a snapshot: of disks and memory inside the images, or of disks alone in overlay files.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Snapshot {
+    /// Its name, given to the driver as it stands.
+    pub name: String,
+    /// An external snapshot of the disks without memory, instead of an internal one. Default: false.
+    #[serde(default)]
+    pub disk_only: bool,
+    /// The disks. Default: all that can be written to.
+    #[serde(default)]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub disks: Option<Vec<String>>,
+    /// For a disk, the name of its overlay's file. Only with `disk-only`. Default: the driver's choice.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, FileName>")]
+    pub files: BTreeMap<String, String>,
+    /// The disk whose image holds the memory. Not with `disk-only`. Default: the first.
+    #[serde(default)]
+    pub vmstate: Option<String>,
+    /// How long the driver may take. Default: the driver's own bounds.
+    #[serde(default)]
+    pub within: Option<Timespan>,
+    /// Only print the plan. Default: false.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Goes back to an internal snapshot, disks and memory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Revert {
+    /// The snapshot's name, given to the driver as it stands.
+    pub name: String,
+    /// The disks. Default: all that can be written to.
+    #[serde(default)]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub disks: Option<Vec<String>>,
+    /// The disk whose image holds the memory. Default: the first.
+    #[serde(default)]
+    pub vmstate: Option<String>,
+    /// How long the driver may take. Default: the driver's own bounds.
+    #[serde(default)]
+    pub within: Option<Timespan>,
+    /// Only print the plan. Default: false.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Deletes an internal snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Delete {
+    /// The snapshot's name, given to the driver as it stands.
+    pub name: String,
+    /// The disks. Default: all that can be written to.
+    #[serde(default)]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub disks: Option<Vec<String>>,
+    /// How long the driver may take. Default: the driver's own bounds.
+    #[serde(default)]
+    pub within: Option<Timespan>,
+    /// Only print the plan. Default: false.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Asks what this QEMU can do.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Probe {}
+
+/// A raw QMP command, past the driver.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Qmp {
+    /// A JSON object: `{"execute": "query-status"}`.
+    pub json: String,
+}
+
+/// How a step is to fail: with `code` where the driver acts, with `class` where the step is `qmp`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["code"] }, { "required": ["class"] }]))]
+pub struct Fails {
+    /// The code of the driver's error.
+    #[serde(default)]
+    #[schemars(with = "Option<ErrorCode>")]
+    pub code: Option<String>,
+    /// The class of QEMU's error.
+    #[serde(default)]
+    pub class: Option<ErrorClass>,
+    /// A part of the error's text.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub says: Option<String>,
+}
+
+/// The class of an error on the wire: QEMU's `QapiErrorClass` (QAPI `error.json`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ErrorClass {
+    /// Most errors.
+    GenericError,
+    /// There is no such command, or not now.
+    CommandNotFound,
+    /// The device is not in the state for it.
+    DeviceNotActive,
+    /// There is no such device.
+    DeviceNotFound,
+    /// KVM lacks what it takes.
+    #[serde(rename = "KVMMissingCap")]
+    KvmMissingCap,
+}
+
+impl ErrorClass {
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorClass::GenericError => "GenericError",
+            ErrorClass::CommandNotFound => "CommandNotFound",
+            ErrorClass::DeviceNotActive => "DeviceNotActive",
+            ErrorClass::DeviceNotFound => "DeviceNotFound",
+            ErrorClass::KvmMissingCap => "KVMMissingCap",
+        }
+    }
+}
