@@ -87,7 +87,7 @@ pub enum CommandError {
     #[error("QEMU refused `{command}`: {error}")]
     Refused {
         /// Which command.
-        command: &'static str,
+        command: String,
         /// QEMU's words.
         error: QmpError,
     },
@@ -95,7 +95,7 @@ pub enum CommandError {
     #[error("no reply to `{command}` within {}", seconds(*waited))]
     TimedOut {
         /// Which command.
-        command: &'static str,
+        command: String,
         /// How long it was waited for.
         waited: Duration,
     },
@@ -103,7 +103,7 @@ pub enum CommandError {
     #[error("the connection ended before the reply to `{command}`: {lost}")]
     Lost {
         /// Which command.
-        command: &'static str,
+        command: String,
         /// Why it ended.
         lost: Lost,
     },
@@ -111,7 +111,7 @@ pub enum CommandError {
     #[error("the reply to `{command}` cannot be read: {reason}")]
     Unreadable {
         /// Which command.
-        command: &'static str,
+        command: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -140,6 +140,8 @@ struct Shared {
     events: Option<broadcast::Sender<Rc<Event>>>,
     greeting: Option<oneshot::Sender<Greeting>>,
     lost: Option<Lost>,
+    /// A command has had no reply in time, and nothing was heard since.
+    mute: bool,
     commands: u64,
 }
 
@@ -147,8 +149,14 @@ struct Shared {
 pub struct Client<E: Env> {
     env: E,
     shared: Rc<RefCell<Shared>>,
-    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
     greeting: Rc<Greeting>,
+}
+
+/// What callers tell the pump.
+enum Outgoing {
+    Command(Vec<u8>),
+    Close,
 }
 
 impl<E: Env> Clone for Client<E> {
@@ -193,6 +201,7 @@ impl<E: Env> Client<E> {
             events: Some(broadcast::Sender::new(EVENT_BACKLOG)),
             greeting: Some(greeted),
             lost: None,
+            mute: false,
             commands: 0,
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
@@ -246,6 +255,17 @@ impl<E: Env> Client<E> {
         self.shared.borrow().lost.clone()
     }
 
+    /// Whether the last thing heard of it was nothing: a command timed out and no message came since.
+    pub fn is_mute(&self) -> bool {
+        self.shared.borrow().mute
+    }
+
+    /// Closes the connection for all who share it. A monitor serves one client at a time: this makes room.
+    pub fn close(&self) {
+        // A pump that has already ended has closed it.
+        let _ = self.outgoing.send(Outgoing::Close);
+    }
+
     /// Listens to every event from now on. Listen first, then send the command that causes them.
     pub fn events(&self) -> Events<E> {
         let shared = self.shared.borrow();
@@ -265,7 +285,7 @@ impl<E: Env> Client<E> {
     ) -> Result<C::Returns, CommandError> {
         let raw = self.call(Band::In, lane, C::NAME, Some(command), deadline).await?;
         wire::payload(&raw)
-            .map_err(|error| CommandError::Unreadable { command: C::NAME, reason: error.to_string() })
+            .map_err(|error| CommandError::Unreadable { command: C::NAME.into(), reason: error.to_string() })
     }
 
     /// Sends any command, with arguments and reply as raw JSON; `Band::Out` asks for it out of band.
@@ -276,22 +296,26 @@ impl<E: Env> Client<E> {
         &self,
         band: Band,
         lane: &str,
-        command: &'static str,
+        command: &str,
         arguments: Option<&A>,
         deadline: Duration,
     ) -> Result<Box<RawValue>, CommandError> {
-        let (id, reply) = self.expect(lane).map_err(|lost| CommandError::Lost { command, lost })?;
+        let lost = |lost| CommandError::Lost { command: command.to_owned(), lost };
+        let (id, reply) = self.expect(lane).map_err(lost)?;
         let sent_at = self.env.now();
         // The pump may have ended a moment ago; the waiting below learns of it.
-        let _ = self.outgoing.send(wire::request(band, command, arguments, &id));
+        let _ = self.outgoing.send(Outgoing::Command(wire::request(band, command, arguments, &id)));
         match race(reply, self.env.sleep_until(deadline)).await {
-            First::Left(Ok(reply)) => reply.outcome.map_err(|error| CommandError::Refused { command, error }),
-            First::Left(Err(_)) => {
-                Err(CommandError::Lost { command, lost: self.lost().unwrap_or(Lost::Closed) })
+            First::Left(Ok(reply)) => {
+                reply.outcome.map_err(|error| CommandError::Refused { command: command.to_owned(), error })
             }
+            First::Left(Err(_)) => Err(lost(self.lost().unwrap_or(Lost::Closed))),
             First::Right(()) => {
-                self.shared.borrow_mut().pending.remove(&id);
-                Err(CommandError::TimedOut { command, waited: self.env.now().saturating_sub(sent_at) })
+                let mut shared = self.shared.borrow_mut();
+                shared.pending.remove(&id);
+                shared.mute = true;
+                let waited = self.env.now().saturating_sub(sent_at);
+                Err(CommandError::TimedOut { command: command.to_owned(), waited })
             }
         }
     }

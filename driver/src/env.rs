@@ -29,7 +29,7 @@ impl std::fmt::Display for Endpoint {
 
 /// What the driver needs of the world. One thread: nothing here is `Send`.
 #[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
-pub trait Env: Clone + 'static {
+pub trait Env: Clone + Unpin + 'static {
     /// A connected byte stream. Dropping it closes the connection.
     type Io: AsyncRead + AsyncWrite + Unpin + 'static;
 

@@ -21,7 +21,7 @@ use crate::{
     env::Env,
     error::{OperationError, StepError},
     live::Live,
-    machine::Machine,
+    machine::{Machine, Patience},
     plan::{Plan, Stage},
     step::{Begun, Happened, Step},
 };
@@ -38,8 +38,9 @@ pub(crate) async fn carry_out<E: Env>(
     machine: &Machine<E>,
     plan: &Plan,
     deadline: Duration,
+    patience: Patience,
 ) -> Result<(), OperationError> {
-    let mut execution = Execution { machine, begun: Vec::new(), rounds: 0 };
+    let mut execution = Execution { machine, patience, begun: Vec::new(), rounds: 0 };
     for (index, stage) in plan.stages.iter().enumerate() {
         if let Some(failure) = execution.stage(stage, deadline).await {
             return Err(execution.fail(failure, index == plan.no_return).await);
@@ -74,6 +75,7 @@ enum Reach<E: Env> {
 
 struct Execution<'m, E: Env> {
     machine: &'m Machine<E>,
+    patience: Patience,
     /// What has been begun, oldest first.
     begun: Vec<(&'m Step, Begun)>,
     /// Counts stages and undos: the number in front of each lane.
@@ -86,7 +88,7 @@ impl<'m, E: Env> Execution<'m, E> {
         self.rounds += 1;
         let mut running = Vec::new();
         for step in &stage.steps {
-            let live = self.machine.live(self.lane(&step.lane()), deadline);
+            let live = self.machine.live(self.lane(&step.lane()), deadline, self.patience);
             let (sender, receiver) = oneshot::channel();
             let task = step.clone();
             self.machine.env().spawn_local(async move {
@@ -175,11 +177,11 @@ impl<'m, E: Env> Execution<'m, E> {
         (gone, remains)
     }
 
-    /// A hold on the machine for asking and undoing; connects anew if the connection was lost.
+    /// A hold on the machine for asking and undoing, over a new connection if the old one is lost or mute.
     async fn reach(&self, lane: &str) -> Reach<E> {
         let deadline = self.machine.env().now() + UNDO_WITHIN;
-        match self.machine.reconnect().await {
-            Ok(()) => Reach::Alive(self.machine.live(self.lane(lane), deadline)),
+        match self.machine.reconnect(self.patience.connect).await {
+            Ok(()) => Reach::Alive(self.machine.live(self.lane(lane), deadline, self.patience)),
             Err(ConnectError::Unreachable { source, .. }) if is_gone(&source) => Reach::Gone,
             Err(error) => Reach::Mute(error.to_string()),
         }

@@ -62,7 +62,9 @@ pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Res
                 Some("null") => return Err(StepError::JobVanished { kind: C::NAME }),
                 _ => {}
             },
-            Err(Silence::Lost(lost)) => return Err(CommandError::Lost { command: C::NAME, lost }.into()),
+            Err(Silence::Lost(lost)) => {
+                return Err(CommandError::Lost { command: C::NAME.into(), lost }.into());
+            }
             Err(silence) => match find(live, id).await? {
                 None => return Err(StepError::JobVanished { kind: C::NAME }),
                 Some(job) if job.status == "concluded" => break,

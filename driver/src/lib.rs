@@ -33,7 +33,7 @@ pub mod machine;
 pub mod name;
 pub mod observed;
 pub mod plan;
-mod race;
+pub mod race;
 pub mod report;
 pub mod request;
 pub mod step;

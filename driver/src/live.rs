@@ -6,10 +6,8 @@ use crate::{
     client::{Client, CommandError, Events},
     commands::Command,
     env::Env,
+    machine::Patience,
 };
-
-/// How long a question may take that is asked after the time was up: to know is worth a little more waiting.
-pub(crate) const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// One step's hold on the machine.
 #[derive(Debug)]
@@ -18,19 +16,13 @@ pub struct Live<E: Env> {
     client: Client<E>,
     lane: String,
     deadline: Duration,
-    command_timeout: Duration,
+    patience: Patience,
 }
 
 impl<E: Env> Live<E> {
     /// A hold for the step that speaks as `lane` and must be done by `deadline`.
-    pub fn new(
-        env: E,
-        client: Client<E>,
-        lane: String,
-        deadline: Duration,
-        command_timeout: Duration,
-    ) -> Self {
-        Self { env, client, lane, deadline, command_timeout }
+    pub fn new(env: E, client: Client<E>, lane: String, deadline: Duration, patience: Patience) -> Self {
+        Self { env, client, lane, deadline, patience }
     }
 
     /// The world outside the monitor.
@@ -53,7 +45,7 @@ impl<E: Env> Live<E> {
     /// # Errors
     /// [`CommandError`].
     pub async fn execute<C: Command>(&self, command: &C) -> Result<C::Returns, CommandError> {
-        let deadline = self.deadline.min(self.env.now() + self.command_timeout);
+        let deadline = self.deadline.min(self.env.now() + self.patience.command);
         self.client.execute(&self.lane, command, deadline).await
     }
 
@@ -66,12 +58,12 @@ impl<E: Env> Live<E> {
         self.client.execute(&self.lane, command, self.deadline).await
     }
 
-    /// Asks how things stand, a little past the deadline if need be.
+    /// Asks how things stand, a little past the deadline if need be: to know is worth more waiting.
     ///
     /// # Errors
     /// [`CommandError`].
     pub async fn ask<C: Command>(&self, question: &C) -> Result<C::Returns, CommandError> {
-        let deadline = self.deadline.max(self.env.now() + ASK_WITHIN);
+        let deadline = self.deadline.max(self.env.now() + self.patience.ask);
         self.client.execute(&self.lane, question, deadline).await
     }
 }

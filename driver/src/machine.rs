@@ -28,11 +28,26 @@ pub struct Patience {
     pub connect: Duration,
     /// For the reply to a command that has nothing to wait for.
     pub command: Duration,
+    /// For the answer to a question that is asked when the operation's time is up.
+    pub ask: Duration,
+}
+
+impl Patience {
+    /// No more patience than the caller has: an operation that may take one second does not ask for five how things
+    /// stand.
+    fn at_most(self, within: Duration) -> Self {
+        Self {
+            connect: self.connect.min(within),
+            command: self.command.min(within),
+            ask: self.ask.min(within),
+        }
+    }
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), command: Duration::from_secs(10) }
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(5), command: seconds(10), ask: seconds(5) }
     }
 }
 
@@ -82,15 +97,17 @@ impl<E: Env> Machine<E> {
         &self.capabilities
     }
 
-    /// Connects anew if the connection was lost.
+    /// Connects anew if the connection was lost, or if nothing more is heard on it.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn reconnect(&self) -> Result<(), ConnectError> {
-        if self.client().lost().is_none() {
+    pub async fn reconnect(&self, within: Duration) -> Result<(), ConnectError> {
+        let old = self.client();
+        if old.lost().is_none() && !old.is_mute() {
             return Ok(());
         }
-        let client = Client::connect(&self.env, &self.endpoint, false, self.patience.connect).await?;
+        old.close();
+        let client = Client::connect(&self.env, &self.endpoint, false, within).await?;
         *self.client.borrow_mut() = client;
         Ok(())
     }
@@ -100,8 +117,12 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Unreachable`], [`OperationError::Unobserved`].
     pub async fn observe(&self) -> Result<Observed, OperationError> {
-        self.reconnect().await?;
-        let live = self.live("observe".into(), self.env.now() + self.patience.command);
+        self.observe_within(self.patience).await
+    }
+
+    async fn observe_within(&self, patience: Patience) -> Result<Observed, OperationError> {
+        self.reconnect(patience.connect).await?;
+        let live = self.live("observe".into(), self.env.now() + patience.command, patience);
         let status = live.execute(&QueryStatus {}).await?;
         let devices = live.execute(&QueryBlock {}).await?;
         Ok(Observed::new(&self.domain, status, &devices))
@@ -112,7 +133,7 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Refused`], and those of [`Machine::observe`].
     pub async fn plan(&self, request: &Request) -> Result<Plan, OperationError> {
-        let observed = self.observe().await?;
+        let observed = self.observe_within(self.patience.at_most(request.within())).await?;
         let unique = self.env.unique_id();
         let facts = Facts {
             domain: &self.domain,
@@ -131,12 +152,13 @@ impl<E: Env> Machine<E> {
         let deadline = self.env.now() + request.within();
         let plan = self.plan(request).await?;
         let mut events = self.client().events();
-        execute::carry_out(self, &plan, deadline).await?;
+        let patience = self.patience.at_most(request.within());
+        execute::carry_out(self, &plan, deadline, patience).await?;
         Ok(Report::new(request, plan.disks, &mut events))
     }
 
     /// A hold on the machine for one step.
-    pub(crate) fn live(&self, lane: String, deadline: Duration) -> Live<E> {
-        Live::new(self.env.clone(), self.client(), lane, deadline, self.patience.command)
+    pub(crate) fn live(&self, lane: String, deadline: Duration, patience: Patience) -> Live<E> {
+        Live::new(self.env.clone(), self.client(), lane, deadline, patience)
     }
 }

@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, task::Poll};
 
 /// Which future was first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum First<A, B> {
+pub enum First<A, B> {
     /// The left one; it wins when both are ready.
     Left(A),
     /// The right one.
@@ -12,7 +12,7 @@ pub(crate) enum First<A, B> {
 }
 
 /// Waits for whichever is ready first and drops the other.
-pub(crate) async fn race<A: Future, B: Future>(left: A, right: B) -> First<A::Output, B::Output> {
+pub async fn race<A: Future, B: Future>(left: A, right: B) -> First<A::Output, B::Output> {
     let (mut left, mut right) = (pin!(left), pin!(right));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = left.as_mut().poll(cx) {

@@ -1,2 +1,29 @@
-//! Scenario files for snapshot software.
+//! Scenario files for snapshot software: one file says the machine, what is done to it, what goes wrong meanwhile
+//! and how it must end; it is played on the simulator, or on a real QEMU, with the same driver.
+//!
+//! ```text
+//! language (a file) --> play (steps, faults) --> driver --> recorded --> interpose --> world: sim | qemu
+//!                          |                                  |
+//!                       inspect (how it ended)           transcript (what was said) --> golden, compare
+//! ```
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`language`] | scenario files: reading, checking, their JSON Schema |
+//! | [`world`] | where a scenario is played |
+//! | [`play`] | plays one scenario in one world |
+//! | [`recorded`], [`interpose`] | what stands between driver and world: the record, and the faults |
+//! | [`inspect`] | how everything stands at the end |
+//! | [`transcript`] | what was said and done, as text and as a partial order |
+
+pub mod cli;
+pub mod golden;
+pub mod inspect;
+pub mod interpose;
 pub mod language;
+pub mod machine;
+pub mod play;
+pub mod recorded;
+pub mod suite;
+pub mod transcript;
+pub mod world;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `freezeframe` command; see the library's `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    freezeframe::cli::main()
+}

@@ -12,7 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Lost, Shared};
+use super::{Lost, Outgoing, Shared};
 use crate::wire::{Incoming, Session};
 
 /// Bytes read at once.
@@ -21,7 +21,7 @@ const CHUNK: usize = 16 << 10;
 /// Runs until the stream ends, fails or stops making sense, or until nobody can send any more.
 pub(super) async fn run<Io: AsyncRead + AsyncWrite + Unpin>(
     io: Io,
-    queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
     shared: Rc<RefCell<Shared>>,
 ) {
     let mut pump =
@@ -37,7 +37,7 @@ pub(super) async fn run<Io: AsyncRead + AsyncWrite + Unpin>(
 
 struct Pump<Io> {
     io: Io,
-    queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
     shared: Rc<RefCell<Shared>>,
     session: Session,
     unsent: Vec<u8>,
@@ -55,8 +55,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Pump<Io> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
         loop {
             match self.queue.poll_recv(cx) {
-                Poll::Ready(Some(command)) => self.unsent.extend(command),
-                Poll::Ready(None) => return Poll::Ready(Lost::Closed),
+                Poll::Ready(Some(Outgoing::Command(bytes))) => self.unsent.extend(bytes),
+                Poll::Ready(Some(Outgoing::Close) | None) => return Poll::Ready(Lost::Closed),
                 Poll::Pending => break,
             }
         }
@@ -95,6 +95,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Pump<Io> {
 
     fn hand_out(&mut self, incoming: Incoming) {
         let mut shared = self.shared.borrow_mut();
+        shared.mute = false;
         match incoming {
             // Whoever waited may have given up meanwhile: that is what the ignored results are.
             Incoming::Greeting(greeting) => {

@@ -73,3 +73,28 @@ pub enum GuestState {
     /// There is no QEMU any more.
     Gone,
 }
+
+impl GuestState {
+    /// The word that QEMU has for it, or `gone`.
+    pub fn name(self) -> &'static str {
+        match self {
+            GuestState::Running => "running",
+            GuestState::Paused => "paused",
+            GuestState::Prelaunch => "prelaunch",
+            GuestState::RestoreVm => "restore-vm",
+            GuestState::SaveVm => "save-vm",
+            GuestState::IoError => "io-error",
+            GuestState::Inmigrate => "inmigrate",
+            GuestState::Postmigrate => "postmigrate",
+            GuestState::FinishMigrate => "finish-migrate",
+            GuestState::InternalError => "internal-error",
+            GuestState::Debug => "debug",
+            GuestState::Shutdown => "shutdown",
+            GuestState::Suspended => "suspended",
+            GuestState::Watchdog => "watchdog",
+            GuestState::GuestPanicked => "guest-panicked",
+            GuestState::Colo => "colo",
+            GuestState::Gone => "gone",
+        }
+    }
+}

@@ -40,6 +40,8 @@ pub struct At {
     pub moment: Moment,
     /// On which side of it.
     pub point: Point,
+    /// Only where the line on the wire holds this text: one of several commands that run side by side.
+    pub with: Option<String>,
     /// At which occurrence, counted from 1.
     pub nth: NonZeroU32,
 }
@@ -91,6 +93,10 @@ struct AtTable {
     /// nobody has been told yet.
     #[serde(default)]
     point: Option<Point>,
+    /// Only where the line on the wire holds this text: one of several commands that run side by side. Default: any.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    with: Option<String>,
     /// At which occurrence, counted from 1. Default: 1.
     #[serde(default = "once")]
     nth: NonZeroU32,
@@ -100,14 +106,14 @@ impl TryFrom<AtTable> for At {
     type Error = &'static str;
 
     fn try_from(written: AtTable) -> Result<Self, Self::Error> {
-        let AtTable { qmp, event, job, point, nth } = written;
+        let AtTable { qmp, event, job, point, with, nth } = written;
         let (moment, default) = match (qmp, event, job) {
             (Some(command), None, None) => (Moment::Command(command), Point::Applied),
             (None, Some(event), None) => (Moment::Event(event), Point::Before),
             (None, None, Some(status)) => (Moment::Job(status), Point::Before),
             _ => return Err("a fault strikes at exactly one of a command, an event and a job's status"),
         };
-        Ok(At { moment, point: point.unwrap_or(default), nth })
+        Ok(At { moment, point: point.unwrap_or(default), with, nth })
     }
 }
 

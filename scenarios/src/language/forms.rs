@@ -133,6 +133,12 @@ impl Timespan {
     }
 }
 
+impl std::fmt::Display for Timespan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}
+
 impl TryFrom<String> for Timespan {
     type Error = WrongForm;
 

@@ -59,6 +59,15 @@ impl Disk {
     fn default_size() -> Size {
         Size::mebibytes(16)
     }
+
+    /// The name of its image's file.
+    pub fn image(&self) -> String {
+        let format = match self.format {
+            Format::Qcow2 => "qcow2",
+            Format::Raw => "raw",
+        };
+        format!("{}.{format}", self.target)
+    }
 }
 
 /// The format of an image.

@@ -122,13 +122,6 @@ pub struct Snapshot {
 pub struct Revert {
     /// The snapshot's name, given to the driver as it stands.
     pub name: String,
-    /// The disks. Default: all that can be written to.
-    #[serde(default)]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
-    pub disks: Option<Vec<String>>,
-    /// The disk whose image holds the memory. Default: the first.
-    #[serde(default)]
-    pub vmstate: Option<String>,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,
@@ -143,10 +136,6 @@ pub struct Revert {
 pub struct Delete {
     /// The snapshot's name, given to the driver as it stands.
     pub name: String,
-    /// The disks. Default: all that can be written to.
-    #[serde(default)]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
-    pub disks: Option<Vec<String>>,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,

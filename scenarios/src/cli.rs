@@ -1,0 +1,175 @@
+//! The `freezeframe` command.
+//!
+//! Exit codes: 0 all as expected; 1 findings; 2 usage or unreadable input; 75 the surroundings failed, try again.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks through these")]
+
+mod conform;
+mod output;
+mod record;
+mod run;
+mod workers;
+
+use std::process::ExitCode;
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use freezeframe_sim::Release;
+
+use crate::{language::json_schema, play::CannotPlay, suite::SuiteError, world::qemu::StartError};
+
+/// Scenarios for snapshot software, on a simulated or a real QEMU.
+#[derive(Debug, Parser)]
+#[command(name = "freezeframe", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play scenarios and compare them with their expected transcripts.
+    Run(RunArgs),
+    /// Play every scenario on the simulator and on real QEMUs, and compare the two.
+    Conform(ConformArgs),
+    /// Play scenarios on a real QEMU and write down what was said.
+    Record(RecordArgs),
+    /// Print the JSON Schema of scenario files.
+    Schema,
+}
+
+/// Where a scenario is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// The simulator.
+    Sim,
+    /// A real QEMU.
+    Qemu,
+}
+
+/// Which scenarios.
+#[derive(Debug, Args)]
+struct Selection {
+    /// Scenario files, or folders of them [default: freezeframe's own suite]
+    paths: Vec<Utf8PathBuf>,
+    /// Only scenarios whose id contains this
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// How many are played at the same time [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
+}
+
+/// How real QEMUs are started.
+#[derive(Debug, Args)]
+struct Accelerator {
+    /// QEMU's accelerator; a /dev/kvm that opens and then hangs exists, so kvm must be asked for
+    #[arg(long, value_name = "NAME", default_value = "tcg", value_parser = ["tcg", "kvm"])]
+    accel: String,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    accelerator: Accelerator,
+    /// Where the scenarios are played
+    #[arg(long, value_enum, default_value = "sim")]
+    target: Target,
+    /// The real QEMU, with `--target qemu`
+    #[arg(long, value_name = "BIN", required_if_eq("target", "qemu"))]
+    qemu: Option<Utf8PathBuf>,
+    /// Only this release of the simulator
+    #[arg(long, value_name = "R", conflicts_with = "qemu")]
+    release: Option<Release>,
+    /// Let this seed choose among everything that could go otherwise, and compare the partial order
+    #[arg(long, value_name = "N", conflicts_with = "qemu")]
+    seed: Option<u64>,
+    /// Write the expected transcripts anew
+    #[arg(long, conflicts_with_all = ["qemu", "seed", "release"])]
+    update: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConformArgs {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    accelerator: Accelerator,
+    /// A real QEMU; may be given several times
+    #[arg(long, value_name = "BIN", required = true, num_args = 1..)]
+    qemu: Vec<Utf8PathBuf>,
+    /// Play everything so many times on the real QEMUs
+    #[arg(long, value_name = "N", default_value = "1")]
+    repeat: std::num::NonZeroU32,
+}
+
+#[derive(Debug, Args)]
+struct RecordArgs {
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    accelerator: Accelerator,
+    /// The real QEMU
+    #[arg(long, value_name = "BIN")]
+    qemu: Utf8PathBuf,
+    /// Write each transcript to <DIR>/<id>@<version>.txt instead of standard output
+    #[arg(long, value_name = "DIR")]
+    output: Option<Utf8PathBuf>,
+}
+
+/// Why the command could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// The scenarios cannot be read.
+    #[error(transparent)]
+    Suite(#[from] SuiteError),
+    /// The real QEMU cannot be used.
+    #[error("error: {0}")]
+    Start(#[from] StartError),
+    /// The machine does not answer the runner.
+    #[error("error: {0}")]
+    Play(#[from] CannotPlay),
+    /// A file cannot be written.
+    #[error("error: cannot write {path}: {source}")]
+    Write {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The runtime cannot be made.
+    #[error("error: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Suite(_) | CliError::Write { .. } => 2,
+            CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
+            CliError::Start(_) | CliError::Play(_) | CliError::Runtime(_) => 75,
+        }
+    }
+}
+
+/// Runs the command on the process's arguments.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Conform(arguments) => conform::conform(&arguments),
+        Command::Record(arguments) => record::record(&arguments),
+        Command::Schema => {
+            print!("{}", json_schema());
+            Ok(true)
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `freezeframe run`: plays scenarios and compares them with their expected transcripts.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use freezeframe_sim::{Oracle, Release};
+use similar::TextDiff;
+
+use super::{
+    CliError, RunArgs, Target, conform,
+    output::{Output, Verdict},
+    workers,
+};
+use crate::{
+    golden,
+    suite::{self, Case},
+    transcript::{compare, render},
+    world::{qemu::Binary, sim::Simulator},
+};
+
+/// Plays. True if all was as expected.
+pub(super) fn run(arguments: &RunArgs) -> Result<bool, CliError> {
+    let selection = &arguments.selection;
+    let cases = suite::load(&selection.paths, selection.filter.as_deref())?;
+    if let (Target::Qemu, Some(program)) = (arguments.target, &arguments.qemu) {
+        let binary = conform::block_on(Binary::ask(program, &arguments.accelerator.accel))??;
+        return conform::against(&cases, &[binary], 1, selection.jobs, "run");
+    }
+    if arguments.update {
+        return update(arguments, &cases);
+    }
+    let plays = plays(&cases, arguments.release);
+    let seed = arguments.seed.map_or("default order".to_owned(), |seed| format!("seed {seed}"));
+    let mut output = Output::start(&format!("run on the simulator, {seed}"), plays.len());
+    workers::each(
+        &plays,
+        selection.jobs,
+        Simulator::new,
+        |simulator, (case, release)| verdict(simulator, case, *release, arguments.seed),
+        |(case, release), verdict| output.verdict(&format!("{} {release}", case.scenario.id), &verdict),
+    );
+    Ok(output.close())
+}
+
+/// Every case with each release that it is for.
+fn plays(cases: &[Case], release: Option<Release>) -> Vec<(&Case, Release)> {
+    let all = cases.iter().flat_map(|case| case.releases().map(move |release| (case, release)));
+    all.filter(|(_, known)| release.is_none_or(|wanted| wanted == *known)).collect()
+}
+
+fn verdict(simulator: &mut Simulator, case: &Case, release: Release, seed: Option<u64>) -> Verdict {
+    let played = match seed {
+        None => default_order(simulator, case, release),
+        Some(seed) => seeded(simulator, case, release, seed),
+    };
+    match played {
+        Ok(findings) if findings.is_empty() => Verdict::Passed,
+        Ok(findings) => Verdict::Failed { findings, repeat: repeat(case, release, seed) },
+        Err(error) => {
+            Verdict::Failed { findings: vec![error.to_string()], repeat: repeat(case, release, seed) }
+        }
+    }
+}
+
+fn repeat(case: &Case, release: Release, seed: Option<u64>) -> String {
+    let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+    format!("freezeframe run {} --release {release}{seed}", case.path)
+}
+
+/// Held against the golden file, byte for byte.
+fn default_order(simulator: &mut Simulator, case: &Case, release: Release) -> Result<Vec<String>, CliError> {
+    let run = simulator.play(&case.scenario, release, Oracle::default_order())?;
+    let mut findings = run.findings;
+    let transcript = render(&run.lines);
+    match golden::read(&case.path, release) {
+        Ok(Some(expected)) if expected == transcript => {}
+        Ok(Some(expected)) => findings.push(difference(&expected, &transcript)),
+        Ok(None) => findings.push("there is no expected transcript; `--update` writes it".to_owned()),
+        Err(error) => findings.push(format!("the expected transcript cannot be read: {error}")),
+    }
+    Ok(findings)
+}
+
+/// Held against the default order, as a partial order.
+fn seeded(
+    simulator: &mut Simulator,
+    case: &Case,
+    release: Release,
+    seed: u64,
+) -> Result<Vec<String>, CliError> {
+    let usual = simulator.play(&case.scenario, release, Oracle::default_order())?;
+    let run = simulator.play(&case.scenario, release, Oracle::seeded(seed))?;
+    let mut findings = run.findings;
+    findings.extend(compare(&usual.lines, &run.lines).iter().map(ToString::to_string));
+    Ok(findings)
+}
+
+/// The lines that differ, with some around them.
+fn difference(expected: &str, found: &str) -> String {
+    let mut text = "the transcript differs (- expected, + found):\n".to_owned();
+    let diff = TextDiff::from_lines(expected, found);
+    let _ = write!(text, "{}", diff.unified_diff().context_radius(2).missing_newline_hint(false));
+    text.trim_end().to_owned()
+}
+
+/// Writes the golden files anew. What is not as it should be still fails.
+fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
+    let mut output = Output::start("run --update on the simulator", cases.len());
+    let mut result = Ok(());
+    workers::each(
+        cases,
+        arguments.selection.jobs,
+        Simulator::new,
+        |simulator, case| {
+            let mut transcripts = BTreeMap::new();
+            let mut findings = Vec::new();
+            for release in case.releases() {
+                let run = simulator.play(&case.scenario, release, Oracle::default_order())?;
+                findings.extend(run.findings.iter().map(|finding| format!("{release}: {finding}")));
+                transcripts.insert(release, render(&run.lines));
+            }
+            Ok((findings, transcripts))
+        },
+        |case, played: Result<_, CliError>| {
+            let written = played.and_then(|(findings, transcripts)| {
+                let changed = golden::write(&case.path, &transcripts);
+                let changed =
+                    changed.map_err(|source| CliError::Write { path: case.path.clone(), source })?;
+                Ok((findings, changed))
+            });
+            match written {
+                Ok((findings, changed)) => {
+                    changed.iter().for_each(|path| output.line(&format!("wrote   {path}")));
+                    let repeat = format!("freezeframe run {}", case.path);
+                    let failed = Verdict::Failed { repeat, findings: findings.clone() };
+                    let verdict = if findings.is_empty() { Verdict::Passed } else { failed };
+                    output.verdict(&case.scenario.id, &verdict);
+                }
+                Err(error) => result = Err(error),
+            }
+        },
+    );
+    result.map(|()| output.close())
+}

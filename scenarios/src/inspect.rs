@@ -1,0 +1,184 @@
+//! How everything stands after the last step: held against the scenario's expectations, and against what must hold in
+//! any case.
+//!
+//! It looks through the second monitor and at the folder, in either world the same way. What must hold in any case
+//! (DESIGN's invariants, as far as they can be seen from outside):
+//! - the guest stands as it did before, unless the scenario says otherwise;
+//! - no job, no node is left that the scenario does not name;
+//! - every file is in use by a disk, or was there before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freezeframe_driver::{
+    client::{Client, CommandError},
+    commands::{BlockNode, ImageInfo, QueryBlock, QueryJobs, QueryNamedBlockNodes, QueryStatus},
+    env::Env,
+    observed::file_of,
+};
+
+use crate::{
+    language::{GuestState, Power, Scenario},
+    world::World,
+};
+
+use std::time::Duration;
+
+/// How long a question may take.
+const ASK: Duration = Duration::from_secs(10);
+
+/// How things stand.
+struct Final {
+    /// `running`, `paused`, ..., `gone`.
+    guest: String,
+    /// For each disk the files of its chain, base first.
+    chains: BTreeMap<String, Vec<String>>,
+    /// For each disk the internal snapshots of its top image.
+    internal: BTreeMap<String, Vec<String>>,
+    /// The ids of all jobs.
+    jobs: BTreeSet<String>,
+    /// Every named node and its file.
+    nodes: BTreeMap<String, String>,
+    /// The files in the folder.
+    files: BTreeSet<String>,
+}
+
+/// Everything that is not as it should be.
+pub(crate) async fn findings<W: World>(
+    scenario: &Scenario,
+    world: &W,
+    control: &Client<W::Env>,
+) -> Vec<String> {
+    let files = match world.files().await {
+        Ok(files) => files,
+        Err(error) => return vec![format!("the machine's folder cannot be read: {error}")],
+    };
+    let look = match look(world, control).await {
+        Ok(look) => Final { files, ..look },
+        Err(CommandError::Lost { .. }) => gone(files),
+        Err(error) => return vec![format!("QEMU does not tell how it stands: {error}")],
+    };
+    let mut findings = Vec::new();
+    expectations(scenario, &look, &mut findings);
+    invariants(scenario, &look, &mut findings);
+    findings
+}
+
+fn gone(files: BTreeSet<String>) -> Final {
+    Final {
+        guest: "gone".into(),
+        chains: BTreeMap::new(),
+        internal: BTreeMap::new(),
+        jobs: BTreeSet::new(),
+        nodes: BTreeMap::new(),
+        files,
+    }
+}
+
+async fn look<W: World>(world: &W, control: &Client<W::Env>) -> Result<Final, CommandError> {
+    let deadline = world.env().now() + ASK;
+    let status = control.execute("look", &QueryStatus {}, deadline).await?;
+    let devices = control.execute("look", &QueryBlock {}, deadline).await?;
+    let nodes = control.execute("look", &QueryNamedBlockNodes { flat: true }, deadline).await?;
+    let jobs = control.execute("look", &QueryJobs {}, deadline).await?;
+    let mut look = Final { guest: status.status, ..gone(BTreeSet::new()) };
+    for device in devices {
+        let (Some(qdev), Some(inserted)) = (device.qdev, device.inserted) else { continue };
+        let target = target_of(&qdev);
+        look.chains.insert(target.clone(), chain(&inserted.image));
+        let names = inserted.image.snapshots.iter().map(|snapshot| snapshot.name.clone());
+        look.internal.insert(target, names.collect());
+    }
+    look.jobs = jobs.into_iter().map(|job| job.id).collect();
+    look.nodes = nodes.into_iter().filter_map(named).collect();
+    Ok(look)
+}
+
+fn named(node: BlockNode) -> Option<(String, String)> {
+    Some((node.node_name?, name_of(&node.image.filename)))
+}
+
+/// `/machine/peripheral/vda-device/virtio-backend` is disk `vda`.
+fn target_of(qdev: &str) -> String {
+    let device = qdev.split('/').find_map(|part| part.strip_suffix("-device"));
+    device.unwrap_or(qdev).to_owned()
+}
+
+/// The file names of a chain, base first.
+fn chain(top: &ImageInfo) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut next = Some(top);
+    while let Some(image) = next {
+        files.push(name_of(&image.filename));
+        next = image.backing_image.as_deref();
+    }
+    files.reverse();
+    files
+}
+
+fn name_of(filename: &str) -> String {
+    file_of(filename).file_name().unwrap_or(filename).to_owned()
+}
+
+/// What the scenario says must be.
+fn expectations(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
+    let expect = &scenario.expect;
+    if let Some(guest) = expect.guest.map(GuestState::name).filter(|guest| *guest != look.guest) {
+        findings.push(format!("the guest was to be {guest}, and is {}", look.guest));
+    }
+    let mut same = |what: &str, disk: &str, wanted: &Vec<String>, found: Option<&Vec<String>>| {
+        if found != Some(wanted) {
+            let found = found.map_or("nothing".to_owned(), |found| format!("[{}]", found.join(", ")));
+            findings.push(format!("{what} of {disk} was to be [{}], and is {found}", wanted.join(", ")));
+        }
+    };
+    for (disk, wanted) in &expect.chain {
+        same("the chain", disk, wanted, look.chains.get(disk));
+    }
+    for (disk, wanted) in &expect.internal {
+        same("the list of internal snapshots", disk, wanted, look.internal.get(disk));
+    }
+    if let Some(wanted) = expect.files.as_ref().filter(|wanted| **wanted != look.files) {
+        let list = |files: &BTreeSet<String>| files.iter().cloned().collect::<Vec<_>>().join(", ");
+        findings.push(format!("the files were to be [{}], and are [{}]", list(wanted), list(&look.files)));
+    }
+    if look.jobs != expect.jobs {
+        let list = |jobs: &BTreeSet<String>| jobs.iter().cloned().collect::<Vec<_>>().join(", ");
+        findings.push(format!(
+            "the jobs were to be [{}], and are [{}]",
+            list(&expect.jobs),
+            list(&look.jobs)
+        ));
+    }
+}
+
+/// What must be in any case.
+fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
+    let before = match scenario.machine.state {
+        Power::Running => "running",
+        Power::Paused => "paused",
+        Power::Prelaunch => "prelaunch",
+    };
+    if scenario.expect.guest.is_none() && look.guest != before {
+        findings.push(format!("the guest was {before} and was left {}", look.guest));
+    }
+    if look.guest == "gone" {
+        return;
+    }
+    let images = scenario.machine.disks.iter().map(|disk| disk.image());
+    let mut used: BTreeSet<String> = images.collect();
+    used.extend(look.chains.values().flatten().cloned());
+    for (node, file) in &look.nodes {
+        if !used.contains(file) && !scenario.expect.nodes.contains(node) {
+            findings.push(format!("node {node} on {file} was left open"));
+        }
+    }
+    let named = scenario.expect.files.as_ref();
+    for file in &look.files {
+        if !used.contains(file) && !named.is_some_and(|named| named.contains(file)) {
+            findings.push(format!("file {file} was left behind"));
+        }
+    }
+    for file in look.chains.values().flatten().filter(|file| !look.files.contains(*file)) {
+        findings.push(format!("file {file} is in use and does not exist"));
+    }
+}

@@ -1,0 +1,244 @@
+//! Stands on the wire between driver and QEMU and lets the scenario's faults strike.
+//!
+//! ```text
+//! driver  --command-->  [ before | forward, remember the id ]  -->  QEMU
+//! driver  <--reply----  [ applied: QEMU has done it, the driver does not know yet ]  <--  QEMU
+//! driver  <--event----  [ before | forward | after ]  <--  QEMU
+//! ```
+//!
+//! Lines go through in order; only a delayed one lets others pass. Which fault strikes when is decided in [`aim`],
+//! without any I/O; this file carries it out. It knows nothing of snapshots, and whether QEMU is real.
+
+pub(crate) mod aim;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    time::Duration,
+};
+
+use freezeframe_driver::{
+    client::Client,
+    env::Env,
+    race::{First, race},
+    wire::{Band, Framer},
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+use self::aim::{Aim, Side};
+use crate::{
+    language::{FaultKind, Point},
+    recorded::Recorded,
+    transcript::Entry,
+};
+
+/// How long a line that was cut waits for its rest, and how long another client may take meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
+const MEANWHILE: Duration = Duration::from_secs(5);
+
+/// Something to be done to QEMU from outside.
+pub type Kill = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// The faults of one run, and the hands to carry them out. Clones share them, over all connections.
+pub struct Faults<E: Env> {
+    aim: Rc<RefCell<Aim>>,
+    control: Client<E>,
+    kill: Kill,
+    /// Nothing goes to the driver any more, on any connection.
+    silent: Rc<Cell<bool>>,
+}
+
+impl<E: Env> Clone for Faults<E> {
+    fn clone(&self) -> Self {
+        Self {
+            aim: self.aim.clone(),
+            control: self.control.clone(),
+            kill: self.kill.clone(),
+            silent: self.silent.clone(),
+        }
+    }
+}
+
+impl<E: Env> Faults<E> {
+    /// Faults that act through a second monitor and by killing QEMU.
+    pub fn new(aim: Aim, control: Client<E>, kill: Kill) -> Self {
+        Self { aim: Rc::new(RefCell::new(aim)), control, kill, silent: Rc::default() }
+    }
+
+    /// What never struck as often as it should, in words.
+    pub fn missed(&self) -> Vec<String> {
+        self.aim.borrow().missed()
+    }
+}
+
+/// Passes lines on between the driver (`near`) and QEMU (`far`) until either ends or a fault ends it.
+pub(crate) async fn run<E: Env>(near: DuplexStream, far: E::Io, faults: Faults<E>, env: Recorded<E>) {
+    let mut wire = Wire {
+        near,
+        far,
+        env,
+        faults,
+        delayed: Vec::new(),
+        from_near: Framer::default(),
+        from_far: Framer::default(),
+    };
+    while wire.pass().await.is_some() {}
+}
+
+/// The way on which a line travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToQemu,
+    ToDriver,
+}
+
+struct Wire<E: Env> {
+    near: DuplexStream,
+    far: E::Io,
+    env: Recorded<E>,
+    faults: Faults<E>,
+    /// Lines held back, and until when; the earliest first.
+    delayed: Vec<(Duration, Way, Vec<u8>)>,
+    from_near: Framer,
+    from_far: Framer,
+}
+
+impl<E: Env> Wire<E> {
+    /// Waits for bytes or for a delayed line, and handles them. None when the connection is over.
+    async fn pass(&mut self) -> Option<()> {
+        let (mut near, mut far) = ([0; 4096], [0; 16384]);
+        let due = self.delayed.first().map_or(Duration::MAX, |delayed| delayed.0);
+        let timer = async {
+            match due {
+                Duration::MAX => std::future::pending().await,
+                due => self.env.sleep_until(due).await,
+            }
+        };
+        match race(race(self.near.read(&mut near), self.far.read(&mut far)), timer).await {
+            First::Right(()) => {
+                let (_, way, line) = self.delayed.remove(0);
+                self.send(way, &line).await
+            }
+            First::Left(First::Left(read)) => {
+                let length = read.ok().filter(|length| *length > 0)?;
+                self.from_near.push(&near[..length]);
+                while let Some(line) = self.from_near.next_line().ok()?.map(<[u8]>::to_vec) {
+                    self.command(line).await?;
+                }
+                Some(())
+            }
+            First::Left(First::Right(read)) => {
+                let length = read.ok().filter(|length| *length > 0)?;
+                self.from_far.push(&far[..length]);
+                while let Some(line) = self.from_far.next_line().ok()?.map(<[u8]>::to_vec) {
+                    self.message(line).await?;
+                }
+                Some(())
+            }
+        }
+    }
+
+    /// A line from the driver.
+    async fn command(&mut self, line: Vec<u8>) -> Option<()> {
+        let Some((kind, point)) = self.faults.aim.borrow_mut().command(&line) else {
+            return self.send(Way::ToQemu, &line).await;
+        };
+        match point {
+            Point::Before => self.strike(&kind, Side::Command, line).await,
+            // Its reply is what is waited for.
+            Point::Applied | Point::After => self.send(Way::ToQemu, &line).await,
+        }
+    }
+
+    /// A line from QEMU.
+    async fn message(&mut self, line: Vec<u8>) -> Option<()> {
+        let struck = self.faults.aim.borrow_mut().message(&line);
+        match struck {
+            None => self.send(Way::ToDriver, &line).await,
+            Some((kind, Point::After)) => {
+                self.send(Way::ToDriver, &line).await?;
+                self.strike(&kind, Side::After, line).await
+            }
+            Some((kind, Point::Before | Point::Applied)) => self.strike(&kind, Side::Message, line).await,
+        }
+    }
+
+    /// Lets a fault strike at a line that was not yet sent on, or just was ([`Side::After`]).
+    async fn strike(&mut self, kind: &FaultKind, side: Side, line: Vec<u8>) -> Option<()> {
+        self.env.note(Entry::Fault(aim::told(kind, side)));
+        let way = if side == Side::Command { Way::ToQemu } else { Way::ToDriver };
+        match kind {
+            FaultKind::Disconnect => None,
+            FaultKind::KillQemu => {
+                (self.faults.kill)().await;
+                None
+            }
+            // At a command it is the command that is lost: QEMU never hears of it.
+            FaultKind::LoseReply => Some(()),
+            FaultKind::Silence => {
+                self.faults.silent.set(true);
+                if side == Side::Command { self.send(way, &line).await } else { Some(()) }
+            }
+            FaultKind::Duplicate => {
+                self.send(way, &line).await?;
+                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+            }
+            FaultKind::Delay(time) => {
+                self.delayed.push((self.env.now() + time.duration(), way, line));
+                self.delayed.sort_by_key(|(due, ..)| *due);
+                Some(())
+            }
+            FaultKind::Error(error) => {
+                let id = aim::id_of(&line);
+                let error = json!({"id": id, "error": {"class": error.class.name(), "desc": error.desc}});
+                self.send(Way::ToDriver, error.to_string().as_bytes()).await
+            }
+            FaultKind::Garbage(text) => {
+                self.send(way, text.as_bytes()).await?;
+                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+            }
+            FaultKind::Split(at) => self.send_in_two(way, &line, at.get() as usize).await,
+            FaultKind::Qmp(json) => {
+                self.meanwhile(json).await;
+                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+            }
+        }
+    }
+
+    /// Another client does something on the second monitor.
+    async fn meanwhile(&self, json: &str) {
+        let request: Value = serde_json::from_str(json).expect("the scenario was checked");
+        let command = request["execute"].as_str().unwrap_or_default();
+        let deadline = self.env.now() + MEANWHILE;
+        let called =
+            self.faults.control.call(Band::In, "meanwhile", command, request.get("arguments"), deadline);
+        if let Err(error) = called.await {
+            self.env.note(Entry::Fault(format!("meanwhile: {error}")));
+        }
+    }
+
+    async fn send(&mut self, way: Way, line: &[u8]) -> Option<()> {
+        let mut bytes = line.to_vec();
+        bytes.extend_from_slice(b"\r\n");
+        self.write(way, &bytes).await
+    }
+
+    async fn send_in_two(&mut self, way: Way, line: &[u8], at: usize) -> Option<()> {
+        let at = at.min(line.len());
+        self.write(way, &line[..at]).await?;
+        self.env.sleep_until(self.env.now() + PAUSE).await;
+        self.send(way, &line[at..]).await
+    }
+
+    async fn write(&mut self, way: Way, bytes: &[u8]) -> Option<()> {
+        match way {
+            Way::ToDriver if self.faults.silent.get() => Some(()),
+            Way::ToDriver => self.near.write_all(bytes).await.ok(),
+            // QEMU may have gone; what it said before is still to be passed on.
+            Way::ToQemu => Some(drop(self.far.write_all(bytes).await)),
+        }
+    }
+}

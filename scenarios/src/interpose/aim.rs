@@ -1,0 +1,135 @@
+//! Decides which fault strikes at which line. Pure: it is shown the lines and counts them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::language::{Fault, FaultKind, Moment, Point};
+
+/// At what a fault strikes, once it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// At a command that QEMU has not read.
+    Command,
+    /// At a reply or an event that the driver has not read.
+    Message,
+    /// At nothing: the event has passed.
+    After,
+}
+
+/// One fault and how often its moment has come.
+#[derive(Debug, Clone)]
+struct Armed {
+    fault: Fault,
+    seen: u32,
+    struck: u32,
+}
+
+/// All faults of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Aim {
+    armed: Vec<Armed>,
+    /// The faults that wait for the reply to an id.
+    waiting: BTreeMap<String, FaultKind>,
+}
+
+impl Aim {
+    /// Arms the faults of a scenario.
+    pub fn new(faults: &[Fault]) -> Self {
+        let armed = faults.iter().map(|fault| Armed { fault: fault.clone(), seen: 0, struck: 0 });
+        Self { armed: armed.collect(), waiting: BTreeMap::new() }
+    }
+
+    /// Shows a command. A fault at `applied` is kept until its reply comes.
+    pub(crate) fn command(&mut self, line: &[u8]) -> Option<(FaultKind, Point)> {
+        let message: Value = serde_json::from_slice(line).ok()?;
+        let name = message["execute"].as_str().or(message["exec-oob"].as_str())?;
+        let text = String::from_utf8_lossy(line);
+        let (kind, point) =
+            self.first(|at| matches!(at, Moment::Command(command) if command == name), &text)?;
+        if point != Point::Before {
+            self.waiting.insert(message["id"].as_str()?.to_owned(), kind.clone());
+        }
+        Some((kind, point))
+    }
+
+    /// Shows a line from QEMU.
+    pub(crate) fn message(&mut self, line: &[u8]) -> Option<(FaultKind, Point)> {
+        let message: Value = serde_json::from_slice(line).ok()?;
+        if let Some(event) = message["event"].as_str() {
+            let status = message["data"]["status"].as_str().filter(|_| event == "JOB_STATUS_CHANGE");
+            let text = String::from_utf8_lossy(line);
+            return self.first(
+                |at| match at {
+                    Moment::Event(name) => name == event,
+                    Moment::Job(wanted) => Some(wanted.name()) == status,
+                    Moment::Command(_) => false,
+                },
+                &text,
+            );
+        }
+        let kind = self.waiting.remove(message["id"].as_str()?)?;
+        Some((kind, Point::Applied))
+    }
+
+    /// The first fault whose moment this is and whose turn has come.
+    fn first(&mut self, is: impl Fn(&Moment) -> bool, line: &str) -> Option<(FaultKind, Point)> {
+        let mut found = None;
+        for armed in &mut self.armed {
+            let at = &armed.fault.at;
+            let here = is(&at.moment) && at.with.as_ref().is_none_or(|with| line.contains(with));
+            if !here {
+                continue;
+            }
+            armed.seen += 1;
+            let turn = armed.seen >= at.nth.get() && armed.struck < armed.fault.times.get();
+            if turn && found.is_none() {
+                armed.struck += 1;
+                found = Some((armed.fault.kind.clone(), at.point));
+            }
+        }
+        found
+    }
+
+    /// What never struck as often as it should, in words.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        let missed = self.armed.iter().filter(|armed| armed.struck < armed.fault.times.get());
+        missed
+            .map(|armed| {
+                let Armed { fault, struck, .. } = armed;
+                let moment = match &fault.at.moment {
+                    Moment::Command(name) => format!("command `{name}`"),
+                    Moment::Event(name) => format!("event `{name}`"),
+                    Moment::Job(status) => format!("a job's `{}`", status.name()),
+                };
+                format!("the fault at {moment} struck {struck} times of {}", fault.times)
+            })
+            .collect()
+    }
+}
+
+/// The id of a command or reply, as it was given.
+pub(crate) fn id_of(line: &[u8]) -> Value {
+    serde_json::from_slice::<Value>(line).map_or(Value::Null, |message| message["id"].clone())
+}
+
+/// A fault in the words of the transcript.
+pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
+    let what = match side {
+        Side::Command => "command",
+        Side::Message => "message",
+        Side::After => "moment",
+    };
+    match kind {
+        FaultKind::LoseReply => format!("lose-reply: this {what} is lost on the way"),
+        FaultKind::Disconnect => format!("disconnect: the connection breaks at this {what}"),
+        FaultKind::KillQemu => format!("kill-qemu: QEMU dies at this {what}"),
+        FaultKind::Silence => "silence: from now on the monitor says nothing".to_owned(),
+        FaultKind::Duplicate => format!("duplicate: this {what} comes twice"),
+        FaultKind::Delay(time) => format!("delay: this {what} comes {time} later"),
+        FaultKind::Error(error) => format!("error: answered with {}: {}", error.class.name(), error.desc),
+        FaultKind::Garbage(text) => format!("garbage: `{}` comes before this {what}", text.escape_debug()),
+        FaultKind::Split(at) => format!("split: this {what} is cut after {at} bytes"),
+        FaultKind::Qmp(json) => format!("meanwhile another client: {json}"),
+    }
+}

@@ -1,0 +1,26 @@
+//! The machine of a scenario as the simulator takes it; a real QEMU is started from the same description.
+
+use freezeframe_sim::machine::{Disk, Format, Machine, Power};
+
+use crate::language::{self, Scenario};
+
+/// The machine that a scenario describes.
+pub fn of(scenario: &Scenario) -> Machine {
+    let language::Machine { disks, state, memory, serial_ports } = &scenario.machine;
+    let power = match state {
+        language::Power::Running => Power::Running,
+        language::Power::Paused => Power::Paused,
+        language::Power::Prelaunch => Power::Prelaunch,
+    };
+    let machine =
+        Machine { power, memory: memory.bytes(), serial_ports: serial_ports.clone(), ..Machine::new() };
+    disks.iter().fold(machine, |machine, disk| {
+        let path = machine.folder.join(disk.image());
+        let format = match disk.format {
+            language::Format::Qcow2 => Format::Qcow2,
+            language::Format::Raw => Format::Raw,
+        };
+        let (target, size, readonly) = (disk.target.clone(), disk.size.bytes(), disk.readonly);
+        machine.with_disk(Disk { target, format, path, size, readonly })
+    })
+}

@@ -1,0 +1,283 @@
+//! Plays one scenario in one world: connects the driver, does the steps, lets the faults strike, and looks how
+//! everything stands at the end.
+//!
+//! What was seen comes back as a transcript, what was not as it should be as findings in words. Neither decides
+//! whether the scenario passes in comparison with another run: that is the callers' business.
+
+use std::{rc::Rc, time::Duration};
+
+use freezeframe_driver::{
+    Machine, Patience,
+    capabilities::{Capabilities, InternalMethod},
+    client::{Client, CommandError, Events},
+    domain::{Domain, DomainDisk},
+    env::Env,
+    error::OperationError,
+    name::SnapshotName,
+    request::{Create, Delete, Kind, Request, Revert, WITHIN},
+    wire::Band,
+};
+use serde_json::Value;
+
+use crate::{
+    inspect,
+    interpose::{Faults, Kill, aim::Aim},
+    language::{Action, Fails, Qmp, Scenario, Snapshot, Step},
+    recorded::Recorded,
+    transcript::{Entry, Line, Record, lines},
+    world::World,
+};
+
+/// How long the runner's own connections and raw commands may take.
+const OWN: Duration = Duration::from_secs(10);
+
+/// How one scenario went in one world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// What was said and done.
+    pub lines: Vec<Line>,
+    /// What was not as it should be, in words; none if all was.
+    pub findings: Vec<String>,
+}
+
+/// The surroundings failed before the scenario could be played.
+#[derive(Debug, thiserror::Error)]
+#[error("the runner cannot use the machine: {0}")]
+pub struct CannotPlay(String);
+
+/// Asks a world's QEMU once what it can do.
+///
+/// # Errors
+/// [`CannotPlay`].
+pub async fn capabilities<W: World>(world: &W) -> Result<Capabilities, CannotPlay> {
+    let client = control(world).await?;
+    Capabilities::probe(&client, world.env().now() + OWN).await.map_err(|error| CannotPlay(error.to_string()))
+}
+
+async fn control<W: World>(world: &W) -> Result<Client<W::Env>, CannotPlay> {
+    let client = Client::connect(world.env(), &world.control(), false, OWN).await;
+    client.map_err(|error| CannotPlay(error.to_string()))
+}
+
+/// Plays a scenario.
+///
+/// # Errors
+/// [`CannotPlay`] if the runner's own connection fails; what the driver meets is part of the run.
+pub async fn play<W: World + Clone + 'static>(
+    scenario: &Scenario,
+    world: &W,
+    capabilities: Rc<Capabilities>,
+) -> Result<Run, CannotPlay> {
+    let control = control(world).await?;
+    let record = Record::default();
+    let faults = (!scenario.faults.is_empty()).then(|| {
+        let killed = world.clone();
+        let kill: Kill = Rc::new(move || {
+            let world = killed.clone();
+            Box::pin(async move { world.kill_qemu().await })
+        });
+        Faults::new(Aim::new(&scenario.faults), control.clone(), kill)
+    });
+    let env = Recorded::new(world.env().clone(), record.clone(), faults.clone());
+    let mut findings = Vec::new();
+    match Machine::connect(
+        env.clone(),
+        world.monitor(),
+        domain(scenario),
+        Some(capabilities),
+        Patience::default(),
+    )
+    .await
+    {
+        Ok(machine) => {
+            let player = Player { world, machine, env };
+            for (index, step) in scenario.steps.iter().enumerate() {
+                findings
+                    .extend(player.step(step).await.map(|finding| format!("step {}: {finding}", index + 1)));
+            }
+        }
+        Err(error) => findings.push(format!("the driver could not connect: {error}")),
+    }
+    findings.extend(faults.iter().flat_map(Faults::missed));
+    findings.extend(inspect::findings(scenario, world, &control).await);
+    Ok(Run { lines: lines(&record.take(), world.folder()), findings })
+}
+
+fn domain(scenario: &Scenario) -> Domain {
+    let disks = scenario.machine.disks.iter();
+    let disk = |target: &String| DomainDisk { target: target.clone(), device: format!("{target}-device") };
+    Domain { name: "vm".into(), disks: disks.map(|known| disk(&known.target)).collect() }
+}
+
+/// How a step ended, before it is held against what it should have done.
+enum Ending {
+    Done(String),
+    /// The driver's error and its code.
+    Failed {
+        code: &'static str,
+        text: String,
+    },
+    /// QEMU's refusal of a raw command.
+    Refused {
+        class: String,
+        text: String,
+    },
+}
+
+struct Player<'a, W: World> {
+    world: &'a W,
+    machine: Machine<Recorded<W::Env>>,
+    env: Recorded<W::Env>,
+}
+
+impl<W: World> Player<'_, W> {
+    /// Does one step; returns what was not as it should be.
+    async fn step(&self, step: &Step) -> Option<String> {
+        self.env.note(Entry::Step(title(&step.action)));
+        let ending = match &step.action {
+            Action::Snapshot(snapshot) => self.snapshot(snapshot).await,
+            Action::Revert(revert) => {
+                let request = name(&revert.name)
+                    .map(|name| Request::Revert(Revert { name, within: within(revert.within.as_ref()) }));
+                self.operation(request, revert.dry_run).await
+            }
+            Action::Delete(delete) => {
+                let request = name(&delete.name)
+                    .map(|name| Request::Delete(Delete { name, within: within(delete.within.as_ref()) }));
+                self.operation(request, delete.dry_run).await
+            }
+            Action::Probe(_) => self.probe().await,
+            Action::Qmp(qmp) => self.raw(qmp).await,
+        };
+        self.env.note(Entry::Outcome(match &ending {
+            Ending::Done(text) => Ok(text.clone()),
+            Ending::Failed { code, text } => Err(format!("{code} {text}")),
+            Ending::Refused { class, text } => Err(format!("{class} {text}")),
+        }));
+        judge(&ending, step.fails.as_ref())
+    }
+
+    async fn snapshot(&self, snapshot: &Snapshot) -> Ending {
+        let kind = if snapshot.disk_only {
+            let files = snapshot.files.iter();
+            Kind::DiskOnly {
+                files: files.map(|(disk, file)| (disk.clone(), self.world.folder().join(file))).collect(),
+            }
+        } else {
+            Kind::Internal { vmstate: snapshot.vmstate.clone() }
+        };
+        let request = name(&snapshot.name).map(|name| {
+            let disks = snapshot.disks.clone().unwrap_or_default();
+            Request::Create(Create { name, kind, disks, within: within(snapshot.within.as_ref()) })
+        });
+        self.operation(request, snapshot.dry_run).await
+    }
+
+    async fn operation(&self, request: Result<Request, OperationError>, dry_run: bool) -> Ending {
+        let done = match request {
+            Err(error) => Err(error),
+            Ok(request) if dry_run => self.machine.plan(&request).await.map(|plan| plan.to_string()),
+            Ok(request) => self.machine.perform(&request).await.map(|report| report.to_string()),
+        };
+        match done {
+            Ok(text) => Ending::Done(text),
+            Err(error) => Ending::Failed { code: error.code().name(), text: error.to_string() },
+        }
+    }
+
+    async fn probe(&self) -> Ending {
+        match Capabilities::probe(&self.machine.client(), self.env.now() + OWN).await {
+            Ok(found) => {
+                let internal = match found.internal_method() {
+                    Some(InternalMethod::Jobs) => "by jobs",
+                    Some(InternalMethod::HumanMonitor) => "by the human monitor",
+                    None => "none",
+                };
+                let external = if found.missing_for_external().is_empty() { "yes" } else { "no" };
+                Ending::Done(format!("internal snapshots: {internal}; external: {external}"))
+            }
+            Err(error) => {
+                let error = OperationError::from(error);
+                Ending::Failed { code: error.code().name(), text: error.to_string() }
+            }
+        }
+    }
+
+    /// A raw command; one that starts a job is over when the job has concluded.
+    async fn raw(&self, qmp: &Qmp) -> Ending {
+        let request: Value = serde_json::from_str(&qmp.json).expect("the scenario was checked");
+        let (band, command) = match (request["execute"].as_str(), request["exec-oob"].as_str()) {
+            (None, Some(command)) => (Band::Out, command),
+            (command, _) => (Band::In, command.unwrap_or_default()),
+        };
+        let arguments = request.get("arguments");
+        let client = self.machine.client();
+        let events = client.events();
+        let deadline = self.env.now() + OWN;
+        match client.call(band, "raw", command, arguments, deadline).await {
+            Ok(_) => {
+                if let Some(job) = arguments.and_then(|arguments| arguments["job-id"].as_str()) {
+                    concluded(events, job, deadline).await;
+                }
+                Ending::Done(String::new())
+            }
+            Err(CommandError::Refused { error, .. }) => {
+                Ending::Refused { class: error.class, text: error.desc }
+            }
+            Err(error) => {
+                let error = OperationError::from(error);
+                Ending::Failed { code: error.code().name(), text: error.to_string() }
+            }
+        }
+    }
+}
+
+/// Waits until a job says that it has ended.
+async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
+    while let Ok(event) = events.next(deadline).await {
+        let Some(data) = event.data.as_ref().filter(|_| event.name == "JOB_STATUS_CHANGE") else { continue };
+        let data: Value = serde_json::from_str(data.get()).unwrap_or_default();
+        if data["id"] == job && matches!(data["status"].as_str(), Some("concluded" | "null")) {
+            return;
+        }
+    }
+}
+
+fn name(name: &str) -> Result<SnapshotName, OperationError> {
+    SnapshotName::new(name).map_err(|bad| OperationError::Refused(bad.into()))
+}
+
+fn within(wanted: Option<&crate::language::Timespan>) -> Duration {
+    wanted.map_or(WITHIN, |wanted| wanted.duration())
+}
+
+fn title(action: &Action) -> String {
+    let dry = |dry_run: bool| if dry_run { ", dry run" } else { "" };
+    match action {
+        Action::Snapshot(snapshot) => {
+            let kind = if snapshot.disk_only { ", disk-only" } else { "" };
+            format!("snapshot {}{kind}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))
+        }
+        Action::Revert(revert) => format!("revert to {}{}", revert.name.escape_debug(), dry(revert.dry_run)),
+        Action::Delete(delete) => format!("delete {}{}", delete.name.escape_debug(), dry(delete.dry_run)),
+        Action::Probe(_) => "probe".into(),
+        Action::Qmp(_) => "qmp".into(),
+    }
+}
+
+/// Holds how a step ended against how it should have ended.
+fn judge(ending: &Ending, fails: Option<&Fails>) -> Option<String> {
+    let (word, text) = match (ending, fails) {
+        (Ending::Done(_), None) => return None,
+        (Ending::Done(_), Some(_)) => return Some("it succeeded, and was to fail".into()),
+        (Ending::Failed { code: word, text }, _) => (*word, text),
+        (Ending::Refused { class: word, text }, _) => (word.as_str(), text),
+    };
+    let Some(fails) = fails else { return Some(format!("{word}: {text}")) };
+    let wanted = fails.code.as_deref().or(fails.class.map(|class| class.name())).unwrap_or(word);
+    if wanted != word {
+        return Some(format!("it was to fail with {wanted}, and failed with {word}: {text}"));
+    }
+    let says = fails.says.as_deref().unwrap_or_default();
+    (!text.contains(says)).then(|| format!("the error was to say `{says}`, and says: {text}"))
+}

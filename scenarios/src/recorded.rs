@@ -1,0 +1,196 @@
+//! An [`Env`] around another that notes all that passes, and lets faults strike on the way.
+//!
+//! It sits where the driver meets the world, so the same recording and the same faults work in the simulator and on a
+//! real QEMU. What it notes is what the driver saw.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use camino::Utf8Path;
+use freezeframe_driver::env::{Endpoint, Env};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+use crate::{
+    interpose::{self, Faults},
+    transcript::{Entry, Record},
+};
+
+/// How much may be under way between driver and interposer.
+const PIPE: usize = 64 << 10;
+
+/// An [`Env`] around another that notes all that passes.
+pub struct Recorded<E: Env> {
+    inner: E,
+    record: Record,
+    /// None: nothing goes wrong, and nothing stands between.
+    faults: Option<Faults<E>>,
+    ids: Rc<Cell<u32>>,
+    start: Duration,
+}
+
+impl<E: Env> Clone for Recorded<E> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            record: self.record.clone(),
+            faults: self.faults.clone(),
+            ids: self.ids.clone(),
+            start: self.start,
+        }
+    }
+}
+
+impl<E: Env> Recorded<E> {
+    /// Around `inner`; times in the record count from now.
+    pub fn new(inner: E, record: Record, faults: Option<Faults<E>>) -> Self {
+        let start = inner.now();
+        Self { inner, record, faults, ids: Rc::default(), start }
+    }
+
+    /// Notes what happened, now.
+    pub fn note(&self, entry: Entry) {
+        self.record.push(self.inner.now().saturating_sub(self.start), entry);
+    }
+
+    fn note_host(&self, action: &'static str, path: &Utf8Path, result: &io::Result<()>) {
+        // The system's words differ between worlds; the kind of error does not.
+        let error = result.as_ref().err().map(|error| error.kind().to_string());
+        self.note(Entry::Host { action, path: path.to_string(), error });
+    }
+}
+
+impl<E: Env> Env for Recorded<E> {
+    type Io = RecordedIo<E>;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io> {
+        let io =
+            self.inner.connect(endpoint).await.inspect_err(|_| self.note(Entry::Connection("refused")))?;
+        self.note(Entry::Connection("connected"));
+        let link = match &self.faults {
+            None => Link::Direct(io),
+            Some(faults) => {
+                let (near, far) = tokio::io::duplex(PIPE);
+                self.inner.spawn_local(interpose::run(far, io, faults.clone(), self.clone()));
+                Link::Interposed(near)
+            }
+        };
+        Ok(RecordedIo { link, env: self.clone(), sent: Vec::new(), received: Vec::new(), ended: false })
+    }
+
+    fn now(&self) -> Duration {
+        self.inner.now()
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + 'static {
+        self.inner.sleep_until(deadline)
+    }
+
+    fn spawn_local(&self, task: impl Future<Output = ()> + 'static) {
+        self.inner.spawn_local(task);
+    }
+
+    /// Counts from 1 in every run: each run has a machine of its own, and its names are then the same in every world.
+    fn unique_id(&self) -> String {
+        self.ids.set(self.ids.get() + 1);
+        self.ids.get().to_string()
+    }
+
+    async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
+        let result = self.inner.create_new(path).await;
+        self.note_host("create", path, &result);
+        result
+    }
+
+    async fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
+        let result = self.inner.remove_file(path).await;
+        self.note_host("remove", path, &result);
+        result
+    }
+}
+
+/// A byte stream that is written down line by line.
+pub struct RecordedIo<E: Env> {
+    link: Link<E::Io>,
+    env: Recorded<E>,
+    sent: Vec<u8>,
+    received: Vec<u8>,
+    ended: bool,
+}
+
+/// What lies behind: the world, or the interposer in front of it.
+enum Link<Io> {
+    Direct(Io),
+    Interposed(DuplexStream),
+}
+
+impl<E: Env> RecordedIo<E> {
+    fn end(&mut self, how: &'static str) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.env.note(Entry::Connection(how));
+        }
+    }
+}
+
+/// Takes the whole lines out of `buffer` once `bytes` are added to it.
+fn take_lines(buffer: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(Vec<u8>)) {
+    buffer.extend_from_slice(bytes);
+    while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+        let line: Vec<u8> = buffer.drain(..=end).collect();
+        each(line.trim_ascii().to_vec());
+    }
+}
+
+impl<E: Env> AsyncRead for RecordedIo<E> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let result = ready!(match &mut this.link {
+            Link::Direct(io) => Pin::new(io).poll_read(cx, buffer),
+            Link::Interposed(io) => Pin::new(io).poll_read(cx, buffer),
+        });
+        let new = &buffer.filled()[before..];
+        match result {
+            Ok(()) if new.is_empty() => this.end("closed by QEMU"),
+            Ok(()) => take_lines(&mut this.received, new, |line| this.env.note(Entry::Received(line))),
+            Err(_) => this.end("closed by QEMU"),
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<E: Env> AsyncWrite for RecordedIo<E> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(match &mut this.link {
+            Link::Direct(io) => Pin::new(io).poll_write(cx, bytes),
+            Link::Interposed(io) => Pin::new(io).poll_write(cx, bytes),
+        })?;
+        take_lines(&mut this.sent, &bytes[..written], |line| this.env.note(Entry::Sent(line)));
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().link {
+            Link::Direct(io) => Pin::new(io).poll_flush(cx),
+            Link::Interposed(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().link {
+            Link::Direct(io) => Pin::new(io).poll_shutdown(cx),
+            Link::Interposed(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What was said and done in one run, as text that reads the same in every world.
+//!
+//! ```text
+//! Record (raw lines and their times, taken while it runs)
+//!    --> Line (lane, direction, canonical text; made afterwards)
+//!       --> render   the golden file: every line with its virtual time
+//!       --> compare  the partial order: exact within a lane, between lanes only what causality guarantees
+//! ```
+//!
+//! What differs from run to run has become a placeholder: the machine's folder is `<dir>`. Replies whose members
+//! differ between releases are told by what matters of them ([`reply`]); the exact shape of every reply is the
+//! fidelity report's business, not the transcript's.
+
+mod compare;
+mod line;
+mod reply;
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+pub use compare::{Difference, compare};
+pub use line::{Direction, Line, lines};
+
+/// One thing that happened, as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The driver sent a line to the monitor.
+    Sent(Vec<u8>),
+    /// The driver received a line from the monitor.
+    Received(Vec<u8>),
+    /// The monitor's connection was opened or closed.
+    Connection(&'static str),
+    /// The driver did something to a file of the host.
+    Host {
+        /// `create`, `remove`.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// Why it failed, if it did.
+        error: Option<String>,
+    },
+    /// A fault struck.
+    Fault(String),
+    /// A step of the scenario began.
+    Step(String),
+    /// A step of the scenario ended: well, or not.
+    Outcome(Result<String, String>),
+}
+
+/// What happened in a run, in order. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    entries: Rc<RefCell<Vec<(Duration, Entry)>>>,
+}
+
+impl Record {
+    /// Notes what happened at a time.
+    pub fn push(&self, at: Duration, entry: Entry) {
+        self.entries.borrow_mut().push((at, entry));
+    }
+
+    /// Takes out everything noted.
+    pub fn take(&self) -> Vec<(Duration, Entry)> {
+        self.entries.take()
+    }
+}
+
+/// The transcript as it stands in a golden file.
+pub fn render(lines: &[Line]) -> String {
+    let width = lines.iter().map(|line| line.lane.chars().count()).max().unwrap_or(0);
+    let mut text = String::with_capacity(lines.len() * 80);
+    for line in lines {
+        let seconds = line.at.as_secs_f64();
+        text += format!("{seconds:>7.3}  {:<width$}  {} {}", line.lane, line.direction, line.text).trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Compares two runs as partial orders.
+//!
+//! A run is cut into **segments**, which follow one another by causality: a scenario's step, and each stage of a plan
+//! within it (the stage's number stands in front of its lanes, `2.overlay-vda`; the executor waits for every step of
+//! a stage before the next begins). Within a segment each lane must be equal, line by line; how lanes interleave is
+//! the worlds' own affair.
+//!
+//! One step alone in its segment has nobody to interleave with: there the run state's events are part of its lane, so
+//! that `created running STOP RESUME return waiting` is held to its exact order.
+//!
+//! Events that QEMU sends by a timer or throttled ([`FLOATING`]) may come in any segment: each kind is one lane over
+//! the whole run. Times are not compared, nor are durations in texts.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{Direction, Line};
+
+/// Lanes of events that are bound to nothing else: throttled, or sent by a timer.
+const FLOATING: &[&str] =
+    &["vserport_change", "rtc_change", "watchdog", "balloon_change", "nic_rx_filter_changed"];
+
+/// Where two runs part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The lane.
+    pub lane: String,
+    /// What the left run says there; none if it has ended.
+    pub left: Option<String>,
+    /// What the right run says there; none if it has ended.
+    pub right: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "(nothing more)".into());
+        write!(f, "in lane {}:\n    - {}\n    + {}", self.lane, side(&self.left), side(&self.right))
+    }
+}
+
+/// The first difference of each lane; none if the runs are the same partial order.
+pub fn compare(left: &[Line], right: &[Line]) -> Vec<Difference> {
+    let (left, right) = (lanes(left), lanes(right));
+    let names: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    names.into_iter().filter_map(|lane| first_difference(lane, left.get(lane), right.get(lane))).collect()
+}
+
+type Lanes = BTreeMap<(usize, String), Vec<String>>;
+
+fn first_difference(
+    (segment, lane): &(usize, String),
+    left: Option<&Vec<String>>,
+    right: Option<&Vec<String>>,
+) -> Option<Difference> {
+    let (left, right) = (left.map_or(&[][..], Vec::as_slice), right.map_or(&[][..], Vec::as_slice));
+    let longest = left.len().max(right.len());
+    let at = (0..longest).find(|&index| left.get(index) != right.get(index))?;
+    let name = if *segment == usize::MAX { lane.clone() } else { format!("{lane} (segment {segment})") };
+    Some(Difference { lane: name, left: left.get(at).cloned(), right: right.get(at).cloned() })
+}
+
+/// Every lane of every segment, as comparable texts.
+fn lanes(lines: &[Line]) -> Lanes {
+    let mut lanes = Lanes::new();
+    for (number, segment) in segments(lines).into_iter().enumerate() {
+        let mut steps: Vec<_> =
+            segment.iter().filter(|line| is_step_lane(line)).map(|line| line.lane.as_str()).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        for line in segment {
+            let key = match steps.as_slice() {
+                _ if FLOATING.contains(&line.lane.as_str()) => (usize::MAX, line.lane.clone()),
+                [alone] if line.lane == "run" => (number, (*alone).to_owned()),
+                _ => (number, line.lane.clone()),
+            };
+            lanes.entry(key).or_default().push(format!("{} {}", line.direction, timeless(&line.text)));
+        }
+    }
+    lanes
+}
+
+/// Whether a line was said by a step, to it, or by its job.
+fn is_step_lane(line: &Line) -> bool {
+    matches!(line.direction, Direction::Command | Direction::Reply)
+}
+
+/// Cuts a run where causality does: at every step of the scenario, and where another stage's lanes begin.
+fn segments(lines: &[Line]) -> Vec<Vec<&Line>> {
+    let mut segments: Vec<Vec<&Line>> = vec![Vec::new()];
+    let mut current: Option<&str> = None;
+    for line in lines {
+        let stage = (line.direction == Direction::Command).then(|| stage_of(&line.lane));
+        let new = line.direction == Direction::Step || stage.is_some_and(|stage| current != Some(stage));
+        if new {
+            segments.push(Vec::new());
+        }
+        if let Some(stage) = stage {
+            current = Some(stage);
+        }
+        segments.last_mut().expect("there is always one").push(line);
+    }
+    segments
+}
+
+/// What stands before the first dot: the stage; a lane without one is a stage of its own.
+fn stage_of(lane: &str) -> &str {
+    lane.split_once('.').map_or(lane, |(stage, _)| stage)
+}
+
+/// A text with every duration in seconds told as `<time>`: `within 5.001 s`.
+fn timeless(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_number =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_unit = |word: Option<&&str>| {
+        word.is_some_and(|word| matches!(word.trim_end_matches([':', ';', ',', '.', ')']), "s"))
+    };
+    let told = words
+        .iter()
+        .enumerate()
+        .map(|(index, word)| if is_number(word) && is_unit(words.get(index + 1)) { "<time>" } else { word });
+    told.collect::<Vec<_>>().join(" ")
+}

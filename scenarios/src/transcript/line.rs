@@ -1,0 +1,175 @@
+//! One line of a transcript, made from one raw entry.
+//!
+//! Its lane is who it belongs to: the driver's step for a command, its reply and the events of the job that the
+//! command started (the step stands in the command's id, `<lane>#<n>`); `run` for the run state; an event's own
+//! name for the rest; one lane for each host file.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use camino::Utf8Path;
+use serde_json::Value;
+
+use super::{Entry, reply};
+
+/// What kind of line it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To QEMU.
+    Command,
+    /// From QEMU, as an answer.
+    Reply,
+    /// From QEMU, unasked.
+    Event,
+    /// Done to the host.
+    Host,
+    /// A fault struck.
+    Fault,
+    /// A step of the scenario begins.
+    Step,
+    /// A step of the scenario ended well.
+    Success,
+    /// A step of the scenario failed.
+    Failure,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::Command => "->",
+            Direction::Reply => "<-",
+            Direction::Event => "..",
+            Direction::Host => "->",
+            Direction::Fault => "**",
+            Direction::Step => "==",
+            Direction::Success => "ok",
+            Direction::Failure => "!!",
+        })
+    }
+}
+
+/// One line of a transcript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When, since the run began.
+    pub at: Duration,
+    /// Whose it is.
+    pub lane: String,
+    /// What kind it is.
+    pub direction: Direction,
+    /// What it says, with placeholders for what varies.
+    pub text: String,
+}
+
+/// Makes the lines of a run. `folder` is the machine's own, and is told as `<dir>`.
+pub fn lines(record: &[(Duration, Entry)], folder: &Utf8Path) -> Vec<Line> {
+    let mut reader = Reader { folder: folder.as_str(), commands: BTreeMap::new(), jobs: BTreeMap::new() };
+    record.iter().map(|(at, entry)| reader.line(*at, entry)).collect()
+}
+
+/// Remembers what later lines refer to.
+struct Reader<'a> {
+    folder: &'a str,
+    /// The command behind each id that has no reply yet.
+    commands: BTreeMap<String, String>,
+    /// The lane that started each job.
+    jobs: BTreeMap<String, String>,
+}
+
+impl Reader<'_> {
+    fn line(&mut self, at: Duration, entry: &Entry) -> Line {
+        let (lane, direction, text) = match entry {
+            Entry::Sent(line) => self.sent(line),
+            Entry::Received(line) => self.received(line),
+            Entry::Connection(what) => ("monitor".into(), Direction::Event, (*what).to_owned()),
+            Entry::Host { action, path, error } => self.host(action, path, error.as_deref()),
+            Entry::Fault(text) => ("fault".into(), Direction::Fault, text.clone()),
+            Entry::Step(text) => ("step".into(), Direction::Step, text.clone()),
+            Entry::Outcome(Ok(text)) => ("result".into(), Direction::Success, text.clone()),
+            Entry::Outcome(Err(text)) => ("result".into(), Direction::Failure, text.clone()),
+        };
+        Line { at, lane, direction, text: self.placed(&text) }
+    }
+
+    fn sent(&mut self, line: &[u8]) -> (String, Direction, String) {
+        let Ok(message) = serde_json::from_slice::<Value>(line) else {
+            return ("unreadable".into(), Direction::Command, String::from_utf8_lossy(line).into_owned());
+        };
+        let id = message["id"].as_str().unwrap_or_default().to_owned();
+        let lane = lane_of(&id).to_owned();
+        let (command, band) = match (message["execute"].as_str(), message["exec-oob"].as_str()) {
+            (Some(command), _) => (command, ""),
+            (None, Some(command)) => (command, " (out of band)"),
+            (None, None) => ("", ""),
+        };
+        let arguments = message.get("arguments");
+        if let Some(job) = arguments.and_then(|arguments| arguments["job-id"].as_str()) {
+            self.jobs.insert(job.to_owned(), lane.clone());
+        }
+        self.commands.insert(id, command.to_owned());
+        let arguments = match arguments {
+            Some(Value::Object(members)) if members.is_empty() => String::new(),
+            Some(arguments) => format!(" {arguments}"),
+            None => String::new(),
+        };
+        (lane, Direction::Command, format!("{command}{band}{arguments}"))
+    }
+
+    fn received(&mut self, line: &[u8]) -> (String, Direction, String) {
+        let Ok(message) = serde_json::from_slice::<Value>(line) else {
+            let text = String::from_utf8_lossy(line).escape_debug().to_string();
+            return ("monitor".into(), Direction::Event, format!("no QMP: {text}"));
+        };
+        if let Some(event) = message["event"].as_str() {
+            return self.event(event, message.get("data"));
+        }
+        if let Some(greeting) = message.get("QMP") {
+            return ("monitor".into(), Direction::Event, format!("greeting {}", greeting["capabilities"]));
+        }
+        let id = message["id"].as_str().unwrap_or_default();
+        let command = self.commands.remove(id).unwrap_or_default();
+        let text = match (&message["error"], message.get("return")) {
+            (Value::Object(error), _) => {
+                let part =
+                    |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                format!("error {}: {}", part("class"), part("desc"))
+            }
+            (_, Some(value)) => format!("return {}", reply::told(&command, value)),
+            _ => format!("neither return nor error: {message}"),
+        };
+        (lane_of(id).to_owned(), Direction::Reply, text)
+    }
+
+    fn event(&self, name: &str, data: Option<&Value>) -> (String, Direction, String) {
+        let member = |name: &str| data.and_then(|data| data[name].as_str());
+        match (name, member("id"), member("status")) {
+            ("JOB_STATUS_CHANGE", Some(job), Some(status)) => {
+                let lane = self.jobs.get(job).cloned().unwrap_or_else(|| "job".into());
+                (lane, Direction::Event, format!("job {job} {status}"))
+            }
+            ("STOP" | "RESUME" | "RESET" | "POWERDOWN" | "SHUTDOWN" | "SUSPEND" | "WAKEUP", ..) => {
+                ("run".into(), Direction::Event, with_data(name, data))
+            }
+            _ => (name.to_lowercase(), Direction::Event, with_data(name, data)),
+        }
+    }
+
+    fn host(&self, action: &str, path: &str, error: Option<&str>) -> (String, Direction, String) {
+        let lane = format!("host {}", Utf8Path::new(path).file_name().unwrap_or_default());
+        let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+        (lane, Direction::Host, format!("{action} {path}{error}"))
+    }
+
+    /// With the machine's folder as `<dir>`.
+    fn placed(&self, text: &str) -> String {
+        text.replace(self.folder, "<dir>")
+    }
+}
+
+/// The lane in a command's id.
+fn lane_of(id: &str) -> &str {
+    id.rsplit_once('#').map_or("raw", |(lane, _)| lane)
+}
+
+fn with_data(name: &str, data: Option<&Value>) -> String {
+    data.map_or_else(|| name.to_owned(), |data| format!("{name} {data}"))
+}

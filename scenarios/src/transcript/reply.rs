@@ -1,0 +1,75 @@
+//! How a reply is told: whole where it is short and the same in every release, else by what matters of it.
+
+use serde_json::Value;
+
+/// The value that a command returned, told for a transcript.
+pub(super) fn told(command: &str, value: &Value) -> String {
+    match (command, value) {
+        ("query-qmp-schema", Value::Array(_)) => "[the schema]".to_owned(),
+        ("query-status", Value::Object(status)) => {
+            // `singlestep` was removed after 7.2.
+            let members = status.iter().filter(|(name, _)| *name != "singlestep");
+            Value::Object(sorted(members)).to_string()
+        }
+        ("query-block", Value::Array(devices)) => list(devices.iter().map(device)),
+        // The order of nodes is that of their making: side-by-side overlays may come either way.
+        ("query-named-block-nodes", Value::Array(nodes)) => {
+            let mut nodes: Vec<_> = nodes.iter().map(node).collect();
+            nodes.sort();
+            list(nodes)
+        }
+        ("query-jobs", Value::Array(jobs)) => {
+            let mut jobs: Vec<_> = jobs.iter().map(job).collect();
+            jobs.sort();
+            list(jobs)
+        }
+        _ => value.to_string(),
+    }
+}
+
+fn sorted<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>) -> serde_json::Map<String, Value> {
+    let mut members: Vec<_> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
+    members.sort_by(|(left, _), (right, _)| left.cmp(right));
+    members.into_iter().collect()
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value[member].as_str().unwrap_or("?")
+}
+
+/// `vda-device: vda qcow2 vda.qcow2 {s1}`.
+fn device(device: &Value) -> String {
+    let path = text(device, "qdev").trim_end_matches("/virtio-backend");
+    let id = path.rsplit('/').next().unwrap_or_default();
+    format!("{id}: {}", device.get("inserted").map_or_else(|| "empty".into(), node))
+}
+
+/// `vda qcow2 /images/vda.qcow2 ro {s1 s2}`: name, driver, file, and what is remarkable.
+fn node(node: &Value) -> String {
+    let image = &node["image"];
+    let file = freezeframe_driver::observed::file_of(text(image, "filename"));
+    let mut told = format!("{} {} {file}", text(node, "node-name"), text(node, "drv"));
+    if node["ro"] == true {
+        told += " ro";
+    }
+    if let Some(snapshots) = image["snapshots"].as_array() {
+        let names: Vec<_> = snapshots.iter().map(|snapshot| text(snapshot, "name")).collect();
+        told += &format!(" {{{}}}", names.join(" "));
+    }
+    told
+}
+
+/// `ff-1-save snapshot-save concluded 1/1`, with the error if it has one. The progress of a job at work varies.
+fn job(job: &Value) -> String {
+    let error = job["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
+    let status = text(job, "status");
+    let progress = match status {
+        "concluded" => format!(" {}/{}", job["current-progress"], job["total-progress"]),
+        _ => String::new(),
+    };
+    format!("{} {} {status}{progress}{error}", text(job, "id"), text(job, "type"))
+}

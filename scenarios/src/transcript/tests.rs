@@ -1,0 +1,64 @@
+//! The partial order: what must be equal, and what may differ.
+
+use super::*;
+
+/// `lane direction text`, one line each; times do not matter here.
+fn run(text: &str) -> Vec<Line> {
+    let line = |line: &str| {
+        let (lane, rest) = line.split_once(' ').unwrap();
+        let (direction, text) = rest.split_once(' ').unwrap();
+        let direction = match direction {
+            "->" => Direction::Command,
+            "<-" => Direction::Reply,
+            ".." => Direction::Event,
+            "==" => Direction::Step,
+            other => panic!("no direction {other}"),
+        };
+        Line { at: Duration::ZERO, lane: lane.into(), direction, text: text.into() }
+    };
+    text.lines().map(str::trim).filter(|text| !text.is_empty()).map(line).collect()
+}
+
+#[test]
+fn lanes_of_one_stage_may_interleave_in_any_way() {
+    let one = run("1.a -> x\n 1.b -> y\n 1.a <- return {}\n 1.b <- return {}");
+    let other = run("1.b -> y\n 1.b <- return {}\n 1.a -> x\n 1.a <- return {}");
+    assert_eq!(compare(&one, &other), []);
+}
+
+#[test]
+fn the_order_within_a_lane_is_exact() {
+    let one = run("1.a -> x\n 1.a .. job j running\n 1.a <- return {}");
+    let other = run("1.a -> x\n 1.a <- return {}\n 1.a .. job j running");
+    assert_eq!(compare(&one, &other).len(), 1);
+}
+
+#[test]
+fn a_stage_never_moves_before_the_one_it_waited_for() {
+    let one = run("1.a -> x\n 1.a <- return {}\n 2.b -> y\n 2.b <- return {}");
+    let other = run("2.b -> y\n 2.b <- return {}\n 1.a -> x\n 1.a <- return {}");
+    assert!(!compare(&one, &other).is_empty());
+}
+
+#[test]
+fn the_run_state_is_held_to_its_place_where_one_step_is_alone() {
+    let one = run("1.save -> snapshot-save\n run .. STOP\n run .. RESUME\n 1.save <- return {}");
+    let other = run("1.save -> snapshot-save\n run .. STOP\n 1.save <- return {}\n run .. RESUME");
+    assert_eq!(compare(&one, &other).len(), 1);
+}
+
+#[test]
+fn a_throttled_event_may_come_late_but_not_be_missing() {
+    let one = run("1.a -> x\n vserport_change .. open\n 1.a <- return {}\n 2.b -> y\n 2.b <- return {}");
+    let late = run("1.a -> x\n 1.a <- return {}\n 2.b -> y\n vserport_change .. open\n 2.b <- return {}");
+    let never = run("1.a -> x\n 1.a <- return {}\n 2.b -> y\n 2.b <- return {}");
+    assert_eq!(compare(&one, &late), []);
+    assert_eq!(compare(&one, &never).len(), 1);
+}
+
+#[test]
+fn how_long_it_took_is_not_compared() {
+    let one = run("1.a <- no reply to `x` within 5 s");
+    let other = run("1.a <- no reply to `x` within 5.0012 s");
+    assert_eq!(compare(&one, &other), []);
+}
