@@ -6,6 +6,9 @@
 # A stage passes with exit code 0, is skipped with 75 (it must have said why), and fails with any other: then the
 # script ends with 1. Stages get no standard input. However the script ends, its last line is the count.
 
+# A list may source another list: the count is one.
+if declare -F stage >/dev/null; then return; fi
+
 stages_passed=0
 stages_failed=()
 stages_skipped=()
