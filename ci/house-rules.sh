@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The rules on who may know whom.
+#
+# - In driver/src, only env/tokio.rs names tokio's time, net, process, fs and task: all else asks `Env`.
+# - The driver does not depend on the simulator, nor the simulator on the driver: they share no code, so that one
+#   cannot hide the other's mistake.
+#
+# Comments may name what they like. Every breach is shown; exit code 1 if there is one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+breaches=0
+
+# breach RULE WHERE
+breach() {
+  printf 'house rule broken: %s\n%s\n' "$1" "$2" >&2
+  breaches=$((breaches + 1))
+}
+
+# `tokio::net`, and `net` anywhere in the braces of a `use tokio::{...}`, over several lines too.
+# -z takes a file as one line, so that only the file is named; comment lines are dropped first.
+forbidden='\btokio::((\{[^;]*[{,\s])?(time|net|process|fs|task)\b)'
+while IFS= read -r file; do
+  [ "$file" != driver/src/env/tokio.rs ] || continue
+  if named=$(sed -E 's@^\s*//.*@@' "$file" | grep -zoP "$forbidden" | tr '\0' '\n'); then
+    breach "only env/tokio.rs touches the outside through tokio" "$file: $named"
+  fi
+done < <(find driver/src -name '*.rs' | sort)
+
+# apart CRATE OTHER: nothing that CRATE builds, tests included, is OTHER.
+apart() {
+  local tree
+  tree=$(cargo tree --package "$1" --edges all --all-features --prefix none)
+  if tree=$(grep "^$2 " <<<"$tree"); then
+    breach "$1 does not depend on $2" "$(sort -u <<<"$tree")"
+  fi
+}
+apart freezeframe-driver freezeframe-sim
+apart freezeframe-sim freezeframe-driver
+
+[ "$breaches" = 0 ]
