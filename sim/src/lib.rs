@@ -4,6 +4,8 @@ pub mod machine;
 pub mod oracle;
 pub mod qemu;
 pub mod release;
+pub mod schema;
+pub mod wire;
 pub use machine::Machine;
 pub use oracle::Oracle;
 pub use release::Release;
