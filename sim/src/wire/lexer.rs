@@ -7,7 +7,7 @@
 //!         --- 0 ----> zero   -- . --> point ...        (no digit, no exponent may follow a 0)
 //!         --- - ----> minus  -> zero | digits
 //!         --- a-z --> keyword
-//!   any   -- a byte that fits nowhere --> recovery -- { } [ ] : , or a control byte --> start
+//!   any   -- a byte that fits nowhere --> recovery -- { } [ ] : , or a control byte but a tab --> start
 //! ```
 //!
 //! It does not judge what is in a token, only where it ends. A number or a keyword is known to have ended by
@@ -167,7 +167,7 @@ fn step(state: State, byte: u8) -> Step {
     match (state, byte) {
         (S::Start, _) => start(byte),
 
-        (S::Recovery, 0..0x20 | b'{' | b'}' | b'[' | b']' | b':' | b',' | 0xFE..) => Step::Recovered,
+        (S::Recovery, 0..=8 | 10..0x20 | b'{' | b'}' | b'[' | b']' | b':' | b',' | 0xFE..) => Step::Recovered,
         (S::Recovery, _) => Step::Skip,
 
         (S::String { quote }, _) if byte == quote => Step::Last(Kind::String),

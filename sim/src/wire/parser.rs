@@ -7,7 +7,8 @@
 //! ```text
 //!   reading -- balanced --> a message, or (up to 10.0) the first error in it
 //!           -- an error --> 11.1: told at once, then dropping -- balanced --> reading
-//!   any     -- stray bytes, or up to 10.0 a limit --> told at once, all forgotten --> reading
+//!   reading -- stray bytes, or up to 10.0 a limit --> told at once, all forgotten --> reading
+//!   dropping -- stray bytes --> reading
 //! ```
 //!
 //! Limits: nesting 1024, 2 Mi tokens and 64 MiB of token text a message. Source: QEMU's texts as recorded in
@@ -81,7 +82,10 @@ impl Parser {
     /// Takes in one token, and gives what is told because of it.
     pub(super) fn push(&mut self, token: &Token<'_>) -> Option<Incoming> {
         if token.kind == Kind::Stray {
-            self.message = Progress::default();
+            let dropped = std::mem::take(&mut self.message);
+            if self.prompt && dropped.broken {
+                return None;
+            }
             let text = token.text.split(|&byte| byte == 0).next().unwrap_or_default();
             let error = format!("stray '{}'", String::from_utf8_lossy(text));
             return Some(Incoming::Error(self.located(token, &error)));

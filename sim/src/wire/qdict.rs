@@ -34,7 +34,8 @@ pub fn write(out: &mut Vec<u8>, value: &Value, release: Release) {
     }
 }
 
-fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>, release: Release) {
+/// Writes an object behind what is in `out`.
+pub fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>, release: Release) {
     // The order must not cost an allocation for each of the hundred small objects of a large reply.
     const FEW: usize = 16;
     static NOTHING: Value = Value::Null;
