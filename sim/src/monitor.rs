@@ -30,13 +30,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{
-    qemu::QmpError,
-    release::Release,
-    schema::Schema,
-    wire::Reader,
-    world::Connection,
-};
+use crate::{qemu::QmpError, release::Release, schema::Schema, wire::Reader, world::Connection};
 use request::{Command, Request};
 use say::Answer;
 
@@ -150,7 +144,10 @@ impl Client {
         }
         let schema = Schema::of(self.release);
         let Some(known) = schema.command(&name) else {
-            return Err(QmpError { class: NOT_FOUND, desc: format!("The command {name} has not been found") });
+            return Err(QmpError {
+                class: NOT_FOUND,
+                desc: format!("The command {name} has not been found"),
+            });
         };
         if out_of_band && !known.allow_oob {
             return Err(QmpError::generic(format!("The command {name} does not support OOB")));

@@ -67,10 +67,7 @@ impl Oracle {
     pub fn replay(trace: Trace) -> Self {
         let mut answers: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for deviation in trace.deviations() {
-            answers
-                .entry(deviation.label.clone())
-                .or_default()
-                .insert(deviation.occurrence, deviation.value);
+            answers.entry(deviation.label.clone()).or_default().insert(deviation.occurrence, deviation.value);
         }
         Self::of(Strategy::Replay(answers))
     }
@@ -114,10 +111,8 @@ impl Oracle {
     /// Which time this is that the label is asked for, from 0. There are a few dozen labels, and nearly always
     /// a label is the same text at the same address: looking from front to back beats any map.
     fn count(&mut self, label: &'static str) -> u32 {
-        let known = self
-            .asked
-            .iter_mut()
-            .find(|asked| std::ptr::eq(asked.label, label) || asked.label == label);
+        let known =
+            self.asked.iter_mut().find(|asked| std::ptr::eq(asked.label, label) || asked.label == label);
         match known {
             Some(asked) => {
                 asked.times += 1;
@@ -136,7 +131,9 @@ mod tests {
     use super::*;
 
     fn ask(oracle: &mut Oracle) -> Vec<usize> {
-        (0..20).map(|i| if i % 3 == 0 { oracle.choose("latency", 3) } else { oracle.choose("task", 5) }).collect()
+        (0..20)
+            .map(|i| if i % 3 == 0 { oracle.choose("latency", 3) } else { oracle.choose("task", 5) })
+            .collect()
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub struct Command {
 impl Schema {
     /// The schema of a release.
     pub fn of(release: Release) -> &'static Schema {
-        static SCHEMAS: [OnceLock<Schema>; Release::ALL.len()] = [const { OnceLock::new() }; Release::ALL.len()];
+        static SCHEMAS: [OnceLock<Schema>; Release::ALL.len()] =
+            [const { OnceLock::new() }; Release::ALL.len()];
         SCHEMAS[release as usize].get_or_init(|| Schema::read(release))
     }
 

@@ -101,7 +101,8 @@ pub struct World {
 
 impl World {
     /// How long a request waits before QEMU dispatches it; the first is usual.
-    const LATENCIES: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(2), Duration::from_millis(5)];
+    const LATENCIES: [Duration; 3] =
+        [Duration::from_millis(1), Duration::from_millis(2), Duration::from_millis(5)];
 
     /// A world in which QEMU has just started on the machine. Its time is 0.
     pub fn new(machine: &Machine, release: Release, oracle: Oracle) -> Self {

@@ -116,7 +116,8 @@ fn before_negotiation_no_command_is_known(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
     let mut client = Client::accept(Connection::for_test(), release);
-    let (said, _) = send(&mut client, b"{\"execute\":\"query-status\",\"id\":1}{\"execute\":\"nonsense\",\"id\":2}");
+    let (said, _) =
+        send(&mut client, b"{\"execute\":\"query-status\",\"id\":1}{\"execute\":\"nonsense\",\"id\":2}");
     let expecting = |id: u8| {
         format!(
             "{{\"id\": {id}, \"error\": {{\"class\": \"CommandNotFound\", \"desc\": \

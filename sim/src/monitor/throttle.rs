@@ -13,7 +13,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-
 use crate::{qemu::Event, release::Release};
 
 /// How long after one event the next of its kind is held back.
@@ -94,7 +93,8 @@ impl Throttle {
 
 /// What an event is throttled by; nothing if it never is.
 fn key(release: Release, event: &Event) -> Option<Key> {
-    let (name, member, _) = *THROTTLED.iter().find(|(name, _, since)| *name == event.name && release >= *since)?;
+    let (name, member, _) =
+        *THROTTLED.iter().find(|(name, _, since)| *name == event.name && release >= *since)?;
     let text = |member: &str| event.data.as_ref()?.get(member)?.as_str();
     if name == "BLOCK_IO_ERROR" && text("action") == Some("stop") {
         return None;

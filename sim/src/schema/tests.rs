@@ -25,7 +25,8 @@ fn commands_are_listed_as_recorded() {
 fn every_alternate_has_a_name() {
     for release in Release::ALL {
         let types = &Schema::of(release).types;
-        let nameless = types.iter().any(|a_type| matches!(a_type, types::Type::Alternate { name: "alternate", .. }));
+        let nameless =
+            types.iter().any(|a_type| matches!(a_type, types::Type::Alternate { name: "alternate", .. }));
         assert!(!nameless, "{release}");
     }
 }

@@ -78,7 +78,10 @@ fn read_type(
         "enum" => Type::Enum(list(&entity["values"]).map(|value| text(value).to_owned()).collect()),
         "array" => Type::Array(id(&entity["element-type"])),
         "alternate" => Type::Alternate {
-            name: alternate::name(release, list(&entity["members"]).map(|member| entities[text(&member["type"])])),
+            name: alternate::name(
+                release,
+                list(&entity["members"]).map(|member| entities[text(&member["type"])]),
+            ),
             choices: list(&entity["members"]).map(|member| id(&member["type"])).collect(),
         },
         _ => {

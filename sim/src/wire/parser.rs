@@ -170,7 +170,9 @@ impl Progress {
             (Expect::Colon, _) if prompt => Err("expecting ':'".into()),
             (Expect::Colon, _) => Err("missing : in object pair".into()),
             (Expect::CommaOrEnd, _) => self.read_after_value(token.kind, prompt),
-            (Expect::KeyOrEnd, Kind::CloseObject) | (Expect::ValueOrEnd, Kind::CloseArray) => self.close(prompt),
+            (Expect::KeyOrEnd, Kind::CloseObject) | (Expect::ValueOrEnd, Kind::CloseArray) => {
+                self.close(prompt)
+            }
             (Expect::Key | Expect::KeyOrEnd, Kind::String) => self.read_key(token),
             (Expect::Key | Expect::KeyOrEnd, _) if prompt => Err("expecting key".into()),
             (Expect::Key | Expect::KeyOrEnd, _) => {

@@ -32,7 +32,10 @@ fn where_a_message_is_cut_does_not_matter() {
 #[test]
 fn messages_need_nothing_between_them() {
     let read = read(Release::V10_0, b"{\"a\":1}{\"b\":2}");
-    assert_eq!(read, [Incoming::Message(serde_json::json!({"a": 1})), Incoming::Message(serde_json::json!({"b": 2}))]);
+    assert_eq!(
+        read,
+        [Incoming::Message(serde_json::json!({"a": 1})), Incoming::Message(serde_json::json!({"b": 2}))]
+    );
 }
 
 #[test]
@@ -44,7 +47,8 @@ fn nesting_beyond_the_limit_is_one_error_in_11_1_and_a_thousand_before() {
     let old = read(Release::V10_0, &bytes);
     assert_eq!(old[0], error("JSON nesting depth limit exceeded"));
     assert!(matches!(&old[1], Incoming::Message(Value::Array(_))));
-    let expecting = old.iter().filter(|incoming| **incoming == error("JSON parse error, expecting value")).count();
+    let expecting =
+        old.iter().filter(|incoming| **incoming == error("JSON parse error, expecting value")).count();
     assert_eq!((expecting, old.len()), (1025, 1028));
 }
 
@@ -88,6 +92,7 @@ fn members_are_written_in_the_order_of_their_buckets() {
     );
     let many: serde_json::Map<_, _> = (0..40).map(|i| (format!("member-{i}"), i.into())).collect();
     let text = written(Value::Object(many.clone()));
-    let order: Vec<_> = qdict::in_order(&many).into_iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
+    let order: Vec<_> =
+        qdict::in_order(&many).into_iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
     assert!(order.is_sorted());
 }
