@@ -1,0 +1,85 @@
+//! What a monitor says, as lines: greeting, replies, events.
+//!
+//! The envelopes are written out in the order that QEMU's table gives them; only what varies goes through
+//! [`qdict`].
+
+use std::{io::Write, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    qemu::{Event, QmpError},
+    release::Release,
+    wire::qdict,
+};
+
+/// When QEMU's own time was 0, since 1970: 2020-01-01 00:00:00 UTC. Timestamps and the dates of snapshots
+/// count from here.
+pub const EPOCH: Duration = Duration::from_secs(1_577_836_800);
+
+/// What a command returns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To be written as QEMU writes it.
+    Value(Value),
+    /// As QEMU wrote it.
+    Stored(&'static str),
+}
+
+/// The value of `query-version`.
+pub fn version(release: Release) -> Value {
+    let (major, minor, micro) = release.version();
+    json!({"qemu": {"major": major, "minor": minor, "micro": micro}, "package": release.package()})
+}
+
+/// The first thing that a client hears. All four releases offer `oob` on a socket.
+pub fn greeting(out: &mut Vec<u8>, release: Release) {
+    out.extend_from_slice(b"{\"QMP\": {\"version\": ");
+    qdict::write(out, &version(release), release);
+    out.extend_from_slice(b", \"capabilities\": [\"oob\"]}}\r\n");
+}
+
+/// A command's reply.
+pub fn reply(out: &mut Vec<u8>, id: Option<&Value>, answer: &Result<Answer, QmpError>, release: Release) {
+    match answer {
+        Ok(answer) => {
+            out.extend_from_slice(b"{\"return\": ");
+            match answer {
+                Answer::Value(value) => qdict::write(out, value, release),
+                Answer::Stored(text) => out.extend_from_slice(text.as_bytes()),
+            }
+            if let Some(id) = id {
+                out.extend_from_slice(b", \"id\": ");
+                qdict::write(out, id, release);
+            }
+            out.extend_from_slice(b"}\r\n");
+        }
+        Err(error) => {
+            out.push(b'{');
+            if let Some(id) = id {
+                out.extend_from_slice(b"\"id\": ");
+                qdict::write(out, id, release);
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(b"\"error\": {\"class\": ");
+            qdict::write_text(out, error.class);
+            out.extend_from_slice(b", \"desc\": ");
+            qdict::write_text(out, &error.desc);
+            out.extend_from_slice(b"}}\r\n");
+        }
+    }
+}
+
+/// An event, with the time at which it was queued.
+pub fn event(out: &mut Vec<u8>, event: &Event, release: Release) {
+    let at = EPOCH + event.at;
+    let (seconds, microseconds) = (at.as_secs(), at.subsec_micros());
+    let timestamp = format_args!("{{\"seconds\": {seconds}, \"microseconds\": {microseconds}}}");
+    write!(out, "{{\"timestamp\": {timestamp}, \"event\": ").expect("memory takes all that is written to it");
+    qdict::write_text(out, event.name);
+    if let Some(data) = &event.data {
+        out.extend_from_slice(b", \"data\": ");
+        qdict::write_object(out, data, release);
+    }
+    out.extend_from_slice(b"}\r\n");
+}

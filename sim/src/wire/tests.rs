@@ -1,0 +1,98 @@
+use super::*;
+
+fn read_in_pieces(release: Release, bytes: &[u8], size: usize) -> Vec<Incoming> {
+    let mut reader = Reader::new(release);
+    let mut read = Vec::new();
+    for piece in bytes.chunks(size) {
+        reader.receive(piece, |incoming| read.push(incoming));
+    }
+    read
+}
+
+fn read(release: Release, bytes: &[u8]) -> Vec<Incoming> {
+    read_in_pieces(release, bytes, usize::MAX)
+}
+
+fn error(text: &str) -> Incoming {
+    Incoming::Error(text.into())
+}
+
+#[test]
+fn where_a_message_is_cut_does_not_matter() {
+    let bytes = b"{'execute': \"query-status\", 'id': -12.5e3}\r\n[1,]{\"a\": \"\\u00e9\xc3\xa9\"} nul -x\n";
+    for release in [Release::V10_0, Release::V11_1] {
+        let whole = read(release, bytes);
+        assert_eq!(whole.len(), 5, "{whole:?}");
+        for size in 1..bytes.len() {
+            assert_eq!(read_in_pieces(release, bytes, size), whole, "{release} in pieces of {size}");
+        }
+    }
+}
+
+#[test]
+fn messages_need_nothing_between_them() {
+    let read = read(Release::V10_0, b"{\"a\":1}{\"b\":2}");
+    assert_eq!(
+        read,
+        [Incoming::Message(serde_json::json!({"a": 1})), Incoming::Message(serde_json::json!({"b": 2}))]
+    );
+}
+
+#[test]
+fn nesting_beyond_the_limit_is_one_error_in_11_1_and_a_thousand_before() {
+    let bytes = [vec![b'['; 1100], vec![b']'; 1100], b"{}".to_vec()].concat();
+    let new = read(Release::V11_1, &bytes);
+    assert_eq!(new, [error("JSON nesting depth limit exceeded"), Incoming::Message(serde_json::json!({}))]);
+
+    let old = read(Release::V10_0, &bytes);
+    assert_eq!(old[0], error("JSON nesting depth limit exceeded"));
+    assert!(matches!(&old[1], Incoming::Message(Value::Array(_))));
+    let expecting =
+        old.iter().filter(|incoming| **incoming == error("JSON parse error, expecting value")).count();
+    assert_eq!((expecting, old.len()), (1025, 1028));
+}
+
+#[test]
+fn a_thousand_and_twenty_four_levels_are_accepted() {
+    let bytes = [vec![b'['; 1024], vec![b']'; 1024]].concat();
+    for release in Release::ALL {
+        assert!(matches!(read(release, &bytes)[..], [Incoming::Message(_)]));
+    }
+}
+
+#[test]
+fn too_many_tokens_are_refused() {
+    let bytes = [b"[".to_vec(), b"1,".repeat(1 << 20), b"1,1,1]{}".to_vec()].concat();
+    let new = read(Release::V11_1, &bytes);
+    assert_eq!(new, [error("JSON token count limit exceeded"), Incoming::Message(serde_json::json!({}))]);
+    let old = read(Release::V10_0, &bytes);
+    assert_eq!(old[0], error("JSON token count limit exceeded"));
+    assert_eq!(old.len(), 8);
+}
+
+#[test]
+fn members_are_written_in_the_order_of_their_buckets() {
+    let written = |value: Value| {
+        let mut out = Vec::new();
+        qdict::write(&mut out, &value, Release::V10_0);
+        String::from_utf8(out).unwrap()
+    };
+    let value = serde_json::json!({
+        "id": "j", "status": "created", "data": 1, "event": 2, "timestamp": 3, "return": {}, "error": null
+    });
+    assert_eq!(
+        written(value),
+        "{\"timestamp\": 3, \"status\": \"created\", \"event\": 2, \"return\": {}, \"id\": \"j\", \
+         \"error\": null, \"data\": 1}"
+    );
+    // `micro` and `minor` share a bucket: the one put in last comes first.
+    assert_eq!(
+        written(serde_json::json!({"major": 1, "minor": 2, "micro": 3})),
+        "{\"micro\": 3, \"minor\": 2, \"major\": 1}"
+    );
+    let many: serde_json::Map<_, _> = (0..40).map(|i| (format!("member-{i}"), i.into())).collect();
+    let text = written(Value::Object(many.clone()));
+    let order: Vec<_> =
+        qdict::in_order(&many).into_iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
+    assert!(order.is_sorted());
+}

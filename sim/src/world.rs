@@ -1,0 +1,412 @@
+//! The world that a client meets: QEMU's sockets, its main loop, and the host's files.
+//!
+//! A pure state machine. It is told bytes and time and answers with bytes and the time of its next event; it
+//! never waits and has no clock. Whoever drives it calls [`World::advance`] no later than [`World::next_event`].
+//!
+//! QEMU has one main loop, and so has this: one thing is handled after the other.
+//!
+//! ```text
+//!   idle -- something is due: one turn --> what the turn said goes out --> its zero-delay timers --> idle
+//!                      \-- the turn stalls --> busy: nothing is handled, nothing goes out -- over --/
+//! ```
+//!
+//! A turn is one of: a client is accepted, a request is dispatched, a timer fires, a held event is sent. A
+//! request is due some milliseconds after its last byte has come. Of what is due at the same instant the oracle
+//! picks one; by default what was there first. When QEMU ends, what it had said is still delivered, then the
+//! connections end; when it is killed, what was not delivered is lost.
+//!
+//! What a command does is for [`Qemu`]; what it looks like on the wire for [`crate::monitor`].
+
+mod main_loop;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    host::Host,
+    machine::Machine,
+    monitor::{
+        Client, Monitor, Step,
+        say::{self, Answer},
+        throttle::Throttle,
+    },
+    oracle::Oracle,
+    qemu::{Context, Event, Qemu, Timer},
+    release::Release,
+};
+use main_loop::{MainLoop, Turn, What};
+
+/// Where a client can connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// A QMP monitor, counted from 0.
+    Monitor(usize),
+}
+
+/// One connection to one of the ports. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Connection(u32);
+
+#[cfg(test)]
+impl Connection {
+    /// Any connection, where it does not matter which.
+    pub(crate) fn for_test() -> Self {
+        Self(0)
+    }
+}
+
+/// Nobody listens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// QEMU has ended, or was killed.
+    #[error("QEMU is gone: nobody listens any more")]
+    Gone,
+    /// The machine has no such port.
+    #[error("this machine has no {0:?}")]
+    NoSuchPort(Port),
+}
+
+/// What was sent has nobody to read it: QEMU has ended, or the connection has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("broken pipe: nobody reads what is sent")]
+pub struct BrokenPipe;
+
+/// A connection, as its client's side sees it.
+#[derive(Debug)]
+struct Link {
+    monitor: usize,
+    /// Sent before QEMU has accepted the connection.
+    early: Vec<u8>,
+    /// Said by QEMU and not read yet: what is in `output` from `read` on.
+    output: Vec<u8>,
+    read: usize,
+}
+
+/// The simulated world.
+#[derive(Debug)]
+pub struct World {
+    release: Release,
+    oracle: Oracle,
+    host: Host,
+    qemu: Qemu,
+    /// QEMU runs, as far as its clients can tell.
+    alive: bool,
+    monitors: Vec<Monitor>,
+    links: BTreeMap<Connection, Link>,
+    connections: u32,
+    throttle: Throttle,
+    main_loop: MainLoop<Timer>,
+    /// The latest time that the world was told.
+    now: Duration,
+}
+
+impl World {
+    /// How long a request waits before QEMU dispatches it; the first is usual.
+    const LATENCIES: [Duration; 3] =
+        [Duration::from_millis(1), Duration::from_millis(2), Duration::from_millis(5)];
+
+    /// A world in which QEMU has just started on the machine. Its time is 0.
+    pub fn new(machine: &Machine, release: Release, oracle: Oracle) -> Self {
+        let mut host = Host::default();
+        let qemu = Qemu::new(machine, release, &mut host);
+        Self {
+            release,
+            oracle,
+            host,
+            qemu,
+            alive: true,
+            monitors: (0..machine.monitors).map(|_| Monitor::default()).collect(),
+            links: BTreeMap::new(),
+            connections: 0,
+            throttle: Throttle::new(release),
+            main_loop: MainLoop::default(),
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Connects a client. This succeeds while another client holds the port: it hears nothing until the other
+    /// has left.
+    ///
+    /// # Errors
+    /// [`Refused`] if nobody listens.
+    pub fn connect(&mut self, now: Duration, port: Port) -> Result<Connection, Refused> {
+        self.now = now;
+        let Port::Monitor(index) = port;
+        let monitor = self.monitors.get_mut(index).ok_or(Refused::NoSuchPort(port))?;
+        if !self.alive {
+            return Err(Refused::Gone);
+        }
+        let connection = Connection(self.connections);
+        self.connections += 1;
+        monitor.waiting.push_back((now, self.main_loop.next_sequence(), connection));
+        let link = Link { monitor: index, early: Vec::new(), output: Vec::new(), read: 0 };
+        self.links.insert(connection, link);
+        Ok(connection)
+    }
+
+    /// Takes what a client sends.
+    ///
+    /// # Errors
+    /// [`BrokenPipe`] if QEMU is gone or the client has closed.
+    pub fn receive(&mut self, now: Duration, connection: Connection, bytes: &[u8]) -> Result<(), BrokenPipe> {
+        self.now = now;
+        let link = self.links.get_mut(&connection).filter(|_| self.alive).ok_or(BrokenPipe)?;
+        let client = self.monitors[link.monitor].client.as_mut();
+        match client.filter(|client| client.connection == connection) {
+            Some(client) => {
+                let (oracle, main_loop) = (&mut self.oracle, &mut self.main_loop);
+                client.receive(bytes, || place(now, oracle, main_loop));
+            }
+            None => link.early.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    /// Ends a connection from the client's side. Of its requests that have not been dispatched some, by choice,
+    /// still are; nobody hears the replies.
+    pub fn close(&mut self, now: Duration, connection: Connection) {
+        self.now = now;
+        let Some(link) = self.links.remove(&connection) else { return };
+        let monitor = &mut self.monitors[link.monitor];
+        monitor.waiting.retain(|(_, _, waiting)| *waiting != connection);
+        if let Some(client) = monitor.client.as_mut().filter(|client| client.connection == connection) {
+            let kept = self.oracle.choose("requests-after-close", client.requests.len() + 1);
+            client.requests.truncate(kept);
+            client.out_of_band.clear();
+            client.leaving = true;
+            self.let_leave();
+        }
+    }
+
+    /// What QEMU has said on a connection and the client has not read.
+    pub fn output(&self, connection: Connection) -> &[u8] {
+        self.links.get(&connection).map_or(&[], |link| &link.output[link.read..])
+    }
+
+    /// Takes the first `count` bytes of [`World::output`] as read.
+    pub fn consume(&mut self, connection: Connection, count: usize) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.read += count;
+            if link.read == link.output.len() {
+                link.output.clear();
+                link.read = 0;
+            }
+        }
+    }
+
+    /// Whether a connection has ended: all is read, and nothing more will come.
+    pub fn at_end(&self, connection: Connection) -> bool {
+        let closed = !self.alive || !self.links.contains_key(&connection);
+        closed && self.output(connection).is_empty()
+    }
+
+    /// When the world next does something by itself; nothing if it only waits for its clients.
+    pub fn next_event(&self) -> Option<Duration> {
+        if !self.alive {
+            return None;
+        }
+        let due = match self.main_loop.must_at() {
+            Some(must) => must,
+            None => self.main_loop.not_before(self.waiting().map(|turn| turn.due).min()?),
+        };
+        Some(due.max(self.now))
+    }
+
+    /// Lets everything happen that is due by `now`.
+    pub fn advance(&mut self, now: Duration) {
+        while let Some(at) = self.next_event().filter(|at| *at <= now) {
+            self.now = at;
+            if self.main_loop.stall_is_over() {
+                self.deliver();
+            } else {
+                self.take_turn(at);
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Ends QEMU as the host's SIGKILL does: at once, and without a word.
+    pub fn kill_qemu(&mut self) {
+        self.alive = false;
+        for monitor in &mut self.monitors {
+            *monitor = Monitor::default();
+        }
+    }
+
+    /// Whether QEMU runs.
+    pub fn qemu_is_running(&self) -> bool {
+        self.alive
+    }
+
+    /// The QEMU process, dead or alive.
+    pub fn qemu(&self) -> &Qemu {
+        &self.qemu
+    }
+
+    /// The files of the host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The files of the host.
+    pub fn host_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+
+    /// What decides all choices of this world.
+    pub fn oracle(&self) -> &Oracle {
+        &self.oracle
+    }
+
+    /// What decides all choices of this world, and may be asked for those of its surroundings.
+    pub fn oracle_mut(&mut self) -> &mut Oracle {
+        &mut self.oracle
+    }
+
+    /// All that waits for its turn.
+    fn waiting(&self) -> impl Iterator<Item = Turn> {
+        let of_monitors = self.monitors.iter().enumerate().flat_map(|(index, monitor)| {
+            let (accept, request, out_of_band) = match &monitor.client {
+                None => (monitor.waiting.front(), None, None),
+                Some(client) => (None, client.requests.front(), client.out_of_band.front()),
+            };
+            let turn = |due, sequence, what| Turn { due, sequence, what };
+            [
+                accept.map(|&(due, sequence, _)| turn(due, sequence, What::Accept(index))),
+                request.map(|queued| turn(queued.due, queued.sequence, What::Request(index))),
+                out_of_band.map(|queued| turn(queued.due, queued.sequence, What::OutOfBand(index))),
+            ]
+        });
+        let held = self.throttle.next().map(|(due, sequence)| Turn { due, sequence, what: What::HeldEvent });
+        of_monitors.chain([held]).flatten().chain(self.main_loop.first_timers())
+    }
+
+    /// Handles one thing.
+    fn take_turn(&mut self, at: Duration) {
+        if let Some(timer) = self.main_loop.next_at_once() {
+            return self.fire(at, timer);
+        }
+        let mut turns: Vec<_> = self.waiting().filter(|turn| turn.due <= at).collect();
+        turns.sort_unstable_by_key(|turn| (turn.due, turn.sequence));
+        let pick = self.oracle.choose("main-loop", turns.len());
+        match turns[pick].what {
+            What::Accept(monitor) => self.accept(at, monitor),
+            What::Request(monitor) => {
+                let client = self.monitors[monitor].client.as_mut();
+                if let Some(queued) = client.and_then(|client| client.requests.pop_front()) {
+                    self.dispatch(at, monitor, queued);
+                }
+            }
+            What::OutOfBand(monitor) => {
+                let client = self.monitors[monitor].client.as_mut();
+                if let Some(queued) = client.and_then(|client| client.out_of_band.pop_front()) {
+                    self.dispatch(at, monitor, queued);
+                }
+            }
+            What::Timer(key) => {
+                if let Some(timer) = self.main_loop.take_timer(key) {
+                    self.fire(at, timer);
+                }
+            }
+            What::HeldEvent => {
+                if let Some(event) = self.throttle.release_held(at) {
+                    self.broadcast(&event);
+                }
+                self.deliver();
+            }
+        }
+    }
+
+    /// Serves the client that has waited longest on a monitor.
+    fn accept(&mut self, at: Duration, index: usize) {
+        let monitor = &mut self.monitors[index];
+        let Some((_, _, connection)) = monitor.waiting.pop_front() else { return };
+        let client = monitor.client.insert(Client::accept(connection, self.release));
+        if let Some(link) = self.links.get_mut(&connection) {
+            let early = std::mem::take(&mut link.early);
+            let (oracle, main_loop) = (&mut self.oracle, &mut self.main_loop);
+            client.receive(&early, || place(at, oracle, main_loop));
+        }
+        self.deliver();
+    }
+
+    /// Answers a request.
+    fn dispatch(&mut self, at: Duration, monitor: usize, queued: crate::monitor::Queued) {
+        let Some(client) = self.monitors[monitor].client.as_mut() else { return };
+        let Step::Execute { id, command, arguments } = client.take_up(queued) else {
+            return self.deliver();
+        };
+        let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
+        let result = self.qemu.execute(&command, arguments, &mut cx);
+        let (end, events, timers) = (cx.now, cx.events, cx.timers);
+        self.say(events);
+        if let Some(client) = self.monitors[monitor].client.as_mut() {
+            client.reply(id.as_ref(), result.map(Answer::Value));
+        }
+        self.end_turn(at, end, timers);
+    }
+
+    /// Lets QEMU do what it had asked to be called for.
+    fn fire(&mut self, at: Duration, timer: Timer) {
+        let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
+        self.qemu.timer(timer, &mut cx);
+        let (end, events, timers) = (cx.now, cx.events, cx.timers);
+        self.say(events);
+        self.end_turn(at, end, timers);
+    }
+
+    fn end_turn(&mut self, at: Duration, end: Duration, timers: Vec<(Duration, Timer)>) {
+        self.main_loop.end_turn(at, end, timers);
+        if end == at {
+            self.deliver();
+        }
+    }
+
+    /// Says events, but for those that are too many.
+    fn say(&mut self, events: Vec<Event>) {
+        for event in events {
+            let sequence = self.main_loop.next_sequence();
+            if let Some(event) = self.throttle.pass(event, sequence) {
+                self.broadcast(&event);
+            }
+        }
+    }
+
+    /// Says an event to every client that is to hear of events.
+    fn broadcast(&mut self, event: &Event) {
+        let mut line = Vec::with_capacity(192);
+        say::event(&mut line, event, self.release);
+        for client in self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut()) {
+            client.hear(&line);
+        }
+    }
+
+    /// Puts what was said on the sockets, and ends the connections if QEMU has ended.
+    fn deliver(&mut self) {
+        for client in self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut()) {
+            match self.links.get_mut(&client.connection) {
+                Some(link) => link.output.append(&mut client.said),
+                None => client.said.clear(),
+            }
+        }
+        self.let_leave();
+        if self.qemu.gone() {
+            self.alive = false;
+        }
+    }
+
+    /// Frees the monitors whose client has left and has nothing more to be carried out.
+    fn let_leave(&mut self) {
+        for monitor in &mut self.monitors {
+            monitor.client.take_if(|client| client.leaving && client.requests.is_empty());
+        }
+    }
+}
+
+/// When a request that came `now` is due, and its place among all that happens.
+fn place(now: Duration, oracle: &mut Oracle, main_loop: &mut MainLoop<Timer>) -> (Duration, u64) {
+    let latency = World::LATENCIES[oracle.choose("latency", World::LATENCIES.len())];
+    (now + latency, main_loop.next_sequence())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+use super::*;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn world(trace: &str) -> World {
+    World::new(&Machine::new(), Release::V10_0, Oracle::replay(trace.parse().unwrap()))
+}
+
+/// Takes all that QEMU has said, as lines.
+fn read(world: &mut World, connection: Connection) -> Vec<String> {
+    let said = String::from_utf8(world.output(connection).to_vec()).unwrap();
+    world.consume(connection, said.len());
+    said.split_terminator("\r\n").map(str::to_owned).collect()
+}
+
+fn connect(world: &mut World, now: Duration, monitor: usize) -> Connection {
+    let connection = world.connect(now, Port::Monitor(monitor)).unwrap();
+    world.advance(now);
+    connection
+}
+
+/// A client that has negotiated, at 1 ms.
+fn negotiated(world: &mut World) -> Connection {
+    let connection = connect(world, Duration::ZERO, 0);
+    world.receive(Duration::ZERO, connection, b"{\"execute\":\"qmp_capabilities\"}").unwrap();
+    world.advance(ms(1));
+    assert_eq!(read(world, connection).len(), 2);
+    connection
+}
+
+fn version(id: u8) -> Vec<u8> {
+    format!("{{\"execute\":\"query-version\",\"id\":{id}}}").into_bytes()
+}
+
+fn ids(lines: &[String]) -> Vec<&str> {
+    lines
+        .iter()
+        .map(|line| line.rsplit_once("\"id\": ").map_or("", |(_, id)| id.trim_end_matches('}')))
+        .collect()
+}
+
+#[test]
+fn a_client_is_greeted_when_it_connects() {
+    let mut world = world("");
+    let connection = connect(&mut world, ms(3), 0);
+    let greeting = read(&mut world, connection);
+    assert!(
+        greeting[0]
+            .starts_with("{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 13, \"minor\": 0, \"major\": 10}")
+    );
+    assert_eq!(world.next_event(), None);
+}
+
+#[test]
+fn a_second_client_is_greeted_and_answered_when_the_first_has_left() {
+    let mut world = world("");
+    let first = connect(&mut world, ms(0), 0);
+    let second = connect(&mut world, ms(0), 0);
+    world.receive(ms(0), second, &version(1)).unwrap();
+    world.advance(ms(100));
+    assert!(read(&mut world, second).is_empty());
+    world.close(ms(100), first);
+    assert_eq!(world.next_event(), Some(ms(100)));
+    world.advance(ms(101));
+    let heard = read(&mut world, second);
+    assert!(heard[0].starts_with("{\"QMP\""));
+    assert!(heard[1].contains("Expecting capabilities negotiation"));
+}
+
+#[test]
+fn monitors_do_not_wait_for_each_other() {
+    let mut world = world("");
+    let connections = [0, 1].map(|monitor| connect(&mut world, ms(0), monitor));
+    for connection in connections {
+        assert_eq!(read(&mut world, connection).len(), 1);
+    }
+}
+
+#[test]
+fn a_request_is_answered_a_millisecond_later_or_by_choice_more() {
+    for (trace, due) in [("", 2), ("latency#1=1", 3), ("latency#1=2", 6)] {
+        let mut world = world(trace);
+        let connection = negotiated(&mut world);
+        world.receive(ms(1), connection, &version(7)).unwrap();
+        assert_eq!(world.next_event(), Some(ms(due)));
+        world.advance(ms(due - 1));
+        assert!(world.output(connection).is_empty());
+        world.advance(ms(due));
+        assert_eq!(ids(&read(&mut world, connection)), ["7"]);
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_whatever_the_latency_of_each() {
+    let mut world = world("latency#1=2");
+    let connection = negotiated(&mut world);
+    world.receive(ms(1), connection, &[version(1), version(2), version(3)].concat()).unwrap();
+    world.advance(ms(100));
+    assert_eq!(ids(&read(&mut world, connection)), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_request_may_come_in_pieces() {
+    let mut world = world("");
+    let connection = negotiated(&mut world);
+    for byte in version(9) {
+        world.receive(ms(1), connection, &[byte]).unwrap();
+    }
+    world.advance(ms(2));
+    assert_eq!(ids(&read(&mut world, connection)), ["9"]);
+}
+
+#[test]
+fn of_requests_due_at_the_same_instant_the_oracle_picks_one() {
+    let answered_first = |trace: &str| {
+        let mut world = world(trace);
+        let connections = [0, 1].map(|monitor| connect(&mut world, ms(0), monitor));
+        for connection in connections {
+            read(&mut world, connection);
+            world.receive(ms(0), connection, b"{}").unwrap();
+        }
+        world.take_turn(ms(1));
+        connections.map(|connection| world.output(connection).len()).into_iter().position(|said| said > 0)
+    };
+    assert_eq!(answered_first(""), Some(0));
+    assert_eq!(answered_first("main-loop#0=1"), Some(1));
+}
+
+#[test]
+fn of_a_client_that_leaves_the_requests_are_dropped_or_by_choice_carried_out() {
+    let left = |trace: &str| {
+        let mut world = world(trace);
+        let connection = negotiated(&mut world);
+        world.receive(ms(1), connection, &[version(1), version(2)].concat()).unwrap();
+        world.close(ms(1), connection);
+        let left = world.monitors[0].client.as_ref().map(|client| client.requests.len());
+        world.advance(ms(50));
+        assert!(world.monitors[0].client.is_none(), "the monitor is free again");
+        left
+    };
+    assert_eq!(left(""), None);
+    assert_eq!(left("requests-after-close#0=1"), Some(1));
+    assert_eq!(left("requests-after-close#0=2"), Some(2));
+}
+
+#[test]
+fn a_killed_qemu_says_nothing_more_and_refuses_clients() {
+    let mut world = world("");
+    let connection = negotiated(&mut world);
+    world.receive(ms(1), connection, &version(1)).unwrap();
+    world.kill_qemu();
+    assert!(world.at_end(connection));
+    assert_eq!(world.next_event(), None);
+    assert_eq!(world.receive(ms(1), connection, b"{}"), Err(BrokenPipe));
+    assert_eq!(world.connect(ms(1), Port::Monitor(0)), Err(Refused::Gone));
+}
+
+#[test]
+fn what_had_been_said_before_the_kill_can_still_be_read() {
+    let mut world = world("");
+    let connection = connect(&mut world, ms(0), 0);
+    world.kill_qemu();
+    assert!(!world.at_end(connection));
+    assert_eq!(read(&mut world, connection).len(), 1);
+    assert!(world.at_end(connection));
+}
+
+#[test]
+fn a_port_that_the_machine_lacks_is_refused() {
+    let mut world = world("");
+    assert_eq!(world.connect(ms(0), Port::Monitor(2)), Err(Refused::NoSuchPort(Port::Monitor(2))));
+}
