@@ -1,5 +1,158 @@
-//! The files of the simulated host.
+//! The files of the simulated host, seen as image layers.
+//!
+//! A tree of folders and files in memory. What a file holds is an [`Image`]: as much of raw and qcow2 as
+//! snapshots need. It knows nothing of QEMU: block nodes open these files by path, and so may the storage
+//! commands and the storage providers of a scenario.
+//!
+//! What it does not do: permissions, links, and bytes. A file has contents in the sense of "which write of the
+//! guest is in which block".
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+mod image;
+pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2};
 
 /// The files of the simulated host.
-#[derive(Debug, Default)]
-pub struct Host {}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    folder: Utf8PathBuf,
+    folders: BTreeSet<Utf8PathBuf>,
+    files: BTreeMap<Utf8PathBuf, Image>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { folder: "/".into(), folders: BTreeSet::from(["/".into()]), files: BTreeMap::new() }
+    }
+}
+
+impl Host {
+    /// The wall clock of the host when virtual time is zero: 2026-01-01 00:00:00 UTC, since the Unix epoch.
+    pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+    /// A host without files.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the folder against which relative paths are resolved, and makes it.
+    pub fn set_folder(&mut self, folder: &Utf8Path) {
+        self.folder = folder.to_owned();
+        self.add_folder(folder);
+    }
+
+    /// Makes a folder and those above it.
+    pub fn add_folder(&mut self, folder: &Utf8Path) {
+        self.folders.extend(folder.ancestors().map(Utf8Path::to_owned));
+    }
+
+    /// The path from the root: a relative one starts in the machine's folder.
+    pub fn resolve(&self, path: &Utf8Path) -> Utf8PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Whether there is such a file.
+    pub fn exists(&self, path: &Utf8Path) -> bool {
+        self.files.contains_key(&self.resolve(path))
+    }
+
+    /// All files in the order of their paths.
+    pub fn files(&self) -> impl Iterator<Item = (&Utf8Path, &Image)> {
+        self.files.iter().map(|(path, image)| (path.as_path(), image))
+    }
+
+    /// The image in a file.
+    pub fn image(&self, path: &Utf8Path) -> Option<&Image> {
+        self.files.get(&self.resolve(path))
+    }
+
+    /// The image in a file, to be changed.
+    pub fn image_mut(&mut self, path: &Utf8Path) -> Option<&mut Image> {
+        let path = self.resolve(path);
+        self.files.get_mut(&path)
+    }
+
+    /// Makes a file that was not there (`O_CREAT | O_EXCL`).
+    ///
+    /// # Errors
+    /// `AlreadyExists`; and as [`Host::create`].
+    pub fn create_new(&mut self, path: &Utf8Path, image: Image) -> io::Result<()> {
+        if self.exists(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.create(path, image)
+    }
+
+    /// Makes a file, or overwrites it (`O_CREAT | O_TRUNC`).
+    ///
+    /// # Errors
+    /// `NotFound` for a folder that is not there, `IsADirectory` for one that is.
+    pub fn create(&mut self, path: &Utf8Path, image: Image) -> io::Result<()> {
+        let path = self.resolve(path);
+        if self.folders.contains(&path) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !path.parent().is_some_and(|folder| self.folders.contains(folder)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.files.insert(path, image);
+        Ok(())
+    }
+
+    /// Unlinks a file.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn remove(&mut self, path: &Utf8Path) -> io::Result<()> {
+        let path = self.resolve(path);
+        self.files.remove(&path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        let mut host = Host::new();
+        host.set_folder("/images".into());
+        host
+    }
+
+    #[test]
+    fn a_relative_path_starts_in_the_machines_folder() {
+        let mut host = host();
+        host.create_new("a".into(), Image::raw(512)).unwrap();
+        assert!(host.exists("/images/a".into()));
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_made_anew() {
+        let mut host = host();
+        host.create_new("a".into(), Image::raw(512)).unwrap();
+        let again = host.create_new("a".into(), Image::raw(0)).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(host.image("a".into()).unwrap().virtual_size(), 512);
+    }
+
+    #[test]
+    fn a_file_needs_its_folder() {
+        let missing = host().create_new("/nowhere/a".into(), Image::raw(0)).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_removed_file_is_gone() {
+        let mut host = host();
+        host.create_new("a".into(), Image::raw(0)).unwrap();
+        host.remove("a".into()).unwrap();
+        assert!(!host.exists("a".into()));
+        assert_eq!(host.remove("a".into()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

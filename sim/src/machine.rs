@@ -28,9 +28,12 @@ impl Format {
 /// One disk of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// What the guest calls it, `vda`; also the name of its format node. Its protocol node is `<target>-file`
-    /// and its device `<target>-device`.
+    /// What the guest calls it, `vda`; also the name of its format node.
     pub target: String,
+    /// The name of its protocol node: `<target>-file` unless set.
+    pub file_node: String,
+    /// The id of its device: `<target>-device` unless set.
+    pub device: String,
     /// The format of its image.
     pub format: Format,
     /// The image's path on the simulated host.
@@ -39,6 +42,21 @@ pub struct Disk {
     pub size: u64,
     /// Whether the guest may only read it.
     pub readonly: bool,
+}
+
+impl Disk {
+    /// A writable qcow2 disk of [`Machine::DISK_SIZE`]; its other names are made of the target.
+    pub fn new(target: &str, path: Utf8PathBuf) -> Self {
+        Self {
+            target: target.into(),
+            file_node: format!("{target}-file"),
+            device: format!("{target}-device"),
+            format: Format::Qcow2,
+            path,
+            size: Machine::DISK_SIZE,
+            readonly: false,
+        }
+    }
 }
 
 /// How the machine stands when the first client connects.
@@ -95,13 +113,7 @@ impl Machine {
     #[must_use]
     pub fn disk(self, target: &str) -> Self {
         let path = self.folder.join(format!("{target}.qcow2"));
-        self.with_disk(Disk {
-            target: target.into(),
-            format: Format::Qcow2,
-            path,
-            size: Self::DISK_SIZE,
-            readonly: false,
-        })
+        self.with_disk(Disk::new(target, path))
     }
 
     /// Adds a disk as described.

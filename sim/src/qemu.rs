@@ -1,42 +1,280 @@
 //! The QEMU process: block graph, jobs, run state and the commands on them.
-use serde_json::{Map, Value};
+//!
+//! It carries out one command at a time, as QEMU's main loop does, and what a command leaves for later comes back as
+//! a [`Timer`]. Events, timers and time go through the [`Context`]; sockets, JSON and schemas are the world's business.
+//! What is not modelled fails with a text that begins with "not simulated: ".
+//!
+//! - [`block`]: nodes, devices, overlays, internal snapshots of one disk
+//! - [`job`]: the life of a job
+//! - [`snapshot_job`], [`vm_snapshot`]: snapshots of the whole machine
+//! - [`run_state`]: whether the guest runs
+//! - [`human_monitor`]: `savevm` and its kin
+//! - [`differences`]: all in which the releases differ
 
-use crate::{host::Host, machine::Machine, release::Release};
+use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
+use crate::{
+    host::{Host, Image},
+    machine::{Format, Machine, Power},
+    release::Release,
+};
+
+pub mod block;
 pub mod context;
+pub mod job;
+pub mod run_state;
+
+mod arguments;
+mod differences;
+mod human_monitor;
+mod snapshot_job;
+mod vm_snapshot;
+
 pub use context::{Context, Event, QmpError};
 
+use arguments::Arguments;
+use block::query::Query;
+use job::{Job, Jobs, Verb, Work};
+use run_state::{Cpus, RunState};
+use snapshot_job::Kind;
+
 /// What the model asked to be called for later.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Timer {}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// A job's work is done, or due.
+    Job {
+        /// Which job, counted over the life of this QEMU.
+        serial: u64,
+    },
+    /// Serial ports that a loaded state closed are to be reported.
+    SerialPorts,
+    /// A request that the oldest release carries out behind its reply.
+    Request(Request),
+}
+
+/// What a client asks of the machine's power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// `quit`
+    Quit,
+    /// `system_reset`
+    Reset,
+    /// `system_powerdown`
+    Powerdown,
+}
 
 /// One QEMU process.
 #[derive(Debug)]
-pub struct Qemu {}
+pub struct Qemu {
+    graph: block::Graph,
+    jobs: Jobs,
+    cpus: Cpus,
+    gone: bool,
+}
 
 impl Qemu {
-    /// Starts QEMU on a machine; its images are put on the host.
-    pub fn new(_machine: &Machine, _release: Release, _host: &mut Host) -> Self {
-        Self {}
+    /// Starts QEMU on a machine. Its images are put on the host, but for those that are there already.
+    pub fn new(machine: &Machine, _release: Release, host: &mut Host) -> Self {
+        host.set_folder(&machine.folder);
+        for disk in &machine.disks {
+            if let Some(folder) = host.resolve(&disk.path).parent() {
+                host.add_folder(folder);
+            }
+            let image = match disk.format {
+                Format::Qcow2 => Image::qcow2(disk.size),
+                Format::Raw => Image::raw(disk.size),
+            };
+            // An image that is there stays as it is: this is then a second start.
+            let _ = host.create_new(&disk.path, image);
+        }
+        let state = match machine.power {
+            Power::Running => RunState::Running,
+            Power::Prelaunch => RunState::Prelaunch,
+            Power::Paused => RunState::Paused,
+        };
+        Self {
+            graph: block::Graph::of(machine),
+            jobs: Jobs::default(),
+            cpus: Cpus::new(state, machine.serial_ports.clone()),
+            gone: false,
+        }
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
+    ///
+    /// # Errors
+    /// As QEMU refuses it; "not simulated: ..." for what the model does not know.
     pub fn execute(
         &mut self,
-        _command: &str,
-        _arguments: Map<String, Value>,
-        _cx: &mut Context<'_>,
+        command: &str,
+        arguments: Map<String, Value>,
+        cx: &mut Context<'_>,
     ) -> Result<Value, QmpError> {
-        Err(QmpError::generic("not simulated"))
+        let arguments = Arguments(&arguments);
+        match command {
+            "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
+            "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
+            "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-snapshot" => block::snapshot::blockdev_snapshot(&mut self.graph, arguments, cx),
+            "blockdev-snapshot-internal-sync" => {
+                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
+            }
+            "blockdev-snapshot-delete-internal-sync" => {
+                block::internal_snapshot::delete(&self.graph, arguments, cx)
+            }
+            "transaction" => block::transaction::transaction(&mut self.graph, &self.cpus, arguments, cx),
+            "human-monitor-command" => human_monitor::command(self, arguments, cx),
+            "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
+            "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
+            "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
+            query if query.starts_with("query-") => self.query(query, arguments, cx),
+            job if job.starts_with("job-") || job.starts_with("block-job-") => {
+                self.job_command(job, arguments, cx)
+            }
+            power => self.power_command(power, cx),
+        }
     }
 
     /// Carries out what it had asked for with [`Context::schedule`].
-    pub fn timer(&mut self, timer: Timer, _cx: &mut Context<'_>) {
-        match timer {}
+    pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        match timer {
+            Timer::Job { serial } => {
+                self.cpus.report_ports(cx);
+                let outcome = match self.jobs.take_work(serial) {
+                    None => return,
+                    Some(Work::Done(outcome)) => outcome,
+                    Some(Work::Format(format)) => {
+                        block::create::write_header(format, cx);
+                        Ok(())
+                    }
+                };
+                self.jobs.end(serial, outcome, cx);
+            }
+            Timer::SerialPorts => self.cpus.report_ports(cx),
+            Timer::Request(request) => self.carry_out(request, cx),
+        }
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
     pub fn gone(&self) -> bool {
-        false
+        self.gone
     }
+
+    /// The block graph.
+    pub fn graph(&self) -> &block::Graph {
+        &self.graph
+    }
+
+    /// The names of the nodes under a device, top first; nothing for an unknown device.
+    pub fn chain(&self, device: &str) -> Vec<&str> {
+        let device = self.graph.devices().iter().find(|known| known.id == device);
+        let nodes = device.into_iter().flat_map(|device| self.graph.chain(&device.node));
+        nodes.map(|node| node.name.as_str()).collect()
+    }
+
+    /// All jobs that a client would see, newest first.
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.newest_first()
+    }
+
+    /// Whether the guest runs, and why not.
+    pub fn run_state(&self) -> RunState {
+        self.cpus.state()
+    }
+
+    fn query(&self, query: &str, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Result<Value, QmpError> {
+        let release = cx.release();
+        let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
+        match query {
+            "query-block" => Ok(blocks.devices(self.cpus.started())),
+            "query-named-block-nodes" => Ok(blocks.nodes()),
+            "query-jobs" => Ok(self.jobs.query()),
+            "query-block-jobs" => Ok(json!([])),
+            "query-status" => Ok(self.cpus.query_status(cx)),
+            other => Err(not_simulated(&format!("command `{other}`"))),
+        }
+    }
+
+    fn job_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Value, QmpError> {
+        let id = arguments.optional_text("id").unwrap_or(arguments.text("device"));
+        let verb = match command {
+            "job-cancel" => Verb::Cancel,
+            "job-pause" => Verb::Pause,
+            "job-resume" => Verb::Resume,
+            "job-complete" => Verb::Complete,
+            "job-finalize" => Verb::Finalize,
+            "job-dismiss" => Verb::Dismiss,
+            _ => return Err(job::no_block_job(id)),
+        };
+        self.jobs.verb(id, verb, cx)
+    }
+
+    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<Value, QmpError> {
+        match command {
+            "stop" => self.cpus.stop(RunState::Paused, cx),
+            "cont" => self.cont(cx),
+            "quit" => self.request(Request::Quit, cx),
+            "system_reset" => self.request(Request::Reset, cx),
+            "system_powerdown" => self.request(Request::Powerdown, cx),
+            other => return Err(not_simulated(&format!("command `{other}`"))),
+        }
+        Ok(json!({}))
+    }
+
+    fn snapshot(
+        &mut self,
+        kind: Kind,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Value, QmpError> {
+        let machine = vm_snapshot::Machine { graph: &self.graph, cpus: &mut self.cpus };
+        snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
+    }
+
+    /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
+    /// always behind it by the oldest release.
+    fn cont(&mut self, cx: &mut Context<'_>) {
+        self.cpus.resume(cx);
+        if !self.cpus.owes_a_port_report() {
+            return;
+        }
+        let before = cx.release().ports_report_before_the_reply();
+        if before && cx.choose("port-report-behind-cont", 2) == 0 {
+            self.cpus.report_ports(cx);
+        } else {
+            cx.schedule(Duration::ZERO, Timer::SerialPorts);
+        }
+    }
+
+    fn request(&mut self, request: Request, cx: &mut Context<'_>) {
+        if cx.release().requests_act_before_the_reply() {
+            self.carry_out(request, cx);
+        } else {
+            cx.schedule(Duration::ZERO, Timer::Request(request));
+        }
+    }
+
+    fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
+        match request {
+            Request::Reset => self.cpus.reset(cx),
+            Request::Powerdown => cx.event("POWERDOWN", None),
+            Request::Quit => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
+                self.jobs.close_all(cx);
+                self.gone = true;
+            }
+        }
+    }
+}
+
+/// The error for what the model does not know.
+pub(crate) fn not_simulated(what: &str) -> QmpError {
+    QmpError::generic(format!("not simulated: {what}"))
 }

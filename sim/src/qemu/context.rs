@@ -88,4 +88,9 @@ impl<'w> Context<'w> {
     pub fn stall(&mut self, time: Duration) {
         self.now += time;
     }
+
+    /// What was said, in order, and what was asked for: when, and what.
+    pub fn finish(self) -> (Vec<Event>, Vec<(Duration, Timer)>) {
+        (self.events, self.timers)
+    }
 }

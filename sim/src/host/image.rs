@@ -1,0 +1,228 @@
+//! What a file of the simulated host holds: a raw image, or a qcow2 layer with its internal snapshots.
+//!
+//! Contents are kept as "block number, which write it carries". An image holds only what was written to it: a
+//! block that is absent from an overlay is looked for in its backing file, by whoever reads the chain.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// Which write of the guest each written block carries.
+pub type Blocks = BTreeMap<u64, u64>;
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// No format: the file is the disk. A new, empty file is one of no length.
+    Raw {
+        /// Length in bytes.
+        size: u64,
+        /// What was written.
+        blocks: Blocks,
+    },
+    /// A qcow2 image.
+    Qcow2(Qcow2),
+}
+
+/// A qcow2 image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Qcow2 {
+    /// Virtual size in bytes.
+    pub size: u64,
+    /// The backing file as the header names it.
+    pub backing: Option<Backing>,
+    /// What was written to the active layer.
+    pub blocks: Blocks,
+    /// Internal snapshots, oldest first.
+    pub snapshots: Vec<InternalSnapshot>,
+}
+
+/// What a qcow2 header says of its backing file. Both are plain text there, resolved only when opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backing {
+    /// The file's name.
+    pub file: String,
+    /// The format's name; none leaves it to be probed.
+    pub format: Option<String>,
+}
+
+/// An internal snapshot of a qcow2 image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InternalSnapshot {
+    /// A number in decimal, counted up in each image.
+    pub id: String,
+    /// The tag; not unique.
+    pub name: String,
+    /// Length of the machine state stored with it in bytes; 0 for a snapshot of the disk alone.
+    pub vm_state_size: u64,
+    /// When it was taken: wall clock, since the Unix epoch.
+    pub date: Duration,
+    /// How long the guest had run.
+    pub vm_clock: Duration,
+    /// What the active layer held.
+    pub blocks: Blocks,
+}
+
+impl Image {
+    /// A raw image in which nothing was written.
+    pub fn raw(size: u64) -> Self {
+        Image::Raw { size, blocks: Blocks::new() }
+    }
+
+    /// A qcow2 image in which nothing was written, without backing file.
+    pub fn qcow2(size: u64) -> Self {
+        Image::Qcow2(Qcow2 { size, ..Qcow2::default() })
+    }
+
+    /// The qcow2 image, unless it is raw.
+    pub fn as_qcow2(&self) -> Option<&Qcow2> {
+        match self {
+            Image::Qcow2(image) => Some(image),
+            Image::Raw { .. } => None,
+        }
+    }
+
+    /// The qcow2 image to be changed, unless it is raw.
+    pub fn as_qcow2_mut(&mut self) -> Option<&mut Qcow2> {
+        match self {
+            Image::Qcow2(image) => Some(image),
+            Image::Raw { .. } => None,
+        }
+    }
+
+    /// What the guest sees as the size of the disk, in bytes.
+    pub fn virtual_size(&self) -> u64 {
+        match self {
+            Image::Raw { size, .. } => *size,
+            Image::Qcow2(image) => image.size,
+        }
+    }
+
+    /// Length of the file in bytes.
+    pub fn file_length(&self) -> u64 {
+        match self {
+            Image::Raw { size, .. } => *size,
+            Image::Qcow2(image) => image.file_length(),
+        }
+    }
+
+    /// What was written to the image itself.
+    pub fn blocks(&self) -> &Blocks {
+        match self {
+            Image::Raw { blocks, .. } => blocks,
+            Image::Qcow2(image) => &image.blocks,
+        }
+    }
+
+    /// Writes `write` to a block.
+    pub fn write(&mut self, block: u64, write: u64) {
+        match self {
+            Image::Raw { blocks, .. } => blocks.insert(block, write),
+            Image::Qcow2(image) => image.blocks.insert(block, write),
+        };
+    }
+}
+
+impl Qcow2 {
+    /// The size of a cluster in bytes.
+    pub const CLUSTER: u64 = 65536;
+
+    /// Length in bytes of the file of a new, empty image of 16 MiB. From a recording.
+    const EMPTY: u64 = 197_120;
+
+    /// Length of the file in bytes: metadata, and what the snapshots added to it. Plausible, not exact.
+    pub fn file_length(&self) -> u64 {
+        let snapshots: u64 = self
+            .snapshots
+            .iter()
+            .map(|s| 2 * Self::CLUSTER + s.vm_state_size.next_multiple_of(Self::CLUSTER))
+            .sum();
+        Self::EMPTY + snapshots + self.blocks.len() as u64 * Self::CLUSTER
+    }
+
+    /// The first snapshot of that name.
+    pub fn find(&self, name: &str) -> Option<&InternalSnapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.name == name)
+    }
+
+    /// The snapshot that `snapshot-load` would take for `tag`: the one of that id comes before one of that name.
+    pub fn find_for_load(&self, tag: &str) -> Option<&InternalSnapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.id == tag).or_else(|| self.find(tag))
+    }
+
+    /// Takes a snapshot of the active layer and returns its id: one more than the highest there is.
+    ///
+    /// A name of more than 255 bytes is cut, as QEMU cuts it.
+    pub fn take_snapshot(
+        &mut self,
+        name: &str,
+        vm_state_size: u64,
+        date: Duration,
+        vm_clock: Duration,
+    ) -> String {
+        let highest = self.snapshots.iter().filter_map(|snapshot| snapshot.id.parse::<u64>().ok()).max();
+        let id = (highest.unwrap_or(0) + 1).to_string();
+        let name = name[..name.floor_char_boundary(255)].to_owned();
+        let blocks = self.blocks.clone();
+        self.snapshots.push(InternalSnapshot { id: id.clone(), name, vm_state_size, date, vm_clock, blocks });
+        id
+    }
+
+    /// Reverts the active layer to a snapshot; returns that snapshot.
+    pub fn revert(&mut self, id: &str) -> Option<&InternalSnapshot> {
+        let snapshot = self.snapshots.iter().find(|snapshot| snapshot.id == id)?;
+        self.blocks.clone_from(&snapshot.blocks);
+        Some(snapshot)
+    }
+
+    /// Removes a snapshot and returns it.
+    pub fn delete_snapshot(&mut self, id: &str) -> Option<InternalSnapshot> {
+        let at = self.snapshots.iter().position(|snapshot| snapshot.id == id)?;
+        Some(self.snapshots.remove(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image_with(names: &[&str]) -> Qcow2 {
+        let mut image = Qcow2::default();
+        for name in names {
+            image.take_snapshot(name, 0, Duration::ZERO, Duration::ZERO);
+        }
+        image
+    }
+
+    #[test]
+    fn a_revert_brings_back_what_was_written_before_the_snapshot() {
+        let mut image = Image::qcow2(1 << 20);
+        image.write(1, 100);
+        let qcow2 = image.as_qcow2_mut().unwrap();
+        let id = qcow2.take_snapshot("s", 0, Duration::ZERO, Duration::ZERO);
+        image.write(1, 200);
+        image.as_qcow2_mut().unwrap().revert(&id).unwrap();
+        assert_eq!(image.blocks(), &Blocks::from([(1, 100)]));
+    }
+
+    #[test]
+    fn a_new_id_is_one_more_than_the_highest() {
+        let mut image = image_with(&["a", "b"]);
+        image.delete_snapshot("1").unwrap();
+        assert_eq!(image.take_snapshot("c", 0, Duration::ZERO, Duration::ZERO), "3");
+        let mut empty = image_with(&["a"]);
+        empty.delete_snapshot("1").unwrap();
+        assert_eq!(empty.take_snapshot("b", 0, Duration::ZERO, Duration::ZERO), "1");
+    }
+
+    #[test]
+    fn a_tag_that_is_an_id_loads_the_snapshot_of_that_id() {
+        let image = image_with(&["a", "1"]);
+        assert_eq!(image.find_for_load("1").unwrap().name, "a");
+        assert_eq!(image.find("1").unwrap().id, "2");
+    }
+
+    #[test]
+    fn a_long_tag_is_cut_at_255_bytes() {
+        let image = image_with(&["x".repeat(300).as_str()]);
+        assert_eq!(image.snapshots[0].name.len(), 255);
+    }
+}

@@ -1,0 +1,225 @@
+//! The block graph: named nodes, what each stands on, and the devices on top.
+//!
+//! ```text
+//! vda-device (virtio-blk) -> overlay (qcow2) -backing-> vda (qcow2) -backing-> ...
+//!                               | file                    | file
+//!                            overlay-file (file)       vda-file (file)
+//! ```
+//! A format node stands on one protocol node (`file`), which opens a file of the simulated host. Here is the graph
+//! itself and who uses whom; each command on it has a module:
+//!
+//! - [`add`]: `blockdev-add`, `blockdev-del`
+//! - [`create`]: `blockdev-create`
+//! - [`snapshot`]: `blockdev-snapshot`
+//! - [`internal_snapshot`]: `blockdev-snapshot-internal-sync`, `blockdev-snapshot-delete-internal-sync`
+//! - [`transaction`]: several of the two above, all or none
+//! - [`query`], [`filename`]: `query-block`, `query-named-block-nodes`
+//!
+//! Not here: filters, nodes without a name, media that come and go, protocols other than `file`.
+
+use camino::Utf8Path;
+
+use super::QmpError;
+use crate::{
+    Machine, Release,
+    host::{Host, Image, Qcow2},
+    machine::Format,
+};
+
+pub(crate) mod add;
+pub(crate) mod create;
+pub(crate) mod filename;
+pub(crate) mod internal_snapshot;
+pub(crate) mod query;
+pub(crate) mod snapshot;
+pub(crate) mod transaction;
+
+/// A node of the block graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its `node-name`.
+    pub name: String,
+    /// What it does with its children.
+    pub driver: Driver,
+    /// Whether it was opened, or reopened, for reading only.
+    pub read_only: bool,
+}
+
+/// The block drivers that are simulated, with their children by node name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Driver {
+    /// Protocol: a file of the host.
+    File {
+        /// As it was given.
+        filename: String,
+    },
+    /// Format: the file as it is.
+    Raw {
+        /// The protocol node.
+        file: String,
+    },
+    /// Format: a qcow2 image.
+    Qcow2 {
+        /// The protocol node.
+        file: String,
+        /// The node that holds what this one does not; none if there is none, or if the header's was suppressed.
+        backing: Option<String>,
+    },
+}
+
+impl Driver {
+    /// The driver's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Driver::File { .. } => "file",
+            Driver::Raw { .. } => "raw",
+            Driver::Qcow2 { .. } => "qcow2",
+        }
+    }
+
+    /// The `file` child.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Driver::File { .. } => None,
+            Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
+        }
+    }
+
+    /// The `backing` child.
+    pub fn backing(&self) -> Option<&str> {
+        match self {
+            Driver::Qcow2 { backing, .. } => backing.as_deref(),
+            Driver::File { .. } | Driver::Raw { .. } => None,
+        }
+    }
+}
+
+/// A virtio-blk device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its qdev id.
+    pub id: String,
+    /// The node that it reads and writes: the top of its chain.
+    pub node: String,
+}
+
+/// Nodes and devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// Oldest first.
+    nodes: Vec<Node>,
+    /// In the order of the command line.
+    devices: Vec<Device>,
+}
+
+impl Graph {
+    /// The graph that QEMU makes of a machine's command line.
+    pub(crate) fn of(machine: &Machine) -> Self {
+        let mut graph = Graph::default();
+        for disk in &machine.disks {
+            let file = disk.file_node.clone();
+            let format = match disk.format {
+                Format::Qcow2 => Driver::Qcow2 { file: file.clone(), backing: None },
+                Format::Raw => Driver::Raw { file: file.clone() },
+            };
+            let protocol = Driver::File { filename: disk.path.to_string() };
+            graph.nodes.push(Node { name: file, driver: protocol, read_only: disk.readonly });
+            graph.nodes.push(Node { name: disk.target.clone(), driver: format, read_only: disk.readonly });
+            graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone() });
+        }
+        graph
+    }
+
+    /// All nodes, newest first, as QEMU lists them.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().rev()
+    }
+
+    /// All devices in the order of the command line.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The names of a node and of what it is backed by, top first.
+    pub fn chain<'a>(&'a self, top: &'a str) -> impl Iterator<Item = &'a Node> {
+        std::iter::successors(self.node(top), |node| self.node(node.driver.backing()?))
+    }
+
+    /// The device on top of a node.
+    pub fn device_on(&self, node: &str) -> Option<&Device> {
+        self.devices.iter().find(|device| device.node == node)
+    }
+
+    /// The nodes that have this one for a child.
+    pub fn parents<'a>(&'a self, child: &'a str) -> impl Iterator<Item = &'a Node> {
+        self.nodes
+            .iter()
+            .filter(move |node| [node.driver.file(), node.driver.backing()].contains(&Some(child)))
+    }
+
+    /// The name of the file that a node's own data is in, as it was given.
+    pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
+        match &node.driver {
+            Driver::File { filename } => Some(filename),
+            Driver::Raw { file } | Driver::Qcow2 { file, .. } => self.file_of(self.node(file)?),
+        }
+    }
+
+    /// The image that a node reads and writes.
+    pub fn image<'h>(&self, node: &Node, host: &'h Host) -> Option<&'h Image> {
+        host.image(Utf8Path::new(self.file_of(node)?))
+    }
+
+    /// The qcow2 image of a node of that name; none for another format.
+    pub(crate) fn qcow2_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Qcow2> {
+        let node = self.node(name).filter(|node| matches!(node.driver, Driver::Qcow2 { .. }))?;
+        host.image_mut(Utf8Path::new(self.file_of(node)?))?.as_qcow2_mut()
+    }
+
+    /// Looks a node up the way commands do that take a device or a node. The simulated devices have no name of the
+    /// old kind, so it is always a node.
+    pub(crate) fn lookup(&self, name: &str, release: Release) -> Result<&Node, QmpError> {
+        self.node(name).ok_or_else(|| release.cannot_find(name))
+    }
+
+    /// Refuses what may not be done to a node that backs another.
+    pub(crate) fn check_not_backing(&self, name: &str) -> Result<(), QmpError> {
+        match self.parents(name).find(|parent| parent.driver.backing() == Some(name)) {
+            Some(overlay) => Err(QmpError::generic(format!(
+                "Node '{name}' is busy: node is used as backing hd of '{}'",
+                overlay.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes over a new node.
+    pub(crate) fn insert(&mut self, node: Node) {
+        self.nodes.push(node);
+    }
+
+    /// Removes a node that nothing uses.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.nodes.retain(|node| node.name != name);
+    }
+
+    /// Puts `overlay` on top of `node`: what used the node uses the overlay, and the node is read-only from then on.
+    pub(crate) fn append(&mut self, node_name: &str, overlay_name: &str) {
+        for device in self.devices.iter_mut().filter(|device| device.node == node_name) {
+            device.node = overlay_name.into();
+        }
+        for node in &mut self.nodes {
+            if node.name == node_name {
+                node.read_only = true;
+            }
+            if let (true, Driver::Qcow2 { backing, .. }) = (node.name == overlay_name, &mut node.driver) {
+                *backing = Some(node_name.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `blockdev-create`: makes a file, or writes the header of a qcow2 image into one.
+//!
+//! Always a job, always to be dismissed. What can fail is tried at once; whether the client hears of it before or
+//! after the reply to the command differs by release and by what failed. Success comes some milliseconds later,
+//! so that other commands can come in between: how many is a choice. The header is written at the end.
+
+use std::{io, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::{Value, json};
+
+use super::{Driver, Graph};
+use crate::{
+    host::{Backing, Image, Qcow2},
+    qemu::{
+        Context, QmpError, Timer,
+        arguments::Arguments,
+        job::{Jobs, Work},
+        not_simulated,
+    },
+};
+
+/// How long a job that succeeds may take, in milliseconds.
+const TAKES_MS: [u64; 4] = [1, 2, 10, 100];
+
+/// A qcow2 header to be written into a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Format {
+    path: Utf8PathBuf,
+    size: u64,
+    backing: Option<Backing>,
+}
+
+/// Why a job fails, and on which side of the reply that is said.
+struct Refusal {
+    error: String,
+    before_the_reply: bool,
+}
+
+/// `blockdev-create`.
+pub(crate) fn blockdev_create(
+    graph: &Graph,
+    jobs: &mut Jobs,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Value, QmpError> {
+    let options = arguments.structure("options")?;
+    match options.text("driver") {
+        "file" => options.only(&["driver", "filename", "size"])?,
+        "qcow2" => options.only(&["driver", "file", "size", "backing-file", "backing-fmt"])?,
+        other => return Err(not_simulated(&format!("blockdev-create of `{other}`"))),
+    }
+    if options.text("driver") == "qcow2" && options.optional_text("file").is_none() {
+        return Err(not_simulated("a child given in place"));
+    }
+    let job = jobs.start(arguments.text("job-id"), "create", cx)?;
+    let begun = match options.text("driver") {
+        "file" => create_file(graph, options, cx),
+        _ => check_qcow2(graph, options, cx),
+    };
+    match begun {
+        Ok(work) => {
+            let nodes = options.optional_text("file").map(str::to_owned).into_iter().collect();
+            jobs.give_work(job, work, nodes);
+            let ms = TAKES_MS[cx.choose("blockdev-create-takes", TAKES_MS.len())];
+            cx.schedule(Duration::from_millis(ms), Timer::Job { serial: job });
+        }
+        Err(refusal) if refusal.before_the_reply => jobs.end(job, Err(refusal.error), cx),
+        Err(refusal) => {
+            jobs.give_work(job, Work::Done(Err(refusal.error)), Vec::new());
+            cx.schedule(Duration::ZERO, Timer::Job { serial: job });
+        }
+    }
+    Ok(json!({}))
+}
+
+/// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
+pub(crate) fn write_header(format: Format, cx: &mut Context<'_>) {
+    if let Some(image) = cx.host().image_mut(&format.path) {
+        *image = Image::Qcow2(Qcow2 { size: format.size, backing: format.backing, ..Qcow2::default() });
+    }
+}
+
+fn create_file(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Work, Refusal> {
+    let before_the_reply = cx.release().create_fails_on_open_before_the_reply();
+    let refuse = |error| Refusal { error, before_the_reply };
+    let filename = options.text("filename");
+    let path = cx.host().resolve(Utf8Path::new(filename));
+    let locked = graph.newest_first().any(|node| {
+        node.driver.file().is_some()
+            && graph.file_of(node).is_some_and(|used| cx.host().resolve(Utf8Path::new(used)) == path)
+    });
+    if locked {
+        return Err(refuse("Failed to get \"write\" lock".into()));
+    }
+    match cx.host().create(&path, Image::raw(options.size("size"))) {
+        Ok(()) => Ok(Work::Done(Ok(()))),
+        Err(error) => Err(refuse(format!("Could not create '{filename}': {}", strerror(&error)))),
+    }
+}
+
+/// The checks before any I/O, in QEMU's order: node, size, backing format, writers.
+fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Work, Refusal> {
+    let release = cx.release();
+    let refuse = |error: String| Refusal {
+        error,
+        before_the_reply: release.create_fails_on_checks_before_the_reply(),
+    };
+    let file = options.text("file");
+    let node = graph.lookup(file, release).map_err(|error| refuse(error.desc))?;
+    let size = options.size("size");
+    if !size.is_multiple_of(512) {
+        return Err(refuse("Image size must be a multiple of 512 bytes".into()));
+    }
+    let format = options.optional_text("backing-fmt").map(str::to_owned);
+    let backing = options
+        .optional_text("backing-file")
+        .map(|file| Backing { file: file.into(), format: format.clone() });
+    if format.is_some() && backing.is_none() {
+        return Err(refuse("Backing format cannot be used without backing file".into()));
+    }
+    let Driver::File { filename } = &node.driver else {
+        return Err(refuse(not_simulated("an image inside another").desc));
+    };
+    if let Some(writer) = graph.parents(file).find(|parent| !parent.read_only) {
+        return Err(refuse(release.writer_conflict(file, &writer.name, None).desc));
+    }
+    let path = cx.host().resolve(Utf8Path::new(filename));
+    Ok(Work::Format(Format { path, size, backing }))
+}
+
+fn strerror(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "No such file or directory",
+        io::ErrorKind::IsADirectory => "Is a directory",
+        _ => "Input/output error",
+    }
+}

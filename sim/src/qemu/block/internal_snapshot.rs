@@ -1,0 +1,93 @@
+//! `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`: internal snapshots of one disk,
+//! without machine state.
+
+use serde_json::{Value, json};
+
+use super::{Graph, Node};
+use crate::{
+    host::{Host, InternalSnapshot},
+    qemu::{Context, QmpError, arguments::Arguments, run_state::Cpus},
+};
+
+/// `blockdev-snapshot-internal-sync`.
+pub(crate) fn take(
+    graph: &Graph,
+    cpus: &Cpus,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Value, QmpError> {
+    let (device, name) = (arguments.text("device"), arguments.text("name"));
+    let node = root_node(graph, device, cx)?;
+    if node.read_only {
+        return Err(QmpError::generic(format!("Device '{device}' is read only")));
+    }
+    let format = node.driver.name();
+    let (date, vm_clock) = (Host::EPOCH + cx.now(), cpus.clock(cx.now()));
+    let Some(image) = graph.qcow2_mut(device, cx.host()) else {
+        return Err(QmpError::generic(format!(
+            "Block format '{format}' used by device '{device}' does not support internal snapshots"
+        )));
+    };
+    if name.is_empty() {
+        return Err(QmpError::generic("Name is empty"));
+    }
+    if image.find(name).is_some() {
+        return Err(QmpError::generic(format!(
+            "Snapshot with name '{name}' already exists on device '{device}'"
+        )));
+    }
+    image.take_snapshot(name, 0, date, vm_clock);
+    Ok(json!({}))
+}
+
+/// `blockdev-snapshot-delete-internal-sync`; returns what it deleted.
+pub(crate) fn delete(
+    graph: &Graph,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Value, QmpError> {
+    let device = arguments.text("device");
+    let (id, name) = (arguments.optional_text("id"), arguments.optional_text("name"));
+    root_node(graph, device, cx)?;
+    if id.is_none() && name.is_none() {
+        return Err(QmpError::generic("Name or id must be provided"));
+    }
+    let Some(image) = graph.qcow2_mut(device, cx.host()) else {
+        return Err(QmpError::generic("Failed to get a snapshot list: Operation not supported"));
+    };
+    let wanted = image.snapshots.iter().find(|snapshot| {
+        id.is_none_or(|id| snapshot.id == id) && name.is_none_or(|name| snapshot.name == name)
+    });
+    let wanted = wanted.map(|snapshot| snapshot.id.clone());
+    match wanted.and_then(|id| image.delete_snapshot(&id)) {
+        Some(deleted) => Ok(snapshot_info(&deleted)),
+        None => {
+            let (id, name) = (id.unwrap_or("null"), name.unwrap_or("null"));
+            Err(QmpError::generic(format!(
+                "Snapshot with id '{id}' and name '{name}' does not exist on device '{device}'"
+            )))
+        }
+    }
+}
+
+/// QAPI's `SnapshotInfo`.
+pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> Value {
+    json!({
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "vm-state-size": snapshot.vm_state_size,
+        "date-sec": snapshot.date.as_secs(),
+        "date-nsec": snapshot.date.subsec_nanos(),
+        "vm-clock-sec": snapshot.vm_clock.as_secs(),
+        "vm-clock-nsec": snapshot.vm_clock.subsec_nanos(),
+    })
+}
+
+/// The node, if no other node stands on it.
+fn root_node<'g>(graph: &'g Graph, device: &str, cx: &Context<'_>) -> Result<&'g Node, QmpError> {
+    let node = graph.lookup(device, cx.release())?;
+    match graph.parents(device).next() {
+        Some(_) => Err(QmpError::generic("Need a root block node")),
+        None => Ok(node),
+    }
+}

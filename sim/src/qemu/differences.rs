@@ -1,0 +1,209 @@
+//! Every way in which the releases differ, as far as it is simulated: texts, order of events, members of replies.
+//!
+//! The rest of the model asks here and never compares releases itself. Sources: recordings of the four releases.
+
+use std::time::Duration;
+
+use super::QmpError;
+use crate::Release;
+
+/// Texts.
+impl Release {
+    /// Neither a device nor a node of that name.
+    pub(crate) fn cannot_find(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device={name} nor node_name={name}"),
+            _ => format!("Cannot find device='{name}' nor node-name='{name}'"),
+        })
+    }
+
+    /// No node of that name.
+    pub(crate) fn node_not_found(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find node {name}"),
+            _ => format!("Failed to find node with node-name='{name}'"),
+        })
+    }
+
+    /// The node's name is taken.
+    pub(crate) fn duplicate_node(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Duplicate node name".into(),
+            _ => format!("Duplicate nodes with node-name='{name}'"),
+        })
+    }
+
+    /// The node's name is none.
+    pub(crate) fn invalid_node_name(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Invalid node name".into(),
+            _ => format!("Invalid node-name: '{name}'"),
+        })
+    }
+
+    /// `node` is written by its user `owner`, so nobody else may; `asking` (a node, or none for a job's own use
+    /// as root) would. `asking_unshares` says which of the two the text blames.
+    pub(crate) fn writer_conflict(self, node: &str, owner: &str, asking: Option<&str>) -> QmpError {
+        let owner_use = format!("node '{owner}' (uses node '{node}' as 'file' child)");
+        QmpError::generic(match (self, asking) {
+            (Release::V5_2, _) => {
+                format!(
+                    "Conflicts with use by {owner} as 'file', which does not allow 'write, resize' on {node}"
+                )
+            }
+            (_, Some(asking)) => format!(
+                "Permission conflict on node '{node}': permissions 'write, resize' are both required by \
+                 {owner_use} and unshared by node '{asking}' (uses node '{node}' as 'file' child)."
+            ),
+            (_, None) => format!(
+                "Permission conflict on node '{node}': permissions 'write, resize' are both required by an \
+                 unnamed block device (uses node '{node}' as 'root' child) and unshared by {owner_use}."
+            ),
+        })
+    }
+
+    /// An overlay that would be its own backing file. QEMU 5.2 crashes, which is not simulated.
+    pub(crate) fn backing_cycle(self, node: &str, overlay: &str) -> QmpError {
+        match self {
+            Release::V5_2 => super::not_simulated("QEMU 5.2 crashes on a cycle of backing files"),
+            _ => QmpError::generic(format!(
+                "Making '{node}' a backing child of '{overlay}' would create a cycle"
+            )),
+        }
+    }
+
+    /// `savevm` with no disk that could hold the machine state.
+    pub(crate) fn no_disk_to_save_to(self) -> &'static str {
+        match self {
+            Release::V5_2 => "No block device can accept snapshots",
+            _ => "no block device can store vmstate for snapshot",
+        }
+    }
+
+    /// `loadvm` with no disk that could hold the machine state.
+    pub(crate) fn no_disk_to_load_from(self) -> &'static str {
+        match self {
+            Release::V5_2 => "No block device supports snapshots",
+            _ => "no block device can store vmstate for snapshot",
+        }
+    }
+
+    /// `info snapshots` with no disk that could hold the machine state.
+    pub(crate) fn no_disk_to_list(self) -> &'static str {
+        match self {
+            Release::V5_2 => "No available block device supports snapshots",
+            Release::V7_2 | Release::V10_0 => "no block device can store vmstate for snapshot",
+            Release::V11_1 => "Error: no block device can store vmstate for snapshot",
+        }
+    }
+
+    /// A snapshot to load that not every disk has; `lacking` is the first that has not.
+    pub(crate) fn no_such_snapshot(self, tag: &str, lacking: &str) -> String {
+        match self {
+            Release::V5_2 => format!("Device '{lacking}' does not have the requested snapshot '{tag}'"),
+            _ => format!("Snapshot '{tag}' does not exist in one or more devices"),
+        }
+    }
+
+    /// The snapshot that was reverted to holds no machine state.
+    pub(crate) fn not_a_migration_stream(self) -> &'static str {
+        match self {
+            Release::V11_1 => "Not a migration stream, magic: 0 != 5145564d",
+            _ => "Error -22 while loading VM state",
+        }
+    }
+
+    /// What the human monitor shows before that error, where the detail is printed instead of returned.
+    pub(crate) fn not_a_migration_stream_detail(self) -> &'static str {
+        match self {
+            Release::V11_1 => "",
+            _ => "Not a migration stream\r\n",
+        }
+    }
+}
+
+/// Order.
+impl Release {
+    /// `quit`, `system_reset` and `system_powerdown` act before their reply is sent.
+    pub(crate) fn requests_act_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `VSERPORT_CHANGE` that `cont` or the human monitor's `loadvm` brings comes before the reply.
+    pub(crate) fn ports_report_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A `blockdev-create` that cannot open its file fails before the reply to the command.
+    pub(crate) fn create_fails_on_open_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A `blockdev-create` that is refused before any I/O fails before the reply to the command.
+    pub(crate) fn create_fails_on_checks_before_the_reply(self) -> bool {
+        self == Release::V7_2
+    }
+
+    /// `delvm` looks first whether all disks take snapshots.
+    pub(crate) fn delete_needs_all_disks(self) -> bool {
+        self >= Release::V7_2
+    }
+}
+
+/// Commands.
+impl Release {
+    /// The human monitor knows `s` for `stop`.
+    pub(crate) fn stop_has_an_abbreviation(self) -> bool {
+        self >= Release::V7_2
+    }
+}
+
+/// Shape of replies.
+impl Release {
+    /// `query-status` has `singlestep`.
+    pub(crate) fn status_has_singlestep(self) -> bool {
+        self <= Release::V7_2
+    }
+
+    /// `BlockDeviceInfo` has `encryption_key_missing`.
+    pub(crate) fn nodes_have_encryption_key_missing(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// `BlockDeviceInfo` has `active`.
+    pub(crate) fn nodes_have_active(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// The image of a `file` node has `format-specific`.
+    pub(crate) fn files_have_format_specific(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// `BlockDeviceInfo` has `children`, its image has `limits`.
+    pub(crate) fn nodes_have_children_and_limits(self) -> bool {
+        self >= Release::V11_1
+    }
+
+    /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.
+    pub(crate) fn vm_state_size(self) -> u64 {
+        match self {
+            Release::V5_2 => 872_549,
+            Release::V7_2 => 883_712,
+            Release::V10_0 => 900_350,
+            Release::V11_1 => 868_137,
+        }
+    }
+}
+
+/// How long QEMU's main loop stands still, in whole milliseconds. About what was measured.
+pub(crate) mod takes {
+    use super::Duration;
+
+    /// Saving the state of an idle machine.
+    pub(crate) const SAVE: Duration = Duration::from_millis(10);
+    /// Loading it.
+    pub(crate) const LOAD: Duration = Duration::from_millis(10);
+    /// Deleting a snapshot from all its disks.
+    pub(crate) const DELETE: Duration = Duration::from_millis(3);
+}

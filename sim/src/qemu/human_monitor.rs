@@ -1,0 +1,180 @@
+//! `human-monitor-command`: the few commands of the human monitor that snapshot drivers use.
+//!
+//! `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `info snapshots`, `info block`, `info block-jobs`, `info status`. What
+//! goes wrong is part of the text that is returned: the command itself never fails. Any other command is "unknown", as
+//! it would be to QEMU if it had a typing error; that QEMU knows many more is beyond the model, and said so where its
+//! name is one of them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    Context, Qemu, QmpError, Timer,
+    arguments::Arguments,
+    not_simulated,
+    run_state::RunState,
+    vm_snapshot::{Disks, Machine},
+};
+use crate::{Release, host::Host};
+
+mod tables;
+
+/// A command that is simulated.
+struct Command {
+    /// The name as QEMU's texts give it, with its abbreviation.
+    name: &'static str,
+    /// Whether it takes an argument: at most one is simulated.
+    argument: Argument,
+    act: fn(&mut Qemu, Option<&str>, &mut Context<'_>) -> String,
+}
+
+impl Command {
+    fn name(&self, release: Release) -> &'static str {
+        if self.name == "stop|s" && !release.stop_has_an_abbreviation() { "stop" } else { self.name }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Argument {
+    None,
+    Optional,
+    Required,
+}
+
+const COMMANDS: [Command; 5] = [
+    Command { name: "savevm", argument: Argument::Optional, act: savevm },
+    Command {
+        name: "loadvm",
+        argument: Argument::Required,
+        act: |qemu, tag, cx| loadvm(qemu, tag.unwrap_or(""), cx),
+    },
+    Command {
+        name: "delvm",
+        argument: Argument::Required,
+        act: |qemu, tag, cx| delvm(qemu, tag.unwrap_or(""), cx),
+    },
+    Command { name: "stop|s", argument: Argument::None, act: |qemu, _, cx| stop(qemu, cx) },
+    Command { name: "cont|c", argument: Argument::None, act: |qemu, _, cx| cont(qemu, cx) },
+];
+
+const INFO: [Command; 4] = [
+    Command { name: "block", argument: Argument::None, act: |qemu, _, cx| tables::block(qemu, cx.host()) },
+    Command { name: "block-jobs", argument: Argument::None, act: |_, _, _| "No active jobs\r\n".into() },
+    Command { name: "snapshots", argument: Argument::None, act: |qemu, _, cx| tables::snapshots(qemu, cx) },
+    Command { name: "status", argument: Argument::None, act: |qemu, _, _| status(qemu) },
+];
+
+/// Commands of the human monitor that exist and are not simulated, as far as a driver may come to use them.
+const NOT_SIMULATED: [&str; 6] = ["help", "info", "qemu-io", "drive_add", "drive_del", "commit"];
+
+/// `human-monitor-command`.
+pub(crate) fn command(
+    qemu: &mut Qemu,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Value, QmpError> {
+    let line = arguments.text("command-line");
+    let words = words(line);
+    let Some((name, rest)) = words.split_first() else { return Ok("".into()) };
+    let (known, help, name, rest) = match rest.split_first() {
+        Some((topic, rest)) if name == "info" => (INFO.as_slice(), "info ", topic, rest),
+        _ => (COMMANDS.as_slice(), "", name, rest),
+    };
+    let release = cx.release();
+    let Some(found) = known.iter().find(|command| command.name(release).split('|').any(|each| each == name))
+    else {
+        if help.is_empty() && NOT_SIMULATED.contains(&name.as_str()) {
+            return Err(not_simulated(&format!("human monitor command `{name}`")));
+        }
+        return Ok(format!("unknown command: '{help}{name}'\r\n").into());
+    };
+    let complaint = match rest.len() {
+        0 if found.argument == Argument::Required => Some("string expected"),
+        1 if found.argument == Argument::None => Some("extraneous characters at the end of line"),
+        2.. => Some("extraneous characters at the end of line"),
+        _ => None,
+    };
+    if name == "block" && complaint.is_some() {
+        return Err(not_simulated("`info block` of one device"));
+    }
+    if let Some(complaint) = complaint {
+        let shown = found.name(release);
+        let plain = shown.split('|').next().unwrap_or_default();
+        return Ok(
+            format!("{shown}: {complaint}\r\nTry \"help {help}{plain}\" for more information\r\n").into()
+        );
+    }
+    Ok((found.act)(qemu, rest.first().map(String::as_str), cx).into())
+}
+
+/// Splits a line at blanks; double quotes keep them together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        };
+        words.push(word.to_owned());
+        rest = after.trim_start();
+    }
+    words
+}
+
+fn savevm(qemu: &mut Qemu, tag: Option<&str>, cx: &mut Context<'_>) -> String {
+    let stamp = tables::civil(Host::EPOCH + cx.now());
+    let tag = tag.map_or_else(|| stamp.tag(), str::to_owned);
+    or_error(machine(qemu).save(&tag, Disks::All, cx))
+}
+
+fn loadvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
+    let loaded = machine(qemu).load(tag, Disks::All, cx);
+    report_ports(qemu, cx);
+    let release = cx.release();
+    let detail = match &loaded {
+        Err(error) if error == release.not_a_migration_stream() => release.not_a_migration_stream_detail(),
+        _ => "",
+    };
+    format!("{detail}{}", or_error(loaded))
+}
+
+fn delvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
+    or_error(machine(qemu).delete(tag, Disks::All, cx))
+}
+
+fn stop(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
+    qemu.cpus.stop(RunState::Paused, cx);
+    String::new()
+}
+
+fn cont(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
+    qemu.cont(cx);
+    String::new()
+}
+
+fn status(qemu: &Qemu) -> String {
+    match qemu.cpus.state() {
+        RunState::Running => "VM status: running\r\n".into(),
+        RunState::Paused => "VM status: paused\r\n".into(),
+        other => format!("VM status: paused ({})\r\n", other.name()),
+    }
+}
+
+/// Closed ports are reported before the reply, or behind it by the oldest release.
+fn report_ports(qemu: &mut Qemu, cx: &mut Context<'_>) {
+    if cx.release().ports_report_before_the_reply() {
+        qemu.cpus.report_ports(cx);
+    } else if qemu.cpus.owes_a_port_report() {
+        cx.schedule(Duration::ZERO, Timer::SerialPorts);
+    }
+}
+
+fn machine(qemu: &mut Qemu) -> Machine<'_> {
+    Machine { graph: &qemu.graph, cpus: &mut qemu.cpus }
+}
+
+fn or_error(outcome: Result<(), String>) -> String {
+    outcome.map_or_else(|error| format!("Error: {error}\r\n"), |()| String::new())
+}

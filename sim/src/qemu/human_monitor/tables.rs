@@ -1,0 +1,186 @@
+//! What `info snapshots` and `info block` print. Times of day are UTC.
+
+use std::{fmt::Write, time::Duration};
+
+use crate::{
+    Release,
+    host::{Host, InternalSnapshot},
+    qemu::{
+        Context, Qemu,
+        block::filename::filename,
+        vm_snapshot::{Disks, snapshots_of},
+    },
+};
+
+/// A moment of the calendar.
+pub(super) struct Civil {
+    year: u64,
+    month: u64,
+    day: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+}
+
+/// The calendar's name for a time since the Unix epoch. Days are counted from 1 March, so that a leap day is the
+/// last of its year; 400 years have 146,097 days.
+pub(super) fn civil(since_epoch: Duration) -> Civil {
+    let seconds = since_epoch.as_secs();
+    let days = seconds / 86400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    Civil {
+        year: era * 400 + year_of_era + u64::from(month <= 2),
+        month,
+        day: day_of_year - (153 * from_march + 2) / 5 + 1,
+        hour: seconds / 3600 % 24,
+        minute: seconds / 60 % 60,
+        second: seconds % 60,
+    }
+}
+
+impl Civil {
+    /// The name that `savevm` gives a snapshot that was given none.
+    pub(super) fn tag(&self) -> String {
+        let Civil { year, month, day, hour, minute, second } = self;
+        format!("vm-{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+    }
+
+    fn date(&self) -> String {
+        let Civil { year, month, day, hour, minute, second } = self;
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+    }
+}
+
+/// `info snapshots`: those that all disks have, then those that only some have, disk by disk.
+pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
+    let release = cx.release();
+    let all = super::machine(qemu).snapshotable(Disks::All, cx);
+    // A disk that takes no snapshots hides the others' from this list.
+    let Ok(nodes) = all else { return "There is no snapshot available.\r\n".into() };
+    let Some(vmstate) = nodes.first() else { return format!("{}\r\n", release.no_disk_to_list()) };
+    let host: &Host = cx.host();
+    let of = |node: &str| snapshots_of(&qemu.graph, node, host);
+    let everywhere =
+        |name: &str| nodes.iter().all(|node| of(node).iter().any(|snapshot| snapshot.name == name));
+    if nodes.iter().all(|node| of(node).is_empty()) {
+        return "There is no snapshot available.\r\n".into();
+    }
+    let mut text = "List of snapshots present on all disks:\r\n".to_owned();
+    let common: Vec<_> = of(vmstate).iter().filter(|snapshot| everywhere(&snapshot.name)).collect();
+    if common.is_empty() {
+        text += "None\r\n";
+    } else {
+        text += &header(release);
+        text.extend(common.iter().map(|snapshot| row(release, "--", snapshot)));
+    }
+    for node in &nodes {
+        let partial: Vec<_> = of(node).iter().filter(|snapshot| !everywhere(&snapshot.name)).collect();
+        if !partial.is_empty() {
+            text += "\r\nList of partial (non-loadable) snapshots on '':\r\n";
+            text += &header(release);
+            text.extend(partial.iter().map(|snapshot| row(release, &snapshot.id, snapshot)));
+        }
+    }
+    text
+}
+
+/// `info block`.
+pub(super) fn block(qemu: &Qemu, host: &Host) -> String {
+    let mut blocks = Vec::new();
+    for device in qemu.graph.devices() {
+        let Some(node) = qemu.graph.node(&device.node) else { continue };
+        let mut text = String::new();
+        let (name, driver) = (&node.name, node.driver.name());
+        let cache = if qemu.cpus.started() { "writethrough" } else { "writeback" };
+        let read_only = if node.read_only { ", read-only" } else { "" };
+        let file = filename(&qemu.graph, node, host);
+        let _ = write!(text, "{name}: {file} ({driver}{read_only})\r\n");
+        let _ = write!(text, "    Attached to:      /machine/peripheral/{}/virtio-backend\r\n", device.id);
+        let _ = write!(text, "    Cache mode:       {cache}\r\n");
+        if let Some(backing) = node.driver.backing().and_then(|backing| qemu.graph.node(backing)) {
+            let file = filename(&qemu.graph, backing, host);
+            let depth = qemu.graph.chain(name).count() - 1;
+            let _ = write!(text, "    Backing file:     {file} (chain depth: {depth})\r\n");
+        }
+        blocks.push(text);
+    }
+    blocks.join("\r\n")
+}
+
+fn header(release: Release) -> String {
+    if release >= Release::V10_0 {
+        columns(release, ["ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT"])
+    } else {
+        format!(
+            "{:<10}{:<17}{:>8}{:>20}{:>13}{:>11}\r\n",
+            "ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"
+        )
+    }
+}
+
+fn row(release: Release, id: &str, snapshot: &InternalSnapshot) -> String {
+    let (seconds, ms) = (snapshot.vm_clock.as_secs(), snapshot.vm_clock.subsec_millis());
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let (clock, icount) = if release >= Release::V10_0 {
+        (format!("{hours:04}:{minutes:02}:{seconds:02}.{ms:03}"), "--")
+    } else {
+        (format!("{hours:02}:{minutes:02}:{seconds:02}.{ms:03}"), "")
+    };
+    let (size, date) = (human_size(snapshot.vm_state_size), civil(snapshot.date).date());
+    columns(release, [id, &snapshot.name, &size, &date, &clock, icount])
+}
+
+/// The widths of the columns: they differ where a tag is longer than its own.
+fn columns(release: Release, [id, tag, size, date, clock, icount]: [&str; 6]) -> String {
+    match release {
+        Release::V5_2 => format!("{id:<10}{tag:<17}{size:>8}{date:>20}{clock:>13}{icount:>11}\r\n"),
+        Release::V7_2 => format!("{id:<9} {tag:<16} {size:>8}{date:>20}{clock:>13}{icount:>11}\r\n"),
+        Release::V10_0 | Release::V11_1 => {
+            format!("{id:<7} {tag:<16} {size:>8} {date:>19} {clock:>15} {icount:>10}\r\n")
+        }
+    }
+}
+
+/// A size to three digits in the unit that suits it.
+fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut divisor = 1u64;
+    while unit + 1 < UNITS.len() && bytes >= divisor * 1000 {
+        unit += 1;
+        divisor *= 1024;
+    }
+    let hundredths = (bytes * 100 + divisor / 2) / divisor;
+    let digits = match hundredths {
+        10_000.. => ((bytes + divisor / 2) / divisor).to_string(),
+        1_000.. => trim(format!("{}.{}", (hundredths + 5) / 100, (hundredths + 5) / 10 % 10)),
+        _ => trim(format!("{}.{:02}", hundredths / 100, hundredths % 100)),
+    };
+    format!("{digits} {}", UNITS[unit])
+}
+
+fn trim(digits: String) -> String {
+    digits.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_counts_leap_days() {
+        assert_eq!(civil(Duration::from_secs(1_709_164_800)).date(), "2024-02-29 00:00:00");
+        assert_eq!(civil(Duration::from_secs(1_795_212_680)).date(), "2026-11-20 22:11:20");
+        assert_eq!(civil(Host::EPOCH).tag(), "vm-20260101000000");
+    }
+
+    #[test]
+    fn a_size_has_three_digits_at_most() {
+        let shown: Vec<_> = [0, 999, 900_350, 868_137, 1_258_291, 16 << 20].map(human_size).into();
+        assert_eq!(shown, ["0 B", "999 B", "879 KiB", "848 KiB", "1.2 MiB", "16 MiB"]);
+    }
+}

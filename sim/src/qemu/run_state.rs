@@ -1,0 +1,169 @@
+//! Whether the guest runs, and for how long it has.
+//!
+//! ```text
+//! prelaunch -(cont)-> running <-(cont / stop)-> paused
+//!     ^                  |  \-(a load begins)-> restore-vm -(it succeeds)-> as before
+//!     \--(system_reset of a guest that does not run)--/         \-(it fails)-> stays, until `cont`
+//! ```
+//! It says `STOP` and `RESUME` on the way into and out of `running`, and tells which serial ports a loaded
+//! machine state has closed. It knows nothing of what a load loads.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Context;
+
+/// The run states that the model reaches, by QAPI's `RunState`. `save-vm` is never seen from outside: QEMU's main
+/// loop does nothing else meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Started with `-S`, or reset while it did not run.
+    Prelaunch,
+    /// The guest runs.
+    Running,
+    /// Stopped by `stop`.
+    Paused,
+    /// Stopped to save its state.
+    SaveVm,
+    /// Stopped to load a state, and left so where that failed.
+    RestoreVm,
+}
+
+impl RunState {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunState::Prelaunch => "prelaunch",
+            RunState::Running => "running",
+            RunState::Paused => "paused",
+            RunState::SaveVm => "save-vm",
+            RunState::RestoreVm => "restore-vm",
+        }
+    }
+}
+
+/// The virtual processors and their clock.
+#[derive(Debug)]
+pub(crate) struct Cpus {
+    state: RunState,
+    /// Guest time at `since`.
+    clock: Duration,
+    /// When the clock was last set; it advances only while the guest runs.
+    since: Duration,
+    /// Whether the guest has run at all: its firmware then has set up the devices.
+    started: bool,
+    serial_ports: Vec<String>,
+    /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
+    ports_due: bool,
+}
+
+impl Cpus {
+    /// Processors that start at virtual time zero.
+    pub(crate) fn new(state: RunState, serial_ports: Vec<String>) -> Self {
+        let started = state != RunState::Prelaunch;
+        Self { state, clock: Duration::ZERO, since: Duration::ZERO, started, serial_ports, ports_due: false }
+    }
+
+    /// The run state.
+    pub(crate) fn state(&self) -> RunState {
+        self.state
+    }
+
+    /// Whether the guest runs.
+    pub(crate) fn running(&self) -> bool {
+        self.state == RunState::Running
+    }
+
+    /// Whether the guest has ever run.
+    pub(crate) fn started(&self) -> bool {
+        self.started
+    }
+
+    /// How long the guest has run by its own clock.
+    pub(crate) fn clock(&self, now: Duration) -> Duration {
+        if self.running() { self.clock + now.saturating_sub(self.since) } else { self.clock }
+    }
+
+    /// Stops a running guest for a reason, with `STOP`; says nothing and changes nothing if it does not run.
+    pub(crate) fn stop(&mut self, why: RunState, cx: &mut Context<'_>) {
+        if self.running() {
+            self.set_clock(self.clock(cx.now()), cx.now());
+            self.state = why;
+            cx.event("STOP", None);
+        }
+    }
+
+    /// Lets the guest run, with `RESUME`; says nothing if it does.
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_>) {
+        if !self.running() {
+            self.set_clock(self.clock, cx.now());
+            self.state = RunState::Running;
+            self.started = true;
+            cx.event("RESUME", None);
+        }
+    }
+
+    /// Goes back to how it stood before a save or a load.
+    pub(crate) fn restore(&mut self, before: RunState, cx: &mut Context<'_>) {
+        if before == RunState::Running {
+            self.resume(cx);
+        }
+    }
+
+    /// The guest's clock and serial ports are those of a loaded state from now on.
+    pub(crate) fn loaded(&mut self, clock: Duration, now: Duration) {
+        self.set_clock(clock, now);
+        self.ports_due = !self.serial_ports.is_empty();
+    }
+
+    /// Resets the machine: one that does not run is `prelaunch` again.
+    pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        if !self.running() {
+            self.state = RunState::Prelaunch;
+        }
+    }
+
+    /// Whether a running guest has closed ports to report.
+    pub(crate) fn owes_a_port_report(&self) -> bool {
+        self.running() && self.ports_due
+    }
+
+    /// Says `VSERPORT_CHANGE` for each port that a loaded state closed, once the guest runs. The world throttles
+    /// them.
+    pub(crate) fn report_ports(&mut self, cx: &mut Context<'_>) {
+        if !self.owes_a_port_report() {
+            return;
+        }
+        self.ports_due = false;
+        for port in &self.serial_ports {
+            let mut data = Map::new();
+            data.insert("open".into(), false.into());
+            data.insert("id".into(), port.clone().into());
+            cx.event("VSERPORT_CHANGE", Some(data));
+        }
+    }
+
+    /// The reply to `query-status`.
+    pub(crate) fn query_status(&self, cx: &Context<'_>) -> Value {
+        let mut reply = json!({ "status": self.state.name(), "running": self.running() });
+        if cx.release().status_has_singlestep() {
+            reply["singlestep"] = false.into();
+        }
+        reply
+    }
+
+    fn set_clock(&mut self, clock: Duration, now: Duration) {
+        self.clock = clock;
+        self.since = now;
+    }
+}
+
+/// The data of an event that the host's user, not the guest, has caused.
+pub(crate) fn by_host(reason: &str) -> Map<String, Value> {
+    let mut data = Map::new();
+    data.insert("guest".into(), false.into());
+    data.insert("reason".into(), reason.into());
+    data
+}

@@ -1,0 +1,241 @@
+//! Recordings of real QEMU, replayed against the model: same commands, same events and replies in the same order.
+//!
+//! Each recording is the traffic of one monitor, one line of JSON a line; its first line holds QEMU's arguments, from
+//! which the machine is made. Commands that the model does not answer itself are left out ([`ANSWERED_OUTSIDE`]); what
+//! no model can repeat is masked ([`VOLATILE`]). All else must be equal, except for [`DIFFERENCES`].
+#![allow(clippy::disallowed_methods, reason = "reads the recordings beside it")]
+
+use std::{fmt, path::Path, time::Duration};
+
+use freezeframe_sim::{
+    Machine, Oracle, Release,
+    host::Host,
+    machine::{Disk, Format, Power},
+    qemu::{Context, Event, Qemu, QmpError},
+};
+use rstest::rstest;
+use serde_json::{Map, Value, json};
+
+/// Commands that are answered before they reach the model, or that it does not know.
+const ANSWERED_OUTSIDE: [(&str, &str); 2] =
+    [("qmp_capabilities", "the monitor's"), ("query-blockstats", "not simulated")];
+
+/// Members that hold what differs from run to run: clocks, and sizes on disk or of the machine's state.
+const VOLATILE: [&str; 6] =
+    ["date-sec", "date-nsec", "vm-clock-sec", "vm-clock-nsec", "vm-state-size", "actual-size"];
+
+/// Known differences: release, recording, the command's id in it, and why.
+const DIFFERENCES: [(&str, &str, &str, &str); 0] = [];
+
+/// What the recorder's folder is called here.
+const FOLDER: &str = "/images";
+
+/// What goes over the wire towards the client.
+#[derive(Clone, PartialEq)]
+struct Said(Value);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A recording: the machine, the commands, and what QEMU said.
+struct Recording {
+    machine: Machine,
+    commands: Vec<Command>,
+    said: Vec<Said>,
+}
+
+struct Command {
+    at: Duration,
+    id: String,
+    name: String,
+    arguments: Map<String, Value>,
+}
+
+#[rstest]
+fn the_model_says_what_qemu_said(
+    #[values("5.2", "7.2", "10.0", "11.1")] release: &str,
+    #[values(
+        "create-errors",
+        "create-overlay",
+        "hmp",
+        "hmp-nodisk",
+        "internal-sync",
+        "overlay-chain",
+        "partial-snapshots",
+        "quit",
+        "run-state",
+        "snap-concurrent",
+        "snap-errors",
+        "snap-load-paused",
+        "snap-load-prelaunch",
+        "snap-load-running",
+        "snap-save-paused",
+        "snap-save-running",
+        "txn-snapshot"
+    )]
+    case: &str,
+) {
+    let path = format!("{}/tests/recordings/{release}/{case}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    if !Path::new(&path).exists() {
+        assert!(release == "5.2" && case.starts_with("snap-"), "no recording {path}");
+        return;
+    }
+    let recording = read(&path);
+    let known = |said: &Said| {
+        DIFFERENCES.iter().any(|(r, c, id, _)| (*r, *c) == (release, case) && said.0["id"] == **id)
+    };
+    let modelled = replay(&recording, release.parse().unwrap());
+    for (at, pair) in pairs(&modelled, &recording.said).enumerate() {
+        let (ours, theirs) = pair;
+        if !theirs.is_some_and(known) {
+            assert_eq!(ours, theirs, "{release} {case}: line {at}");
+        }
+    }
+}
+
+fn pairs<'a>(
+    ours: &'a [Said],
+    theirs: &'a [Said],
+) -> impl Iterator<Item = (Option<&'a Said>, Option<&'a Said>)> {
+    (0..ours.len().max(theirs.len())).map(|at| (ours.get(at), theirs.get(at)))
+}
+
+/// Feeds the commands to the model. What it leaves for later is done before the next command, as the recorded client
+/// let QEMU do; a command's events come before its reply.
+fn replay(recording: &Recording, release: Release) -> Vec<Said> {
+    let mut host = Host::new();
+    let mut oracle = Oracle::default();
+    let mut qemu = Qemu::new(&recording.machine, release, &mut host);
+    let mut said = Vec::new();
+    for command in &recording.commands {
+        let mut cx = Context::new(command.at, release, &mut oracle, &mut host);
+        let reply = qemu.execute(&command.name, command.arguments.clone(), &mut cx);
+        let (events, mut timers) = cx.finish();
+        said.extend(events.into_iter().map(event_line));
+        said.push(reply_line(&command.id, reply));
+        while !timers.is_empty() {
+            let (at, timer) = timers.remove(0);
+            let mut cx = Context::new(at, release, &mut oracle, &mut host);
+            qemu.timer(timer, &mut cx);
+            let (events, more) = cx.finish();
+            said.extend(events.into_iter().map(event_line));
+            timers.extend(more);
+        }
+    }
+    assert!(qemu.gone(), "the recording ends with `quit`");
+    said
+}
+
+fn event_line(event: Event) -> Said {
+    let mut line = json!({ "event": event.name });
+    if let Some(data) = event.data {
+        line["data"] = data.into();
+    }
+    masked(line)
+}
+
+fn reply_line(id: &str, reply: Result<Value, QmpError>) -> Said {
+    masked(match reply {
+        Ok(value) => json!({ "id": id, "return": value }),
+        Err(QmpError { class, desc }) => json!({ "id": id, "error": { "class": class, "desc": desc } }),
+    })
+}
+
+/// Hides what is volatile, in whatever depth. A machine state of no size stays: it tells that there is none.
+fn masked(mut line: Value) -> Said {
+    mask(&mut line);
+    Said(line)
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::String(text) if text.contains("ICOUNT") || text.contains("vm-20") => {
+            *text = text.replace(|c: char| c.is_ascii_digit(), "#");
+        }
+        Value::Object(members) => {
+            let protocol = members.get("format").is_some_and(|format| format == "file");
+            for (name, member) in members {
+                let volatile = VOLATILE.contains(&name.as_str()) || (protocol && name == "virtual-size");
+                let says_there_is_none = name == "vm-state-size" && *member == 0;
+                if volatile && !says_there_is_none {
+                    *member = "volatile".into();
+                } else {
+                    mask(member);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn read(path: &str) -> Recording {
+    let text = std::fs::read_to_string(path).unwrap().replace("$DIR", FOLDER);
+    let mut recording = Recording { machine: Machine::new(), commands: Vec::new(), said: Vec::new() };
+    let mut outside = Vec::new();
+    for record in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let line = record["line"].as_str().unwrap();
+        if let Some(arguments) = line.strip_prefix("args ") {
+            recording.machine = machine(arguments);
+        }
+        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        let id = message["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(name) = message["execute"].as_str() {
+            let no_such = name.starts_with("snapshot-") && path.contains("/5.2/");
+            if no_such || ANSWERED_OUTSIDE.iter().any(|(known, _)| *known == name) {
+                outside.push(id);
+                continue;
+            }
+            let at = Duration::from_millis(record["t"].as_f64().unwrap() as u64);
+            let arguments = message["arguments"].as_object().cloned().unwrap_or_default();
+            recording.commands.push(Command { at, id, name: name.into(), arguments });
+        } else if message.get("QMP").is_none() && !outside.contains(&id) && !by_the_firmware(&message) {
+            let mut message = message;
+            message.as_object_mut().unwrap().remove("timestamp");
+            recording.said.push(masked(message));
+        }
+    }
+    recording
+}
+
+/// Events that the guest's firmware causes when it finds its devices reset: there is no firmware in the model.
+fn by_the_firmware(message: &Value) -> bool {
+    message["event"] == "RESET" && message["data"]["guest"] == true
+}
+
+/// The machine of QEMU's arguments: `-blockdev`s come in pairs, each followed by its device.
+fn machine(arguments: &str) -> Machine {
+    let mut machine = Machine::new();
+    machine.folder = FOLDER.into();
+    let mut disks: Vec<Disk> = Vec::new();
+    let words: Vec<_> = arguments.split(' ').collect();
+    for (at, word) in words.iter().enumerate() {
+        let options = words.get(at + 1).copied().unwrap_or_default();
+        let option =
+            |name: &str| options.split(',').find_map(|each| each.strip_prefix(name)).unwrap_or_default();
+        match *word {
+            "-S" => machine.power = Power::Prelaunch,
+            "-blockdev" if option("driver=") == "file" => {
+                disks.push(Disk::new("", option("filename=").into()));
+                disks.last_mut().unwrap().file_node = option("node-name=").into();
+            }
+            "-blockdev" => {
+                let disk = disks.last_mut().unwrap();
+                disk.target = option("node-name=").into();
+                disk.format = if option("driver=") == "raw" { Format::Raw } else { Format::Qcow2 };
+            }
+            "-device" if options.starts_with("virtio-blk-pci") => {
+                disks.last_mut().unwrap().device = option("id=").into()
+            }
+            "-device" if options.starts_with("virtserialport") => {
+                machine = machine.serial_port(option("id="))
+            }
+            _ => {}
+        }
+    }
+    machine.disks = disks;
+    machine
+}
