@@ -20,7 +20,7 @@ pub fn of(scenario: &Scenario) -> Machine {
             language::Format::Qcow2 => Format::Qcow2,
             language::Format::Raw => Format::Raw,
         };
-        let (target, size, readonly) = (disk.target.clone(), disk.size.bytes(), disk.readonly);
-        machine.with_disk(Disk { target, format, path, size, readonly })
+        let (size, readonly) = (disk.size.bytes(), disk.readonly);
+        machine.with_disk(Disk { format, size, readonly, ..Disk::new(&disk.target, path) })
     })
 }

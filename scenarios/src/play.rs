@@ -45,6 +45,13 @@ pub struct Run {
 #[error("the runner cannot use the machine: {0}")]
 pub struct CannotPlay(String);
 
+impl CannotPlay {
+    /// For this reason.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 /// Asks a world's QEMU once what it can do.
 ///
 /// # Errors

@@ -86,6 +86,16 @@ impl Handle {
         self.sockets.connect(port)
     }
 
+    /// The machine's sockets, for who brings another clock.
+    pub fn sockets(&self) -> Sockets {
+        self.sockets.clone()
+    }
+
+    /// The clock and the tasks.
+    pub fn spawner(&self) -> Spawner {
+        self.spawner.clone()
+    }
+
     /// The virtual time.
     pub fn now(&self) -> Duration {
         self.spawner.now()

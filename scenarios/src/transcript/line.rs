@@ -133,7 +133,11 @@ impl Reader<'_> {
                     |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 format!("error {}: {}", part("class"), part("desc"))
             }
-            (_, Some(value)) => format!("return {}", reply::told(&command, value)),
+            (_, Some(value)) => {
+                let lane = lane_of(id);
+                let others = |job: &str| self.jobs.get(job).is_some_and(|starter| starter != lane);
+                format!("return {}", reply::told(&command, value, others))
+            }
             _ => format!("neither return nor error: {message}"),
         };
         (lane_of(id).to_owned(), Direction::Reply, text)

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-/// The value that a command returned, told for a transcript.
-pub(super) fn told(command: &str, value: &Value) -> String {
+/// The value that a command returned, told for a transcript. `others` are the jobs that another lane has started: how
+/// far they are when this lane asks is a matter of time, and theirs to tell.
+pub(super) fn told(command: &str, value: &Value, others: impl Fn(&str) -> bool) -> String {
     match (command, value) {
         ("query-qmp-schema", Value::Array(_)) => "[the schema]".to_owned(),
         ("query-status", Value::Object(status)) => {
@@ -19,11 +20,32 @@ pub(super) fn told(command: &str, value: &Value) -> String {
             list(nodes)
         }
         ("query-jobs", Value::Array(jobs)) => {
-            let mut jobs: Vec<_> = jobs.iter().map(job).collect();
+            let own = jobs.iter().filter(|job| !others(text(job, "id")));
+            let mut jobs: Vec<_> = own.map(job).collect();
             jobs.sort();
             list(jobs)
         }
-        _ => value.to_string(),
+        _ => placed(value).to_string(),
+    }
+}
+
+/// A value with typed placeholders for what no two runs have in common: wall clock, guest clock, and how much of the
+/// memory was worth saving.
+fn placed(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| {
+                let placed = match name.as_str() {
+                    "date-sec" | "date-nsec" | "vm-clock-sec" | "vm-clock-nsec" => Value::from("<time>"),
+                    "vm-state-size" if *value != 0 => Value::from("<size>"),
+                    _ => placed(value),
+                };
+                (name.clone(), placed)
+            });
+            Value::Object(members.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(placed).collect()),
+        _ => value.clone(),
     }
 }
 

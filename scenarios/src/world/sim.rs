@@ -1,27 +1,228 @@
-//! The simulated world.
-use freezeframe_sim::{Oracle, Release};
+//! The simulated world: gives the driver an [`Env`] whose sockets, time and files are the simulator's.
+//!
+//! Whose time it is, is left open ([`Time`]): the simulator's own executor by default, or any other runtime that lets
+//! the world's time pass, such as tokio with a paused clock. What is said must be the same under each.
 
-use crate::{
-    language::Scenario,
-    play::{CannotPlay, Run},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    io,
+    rc::Rc,
+    time::Duration,
 };
 
-/// Plays scenarios on the simulator.
+use camino::{Utf8Path, Utf8PathBuf};
+use freezeframe_driver::{
+    capabilities::Capabilities,
+    env::{Endpoint, Env},
+};
+use freezeframe_sim::{
+    Machine, Oracle, Port, Release, Simulation,
+    exec::Spawner,
+    host::Image,
+    oracle::Trace,
+    stream::{Sockets, Stream},
+};
+
+use rustix::io::Errno;
+
+use super::World;
+use crate::{
+    language::Scenario,
+    machine,
+    play::{self, CannotPlay, Run},
+};
+
+/// Where the simulated monitors seem to listen: `/simulated/monitor0`, ...
+const MONITOR: &str = "/simulated/monitor";
+
+/// Time and tasks in a simulated world.
+pub trait Time: Clone + Unpin + 'static {
+    /// The time since the world began.
+    fn now(&self) -> Duration;
+
+    /// Waits until [`Time::now`] has reached `deadline`.
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + 'static;
+
+    /// Starts a task on this thread.
+    fn spawn_local(&self, task: impl Future<Output = ()> + 'static);
+}
+
+impl Time for Spawner {
+    fn now(&self) -> Duration {
+        Spawner::now(self)
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + 'static {
+        Spawner::sleep_until(self, deadline)
+    }
+
+    fn spawn_local(&self, task: impl Future<Output = ()> + 'static) {
+        Spawner::spawn_local(self, "driver", task);
+    }
+}
+
+/// The driver's door to a simulated world.
+#[derive(Debug, Clone)]
+pub struct SimEnv<T> {
+    sockets: Sockets,
+    time: T,
+}
+
+impl<T: Time> Env for SimEnv<T> {
+    type Io = Stream;
+
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
+        let Endpoint::Unix(path) = endpoint;
+        let number = path.as_str().strip_prefix(MONITOR).and_then(|number| number.parse().ok());
+        let port = Port::Monitor(number.ok_or(io::ErrorKind::NotFound)?);
+        self.sockets
+            .connect(port)
+            .map_err(|refused| io::Error::new(io::ErrorKind::ConnectionRefused, refused))
+    }
+
+    fn now(&self) -> Duration {
+        self.time.now()
+    }
+
+    fn sleep_until(&self, deadline: Duration) -> impl Future<Output = ()> + 'static {
+        self.time.sleep_until(deadline)
+    }
+
+    fn spawn_local(&self, task: impl Future<Output = ()> + 'static) {
+        self.time.spawn_local(task);
+    }
+
+    fn unique_id(&self) -> String {
+        // The runner's record hands out its own, the same in every world.
+        "sim".to_owned()
+    }
+
+    async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
+        self.sockets.world_mut().host_mut().create_new(path, Image::raw(0)).map_err(in_the_systems_words)
+    }
+
+    async fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
+        self.sockets.world_mut().host_mut().remove(path).map_err(in_the_systems_words)
+    }
+}
+
+/// The simulated host knows kinds of errors; a real one has a number and words for each.
+fn in_the_systems_words(error: io::Error) -> io::Error {
+    let number = match error.kind() {
+        io::ErrorKind::NotFound => Errno::NOENT,
+        io::ErrorKind::AlreadyExists => Errno::EXIST,
+        io::ErrorKind::IsADirectory => Errno::ISDIR,
+        _ => return error,
+    };
+    io::Error::from(number)
+}
+
+/// A simulated machine and the world around it.
+#[derive(Debug, Clone)]
+pub struct SimWorld<T> {
+    env: SimEnv<T>,
+    folder: Utf8PathBuf,
+}
+
+impl<T: Time> SimWorld<T> {
+    /// The world behind these sockets, with this time.
+    pub fn new(machine: &Machine, sockets: Sockets, time: T) -> Self {
+        Self { env: SimEnv { sockets, time }, folder: machine.folder.clone() }
+    }
+}
+
+impl<T: Time> World for SimWorld<T> {
+    type Env = SimEnv<T>;
+
+    fn env(&self) -> &SimEnv<T> {
+        &self.env
+    }
+
+    fn monitor(&self) -> Endpoint {
+        Endpoint::Unix(format!("{MONITOR}0").into())
+    }
+
+    fn control(&self) -> Endpoint {
+        Endpoint::Unix(format!("{MONITOR}1").into())
+    }
+
+    fn folder(&self) -> &Utf8Path {
+        &self.folder
+    }
+
+    async fn files(&self) -> io::Result<BTreeSet<String>> {
+        let world = self.env.sockets.world();
+        let files = world.host().files().filter_map(|(path, _)| path.strip_prefix(&self.folder).ok());
+        Ok(files.map(ToString::to_string).collect())
+    }
+
+    async fn kill_qemu(&self) {
+        self.env.sockets.kill_qemu();
+    }
+}
+
+/// Plays scenarios on the simulator, one after the other. It remembers what each release can do, as it remembers it of
+/// a real binary.
 #[derive(Debug, Default)]
-pub struct Simulator {}
+pub struct Simulator {
+    capabilities: BTreeMap<Release, Rc<Capabilities>>,
+}
 
 impl Simulator {
-    /// A simulator.
+    /// A simulator that has asked nothing yet.
     pub fn new() -> Self {
-        Self {}
+        Self::default()
     }
-    /// Plays a scenario.
-    pub fn play(
+
+    /// Plays a scenario on a release.
+    ///
+    /// # Errors
+    /// [`CannotPlay`].
+    pub fn play(&mut self, scenario: &Scenario, release: Release, oracle: Oracle) -> Result<Run, CannotPlay> {
+        self.play_traced(scenario, release, oracle).map(|(run, _)| run)
+    }
+
+    /// Plays a scenario on a release, and tells what made this run differ from the default.
+    ///
+    /// # Errors
+    /// [`CannotPlay`].
+    pub fn play_traced(
         &mut self,
-        _scenario: &Scenario,
-        _release: Release,
-        _oracle: Oracle,
-    ) -> Result<Run, CannotPlay> {
-        Ok(Run { lines: Vec::new(), findings: Vec::new() })
+        scenario: &Scenario,
+        release: Release,
+        oracle: Oracle,
+    ) -> Result<(Run, Trace), CannotPlay> {
+        let capabilities = self.capabilities(release)?;
+        let machine = machine::of(scenario);
+        let simulation = Simulation::new(&machine, release, oracle);
+        let run =
+            within(&simulation, &machine, async |world| play::play(scenario, &world, capabilities).await)?;
+        Ok((run, simulation.trace()))
     }
+
+    /// What a release can do, asked once.
+    ///
+    /// # Errors
+    /// [`CannotPlay`].
+    pub fn capabilities(&mut self, release: Release) -> Result<Rc<Capabilities>, CannotPlay> {
+        if let Some(known) = self.capabilities.get(&release) {
+            return Ok(known.clone());
+        }
+        let machine = Machine::new();
+        let simulation = Simulation::new(&machine, release, Oracle::default_order());
+        let asked = within(&simulation, &machine, async |world| play::capabilities(&world).await)?;
+        Ok(self.capabilities.entry(release).or_insert(Rc::new(asked)).clone())
+    }
+}
+
+/// Runs something in a simulated world until it is done.
+fn within<R>(
+    simulation: &Simulation,
+    machine: &Machine,
+    act: impl AsyncFnOnce(SimWorld<Spawner>) -> Result<R, CannotPlay>,
+) -> Result<R, CannotPlay> {
+    let handle = simulation.handle();
+    let world = SimWorld::new(machine, handle.sockets(), handle.spawner());
+    simulation.run(act(world)).map_err(|deadlock| CannotPlay::new(deadlock.to_string()))?
 }
