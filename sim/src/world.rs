@@ -25,7 +25,7 @@ use crate::{
     host::Host,
     machine::Machine,
     monitor::{
-        Client, Monitor, Step,
+        Client, Monitor, Queued, Step,
         say::{self, Answer},
         throttle::Throttle,
     },
@@ -330,7 +330,7 @@ impl World {
     }
 
     /// Answers a request.
-    fn dispatch(&mut self, at: Duration, monitor: usize, queued: crate::monitor::Queued) {
+    fn dispatch(&mut self, at: Duration, monitor: usize, queued: Queued) {
         let Some(client) = self.monitors[monitor].client.as_mut() else { return };
         let Step::Execute { id, command, arguments } = client.take_up(queued) else {
             return self.deliver();

@@ -104,6 +104,8 @@ fn key(release: Release, event: &Event) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
 
     fn port(id: &str, at: u64) -> Event {
@@ -167,6 +169,4 @@ mod tests {
         assert_eq!(key(Release::V10_0, &port("p", 0)), Some(("VSERPORT_CHANGE", "p".to_owned())));
         assert_eq!(key(Release::V10_0, &Event { data: Some(Map::new()), ..port("p", 0) }).unwrap().1, "");
     }
-
-    use serde_json::Map;
 }

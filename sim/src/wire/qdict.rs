@@ -84,17 +84,17 @@ fn bucket(key: &str) -> u32 {
 
 /// Writes a text in its quotes.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     out.push(b'"');
-    let mut plain_from = 0;
-    for (at, character) in text.char_indices() {
-        if matches!(character, ' '..='~') && character != '"' && character != '\\' {
-            continue;
-        }
-        out.extend_from_slice(&text.as_bytes()[plain_from..at]);
-        plain_from = at + character.len_utf8();
-        write_escaped(out, character);
+    let mut rest = text;
+    // Nearly all texts are plain throughout, and copied as they are.
+    while let Some(plain) = rest.bytes().position(|byte| !is_plain(byte)) {
+        out.extend_from_slice(&rest.as_bytes()[..plain]);
+        let mut characters = rest[plain..].chars();
+        characters.next().into_iter().for_each(|character| write_escaped(out, character));
+        rest = characters.as_str();
     }
-    out.extend_from_slice(&text.as_bytes()[plain_from..]);
+    out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
 }
 

@@ -172,3 +172,63 @@ fn a_port_that_the_machine_lacks_is_refused() {
     let mut world = world("");
     assert_eq!(world.connect(ms(0), Port::Monitor(2)), Err(Refused::NoSuchPort(Port::Monitor(2))));
 }
+
+fn port_change(at: u64) -> Event {
+    let data = serde_json::json!({"open": false, "id": "port0"});
+    Event { at: ms(at), name: "VSERPORT_CHANGE", data: data.as_object().cloned() }
+}
+
+#[test]
+fn what_a_turn_says_before_a_stall_arrives_at_its_end_and_nothing_is_handled_meanwhile() {
+    let mut world = world("");
+    let connection = negotiated(&mut world);
+    world.receive(ms(1), connection, &version(1)).unwrap();
+    world.say(vec![Event { at: ms(1), name: "STOP", data: None }]);
+    world.end_turn(ms(1), ms(11), Vec::new());
+    assert_eq!(world.next_event(), Some(ms(11)), "not 2 ms, when the request would be due");
+    world.advance(ms(10));
+    assert!(world.output(connection).is_empty());
+    world.advance(ms(11));
+    let heard = read(&mut world, connection);
+    assert!(heard[0].contains("\"microseconds\": 1000}, \"event\": \"STOP\""));
+    assert_eq!(ids(&heard[1..]), ["1"]);
+}
+
+#[test]
+fn a_held_event_is_sent_when_its_second_is_over_with_its_old_timestamp() {
+    let mut world = world("");
+    let connection = negotiated(&mut world);
+    world.say(vec![port_change(10), port_change(20), port_change(30)]);
+    world.end_turn(ms(30), ms(30), Vec::new());
+    assert_eq!(read(&mut world, connection).len(), 1);
+    assert_eq!(world.next_event(), Some(ms(1010)));
+    world.advance(ms(1010));
+    let late = read(&mut world, connection);
+    assert!(late[0].contains("\"microseconds\": 30000}"), "{late:?}");
+    assert_eq!(world.next_event(), None);
+}
+
+#[test]
+fn every_negotiated_monitor_hears_an_event_and_no_other() {
+    let mut world = world("");
+    let negotiated = negotiated(&mut world);
+    let other = connect(&mut world, ms(1), 1);
+    read(&mut world, other);
+    world.say(vec![Event { at: ms(1), name: "STOP", data: None }]);
+    world.end_turn(ms(1), ms(1), Vec::new());
+    assert_eq!(read(&mut world, negotiated).len(), 1);
+    assert!(read(&mut world, other).is_empty());
+}
+
+#[test]
+fn the_reply_of_a_stalled_command_does_not_reach_the_next_client() {
+    let mut world = world("");
+    let first = negotiated(&mut world);
+    world.say(vec![Event { at: ms(1), name: "STOP", data: None }]);
+    world.end_turn(ms(1), ms(50), Vec::new());
+    world.close(ms(2), first);
+    let second = world.connect(ms(3), Port::Monitor(0)).unwrap();
+    world.advance(ms(60));
+    let heard = read(&mut world, second);
+    assert_eq!(heard.len(), 1, "its greeting alone: {heard:?}");
+}
