@@ -2,7 +2,7 @@
 //!
 //! Each disk becomes what `-blockdev driver=file,node-name=<target>-file`, `-blockdev
 //! driver=<format>,node-name=<target>` and `-device virtio-blk-pci,id=<target>-device,drive=<target>` make of
-//! it. The runner starts real QEMU with exactly these, so both worlds hold the same graph.
+//! it; the names of the protocol node and the device can be set apart. The runner starts real QEMU with exactly these, so both worlds hold the same graph.
 
 use camino::Utf8PathBuf;
 

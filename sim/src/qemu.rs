@@ -6,10 +6,10 @@
 //!
 //! - [`block`]: nodes, devices, overlays, internal snapshots of one disk
 //! - [`job`]: the life of a job
-//! - [`snapshot_job`], [`vm_snapshot`]: snapshots of the whole machine
+//! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
-//! - [`human_monitor`]: `savevm` and its kin
-//! - [`differences`]: all in which the releases differ
+//! - `human_monitor`: `savevm` and its kin
+//! - `differences`: all in which the releases differ
 
 use std::time::Duration;
 

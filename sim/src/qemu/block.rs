@@ -8,12 +8,12 @@
 //! A format node stands on one protocol node (`file`), which opens a file of the simulated host. Here is the graph
 //! itself and who uses whom; each command on it has a module:
 //!
-//! - [`add`]: `blockdev-add`, `blockdev-del`
-//! - [`create`]: `blockdev-create`
-//! - [`snapshot`]: `blockdev-snapshot`
-//! - [`internal_snapshot`]: `blockdev-snapshot-internal-sync`, `blockdev-snapshot-delete-internal-sync`
-//! - [`transaction`]: several of the two above, all or none
-//! - [`query`], [`filename`]: `query-block`, `query-named-block-nodes`
+//! - `add`: `blockdev-add` and `blockdev-del`
+//! - `create`: `blockdev-create`
+//! - `snapshot`: `blockdev-snapshot`
+//! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
+//! - `transaction`: several of the two above, all or none
+//! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
 //! Not here: filters, nodes without a name, media that come and go, protocols other than `file`.
 

@@ -7,6 +7,24 @@ use std::time::Duration;
 use super::QmpError;
 use crate::Release;
 
+/// A user of a protocol node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct User<'a> {
+    /// The format node; none for a job.
+    pub(crate) name: Option<&'a str>,
+    /// Whether it writes.
+    pub(crate) writes: bool,
+}
+
+impl User<'_> {
+    fn shown(self, node: &str) -> String {
+        match self.name {
+            Some(name) => format!("node '{name}' (uses node '{node}' as 'file' child)"),
+            None => format!("an unnamed block device (uses node '{node}' as 'root' child)"),
+        }
+    }
+}
+
 /// Texts.
 impl Release {
     /// Neither a device nor a node of that name.
@@ -41,23 +59,21 @@ impl Release {
         })
     }
 
-    /// `node` is written by its user `owner`, so nobody else may; `asking` (a node, or none for a job's own use
-    /// as root) would. `asking_unshares` says which of the two the text blames.
-    pub(crate) fn writer_conflict(self, node: &str, owner: &str, asking: Option<&str>) -> QmpError {
-        let owner_use = format!("node '{owner}' (uses node '{node}' as 'file' child)");
-        QmpError::generic(match (self, asking) {
-            (Release::V5_2, _) => {
-                format!(
-                    "Conflicts with use by {owner} as 'file', which does not allow 'write, resize' on {node}"
-                )
+    /// Two users of one protocol node, of whom one at least would write.
+    pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
+        let present_first = present.writes && asking.name.is_some();
+        let (writer, other) = if present_first { (present, asking) } else { (asking, present) };
+        QmpError::generic(match self {
+            Release::V5_2 => {
+                let name = present.name.unwrap_or_default();
+                let verb = if asking.writes { "does not allow" } else { "uses" };
+                format!("Conflicts with use by {name} as 'file', which {verb} 'write, resize' on {node}")
             }
-            (_, Some(asking)) => format!(
-                "Permission conflict on node '{node}': permissions 'write, resize' are both required by \
-                 {owner_use} and unshared by node '{asking}' (uses node '{node}' as 'file' child)."
-            ),
-            (_, None) => format!(
-                "Permission conflict on node '{node}': permissions 'write, resize' are both required by an \
-                 unnamed block device (uses node '{node}' as 'root' child) and unshared by {owner_use}."
+            _ => format!(
+                "Permission conflict on node '{node}': permissions 'write, resize' are both required by {} and \
+                 unshared by {}.",
+                writer.shown(node),
+                other.shown(node)
             ),
         })
     }
@@ -188,8 +204,8 @@ impl Release {
     /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.
     pub(crate) fn vm_state_size(self) -> u64 {
         match self {
-            Release::V5_2 => 872_549,
-            Release::V7_2 => 883_712,
+            Release::V5_2 => 872_652,
+            Release::V7_2 => 883_588,
             Release::V10_0 => 900_350,
             Release::V11_1 => 868_137,
         }

@@ -11,7 +11,7 @@
 //! (`created` may also go to `aborting` or `null`; `ready`, `standby`, `waiting` and `pending` to `aborting`.)
 //!
 //! Who moves it: the job's own work, a client's verb, or `quit`. What it says: `JOB_STATUS_CHANGE` on every arrow.
-//! It knows nothing of images: what a job does is handed in and handed out as a [`Work`], and whether that worked
+//! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
 //! Not here yet: block jobs (`BLOCK_JOB_*` events, `ready`), transactions of jobs.

@@ -48,7 +48,7 @@ impl Machine<'_> {
     /// # Errors
     /// QEMU's text; the guest was not stopped then.
     pub(crate) fn save(&mut self, tag: &str, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<(), String> {
-        let nodes = self.snapshotable(disks, cx)?;
+        let nodes = self.snapshotable(disks)?;
         match disks {
             Disks::Named { .. } if nodes.iter().all(|node| self.find(node, tag, cx).is_some()) => {
                 return Err(format!("Snapshot '{tag}' already exists in one or more devices"));
@@ -79,7 +79,7 @@ impl Machine<'_> {
         let before = self.cpus.state();
         self.cpus.stop(RunState::RestoreVm, cx);
         let release = cx.release();
-        let nodes = self.snapshotable(disks, cx)?;
+        let nodes = self.snapshotable(disks)?;
         if let Some(lacking) = nodes.iter().find(|node| self.find(node, tag, cx).is_none()) {
             return Err(release.no_such_snapshot(tag, lacking));
         }
@@ -109,7 +109,7 @@ impl Machine<'_> {
     /// QEMU's text, for a disk that takes no snapshots.
     pub(crate) fn delete(&mut self, tag: &str, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<(), String> {
         let nodes = if cx.release().delete_needs_all_disks() {
-            self.snapshotable(disks, cx)?
+            self.snapshotable(disks)?
         } else {
             self.chosen(disks)?
         };
@@ -119,11 +119,11 @@ impl Machine<'_> {
     }
 
     /// The chosen nodes, each of which must take snapshots.
-    pub(crate) fn snapshotable(&self, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<Vec<String>, String> {
+    fn snapshotable(&self, disks: Disks<'_>) -> Result<Vec<String>, String> {
         let nodes = self.chosen(disks)?;
         let refused = nodes.iter().find(|name| {
-            let node = self.graph.node(name);
-            node.is_none_or(|node| node.read_only || self.graph.qcow2_mut(name, cx.host()).is_none())
+            let read_only = self.graph.node(name).is_none_or(|node| node.read_only);
+            read_only || !is_qcow2(self.graph, name)
         });
         match refused {
             Some(name) => Err(format!("Device '{name}' is writable but does not support snapshots")),
@@ -144,7 +144,7 @@ impl Machine<'_> {
     }
 
     /// The nodes that the human monitor snapshots: those of the devices, then those that nothing uses.
-    fn writable_roots(&self) -> Vec<String> {
+    pub(crate) fn writable_roots(&self) -> Vec<String> {
         let graph = self.graph;
         let attached = graph.devices().iter().filter_map(|device| graph.node(&device.node));
         let mut loose: Vec<_> = graph
@@ -179,9 +179,14 @@ impl Machine<'_> {
     }
 }
 
-/// The internal snapshots of a node's image, oldest first.
+/// Whether a node is one whose image can hold internal snapshots.
+pub(crate) fn is_qcow2(graph: &Graph, node: &str) -> bool {
+    graph.node(node).is_some_and(|node| matches!(node.driver, Driver::Qcow2 { .. }))
+}
+
+/// The internal snapshots of a node's image, oldest first; none for an image of another format.
 pub(crate) fn snapshots_of<'h>(graph: &Graph, node: &str, host: &'h Host) -> &'h [InternalSnapshot] {
-    let node = graph.node(node).filter(|node| matches!(node.driver, Driver::Qcow2 { .. }));
+    let node = graph.node(node).filter(|node| is_qcow2(graph, &node.name));
     let image = node.and_then(|node| graph.image(node, host)).and_then(Image::as_qcow2);
     image.map_or(&[], |image| &image.snapshots)
 }

@@ -7,7 +7,13 @@ use camino::Utf8Path;
 use serde_json::{Value, json};
 
 use super::{Driver, Graph, Node};
-use crate::qemu::{Context, QmpError, arguments::Arguments, job::Jobs, job::is_well_formed, not_simulated};
+use crate::qemu::{
+    Context, QmpError,
+    arguments::Arguments,
+    differences::User,
+    job::{Jobs, is_well_formed},
+    not_simulated,
+};
 
 /// The longest node name.
 const NODE_NAME_MAX: usize = 31;
@@ -39,12 +45,12 @@ pub(crate) fn blockdev_add(
         "qcow2" => {
             known(&["file", "backing"])?;
             let file = format_child(graph, name, arguments, cx)?;
-            qcow2(graph, file, name, arguments, cx)?
+            qcow2(graph, file, arguments, cx)?
         }
         other => return Err(not_simulated(&format!("block driver `{other}`"))),
     };
     if let Some(file) = driver.file() {
-        check_writers(graph, file, name, read_only, cx)?;
+        check_users(graph, file, name, read_only, cx)?;
     }
     graph.insert(Node { name: name.into(), driver, read_only });
     Ok(json!({}))
@@ -109,7 +115,6 @@ fn format_child(
 fn qcow2(
     graph: &Graph,
     file: String,
-    name: &str,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<Driver, QmpError> {
@@ -132,12 +137,11 @@ fn qcow2(
         }
         Some(_) => return Err(not_simulated("a child given in place")),
     };
-    debug_assert_ne!(backing.as_deref(), Some(name));
     Ok(Driver::Qcow2 { file, backing })
 }
 
-/// A file has one writer, and a writer needs a file that can be written.
-fn check_writers(
+/// A file has one writer and then no reader, and a writer needs a file that can be written.
+fn check_users(
     graph: &Graph,
     file: &str,
     name: &str,
@@ -147,8 +151,11 @@ fn check_writers(
     if !read_only && graph.node(file).is_some_and(|node| node.read_only) {
         return Err(QmpError::generic("Block node is read-only"));
     }
-    match graph.parents(file).find(|parent| !parent.read_only) {
-        Some(writer) => Err(cx.release().writer_conflict(file, &writer.name, Some(name))),
+    match graph.parents(file).find(|present| !read_only || !present.read_only) {
+        Some(present) => {
+            let present = User { name: Some(&present.name), writes: !present.read_only };
+            Err(cx.release().conflict(file, present, User { name: Some(name), writes: !read_only }))
+        }
         None => Ok(()),
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     qemu::{
         Context, QmpError, Timer,
         arguments::Arguments,
+        differences::User,
         job::{Jobs, Work},
         not_simulated,
     },
@@ -99,7 +100,7 @@ fn create_file(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     }
 }
 
-/// The checks before any I/O, in QEMU's order: node, size, backing format, writers.
+/// The checks before any I/O, in QEMU's order: node, size, backing format, users.
 fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Work, Refusal> {
     let release = cx.release();
     let refuse = |error: String| Refusal {
@@ -122,8 +123,9 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     let Driver::File { filename } = &node.driver else {
         return Err(refuse(not_simulated("an image inside another").desc));
     };
-    if let Some(writer) = graph.parents(file).find(|parent| !parent.read_only) {
-        return Err(refuse(release.writer_conflict(file, &writer.name, None).desc));
+    if let Some(present) = graph.parents(file).next() {
+        let present = User { name: Some(&present.name), writes: !present.read_only };
+        return Err(refuse(release.conflict(file, present, User { name: None, writes: true }).desc));
     }
     let path = cx.host().resolve(Utf8Path::new(filename));
     Ok(Work::Format(Format { path, size, backing }))

@@ -8,7 +8,7 @@ use crate::{
     qemu::{
         Context, Qemu,
         block::filename::filename,
-        vm_snapshot::{Disks, snapshots_of},
+        vm_snapshot::{is_qcow2, snapshots_of},
     },
 };
 
@@ -55,15 +55,17 @@ impl Civil {
     }
 }
 
-/// `info snapshots`: those that all disks have, then those that only some have, disk by disk.
+/// `info snapshots`: those that all disks have, then those that only some have, disk by disk. A disk that takes no
+/// snapshots has none, and so makes all of the others' partial.
 pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     let release = cx.release();
-    let all = super::machine(qemu).snapshotable(Disks::All, cx);
-    // A disk that takes no snapshots hides the others' from this list.
-    let Ok(nodes) = all else { return "There is no snapshot available.\r\n".into() };
-    let Some(vmstate) = nodes.first() else { return format!("{}\r\n", release.no_disk_to_list()) };
+    let nodes = super::machine(qemu).writable_roots();
     let host: &Host = cx.host();
     let of = |node: &str| snapshots_of(&qemu.graph, node, host);
+    let takes_snapshots = |node: &&String| is_qcow2(&qemu.graph, node);
+    let Some(vmstate) = nodes.iter().find(takes_snapshots) else {
+        return format!("{}\r\n", release.no_disk_to_list());
+    };
     let everywhere =
         |name: &str| nodes.iter().all(|node| of(node).iter().any(|snapshot| snapshot.name == name));
     if nodes.iter().all(|node| of(node).is_empty()) {
