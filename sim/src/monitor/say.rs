@@ -8,14 +8,11 @@ use std::{io::Write, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
+    host::Host,
     qemu::{Event, QmpError},
     release::Release,
     wire::qdict,
 };
-
-/// When QEMU's own time was 0, since 1970: 2020-01-01 00:00:00 UTC. Timestamps and the dates of snapshots
-/// count from here.
-pub const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 
 /// What a command returns.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +69,7 @@ pub fn reply(out: &mut Vec<u8>, id: Option<&Value>, answer: &Result<Answer, QmpE
 
 /// An event, with the time at which it was queued.
 pub fn event(out: &mut Vec<u8>, event: &Event, release: Release) {
-    let at = EPOCH + event.at;
+    let at = Host::EPOCH + event.at;
     let (seconds, microseconds) = (at.as_secs(), at.subsec_micros());
     let timestamp = format_args!("{{\"seconds\": {seconds}, \"microseconds\": {microseconds}}}");
     write!(out, "{{\"timestamp\": {timestamp}, \"event\": ").expect("memory takes all that is written to it");

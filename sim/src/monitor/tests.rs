@@ -187,6 +187,6 @@ fn an_event_carries_the_time_at_which_it_was_queued() {
     let mut line = Vec::new();
     say::event(&mut line, &event, Release::V10_0);
     let expected =
-        "{\"timestamp\": {\"seconds\": 1577836801, \"microseconds\": 500000}, \"event\": \"STOP\"}\r\n";
+        "{\"timestamp\": {\"seconds\": 1767225601, \"microseconds\": 500000}, \"event\": \"STOP\"}\r\n";
     assert_eq!(String::from_utf8(line).unwrap(), expected);
 }
