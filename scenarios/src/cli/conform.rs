@@ -132,7 +132,7 @@ impl Player {
         let mut findings: Vec<_> =
             simulated.findings.iter().map(|found| format!("simulator: {found}")).collect();
         findings.extend(real.findings.iter().map(|found| format!("QEMU: {found}")));
-        let differences = compare(&simulated.lines, &real.lines);
+        let differences = compare(&simulated.lines(), &real.lines());
         findings.extend(differences.iter().map(|found| format!("- simulator, + QEMU, {found}")));
         if findings.is_empty() {
             return Ok(Verdict::Passed);

@@ -28,8 +28,8 @@ pub(super) fn record(arguments: &RecordArgs) -> Result<bool, CliError> {
             let run = real(case, &binary).await?;
             let name = format!("{}@{}.txt", case.scenario.id, binary.version_name());
             match &arguments.output {
-                Some(folder) => write(&folder.join(&name), &render(&run.lines))?,
-                None => print!("# {name}\n{}\n", render(&run.lines)),
+                Some(folder) => write(&folder.join(&name), &render(&run.lines()))?,
+                None => print!("# {name}\n{}\n", render(&run.lines())),
             }
             for finding in &run.findings {
                 well = false;
