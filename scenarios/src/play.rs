@@ -14,7 +14,7 @@ use freezeframe_driver::{
     domain::{Domain, DomainDisk},
     env::Env,
     error::OperationError,
-    name::SnapshotName,
+    name::{BadName, SnapshotName},
     request::{Create, Delete, Kind, Request, Revert, WITHIN},
     wire::Band,
 };
@@ -154,12 +154,12 @@ impl<W: World> Player<'_, W> {
         let ending = match &step.action {
             Action::Snapshot(snapshot) => self.snapshot(snapshot).await,
             Action::Revert(revert) => {
-                let request = name(&revert.name)
+                let request = SnapshotName::new(&*revert.name)
                     .map(|name| Request::Revert(Revert { name, within: within(revert.within.as_ref()) }));
                 self.operation(request, revert.dry_run).await
             }
             Action::Delete(delete) => {
-                let request = name(&delete.name)
+                let request = SnapshotName::new(&*delete.name)
                     .map(|name| Request::Delete(Delete { name, within: within(delete.within.as_ref()) }));
                 self.operation(request, delete.dry_run).await
             }
@@ -183,16 +183,16 @@ impl<W: World> Player<'_, W> {
         } else {
             Kind::Internal { vmstate: snapshot.vmstate.clone() }
         };
-        let request = name(&snapshot.name).map(|name| {
+        let request = SnapshotName::new(&*snapshot.name).map(|name| {
             let disks = snapshot.disks.clone().unwrap_or_default();
             Request::Create(Create { name, kind, disks, within: within(snapshot.within.as_ref()) })
         });
         self.operation(request, snapshot.dry_run).await
     }
 
-    async fn operation(&self, request: Result<Request, OperationError>, dry_run: bool) -> Ending {
+    async fn operation(&self, request: Result<Request, BadName>, dry_run: bool) -> Ending {
         let done = match request {
-            Err(error) => Err(error),
+            Err(bad) => Err(OperationError::Refused(bad.into())),
             Ok(request) if dry_run => self.machine.plan(&request).await.map(|plan| plan.to_string()),
             Ok(request) => self.machine.perform(&request).await.map(|report| report.to_string()),
         };
@@ -258,10 +258,6 @@ async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration)
             return;
         }
     }
-}
-
-fn name(name: &str) -> Result<SnapshotName, OperationError> {
-    SnapshotName::new(name).map_err(|bad| OperationError::Refused(bad.into()))
 }
 
 fn within(wanted: Option<&crate::language::Timespan>) -> Duration {
