@@ -21,7 +21,8 @@ use crate::{
     env::Env,
     error::{OperationError, StepError},
     live::Live,
-    machine::{Machine, Patience},
+    monitor::Monitor,
+    patience::Patience,
     plan::{Plan, Stage},
     step::{Begun, Happened, Step},
 };
@@ -35,12 +36,12 @@ pub const UNDO_WITHIN: Duration = Duration::from_secs(30);
 /// [`OperationError::RolledBack`], [`OperationError::MachineGone`], [`OperationError::NotRolledBack`],
 /// [`OperationError::Unknown`].
 pub(crate) async fn carry_out<E: Env>(
-    machine: &Machine<E>,
+    monitor: &Monitor<E>,
     plan: &Plan,
     deadline: Duration,
     patience: Patience,
 ) -> Result<(), OperationError> {
-    let mut execution = Execution { machine, patience, begun: Vec::new(), rounds: 0 };
+    let mut execution = Execution { monitor, patience, begun: Vec::new(), rounds: 0 };
     for (index, stage) in plan.stages.iter().enumerate() {
         if let Some(failure) = execution.stage(stage, deadline).await {
             return Err(execution.fail(failure, index == plan.no_return).await);
@@ -74,7 +75,7 @@ enum Reach<E: Env> {
 }
 
 struct Execution<'m, E: Env> {
-    machine: &'m Machine<E>,
+    monitor: &'m Monitor<E>,
     patience: Patience,
     /// What has been begun, oldest first.
     begun: Vec<(&'m Step, Begun)>,
@@ -88,10 +89,10 @@ impl<'m, E: Env> Execution<'m, E> {
         self.rounds += 1;
         let mut running = Vec::new();
         for step in &stage.steps {
-            let live = self.machine.live(self.lane(&step.lane()), deadline, self.patience);
+            let live = self.monitor.live(self.lane(&step.lane()), deadline, self.patience);
             let (sender, receiver) = oneshot::channel();
             let task = step.clone();
-            self.machine.env().spawn_local(async move {
+            self.monitor.env().spawn_local(async move {
                 // Nobody waits any more only if the whole operation was dropped.
                 let _ = sender.send(task.act(&live).await);
             });
@@ -162,10 +163,10 @@ impl<'m, E: Env> Execution<'m, E> {
                     if step.only_in_qemu() {
                         Ok(())
                     } else {
-                        step.undo_outside(self.machine.env(), begun).await
+                        step.undo_outside(self.monitor.env(), begun).await
                     }
                 }
-                Reach::Mute(why) => match step.undo_outside(self.machine.env(), begun).await {
+                Reach::Mute(why) => match step.undo_outside(self.monitor.env(), begun).await {
                     Err(remains) => Err(format!("{remains} ({why})")),
                     Ok(()) => Ok(()),
                 },
@@ -179,9 +180,9 @@ impl<'m, E: Env> Execution<'m, E> {
 
     /// A hold on the machine for asking and undoing, over a new connection if the old one is lost or mute.
     async fn reach(&self, lane: &str) -> Reach<E> {
-        let deadline = self.machine.env().now() + UNDO_WITHIN;
-        match self.machine.reconnect(self.patience.connect).await {
-            Ok(()) => Reach::Alive(self.machine.live(self.lane(lane), deadline, self.patience)),
+        let deadline = self.monitor.env().now() + UNDO_WITHIN;
+        match self.monitor.reconnect(self.patience.connect).await {
+            Ok(()) => Reach::Alive(self.monitor.live(self.lane(lane), deadline, self.patience)),
             Err(ConnectError::Unreachable { source, .. }) if is_gone(&source) => Reach::Gone,
             Err(error) => Reach::Mute(error.to_string()),
         }

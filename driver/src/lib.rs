@@ -14,7 +14,8 @@
 //! | [`request`], [`name`] | what a caller asks for |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |
 //! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`human_monitor`] as their tools |
-//! | [`machine`] | a connected machine and its operations; the executor behind it |
+//! | [`machine`] | the front door: a connected machine and its operations; the executor behind it |
+//! | [`monitor`], [`patience`] | one machine's monitor, connected anew when it must be; how long to wait |
 //! | [`report`], [`error`] | what was done, or why not and how things stand |
 //!
 //! It knows nothing of any simulator, reads no clock, and opens nothing but through its [`env::Env`].
@@ -30,8 +31,10 @@ pub mod human_monitor;
 pub mod job;
 pub mod live;
 pub mod machine;
+pub mod monitor;
 pub mod name;
 pub mod observed;
+pub mod patience;
 pub mod plan;
 pub mod race;
 pub mod report;
@@ -40,4 +43,5 @@ pub mod step;
 pub mod wire;
 
 pub use execute::UNDO_WITHIN;
-pub use machine::{Machine, Patience};
+pub use machine::Machine;
+pub use patience::Patience;

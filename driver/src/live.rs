@@ -6,7 +6,7 @@ use crate::{
     client::{Client, CommandError, Events},
     commands::Command,
     env::Env,
-    machine::Patience,
+    patience::Patience,
 };
 
 /// One step's hold on the machine.

@@ -31,8 +31,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use self::aim::{Aim, Side};
 use crate::{
     language::{FaultKind, Point},
-    recorded::Recorded,
-    transcript::Entry,
+    transcript::{Entry, Record},
 };
 
 /// How long a line that was cut waits for its rest, and how long another client may take meanwhile.
@@ -75,11 +74,12 @@ impl<E: Env> Faults<E> {
 }
 
 /// Passes lines on between the driver (`near`) and QEMU (`far`) until either ends or a fault ends it.
-pub(crate) async fn run<E: Env>(near: DuplexStream, far: E::Io, faults: Faults<E>, env: Recorded<E>) {
+pub(crate) async fn run<E: Env>(near: DuplexStream, far: E::Io, faults: Faults<E>, env: E, record: Record) {
     let mut wire = Wire {
         near,
         far,
         env,
+        record,
         faults,
         delayed: Vec::new(),
         from_near: Framer::default(),
@@ -98,7 +98,8 @@ enum Way {
 struct Wire<E: Env> {
     near: DuplexStream,
     far: E::Io,
-    env: Recorded<E>,
+    env: E,
+    record: Record,
     faults: Faults<E>,
     /// Lines held back, and until when; the earliest first.
     delayed: Vec<(Duration, Way, Vec<u8>)>,
@@ -168,7 +169,7 @@ impl<E: Env> Wire<E> {
 
     /// Lets a fault strike at a line that was not yet sent on, or just was ([`Side::After`]).
     async fn strike(&mut self, kind: &FaultKind, side: Side, line: Vec<u8>) -> Option<()> {
-        self.env.note(Entry::Fault(aim::told(kind, side)));
+        self.note(aim::told(kind, side));
         let way = if side == Side::Command { Way::ToQemu } else { Way::ToDriver };
         match kind {
             FaultKind::Disconnect => None,
@@ -216,8 +217,12 @@ impl<E: Env> Wire<E> {
         let called =
             self.faults.control.call(Band::In, "meanwhile", command, request.get("arguments"), deadline);
         if let Err(error) = called.await {
-            self.env.note(Entry::Fault(format!("meanwhile: {error}")));
+            self.note(format!("meanwhile: {error}"));
         }
+    }
+
+    fn note(&self, what: String) {
+        self.record.note(self.env.now(), Entry::Fault(what));
     }
 
     async fn send(&mut self, way: Way, line: &[u8]) -> Option<()> {

@@ -86,7 +86,7 @@ pub async fn play<W: World + Clone + 'static>(
     capabilities: Rc<Capabilities>,
 ) -> Result<Run, CannotPlay> {
     let control = control(world).await?;
-    let record = Record::default();
+    let record = Record::new(world.env().now());
     let faults = (!scenario.faults.is_empty()).then(|| {
         let killed = world.clone();
         let kill: Kill = Rc::new(move || {

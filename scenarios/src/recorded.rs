@@ -32,7 +32,6 @@ pub struct Recorded<E: Env> {
     /// None: nothing goes wrong, and nothing stands between.
     faults: Option<Faults<E>>,
     ids: Rc<Cell<u32>>,
-    start: Duration,
 }
 
 impl<E: Env> Clone for Recorded<E> {
@@ -42,21 +41,19 @@ impl<E: Env> Clone for Recorded<E> {
             record: self.record.clone(),
             faults: self.faults.clone(),
             ids: self.ids.clone(),
-            start: self.start,
         }
     }
 }
 
 impl<E: Env> Recorded<E> {
-    /// Around `inner`; times in the record count from now.
+    /// Around `inner`.
     pub fn new(inner: E, record: Record, faults: Option<Faults<E>>) -> Self {
-        let start = inner.now();
-        Self { inner, record, faults, ids: Rc::default(), start }
+        Self { inner, record, faults, ids: Rc::default() }
     }
 
     /// Notes what happened, now.
     pub fn note(&self, entry: Entry) {
-        self.record.push(self.inner.now().saturating_sub(self.start), entry);
+        self.record.note(self.inner.now(), entry);
     }
 
     fn note_host(&self, action: &'static str, path: &Utf8Path, result: &io::Result<()>) {
@@ -77,7 +74,13 @@ impl<E: Env> Env for Recorded<E> {
             None => Link::Direct(io),
             Some(faults) => {
                 let (near, far) = tokio::io::duplex(PIPE);
-                self.inner.spawn_local(interpose::run(far, io, faults.clone(), self.clone()));
+                self.inner.spawn_local(interpose::run(
+                    far,
+                    io,
+                    faults.clone(),
+                    self.inner.clone(),
+                    self.record.clone(),
+                ));
                 Link::Interposed(near)
             }
         };

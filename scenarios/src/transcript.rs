@@ -47,15 +47,21 @@ pub enum Entry {
 }
 
 /// What happened in a run, in order. Clones share it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Record {
+    start: Duration,
     entries: Rc<RefCell<Vec<(Duration, Entry)>>>,
 }
 
 impl Record {
-    /// Notes what happened at a time.
-    pub fn push(&self, at: Duration, entry: Entry) {
-        self.entries.borrow_mut().push((at, entry));
+    /// A run that begins at this time of the world.
+    pub fn new(start: Duration) -> Self {
+        Self { start, entries: Rc::default() }
+    }
+
+    /// Notes what happened at a time of the world.
+    pub fn note(&self, now: Duration, entry: Entry) {
+        self.entries.borrow_mut().push((now.saturating_sub(self.start), entry));
     }
 
     /// Takes out everything noted.
