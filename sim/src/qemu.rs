@@ -32,14 +32,16 @@ mod differences;
 mod human_monitor;
 mod snapshot_job;
 mod vm_snapshot;
+mod work;
 
 pub use context::{Context, Event, QmpError};
 
 use arguments::Arguments;
 use block::query::Query;
-use job::{Job, Jobs, Verb, Work};
+use job::{Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
+use work::Work;
 
 /// What the model asked to be called for later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,8 +148,8 @@ impl Qemu {
                 let outcome = match self.jobs.take_work(serial) {
                     None => return,
                     Some(Work::Done(outcome)) => outcome,
-                    Some(Work::Format(format)) => {
-                        block::create::write_header(format, cx);
+                    Some(Work::WriteHeader(header)) => {
+                        block::create::write_header(header, cx);
                         Ok(())
                     }
                 };

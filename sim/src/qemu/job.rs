@@ -16,20 +16,11 @@
 //!
 //! Not here yet: block jobs (`BLOCK_JOB_*` events, `ready`), transactions of jobs.
 
-use super::{Context, QmpError, block::create::Format};
+use super::{Context, QmpError, work::Work};
 use crate::qobject::{QObject, key, qdict};
 
 mod status;
 pub use status::{JobStatus, Verb};
-
-/// What a running job still has to do when its timer comes.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Work {
-    /// All was done within the command: this is how it ended.
-    Done(Result<(), String>),
-    /// Write the header of a new image.
-    Format(Format),
-}
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,8 +13,9 @@ use std::time::Duration;
 use super::{
     Context, QmpError, Timer,
     arguments::Arguments,
-    job::{Jobs, Work},
+    job::Jobs,
     vm_snapshot::{Disks, Machine},
+    work::Work,
 };
 use crate::qobject::QObject;
 

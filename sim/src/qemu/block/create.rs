@@ -6,7 +6,7 @@
 
 use std::{io, time::Duration};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::{Driver, Graph};
 use crate::{
@@ -15,22 +15,15 @@ use crate::{
         Context, QmpError, Timer,
         arguments::Arguments,
         differences::User,
-        job::{Jobs, Work},
+        job::Jobs,
         not_simulated,
+        work::{Header, Work},
     },
     qobject::QObject,
 };
 
 /// How long a job that succeeds may take, in milliseconds.
 const TAKES_MS: [u64; 4] = [1, 2, 10, 100];
-
-/// A qcow2 header to be written into a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Format {
-    path: Utf8PathBuf,
-    size: u64,
-    backing: Option<Backing>,
-}
 
 /// Why a job fails, and on which side of the reply that is said.
 struct Refusal {
@@ -76,9 +69,9 @@ pub(crate) fn blockdev_create(
 }
 
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
-pub(crate) fn write_header(format: Format, cx: &mut Context<'_>) {
-    if let Some(image) = cx.host().image_mut(&format.path) {
-        *image = Image::Qcow2(Qcow2 { size: format.size, backing: format.backing, ..Qcow2::default() });
+pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
+    if let Some(image) = cx.host().image_mut(&header.path) {
+        *image = Image::Qcow2(Qcow2 { size: header.size, backing: header.backing, ..Qcow2::default() });
     }
 }
 
@@ -128,7 +121,7 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
         return Err(refuse(release.conflict(file, present, User { name: None, writes: true }).desc));
     }
     let path = cx.host().resolve(Utf8Path::new(filename));
-    Ok(Work::Format(Format { path, size, backing }))
+    Ok(Work::WriteHeader(Header { path, size, backing }))
 }
 
 fn strerror(error: &io::Error) -> &'static str {

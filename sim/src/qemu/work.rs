@@ -1,0 +1,25 @@
+//! What a running job still has to do when its timer comes. Jobs hold it and hand it out; they never look inside.
+
+use camino::Utf8PathBuf;
+
+use crate::host::Backing;
+
+/// What a running job still has to do when its timer comes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Work {
+    /// All was done within the command: this is how it ended.
+    Done(Result<(), String>),
+    /// Write the header of a new image.
+    WriteHeader(Header),
+}
+
+/// A qcow2 header to be written into a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The file.
+    pub(crate) path: Utf8PathBuf,
+    /// Virtual size in bytes.
+    pub(crate) size: u64,
+    /// What it names as its backing file.
+    pub(crate) backing: Option<Backing>,
+}
