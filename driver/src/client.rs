@@ -270,7 +270,7 @@ impl<E: Env> Client<E> {
     pub fn events(&self) -> Events<E> {
         let shared = self.shared.borrow();
         let receiver = shared.events.as_ref().map(broadcast::Sender::subscribe);
-        Events { env: self.env.clone(), receiver, shared: self.shared.clone() }
+        Events { env: self.env.clone(), receiver, shared: self.shared.clone(), lagged: false }
     }
 
     /// Sends a command and waits for its reply, until `deadline` at most.
@@ -339,6 +339,7 @@ pub struct Events<E: Env> {
     env: E,
     receiver: Option<broadcast::Receiver<Rc<Event>>>,
     shared: Rc<RefCell<Shared>>,
+    lagged: bool,
 }
 
 impl<E: Env> fmt::Debug for Events<E> {
@@ -356,7 +357,10 @@ impl<E: Env> Events<E> {
         let Some(receiver) = &mut self.receiver else { return Err(self.ended()) };
         match race(receiver.recv(), self.env.sleep_until(deadline)).await {
             First::Left(Ok(event)) => Ok(event),
-            First::Left(Err(broadcast::error::RecvError::Lagged(_))) => Err(Silence::Lagged),
+            First::Left(Err(broadcast::error::RecvError::Lagged(_))) => {
+                self.lagged = true;
+                Err(Silence::Lagged)
+            }
             First::Left(Err(broadcast::error::RecvError::Closed)) => Err(self.ended()),
             First::Right(()) => Err(Silence::TimedOut),
         }
@@ -368,10 +372,15 @@ impl<E: Env> Events<E> {
         loop {
             match receiver.try_recv() {
                 Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(broadcast::error::TryRecvError::Lagged(_)) => self.lagged = true,
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Whether events were, or may have been, missed: the listener was too slow, or the connection has ended.
+    pub fn missed(&self) -> bool {
+        self.lagged || self.shared.borrow().lost.is_some()
     }
 
     fn ended(&self) -> Silence {

@@ -109,7 +109,8 @@ impl<'m, E: Env> Execution<'m, E> {
                 Err(cause) => match self.verdict(step, &cause).await {
                     Verdict::Happened => self.begun.push((step, Begun::Whole)),
                     verdict => {
-                        self.begun.push((step, Begun::Part));
+                        let refused = matches!(cause, StepError::Command(CommandError::Refused { .. }));
+                        self.begun.push((step, if refused { Begun::Refused } else { Begun::Part }));
                         let certain = matches!(verdict, Verdict::DidNot);
                         failure = failure.or(Some(Failure { step, cause, certain }));
                     }

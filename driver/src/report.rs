@@ -18,8 +18,8 @@ pub struct Report {
     pub deed: Deed,
     /// The disks that took part, by target.
     pub disks: Vec<String>,
-    /// How long the guest stood still, by QEMU's own clock.
-    pub stopped_for: Duration,
+    /// How long the guest stood still for it, by QEMU's own clock. None if events were missed, and nobody knows.
+    pub stopped_for: Option<Duration>,
 }
 
 /// What was done.
@@ -68,12 +68,17 @@ impl Report {
             Request::Revert(revert) => (&revert.name, Deed::Reverted),
             Request::Delete(delete) => (&delete.name, Deed::Deleted),
         };
-        Self { name: name.to_string(), deed, disks, stopped_for: stopped_for(events) }
+        let stopped_for = match deed {
+            // Disks alone are switched under a guest that goes on.
+            Deed::Taken { consistency: Consistency::Crash, .. } => Some(Duration::ZERO),
+            _ => stopped_for(events),
+        };
+        Self { name: name.to_string(), deed, disks, stopped_for }
     }
 }
 
-/// The time between each STOP and the RESUME after it.
-fn stopped_for<E: Env>(events: &mut Events<E>) -> Duration {
+/// The time between each STOP and the RESUME after it; none if events were missed.
+fn stopped_for<E: Env>(events: &mut Events<E>) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut since: Option<Timestamp> = None;
     while let Some(event) = events.take() {
@@ -86,7 +91,7 @@ fn stopped_for<E: Env>(events: &mut Events<E>) -> Duration {
             _ => {}
         }
     }
-    total
+    (!events.missed()).then_some(total)
 }
 
 impl fmt::Display for Report {
@@ -104,8 +109,9 @@ impl fmt::Display for Report {
             Deed::Deleted => write!(f, "snapshot {} deleted from {disks}", self.name)?,
         }
         match self.stopped_for {
-            Duration::ZERO => Ok(()),
-            stopped => write!(f, "; guest stopped for {}", seconds(stopped)),
+            Some(Duration::ZERO) => Ok(()),
+            Some(stopped) => write!(f, "; guest stopped for {}", seconds(stopped)),
+            None => f.write_str("; how long the guest was stopped is unknown: events were missed"),
         }
     }
 }

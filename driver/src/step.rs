@@ -61,6 +61,8 @@ pub enum Begun {
     Whole,
     /// It had failed, and may have done a part.
     Part,
+    /// One of its commands was refused: that one did nothing.
+    Refused,
 }
 
 /// What a step could not put back, and what to do about it: `overlay node ff-x-0 is still open: blockdev-del it`.
@@ -124,7 +126,7 @@ impl Step {
         match self {
             Step::SaveSnapshot(step) => step.undo(live, begun).await,
             Step::LoadSnapshot(step) => step.undo(live, begun).await,
-            Step::DeleteSnapshot(step) => step.undo(live).await,
+            Step::DeleteSnapshot(step) => step.undo(live, begun).await,
             Step::ReserveFile(step) => step.undo(live.env(), begun).await,
             Step::PrepareOverlay(step) => step.undo(live).await,
             Step::SwitchOverlays(step) => step.undo(begun),

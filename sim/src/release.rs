@@ -82,3 +82,16 @@ impl FromStr for Release {
             .ok_or_else(|| UnknownRelease(name.into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_version_is_held_against_the_newest_that_is_not_newer() {
+        assert_eq!(Release::nearest(10, 0), (Release::V10_0, true));
+        assert_eq!(Release::nearest(10, 2), (Release::V10_0, false));
+        assert_eq!(Release::nearest(12, 0), (Release::V11_1, false));
+        assert_eq!(Release::nearest(4, 2), (Release::V5_2, false));
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains, nodes_with_tag};
+use super::{Begun, Happened, Remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, SnapshotDelete},
@@ -49,7 +49,10 @@ impl DeleteSnapshot {
     }
 
     /// A deletion that failed before it began needs no undo; one that got half way is reported.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+        if begun == Begun::Refused {
+            return Ok(());
+        }
         match nodes_with_tag(live, &self.tag, &self.devices).await {
             Ok(found) if found.len() == self.devices.len() => Ok(()),
             Ok(found) => Err(format!(

@@ -64,19 +64,18 @@ impl LoadSnapshot {
     /// There is no way back from a load. What can be mended: a guest stopped by a load that was refused before it
     /// reverted anything.
     pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
-        if begun == Begun::Whole {
-            return Err(self.remains());
+        match begun {
+            Begun::Whole => return Err(self.remains()),
+            Begun::Refused => return Ok(()),
+            Begun::Part => {}
         }
         let unclear = |error: &dyn std::fmt::Display| format!("{}: {error}", self.remains());
-        let status = live.ask(&QueryStatus {}).await.map_err(|error| unclear(&error))?;
-        if status.running == self.running && status.status != "restore-vm" {
-            return Ok(()); // refused before the guest was stopped
-        }
         let found = nodes_with_tag(live, &self.tag, &self.devices).await.map_err(|error| unclear(&error))?;
         if found.len() == self.devices.len() {
             return Err(self.remains());
         }
-        if self.running {
+        let status = live.ask(&QueryStatus {}).await.map_err(|error| unclear(&error))?;
+        if self.running && !status.running {
             live.ask(&Cont {}).await.map_err(|error| unclear(&error))?;
         }
         Ok(())

@@ -22,7 +22,7 @@ impl ReserveFile {
 
     /// Only what was made is removed: a file that was in the way stays.
     pub(super) async fn undo<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
-        if begun == Begun::Part {
+        if begun != Begun::Whole {
             return Ok(());
         }
         env.remove_file(&self.path).await.map_err(|error| format!("{}: {error}", self.remains()))

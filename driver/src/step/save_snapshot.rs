@@ -58,8 +58,13 @@ impl SaveSnapshot {
     /// A whole snapshot is deleted again. After a failure there is nothing to delete; a tag that is there all the
     /// same was not there when the plan was made, may be somebody else's, and is reported.
     pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
-        if begun == Begun::Whole {
-            return self.opposite().act(live).await.map_err(|error| format!("{}: {error}", self.remains()));
+        match begun {
+            Begun::Whole => {
+                let deleted = self.opposite().act(live).await;
+                return deleted.map_err(|error| format!("{}: {error}", self.remains()));
+            }
+            Begun::Refused => return Ok(()),
+            Begun::Part => {}
         }
         match nodes_with_tag(live, &self.tag, &self.devices).await {
             Ok(found) if found.is_empty() => Ok(()),

@@ -66,7 +66,7 @@ impl SwitchOverlays {
     /// A refused transaction has changed nothing; one that was carried out is past the point of no return.
     pub(super) fn undo(&self, begun: Begun) -> Result<(), Remains> {
         match begun {
-            Begun::Part => Ok(()),
+            Begun::Part | Begun::Refused => Ok(()),
             Begun::Whole => Err(self.remains()),
         }
     }
