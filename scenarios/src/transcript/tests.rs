@@ -48,6 +48,19 @@ fn the_run_state_is_held_to_its_place_where_one_step_is_alone() {
 }
 
 #[test]
+fn a_job_that_fails_at_once_races_its_reply_only_beside_another_step() {
+    let early = "1.a .. job j running\n 1.a <- return {}\n 1.a .. job j aborting\n 1.a .. job j concluded";
+    let late = "1.a .. job j running\n 1.a .. job j aborting\n 1.a .. job j concluded\n 1.a <- return {}";
+    let too_early =
+        "1.a <- return {}\n 1.a .. job j running\n 1.a .. job j aborting\n 1.a .. job j concluded";
+    let alone = |rest: &str| run(&format!("1.a -> blockdev-create\n {rest}"));
+    let beside = |rest: &str| run(&format!("1.a -> blockdev-create\n 1.b -> blockdev-create\n {rest}"));
+    assert_eq!(compare(&alone(early), &alone(late)).len(), 1);
+    assert_eq!(compare(&beside(early), &beside(late)), []);
+    assert_eq!(compare(&beside(early), &beside(too_early)).len(), 1);
+}
+
+#[test]
 fn a_throttled_event_may_come_late_but_not_be_missing() {
     let one = run("1.a -> x\n vserport_change .. open\n 1.a <- return {}\n 2.b -> y\n 2.b <- return {}");
     let late = run("1.a -> x\n 1.a <- return {}\n 2.b -> y\n vserport_change .. open\n 2.b <- return {}");

@@ -150,6 +150,12 @@ impl Release {
         self >= Release::V7_2
     }
 
+    /// While another job is at work, a `blockdev-create` that is refused may fail before or after the reply to the
+    /// command: in about a tenth of the runs of 10.0 and 11.1, in none of 60 of 5.2 and 7.2.
+    pub(crate) fn failing_create_races_its_reply(self) -> bool {
+        self >= Release::V10_0
+    }
+
     /// A `blockdev-create` that cannot open its file fails before the reply to the command.
     pub(crate) fn create_fails_on_open_before_the_reply(self) -> bool {
         self >= Release::V7_2

@@ -48,6 +48,8 @@ pub(crate) fn blockdev_create(
         return Err(not_simulated("a child given in place"));
     }
     let job = jobs.start(arguments.text("job-id"), "create", cx)?;
+    let beside_another = jobs.newest_first().skip(1).any(|other| other.status.is_alive());
+    let races = beside_another && cx.release().failing_create_races_its_reply();
     let begun = match options.text("driver") {
         "file" => create_file(graph, options, cx),
         _ => check_qcow2(graph, options, cx),
@@ -59,7 +61,11 @@ pub(crate) fn blockdev_create(
             let ms = TAKES_MS[cx.choose("blockdev-create-takes", TAKES_MS.len())];
             cx.schedule(Duration::from_millis(ms), Timer::Job { serial: job });
         }
-        Err(refusal) if refusal.before_the_reply => jobs.end(job, Err(refusal.error), cx),
+        Err(refusal)
+            if refusal.before_the_reply || races && cx.choose("create-fails-before-the-reply", 2) == 1 =>
+        {
+            jobs.end(job, Err(refusal.error), cx);
+        }
         Err(refusal) => {
             jobs.give_work(job, Work::Done(Err(refusal.error)), Vec::new());
             cx.schedule(Duration::ZERO, Timer::Job { serial: job });
