@@ -7,8 +7,8 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use freezeframe::{golden, suite, transcript::render, world::sim::Simulator};
-use freezeframe_sim::Oracle;
+use freezeframe::{golden, language::Scenario, suite, transcript::render, world::sim::Simulator};
+use freezeframe_sim::{Oracle, Release};
 use freezeframe_tests::{play, suite, suite_folder};
 use rstest::rstest;
 
@@ -26,6 +26,33 @@ fn plays_as_expected(#[files("../scenarios/suite/**/*.toml")] path: PathBuf) {
         assert_eq!(run.findings, [""; 0], "{release}");
         settings.bind(|| insta::assert_snapshot!(golden::name(&case.path, release), render(&run.lines)));
     }
+}
+
+/// An overlay whose image names another file than it is put on would lose its disk at the next start.
+#[test]
+fn what_must_hold_in_any_case_is_looked_at_after_every_run() {
+    let text = r#"
+        id = "overlay-of-another"
+        title = "An overlay is put on what its image does not name"
+        why = "To see that it is found."
+        machine.disks = [{ target = "vda" }, { target = "vdb" }]
+        [[step]]
+        qmp = { json = '{"execute":"blockdev-create","arguments":{"job-id":"a","options":{"driver":"file","filename":"o","size":0}}}' }
+        [[step]]
+        qmp = { json = '{"execute":"blockdev-add","arguments":{"driver":"file","node-name":"f","filename":"o"}}' }
+        [[step]]
+        qmp = { json = '{"execute":"blockdev-create","arguments":{"job-id":"b","options":{"driver":"qcow2","file":"f","size":512,"backing-file":"vdb.qcow2"}}}' }
+        [[step]]
+        qmp = { json = '{"execute":"blockdev-add","arguments":{"driver":"qcow2","node-name":"o","file":"f","backing":null}}' }
+        [[step]]
+        qmp = { json = '{"execute":"blockdev-snapshot","arguments":{"node":"vda","overlay":"o"}}' }
+        [expect]
+        jobs = ["a", "b"]
+    "#;
+    let scenario = Scenario::parse("overlay-of-another.toml".into(), text);
+    let scenario = scenario.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let (run, _) = play(&mut Simulator::new(), &scenario, Release::V10_0, Oracle::default_order());
+    assert_eq!(run.findings, ["node o stands on /images/vda.qcow2, and its image names /images/vdb.qcow2"]);
 }
 
 #[test]
