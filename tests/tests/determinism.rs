@@ -10,7 +10,7 @@ use freezeframe_tests::{play, suite, told};
 
 #[test]
 fn two_processes_with_different_surroundings_tell_the_same_to_the_byte() {
-    let seeds = ["1", "2", "18446744073709551615"];
+    let seeds = ["1", "18446744073709551615"];
     let command = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tell-suite"));
         command.args(seeds);
