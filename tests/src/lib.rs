@@ -23,20 +23,24 @@ pub fn suite() -> Vec<Case> {
     suite::load(&[suite_folder().to_owned()], None).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Plays a scenario on the simulator. What of it the runner cannot play is a finding like any other.
+/// Plays a scenario on the simulator.
+///
+/// # Panics
+/// If the runner itself cannot play it: it waits for what will never happen.
 pub fn play(
     simulator: &mut Simulator,
     scenario: &Scenario,
     release: Release,
     oracle: Oracle,
 ) -> (Run, Trace) {
-    simulator.play_traced(scenario, release, oracle).unwrap_or_else(|error| {
-        (Run { lines: Vec::new(), findings: vec![error.to_string()] }, Trace::default())
-    })
+    let repeat = oracle.clone();
+    simulator
+        .play_traced(scenario, release, oracle)
+        .unwrap_or_else(|error| panic!("{} on {release}, {repeat:?}: {error}", scenario.id))
 }
 
 /// Everything of a run that is to be the same when it is repeated, as text.
 pub fn told(run: &Run, trace: &Trace) -> String {
     let findings: String = run.findings.iter().map(|finding| format!("finding: {finding}\n")).collect();
-    format!("{}{findings}trace: {trace}\n", render(&run.lines))
+    format!("{}{findings}trace: {trace}\n", render(&run.lines()))
 }

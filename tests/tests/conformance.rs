@@ -81,7 +81,7 @@ async fn differences(program: &Utf8Path, case: &Case) -> Result<Vec<String>, Box
     let binary = Binary::ask(program, "tcg").await?;
     let (simulated, _) = play(&mut Simulator::new(), &case.scenario, binary.release, Oracle::default_order());
     let real = on_real(&binary, case).await?;
-    let differences = compare(&simulated.lines, &real.lines);
+    let differences = compare(&simulated.lines(), &real.lines());
     let mut findings = [simulated.findings, real.findings].concat();
     findings.extend(differences.iter().map(|difference| format!("- simulator, + QEMU, {difference}")));
     Ok(findings)

@@ -35,7 +35,7 @@ fn the_driver_passes_the_whole_suite_in_whatever_order(
             let (run, trace) = play(&mut simulator, &case.scenario, release, Oracle::seeded(seed));
             let name = format!("{} {release} seed {seed}: {trace}", case.scenario.id);
             assert_eq!(run.findings, [""; 0], "{name}");
-            assert_eq!(compare(&usual.lines, &run.lines), [], "{name}");
+            assert_eq!(compare(&usual.lines(), &run.lines()), [], "{name}");
         }
     }
 }

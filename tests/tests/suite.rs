@@ -24,7 +24,7 @@ fn plays_as_expected(#[files("../scenarios/suite/**/*.toml")] path: PathBuf) {
     for release in case.releases() {
         let (run, _) = play(&mut simulator, &case.scenario, release, Oracle::default_order());
         assert_eq!(run.findings, [""; 0], "{release}");
-        settings.bind(|| insta::assert_snapshot!(golden::name(&case.path, release), render(&run.lines)));
+        settings.bind(|| insta::assert_snapshot!(golden::name(&case.path, release), render(&run.lines())));
     }
 }
 
