@@ -2,42 +2,62 @@
 //! folder, the time of day or where memory lies.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "starts processes, to compare them")]
 
-use std::process::Command;
+use std::{env, fmt::Write as _, fs, path::Path, process::Command};
 
 use freezeframe::world::sim::Simulator;
 use freezeframe_sim::Oracle;
 use freezeframe_tests::{play, suite, told};
 
+/// Names the file that [`tells_the_suite`] writes.
+const TOLD: &str = "FREEZEFRAME_TOLD";
+
+/// The seeds that are told beside the default order.
+const SEEDS: [u64; 2] = [1, u64::MAX];
+
 #[test]
 fn two_processes_with_different_surroundings_tell_the_same_to_the_byte() {
-    let seeds = ["1", "18446744073709551615"];
-    let command = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tell-suite"));
-        command.args(seeds);
-        command
-    };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let here = output(&mut command());
-    let elsewhere = output(
-        command()
+    let here = tell(&folder.path().join("here"), |command| command);
+    let elsewhere = tell(&folder.path().join("elsewhere"), |command| {
+        command
             .current_dir(folder.path())
             .env_clear()
             .env("TZ", "Pacific/Kiritimati")
             .env("LC_ALL", "tr_TR.UTF-8")
             .env("RUST_MIN_STACK", "16777216")
-            .env("FREEZEFRAME_NOISE", "x".repeat(50_000)),
-    );
-    let plays: usize = suite().iter().map(|case| case.releases().count() * (1 + seeds.len())).sum();
+            .env("FREEZEFRAME_NOISE", "x".repeat(50_000))
+    });
+    let plays: usize = suite().iter().map(|case| case.releases().count() * (1 + SEEDS.len())).sum();
     assert_eq!(here.lines().filter(|line| line.starts_with("== ")).count(), plays);
     let difference = here.lines().zip(elsewhere.lines()).find(|(here, elsewhere)| here != elsewhere);
     assert_eq!(difference, None);
     assert_eq!(here.len(), elsewhere.len());
 }
 
-fn output(command: &mut Command) -> String {
-    let output = command.output().expect("it starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("transcripts are UTF-8")
+/// What another process of this program tells, started as it is arranged.
+fn tell(file: &Path, arrange: impl FnOnce(&mut Command) -> &mut Command) -> String {
+    let mut command = Command::new(env::current_exe().expect("this program has a file"));
+    command.args(["--exact", "tells_the_suite", "--ignored"]);
+    let output = arrange(&mut command).env(TOLD, file).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    fs::read_to_string(file).expect("it was written")
+}
+
+#[test]
+#[ignore = "no test of its own: another process of this program is started for it"]
+fn tells_the_suite() {
+    let Ok(file) = env::var(TOLD) else { return };
+    let orders = || SEEDS.map(Some).into_iter().chain([None]);
+    let mut simulator = Simulator::new();
+    let mut text = String::new();
+    for case in suite() {
+        for (release, seed) in case.releases().flat_map(|release| orders().map(move |seed| (release, seed))) {
+            let oracle = seed.map_or_else(Oracle::default_order, Oracle::seeded);
+            let (run, trace) = play(&mut simulator, &case.scenario, release, oracle);
+            let _ = write!(text, "== {} {release} {seed:?}\n{}", case.scenario.id, told(&run, &trace));
+        }
+    }
+    fs::write(file, text).expect("the file can be written");
 }
 
 #[test]
