@@ -28,10 +28,12 @@
 //! | [`qobject`] | what QEMU says, before it is bytes |
 //! | [`host`] | the host's files |
 //! | [`machine`], [`release`] | what is simulated |
+//! | [`invariants`] | what must hold whatever a client did |
 //! | [`oracle`] | the one question that everything which could have gone otherwise asks |
 
 pub mod exec;
 pub mod host;
+pub mod invariants;
 pub mod machine;
 pub mod monitor;
 pub mod oracle;

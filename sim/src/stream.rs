@@ -91,7 +91,8 @@ impl Sockets {
     }
 
     /// Lets the world's time pass, on whatever runtime this is run; never ends. `sleep_until` waits until the
-    /// clock of these sockets shows a time.
+    /// clock of these sockets shows a time. Whether the world or a client's timer of the same instant goes first
+    /// is that runtime's affair; with [`crate::exec`] it is the world.
     pub async fn drive<S: Future<Output = ()>>(self, sleep_until: impl Fn(Duration) -> S) {
         loop {
             let next = self.next_event();

@@ -196,8 +196,10 @@ impl Simulator {
         let capabilities = self.capabilities(release)?;
         let machine = machine::of(scenario);
         let simulation = Simulation::new(&machine, release, oracle);
-        let run =
+        let mut run =
             within(&simulation, &machine, async |world| play::play(scenario, &world, capabilities).await)?;
+        run.findings
+            .extend(simulation.world().check_invariants().err().into_iter().flat_map(|broken| broken.0));
         Ok((run, simulation.trace()))
     }
 

@@ -47,6 +47,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether it waits for its timer to do, or to tell, the rest of its work.
+    pub(crate) fn has_work(&self) -> bool {
+        self.work.is_some()
+    }
+
     fn go(&mut self, status: JobStatus, cx: &mut Context<'_>) {
         debug_assert!(self.status.may_become(status), "{} -> {}", self.status.name(), status.name());
         self.status = status;

@@ -1,0 +1,92 @@
+//! The driver's typed commands against the schema of every release: what it sends is what that QEMU takes.
+//!
+//! The schemas are those of the simulator, as the real binaries gave them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freezeframe_driver::commands::*;
+use freezeframe_sim::{Release, schema::Schema};
+use serde_json::Value;
+
+/// Commands that a release has not, and the driver does without there.
+fn missing_in(release: Release) -> &'static [&'static str] {
+    match release {
+        // Internal snapshots of the machine go through the human monitor there.
+        Release::V5_2 => &["snapshot-delete", "snapshot-load", "snapshot-save"],
+        Release::V7_2 | Release::V10_0 | Release::V11_1 => &[],
+    }
+}
+
+/// For each command what it sends, in every shape that its type can take.
+fn samples() -> BTreeMap<&'static str, Vec<Value>> {
+    let mut samples = Samples::default();
+    let devices = ["vda".to_owned(), "vdb".to_owned()];
+    samples.add(&QmpCapabilities { enable: &[] });
+    samples.add(&QmpCapabilities { enable: &["oob"] });
+    samples.add(&QueryQmpSchema {});
+    samples.add(&QueryStatus {});
+    samples.add(&QueryBlock {});
+    samples.add(&QueryNamedBlockNodes { flat: true });
+    samples.add(&QueryJobs {});
+    samples.add(&JobDismiss { id: "job" });
+    samples.add(&JobCancel { id: "job" });
+    samples.add(&SnapshotSave { job_id: "job", tag: "s1", vmstate: "vda", devices: &devices });
+    samples.add(&SnapshotLoad { job_id: "job", tag: "s1", vmstate: "vda", devices: &devices });
+    samples.add(&SnapshotDelete { job_id: "job", tag: "s1", devices: &devices });
+    samples.add(&HumanMonitor { command_line: "savevm s1" });
+    samples.add(&BlockdevAdd::File { node_name: "overlay-file", filename: "/images/vda.s1" });
+    samples.add(&BlockdevAdd::Qcow2 { node_name: "overlay", file: "overlay-file", backing: None });
+    samples.add(&BlockdevAdd::Qcow2 { node_name: "overlay", file: "overlay-file", backing: Some("vda") });
+    samples.add(&BlockdevDel { node_name: "overlay" });
+    let options = CreateOptions::Qcow2 {
+        file: "overlay-file",
+        size: 16 << 20,
+        backing_file: "/images/vda.qcow2",
+        backing_fmt: "qcow2",
+    };
+    samples.add(&BlockdevCreate { job_id: "job", options });
+    let switch = |node, overlay| Action::BlockdevSnapshot { node, overlay };
+    samples.add(&Transaction { actions: vec![switch("vda", "overlay"), switch("vdb", "other")] });
+    samples.add(&Cont {});
+    samples.0
+}
+
+#[derive(Default)]
+struct Samples(BTreeMap<&'static str, Vec<Value>>);
+
+impl Samples {
+    fn add<C: Command>(&mut self, command: &C) {
+        let arguments = serde_json::to_value(command).expect("a command is JSON");
+        self.0.entry(C::NAME).or_default().push(arguments);
+    }
+}
+
+#[test]
+fn every_command_has_a_sample() {
+    let known: BTreeSet<_> = NAMES.iter().copied().collect();
+    assert_eq!(samples().into_keys().collect::<BTreeSet<_>>(), known);
+}
+
+#[test]
+fn a_release_lacks_only_what_the_driver_does_without() {
+    for release in Release::ALL {
+        let schema = Schema::of(release);
+        let samples = samples();
+        let missing: Vec<_> = samples.keys().copied().filter(|name| schema.command(name).is_none()).collect();
+        assert_eq!(missing, missing_in(release), "{release}");
+    }
+}
+
+#[test]
+fn what_is_sent_is_accepted_by_every_release_that_has_the_command() {
+    for release in Release::ALL {
+        let schema = Schema::of(release);
+        for (name, samples) in samples() {
+            let Some(command) = schema.command(name) else { continue };
+            for sample in samples {
+                let arguments = sample.as_object().expect("arguments are an object");
+                assert_eq!(schema.check(command, arguments), Ok(()), "{release} {name} {sample}");
+            }
+        }
+    }
+}
