@@ -6,6 +6,7 @@
 
 use std::{rc::Rc, time::Duration};
 
+use camino::Utf8PathBuf;
 use freezeframe_driver::{
     Machine, Patience,
     capabilities::{Capabilities, InternalMethod},
@@ -34,10 +35,19 @@ const OWN: Duration = Duration::from_secs(10);
 /// How one scenario went in one world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// What was said and done.
-    pub lines: Vec<Line>,
+    /// What was said and done, as it was seen.
+    record: Vec<(Duration, Entry)>,
+    /// The machine's folder, which no transcript names.
+    folder: Utf8PathBuf,
     /// What was not as it should be, in words; none if all was.
     pub findings: Vec<String>,
+}
+
+impl Run {
+    /// What was said and done, as the lines of a transcript. A campaign that only looks for findings never asks.
+    pub fn lines(&self) -> Vec<Line> {
+        lines(&self.record, &self.folder)
+    }
 }
 
 /// The surroundings failed before the scenario could be played.
@@ -107,7 +117,7 @@ pub async fn play<W: World + Clone + 'static>(
     }
     findings.extend(faults.iter().flat_map(Faults::missed));
     findings.extend(inspect::findings(scenario, world, &control).await);
-    Ok(Run { lines: lines(&record.take(), world.folder()), findings })
+    Ok(Run { record: record.take(), folder: world.folder().to_owned(), findings })
 }
 
 fn domain(scenario: &Scenario) -> Domain {

@@ -138,13 +138,15 @@ impl<E: Env> RecordedIo<E> {
     }
 }
 
-/// Takes the whole lines out of `buffer` once `bytes` are added to it.
-fn take_lines(buffer: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(Vec<u8>)) {
-    buffer.extend_from_slice(bytes);
-    while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-        let line: Vec<u8> = buffer.drain(..=end).collect();
-        each(line.trim_ascii().to_vec());
+/// Hands on each whole line of a stream; `rest` keeps what has no end yet.
+fn take_lines(rest: &mut Vec<u8>, mut bytes: &[u8], mut each: impl FnMut(Vec<u8>)) {
+    while let Some(end) = memchr::memchr(b'\n', bytes) {
+        rest.extend_from_slice(&bytes[..end]);
+        rest.truncate(rest.trim_ascii_end().len());
+        each(std::mem::take(rest));
+        bytes = &bytes[end + 1..];
     }
+    rest.extend_from_slice(bytes);
 }
 
 impl<E: Env> AsyncRead for RecordedIo<E> {

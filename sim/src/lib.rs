@@ -25,6 +25,7 @@
 //! | [`schema`] | which commands a release has and how it refuses arguments |
 //! | [`wire`] | QEMU's JSON, byte for byte |
 //! | [`qemu`] | the process: block graph, jobs, run state, commands |
+//! | [`qobject`] | what QEMU says, before it is bytes |
 //! | [`host`] | the host's files |
 //! | [`machine`], [`release`] | what is simulated |
 //! | [`oracle`] | the one question that everything which could have gone otherwise asks |
@@ -35,6 +36,7 @@ pub mod machine;
 pub mod monitor;
 pub mod oracle;
 pub mod qemu;
+pub mod qobject;
 pub mod release;
 pub mod schema;
 pub mod simulation;

@@ -30,7 +30,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{qemu::QmpError, release::Release, schema::Schema, wire::Reader, world::Connection};
+use crate::{
+    qemu::QmpError,
+    qobject::{QObject, qdict},
+    release::Release,
+    schema::Schema,
+    wire::Reader,
+    world::Connection,
+};
 use request::{Command, Request};
 use say::Answer;
 
@@ -168,12 +175,12 @@ impl Client {
                 let enable = arguments.get("enable").and_then(Value::as_array);
                 self.oob = enable.is_some_and(|enable| enable.iter().any(|capability| capability == "oob"));
                 self.negotiated = true;
-                Answer::Value(Value::Object(Map::new()))
+                Answer::Value(QObject::empty())
             }
-            "query-version" => Answer::Value(say::version(self.release)),
+            "query-version" => Answer::Value(say::version(self.release).into()),
             "query-qmp-schema" => Answer::Stored(schema.text()),
             "query-commands" => {
-                let named = |name: &str| Value::Object(Map::from_iter([("name".to_owned(), name.into())]));
+                let named = |name: &str| QObject::from(qdict! { "name": name.to_owned() });
                 Answer::Value(schema.commands().map(named).collect())
             }
             _ => return None,

@@ -13,11 +13,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     host::{Host, Image},
     machine::{Format, Machine, Power},
+    qobject::QObject,
     release::Release,
 };
 
@@ -111,7 +112,7 @@ impl Qemu {
         command: &str,
         arguments: Map<String, Value>,
         cx: &mut Context<'_>,
-    ) -> Result<Value, QmpError> {
+    ) -> Result<QObject, QmpError> {
         let arguments = Arguments(&arguments);
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
@@ -184,14 +185,19 @@ impl Qemu {
         self.cpus.state()
     }
 
-    fn query(&self, query: &str, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Result<Value, QmpError> {
+    fn query(
+        &self,
+        query: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         let release = cx.release();
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
             "query-block" => Ok(blocks.devices(self.cpus.started())),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query()),
-            "query-block-jobs" => Ok(json!([])),
+            "query-block-jobs" => Ok(QObject::List(Vec::new())),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => Err(not_simulated(&format!("command `{other}`"))),
         }
@@ -202,7 +208,7 @@ impl Qemu {
         command: &str,
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
-    ) -> Result<Value, QmpError> {
+    ) -> Result<QObject, QmpError> {
         let id = arguments.optional_text("id").unwrap_or(arguments.text("device"));
         let verb = match command {
             "job-cancel" => Verb::Cancel,
@@ -216,7 +222,7 @@ impl Qemu {
         self.jobs.verb(id, verb, cx)
     }
 
-    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<Value, QmpError> {
+    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         match command {
             "stop" => self.cpus.stop(RunState::Paused, cx),
             "cont" => self.cont(cx),
@@ -225,7 +231,7 @@ impl Qemu {
             "system_powerdown" => self.request(Request::Powerdown, cx),
             other => return Err(not_simulated(&format!("command `{other}`"))),
         }
-        Ok(json!({}))
+        Ok(QObject::empty())
     }
 
     fn snapshot(
@@ -233,7 +239,7 @@ impl Qemu {
         kind: Kind,
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
-    ) -> Result<Value, QmpError> {
+    ) -> Result<QObject, QmpError> {
         let machine = vm_snapshot::Machine { graph: &self.graph, cpus: &mut self.cpus };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }

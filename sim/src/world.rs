@@ -374,7 +374,7 @@ impl World {
     /// Says an event to every client that is to hear of events.
     fn broadcast(&mut self, event: &Event) {
         let mut line = Vec::with_capacity(192);
-        say::event(&mut line, event, self.release);
+        say::event(&mut line, event);
         for client in self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut()) {
             client.hear(&line);
         }

@@ -35,7 +35,7 @@ impl Bench {
         let reply = self.qemu.execute(command, arguments.as_object().cloned().unwrap_or_default(), &mut cx);
         let (events, timers) = cx.finish();
         self.timers.extend(timers);
-        (events.into_iter().map(short).collect(), reply)
+        (events.into_iter().map(short).collect(), reply.map(Value::from))
     }
 
     /// Sends a command that must succeed.
@@ -96,8 +96,8 @@ impl Bench {
 }
 
 fn short(event: Event) -> String {
-    match event.data.as_ref().and_then(|data| data.get("status")) {
-        Some(status) => status.as_str().unwrap().into(),
+    match event.data.as_ref().and_then(|data| data.text("status")) {
+        Some(status) => status.into(),
         None => event.name.into(),
     }
 }

@@ -13,6 +13,7 @@ use freezeframe_sim::{
     host::Host,
     machine::{Disk, Format, Power},
     qemu::{Context, Event, Qemu, QmpError},
+    qobject::QObject,
 };
 use rstest::rstest;
 use serde_json::{Map, Value, json};
@@ -102,7 +103,7 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
         let reply = qemu.execute(&command.name, command.arguments.clone(), &mut cx);
         let (events, mut timers) = cx.finish();
         said.extend(events.into_iter().map(event_line));
-        said.push(reply_line(&command.id, reply));
+        said.push(reply_line(&command.id, reply.map(Value::from)));
         while !timers.is_empty() {
             let (at, timer) = timers.remove(0);
             let mut cx = Context::new(at, release, &mut oracle, &mut host);
@@ -119,7 +120,7 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
 fn event_line(event: Event) -> Said {
     let mut line = json!({ "event": event.name });
     if let Some(data) = event.data {
-        line["data"] = data.into();
+        line["data"] = QObject::from(data).into();
     }
     masked(line)
 }

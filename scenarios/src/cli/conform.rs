@@ -120,7 +120,7 @@ impl<'a> Campaign<'a> {
         if case.is_played_on(World::Sim) {
             let simulated = simulator.play(&case.scenario, binary.release, Oracle::default_order())?;
             findings.extend(simulated.findings.iter().map(|found| format!("simulator: {found}")));
-            let differences = compare(&simulated.lines, &on_qemu.lines);
+            let differences = compare(&simulated.lines(), &on_qemu.lines());
             findings.extend(differences.iter().map(|found| format!("- simulator, + QEMU, {found}")));
         }
         if findings.is_empty() {

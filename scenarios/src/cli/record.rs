@@ -25,8 +25,8 @@ pub(super) fn record(arguments: &RecordArgs) -> Result<bool, CliError> {
         let run = real.play(case, &binary)?;
         let name = format!("{}@{}.txt", case.scenario.id, binary.version_name());
         match &arguments.output {
-            Some(folder) => write(&folder.join(&name), &render(&run.lines))?,
-            None => print(&format!("# {name}\n{}\n", render(&run.lines)))?,
+            Some(folder) => write(&folder.join(&name), &render(&run.lines()))?,
+            None => print(&format!("# {name}\n{}\n", render(&run.lines())))?,
         }
         for finding in &run.findings {
             well = false;

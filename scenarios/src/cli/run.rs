@@ -80,8 +80,8 @@ fn repeat(case: &Case, release: Release, seed: Option<u64>) -> String {
 /// Held against the golden file, byte for byte.
 fn default_order(simulator: &mut Simulator, case: &Case, release: Release) -> Result<Vec<String>, CliError> {
     let run = simulator.play(&case.scenario, release, Oracle::default_order())?;
+    let transcript = render(&run.lines());
     let mut findings = run.findings;
-    let transcript = render(&run.lines);
     match golden::read(&case.path, release) {
         Ok(Some(expected)) if expected == transcript => {}
         Ok(Some(expected)) => findings.push(difference(&expected, &transcript)),
@@ -100,8 +100,9 @@ fn seeded(
 ) -> Result<Vec<String>, CliError> {
     let usual = simulator.play(&case.scenario, release, Oracle::default_order())?;
     let run = simulator.play(&case.scenario, release, Oracle::seeded(seed))?;
+    let differences = compare(&usual.lines(), &run.lines());
     let mut findings = run.findings;
-    findings.extend(compare(&usual.lines, &run.lines).iter().map(ToString::to_string));
+    findings.extend(differences.iter().map(ToString::to_string));
     Ok(findings)
 }
 
@@ -127,7 +128,7 @@ fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
             for release in case.releases() {
                 let run = simulator.play(&case.scenario, release, Oracle::default_order())?;
                 findings.extend(run.findings.iter().map(|finding| format!("{release}: {finding}")));
-                transcripts.insert(release, render(&run.lines));
+                transcripts.insert(release, render(&run.lines()));
             }
             Ok((findings, transcripts))
         },

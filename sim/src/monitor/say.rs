@@ -3,13 +3,14 @@
 //! The envelopes are written out in the order that QEMU's table gives them; only what varies goes through
 //! [`qdict`].
 
-use std::{io::Write, time::Duration};
+use std::io::Write;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     host::Host,
     qemu::{Event, QmpError},
+    qobject::{QDict, QObject, qdict as dict},
     release::Release,
     wire::qdict,
 };
@@ -18,21 +19,22 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// To be written as QEMU writes it.
-    Value(Value),
+    Value(QObject),
     /// As QEMU wrote it.
     Stored(&'static str),
 }
 
 /// The value of `query-version`.
-pub fn version(release: Release) -> Value {
+pub fn version(release: Release) -> QDict {
     let (major, minor, micro) = release.version();
-    json!({"qemu": {"major": major, "minor": minor, "micro": micro}, "package": release.package()})
+    let [major, minor, micro] = [major, minor, micro].map(u64::from);
+    dict! { "qemu": dict! { "major": major, "minor": minor, "micro": micro }, "package": release.package() }
 }
 
 /// The first thing that a client hears. All four releases offer `oob` on a socket.
 pub fn greeting(out: &mut Vec<u8>, release: Release) {
     out.extend_from_slice(b"{\"QMP\": {\"version\": ");
-    qdict::write(out, &version(release), release);
+    qdict::write_dict(out, &version(release));
     out.extend_from_slice(b", \"capabilities\": [\"oob\"]}}\r\n");
 }
 
@@ -42,7 +44,7 @@ pub fn reply(out: &mut Vec<u8>, id: Option<&Value>, answer: &Result<Answer, QmpE
         Ok(answer) => {
             out.extend_from_slice(b"{\"return\": ");
             match answer {
-                Answer::Value(value) => qdict::write(out, value, release),
+                Answer::Value(value) => qdict::write_qobject(out, value),
                 Answer::Stored(text) => out.extend_from_slice(text.as_bytes()),
             }
             if let Some(id) = id {
@@ -68,7 +70,7 @@ pub fn reply(out: &mut Vec<u8>, id: Option<&Value>, answer: &Result<Answer, QmpE
 }
 
 /// An event, with the time at which it was queued.
-pub fn event(out: &mut Vec<u8>, event: &Event, release: Release) {
+pub fn event(out: &mut Vec<u8>, event: &Event) {
     let at = Host::EPOCH + event.at;
     let (seconds, microseconds) = (at.as_secs(), at.subsec_micros());
     let timestamp = format_args!("{{\"seconds\": {seconds}, \"microseconds\": {microseconds}}}");
@@ -76,7 +78,7 @@ pub fn event(out: &mut Vec<u8>, event: &Event, release: Release) {
     qdict::write_text(out, event.name);
     if let Some(data) = &event.data {
         out.extend_from_slice(b", \"data\": ");
-        qdict::write_object(out, data, release);
+        qdict::write_dict(out, data);
     }
     out.extend_from_slice(b"}\r\n");
 }

@@ -185,7 +185,7 @@ fn the_schema_is_answered_as_it_was_recorded() {
 fn an_event_carries_the_time_at_which_it_was_queued() {
     let event = crate::qemu::Event { at: Duration::from_millis(1500), name: "STOP", data: None };
     let mut line = Vec::new();
-    say::event(&mut line, &event, Release::V10_0);
+    say::event(&mut line, &event);
     let expected =
         "{\"timestamp\": {\"seconds\": 1767225601, \"microseconds\": 500000}, \"event\": \"STOP\"}\r\n";
     assert_eq!(String::from_utf8(line).unwrap(), expected);

@@ -95,7 +95,7 @@ impl Throttle {
 fn key(release: Release, event: &Event) -> Option<Key> {
     let (name, member, _) =
         *THROTTLED.iter().find(|(name, _, since)| *name == event.name && release >= *since)?;
-    let text = |member: &str| event.data.as_ref()?.get(member)?.as_str();
+    let text = |member: &str| event.data.as_ref()?.text(member);
     if name == "BLOCK_IO_ERROR" && text("action") == Some("stop") {
         return None;
     }
@@ -104,14 +104,12 @@ fn key(release: Release, event: &Event) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
-
     use super::*;
+    use crate::qobject::{QDict, qdict};
 
     fn port(id: &str, at: u64) -> Event {
-        let data = serde_json::json!({"open": false, "id": id});
-        let data = data.as_object().cloned();
-        Event { at: Duration::from_millis(at), name: "VSERPORT_CHANGE", data }
+        let data = qdict! { "open": false, "id": id.to_owned() };
+        Event { at: Duration::from_millis(at), name: "VSERPORT_CHANGE", data: Some(data) }
     }
 
     #[test]
@@ -142,11 +140,11 @@ mod tests {
 
     #[test]
     fn an_io_error_is_throttled_from_10_0_on_unless_it_stops_the_guest() {
-        let error = |action: &str| {
-            let data = serde_json::json!({"qom-path": "/x", "action": action});
-            Event { at: Duration::ZERO, name: "BLOCK_IO_ERROR", data: data.as_object().cloned() }
+        let error = |action: &'static str| {
+            let data = qdict! { "qom-path": "/x", "action": action };
+            Event { at: Duration::ZERO, name: "BLOCK_IO_ERROR", data: Some(data) }
         };
-        let second = |release, action: &str| {
+        let second = |release, action: &'static str| {
             let mut throttle = Throttle::new(release);
             throttle.pass(error(action), 1);
             throttle.pass(error(action), 2).is_some()
@@ -167,6 +165,9 @@ mod tests {
     #[test]
     fn what_belongs_to_an_event_is_a_member_of_its_data() {
         assert_eq!(key(Release::V10_0, &port("p", 0)), Some(("VSERPORT_CHANGE", "p".to_owned())));
-        assert_eq!(key(Release::V10_0, &Event { data: Some(Map::new()), ..port("p", 0) }).unwrap().1, "");
+        assert_eq!(
+            key(Release::V10_0, &Event { data: Some(QDict::default()), ..port("p", 0) }).unwrap().1,
+            ""
+        );
     }
 }

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
-use crate::{host::Host, oracle::Oracle, qemu::Timer, release::Release};
+use crate::{host::Host, oracle::Oracle, qemu::Timer, qobject::QDict, release::Release};
 
 /// An error reply: QAPI's class and text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +31,7 @@ pub struct Event {
     /// `JOB_STATUS_CHANGE`, `STOP` ...
     pub name: &'static str,
     /// Its `data`; none for events without.
-    pub data: Option<Map<String, Value>>,
+    pub data: Option<QDict>,
 }
 
 /// The model's hold on the world during one command or one timer.
@@ -73,7 +71,7 @@ impl<'w> Context<'w> {
     }
 
     /// Says an event to every negotiated monitor, now.
-    pub fn event(&mut self, name: &'static str, data: Option<Map<String, Value>>) {
+    pub fn event(&mut self, name: &'static str, data: Option<QDict>) {
         self.events.push(Event { at: self.now, name, data });
     }
 

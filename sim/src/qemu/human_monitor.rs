@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{
     Context, Qemu, QmpError, Timer,
     arguments::Arguments,
@@ -15,7 +13,7 @@ use super::{
     run_state::RunState,
     vm_snapshot::{Disks, Machine},
 };
-use crate::{Release, host::Host};
+use crate::{Release, host::Host, qobject::QObject};
 
 mod names;
 mod tables;
@@ -70,7 +68,7 @@ pub(crate) fn command(
     qemu: &mut Qemu,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let line = arguments.text("command-line");
     let words = words(line);
     let Some((name, rest)) = words.split_first() else { return Ok("".into()) };

@@ -16,9 +16,8 @@
 //!
 //! Not here yet: block jobs (`BLOCK_JOB_*` events, `ready`), transactions of jobs.
 
-use serde_json::{Map, Value, json};
-
 use super::{Context, QmpError, block::create::Format};
+use crate::qobject::{QObject, key, qdict};
 
 mod status;
 pub use status::{JobStatus, Verb};
@@ -60,10 +59,7 @@ impl Job {
     fn go(&mut self, status: JobStatus, cx: &mut Context<'_>) {
         debug_assert!(self.status.may_become(status), "{} -> {}", self.status.name(), status.name());
         self.status = status;
-        let mut data = Map::new();
-        data.insert("status".into(), status.name().into());
-        data.insert("id".into(), self.id.clone().into());
-        cx.event("JOB_STATUS_CHANGE", Some(data));
+        cx.event("JOB_STATUS_CHANGE", Some(qdict! { "status": status.name(), "id": self.id.clone() }));
     }
 
     fn accept(&self, verb: Verb) -> Result<(), QmpError> {
@@ -191,7 +187,7 @@ impl Jobs {
     /// # Errors
     /// An unknown job, or one whose state does not accept the verb. `resume` asks whether the job was paused
     /// before it asks whether it may be resumed.
-    pub(crate) fn verb(&mut self, id: &str, verb: Verb, cx: &mut Context<'_>) -> Result<Value, QmpError> {
+    pub(crate) fn verb(&mut self, id: &str, verb: Verb, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         let at = self.jobs.iter().position(|job| job.id == id);
         let at = at.ok_or_else(|| QmpError::generic("Job not found"))?;
         let job = &mut self.jobs[at];
@@ -213,24 +209,24 @@ impl Jobs {
                 return Err(super::not_simulated("a job that waits for its client"));
             }
         }
-        Ok(json!({}))
+        Ok(QObject::empty())
     }
 
     /// The reply to `query-jobs`.
-    pub(crate) fn query(&self) -> Value {
+    pub(crate) fn query(&self) -> QObject {
         self.newest_first()
             .map(|job| {
-                let mut info = json!({
-                    "id": job.id,
+                let mut info = qdict! {
+                    "id": job.id.clone(),
                     "type": job.kind,
                     "status": job.status.name(),
                     "current-progress": job.current,
                     "total-progress": job.total,
-                });
+                };
                 if let Some(error) = &job.error {
-                    info["error"] = error.clone().into();
+                    info.put(key!("error"), error.clone());
                 }
-                info
+                info.into()
             })
             .collect()
     }

@@ -10,9 +10,8 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-
 use super::Context;
+use crate::qobject::{QDict, QObject, key, qdict};
 
 /// The run states that the model reaches, by QAPI's `RunState`. `save-vm` is never seen from outside: QEMU's main
 /// loop does nothing else meanwhile.
@@ -138,20 +137,17 @@ impl Cpus {
         }
         self.ports_due = false;
         for port in &self.serial_ports {
-            let mut data = Map::new();
-            data.insert("open".into(), false.into());
-            data.insert("id".into(), port.clone().into());
-            cx.event("VSERPORT_CHANGE", Some(data));
+            cx.event("VSERPORT_CHANGE", Some(qdict! { "open": false, "id": port.clone() }));
         }
     }
 
     /// The reply to `query-status`.
-    pub(crate) fn query_status(&self, cx: &Context<'_>) -> Value {
-        let mut reply = json!({ "status": self.state.name(), "running": self.running() });
+    pub(crate) fn query_status(&self, cx: &Context<'_>) -> QObject {
+        let mut reply = qdict! { "status": self.state.name(), "running": self.running() };
         if cx.release().status_has_singlestep() {
-            reply["singlestep"] = false.into();
+            reply.put(key!("singlestep"), false);
         }
-        reply
+        reply.into()
     }
 
     fn set_clock(&mut self, clock: Duration, now: Duration) {
@@ -161,9 +157,6 @@ impl Cpus {
 }
 
 /// The data of an event that the host's user, not the guest, has caused.
-pub(crate) fn by_host(reason: &str) -> Map<String, Value> {
-    let mut data = Map::new();
-    data.insert("guest".into(), false.into());
-    data.insert("reason".into(), reason.into());
-    data
+pub(crate) fn by_host(reason: &'static str) -> QDict {
+    qdict! { "guest": false, "reason": reason }
 }

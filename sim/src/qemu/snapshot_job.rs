@@ -10,14 +10,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::{
     Context, QmpError, Timer,
     arguments::Arguments,
     job::{Jobs, Work},
     vm_snapshot::{Disks, Machine},
 };
+use crate::qobject::QObject;
 
 /// Which of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ pub(crate) fn start(
     jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let job = jobs.start(arguments.text("job-id"), kind.name(), cx)?;
     let tag = arguments.text("tag");
     let devices = arguments.texts("devices");
@@ -60,5 +59,5 @@ pub(crate) fn start(
     };
     jobs.give_work(job, Work::Done(outcome), Vec::new());
     cx.schedule(Duration::ZERO, Timer::Job { serial: job });
-    Ok(json!({}))
+    Ok(QObject::empty())
 }

@@ -10,7 +10,10 @@
 use serde_json::{Map, Number, Value};
 
 use super::text::is_noncharacter;
-use crate::release::Release;
+use crate::{
+    qobject::{QDict, QObject, bucket},
+    release::Release,
+};
 
 /// Writes a value behind what is in `out`. The release decides how floats look.
 pub fn write(out: &mut Vec<u8>, value: &Value, release: Release) {
@@ -64,22 +67,62 @@ pub fn write_object(out: &mut Vec<u8>, members: &Map<String, Value>, release: Re
     out.push(b'}');
 }
 
+/// Writes what QEMU says behind what is in `out`.
+pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
+    match object {
+        QObject::Bool(true) => out.extend_from_slice(b"true"),
+        QObject::Bool(false) => out.extend_from_slice(b"false"),
+        QObject::Number(number) => {
+            std::io::Write::write_fmt(out, format_args!("{number}"))
+                .expect("memory takes all that is written to it");
+        }
+        QObject::Text(text) => write_text(out, text),
+        QObject::List(items) => {
+            out.push(b'[');
+            for (place, item) in items.iter().enumerate() {
+                if place > 0 {
+                    out.extend_from_slice(b", ");
+                }
+                write_qobject(out, item);
+            }
+            out.push(b']');
+        }
+        QObject::Dict(dict) => write_dict(out, dict),
+    }
+}
+
+/// Writes a dictionary that QEMU says behind what is in `out`.
+pub fn write_dict(out: &mut Vec<u8>, dict: &QDict) {
+    // More than a node has; an order on the stack costs nothing.
+    const MANY: usize = 32;
+    let members = dict.members();
+    assert!(members.len() <= MANY, "a dictionary of {} members", members.len());
+    let mut order = [(0, 0); MANY];
+    let order = &mut order[..members.len()];
+    for (place, (slot, (key, _))) in order.iter_mut().zip(members).enumerate() {
+        *slot = (key.bucket, members.len() - 1 - place);
+    }
+    order.sort_unstable();
+
+    out.push(b'{');
+    for (written, &(_, from_behind)) in order.iter().enumerate() {
+        let (key, value) = &members[members.len() - 1 - from_behind];
+        if written > 0 {
+            out.extend_from_slice(b", ");
+        }
+        out.push(b'"');
+        out.extend_from_slice(key.name.as_bytes());
+        out.extend_from_slice(b"\": ");
+        write_qobject(out, value);
+    }
+    out.push(b'}');
+}
+
 /// The keys in the order in which QEMU comes by them.
 pub fn in_order(members: &Map<String, Value>) -> Vec<&String> {
     let mut keys: Vec<_> = members.keys().rev().collect();
     keys.sort_by_key(|key| bucket(key));
     keys
-}
-
-/// Which of QEMU's 512 buckets a key falls into. The hash is that of Samba's "trivial database".
-fn bucket(key: &str) -> u32 {
-    let mut hash = 0x238F_13AF_u32.wrapping_mul(key.len() as u32);
-    let mut shift = 0;
-    for byte in key.bytes() {
-        hash = hash.wrapping_add(u32::from(byte) << shift);
-        shift = (shift + 5) % 24;
-    }
-    1_103_515_243_u32.wrapping_mul(hash).wrapping_add(12_345) % 512
 }
 
 /// Writes a text in its quotes.

@@ -174,8 +174,8 @@ fn a_port_that_the_machine_lacks_is_refused() {
 }
 
 fn port_change(at: u64) -> Event {
-    let data = serde_json::json!({"open": false, "id": "port0"});
-    Event { at: ms(at), name: "VSERPORT_CHANGE", data: data.as_object().cloned() }
+    let data = crate::qobject::qdict! { "open": false, "id": "port0" };
+    Event { at: ms(at), name: "VSERPORT_CHANGE", data: Some(data) }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! make QEMU open nodes on its own; that is not simulated, nor is a child given in place instead of by its name.
 
 use camino::Utf8Path;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Driver, Graph, Node};
 use crate::qemu::{
@@ -14,6 +14,7 @@ use crate::qemu::{
     job::{Jobs, is_well_formed},
     not_simulated,
 };
+use crate::qobject::QObject;
 
 /// The longest node name.
 const NODE_NAME_MAX: usize = 31;
@@ -26,7 +27,7 @@ pub(crate) fn blockdev_add(
     graph: &mut Graph,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let name = arguments
         .optional_text("node-name")
         .ok_or_else(|| QmpError::generic("'node-name' must be specified for the root node"))?;
@@ -53,7 +54,7 @@ pub(crate) fn blockdev_add(
         check_users(graph, file, name, read_only, cx)?;
     }
     graph.insert(Node { name: name.into(), driver, read_only });
-    Ok(json!({}))
+    Ok(QObject::empty())
 }
 
 /// `blockdev-del`. The order of its checks is QEMU's: devices and jobs, backing, other users.
@@ -62,7 +63,7 @@ pub(crate) fn blockdev_del(
     jobs: &Jobs,
     arguments: Arguments<'_>,
     cx: &Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let name = arguments.text("node-name");
     graph.node(name).ok_or_else(|| cx.release().node_not_found(name))?;
     if graph.device_on(name).is_some() {
@@ -73,7 +74,7 @@ pub(crate) fn blockdev_del(
         return Err(QmpError::generic(format!("Block device {name} is in use")));
     }
     graph.remove(name);
-    Ok(json!({}))
+    Ok(QObject::empty())
 }
 
 fn check_name(graph: &Graph, name: &str, cx: &Context<'_>) -> Result<(), QmpError> {

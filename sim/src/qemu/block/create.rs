@@ -7,7 +7,6 @@
 use std::{io, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::{Value, json};
 
 use super::{Driver, Graph};
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
         job::{Jobs, Work},
         not_simulated,
     },
+    qobject::QObject,
 };
 
 /// How long a job that succeeds may take, in milliseconds.
@@ -44,7 +44,7 @@ pub(crate) fn blockdev_create(
     jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let options = arguments.structure("options")?;
     match options.text("driver") {
         "file" => options.only(&["driver", "filename", "size"])?,
@@ -72,7 +72,7 @@ pub(crate) fn blockdev_create(
             cx.schedule(Duration::ZERO, Timer::Job { serial: job });
         }
     }
-    Ok(json!({}))
+    Ok(QObject::empty())
 }
 
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.

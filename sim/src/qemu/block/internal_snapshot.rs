@@ -1,12 +1,11 @@
 //! `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`: internal snapshots of one disk,
 //! without machine state.
 
-use serde_json::{Value, json};
-
 use super::{Graph, Node};
 use crate::{
     host::{Host, InternalSnapshot},
     qemu::{Context, QmpError, arguments::Arguments, run_state::Cpus},
+    qobject::{QDict, QObject, qdict},
 };
 
 /// `blockdev-snapshot-internal-sync`.
@@ -15,7 +14,7 @@ pub(crate) fn take(
     cpus: &Cpus,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let (device, name) = (arguments.text("device"), arguments.text("name"));
     let node = root_node(graph, device, cx)?;
     if node.read_only {
@@ -37,7 +36,7 @@ pub(crate) fn take(
         )));
     }
     image.take_snapshot(name, 0, date, vm_clock);
-    Ok(json!({}))
+    Ok(QObject::empty())
 }
 
 /// `blockdev-snapshot-delete-internal-sync`; returns what it deleted.
@@ -45,7 +44,7 @@ pub(crate) fn delete(
     graph: &Graph,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let device = arguments.text("device");
     let (id, name) = (arguments.optional_text("id"), arguments.optional_text("name"));
     root_node(graph, device, cx)?;
@@ -60,7 +59,7 @@ pub(crate) fn delete(
     });
     let wanted = wanted.map(|snapshot| snapshot.id.clone());
     match wanted.and_then(|id| image.delete_snapshot(&id)) {
-        Some(deleted) => Ok(snapshot_info(&deleted)),
+        Some(deleted) => Ok(snapshot_info(&deleted).into()),
         None => {
             let (id, name) = (id.unwrap_or("null"), name.unwrap_or("null"));
             Err(QmpError::generic(format!(
@@ -71,16 +70,16 @@ pub(crate) fn delete(
 }
 
 /// QAPI's `SnapshotInfo`.
-pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> Value {
-    json!({
-        "id": snapshot.id,
-        "name": snapshot.name,
+pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> QDict {
+    qdict! {
+        "id": snapshot.id.clone(),
+        "name": snapshot.name.clone(),
         "vm-state-size": snapshot.vm_state_size,
         "date-sec": snapshot.date.as_secs(),
-        "date-nsec": snapshot.date.subsec_nanos(),
+        "date-nsec": u64::from(snapshot.date.subsec_nanos()),
         "vm-clock-sec": snapshot.vm_clock.as_secs(),
-        "vm-clock-nsec": snapshot.vm_clock.subsec_nanos(),
-    })
+        "vm-clock-nsec": u64::from(snapshot.vm_clock.subsec_nanos()),
+    }
 }
 
 /// The node, if no other node stands on it.

@@ -3,16 +3,15 @@
 //! Throttling, encryption, I/O errors and caching are not simulated: their members are those of a node that was
 //! given none. Sizes on disk are plausible, not exact. The order of members is the wire's business.
 
-use serde_json::{Value, json};
-
 use super::{
-    Driver, Graph, Node,
+    Device, Driver, Graph, Node,
     filename::{backing_in_header, filename},
     internal_snapshot::snapshot_info,
 };
 use crate::{
     Release,
     host::{Host, Image, Qcow2},
+    qobject::{QDict, QObject, key, qdict},
 };
 
 /// What a query shows, and how.
@@ -30,118 +29,115 @@ pub(crate) struct Query<'a> {
 impl Query<'_> {
     /// The reply to `query-block`. `started` tells whether the guest's firmware has set up the devices: it turns
     /// their write cache off.
-    pub(crate) fn devices(&self, started: bool) -> Value {
-        let nodes = self.graph.devices().iter().map(|device| (device, self.graph.node(&device.node)));
-        nodes
-            .map(|(device, node)| {
-                let mut info = json!({
-                    "device": "",
-                    "type": "unknown",
-                    "locked": false,
-                    "removable": false,
-                    "io-status": "ok",
-                    "qdev": format!("/machine/peripheral/{}/virtio-backend", device.id),
-                });
-                if let Some(node) = node {
-                    info["inserted"] = self.node(node);
-                    info["inserted"]["cache"]["writeback"] = (!started).into();
-                }
-                info
-            })
-            .collect()
+    pub(crate) fn devices(&self, started: bool) -> QObject {
+        let device = |device: &Device| {
+            let mut info = qdict! {
+                "device": "",
+                "type": "unknown",
+                "locked": false,
+                "removable": false,
+                "io-status": "ok",
+                "qdev": format!("/machine/peripheral/{}/virtio-backend", device.id),
+            };
+            if let Some(node) = self.graph.node(&device.node) {
+                info.put(key!("inserted"), self.node(node, !started));
+            }
+            info.into()
+        };
+        self.graph.devices().iter().map(device).collect()
     }
 
     /// The reply to `query-named-block-nodes`.
-    pub(crate) fn nodes(&self) -> Value {
-        self.graph.newest_first().map(|node| self.node(node)).collect()
+    pub(crate) fn nodes(&self) -> QObject {
+        self.graph.newest_first().map(|node| self.node(node, true).into()).collect()
     }
 
     /// QAPI's `BlockDeviceInfo`.
-    fn node(&self, node: &Node) -> Value {
+    fn node(&self, node: &Node, writeback: bool) -> QDict {
         let depth = if self.flat { 0 } else { self.graph.chain(&node.name).count() - 1 };
-        let mut info = json!({
-            "node-name": node.name,
+        let mut info = qdict! {
+            "node-name": node.name.clone(),
             "drv": node.driver.name(),
             "file": filename(self.graph, node, self.host),
             "image": self.image(node),
             "ro": node.read_only,
-            "backing_file_depth": depth,
-            "cache": { "writeback": true, "direct": false, "no-flush": false },
+            "backing_file_depth": depth as u64,
+            "cache": qdict! { "writeback": writeback, "direct": false, "no-flush": false },
             "detect_zeroes": "off",
             "encrypted": false,
             "write_threshold": 0,
             "bps": 0, "bps_rd": 0, "bps_wr": 0,
             "iops": 0, "iops_rd": 0, "iops_wr": 0,
-        });
+        };
         if let Some(backing) = self.backing_file(node) {
-            info["backing_file"] = backing.into();
+            info.put(key!("backing_file"), backing);
         }
         if self.release.nodes_have_encryption_key_missing() {
-            info["encryption_key_missing"] = false.into();
+            info.put(key!("encryption_key_missing"), false);
         }
         if self.release.nodes_have_active() {
-            info["active"] = true.into();
+            info.put(key!("active"), true);
         }
         if self.release.nodes_have_children_and_limits() {
-            info["children"] = children(node);
+            info.put(key!("children"), children(node));
         }
         info
     }
 
     /// QAPI's `ImageInfo`.
-    fn image(&self, node: &Node) -> Value {
+    fn image(&self, node: &Node) -> QDict {
         let image = self.graph.image(node, self.host);
         let qcow2 = image.and_then(Image::as_qcow2).filter(|_| matches!(node.driver, Driver::Qcow2 { .. }));
         let length = image.map_or(0, Image::file_length).next_multiple_of(512);
-        let mut info = json!({
+        let mut info = qdict! {
             "filename": filename(self.graph, node, self.host),
             "format": node.driver.name(),
             "virtual-size": qcow2.map_or(length, |qcow2| qcow2.size),
             "actual-size": image.map_or(0, actual_size),
             "dirty-flag": false,
-        });
+        };
         match &node.driver {
             Driver::File { .. } if self.release.files_have_format_specific() => {
-                info["format-specific"] = json!({ "type": "file", "data": {} });
+                info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
             }
             Driver::File { .. } | Driver::Raw { .. } => {}
             Driver::Qcow2 { .. } => {
-                info["cluster-size"] = Qcow2::CLUSTER.into();
-                info["format-specific"] = qcow2_specific();
+                info.put(key!("cluster-size"), Qcow2::CLUSTER);
+                info.put(key!("format-specific"), qcow2_specific());
             }
         }
-        let snapshots: Vec<Value> =
-            qcow2.iter().flat_map(|qcow2| &qcow2.snapshots).map(snapshot_info).collect();
+        let snapshots = qcow2.map_or(&[][..], |qcow2| &qcow2.snapshots);
         if !snapshots.is_empty() {
-            info["snapshots"] = snapshots.into();
+            let snapshots: QObject = snapshots.iter().map(|known| snapshot_info(known).into()).collect();
+            info.put(key!("snapshots"), snapshots);
         }
         if self.release.nodes_have_children_and_limits() {
-            info["limits"] = limits(&node.driver);
+            info.put(key!("limits"), limits(&node.driver));
         }
         self.add_backing(node, &mut info);
         info
     }
 
-    fn add_backing(&self, node: &Node, info: &mut Value) {
+    fn add_backing(&self, node: &Node, info: &mut QDict) {
         if matches!(node.driver, Driver::Qcow2 { .. })
             && let Some(stated) = backing_in_header(self.graph, node, self.host)
         {
-            info["backing-filename"] = stated.file.clone().into();
+            info.put(key!("backing-filename"), stated.file.clone());
             let folder =
                 self.graph.file_of(node).and_then(|file| file.rsplit_once('/')).map(|(folder, _)| folder);
-            info["full-backing-filename"] = match folder {
+            let full = match folder {
                 Some(folder) if !stated.file.starts_with('/') => format!("{folder}/{}", stated.file),
                 _ => stated.file.clone(),
-            }
-            .into();
+            };
+            info.put(key!("full-backing-filename"), full);
             if let Some(format) = &stated.format {
-                info["backing-filename-format"] = format.clone().into();
+                info.put(key!("backing-filename-format"), format.clone());
             }
         }
         if !self.flat
             && let Some(backing) = node.driver.backing().and_then(|backing| self.graph.node(backing))
         {
-            info["backing-image"] = self.image(backing);
+            info.put(key!("backing-image"), self.image(backing));
         }
     }
 
@@ -162,10 +158,10 @@ fn actual_size(image: &Image) -> u64 {
     }
 }
 
-fn qcow2_specific() -> Value {
-    json!({
+fn qcow2_specific() -> QDict {
+    qdict! {
         "type": "qcow2",
-        "data": {
+        "data": qdict! {
             "compat": "1.1",
             "compression-type": "zlib",
             "lazy-refcounts": false,
@@ -173,26 +169,27 @@ fn qcow2_specific() -> Value {
             "corrupt": false,
             "extended-l2": false,
         },
-    })
+    }
 }
 
-fn limits(driver: &Driver) -> Value {
-    let mut limits = json!({
+fn limits(driver: &Driver) -> QDict {
+    let mut limits = qdict! {
         "request-alignment": 1,
         "min-mem-alignment": 1,
         "opt-mem-alignment": 4096,
         "max-iov": 1024,
-    });
+    };
     if matches!(driver, Driver::Qcow2 { .. }) {
-        limits["write-zeroes-alignment"] = Qcow2::CLUSTER.into();
-        limits["discard-alignment"] = Qcow2::CLUSTER.into();
+        limits.put(key!("write-zeroes-alignment"), Qcow2::CLUSTER);
+        limits.put(key!("discard-alignment"), Qcow2::CLUSTER);
     }
     limits
 }
 
-fn children(node: &Node) -> Value {
-    let child =
-        |child: &str, node: Option<&str>| node.map(|node| json!({ "child": child, "node-name": node }));
+fn children(node: &Node) -> QObject {
+    let child = |child: &'static str, node: Option<&str>| {
+        node.map(|node| QObject::from(qdict! { "child": child, "node-name": node.to_owned() }))
+    };
     [child("backing", node.driver.backing()), child("file", node.driver.file())]
         .into_iter()
         .flatten()

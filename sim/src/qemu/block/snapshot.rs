@@ -3,17 +3,18 @@
 //! QEMU does not compare sizes or formats, and says no event. Source of the order of checks: recordings and probes
 //! of all four releases.
 
-use serde_json::{Value, json};
-
 use super::{Driver, Graph};
-use crate::qemu::{Context, QmpError, arguments::Arguments, not_simulated};
+use crate::{
+    qemu::{Context, QmpError, arguments::Arguments, not_simulated},
+    qobject::QObject,
+};
 
 /// `blockdev-snapshot`.
 pub(crate) fn blockdev_snapshot(
     graph: &mut Graph,
     arguments: Arguments<'_>,
     cx: &Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     let (node, overlay) = (arguments.text("node"), arguments.text("overlay"));
     let below = graph.lookup(node, cx.release())?;
     if matches!(below.driver, Driver::File { .. }) {
@@ -35,5 +36,5 @@ pub(crate) fn blockdev_snapshot(
         return Err(cx.release().backing_cycle(node, overlay));
     }
     graph.append(node, overlay);
-    Ok(json!({}))
+    Ok(QObject::empty())
 }

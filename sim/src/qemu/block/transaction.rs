@@ -3,10 +3,13 @@
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
 //! its error is the reply. No events. Actions other than those of snapshots are not simulated.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Graph, internal_snapshot, snapshot};
-use crate::qemu::{Context, QmpError, arguments::Arguments, not_simulated, run_state::Cpus};
+use crate::{
+    qemu::{Context, QmpError, arguments::Arguments, not_simulated, run_state::Cpus},
+    qobject::QObject,
+};
 
 /// `transaction`.
 pub(crate) fn transaction(
@@ -14,7 +17,7 @@ pub(crate) fn transaction(
     cpus: &Cpus,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
-) -> Result<Value, QmpError> {
+) -> Result<QObject, QmpError> {
     arguments.only(&["actions"])?;
     let before = (graph.clone(), cx.host().clone());
     for action in arguments.list("actions") {
@@ -23,10 +26,10 @@ pub(crate) fn transaction(
             return Err(error);
         }
     }
-    Ok(json!({}))
+    Ok(QObject::empty())
 }
 
-fn act(graph: &mut Graph, cpus: &Cpus, action: &Value, cx: &mut Context<'_>) -> Result<Value, QmpError> {
+fn act(graph: &mut Graph, cpus: &Cpus, action: &Value, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
     let action =
         Arguments(action.as_object().ok_or_else(|| not_simulated("an action that is no structure"))?);
     let data = action.structure("data")?;
