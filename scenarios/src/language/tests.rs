@@ -148,8 +148,8 @@ fn raw_commands_of_a_stranger_stay_in_the_machines_folder() {
     );
     let told = mistakes(&more);
     let starts = [
-        "7:87 `/etc/x` could name something outside the machine's folder | a file is named by its name alone; or",
-        "10:26 `migrate` may not be sent to a real QEMU | with arguments these may be sent: block-commit, ",
+        "7:86 `/etc/x` could name something outside the machine's folder | a file is named by its name alone; or",
+        "10:27 `migrate` may not be sent to a real QEMU | with arguments these may be sent: block-commit, ",
         "13:18 garbage with a `{` may not be sent to a real QEMU | it could be a command; or targets",
     ];
     assert_eq!(told.len(), starts.len(), "{told:#?}");
@@ -179,14 +179,14 @@ fn an_id_is_held_against_the_path_only_below_a_suite() {
 
 #[test]
 fn a_broken_place_hides_no_mistake_elsewhere() {
-    let more = "[[step]]\nsnapshot = 3\n[[step]]\ndelete = { name = 's', disks = ['vdx', 4] }\n";
+    let more = "[[step]]\nsnapshot = 3\n[[step]]\nsnapshot = { name = 's', disks = ['vdx', 4] }\n";
     assert_eq!(
         mistakes(more),
         [
             "7:12 `snapshot` must be a table, not a whole number | \
              Takes a snapshot: of disks and memory inside the images, or of disks alone in overlay files",
-            "9:33 no disk `vdx` in this machine | disks are: vda",
-            "9:40 an item of `disks` must be a string, not a whole number | ",
+            "9:35 no disk `vdx` in this machine | disks are: vda",
+            "9:42 an item of `disks` must be a string, not a whole number | ",
         ]
     );
 }
