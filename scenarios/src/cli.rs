@@ -58,13 +58,11 @@ enum Target {
 #[derive(Debug, Args)]
 struct Selection {
     /// Scenario files, or folders of them [default: freezeframe's own suite]
+    #[arg(value_name = "PATH")]
     paths: Vec<Utf8PathBuf>,
     /// Only scenarios whose id contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// How many are played at the same time [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
 }
 
 /// How real QEMUs are started.
@@ -97,6 +95,9 @@ struct RunArgs {
     selection: Selection,
     #[command(flatten)]
     launch: Launch,
+    /// How many are played at the same time [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
     /// Where the scenarios are played
     #[arg(long, value_enum, default_value = "sim")]
     target: Target,
@@ -120,6 +121,9 @@ struct ConformArgs {
     selection: Selection,
     #[command(flatten)]
     launch: Launch,
+    /// How many are played at the same time [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
     /// A real QEMU; may be given several times
     #[arg(long, value_name = "BIN", required = true, num_args = 1..)]
     qemu: Vec<Utf8PathBuf>,
@@ -145,6 +149,9 @@ struct RecordArgs {
 /// Why the command could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
+    /// A real QEMU was named for a run on the simulator.
+    #[error("error: `--qemu` goes with `--target qemu`")]
+    QemuForSimulator,
     /// The scenarios cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
@@ -173,7 +180,7 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            CliError::Suite(_) | CliError::Write { .. } => 2,
+            CliError::QemuForSimulator | CliError::Suite(_) | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
             CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Start(_) | CliError::Play(_) | CliError::Runtime(_) => 75,

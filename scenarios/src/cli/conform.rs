@@ -24,7 +24,7 @@ pub(super) fn conform(arguments: &ConformArgs) -> Result<bool, CliError> {
     let selection = &arguments.selection;
     let cases = suite::load(&selection.paths, selection.filter.as_deref())?;
     let campaign = Campaign::new(&arguments.qemu, &arguments.launch, "conform")?;
-    campaign.play(&cases, arguments.repeat.get(), selection.jobs)
+    campaign.play(&cases, arguments.repeat.get(), arguments.jobs)
 }
 
 /// Plays on the simulator and on these binaries, to be compared.

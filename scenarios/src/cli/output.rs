@@ -38,7 +38,7 @@ pub(super) fn print(text: &str) -> Result<(), CliError> {
 
 /// Writes a line to standard error. Where that fails nobody can be told, and the exit code still says it.
 pub(super) fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", line.trim_end());
 }
 
 /// A path as a shell reads it back.

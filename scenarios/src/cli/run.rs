@@ -22,10 +22,13 @@ use crate::{
 /// Plays. True if all was as expected.
 pub(super) fn run(arguments: &RunArgs) -> Result<bool, CliError> {
     let selection = &arguments.selection;
+    if arguments.target == Target::Sim && arguments.qemu.is_some() {
+        return Err(CliError::QemuForSimulator);
+    }
     let cases = suite::load(&selection.paths, selection.filter.as_deref())?;
-    if let (Target::Qemu, Some(program)) = (arguments.target, &arguments.qemu) {
+    if let Some(program) = &arguments.qemu {
         let campaign = Campaign::new(std::slice::from_ref(program), &arguments.launch, "run")?;
-        return campaign.play(&cases, 1, selection.jobs);
+        return campaign.play(&cases, 1, arguments.jobs);
     }
     if arguments.update {
         return update(arguments, &cases);
@@ -38,7 +41,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<bool, CliError> {
     let mut output = Output::start(&format!("run on the simulator, {seed}"), plays.len());
     workers::each(
         &plays,
-        selection.jobs,
+        arguments.jobs,
         Simulator::new,
         |simulator, (case, release)| verdict(simulator, case, *release, arguments.seed),
         |(case, release), verdict| {
@@ -120,7 +123,7 @@ fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
     let mut output = Output::start("run --update on the simulator", cases.len());
     workers::each(
         &cases,
-        arguments.selection.jobs,
+        arguments.jobs,
         Simulator::new,
         |simulator, case| {
             let mut transcripts = BTreeMap::new();

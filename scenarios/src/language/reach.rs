@@ -76,14 +76,14 @@ impl Beyond {
 pub(super) fn beyond(request: &Value) -> Option<Beyond> {
     let command = ["execute", "exec-oob"].into_iter().find_map(|key| request.get(key)?.as_str())?;
     let arguments = request.get("arguments")?;
-    let listed = |known: &&str| match known.strip_suffix('*') {
+    let listed = |known: &str| match known.strip_suffix('*') {
         Some(start) => command.starts_with(start),
-        None => command == *known,
+        None => command == known,
     };
     if arguments.as_object().is_some_and(serde_json::Map::is_empty) {
         return None;
     }
-    if !COMMANDS.iter().any(|known| listed(&known)) {
+    if !COMMANDS.iter().any(|known| listed(known)) {
         let help = format!("with arguments these may be sent: {}", COMMANDS.join(", "));
         return Some(Beyond::new(command, format!("`{command}` may not be sent to a real QEMU"), help));
     }
