@@ -44,6 +44,8 @@ pub enum WireError {
 pub struct Session {
     framer: Framer,
     greeted: bool,
+    /// What ended the session.
+    over: Option<WireError>,
 }
 
 impl Session {
@@ -60,8 +62,15 @@ impl Session {
     /// The next whole message, if one has arrived. Events may come before the greeting; replies may not.
     ///
     /// # Errors
-    /// [`WireError`]: the session is over, and every later call says so again or nothing.
+    /// [`WireError`]: the session is over, whatever else arrives, and every later call says so again.
     pub fn poll(&mut self) -> Result<Option<Incoming>, WireError> {
+        if let Some(over) = &self.over {
+            return Err(over.clone());
+        }
+        self.read().inspect_err(|error| self.over = Some(error.clone()))
+    }
+
+    fn read(&mut self) -> Result<Option<Incoming>, WireError> {
         let Some(line) = self.framer.next_line()? else { return Ok(None) };
         let incoming = Incoming::parse(line)?;
         match &incoming {
@@ -153,6 +162,17 @@ mod tests {
         let mut session = Session::new();
         session.receive(b"{\"return\": {}, \"id\": \"a#1\"}\r\n");
         assert_eq!(session.poll(), Err(WireError::ReplyBeforeGreeting));
+    }
+
+    #[test]
+    fn a_session_that_is_over_stays_over() {
+        let mut session = Session::new();
+        session.receive(b"+OK dovecot ready.\r\n");
+        let over = session.poll();
+        assert_eq!(over, Err(WireError::NotQmp("+OK dovecot ready.".into())));
+        session.receive(STREAM.as_bytes());
+        assert_eq!(session.poll(), over, "sound messages after it are not trusted");
+        assert_eq!(session.poll(), over);
     }
 
     #[test]

@@ -1,21 +1,29 @@
 //! The `freezeframe` command.
 //!
-//! Exit codes: 0 all as expected; 1 findings; 2 usage or unreadable input; 75 the surroundings failed, try again.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks through these")]
+//! Exit codes: 0 all as expected; 1 findings; 2 usage, or input or output that cannot be used; 75 the surroundings
+//! failed, try again; 128 and the signal's number when a signal ended it.
 
 mod conform;
+mod interrupt;
 mod output;
+mod real;
 mod record;
 mod run;
 mod workers;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freezeframe_sim::Release;
 
-use crate::{language::json_schema, play::CannotPlay, suite::SuiteError, world::qemu::StartError};
+use self::interrupt::Signal;
+use crate::{
+    language::json_schema,
+    play::CannotPlay,
+    suite::SuiteError,
+    world::qemu::{self, StartError},
+};
 
 /// Scenarios for snapshot software, on a simulated or a real QEMU.
 #[derive(Debug, Parser)]
@@ -50,21 +58,35 @@ enum Target {
 #[derive(Debug, Args)]
 struct Selection {
     /// Scenario files, or folders of them [default: freezeframe's own suite]
+    #[arg(value_name = "PATH")]
     paths: Vec<Utf8PathBuf>,
     /// Only scenarios whose id contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// How many are played at the same time [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
 }
 
 /// How real QEMUs are started.
 #[derive(Debug, Args)]
-struct Accelerator {
+struct Launch {
     /// QEMU's accelerator; a /dev/kvm that opens and then hangs exists, so kvm must be asked for
     #[arg(long, value_name = "NAME", default_value = "tcg", value_parser = ["tcg", "kvm"])]
     accel: String,
+    /// How long a QEMU may take until its monitor answers
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u16).range(1..))]
+    start_within: u16,
+}
+
+impl Launch {
+    /// The options that a command line needs to start them in the same way.
+    fn repeated(&self) -> String {
+        if self.accel == "tcg" { String::new() } else { format!(" --accel {}", self.accel) }
+    }
+}
+
+impl From<&Launch> for qemu::Launch {
+    fn from(launch: &Launch) -> Self {
+        Self { accel: launch.accel.clone(), within: Duration::from_secs(launch.start_within.into()) }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +94,10 @@ struct RunArgs {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    accelerator: Accelerator,
+    launch: Launch,
+    /// How many are played at the same time [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
     /// Where the scenarios are played
     #[arg(long, value_enum, default_value = "sim")]
     target: Target,
@@ -95,7 +120,10 @@ struct ConformArgs {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    accelerator: Accelerator,
+    launch: Launch,
+    /// How many are played at the same time [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
     /// A real QEMU; may be given several times
     #[arg(long, value_name = "BIN", required = true, num_args = 1..)]
     qemu: Vec<Utf8PathBuf>,
@@ -109,7 +137,7 @@ struct RecordArgs {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
-    accelerator: Accelerator,
+    launch: Launch,
     /// The real QEMU
     #[arg(long, value_name = "BIN")]
     qemu: Utf8PathBuf,
@@ -121,6 +149,9 @@ struct RecordArgs {
 /// Why the command could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
+    /// A real QEMU was named for a run on the simulator.
+    #[error("error: `--qemu` goes with `--target qemu`")]
+    QemuForSimulator,
     /// The scenarios cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
@@ -130,6 +161,9 @@ enum CliError {
     /// The machine does not answer the runner.
     #[error("error: {0}")]
     Play(#[from] CannotPlay),
+    /// A signal asked the command to end.
+    #[error("ended by a signal; what was started is cleared away")]
+    Interrupted(Signal),
     /// A file cannot be written.
     #[error("error: cannot write {path}: {source}")]
     Write {
@@ -146,8 +180,9 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            CliError::Suite(_) | CliError::Write { .. } => 2,
+            CliError::QemuForSimulator | CliError::Suite(_) | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
+            CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Start(_) | CliError::Play(_) | CliError::Runtime(_) => 75,
         }
     }
@@ -159,16 +194,13 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Conform(arguments) => conform::conform(&arguments),
         Command::Record(arguments) => record::record(&arguments),
-        Command::Schema => {
-            print!("{}", json_schema());
-            Ok(true)
-        }
+        Command::Schema => output::print(&json_schema()).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("{error}");
+            output::complain(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }

@@ -42,8 +42,11 @@ fn content(text: &str) -> &str {
 /// that differs. Returns the files that changed.
 ///
 /// # Errors
-/// When a file cannot be written or removed.
-pub fn write(scenario: &Utf8Path, transcripts: &BTreeMap<Release, String>) -> io::Result<Vec<Utf8PathBuf>> {
+/// When a file cannot be written or removed; which.
+pub fn write(
+    scenario: &Utf8Path,
+    transcripts: &BTreeMap<Release, String>,
+) -> Result<Vec<Utf8PathBuf>, (Utf8PathBuf, io::Error)> {
     let Some(shared) = most_shared(transcripts) else { return Ok(Vec::new()) };
     let case = scenario.file_stem().unwrap_or_default();
     let mut changed = Vec::new();
@@ -54,10 +57,11 @@ pub fn write(scenario: &Utf8Path, transcripts: &BTreeMap<Release, String>) -> io
         if found.as_deref().map(content) == text.map(String::as_str) {
             continue;
         }
-        match wanted {
-            Some(wanted) => fs::write(&path, wanted)?,
-            None => fs::remove_file(&path)?,
-        }
+        let done = match wanted {
+            Some(wanted) => fs::write(&path, wanted),
+            None => fs::remove_file(&path),
+        };
+        done.map_err(|error| (path.clone(), error))?;
         changed.push(path);
     }
     Ok(changed)

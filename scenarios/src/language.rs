@@ -20,6 +20,7 @@
 //! | `forms` | how names, durations and sizes are written |
 //! | `schema` | the JSON Schema |
 //! | `tree`, `shape`, `meaning` | the passes |
+//! | `reach` | what raw commands may reach on a real QEMU |
 //! | `diagnostic` | a mistake, and how it is shown |
 //! | `load` | files and folders |
 
@@ -30,6 +31,7 @@ mod forms;
 mod load;
 mod machine;
 mod meaning;
+mod reach;
 mod scenario;
 mod schema;
 mod shape;

@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::error::Code;
 use freezeframe_sim::Release;
 
-use crate::language::{FindError, LoadError, Scenario, find, load_all};
+use crate::language::{FindError, LoadError, Scenario, World, find, load_all};
 
 /// One scenario and where it stands.
 #[derive(Debug, Clone)]
@@ -19,6 +19,11 @@ impl Case {
     /// Whether it holds for a release.
     pub fn is_for(&self, release: Release) -> bool {
         self.releases().any(|known| known == release)
+    }
+
+    /// Whether it may be played there.
+    pub fn is_played_on(&self, world: World) -> bool {
+        self.scenario.targets.contains(&world)
     }
 
     /// The releases that it holds for, oldest first.
@@ -39,6 +44,9 @@ pub enum SuiteError {
     /// The filter leaves none.
     #[error("error: no scenario has `{0}` in its id")]
     NoneLeft(String),
+    /// None is for the release that was asked for.
+    #[error("error: none of these scenarios is for QEMU {0}")]
+    NoneFor(Release),
 }
 
 /// Reads the scenarios at these paths; without a path those that freezeframe comes with. `filter` keeps those whose id

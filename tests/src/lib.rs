@@ -1,5 +1,7 @@
 //! Tests that cross the crates, and what they share: the suite, and every way to play it.
 
+pub mod real;
+
 use camino::Utf8Path;
 use freezeframe::{
     language::Scenario,

@@ -1,1 +1,256 @@
 //! Plans are data: what is planned, and what is refused, can be read without any QEMU.
+
+use super::*;
+use crate::{
+    commands::{InternalSnapshot, SchemaEntity, Status},
+    domain::DomainDisk,
+    name::SnapshotName,
+    request::{Delete, Revert, WITHIN},
+};
+
+/// What an old QEMU has, which takes internal snapshots by its human monitor alone.
+const OLD: [&str; 6] = [
+    "blockdev-add",
+    "blockdev-del",
+    "blockdev-create",
+    "transaction",
+    "job-dismiss",
+    "human-monitor-command",
+];
+/// What a newer one has beside.
+const JOBS: [&str; 3] = ["snapshot-save", "snapshot-load", "snapshot-delete"];
+
+/// Everything that a planner looks at.
+struct World {
+    domain: Domain,
+    observed: Observed,
+    capabilities: Capabilities,
+}
+
+/// A running machine on a new QEMU: two writable qcow2 disks, and a read-only one.
+fn world() -> World {
+    let targets = ["vda", "vdb", "cd0"];
+    let disk = |target: &&str| DomainDisk { target: (*target).into(), device: format!("{target}-device") };
+    let image = |target: &&str| ObservedDisk {
+        target: (*target).into(),
+        node: (*target).into(),
+        format: "qcow2".into(),
+        file: format!("/images/{target}.qcow2").into(),
+        size: 16 << 20,
+        readonly: *target == "cd0",
+        snapshots: Vec::new(),
+    };
+    World {
+        domain: Domain { name: "vm".into(), disks: targets.iter().map(disk).collect() },
+        observed: Observed {
+            status: Status { status: "running".into(), running: true },
+            disks: targets.iter().map(image).collect(),
+        },
+        capabilities: capabilities([OLD.as_slice(), &JOBS].concat()),
+    }
+}
+
+fn capabilities(commands: Vec<&str>) -> Capabilities {
+    let entity = |name: &str| SchemaEntity { name: name.into(), meta_type: "command".into() };
+    Capabilities::from_schema(&commands.into_iter().map(entity).collect::<Vec<_>>())
+}
+
+impl World {
+    fn without_jobs(mut self) -> Self {
+        self.capabilities = capabilities(OLD.to_vec());
+        self
+    }
+
+    fn knowing_nothing(mut self) -> Self {
+        self.capabilities = Capabilities::default();
+        self
+    }
+
+    fn disk(mut self, index: usize, change: impl FnOnce(&mut ObservedDisk)) -> Self {
+        change(&mut self.observed.disks[index]);
+        self
+    }
+
+    /// A disk gets an internal snapshot `s1` with so many bytes of machine state.
+    fn tagged(self, index: usize, vm_state_size: u64) -> Self {
+        let snapshot = InternalSnapshot { id: "1".into(), name: "s1".into(), vm_state_size };
+        self.disk(index, |disk| disk.snapshots.push(snapshot))
+    }
+
+    /// A disk's device has no image in it.
+    fn empty(mut self, index: usize) -> Self {
+        self.observed.disks.remove(index);
+        self
+    }
+
+    fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
+        let World { domain, observed, capabilities } = self;
+        plan(request, Facts { domain, observed, capabilities, unique: "7f" })
+    }
+}
+
+fn named(name: &str) -> SnapshotName {
+    SnapshotName::new(name).unwrap()
+}
+
+fn create(name: &str, disks: &[&str], kind: Kind) -> Request {
+    let disks = disks.iter().map(|disk| (*disk).to_owned()).collect();
+    Request::Create(Create { name: named(name), kind, disks, within: WITHIN })
+}
+
+fn internal(disks: &[&str], vmstate: Option<&str>) -> Request {
+    create("s1", disks, Kind::Internal { vmstate: vmstate.map(str::to_owned) })
+}
+
+fn disk_only(disks: &[&str], files: &[(&str, &str)]) -> Request {
+    let files = files.iter().map(|(disk, file)| ((*disk).to_owned(), (*file).into())).collect();
+    create("s1", disks, Kind::DiskOnly { files })
+}
+
+fn revert() -> Request {
+    Request::Revert(Revert { name: named("s1"), within: WITHIN })
+}
+
+fn delete() -> Request {
+    Request::Delete(Delete { name: named("s1"), within: WITHIN })
+}
+
+/// One plan of every kind, and how it is printed.
+fn plans() -> [(World, Request, &'static str); 5] {
+    [
+        (
+            world(),
+            internal(&[], Some("vdb")),
+            "\
+snapshot s1 of vm: internal with memory on vdb, disks vda vdb
+  1  save machine and disks as s1                   point of no return
+",
+        ),
+        (
+            world().without_jobs(),
+            internal(&[], None),
+            "\
+snapshot s1 of vm: internal with memory on vda, disks vda vdb
+  1  save machine and disks as s1                   point of no return
+",
+        ),
+        (
+            world(),
+            disk_only(&[], &[("vdb", "/other/b.qcow2")]),
+            "\
+snapshot s1 of vm: disk-only, disks vda vdb
+  1  reserve vda.s1                                 undo: unlink
+  2  reserve b.qcow2                                undo: unlink
+  3  prepare overlay vda -> vda.s1                  undo: drop nodes
+  4  prepare overlay vdb -> b.qcow2                 undo: drop nodes
+  5  switch 2 disks in one transaction              point of no return
+",
+        ),
+        (
+            world().tagged(0, 0).tagged(1, 9),
+            revert(),
+            "\
+revert vm to s1: internal, disks vda vdb
+  1  put machine and disks back to s1               point of no return
+",
+        ),
+        (
+            world().tagged(1, 0),
+            delete(),
+            "\
+delete snapshot s1 of vm: internal, disks vdb
+  1  delete s1 from its disks                       point of no return
+",
+        ),
+    ]
+}
+
+#[test]
+fn a_plan_is_printed_step_by_step_with_its_point_of_no_return() {
+    for (world, request, printed) in plans() {
+        assert_eq!(world.plan(&request).unwrap().to_string(), printed);
+    }
+}
+
+#[test]
+fn a_plan_written_down_is_read_back_the_same() {
+    for (world, request, _) in plans() {
+        let plan = world.plan(&request).unwrap();
+        let written = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), plan, "{written}");
+    }
+}
+
+#[test]
+fn a_plan_is_made_of_the_facts_alone() {
+    for (world, request, _) in plans() {
+        assert_eq!(world.plan(&request), world.plan(&request));
+    }
+}
+
+#[test]
+fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
+    let refused = |world: World, request: Request| world.plan(&request).unwrap_err();
+    let s1 = || "s1".to_owned();
+
+    let digits = create("42", &[], Kind::Internal { vmstate: None });
+    assert_eq!(refused(world(), digits), Refusal::AllDigits("42".into()));
+    let no_such_disk = || Refusal::NoSuchDisk {
+        disk: "sda".into(),
+        domain: "vm".into(),
+        known: ["vda", "vdb", "cd0"].map(str::to_owned).to_vec(),
+    };
+    assert_eq!(refused(world(), internal(&["sda"], None)), no_such_disk());
+    assert_eq!(refused(world(), internal(&[], Some("sda"))), no_such_disk());
+    assert_eq!(refused(world(), disk_only(&[], &[("sda", "/x")])), no_such_disk());
+    assert_eq!(refused(world().empty(1), disk_only(&["vdb"], &[])), Refusal::NoImage("vdb".into()));
+    assert_eq!(refused(world(), disk_only(&["vda", "vda"], &[])), Refusal::DiskTwice("vda".into()));
+    assert_eq!(
+        refused(world(), disk_only(&[], &[("vda", "/x/y"), ("vdb", "/x/y")])),
+        Refusal::SameFile("vda".into(), "vdb".into(), "/x/y".into())
+    );
+    let read_only = |disk: &mut ObservedDisk| disk.readonly = true;
+    assert_eq!(
+        refused(world().disk(0, read_only).disk(1, read_only), disk_only(&[], &[])),
+        Refusal::NothingSelected
+    );
+    assert_eq!(refused(world(), internal(&["vda"], None)), Refusal::MustTakeAll("vdb".into()));
+    assert_eq!(
+        refused(world().disk(1, |disk| disk.format = "raw".into()), internal(&[], None)),
+        Refusal::FormatKeepsNone { disk: "vdb".into(), format: "raw".into() }
+    );
+    assert_eq!(refused(world(), internal(&[], Some("cd0"))), Refusal::VmstateElsewhere("cd0".into()));
+    assert_eq!(
+        refused(world().tagged(1, 0), internal(&[], None)),
+        Refusal::Exists { name: s1(), disk: "vdb".into() }
+    );
+    assert_eq!(refused(world(), revert()), Refusal::NoSuchSnapshot(s1()));
+    assert_eq!(refused(world(), delete()), Refusal::NoSuchSnapshot(s1()));
+    assert_eq!(
+        refused(world().tagged(0, 9), revert()),
+        Refusal::NotOnDisk { name: s1(), disk: "vdb".into() }
+    );
+    for (on_vda, on_vdb, found) in [(0, 0, 0), (9, 9, 2)] {
+        assert_eq!(
+            refused(world().tagged(0, on_vda).tagged(1, on_vdb), revert()),
+            Refusal::MachineState { name: s1(), found }
+        );
+    }
+    for request in [internal(&[], None), revert(), delete(), disk_only(&[], &[])] {
+        assert!(matches!(refused(world().knowing_nothing(), request), Refusal::Unsupported(_)));
+    }
+    assert_eq!(
+        refused(world().without_jobs(), internal(&[], Some("vdb"))),
+        Refusal::VmstateNotChoosable("vda".into())
+    );
+    for bad in ["relative", "/folder/", "/"] {
+        assert_eq!(refused(world(), disk_only(&[], &[("vda", bad)])), Refusal::BadOverlayPath(bad.into()));
+    }
+}
+
+#[test]
+fn a_name_that_is_not_allowed_is_a_refusal_too() {
+    let refused = SnapshotName::new("../s1").map_err(Refusal::from).unwrap_err();
+    assert!(matches!(refused, Refusal::Name(_)));
+    assert_eq!(refused.code().name(), "XML_DETAIL");
+}

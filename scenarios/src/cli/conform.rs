@@ -1,53 +1,39 @@
 //! `freezeframe conform`: every scenario on the simulator's matching release and on real QEMUs, compared.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, rc::Rc};
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
-use freezeframe_driver::capabilities::Capabilities;
+use camino::Utf8PathBuf;
 use freezeframe_sim::Oracle;
-use tokio::{
-    runtime::{Builder, Runtime},
-    task::LocalSet,
-};
 
 use super::{
-    CliError, ConformArgs,
-    output::{Output, Verdict},
+    CliError, ConformArgs, Launch,
+    interrupt::Interrupt,
+    output::{Output, Verdict, quoted},
+    real::Real,
     workers,
 };
 use crate::{
-    language, machine,
-    play::{self, Run},
-    suite::{self, Case},
+    language::World,
+    suite::{self, Case, SuiteError},
     transcript::compare,
-    world::{
-        World as _,
-        qemu::{Binary, QemuWorld},
-        sim::Simulator,
-    },
+    world::{qemu::Binary, sim::Simulator},
 };
 
 /// Compares. True if nothing differs.
 pub(super) fn conform(arguments: &ConformArgs) -> Result<bool, CliError> {
     let selection = &arguments.selection;
     let cases = suite::load(&selection.paths, selection.filter.as_deref())?;
-    let ask = async {
-        let mut binaries = Vec::new();
-        for program in &arguments.qemu {
-            binaries.push(Binary::ask(program, &arguments.accelerator.accel).await?);
-        }
-        Ok::<_, CliError>(binaries)
-    };
-    let binaries = block_on(ask)??;
-    against(&cases, &binaries, arguments.repeat.get(), selection.jobs, "conform")
+    let campaign = Campaign::new(&arguments.qemu, &arguments.launch, "conform")?;
+    campaign.play(&cases, arguments.repeat.get(), arguments.jobs)
 }
 
-/// Runs a future of the real world on this thread.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CliError> {
-    Ok(LocalSet::new().block_on(&runtime()?, future))
-}
-
-fn runtime() -> Result<Runtime, CliError> {
-    Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+/// Plays on the simulator and on these binaries, to be compared.
+pub(super) struct Campaign<'a> {
+    binaries: Vec<Binary>,
+    launch: &'a Launch,
+    /// `conform`, or `run` which shows no matrix.
+    command: &'static str,
+    interrupt: Interrupt,
 }
 
 /// One play on a real QEMU.
@@ -56,106 +42,98 @@ struct Play<'a> {
     binary: &'a Binary,
 }
 
-/// Plays every case on every binary that it is for, `repeat` times, against the simulator.
-pub(super) fn against(
-    cases: &[Case],
-    binaries: &[Binary],
-    repeat: u32,
-    jobs: Option<NonZeroUsize>,
-    command: &str,
-) -> Result<bool, CliError> {
-    let plays: Vec<_> = (0..repeat)
-        .flat_map(|_| cases.iter().flat_map(|case| binaries.iter().map(move |binary| Play { case, binary })))
-        .filter(|play| play.case.is_for(play.binary.release))
-        .collect();
-    let names: Vec<_> = binaries.iter().map(Binary::version_name).collect();
-    let mut output = Output::start(&format!("{command} on QEMU {}", names.join(", ")), plays.len());
-    for binary in binaries.iter().filter(|binary| !binary.exact) {
-        let Binary { program, release, .. } = binary;
-        output.line(&format!(
-            "{program} is {}, which the simulator does not know: compared with {release}",
-            binary.version_name()
-        ));
+impl<'a> Campaign<'a> {
+    /// Asks every program what QEMU it is.
+    pub(super) fn new(
+        programs: &[Utf8PathBuf],
+        launch: &'a Launch,
+        command: &'static str,
+    ) -> Result<Self, CliError> {
+        let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
+        let real = Real::new(&interrupt)?;
+        let asked = programs.iter().map(|program| real.ask(program, launch));
+        let binaries = asked.collect::<Result<_, _>>()?;
+        Ok(Self { binaries, launch, command, interrupt })
     }
-    let mut matrix = Matrix::new(binaries);
-    let mut broken = None;
-    workers::each(
-        &plays,
-        jobs,
-        Player::new,
-        |player, play| {
-            player
-                .as_mut()
-                .map_err(|error| CliError::Runtime(std::io::Error::other(error.to_string())))
-                .and_then(|player| player.verdict(play))
-        },
-        |play, verdict| match verdict {
-            Ok(verdict) => {
-                output.verdict(
-                    &format!("{} on {}", play.case.scenario.id, play.binary.version_name()),
-                    &verdict,
-                );
+
+    /// Plays every case on every binary that it is for, `repeat` times. True if nothing differs.
+    pub(super) fn play(
+        &self,
+        cases: &[Case],
+        repeat: u32,
+        jobs: Option<NonZeroUsize>,
+    ) -> Result<bool, CliError> {
+        let plays: Vec<_> = (0..repeat)
+            .flat_map(|_| {
+                cases.iter().flat_map(|case| self.binaries.iter().map(move |binary| Play { case, binary }))
+            })
+            .filter(|play| play.case.is_for(play.binary.release))
+            .collect();
+        if plays.is_empty() {
+            return Err(SuiteError::NoneFor(self.binaries[0].release).into());
+        }
+        let names: Vec<_> = self.binaries.iter().map(Binary::version_name).collect();
+        let mut output =
+            Output::start(&format!("{} on QEMU {}", self.command, names.join(", ")), plays.len());
+        for binary in self.binaries.iter().filter(|binary| !binary.exact) {
+            let Binary { program, release, .. } = binary;
+            let version = binary.version_name();
+            output.line(&format!(
+                "{program} is {version}, which the simulator does not know: compared with {release}"
+            ));
+        }
+        let mut matrix = Matrix::new(&self.binaries);
+        workers::each(
+            &plays,
+            jobs,
+            || Real::new(&self.interrupt).map(|real| (Simulator::new(), real)),
+            |start, play| match start {
+                Ok((simulator, real)) => self.verdict(simulator, real, play),
+                Err(error) => Err(CliError::Runtime(std::io::Error::other(error.to_string()))),
+            },
+            |play, verdict| {
+                let verdict = verdict?;
+                let name = format!("{} on {}", play.case.scenario.id, play.binary.version_name());
+                output.verdict(&name, &verdict);
                 matrix.note(play, &verdict);
-            }
-            Err(error) => broken = broken.take().or(Some(error)),
-        },
-    );
-    if let Some(error) = broken {
-        return Err(error);
-    }
-    if command == "conform" {
-        matrix.lines().iter().for_each(|line| output.line(line));
-    }
-    Ok(output.close())
-}
-
-/// What one thread needs for its plays.
-struct Player {
-    runtime: Runtime,
-    simulator: Simulator,
-    /// What each binary can do, asked once.
-    capabilities: BTreeMap<camino::Utf8PathBuf, Rc<Capabilities>>,
-}
-
-impl Player {
-    fn new() -> Result<Self, CliError> {
-        Ok(Self { runtime: runtime()?, simulator: Simulator::new(), capabilities: BTreeMap::new() })
+                Ok::<_, CliError>(())
+            },
+        )?;
+        if self.command == "conform" {
+            matrix.lines().iter().for_each(|line| output.line(line));
+        }
+        output.close()
     }
 
-    fn verdict(&mut self, play: &Play<'_>) -> Result<Verdict, CliError> {
-        if !play.case.scenario.targets.contains(&language::World::Qemu) {
+    fn verdict(
+        &self,
+        simulator: &mut Simulator,
+        real: &mut Real,
+        play: &Play<'_>,
+    ) -> Result<Verdict, CliError> {
+        let Play { case, binary } = play;
+        if !case.is_played_on(World::Qemu) {
             return Ok(Verdict::Skipped("only for the simulator".to_owned()));
         }
-        let simulated =
-            self.simulator.play(&play.case.scenario, play.binary.release, Oracle::default_order())?;
-        let real = self.real(play)?;
-        let mut findings: Vec<_> =
-            simulated.findings.iter().map(|found| format!("simulator: {found}")).collect();
-        findings.extend(real.findings.iter().map(|found| format!("QEMU: {found}")));
-        let differences = compare(&simulated.lines(), &real.lines());
-        findings.extend(differences.iter().map(|found| format!("- simulator, + QEMU, {found}")));
+        let on_qemu = real.play(case, binary)?;
+        let mut findings: Vec<_> = on_qemu.findings.iter().map(|found| format!("QEMU: {found}")).collect();
+        if case.is_played_on(World::Sim) {
+            let simulated = simulator.play(&case.scenario, binary.release, Oracle::default_order())?;
+            findings.extend(simulated.findings.iter().map(|found| format!("simulator: {found}")));
+            let differences = compare(&simulated.lines(), &on_qemu.lines());
+            findings.extend(differences.iter().map(|found| format!("- simulator, + QEMU, {found}")));
+        }
         if findings.is_empty() {
             return Ok(Verdict::Passed);
         }
-        let repeat = format!("freezeframe conform {} --qemu {}", play.case.path, play.binary.program);
-        Ok(Verdict::Failed { findings, repeat })
+        Ok(Verdict::Failed { findings, repeat: self.repeat(play) })
     }
 
-    fn real(&mut self, play: &Play<'_>) -> Result<Run, CliError> {
-        let known = self.capabilities.get(&play.binary.program).cloned();
-        let played = async {
-            let world = QemuWorld::start(play.binary, &machine::of(&play.case.scenario)).await?;
-            let capabilities = match known {
-                Some(known) => known,
-                None => Rc::new(play::capabilities(&world).await?),
-            };
-            let run = play::play(&play.case.scenario, &world, capabilities.clone()).await;
-            world.kill_qemu().await;
-            Ok::<_, CliError>((run?, capabilities))
-        };
-        let (run, capabilities) = LocalSet::new().block_on(&self.runtime, played)?;
-        self.capabilities.insert(play.binary.program.clone(), capabilities);
-        Ok(run)
+    /// The command line that plays this once more.
+    fn repeat(&self, play: &Play<'_>) -> String {
+        let target = if self.command == "run" { " --target qemu" } else { "" };
+        let (path, program) = (quoted(&play.case.path), quoted(&play.binary.program));
+        format!("freezeframe {} {path}{target} --qemu {program}{}", self.command, self.launch.repeated())
     }
 }
 

@@ -1,8 +1,14 @@
 //! What the command shows while it works: a bar on a terminal, plain lines elsewhere, and always the closing line.
 
-use std::{fmt, io::IsTerminal as _};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+};
 
+use camino::Utf8Path;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::CliError;
 
 /// How one case went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +21,40 @@ pub(super) enum Verdict {
     Skipped(String),
 }
 
-/// Counts verdicts and shows them.
+/// Writes text to standard output. A reader that has gone (`| head -1`) is no error: it has what it wanted, and the
+/// work and its exit code do not depend on it.
+///
+/// # Errors
+/// [`CliError::Write`] when it cannot be written for another reason.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::Write { path: "to standard output".into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. Where that fails nobody can be told, and the exit code still says it.
+pub(super) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", line.trim_end());
+}
+
+/// A path as a shell reads it back.
+pub(super) fn quoted(path: &Utf8Path) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@+:,%=".contains(c);
+    if path.as_str().chars().all(plain) {
+        return path.to_string();
+    }
+    format!("'{}'", path.as_str().replace('\'', r"'\''"))
+}
+
+/// Counts verdicts and shows them. A line that cannot be written is told of by [`Output::close`].
 pub(super) struct Output {
     bar: Option<ProgressBar>,
     counts: Counts,
+    printed: Result<(), CliError>,
 }
 
 /// How many went how.
@@ -38,12 +74,13 @@ impl fmt::Display for Counts {
 impl Output {
     /// Starts with the line that says what runs: enough to do it again.
     pub(super) fn start(what: &str, cases: usize) -> Self {
-        println!("freezeframe {} {what}", env!("CARGO_PKG_VERSION"));
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
             ProgressBar::new(cases as u64).with_style(style.expect("a sound template"))
         });
-        Self { bar, counts: Counts::default() }
+        let mut output = Self { bar, counts: Counts::default(), printed: Ok(()) };
+        output.line(&format!("freezeframe {} {what}", env!("CARGO_PKG_VERSION")));
+        output
     }
 
     /// Shows how a case went. On a terminal only what needs attention stays on the screen.
@@ -53,7 +90,7 @@ impl Output {
                 self.counts.passed += 1;
                 match &self.bar {
                     Some(bar) => bar.set_message(name.to_owned()),
-                    None => println!("ok      {name}"),
+                    None => self.line(&format!("ok      {name}")),
                 }
             }
             Verdict::Skipped(why) => {
@@ -75,19 +112,26 @@ impl Output {
     }
 
     /// A line of its own.
-    pub(super) fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
+    pub(super) fn line(&mut self, line: &str) {
+        let text = format!("{line}\n");
+        let printed = match &self.bar {
+            Some(bar) => bar.suspend(|| print(&text)),
+            None => print(&text),
+        };
+        if self.printed.is_ok() {
+            self.printed = printed;
         }
     }
 
     /// The closing line. True if nothing failed.
-    pub(super) fn close(self) -> bool {
+    ///
+    /// # Errors
+    /// [`CliError::Write`] if any line could not be written.
+    pub(super) fn close(mut self) -> Result<bool, CliError> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        println!("{}", self.counts);
-        self.counts.failed == 0
+        self.line(&self.counts.to_string());
+        self.printed.map(|()| self.counts.failed == 0)
     }
 }

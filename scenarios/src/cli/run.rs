@@ -6,39 +6,50 @@ use freezeframe_sim::{Oracle, Release};
 use similar::TextDiff;
 
 use super::{
-    CliError, RunArgs, Target, conform,
-    output::{Output, Verdict},
+    CliError, RunArgs, Target,
+    conform::Campaign,
+    output::{Output, Verdict, quoted},
     workers,
 };
 use crate::{
     golden,
-    suite::{self, Case},
+    language::World,
+    suite::{self, Case, SuiteError},
     transcript::{compare, render},
-    world::{qemu::Binary, sim::Simulator},
+    world::sim::Simulator,
 };
 
 /// Plays. True if all was as expected.
 pub(super) fn run(arguments: &RunArgs) -> Result<bool, CliError> {
     let selection = &arguments.selection;
+    if arguments.target == Target::Sim && arguments.qemu.is_some() {
+        return Err(CliError::QemuForSimulator);
+    }
     let cases = suite::load(&selection.paths, selection.filter.as_deref())?;
-    if let (Target::Qemu, Some(program)) = (arguments.target, &arguments.qemu) {
-        let binary = conform::block_on(Binary::ask(program, &arguments.accelerator.accel))??;
-        return conform::against(&cases, &[binary], 1, selection.jobs, "run");
+    if let Some(program) = &arguments.qemu {
+        let campaign = Campaign::new(std::slice::from_ref(program), &arguments.launch, "run")?;
+        return campaign.play(&cases, 1, arguments.jobs);
     }
     if arguments.update {
         return update(arguments, &cases);
     }
     let plays = plays(&cases, arguments.release);
+    if let (true, Some(release)) = (plays.is_empty(), arguments.release) {
+        return Err(SuiteError::NoneFor(release).into());
+    }
     let seed = arguments.seed.map_or("default order".to_owned(), |seed| format!("seed {seed}"));
     let mut output = Output::start(&format!("run on the simulator, {seed}"), plays.len());
     workers::each(
         &plays,
-        selection.jobs,
+        arguments.jobs,
         Simulator::new,
         |simulator, (case, release)| verdict(simulator, case, *release, arguments.seed),
-        |(case, release), verdict| output.verdict(&format!("{} {release}", case.scenario.id), &verdict),
-    );
-    Ok(output.close())
+        |(case, release), verdict| {
+            output.verdict(&format!("{} {release}", case.scenario.id), &verdict);
+            Ok::<_, CliError>(())
+        },
+    )?;
+    output.close()
 }
 
 /// Every case with each release that it is for.
@@ -48,6 +59,9 @@ fn plays(cases: &[Case], release: Option<Release>) -> Vec<(&Case, Release)> {
 }
 
 fn verdict(simulator: &mut Simulator, case: &Case, release: Release, seed: Option<u64>) -> Verdict {
+    if !case.is_played_on(World::Sim) {
+        return Verdict::Skipped("only for a real QEMU".to_owned());
+    }
     let played = match seed {
         None => default_order(simulator, case, release),
         Some(seed) => seeded(simulator, case, release, seed),
@@ -63,7 +77,7 @@ fn verdict(simulator: &mut Simulator, case: &Case, release: Release, seed: Optio
 
 fn repeat(case: &Case, release: Release, seed: Option<u64>) -> String {
     let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
-    format!("freezeframe run {} --release {release}{seed}", case.path)
+    format!("freezeframe run {} --release {release}{seed}", quoted(&case.path))
 }
 
 /// Held against the golden file, byte for byte.
@@ -105,11 +119,11 @@ fn difference(expected: &str, found: &str) -> String {
 
 /// Writes the golden files anew. What is not as it should be still fails.
 fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
+    let cases: Vec<_> = cases.iter().filter(|case| case.is_played_on(World::Sim)).collect();
     let mut output = Output::start("run --update on the simulator", cases.len());
-    let mut result = Ok(());
     workers::each(
-        cases,
-        arguments.selection.jobs,
+        &cases,
+        arguments.jobs,
         Simulator::new,
         |simulator, case| {
             let mut transcripts = BTreeMap::new();
@@ -122,23 +136,16 @@ fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
             Ok((findings, transcripts))
         },
         |case, played: Result<_, CliError>| {
-            let written = played.and_then(|(findings, transcripts)| {
-                let changed = golden::write(&case.path, &transcripts);
-                let changed =
-                    changed.map_err(|source| CliError::Write { path: case.path.clone(), source })?;
-                Ok((findings, changed))
-            });
-            match written {
-                Ok((findings, changed)) => {
-                    changed.iter().for_each(|path| output.line(&format!("wrote   {path}")));
-                    let repeat = format!("freezeframe run {}", case.path);
-                    let failed = Verdict::Failed { repeat, findings: findings.clone() };
-                    let verdict = if findings.is_empty() { Verdict::Passed } else { failed };
-                    output.verdict(&case.scenario.id, &verdict);
-                }
-                Err(error) => result = Err(error),
-            }
+            let (findings, transcripts) = played?;
+            let written = golden::write(&case.path, &transcripts);
+            let changed = written.map_err(|(path, source)| CliError::Write { path, source })?;
+            changed.iter().for_each(|path| output.line(&format!("wrote   {path}")));
+            let repeat = format!("freezeframe run {}", quoted(&case.path));
+            let verdict =
+                if findings.is_empty() { Verdict::Passed } else { Verdict::Failed { repeat, findings } };
+            output.verdict(&case.scenario.id, &verdict);
+            Ok::<_, CliError>(())
         },
-    );
-    result.map(|()| output.close())
+    )?;
+    output.close()
 }

@@ -15,15 +15,18 @@ use std::{
     thread,
 };
 
-/// Calls `play` for each item, on `jobs` threads, and `each` with every result, in the order of the items. `start`
-/// makes what one thread needs for all its items.
-pub(super) fn each<I: Sync, S, R: Send>(
+/// Calls `play` for each item, on `jobs` threads, and `each` with every result, in the order of the items, until it
+/// fails: then no more items are begun. `start` makes what one thread needs for all its items.
+///
+/// # Errors
+/// The first error of `each`.
+pub(super) fn each<I: Sync, S, R: Send, E>(
     items: &[I],
     jobs: Option<NonZeroUsize>,
     start: impl Fn() -> S + Sync,
     play: impl Fn(&mut S, &I) -> R + Sync,
-    mut each: impl FnMut(&I, R),
-) {
+    mut each: impl FnMut(&I, R) -> Result<(), E>,
+) -> Result<(), E> {
     let jobs = jobs.or(thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(items.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
@@ -45,11 +48,15 @@ pub(super) fn each<I: Sync, S, R: Send>(
         for (index, result) in receiver {
             early[index] = Some(result);
             while let Some(result) = early.get_mut(due).and_then(Option::take) {
-                each(&items[due], result);
+                if let Err(error) = each(&items[due], result) {
+                    next.store(items.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
                 due += 1;
             }
         }
-    });
+        Ok(())
+    })
 }
 
 fn take<'i, I>(items: &'i [I], next: &AtomicUsize) -> Option<(usize, &'i I)> {

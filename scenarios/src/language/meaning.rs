@@ -11,6 +11,7 @@ use camino::Utf8Path;
 use super::{
     diagnostic::Found,
     machine::DISKS_MAX,
+    reach,
     shape::{listed, suggest},
     tree::{Key, Node},
 };
@@ -25,16 +26,18 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     id_is_the_path(root.key("id"), file, &mut found);
     disks_have_one_name_each(root, &mut found);
     expected_disks_exist(root, &mut found);
+    let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
     for step in root.key("step").items() {
         named_disks_exist(root, step, &mut found);
         snapshot_is_one_kind(step.key("snapshot"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
-        json_is_a_command(step.key("qmp").key("json"), source, &mut found);
+        json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
     for fault in root.key("fault").items() {
         point_fits_the_moment(fault.key("at"), &mut found);
         kind_fits_the_moment(fault, &mut found);
-        json_is_a_command(fault.key("do").key("qmp"), source, &mut found);
+        json_is_a_command(fault.key("do").key("qmp"), source, reach, &mut found);
+        garbage_is_no_command(fault, reach, &mut found);
     }
     found
 }
@@ -177,11 +180,33 @@ fn is_event(at: Node<'_>) -> bool {
     at.key("event").is_there() || at.key("job").is_there()
 }
 
+/// What raw JSON may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// A simulator has nothing that it could harm.
+    Anything,
+    /// On a real QEMU: what [`reach`] lets through.
+    Folder,
+}
+
+/// Both worlds are meant where none is named.
+fn is_for_real_qemu(root: Node<'_>) -> bool {
+    let targets = root.key("targets");
+    !targets.is_there() || targets.items().any(|target| target.text() == Some("qemu"))
+}
+
 /// Raw JSON is an object; whether it is a good command is for QEMU to say.
-fn json_is_a_command(json: Node<'_>, source: &str, found: &mut Vec<Found>) {
+fn json_is_a_command(json: Node<'_>, source: &str, reach: Reach, found: &mut Vec<Found>) {
     let Some(text) = json.text() else { return };
     match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(value) if value.is_object() => {}
+        Ok(value) if value.is_object() => {
+            let beyond = (reach == Reach::Folder).then(|| reach::beyond(&value)).flatten();
+            found.extend(beyond.map(|beyond| {
+                let quoted = format!("\"{}\"", beyond.text);
+                let whole = place_of_text(json.span(), source, &quoted);
+                Found::new(whole, beyond.message, beyond.help)
+            }));
+        }
         Ok(_) => {
             let help = "a command is {\"execute\": …}".into();
             found.push(Found::new(json.span(), "this JSON is no object".into(), help));
@@ -192,6 +217,25 @@ fn json_is_a_command(json: Node<'_>, source: &str, found: &mut Vec<Found>) {
             let span = place_within(json.span(), source, text, offset_of(&error, text));
             found.push(Found::new(span, "this is no JSON".into(), reason));
         }
+    }
+}
+
+/// Garbage before a command goes to QEMU; a `{` in it could begin a command of its own.
+fn garbage_is_no_command(fault: Node<'_>, reach: Reach, found: &mut Vec<Found>) {
+    let (at, garbage) = (fault.key("at"), fault.key("do").key("garbage"));
+    let to_qemu = at.key("qmp").is_there() && at.key("point").text() == Some("before");
+    if reach == Reach::Folder && to_qemu && garbage.text().is_some_and(|text| text.contains('{')) {
+        let message = "garbage with a `{` may not be sent to a real QEMU".into();
+        let help = "it could be a command; or targets = [\"sim\"]".into();
+        found.push(Found::new(garbage.span(), message, help));
+    }
+}
+
+/// Where a text stands in a string of the file; the whole string if it does not stand there as it is.
+fn place_of_text(string: Range<usize>, source: &str, text: &str) -> Range<usize> {
+    match source.get(string.clone()).and_then(|written| written.find(text)) {
+        Some(start) => string.start + start..string.start + start + text.len(),
+        None => string,
     }
 }
 

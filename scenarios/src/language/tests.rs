@@ -138,6 +138,29 @@ fn the_place_of_broken_json_is_inside_its_string() {
 }
 
 #[test]
+fn raw_commands_of_a_stranger_stay_in_the_machines_folder() {
+    let create = r#"{"execute": "blockdev-create", "arguments": {"options": {"filename": "/etc/x"}}}"#;
+    let migrate = r#"{"execute": "migrate", "arguments": {"uri": "exec:touch x"}}"#;
+    let more = format!(
+        "[[step]]\nqmp = {{ json = '{create}' }}\n\
+         [[fault]]\nat = {{ qmp = 'stop' }}\ndo = {{ qmp = '{migrate}' }}\n\
+         [[fault]]\nat = {{ qmp = 'stop', point = 'before' }}\ndo = {{ garbage = '{{' }}\n"
+    );
+    let told = mistakes(&more);
+    let starts = [
+        "7:86 `/etc/x` could name something outside the machine's folder | a file is named by its name alone; or",
+        "10:27 `migrate` may not be sent to a real QEMU | with arguments these may be sent: block-commit, ",
+        "13:18 garbage with a `{` may not be sent to a real QEMU | it could be a command; or targets",
+    ];
+    assert_eq!(told.len(), starts.len(), "{told:#?}");
+    for (told, start) in told.iter().zip(starts) {
+        assert!(told.starts_with(start), "{told}\n{start}");
+    }
+    let only_simulated = format!("targets = ['sim']\n{LEAST}{more}");
+    assert!(Scenario::parse("least.toml".into(), &only_simulated).is_ok());
+}
+
+#[test]
 fn overlay_files_cannot_leave_the_machines_folder() {
     for name in ["../x", "/etc/passwd", "a/b", ".hidden", "-o", "", "a\\u0000"] {
         let more = format!("snapshot = {{ name = 's', disk-only = true, files = {{ vda = \"{name}\" }} }}");
@@ -156,14 +179,14 @@ fn an_id_is_held_against_the_path_only_below_a_suite() {
 
 #[test]
 fn a_broken_place_hides_no_mistake_elsewhere() {
-    let more = "[[step]]\nsnapshot = 3\n[[step]]\ndelete = { name = 's', disks = ['vdx', 4] }\n";
+    let more = "[[step]]\nsnapshot = 3\n[[step]]\nsnapshot = { name = 's', disks = ['vdx', 4] }\n";
     assert_eq!(
         mistakes(more),
         [
             "7:12 `snapshot` must be a table, not a whole number | \
              Takes a snapshot: of disks and memory inside the images, or of disks alone in overlay files",
-            "9:33 no disk `vdx` in this machine | disks are: vda",
-            "9:40 an item of `disks` must be a string, not a whole number | ",
+            "9:35 no disk `vdx` in this machine | disks are: vda",
+            "9:42 an item of `disks` must be a string, not a whole number | ",
         ]
     );
 }

@@ -6,7 +6,14 @@
 )]
 
 use std::{
-    cell::RefCell, collections::BTreeSet, fmt::Write as _, fs, io, process::Stdio, rc::Rc, time::Duration,
+    cell::RefCell,
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    io::{self, Read as _},
+    process::Stdio,
+    rc::Rc,
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -19,15 +26,19 @@ use freezeframe_sim::{
     Release,
     machine::{Disk, Machine, Power},
 };
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use super::World;
-
-/// How long QEMU may take to open its monitors, and a helper program to finish.
-const START: Duration = Duration::from_secs(20);
+use super::{
+    World,
+    process::{self, Ended, Process},
+};
 
 /// How often a monitor that is not there yet is tried.
 const RETRY: Duration = Duration::from_millis(3);
+
+/// What QEMU is never to do here, whatever it is told: start programs, gain rights, or use what is out of date.
+const SANDBOX: [&str; 2] =
+    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
 
 /// Why a real QEMU cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,10 +63,20 @@ pub enum StartError {
         stderr: String,
     },
     /// QEMU ended before its monitor was there.
-    #[error("`{program}` ended before its monitor was there: {stderr}")]
+    #[error("`{program}` ended before its monitor was there{}", words(stderr))]
     Ended {
         /// Which.
         program: Utf8PathBuf,
+        /// Its words.
+        stderr: String,
+    },
+    /// QEMU runs and opens no monitor.
+    #[error("`{program}` did not open its monitor within {} s{}", within.as_secs(), words(stderr))]
+    NoMonitor {
+        /// Which.
+        program: Utf8PathBuf,
+        /// How long it was waited for.
+        within: Duration,
         /// Its words.
         stderr: String,
     },
@@ -72,10 +93,30 @@ pub enum StartError {
     Folder(io::Error),
 }
 
+/// `: Could not open '/images/vda.qcow2'`, or nothing if nothing was said.
+fn words(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(": {stderr}") }
+}
+
+/// How a real QEMU is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// `tcg`, unless the user asks for `kvm`: a `/dev/kvm` that opens and then hangs exists.
+    pub accel: String,
+    /// How long QEMU may take to open its monitors, and a helper program to finish.
+    pub within: Duration,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self { accel: "tcg".to_owned(), within: Duration::from_secs(10) }
+    }
+}
+
 /// A real QEMU binary and what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binary {
-    /// The program.
+    /// The program, as it was named.
     pub program: Utf8PathBuf,
     /// Its version: major, minor, micro.
     pub version: (u32, u32, u32),
@@ -83,8 +124,10 @@ pub struct Binary {
     pub release: Release,
     /// Whether that is its own release.
     pub exact: bool,
-    /// `tcg`, unless the user asks for `kvm`: a `/dev/kvm` that opens and then hangs exists.
-    pub accel: String,
+    /// How it is started.
+    pub launch: Launch,
+    /// Whether it was built with seccomp, so that it can be kept from starting programs.
+    pub sandbox: bool,
 }
 
 impl Binary {
@@ -92,18 +135,25 @@ impl Binary {
     ///
     /// # Errors
     /// [`StartError::Program`], [`StartError::NotQemu`].
-    pub async fn ask(program: &Utf8Path, accel: &str) -> Result<Self, StartError> {
-        let run = Command::new(program).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = match tokio::time::timeout(START, run).await {
-            Ok(Ok(output)) => output,
-            Ok(Err(source)) => return Err(StartError::Program { program: program.into(), source }),
-            Err(_) => return Err(StartError::NotQemu(program.into())),
+    pub async fn ask(program: &Utf8Path, launch: &Launch) -> Result<Self, StartError> {
+        let version = async |options: &[&str]| {
+            let mut command = Command::new(started(program));
+            let ended = finish(command.args(options).arg("--version"), program, launch.within).await?;
+            Ok::<_, StartError>(version(&ended.stdout).filter(|_| ended.well))
         };
-        let said = String::from_utf8_lossy(&output.stdout);
-        let version = said.strip_prefix("QEMU emulator version ").and_then(version);
-        let version = version.ok_or_else(|| StartError::NotQemu(program.into()))?;
-        let (release, exact) = Release::nearest(version.0, version.1);
-        Ok(Self { program: program.into(), version, release, exact, accel: accel.to_owned() })
+        // QEMU reads its options in order: one without seccomp refuses the first and never comes to the second.
+        let sandboxed = version(&SANDBOX).await?;
+        let found = if sandboxed.is_some() { sandboxed } else { version(&[]).await? };
+        let found = found.ok_or_else(|| StartError::NotQemu(program.into()))?;
+        let (release, exact) = Release::nearest(found.0, found.1);
+        Ok(Self {
+            program: program.into(),
+            version: found,
+            release,
+            exact,
+            launch: launch.clone(),
+            sandbox: sandboxed.is_some(),
+        })
     }
 
     /// `7.2.22`.
@@ -119,8 +169,27 @@ impl Binary {
     }
 }
 
-/// `7.2.22 (Debian ...)`.
+/// The program as it is started: QEMU gets a working directory of its own, so a relative path is made absolute. A name
+/// alone is looked for on the path.
+fn started(program: &Utf8Path) -> Utf8PathBuf {
+    let named = program.as_str().contains('/');
+    let absolute = named.then(|| camino::absolute_utf8(program).ok()).flatten();
+    absolute.unwrap_or_else(|| program.to_owned())
+}
+
+/// Runs a helper program to its end.
+async fn finish(command: &mut Command, program: &Utf8Path, within: Duration) -> Result<Ended, StartError> {
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {} s", within.as_secs()));
+    let ended = tokio::time::timeout(within, process::run(command)).await;
+    ended
+        .unwrap_or_else(|_| Err(late()))
+        .map_err(|source| StartError::Program { program: program.into(), source })
+}
+
+/// `QEMU emulator version 7.2.22 (Debian ...)`.
 fn version(text: &str) -> Option<(u32, u32, u32)> {
+    let text = text.strip_prefix("QEMU emulator version ")?;
     let numbers = text.split(|c: char| c != '.' && !c.is_ascii_digit()).next()?;
     let mut numbers = numbers.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next()??))
@@ -134,8 +203,8 @@ pub struct QemuWorld {
 
 struct Inner {
     env: TokioEnv,
-    /// Dropped before the folder: its destructor kills the process.
-    process: RefCell<Option<Child>>,
+    /// Dropped before the folder: nobody writes there any more when it is removed.
+    process: RefCell<Option<Process>>,
     images: Utf8PathBuf,
     folder: tempfile::TempDir,
 }
@@ -156,14 +225,13 @@ impl QemuWorld {
             create_image(binary, disk, &images).await?;
         }
         let stderr = fs::File::create(root.join("stderr")).map_err(StartError::Folder)?;
-        let process = Command::new(&binary.program)
+        let mut command = Command::new(started(&binary.program));
+        command
             .args(arguments(machine, binary, root, &images))
             .current_dir(&images)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
+            .stderr(stderr);
+        let process = Process::start(&mut command)
             .map_err(|source| StartError::Program { program: binary.program.clone(), source })?;
         let process = RefCell::new(Some(process));
         let world = Self { inner: Rc::new(Inner { env: TokioEnv::new(), process, images, folder }) };
@@ -171,41 +239,48 @@ impl QemuWorld {
         Ok(world)
     }
 
-    /// Waits for both monitors and stops the guest if it is to be paused.
+    /// Waits for the monitor and stops the guest if it is to be paused.
     async fn ready(&self, binary: &Binary, machine: &Machine) -> Result<(), StartError> {
-        let deadline = self.inner.env.now() + START;
-        let broken = |source| StartError::Monitor { program: binary.program.clone(), source };
+        let (env, within) = (&self.inner.env, binary.launch.within);
+        let program = || binary.program.clone();
+        let deadline = env.now() + within;
         let control = loop {
-            match Client::connect(&self.inner.env, &self.control(), false, START).await {
+            let left = deadline.saturating_sub(env.now());
+            let error = match Client::connect(env, &self.control(), false, left).await {
                 Ok(client) => break client,
-                Err(ConnectError::Unreachable { .. }) if self.inner.env.now() < deadline => {
-                    self.still_running(binary)?;
-                    self.inner.env.sleep_until(self.inner.env.now() + RETRY).await;
+                Err(error) => error,
+            };
+            if self.has_ended() {
+                return Err(StartError::Ended { program: program(), stderr: self.stderr() });
+            }
+            match error {
+                ConnectError::Unreachable { .. } if env.now() < deadline => {
+                    env.sleep_until(env.now() + RETRY).await;
                 }
-                Err(error) => {
-                    self.still_running(binary)?;
-                    return Err(broken(error));
+                ConnectError::Unreachable { .. } => {
+                    return Err(StartError::NoMonitor { program: program(), within, stderr: self.stderr() });
                 }
+                source => return Err(StartError::Monitor { program: program(), source }),
             }
         };
         if machine.power == Power::Paused {
             let stopped = control.call(Band::In, "start", "stop", None::<&()>, deadline).await;
-            stopped.map_err(|error| StartError::Helper {
-                program: binary.program.clone(),
-                stderr: error.to_string(),
-            })?;
+            stopped.map_err(|error| StartError::Helper { program: program(), stderr: error.to_string() })?;
         }
         Ok(())
     }
 
-    fn still_running(&self, binary: &Binary) -> Result<(), StartError> {
-        let mut process = self.inner.process.borrow_mut();
-        let ended = process.as_mut().is_none_or(|process| !matches!(process.try_wait(), Ok(None)));
-        if !ended {
-            return Ok(());
-        }
-        let stderr = fs::read_to_string(self.inner.folder.path().join("stderr")).unwrap_or_default();
-        Err(StartError::Ended { program: binary.program.clone(), stderr: stderr.trim().to_owned() })
+    fn has_ended(&self) -> bool {
+        self.inner.process.borrow().as_ref().is_none_or(Process::has_ended)
+    }
+
+    /// What QEMU has said on standard error; the start of it, should it be long.
+    fn stderr(&self) -> String {
+        let mut said = Vec::new();
+        // Without its words the error is still the same.
+        let _ = fs::File::open(self.inner.folder.path().join("stderr"))
+            .and_then(|file| file.take(process::SAID_MAX).read_to_end(&mut said));
+        String::from_utf8_lossy(&said).trim().to_owned()
     }
 }
 
@@ -234,42 +309,36 @@ impl World for QemuWorld {
     }
 
     async fn kill_qemu(&self) {
-        let process = self.inner.process.borrow_mut().take();
-        if let Some(mut process) = process {
-            // It may have ended by itself; then there is nothing to kill.
-            let _ = process.kill().await;
-        }
+        // Dropping it kills it.
+        drop(self.inner.process.borrow_mut().take());
     }
 }
 
 async fn create_image(binary: &Binary, disk: &Disk, images: &Utf8Path) -> Result<(), StartError> {
     let program = binary.qemu_img();
-    let output = Command::new(&program)
+    let mut command = Command::new(started(&program));
+    command
         .args(["create", "-q", "-f", disk.format.driver()])
         .arg(images.join(disk.path.file_name().unwrap_or(&disk.target)))
-        .arg(disk.size.to_string())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|source| StartError::Program { program: program.clone(), source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(StartError::Helper { program, stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+        .arg(disk.size.to_string());
+    let Ended { well, stderr, .. } = finish(&mut command, &program, binary.launch.within).await?;
+    if well { Ok(()) } else { Err(StartError::Helper { program, stderr }) }
 }
 
 /// The command line that makes of QEMU the machine that the simulator would simulate.
 fn arguments(machine: &Machine, binary: &Binary, root: &Utf8Path, images: &Utf8Path) -> Vec<String> {
     let mut line = format!(
         "-nodefaults -no-user-config -display none -machine q35 -accel {} -m {}",
-        binary.accel,
+        binary.launch.accel,
         machine.memory >> 20
     );
     if machine.power == Power::Prelaunch {
         line += " -S";
     }
     let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    if binary.sandbox {
+        arguments.extend(SANDBOX.map(str::to_owned));
+    }
     let mut push = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     for number in 0..machine.monitors {
         let mut socket = format!("socket,id=monitor{number},server=on,wait=off,path=");

@@ -1,0 +1,92 @@
+//! Ctrl-C and its like, while real QEMUs run: what was started is ended and cleared away, then the command ends.
+//!
+//!   signal -> every thread drops what it plays (its QEMU dies, its folder goes) -> exit code 128 + the signal's number
+//!
+//! A second signal ends the command at once, whatever is left then. On the simulator there is nothing to clear away, so
+//! there the system's own way holds: nobody listens.
+#![allow(clippy::disallowed_methods, reason = "the thread that waits for signals; no play sees it")]
+
+use std::{io, thread};
+
+use freezeframe_driver::race::{First, race};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use super::CliError;
+
+/// Whether a signal has come, for every thread to ask. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Interrupt {
+    came: watch::Receiver<Option<Signal>>,
+}
+
+/// A signal that asks the command to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// The terminal is gone: SIGHUP.
+    Hangup,
+    /// Ctrl-C: SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Signal {
+    /// What a shell makes of it: 128 and the signal's number.
+    pub(super) fn exit_code(self) -> u8 {
+        match self {
+            Signal::Hangup => 129,
+            Signal::Interrupt => 130,
+            Signal::Terminate => 143,
+        }
+    }
+}
+
+impl Interrupt {
+    /// Listens from now on, in a thread of its own.
+    pub(super) fn listen() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let inside = runtime.enter();
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        drop(inside);
+        let (sender, came) = watch::channel(None);
+        thread::spawn(move || {
+            runtime.block_on(async {
+                loop {
+                    let signal = match race(interrupt.recv(), race(terminate.recv(), hangup.recv())).await {
+                        First::Left(_) => Signal::Interrupt,
+                        First::Right(First::Left(_)) => Signal::Terminate,
+                        First::Right(First::Right(_)) => Signal::Hangup,
+                    };
+                    if sender.send_replace(Some(signal)).is_some() {
+                        std::process::exit(signal.exit_code().into());
+                    }
+                }
+            });
+        });
+        Ok(Self { came })
+    }
+
+    /// Does something unless a signal comes first: then it is dropped where it stands.
+    ///
+    /// # Errors
+    /// [`CliError::Interrupted`].
+    pub(super) async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, CliError> {
+        let mut came = self.came.clone();
+        let signalled = async {
+            match came.wait_for(Option::is_some).await.map(|signal| *signal) {
+                Ok(Some(signal)) => signal,
+                _ => std::future::pending().await,
+            }
+        };
+        match race(signalled, work).await {
+            First::Left(signal) => Err(CliError::Interrupted(signal)),
+            First::Right(done) => Ok(done),
+        }
+    }
+}
