@@ -20,6 +20,7 @@
 //! | [`simulation`] | a machine, a client and virtual time: what a test starts from |
 //! | [`exec`] | runs futures under virtual time, in an order that the oracle decides |
 //! | [`stream`] | byte streams on the world for any runtime |
+//! | [`connection`] | what a client and the world know of each other |
 //! | [`world`] | the pure state machine: bytes and time in, bytes and time out; QEMU's main loop |
 //! | [`monitor`] | one QMP monitor: greeting, negotiation, queue, events |
 //! | [`schema`] | which commands a release has and how it refuses arguments |
@@ -31,6 +32,7 @@
 //! | [`invariants`] | what must hold whatever a client did |
 //! | [`oracle`] | the one question that everything which could have gone otherwise asks |
 
+pub mod connection;
 pub mod exec;
 pub mod host;
 pub mod invariants;

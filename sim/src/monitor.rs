@@ -31,12 +31,12 @@ use std::{collections::VecDeque, time::Duration};
 use serde_json::{Map, Value};
 
 use crate::{
+    connection::Connection,
     qemu::QmpError,
     qobject::{QObject, qdict},
     release::Release,
     schema::Schema,
     wire::Reader,
-    world::Connection,
 };
 use request::{Command, Request};
 use say::Answer;

@@ -21,6 +21,7 @@ mod main_loop;
 
 use std::{collections::BTreeMap, time::Duration};
 
+pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{
     host::Host,
     machine::Machine,
@@ -34,41 +35,6 @@ use crate::{
     release::Release,
 };
 use main_loop::{MainLoop, Turn, What};
-
-/// Where a client can connect to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Port {
-    /// A QMP monitor, counted from 0.
-    Monitor(usize),
-}
-
-/// One connection to one of the ports. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Connection(u32);
-
-#[cfg(test)]
-impl Connection {
-    /// Any connection, where it does not matter which.
-    pub(crate) fn for_test() -> Self {
-        Self(0)
-    }
-}
-
-/// Nobody listens.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// QEMU has ended, or was killed.
-    #[error("QEMU is gone: nobody listens any more")]
-    Gone,
-    /// The machine has no such port.
-    #[error("this machine has no {0:?}")]
-    NoSuchPort(Port),
-}
-
-/// What was sent has nobody to read it: QEMU has ended, or the connection has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("broken pipe: nobody reads what is sent")]
-pub struct BrokenPipe;
 
 /// A connection, as its client's side sees it.
 #[derive(Debug)]
@@ -135,7 +101,7 @@ impl World {
         if !self.alive {
             return Err(Refused::Gone);
         }
-        let connection = Connection(self.connections);
+        let connection = Connection::new(self.connections);
         self.connections += 1;
         monitor.waiting.push_back((now, self.main_loop.next_sequence(), connection));
         let link = Link { monitor: index, early: Vec::new(), output: Vec::new(), read: 0 };

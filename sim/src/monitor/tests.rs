@@ -46,7 +46,7 @@ fn recordings(release: Release) -> (Vec<Case>, Vec<Case>) {
 
 /// A client that has sent `qmp_capabilities` and a newline, and read the reply: as all recordings begin.
 fn negotiated(release: Release, arguments: &str) -> Client {
-    let mut client = Client::accept(Connection::for_test(), release);
+    let mut client = Client::accept(Connection::new(0), release);
     let capabilities = format!("{{\"execute\":\"qmp_capabilities\"{arguments}}}\n");
     let (said, _) = send(&mut client, capabilities.as_bytes());
     assert_eq!(said.last().map(String::as_str), Some("{\"return\": {}}"));
@@ -115,7 +115,7 @@ fn arguments_are_refused_as_recorded(
 fn before_negotiation_no_command_is_known(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
-    let mut client = Client::accept(Connection::for_test(), release);
+    let mut client = Client::accept(Connection::new(0), release);
     let (said, _) =
         send(&mut client, b"{\"execute\":\"query-status\",\"id\":1}{\"execute\":\"nonsense\",\"id\":2}");
     let expecting = |id: u8| {
@@ -131,7 +131,7 @@ fn before_negotiation_no_command_is_known(
 #[test]
 fn a_capability_that_is_not_offered_is_refused() {
     let refusal = |release| {
-        let mut client = Client::accept(Connection::for_test(), release);
+        let mut client = Client::accept(Connection::new(0), release);
         let bytes = b"{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"nope\"]}}";
         send(&mut client, bytes).0.remove(1)
     };
@@ -163,7 +163,7 @@ fn out_of_band_is_a_matter_of_agreement_and_of_the_command() {
 
 #[test]
 fn a_client_hears_events_only_after_negotiation() {
-    let mut client = Client::accept(Connection::for_test(), Release::V10_0);
+    let mut client = Client::accept(Connection::new(0), Release::V10_0);
     client.said.clear();
     client.hear(b"event\r\n");
     assert!(client.said.is_empty());
