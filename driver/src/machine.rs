@@ -4,7 +4,7 @@
 //! request -> observe -> plan -> carry out -> report
 //! ```
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use crate::{
     capabilities::Capabilities,
@@ -99,6 +99,15 @@ impl<E: Env> Machine<E> {
         let patience = self.patience.at_most(request.within());
         execute::carry_out(&self.monitor, &plan, deadline, patience).await?;
         Ok(Report::new(request, plan.disks, &mut events))
+    }
+
+    /// Carries out a plan, one of [`Machine::plan`]'s or of the caller's own making.
+    ///
+    /// # Errors
+    /// [`OperationError`]; it says how things stand now.
+    pub async fn carry_out(&self, plan: &Plan, within: Duration) -> Result<(), OperationError> {
+        let deadline = self.monitor.env().now() + within;
+        execute::carry_out(&self.monitor, plan, deadline, self.patience.at_most(within)).await
     }
 
     async fn observe_within(&self, patience: Patience) -> Result<Observed, OperationError> {
