@@ -26,6 +26,9 @@ use crate::{
 /// How many events a slow listener may be behind before it must ask QEMU instead.
 const EVENT_BACKLOG: usize = 128;
 
+/// How long until a monitor that is too busy to be connected to is tried again.
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
@@ -189,7 +192,7 @@ impl<E: Env> Client<E> {
     ) -> Result<Self, ConnectError> {
         let deadline = env.now() + within;
         let silent = || ConnectError::Silent { endpoint: endpoint.clone(), waited: within };
-        let io = match race(env.connect(endpoint), env.sleep_until(deadline)).await {
+        let io = match race(open(env, endpoint), env.sleep_until(deadline)).await {
             First::Left(io) => {
                 io.map_err(|source| ConnectError::Unreachable { endpoint: endpoint.clone(), source })?
             }
@@ -331,6 +334,18 @@ impl<E: Env> Client<E> {
         let (sender, receiver) = oneshot::channel();
         shared.pending.insert(id.clone(), sender);
         Ok((id, receiver))
+    }
+}
+
+/// Opens the stream. Where the monitor's queue is full of waiting clients the system says "try again": QEMU is there.
+async fn open<E: Env>(env: &E, endpoint: &Endpoint) -> io::Result<E::Io> {
+    loop {
+        match env.connect(endpoint).await {
+            Err(busy) if busy.kind() == io::ErrorKind::WouldBlock => {
+                env.sleep_until(env.now() + RETRY_EVERY).await;
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -107,6 +107,11 @@ pub enum Refusal {
     /// Two disks would share one overlay.
     #[error("disks `{0}` and `{1}` would have the same overlay `{2}`")]
     SameFile(String, String, Utf8PathBuf),
+    /// A disk that was named cannot be written.
+    #[error(
+        "disk `{0}` is read-only: the guest cannot change it, so there is nothing to snapshot; leave it out"
+    )]
+    ReadOnly(String),
     /// No disk is left to snapshot.
     #[error("no disk to snapshot: the machine has no writable disk, or none was selected")]
     NothingSelected,
@@ -180,6 +185,7 @@ impl Refusal {
             Refusal::NoSuchDisk { .. }
             | Refusal::DiskTwice(_)
             | Refusal::SameFile(..)
+            | Refusal::ReadOnly(_)
             | Refusal::NothingSelected
             | Refusal::MustTakeAll(_)
             | Refusal::FormatKeepsNone { .. }
@@ -218,6 +224,14 @@ pub enum StepError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// The job was started, and what became of it could not be read.
+    #[error("{kind} was started, and what became of it could not be read: {cause}")]
+    JobUnread {
+        /// `snapshot-save` ...
+        kind: &'static str,
+        /// Why not.
+        cause: CommandError,
+    },
     /// The job was forgotten before its result could be read.
     #[error("the job of {kind} was dismissed by somebody else before its result could be read")]
     JobVanished {
@@ -252,7 +266,9 @@ impl StepError {
     pub fn is_doubtful(&self) -> bool {
         match self {
             StepError::Command(error) => !matches!(error, CommandError::Refused { .. }),
-            StepError::JobUnfinished { .. } | StepError::JobVanished { .. } => true,
+            StepError::JobUnfinished { .. } | StepError::JobUnread { .. } | StepError::JobVanished { .. } => {
+                true
+            }
             StepError::JobFailed { .. }
             | StepError::HumanMonitor { .. }
             | StepError::File { .. }
@@ -263,15 +279,16 @@ impl StepError {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {
-            StepError::Command(CommandError::TimedOut { .. }) | StepError::JobUnfinished { .. } => {
-                Code::OperationTimeout
-            }
+            StepError::Command(CommandError::TimedOut { .. })
+            | StepError::JobUnread { cause: CommandError::TimedOut { .. }, .. }
+            | StepError::JobUnfinished { .. } => Code::OperationTimeout,
             StepError::Command(
                 CommandError::Lost { lost: Lost::Wire(_), .. } | CommandError::Unreadable { .. },
             )
             | StepError::Torn(_) => Code::InternalError,
             StepError::Command(CommandError::Refused { .. } | CommandError::Lost { .. })
             | StepError::JobFailed { .. }
+            | StepError::JobUnread { .. }
             | StepError::JobVanished { .. }
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.

@@ -106,7 +106,7 @@ impl<'m, E: Env> Execution<'m, E> {
         for (step, result) in ended {
             match result {
                 Ok(()) => self.begun.push((step, Begun::Whole)),
-                Err(cause) => match self.verdict(step, &cause).await {
+                Err(mut cause) => match self.verdict(step, &mut cause).await {
                     Verdict::Happened => self.begun.push((step, Begun::Whole)),
                     verdict => {
                         let refused = matches!(cause, StepError::Command(CommandError::Refused { .. }));
@@ -121,7 +121,7 @@ impl<'m, E: Env> Execution<'m, E> {
     }
 
     /// A timed-out command is never taken for one that did not happen: ask, on a new connection if need be.
-    async fn verdict(&mut self, step: &Step, cause: &StepError) -> Verdict {
+    async fn verdict(&mut self, step: &Step, cause: &mut StepError) -> Verdict {
         if !cause.is_doubtful() {
             return Verdict::DidNot;
         }
@@ -132,6 +132,11 @@ impl<'m, E: Env> Execution<'m, E> {
         match step.probe(&live).await {
             Ok(Happened::Yes) => Verdict::Happened,
             Ok(Happened::No) => Verdict::DidNot,
+            // Worse than the doubt: this is what must be told.
+            Err(torn @ StepError::Torn(_)) => {
+                *cause = torn;
+                Verdict::Unknown
+            }
             Ok(Happened::Unknown) | Err(_) => Verdict::Unknown,
         }
     }
@@ -143,7 +148,7 @@ impl<'m, E: Env> Execution<'m, E> {
         if decisive && !certain {
             return OperationError::Unknown { step: title, cause, keeps: vec![step.remains()] };
         }
-        let (gone, remains) = self.undo().await;
+        let (gone, remains) = self.undo(step, &cause).await;
         match (remains.is_empty(), gone) {
             (false, _) => OperationError::NotRolledBack { step: title, cause, remains },
             (true, true) => OperationError::MachineGone { step: title, cause },
@@ -152,13 +157,13 @@ impl<'m, E: Env> Execution<'m, E> {
     }
 
     /// Undoes what was begun, newest first. Tells whether QEMU is gone, and what is left.
-    async fn undo(&mut self) -> (bool, Vec<String>) {
+    async fn undo(&mut self, failed: &Step, cause: &StepError) -> (bool, Vec<String>) {
         let mut remains = Vec::new();
         let mut gone = false;
         for (step, begun) in std::mem::take(&mut self.begun).into_iter().rev() {
             self.rounds += 1;
             let undone = match self.reach(&format!("undo-{}", step.lane())).await {
-                Reach::Alive(live) => step.undo(&live, begun).await,
+                Reach::Alive(live) => step.undo(&live, begun, (step == failed).then_some(cause)).await,
                 Reach::Gone => {
                     gone = true;
                     if step.only_in_qemu() {
@@ -194,9 +199,10 @@ impl<'m, E: Env> Execution<'m, E> {
     }
 }
 
-/// Whether a refused connection means that no process listens any more.
+/// Whether a failed connection means that no process listens any more. A socket that is not found is no proof: its
+/// path may have been removed under a QEMU that lives.
 fn is_gone(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound)
+    error.kind() == std::io::ErrorKind::ConnectionRefused
 }
 
 impl From<CommandError> for OperationError {

@@ -44,11 +44,13 @@ pub enum End {
 /// [`StepError::Command`] if it was refused or in doubt, [`StepError::JobFailed`],
 /// [`StepError::JobUnfinished`], [`StepError::JobVanished`].
 pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
+    // From here on a refusal is no proof that nothing was done: it is of a question, not of the job.
+    let unread = |cause| StepError::JobUnread { kind: C::NAME, cause };
     let mut events = live.events();
     match live.execute_long(start).await {
         Ok(_) => {}
         Err(error @ CommandError::TimedOut { .. }) => {
-            if find(live, id).await?.is_none() {
+            if find(live, id).await.map_err(unread)?.is_none() {
                 return Err(error.into());
             }
         }
@@ -65,7 +67,7 @@ pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Res
             Err(Silence::Lost(lost)) => {
                 return Err(CommandError::Lost { command: C::NAME.into(), lost }.into());
             }
-            Err(silence) => match find(live, id).await? {
+            Err(silence) => match find(live, id).await.map_err(unread)? {
                 None => return Err(StepError::JobVanished { kind: C::NAME }),
                 Some(job) if job.status == "concluded" => break,
                 Some(job) if silence == Silence::TimedOut => {
@@ -76,7 +78,7 @@ pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Res
             },
         }
     }
-    match collect(live, id).await? {
+    match collect(live, id).await.map_err(unread)? {
         End::Done => Ok(()),
         End::Failed(reason) => Err(StepError::JobFailed { kind: C::NAME, reason }),
         End::Absent => Err(StepError::JobVanished { kind: C::NAME }),

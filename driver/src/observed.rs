@@ -14,6 +14,8 @@ pub struct Observed {
     pub status: Status,
     /// The domain's disks that hold an image.
     pub disks: Vec<ObservedDisk>,
+    /// The domain's disks whose device QEMU does not have, by target. An empty drive is not among them.
+    pub missing: Vec<String>,
 }
 
 /// One disk as QEMU has it.
@@ -21,6 +23,8 @@ pub struct Observed {
 pub struct ObservedDisk {
     /// What the domain calls it: `vda`.
     pub target: String,
+    /// Its place among QEMU's devices, from 0: `savevm` puts the memory on the first that can hold it.
+    pub place: usize,
     /// The node on top of its chain.
     pub node: String,
     /// That node's format: `qcow2`, `raw` ...
@@ -45,11 +49,13 @@ impl ObservedDisk {
 impl Observed {
     /// Puts QEMU's answers and the domain side by side.
     pub fn new(domain: &Domain, status: Status, devices: &[BlockDevice]) -> Self {
+        let place = |id: &str| devices.iter().position(|device| device.is(id));
         let disks = domain.disks.iter().filter_map(|disk| {
-            let device = devices.iter().find(|device| device.is(&disk.device))?;
-            observed_disk(&disk.target, device.inserted.as_ref()?)
+            let place = place(&disk.device)?;
+            observed_disk(&disk.target, place, devices[place].inserted.as_ref()?)
         });
-        Self { status, disks: disks.collect() }
+        let missing = domain.disks.iter().filter(|disk| place(&disk.device).is_none());
+        Self { status, disks: disks.collect(), missing: missing.map(|disk| disk.target.clone()).collect() }
     }
 
     /// The disk that the domain calls so.
@@ -67,9 +73,10 @@ impl BlockDevice {
     }
 }
 
-fn observed_disk(target: &str, node: &BlockNode) -> Option<ObservedDisk> {
+fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<ObservedDisk> {
     Some(ObservedDisk {
         target: target.to_owned(),
+        place,
         node: node.node_name.clone()?,
         format: node.drv.clone(),
         file: file_of(&node.image.filename),

@@ -92,6 +92,10 @@ fn selected<'a>(create: &Create, facts: Facts<'a>) -> Result<Vec<&'a ObservedDis
         }
     }
     let disks: Vec<_> = if create.disks.is_empty() {
+        // "Every disk" must not quietly mean "every disk that was found".
+        if let Some(missing) = facts.observed.missing.first() {
+            return Err(Refusal::NoImage(missing.clone()));
+        }
         facts.observed.disks.iter().filter(|disk| !disk.readonly).collect()
     } else {
         let found = create
@@ -100,6 +104,9 @@ fn selected<'a>(create: &Create, facts: Facts<'a>) -> Result<Vec<&'a ObservedDis
             .map(|target| facts.observed.disk(target).ok_or_else(|| Refusal::NoImage(target.clone())));
         found.collect::<Result<_, _>>()?
     };
+    if let Some(disk) = disks.iter().find(|disk| disk.readonly) {
+        return Err(Refusal::ReadOnly(disk.target.clone()));
+    }
     if disks.is_empty() { Err(Refusal::NothingSelected) } else { Ok(disks) }
 }
 

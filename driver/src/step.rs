@@ -122,10 +122,17 @@ impl Step {
     }
 
     /// Puts back what it did.
-    pub(crate) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+    ///
+    /// `why` is what it failed of itself, if it did.
+    pub(crate) async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         match self {
             Step::SaveSnapshot(step) => step.undo(live, begun).await,
-            Step::LoadSnapshot(step) => step.undo(live, begun).await,
+            Step::LoadSnapshot(step) => step.undo(live, begun, why).await,
             Step::DeleteSnapshot(step) => step.undo(live, begun).await,
             Step::ReserveFile(step) => step.undo(live.env(), begun).await,
             Step::PrepareOverlay(step) => step.undo(live).await,

@@ -162,6 +162,11 @@ fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
         findings.push(format!("the guest was {before} and was left {}", look.guest));
     }
     if look.guest == "gone" {
+        if scenario.expect.files.is_none() {
+            findings.push(
+                "QEMU is gone and cannot tell which files are in use: the scenario must name `files`".into(),
+            );
+        }
         return;
     }
     let images = scenario.machine.disks.iter().map(|disk| disk.image());

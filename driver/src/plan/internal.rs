@@ -121,8 +121,13 @@ fn memory_disk<'a>(
     method: InternalMethod,
     facts: Facts<'_>,
 ) -> Result<&'a ObservedDisk, Refusal> {
-    // `savevm` takes the first disk that can hold it, in the order of the machine, whatever we would like.
-    let first = disks[0];
+    // `savevm` takes the first disk that can hold it, in QEMU's own order, whatever we would like.
+    let first = match method {
+        InternalMethod::Jobs => disks[0],
+        InternalMethod::HumanMonitor => {
+            disks.iter().min_by_key(|disk| disk.place).expect("a snapshot has a disk")
+        }
+    };
     let Some(wanted) = wanted else { return Ok(first) };
     facts.known(wanted)?;
     let disk = disks.iter().find(|disk| disk.target == wanted);

@@ -33,6 +33,7 @@ fn world() -> World {
     let disk = |target: &&str| DomainDisk { target: (*target).into(), device: format!("{target}-device") };
     let image = |target: &&str| ObservedDisk {
         target: (*target).into(),
+        place: targets.iter().position(|known| known == target).expect("one of these"),
         node: (*target).into(),
         format: "qcow2".into(),
         file: format!("/images/{target}.qcow2").into(),
@@ -45,6 +46,7 @@ fn world() -> World {
         observed: Observed {
             status: Status { status: "running".into(), running: true },
             disks: targets.iter().map(image).collect(),
+            missing: Vec::new(),
         },
         capabilities: capabilities([OLD.as_slice(), &JOBS].concat()),
     }
@@ -209,6 +211,10 @@ fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
         refused(world(), disk_only(&[], &[("vda", "/x/y"), ("vdb", "/x/y")])),
         Refusal::SameFile("vda".into(), "vdb".into(), "/x/y".into())
     );
+    assert_eq!(refused(world(), disk_only(&["cd0"], &[])), Refusal::ReadOnly("cd0".into()));
+    let mut detached = world();
+    detached.observed.missing = vec!["vdb".into()];
+    assert_eq!(refused(detached, disk_only(&[], &[])), Refusal::NoImage("vdb".into()));
     let read_only = |disk: &mut ObservedDisk| disk.readonly = true;
     assert_eq!(
         refused(world().disk(0, read_only).disk(1, read_only), disk_only(&[], &[])),

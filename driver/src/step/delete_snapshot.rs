@@ -55,6 +55,7 @@ impl DeleteSnapshot {
         }
         match nodes_with_tag(live, &self.tag, &self.devices).await {
             Ok(found) if found.len() == self.devices.len() => Ok(()),
+            Ok(found) if found.is_empty() => Err(format!("snapshot `{}` is deleted all the same", self.tag)),
             Ok(found) => Err(format!(
                 "snapshot `{}` is deleted from some disks, and still on {}: delete it again",
                 self.tag,

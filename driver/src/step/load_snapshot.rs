@@ -63,7 +63,14 @@ impl LoadSnapshot {
 
     /// There is no way back from a load. What can be mended: a guest stopped by a load that was refused before it
     /// reverted anything.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+    ///
+    /// Two things must agree before the guest goes on: QEMU said that the tag is missing, and it is.
+    pub(super) async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         match begun {
             Begun::Whole => return Err(self.remains()),
             Begun::Refused => return Ok(()),
@@ -71,7 +78,7 @@ impl LoadSnapshot {
         }
         let unclear = |error: &dyn std::fmt::Display| format!("{}: {error}", self.remains());
         let found = nodes_with_tag(live, &self.tag, &self.devices).await.map_err(|error| unclear(&error))?;
-        if found.len() == self.devices.len() {
+        if found.len() == self.devices.len() || !why.is_some_and(says_that_the_tag_is_missing) {
             return Err(self.remains());
         }
         let status = live.ask(&QueryStatus {}).await.map_err(|error| unclear(&error))?;
@@ -88,4 +95,16 @@ impl LoadSnapshot {
             self.tag
         )
     }
+}
+
+/// Whether a load failed because a disk lacks the tag: the one failure that comes before anything is reverted.
+/// The texts are those of 6.0 and later, and of 5.2's human monitor.
+fn says_that_the_tag_is_missing(why: &StepError) -> bool {
+    let text = match why {
+        StepError::JobFailed { reason, .. } => reason,
+        StepError::HumanMonitor { text, .. } => text,
+        _ => return false,
+    };
+    text.contains("does not exist in one or more devices")
+        || text.contains("does not have the requested snapshot")
 }

@@ -79,7 +79,7 @@ impl SaveSnapshot {
 
     pub(super) fn remains(&self) -> Remains {
         format!(
-            "snapshot `{}` may or may not be in the images: look for it with `qemu-img snapshot -l`",
+            "snapshot `{}` may or may not be in the images: look for it with query-named-block-nodes, or `qemu-img snapshot -U -l` where QEMU is gone",
             self.tag
         )
     }

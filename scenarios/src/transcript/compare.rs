@@ -17,7 +17,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Direction, Line};
+use super::{Direction, Line, line::stage_of};
 
 /// Lanes of events that are bound to nothing else: throttled, or sent by a timer.
 const FLOATING: &[&str] =
@@ -88,13 +88,13 @@ fn settled(segment: Vec<&Line>, side_by_side: bool) -> Vec<&Line> {
     for line in segment {
         let mut place = lines.len();
         if side_by_side && line.direction == Direction::Reply {
-            // Back over the job's later events, and over other lanes between them.
-            let own = |index: &usize| lines[*index].lane == line.lane;
-            for index in (0..lines.len()).rev().filter(own).collect::<Vec<_>>() {
-                if !is_after_running(lines[index]) {
-                    break;
-                }
-                place = index;
+            // Back over `aborting concluded`, and over other lanes between them.
+            let mut own = (0..lines.len()).rev().filter(|index| lines[*index].lane == line.lane);
+            if let (Some(last), Some(before)) = (own.next(), own.next())
+                && is_job_event(lines[last], "concluded")
+                && is_job_event(lines[before], "aborting")
+            {
+                place = before;
             }
         }
         lines.insert(place, line);
@@ -102,12 +102,9 @@ fn settled(segment: Vec<&Line>, side_by_side: bool) -> Vec<&Line> {
     lines
 }
 
-/// Whether a line is a job's event that may come before the reply to the command which started it. `null` is the end
-/// of another command, `job-dismiss`, and always comes before its reply.
-fn is_after_running(line: &Line) -> bool {
-    let ends = |status: &str| line.text.ends_with(status);
-    line.direction == Direction::Event
-        && [" waiting", " pending", " aborting", " concluded"].into_iter().any(ends)
+/// Whether a line tells that a job has reached a status.
+fn is_job_event(line: &Line, status: &str) -> bool {
+    line.direction == Direction::Event && line.text.starts_with("job ") && line.text.ends_with(status)
 }
 
 /// Whether a line was said by a step, to it, or by its job.
@@ -131,11 +128,6 @@ fn segments(lines: &[Line]) -> Vec<Vec<&Line>> {
         segments.last_mut().expect("there is always one").push(line);
     }
     segments
-}
-
-/// What stands before the first dot: the stage; a lane without one is a stage of its own.
-fn stage_of(lane: &str) -> &str {
-    lane.split_once('.').map_or(lane, |(stage, _)| stage)
 }
 
 /// A text with every duration in seconds told as `<time>`: `within 5.001 s`.

@@ -135,7 +135,8 @@ impl Reader<'_> {
             }
             (_, Some(value)) => {
                 let lane = lane_of(id);
-                let others = |job: &str| self.jobs.get(job).is_some_and(|starter| starter != lane);
+                let beside = |starter: &str| starter != lane && stage_of(starter) == stage_of(lane);
+                let others = |job: &str| self.jobs.get(job).is_some_and(|starter| beside(starter));
                 format!("return {}", reply::told(&command, value, others))
             }
             _ => format!("neither return nor error: {message}"),
@@ -167,6 +168,11 @@ impl Reader<'_> {
     fn placed(&self, text: &str) -> String {
         text.replace(self.folder, "<dir>")
     }
+}
+
+/// What stands before the first dot of a lane: the stage. A lane without one is a stage of its own.
+pub(super) fn stage_of(lane: &str) -> &str {
+    lane.split_once('.').map_or(lane, |(stage, _)| stage)
 }
 
 /// The lane in a command's id.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-/// The value that a command returned, told for a transcript. `others` are the jobs that another lane has started: how
-/// far they are when this lane asks is a matter of time, and theirs to tell.
+/// The value that a command returned, told for a transcript. `others` are the jobs that a lane beside this one has
+/// started: how far they are when this lane asks is a matter of time, and theirs to tell.
 pub(super) fn told(command: &str, value: &Value, others: impl Fn(&str) -> bool) -> String {
     match (command, value) {
         ("query-qmp-schema", Value::Array(_)) => "[the schema]".to_owned(),
