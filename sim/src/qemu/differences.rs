@@ -35,6 +35,14 @@ impl Release {
         })
     }
 
+    /// No node of that name, where only nodes are looked for.
+    pub(crate) fn cannot_find_node(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device= nor node_name={name}"),
+            _ => format!("Cannot find device='' nor node-name='{name}'"),
+        })
+    }
+
     /// No node of that name.
     pub(crate) fn node_not_found(self, name: &str) -> QmpError {
         QmpError::generic(match self {
@@ -160,6 +168,16 @@ impl Release {
         self == Release::V7_2
     }
 
+    /// A block job that sleeps pauses, or is cancelled, before the reply to the command.
+    pub(crate) fn sleeping_jobs_act_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A block job that is given a higher speed wakes up and copies at once.
+    pub(crate) fn a_higher_speed_wakes_a_job(self) -> bool {
+        self <= Release::V7_2
+    }
+
     /// `delvm` looks first whether all disks take snapshots.
     pub(crate) fn delete_needs_all_disks(self) -> bool {
         self >= Release::V7_2
@@ -179,6 +197,11 @@ impl Release {
     /// `query-status` has `singlestep`.
     pub(crate) fn status_has_singlestep(self) -> bool {
         self <= Release::V7_2
+    }
+
+    /// `query-block-jobs` has `actively-synced` for a mirror.
+    pub(crate) fn mirrors_tell_whether_in_step(self) -> bool {
+        self >= Release::V10_0
     }
 
     /// `BlockDeviceInfo` has `encryption_key_missing`.
