@@ -124,6 +124,8 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
+            "blockdev-mirror" => block::mirror::blockdev_mirror(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-backup" => block::backup::blockdev_backup(&self.graph, &mut self.jobs, arguments, cx),
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
@@ -168,7 +170,7 @@ impl Qemu {
                         block::create::write_header(header, cx);
                         Ok(())
                     }
-                    Some(Work::Commit(_) | Work::Stream(_)) => return,
+                    Some(_) => return,
                 };
                 self.jobs.end(serial, outcome, cx);
             }
@@ -260,6 +262,8 @@ impl Qemu {
             match work {
                 Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
                 Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
+                Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
+                Work::Backup(backup) => block::backup::finish(&self.graph, backup, completion, cx),
                 Work::Done(_) | Work::WriteHeader(_) => {}
             }
         }

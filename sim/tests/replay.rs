@@ -27,6 +27,9 @@ const ANSWERED_OUTSIDE: [(&str, &str); 3] = [
     ("device_del", "not simulated"),
 ];
 
+/// Bytes that the recorder's disks held.
+const WRITTEN: u64 = 8 << 20;
+
 /// A recording so slow that the guest's firmware had not come to the disks: as if the guest had not run.
 const BEFORE_THE_FIRMWARE: &str = "11.1/commit-mid.jsonl";
 
@@ -72,6 +75,8 @@ struct Command {
 fn the_model_says_what_qemu_said(
     #[values("5.2", "7.2", "10.0", "11.1")] release: &str,
     #[values(
+        "backup",
+        "backup-manual",
         "commit-active",
         "commit-active-manual",
         "commit-errors",
@@ -81,6 +86,8 @@ fn the_model_says_what_qemu_said(
         "hmp",
         "hmp-nodisk",
         "internal-sync",
+        "mirror",
+        "mirror-manual",
         "overlay-chain",
         "partial-snapshots",
         "quit",
@@ -117,6 +124,10 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
     let mut host = Host::new();
     let mut oracle = Oracle::default();
     let mut qemu = Qemu::new(&recording.machine, release, &mut host);
+    for disk in &recording.machine.disks {
+        let image = host.image_mut(&disk.path).unwrap();
+        (0..WRITTEN / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
+    }
     let mut said = Vec::new();
     let mut timers: Vec<(Duration, Timer)> = Vec::new();
     for command in &recording.commands {
@@ -163,7 +174,7 @@ fn run_timers(
 }
 
 /// What the recorder did that the model knows other commands for, or none: an overlay made and put on top in one
-/// command, and writes to a disk. Their replies are left out.
+/// command, a node with its protocol node in one, and writes to a disk. Their replies are left out.
 fn prepare(qemu: &Qemu, command: &Command, host: &mut Host) -> Option<Vec<(&'static str, Value)>> {
     let text = |name: &str| command.arguments[name].as_str().unwrap();
     if command.name == "blockdev-snapshot-sync" {
@@ -183,6 +194,14 @@ fn prepare(qemu: &Qemu, command: &Command, host: &mut Host) -> Option<Vec<(&'sta
             ("blockdev-snapshot", json!({ "node": below, "overlay": overlay })),
         ]);
     }
+    if let (true, Some(path)) = (command.name == "blockdev-add", filename_in_place(&command.arguments)) {
+        host.create_new(path.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
+        let (name, protocol) = (text("node-name"), format!("{PREPARED}{}", text("node-name")));
+        return Some(vec![
+            ("blockdev-add", json!({ "driver": "file", "node-name": protocol, "filename": path })),
+            ("blockdev-add", json!({ "driver": "qcow2", "node-name": name, "file": protocol })),
+        ]);
+    }
     if command.name == "human-monitor-command" && text("command-line").starts_with("qemu-io") {
         assert!(text("command-line").contains("vd0") && text("command-line").ends_with(" 0 4M\""));
         let graph = qemu.graph();
@@ -194,9 +213,15 @@ fn prepare(qemu: &Qemu, command: &Command, host: &mut Host) -> Option<Vec<(&'sta
     None
 }
 
-fn is_prepared(command: &str, arguments: &Value) -> bool {
-    let line = arguments["command-line"].as_str().unwrap_or_default();
-    command == "blockdev-snapshot-sync" || line.starts_with("qemu-io")
+fn is_prepared(command: &str, arguments: &Map<String, Value>) -> bool {
+    let line = arguments.get("command-line").and_then(Value::as_str).unwrap_or_default();
+    let in_place = command == "blockdev-add" && filename_in_place(arguments).is_some();
+    command == "blockdev-snapshot-sync" || line.starts_with("qemu-io") || in_place
+}
+
+/// The file of a protocol node that is given in place.
+fn filename_in_place(arguments: &Map<String, Value>) -> Option<&str> {
+    arguments.get("file")?.get("filename")?.as_str()
 }
 
 /// Leaves out that a job rested and went on at once behind a reply: the guest's firmware resets its devices in the
@@ -286,11 +311,11 @@ fn read(path: &str) -> Recording {
                 outside.push(id);
                 continue;
             }
-            if is_prepared(name, &message["arguments"]) {
-                outside.push(id.clone());
-            }
             let at = Duration::from_millis(record["t"].as_f64().unwrap() as u64);
             let arguments = message["arguments"].as_object().cloned().unwrap_or_default();
+            if is_prepared(name, &arguments) {
+                outside.push(id.clone());
+            }
             recording.commands.push(Command { at, id, name: name.into(), arguments });
         } else if message.get("QMP").is_none() && !outside.contains(&id) && !by_the_firmware(&message) {
             let mut message = message;

@@ -13,6 +13,7 @@
 //! - `snapshot`: `blockdev-snapshot`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
+//! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
@@ -22,18 +23,20 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Context, QmpError, arguments::Arguments, job::block::Options};
+use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
 use crate::{
     Machine, Release,
-    host::{Host, Image, Qcow2},
+    host::{Blocks, Host, Image, Qcow2},
     machine::Format,
 };
 
 pub(crate) mod add;
+pub(crate) mod backup;
 pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
+pub(crate) mod mirror;
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod stream;
@@ -191,6 +194,41 @@ impl Graph {
         host.image_mut(Utf8Path::new(self.file_of(self.node(name)?)?))
     }
 
+    /// What the layers from `top` down to above `base` hold together; down to the end without one.
+    pub(crate) fn content(&self, top: &str, base: Option<&str>, host: &Host) -> Blocks {
+        let mut content = Blocks::new();
+        for layer in self.chain(top).take_while(|node| Some(&*node.name) != base) {
+            for (block, write) in self.image(layer, host).into_iter().flat_map(Image::blocks) {
+                content.entry(*block).or_insert(*write);
+            }
+        }
+        content
+    }
+
+    /// Writes blocks to a node.
+    pub(crate) fn write(&self, name: &str, content: Blocks, host: &mut Host) {
+        if let Some(image) = self.image_mut(name, host) {
+            content.into_iter().for_each(|(block, write)| image.write(block, write));
+        }
+    }
+
+    /// The first node that a job of this `sync` mode does not copy.
+    pub(crate) fn base_of_sync(&self, source: &Node, sync: &str) -> Result<Option<String>, QmpError> {
+        match sync {
+            "full" => Ok(None),
+            "top" => Ok(source.driver.backing().map(str::to_owned)),
+            other => Err(not_simulated(&format!("sync mode `{other}`"))),
+        }
+    }
+
+    /// Refuses a target that something else uses: QEMU's many texts for it are not simulated.
+    pub(crate) fn check_free(&self, target: &str) -> Result<(), QmpError> {
+        if self.device_on(target).is_some() || self.parents(target).next().is_some() {
+            return Err(not_simulated("a target that is in use"));
+        }
+        Ok(())
+    }
+
     /// What a guest would see as the size of a node, in bytes.
     pub(crate) fn size(&self, name: &str, host: &Host) -> u64 {
         self.node(name).and_then(|node| self.image(node, host)).map_or(0, Image::virtual_size)
@@ -285,5 +323,6 @@ pub(crate) fn job_options(
         chunk,
         keeps_in_step,
         takes: Duration::from_millis(takes),
+        starts_drained: false,
     }
 }

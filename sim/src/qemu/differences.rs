@@ -178,6 +178,11 @@ impl Release {
         self <= Release::V7_2
     }
 
+    /// A mirror of a whole disk counts only what was written, not what is empty, as its length.
+    pub(crate) fn a_mirror_skips_what_is_empty(self) -> bool {
+        self >= Release::V11_1
+    }
+
     /// `delvm` looks first whether all disks take snapshots.
     pub(crate) fn delete_needs_all_disks(self) -> bool {
         self >= Release::V7_2

@@ -313,6 +313,10 @@ impl Jobs {
         job.nodes = claim.nodes;
         job.attached = claim.attached;
         job.go(JobStatus::Running, cx);
+        if options.starts_drained {
+            job.rest(cx);
+            job.wake_up(cx);
+        }
         job.schedule(cx);
         self.jobs.push(job);
         Ok(())

@@ -12,7 +12,7 @@
 
 use super::{Graph, Node, filename::filename};
 use crate::{
-    host::{Backing, Blocks, Qcow2},
+    host::{Backing, Qcow2},
     qemu::{
         Context, QmpError,
         arguments::Arguments,
@@ -93,7 +93,7 @@ pub(crate) fn block_commit(
     }
     let active = overlay.is_none();
     let len = if active {
-        commit.content(graph, cx).len() as u64 * Qcow2::CLUSTER
+        graph.content(&commit.top, Some(&commit.base), cx.host()).len() as u64 * Qcow2::CLUSTER
     } else {
         graph.image(top, cx.host()).map_or(0, |image| image.virtual_size())
     };
@@ -117,14 +117,12 @@ pub(crate) fn finish(
         graph.set_read_only(&commit.base, commit.base_was_read_only);
         return;
     };
-    let content = commit.content(graph, cx);
+    let content = graph.content(&commit.top, Some(&commit.base), cx.host());
     let size = graph.size(&commit.top, cx.host());
     if let Some(image) = graph.image_mut(&commit.base, cx.host()) {
         image.grow(size);
-        for (block, write) in content {
-            image.write(block, write);
-        }
     }
+    graph.write(&commit.base, content, cx.host());
     match (&commit.overlay, completion) {
         (None, Completion::Pivot) => graph.pivot(&commit.top, &commit.base),
         (None, Completion::Leave) => graph.set_read_only(&commit.base, commit.base_was_read_only),
@@ -152,20 +150,6 @@ pub(super) fn rebase(
     });
     if let Some(image) = graph.qcow2_mut(node, cx.host()) {
         image.backing = backing;
-    }
-}
-
-impl Commit {
-    /// What the layers from top down to above the base hold together.
-    fn content(&self, graph: &Graph, cx: &mut Context<'_>) -> Blocks {
-        let mut content = Blocks::new();
-        for layer in graph.chain(&self.top).take_while(|node| node.name != self.base) {
-            let blocks = graph.image(layer, cx.host()).map(|image| image.blocks().clone());
-            for (block, write) in blocks.unwrap_or_default() {
-                content.entry(block).or_insert(write);
-            }
-        }
-        content
     }
 }
 

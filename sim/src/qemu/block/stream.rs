@@ -11,7 +11,6 @@
 
 use super::{Graph, commit::rebase};
 use crate::{
-    host::Blocks,
     qemu::{
         Context, QmpError,
         arguments::Arguments,
@@ -87,17 +86,7 @@ pub(crate) fn finish(
     if completion.is_none() {
         return;
     }
-    let mut content = Blocks::new();
-    for layer in graph.chain(&stream.node).take_while(|node| Some(&node.name) != stream.base.as_ref()) {
-        let blocks = graph.image(layer, cx.host()).map(|image| image.blocks().clone());
-        for (block, write) in blocks.unwrap_or_default() {
-            content.entry(block).or_insert(write);
-        }
-    }
-    if let Some(image) = graph.image_mut(&stream.node, cx.host()) {
-        for (block, write) in content {
-            image.write(block, write);
-        }
-    }
+    let content = graph.content(&stream.node, stream.base.as_deref(), cx.host());
+    graph.write(&stream.node, content, cx.host());
     rebase(graph, &stream.node, stream.base.as_deref(), stream.backing_file.clone(), cx);
 }

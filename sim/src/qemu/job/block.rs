@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) chunk: u64,
     /// Once all is copied it keeps in step with its source until its client completes it.
     pub(crate) keeps_in_step: bool,
+    /// Its disk is drained while it is started: it rests for a moment.
+    pub(crate) starts_drained: bool,
     /// How long it takes without a speed.
     pub(crate) takes: Duration,
 }
