@@ -189,3 +189,51 @@ fn other_jobs_are_unknown_to_the_commands_of_block_jobs() {
         assert_eq!((error.class, &*error.desc), ("DeviceNotActive", "Block job 'c' not found"), "{command}");
     }
 }
+
+/// `vda` with two written blocks, and an empty node `t` of the same size.
+fn disk_and_target() -> Bench {
+    let mut bench = one_disk();
+    bench.host.create_new("t".into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
+    bench.ok("blockdev-add", json!({ "driver": "file", "node-name": "t-file", "filename": "t" }));
+    bench.ok("blockdev-add", json!({ "driver": "qcow2", "node-name": "t", "file": "t-file" }));
+    let disk = bench.host.image_mut("vda.qcow2".into()).unwrap();
+    disk.write(1, 10);
+    disk.write(2, 20);
+    bench
+}
+
+#[test]
+fn a_mirror_that_is_completed_has_the_last_write_and_the_device() {
+    let mut bench = disk_and_target();
+    bench.ok("blockdev-mirror", json!({ "job-id": "j", "device": "vda", "target": "t", "sync": "full" }));
+    assert_eq!(bench.settle(), ["ready", "BLOCK_JOB_READY"]);
+    bench.host.image_mut("vda.qcow2".into()).unwrap().write(3, 30);
+    bench.ok("job-complete", json!({ "id": "j" }));
+    bench.settle();
+    assert_eq!(bench.qemu.chain("vda-device"), ["t"]);
+    assert_eq!(blocks(&bench, "t"), Blocks::from([(1, 10), (2, 20), (3, 30)]));
+}
+
+#[test]
+fn a_backup_holds_what_the_disk_held_when_it_began() {
+    let mut bench = disk_and_target();
+    let arguments = json!({ "job-id": "j", "device": "vda", "target": "t", "sync": "full" });
+    let (events, _) = bench.send("blockdev-backup", arguments);
+    assert_eq!(events, ["created", "running", "paused", "running"]);
+    bench.host.image_mut("vda.qcow2".into()).unwrap().write(1, 99);
+    bench.settle();
+    assert_eq!(bench.qemu.chain("vda-device"), ["vda"]);
+    assert_eq!(blocks(&bench, "t"), Blocks::from([(1, 10), (2, 20)]));
+}
+
+#[test]
+fn a_cancelled_backup_says_so_before_the_reply() {
+    let mut bench = disk_and_target();
+    bench.ok(
+        "blockdev-backup",
+        json!({ "job-id": "j", "device": "vda", "target": "t", "sync": "full", "speed": 1 }),
+    );
+    let (events, _) = bench.send("block-job-cancel", json!({ "device": "j" }));
+    assert_eq!(events, ["aborting", "BLOCK_JOB_CANCELLED", "concluded", "null"]);
+    assert!(blocks(&bench, "t").is_empty());
+}
