@@ -229,6 +229,14 @@ impl Release {
         self >= Release::V11_1
     }
 
+    /// Bytes that a backup with a speed copies in one go.
+    pub(crate) fn backup_chunk(self) -> u64 {
+        match self {
+            Release::V5_2 => 64 << 10,
+            _ => 1 << 20,
+        }
+    }
+
     /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.
     pub(crate) fn vm_state_size(self) -> u64 {
         match self {

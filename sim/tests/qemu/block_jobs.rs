@@ -237,3 +237,13 @@ fn a_cancelled_backup_says_so_before_the_reply() {
     assert_eq!(events, ["aborting", "BLOCK_JOB_CANCELLED", "concluded", "null"]);
     assert!(blocks(&bench, "t").is_empty());
 }
+
+#[test]
+fn a_paused_mirror_that_is_cancelled_runs_before_the_reply_and_aborts_behind_it() {
+    let mut bench = disk_and_target();
+    let arguments = json!({ "job-id": "j", "device": "vda", "target": "t", "sync": "full", "speed": 1 });
+    bench.ok("blockdev-mirror", arguments);
+    bench.ok("job-pause", json!({ "id": "j" }));
+    assert_eq!(bench.send("job-cancel", json!({ "id": "j" })).0, ["running"]);
+    assert_eq!(bench.settle(), ["aborting", "BLOCK_JOB_CANCELLED", "concluded", "null"]);
+}

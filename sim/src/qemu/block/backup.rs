@@ -21,9 +21,6 @@ use crate::{
     qobject::QObject,
 };
 
-/// Bytes copied in one go.
-const CHUNK: u64 = 1 << 20;
-
 /// A backup that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backup {
@@ -55,8 +52,9 @@ pub(crate) fn blockdev_backup(
     }
     graph.check_free(target)?;
     let content = graph.content(device, base.as_deref(), cx.host());
+    let chunk = cx.release().backup_chunk();
     let options =
-        Options { starts_drained: true, ..super::job_options("backup", arguments, false, (size, CHUNK), cx) };
+        Options { starts_drained: true, ..super::job_options("backup", arguments, false, (size, chunk), cx) };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
     let backup = Backup { target: target.into(), content };
     jobs.start_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;

@@ -113,6 +113,7 @@ impl Job {
         if sleeps || matches!(self.status, JobStatus::Waiting | JobStatus::Pending) {
             self.abort("Operation canceled".into(), cx);
         } else {
+            self.wake_up(cx);
             cx.schedule(Duration::ZERO, Timer::BlockJob { serial: self.serial });
         }
     }
