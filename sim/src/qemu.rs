@@ -139,6 +139,7 @@ impl Qemu {
                 block::internal_snapshot::delete(&self.graph, arguments, cx)
             }
             "transaction" => {
+                self.jobs.drained(cx);
                 let machine = block::transaction::Machine {
                     graph: &mut self.graph,
                     jobs: &self.jobs,
@@ -271,7 +272,11 @@ impl Qemu {
 
     fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         match command {
-            "stop" => self.cpus.stop(RunState::Paused, cx),
+            "stop" if self.cpus.running() => {
+                self.cpus.stop(RunState::Paused, cx);
+                self.jobs.drained(cx);
+            }
+            "stop" => {}
             "cont" => self.cont(cx),
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),

@@ -173,6 +173,11 @@ impl Release {
         self >= Release::V7_2
     }
 
+    /// A drain makes a block job that sleeps rest for a moment.
+    pub(crate) fn drains_make_sleeping_jobs_rest(self) -> bool {
+        self >= Release::V7_2
+    }
+
     /// A block job that is given a higher speed wakes up and copies at once.
     pub(crate) fn a_higher_speed_wakes_a_job(self) -> bool {
         self <= Release::V7_2

@@ -16,7 +16,7 @@
 //! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
-//! Not here: transactions of jobs, I/O errors of jobs, and that a drain of its nodes makes a job rest.
+//! Not here: transactions of jobs, I/O errors of jobs, and drains other than those of `transaction` and `stop`.
 
 use super::{Context, QmpError, Timer, work::Work};
 use crate::qobject::{QDict, key, qdict};
@@ -350,6 +350,20 @@ impl Jobs {
         if let Some(at) = self.jobs.iter().position(|job| job.serial == serial) {
             self.jobs[at].look_around(cx);
             self.settle(at, cx);
+        }
+    }
+
+    /// All nodes are drained for a moment: where a release shows it, block jobs that work rest and go on.
+    pub(crate) fn drained(&mut self, cx: &mut Context<'_>) {
+        if !cx.release().drains_make_sleeping_jobs_rest() {
+            return;
+        }
+        for job in self.jobs.iter_mut().rev().filter(|job| job.block.is_some()) {
+            if matches!(job.status, JobStatus::Running | JobStatus::Ready) {
+                job.rest(cx);
+                job.wake_up(cx);
+                job.schedule(cx);
+            }
         }
     }
 

@@ -247,3 +247,19 @@ fn a_paused_mirror_that_is_cancelled_runs_before_the_reply_and_aborts_behind_it(
     assert_eq!(bench.send("job-cancel", json!({ "id": "j" })).0, ["running"]);
     assert_eq!(bench.settle(), ["aborting", "BLOCK_JOB_CANCELLED", "concluded", "null"]);
 }
+
+#[rstest]
+#[case(Release::V5_2, &["STOP"], &[])]
+#[case(Release::V10_0, &["STOP", "paused", "running"], &["paused", "running"])]
+fn a_drain_makes_a_sleeping_job_rest(
+    #[case] release: Release,
+    #[case] stop: &[&str],
+    #[case] transaction: &[&str],
+) {
+    let mut bench = slow_commit();
+    bench.release = release;
+    assert_eq!(bench.send("stop", json!({})).0, stop);
+    assert_eq!(bench.send("transaction", json!({ "actions": [] })).0, transaction);
+    bench.settle();
+    assert_eq!(status(&mut bench), "concluded", "it goes on afterwards");
+}
