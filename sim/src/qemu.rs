@@ -38,7 +38,7 @@ pub use context::{Context, Event, QmpError};
 
 use arguments::Arguments;
 use block::query::Query;
-use job::{Job, Jobs, Verb};
+use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
@@ -48,6 +48,11 @@ use work::Work;
 pub enum Timer {
     /// A job's work is done, or due.
     Job {
+        /// Which job, counted over the life of this QEMU.
+        serial: u64,
+    },
+    /// A block job looks around.
+    BlockJob {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
     },
@@ -119,15 +124,29 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
+            "blockdev-mirror" => block::mirror::blockdev_mirror(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-backup" => block::backup::blockdev_backup(&self.graph, &mut self.jobs, arguments, cx),
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
-            "blockdev-snapshot" => block::snapshot::blockdev_snapshot(&mut self.graph, arguments, cx),
+            "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
+            "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-snapshot" => {
+                block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+            }
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
             }
             "blockdev-snapshot-delete-internal-sync" => {
                 block::internal_snapshot::delete(&self.graph, arguments, cx)
             }
-            "transaction" => block::transaction::transaction(&mut self.graph, &self.cpus, arguments, cx),
+            "transaction" => {
+                self.jobs.drained(cx);
+                let machine = block::transaction::Machine {
+                    graph: &mut self.graph,
+                    jobs: &self.jobs,
+                    cpus: &self.cpus,
+                };
+                block::transaction::transaction(machine, arguments, cx)
+            }
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -152,8 +171,13 @@ impl Qemu {
                         block::create::write_header(header, cx);
                         Ok(())
                     }
+                    Some(_) => return,
                 };
                 self.jobs.end(serial, outcome, cx);
+            }
+            Timer::BlockJob { serial } => {
+                self.jobs.look_around(serial, cx);
+                self.finish_block_jobs(cx);
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::Request(request) => self.carry_out(request, cx),
@@ -198,8 +222,8 @@ impl Qemu {
         match query {
             "query-block" => Ok(blocks.devices(self.cpus.started())),
             "query-named-block-nodes" => Ok(blocks.nodes()),
-            "query-jobs" => Ok(self.jobs.query()),
-            "query-block-jobs" => Ok(QObject::List(Vec::new())),
+            "query-jobs" => Ok(self.jobs.query(cx.now())),
+            "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => Err(not_simulated(&format!("command `{other}`"))),
         }
@@ -212,21 +236,47 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let id = arguments.optional_text("id").unwrap_or(arguments.text("device"));
-        let verb = match command {
-            "job-cancel" => Verb::Cancel,
+        let jobs = &mut self.jobs;
+        let verb = match command.strip_prefix("block-").unwrap_or(command) {
             "job-pause" => Verb::Pause,
             "job-resume" => Verb::Resume,
             "job-complete" => Verb::Complete,
             "job-finalize" => Verb::Finalize,
             "job-dismiss" => Verb::Dismiss,
-            _ => return Err(job::no_block_job(id)),
+            "job-cancel" => Verb::Cancel,
+            "job-set-speed" => Verb::SetSpeed,
+            _ => return Err(not_simulated(&format!("command `{command}`"))),
         };
-        self.jobs.verb(id, verb, cx)
+        match (command, verb) {
+            ("block-job-cancel", _) => jobs.block_cancel(id, arguments.flag("force"), cx)?,
+            ("block-job-set-speed", _) => jobs.set_speed(id, arguments.integer("speed"), cx)?,
+            (command, verb) if command.starts_with("block-") => jobs.block_verb(id, verb, cx)?,
+            (_, verb) => jobs.verb(id, verb, cx)?,
+        }
+        self.finish_block_jobs(cx);
+        Ok(QObject::empty())
+    }
+
+    /// Lets the block jobs that have ended leave graph and images as they should.
+    fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
+        for Ended { work, completion } in self.jobs.take_ended() {
+            match work {
+                Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
+                Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
+                Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
+                Work::Backup(backup) => block::backup::finish(&self.graph, backup, completion, cx),
+                Work::Done(_) | Work::WriteHeader(_) => {}
+            }
+        }
     }
 
     fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         match command {
-            "stop" => self.cpus.stop(RunState::Paused, cx),
+            "stop" if self.cpus.running() => {
+                self.cpus.stop(RunState::Paused, cx);
+                self.jobs.drained(cx);
+            }
+            "stop" => {}
             "cont" => self.cont(cx),
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),

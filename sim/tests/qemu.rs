@@ -11,6 +11,9 @@ use freezeframe_sim::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
+#[path = "qemu/block_jobs.rs"]
+mod block_jobs;
+
 /// One QEMU and its host. Time passes only when a test says so.
 struct Bench {
     release: Release,
@@ -245,7 +248,7 @@ fn a_second_start_finds_the_images_of_the_first() {
 }
 
 #[rstest]
-#[case("block-commit", json!({ "device": "vda" }))]
+#[case("block-commit", json!({ "device": "vda", "on-error": "stop" }))]
 #[case("blockdev-add", json!({ "driver": "nbd", "node-name": "n" }))]
 #[case("blockdev-add", json!({ "driver": "file", "node-name": "n", "filename": "vda.qcow2", "aio": "native" }))]
 #[case("transaction", json!({ "actions": [{ "type": "blockdev-backup", "data": {} }] }))]

@@ -3,28 +3,46 @@
 //! Each recording is the traffic of one monitor, one line of JSON a line; its first line holds QEMU's arguments, from
 //! which the machine is made. Commands that the model does not answer itself are left out ([`ANSWERED_OUTSIDE`]); what
 //! no model can repeat is masked ([`VOLATILE`]), and so are the digits of `info snapshots`, which shows the same. Resets
-//! by the guest's firmware are left out ([`by_the_firmware`]). All else must be equal, member by member.
+//! by the guest's firmware are left out ([`by_the_firmware`]), and so is that it makes jobs rest for a moment
+//! ([`without_rests`]). What the recorder did to have something to copy is done to the model in other words
+//! ([`prepare`]). All else must be equal, member by member.
 #![allow(clippy::disallowed_methods, reason = "reads the recordings beside it")]
 
 use std::{fmt, path::Path, time::Duration};
 
 use freezeframe_sim::{
     Machine, Oracle, Release,
-    host::Host,
+    host::{Backing, Host, Image, Qcow2},
     machine::{Disk, Format, Power},
-    qemu::{Context, Event, Qemu, QmpError},
+    qemu::{Context, Event, Qemu, QmpError, Timer},
     qobject::QObject,
 };
 use rstest::rstest;
 use serde_json::{Map, Value, json};
 
 /// Commands that are answered before they reach the model, or that it does not know.
-const ANSWERED_OUTSIDE: [(&str, &str); 2] =
-    [("qmp_capabilities", "the monitor's"), ("query-blockstats", "not simulated")];
+const ANSWERED_OUTSIDE: [(&str, &str); 3] = [
+    ("qmp_capabilities", "the monitor's"),
+    ("query-blockstats", "not simulated"),
+    ("device_del", "not simulated"),
+];
+
+/// Bytes that the recorder's disks held.
+const WRITTEN: u64 = 8 << 20;
+
+/// A recording so slow that the guest's firmware had not come to the disks: as if the guest had not run.
+const BEFORE_THE_FIRMWARE: &str = "11.1/commit-mid.jsonl";
+
+/// What is due so soon has happened when the recorded client sends its next command: it waited for it.
+const SOON: Duration = Duration::from_millis(50);
 
 /// Members that hold what differs from run to run: clocks, and sizes on disk or of the machine's state.
 const VOLATILE: [&str; 6] =
     ["date-sec", "date-nsec", "vm-clock-sec", "vm-clock-nsec", "vm-state-size", "actual-size"];
+
+/// How the names of protocol nodes begin that QEMU has named itself, and those of [`prepare`].
+const NAMED_BY_QEMU: &str = "#block";
+const PREPARED: &str = "prepared-";
 
 /// What the recorder's folder is called here.
 const FOLDER: &str = "/images";
@@ -57,11 +75,19 @@ struct Command {
 fn the_model_says_what_qemu_said(
     #[values("5.2", "7.2", "10.0", "11.1")] release: &str,
     #[values(
+        "backup",
+        "backup-manual",
+        "commit-active",
+        "commit-active-manual",
+        "commit-errors",
+        "commit-mid",
         "create-errors",
         "create-overlay",
         "hmp",
         "hmp-nodisk",
         "internal-sync",
+        "mirror",
+        "mirror-manual",
         "overlay-chain",
         "partial-snapshots",
         "quit",
@@ -74,6 +100,7 @@ fn the_model_says_what_qemu_said(
         "snap-load-running",
         "snap-save-paused",
         "snap-save-running",
+        "stream",
         "two-users",
         "txn-snapshot"
     )]
@@ -91,30 +118,131 @@ fn the_model_says_what_qemu_said(
     }
 }
 
-/// Feeds the commands to the model. What it leaves for later is done before the next command, as the recorded client
-/// let QEMU do; a command's events come before its reply.
+/// Feeds the commands to the model; a command's events come before its reply. What it leaves for later is done before
+/// the next command, as the recorded client let QEMU do.
 fn replay(recording: &Recording, release: Release) -> Vec<Said> {
     let mut host = Host::new();
     let mut oracle = Oracle::default();
     let mut qemu = Qemu::new(&recording.machine, release, &mut host);
+    for disk in &recording.machine.disks {
+        let image = host.image_mut(&disk.path).unwrap();
+        (0..WRITTEN / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
+    }
     let mut said = Vec::new();
+    let mut timers: Vec<(Duration, Timer)> = Vec::new();
     for command in &recording.commands {
+        let happened = |(at, _): &(Duration, Timer)| *at <= command.at;
+        said.extend(run_timers(&mut qemu, release, &mut oracle, &mut host, &mut timers, happened));
+        if let Some(preparations) = prepare(&qemu, command, &mut host) {
+            for (name, arguments) in preparations {
+                let mut cx = Context::new(command.at, release, &mut oracle, &mut host);
+                qemu.execute(name, arguments.as_object().cloned().unwrap(), &mut cx).unwrap();
+            }
+            continue;
+        }
         let mut cx = Context::new(command.at, release, &mut oracle, &mut host);
         let reply = qemu.execute(&command.name, command.arguments.clone(), &mut cx);
-        let (events, mut timers) = cx.finish();
+        let (events, asked) = cx.finish();
+        timers.extend(asked);
         said.extend(events.into_iter().map(event_line));
         said.push(reply_line(&command.id, reply.map(Value::from)));
-        while !timers.is_empty() {
-            let (at, timer) = timers.remove(0);
-            let mut cx = Context::new(at, release, &mut oracle, &mut host);
-            qemu.timer(timer, &mut cx);
-            let (events, more) = cx.finish();
-            said.extend(events.into_iter().map(event_line));
-            timers.extend(more);
-        }
+        let soon = |(at, _): &(Duration, Timer)| *at <= command.at + SOON;
+        said.extend(run_timers(&mut qemu, release, &mut oracle, &mut host, &mut timers, soon));
     }
     assert!(qemu.gone(), "the recording ends with `quit`");
+    without_rests(said)
+}
+
+fn run_timers(
+    qemu: &mut Qemu,
+    release: Release,
+    oracle: &mut Oracle,
+    host: &mut Host,
+    timers: &mut Vec<(Duration, Timer)>,
+    due: impl Fn(&(Duration, Timer)) -> bool,
+) -> Vec<Said> {
+    let mut said = Vec::new();
+    while let Some(next) = timers.iter().position(&due) {
+        let (at, timer) = timers.remove(next);
+        let mut cx = Context::new(at, release, oracle, host);
+        qemu.timer(timer, &mut cx);
+        let (events, asked) = cx.finish();
+        said.extend(events.into_iter().map(event_line));
+        timers.extend(asked);
+    }
     said
+}
+
+/// What the recorder did that the model knows other commands for, or none: an overlay made and put on top in one
+/// command, a node with its protocol node in one, and writes to a disk. Their replies are left out.
+fn prepare(qemu: &Qemu, command: &Command, host: &mut Host) -> Option<Vec<(&'static str, Value)>> {
+    let text = |name: &str| command.arguments[name].as_str().unwrap();
+    if command.name == "blockdev-snapshot-sync" {
+        let (below, overlay, path) = (text("node-name"), text("snapshot-node-name"), text("snapshot-file"));
+        let graph = qemu.graph();
+        let file = graph.file_of(graph.node(below).unwrap()).unwrap().to_owned();
+        let mut image = Qcow2 { size: Machine::DISK_SIZE, ..Qcow2::default() };
+        image.backing = Some(Backing { file, format: Some("qcow2".into()) });
+        host.create(path.into(), Image::Qcow2(image)).unwrap();
+        let protocol = format!("{PREPARED}{overlay}");
+        return Some(vec![
+            ("blockdev-add", json!({ "driver": "file", "node-name": protocol, "filename": path })),
+            (
+                "blockdev-add",
+                json!({ "driver": "qcow2", "node-name": overlay, "file": protocol, "backing": null }),
+            ),
+            ("blockdev-snapshot", json!({ "node": below, "overlay": overlay })),
+        ]);
+    }
+    if let (true, Some(path)) = (command.name == "blockdev-add", filename_in_place(&command.arguments)) {
+        host.create_new(path.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
+        let (name, protocol) = (text("node-name"), format!("{PREPARED}{}", text("node-name")));
+        return Some(vec![
+            ("blockdev-add", json!({ "driver": "file", "node-name": protocol, "filename": path })),
+            ("blockdev-add", json!({ "driver": "qcow2", "node-name": name, "file": protocol })),
+        ]);
+    }
+    if command.name == "human-monitor-command" && text("command-line").starts_with("qemu-io") {
+        assert!(text("command-line").contains("vd0") && text("command-line").ends_with(" 0 4M\""));
+        let graph = qemu.graph();
+        let top = graph.node(&graph.devices()[0].node).unwrap();
+        let image = host.image_mut(graph.file_of(top).unwrap().into()).unwrap();
+        (0..4 * 1024 * 1024 / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
+        return Some(Vec::new());
+    }
+    None
+}
+
+fn is_prepared(command: &str, arguments: &Map<String, Value>) -> bool {
+    let line = arguments.get("command-line").and_then(Value::as_str).unwrap_or_default();
+    let in_place = command == "blockdev-add" && filename_in_place(arguments).is_some();
+    command == "blockdev-snapshot-sync" || line.starts_with("qemu-io") || in_place
+}
+
+/// The file of a protocol node that is given in place.
+fn filename_in_place(arguments: &Map<String, Value>) -> Option<&str> {
+    arguments.get("file")?.get("filename")?.as_str()
+}
+
+/// Leaves out that a job rested and went on at once behind a reply: the guest's firmware resets its devices in the
+/// first second, QEMU then drains their nodes, and when that is differs from run to run.
+fn without_rests(said: Vec<Said>) -> Vec<Said> {
+    let status = |said: &Said| said.0["data"]["status"].as_str().map(str::to_owned);
+    let mut left: Vec<Said> = Vec::new();
+    for line in said {
+        let rested = left.last().and_then(status);
+        let goes_on = match status(&line).as_deref() {
+            Some("running") => rested.as_deref() == Some("paused"),
+            Some("ready") => rested.as_deref() == Some("standby"),
+            _ => false,
+        };
+        if goes_on {
+            left.pop();
+        } else {
+            left.push(line);
+        }
+    }
+    left
 }
 
 fn event_line(event: Event) -> Said {
@@ -144,6 +272,9 @@ fn mask(value: &mut Value) {
         Value::String(text) if text.contains("ICOUNT") || text.contains("vm-20") => {
             *text = text.replace(|c: char| c.is_ascii_digit(), "#");
         }
+        Value::String(text) if text.starts_with(NAMED_BY_QEMU) || text.starts_with(PREPARED) => {
+            *text = NAMED_BY_QEMU.into();
+        }
         Value::Object(members) => {
             let protocol = members.get("format").is_some_and(|format| format == "file");
             for (name, member) in members {
@@ -168,6 +299,9 @@ fn read(path: &str) -> Recording {
         let line = record["line"].as_str().unwrap();
         if let Some(arguments) = line.strip_prefix("args ") {
             recording.machine = machine(arguments);
+            if path.ends_with(BEFORE_THE_FIRMWARE) {
+                recording.machine.power = Power::Prelaunch;
+            }
         }
         let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
         let id = message["id"].as_str().unwrap_or_default().to_owned();
@@ -179,6 +313,9 @@ fn read(path: &str) -> Recording {
             }
             let at = Duration::from_millis(record["t"].as_f64().unwrap() as u64);
             let arguments = message["arguments"].as_object().cloned().unwrap_or_default();
+            if is_prepared(name, &arguments) {
+                outside.push(id.clone());
+            }
             recording.commands.push(Command { at, id, name: name.into(), arguments });
         } else if message.get("QMP").is_none() && !outside.contains(&id) && !by_the_firmware(&message) {
             let mut message = message;
@@ -186,6 +323,7 @@ fn read(path: &str) -> Recording {
             recording.said.push(masked(message));
         }
     }
+    recording.said = without_rests(recording.said);
     recording
 }
 

@@ -96,6 +96,14 @@ impl Image {
         }
     }
 
+    /// Makes the disk so big in bytes, if it is smaller.
+    pub fn grow(&mut self, to: u64) {
+        match self {
+            Image::Raw { size, .. } => *size = to.max(*size),
+            Image::Qcow2(image) => image.size = to.max(image.size),
+        }
+    }
+
     /// Length of the file in bytes.
     pub fn file_length(&self) -> u64 {
         match self {

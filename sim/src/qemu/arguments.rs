@@ -24,7 +24,17 @@ impl<'a> Arguments<'a> {
 
     /// A flag that is off when absent.
     pub(crate) fn flag(self, name: &str) -> bool {
-        self.0.get(name).and_then(Value::as_bool).unwrap_or(false)
+        self.flag_or(name, false)
+    }
+
+    /// A flag that is `default` when absent.
+    pub(crate) fn flag_or(self, name: &str, default: bool) -> bool {
+        self.0.get(name).and_then(Value::as_bool).unwrap_or(default)
+    }
+
+    /// A whole number of either sign; 0 when absent.
+    pub(crate) fn integer(self, name: &str) -> i64 {
+        self.0.get(name).and_then(Value::as_i64).unwrap_or(0)
     }
 
     /// A size in bytes.

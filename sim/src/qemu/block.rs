@@ -12,26 +12,34 @@
 //! - `create`: `blockdev-create`
 //! - `snapshot`: `blockdev-snapshot`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
+//! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
+//! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
 //! Not here: filters, nodes without a name, media that come and go, protocols other than `file`.
 
+use std::time::Duration;
+
 use camino::Utf8Path;
 
-use super::QmpError;
+use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
 use crate::{
     Machine, Release,
-    host::{Host, Image, Qcow2},
+    host::{Blocks, Host, Image, Qcow2},
     machine::Format,
 };
 
 pub(crate) mod add;
+pub(crate) mod backup;
+pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
+pub(crate) mod mirror;
 pub(crate) mod query;
 pub(crate) mod snapshot;
+pub(crate) mod stream;
 pub(crate) mod transaction;
 
 /// A node of the block graph.
@@ -150,6 +158,12 @@ impl Graph {
         std::iter::successors(self.node(top), |node| self.node(node.driver.backing()?))
     }
 
+    /// A node and what it is backed by, top first, down to a base of the same chain and with it.
+    pub(crate) fn chain_down_to<'a>(&'a self, top: &'a str, base: &'a str) -> impl Iterator<Item = &'a Node> {
+        let above = self.chain(top).take_while(move |node| node.name != base);
+        above.chain(self.node(base))
+    }
+
     /// The device on top of a node.
     pub fn device_on(&self, node: &str) -> Option<&Device> {
         self.devices.iter().find(|device| device.node == node)
@@ -173,6 +187,51 @@ impl Graph {
     /// The image that a node reads and writes.
     pub fn image<'h>(&self, node: &Node, host: &'h Host) -> Option<&'h Image> {
         host.image(Utf8Path::new(self.file_of(node)?))
+    }
+
+    /// The image of a node of that name, to be changed.
+    pub(crate) fn image_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Image> {
+        host.image_mut(Utf8Path::new(self.file_of(self.node(name)?)?))
+    }
+
+    /// What the layers from `top` down to above `base` hold together; down to the end without one.
+    pub(crate) fn content(&self, top: &str, base: Option<&str>, host: &Host) -> Blocks {
+        let mut content = Blocks::new();
+        for layer in self.chain(top).take_while(|node| Some(&*node.name) != base) {
+            for (block, write) in self.image(layer, host).into_iter().flat_map(Image::blocks) {
+                content.entry(*block).or_insert(*write);
+            }
+        }
+        content
+    }
+
+    /// Writes blocks to a node.
+    pub(crate) fn write(&self, name: &str, content: Blocks, host: &mut Host) {
+        if let Some(image) = self.image_mut(name, host) {
+            content.into_iter().for_each(|(block, write)| image.write(block, write));
+        }
+    }
+
+    /// The first node that a job of this `sync` mode does not copy.
+    pub(crate) fn base_of_sync(&self, source: &Node, sync: &str) -> Result<Option<String>, QmpError> {
+        match sync {
+            "full" => Ok(None),
+            "top" => Ok(source.driver.backing().map(str::to_owned)),
+            other => Err(not_simulated(&format!("sync mode `{other}`"))),
+        }
+    }
+
+    /// Refuses a target that something else uses: QEMU's many texts for it are not simulated.
+    pub(crate) fn check_free(&self, target: &str) -> Result<(), QmpError> {
+        if self.device_on(target).is_some() || self.parents(target).next().is_some() {
+            return Err(not_simulated("a target that is in use"));
+        }
+        Ok(())
+    }
+
+    /// What a guest would see as the size of a node, in bytes.
+    pub(crate) fn size(&self, name: &str, host: &Host) -> u64 {
+        self.node(name).and_then(|node| self.image(node, host)).map_or(0, Image::virtual_size)
     }
 
     /// The qcow2 image of a node of that name; none for another format.
@@ -213,13 +272,57 @@ impl Graph {
         for device in self.devices.iter_mut().filter(|device| device.node == node_name) {
             device.node = overlay_name.into();
         }
-        for node in &mut self.nodes {
-            if node.name == node_name {
-                node.read_only = true;
-            }
-            if let (true, Driver::Qcow2 { backing, .. }) = (node.name == overlay_name, &mut node.driver) {
-                *backing = Some(node_name.into());
+        self.set_read_only(node_name, true);
+        self.set_backing(overlay_name, Some(node_name));
+    }
+
+    /// Lets `target`, which can be written from then on, take the place of `source` under its device.
+    pub(crate) fn pivot(&mut self, source: &str, target: &str) {
+        for device in self.devices.iter_mut().filter(|device| device.node == source) {
+            device.node = target.into();
+        }
+        self.set_read_only(target, false);
+    }
+
+    /// Gives a qcow2 node another backing node, or none.
+    pub(crate) fn set_backing(&mut self, name: &str, below: Option<&str>) {
+        for node in self.nodes.iter_mut().filter(|node| node.name == name) {
+            if let Driver::Qcow2 { backing, .. } = &mut node.driver {
+                *backing = below.map(str::to_owned);
             }
         }
+    }
+
+    /// Reopens a node, for reading only or not.
+    pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
+        for node in self.nodes.iter_mut().filter(|node| node.name == name) {
+            node.read_only = read_only;
+        }
+    }
+}
+
+/// How long a block job without speed may take, in milliseconds.
+const JOB_TAKES_MS: [u64; 4] = [5, 1, 20, 100];
+
+/// What the commands that start a block job have in common: a length and a chunk in bytes, and the members for speed
+/// and end.
+pub(crate) fn job_options(
+    kind: &'static str,
+    arguments: Arguments<'_>,
+    keeps_in_step: bool,
+    (len, chunk): (u64, u64),
+    cx: &mut Context<'_>,
+) -> Options {
+    let takes = JOB_TAKES_MS[cx.choose("block-job-takes", JOB_TAKES_MS.len())];
+    Options {
+        kind,
+        speed: arguments.integer("speed"),
+        auto_finalize: arguments.flag_or("auto-finalize", true),
+        auto_dismiss: arguments.flag_or("auto-dismiss", true),
+        len,
+        chunk,
+        keeps_in_step,
+        takes: Duration::from_millis(takes),
+        starts_drained: false,
     }
 }

@@ -35,6 +35,14 @@ impl Release {
         })
     }
 
+    /// No node of that name, where only nodes are looked for.
+    pub(crate) fn cannot_find_node(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device= nor node_name={name}"),
+            _ => format!("Cannot find device='' nor node-name='{name}'"),
+        })
+    }
+
     /// No node of that name.
     pub(crate) fn node_not_found(self, name: &str) -> QmpError {
         QmpError::generic(match self {
@@ -166,6 +174,26 @@ impl Release {
         self == Release::V7_2
     }
 
+    /// A block job that sleeps pauses, or is cancelled, before the reply to the command.
+    pub(crate) fn sleeping_jobs_act_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A drain makes a block job that sleeps rest for a moment.
+    pub(crate) fn drains_make_sleeping_jobs_rest(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A block job that is given a higher speed wakes up and copies at once.
+    pub(crate) fn a_higher_speed_wakes_a_job(self) -> bool {
+        self <= Release::V7_2
+    }
+
+    /// A mirror of a whole disk counts only what was written, not what is empty, as its length.
+    pub(crate) fn a_mirror_skips_what_is_empty(self) -> bool {
+        self >= Release::V11_1
+    }
+
     /// `delvm` looks first whether all disks take snapshots.
     pub(crate) fn delete_needs_all_disks(self) -> bool {
         self >= Release::V7_2
@@ -187,6 +215,11 @@ impl Release {
         self <= Release::V7_2
     }
 
+    /// `query-block-jobs` has `actively-synced` for a mirror.
+    pub(crate) fn mirrors_tell_whether_in_step(self) -> bool {
+        self >= Release::V10_0
+    }
+
     /// `BlockDeviceInfo` has `encryption_key_missing`.
     pub(crate) fn nodes_have_encryption_key_missing(self) -> bool {
         self == Release::V5_2
@@ -205,6 +238,14 @@ impl Release {
     /// `BlockDeviceInfo` has `children`, its image has `limits`.
     pub(crate) fn nodes_have_children_and_limits(self) -> bool {
         self >= Release::V11_1
+    }
+
+    /// Bytes that a backup with a speed copies in one go.
+    pub(crate) fn backup_chunk(self) -> u64 {
+        match self {
+            Release::V5_2 => 64 << 10,
+            _ => 1 << 20,
+        }
     }
 
     /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.

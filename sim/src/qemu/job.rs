@@ -10,17 +10,24 @@
 //! ```
 //! (`created` may also go to `aborting` or `null`; `ready`, `standby`, `waiting` and `pending` to `aborting`.)
 //!
-//! Who moves it: the job's own work, a client's verb, or `quit`. What it says: `JOB_STATUS_CHANGE` on every arrow.
+//! Who moves it: the job's own work, a client's verb, or `quit`. What it says: `JOB_STATUS_CHANGE` on every arrow;
+//! of a block job (`block`) also `BLOCK_JOB_READY` and `BLOCK_JOB_PENDING` behind the state of that name, and
+//! `BLOCK_JOB_COMPLETED` or `BLOCK_JOB_CANCELLED` before `concluded`. `query` shows it, `verb` lets clients move it.
 //! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
-//! Not here yet: block jobs (`BLOCK_JOB_*` events, `ready`), transactions of jobs.
+//! Not here: transactions of jobs, I/O errors of jobs, and drains other than those of `transaction` and `stop`.
 
-use super::{Context, QmpError, work::Work};
-use crate::qobject::{QObject, key, qdict};
+use super::{Context, QmpError, Timer, work::Work};
+use crate::qobject::{QDict, key, qdict};
 
+pub(crate) mod block;
+mod query;
 mod status;
+mod verb;
 pub use status::{JobStatus, Verb};
+
+use block::{BlockJob, Completion, Options};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,9 +48,33 @@ pub struct Job {
     pub total: u64,
     /// Nodes that it uses: they cannot be removed.
     pub nodes: Vec<String>,
+    /// It ends without `job-finalize`.
+    auto_finalize: bool,
+    /// It is forgotten without `job-dismiss`.
+    auto_dismiss: bool,
+    block: Option<BlockJob>,
+    attached: Vec<String>,
     paused_by_user: bool,
     cancelled: bool,
     work: Option<Work>,
+}
+
+/// The nodes that a block job claims, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Claim {
+    /// Those that nobody else may change meanwhile.
+    pub(crate) nodes: Vec<String>,
+    /// Those among them that it opens a door of its own to.
+    pub(crate) attached: Vec<String>,
+}
+
+/// What a block job has left to be done once it has ended.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Ended {
+    /// What it was to do.
+    pub(crate) work: Work,
+    /// How: none if it failed or was cancelled.
+    pub(crate) completion: Option<Completion>,
 }
 
 impl Job {
@@ -66,20 +97,122 @@ impl Job {
         Err(QmpError::generic(format!("Job '{id}' in state '{status}' cannot accept command verb '{verb}'")))
     }
 
+    /// Its work has ended: well, or with an error.
     fn end(&mut self, outcome: Result<(), String>, cx: &mut Context<'_>) {
         let outcome = if self.cancelled { outcome.and(Err("Operation canceled".into())) } else { outcome };
         match outcome {
             Ok(()) => {
                 self.go(JobStatus::Waiting, cx);
                 self.go(JobStatus::Pending, cx);
+                if self.auto_finalize {
+                    self.finalize(cx);
+                } else {
+                    let data = qdict! { "type": self.kind, "id": self.id.clone() };
+                    cx.event("BLOCK_JOB_PENDING", Some(data));
+                }
             }
-            Err(error) => {
-                self.error = Some(error);
-                self.go(JobStatus::Aborting, cx);
-            }
+            Err(error) => self.abort(error, cx),
         }
+    }
+
+    fn finalize(&mut self, cx: &mut Context<'_>) {
+        self.report("BLOCK_JOB_COMPLETED", cx);
         self.current = self.total;
         self.go(JobStatus::Concluded, cx);
+    }
+
+    fn abort(&mut self, error: String, cx: &mut Context<'_>) {
+        self.wake_up(cx);
+        self.error = Some(error);
+        self.go(JobStatus::Aborting, cx);
+        self.report(if self.cancelled { "BLOCK_JOB_CANCELLED" } else { "BLOCK_JOB_COMPLETED" }, cx);
+        self.current = self.total;
+        self.go(JobStatus::Concluded, cx);
+    }
+
+    /// A block job's work is over, one way or the other: it copies no more and says so.
+    fn report(&mut self, event: &'static str, cx: &mut Context<'_>) {
+        if let Some(block) = &mut self.block {
+            block.rest(cx.now());
+            let mut data = self.block_data(cx);
+            if let (Some(error), false) = (&self.error, self.cancelled) {
+                data.put(key!("error"), error.clone());
+            }
+            cx.event(event, Some(data));
+        }
+    }
+
+    /// What all `BLOCK_JOB_*` events of a job that works have in common.
+    fn block_data(&self, cx: &Context<'_>) -> QDict {
+        let (current, total) = self.progress(cx.now());
+        qdict! {
+            "type": self.kind,
+            "device": self.id.clone(),
+            "len": total,
+            "offset": current,
+            "speed": self.block.as_ref().map_or(0, |block| block.speed),
+        }
+    }
+
+    /// How much is done, and of how much.
+    fn progress(&self, now: std::time::Duration) -> (u64, u64) {
+        self.block.as_ref().map_or((self.current, self.total), |block| (block.offset(now), block.len))
+    }
+
+    fn get_ready(&mut self, cx: &mut Context<'_>) {
+        self.go(JobStatus::Ready, cx);
+        cx.event("BLOCK_JOB_READY", Some(self.block_data(cx)));
+    }
+
+    /// Rests, if it works.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        match self.status {
+            JobStatus::Running => self.go(JobStatus::Paused, cx),
+            JobStatus::Ready => self.go(JobStatus::Standby, cx),
+            _ => return,
+        }
+        if let Some(block) = &mut self.block {
+            block.rest(cx.now());
+        }
+    }
+
+    /// Works again, if it rests.
+    fn wake_up(&mut self, cx: &mut Context<'_>) {
+        match self.status {
+            JobStatus::Paused => self.go(JobStatus::Running, cx),
+            JobStatus::Standby => self.go(JobStatus::Ready, cx),
+            _ => return,
+        }
+        if let Some(block) = &mut self.block {
+            block.go_on(cx.now());
+        }
+    }
+
+    /// A block job looks around: whether it was cancelled, is to rest, or is done.
+    fn look_around(&mut self, cx: &mut Context<'_>) {
+        let Some(block) = &self.block else { return };
+        let all_is_copied = block.remaining(cx.now()).is_some_and(|remaining| remaining.is_zero());
+        let (keeps_in_step, completes) = (block.keeps_in_step, block.completion.is_some());
+        match self.status {
+            JobStatus::Running | JobStatus::Ready | JobStatus::Paused | JobStatus::Standby
+                if self.cancelled =>
+            {
+                self.end(Ok(()), cx);
+            }
+            JobStatus::Running | JobStatus::Ready if self.paused_by_user => self.rest(cx),
+            JobStatus::Running if all_is_copied && keeps_in_step => self.get_ready(cx),
+            JobStatus::Running if all_is_copied => self.end(Ok(()), cx),
+            JobStatus::Ready if completes => self.end(Ok(()), cx),
+            _ => {}
+        }
+    }
+
+    /// Asks to look around when all will be copied, or at once if it is ready.
+    fn schedule(&self, cx: &mut Context<'_>) {
+        let remaining = self.block.as_ref().and_then(|block| block.remaining(cx.now()));
+        if let Some(remaining) = remaining {
+            cx.schedule(remaining, Timer::BlockJob { serial: self.serial });
+        }
     }
 }
 
@@ -89,6 +222,8 @@ pub(crate) struct Jobs {
     /// Oldest first.
     jobs: Vec<Job>,
     next_serial: u64,
+    /// Block jobs that have ended and whose work is not yet taken.
+    ended: Vec<Ended>,
 }
 
 impl Jobs {
@@ -99,7 +234,31 @@ impl Jobs {
 
     /// Whether a job uses a node.
     pub(crate) fn uses(&self, node: &str) -> bool {
-        self.jobs.iter().any(|job| job.status.is_alive() && job.nodes.iter().any(|used| used == node))
+        self.users(node).next().is_some()
+    }
+
+    /// Refuses what may not be done to a node that a block job works on.
+    ///
+    /// # Errors
+    /// QEMU's text for a blocked operation.
+    pub(crate) fn check_not_busy(&self, node: &str) -> Result<(), QmpError> {
+        match self.users(node).find(|job| job.block.is_some()) {
+            Some(job) => Err(QmpError::generic(format!(
+                "Node '{node}' is busy: block device is in use by block job: {}",
+                job.kind
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a block job reads or writes a node directly.
+    pub(crate) fn is_attached_to(&self, node: &str) -> bool {
+        self.users(node).any(|job| job.attached.iter().any(|attached| attached == node))
+    }
+
+    fn users<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Job> {
+        self.newest_first()
+            .filter(move |job| job.status.is_alive() && job.nodes.iter().any(|used| used == node))
     }
 
     /// Checks whether a job may be called so.
@@ -127,6 +286,48 @@ impl Jobs {
         cx: &mut Context<'_>,
     ) -> Result<u64, QmpError> {
         self.check_id(id)?;
+        let mut job = self.create(id, kind, cx);
+        job.go(JobStatus::Running, cx);
+        self.jobs.push(job);
+        Ok(self.next_serial)
+    }
+
+    /// Starts a block job on nodes: `created`, `running`. It looks around by itself from then on, and its work is
+    /// handed out by [`Jobs::take_ended`].
+    ///
+    /// # Errors
+    /// As [`Jobs::check_id`]; a negative speed, after `created` and `null` were said.
+    pub(crate) fn start_block(
+        &mut self,
+        id: &str,
+        options: Options,
+        work: Work,
+        claim: Claim,
+        cx: &mut Context<'_>,
+    ) -> Result<(), QmpError> {
+        self.check_id(id)?;
+        let mut job = self.create(id, options.kind, cx);
+        if options.speed < 0 {
+            job.go(JobStatus::Null, cx);
+            return Err(verb::negative_speed());
+        }
+        job.auto_finalize = options.auto_finalize;
+        job.auto_dismiss = options.auto_dismiss;
+        job.block = Some(BlockJob::new(options, cx.now()));
+        job.work = Some(work);
+        job.nodes = claim.nodes;
+        job.attached = claim.attached;
+        job.go(JobStatus::Running, cx);
+        if options.starts_drained {
+            job.rest(cx);
+            job.wake_up(cx);
+        }
+        job.schedule(cx);
+        self.jobs.push(job);
+        Ok(())
+    }
+
+    fn create(&mut self, id: &str, kind: &'static str, cx: &mut Context<'_>) -> Job {
         self.next_serial += 1;
         let mut job = Job {
             serial: self.next_serial,
@@ -137,14 +338,59 @@ impl Jobs {
             current: 0,
             total: 1,
             nodes: Vec::new(),
+            auto_finalize: true,
+            auto_dismiss: false,
+            block: None,
+            attached: Vec::new(),
             paused_by_user: false,
             cancelled: false,
             work: None,
         };
         job.go(JobStatus::Created, cx);
-        job.go(JobStatus::Running, cx);
-        self.jobs.push(job);
-        Ok(self.next_serial)
+        job
+    }
+
+    /// Lets a block job look around, if it is still there.
+    pub(crate) fn look_around(&mut self, serial: u64, cx: &mut Context<'_>) {
+        if let Some(at) = self.jobs.iter().position(|job| job.serial == serial) {
+            self.jobs[at].look_around(cx);
+            self.settle(at, cx);
+        }
+    }
+
+    /// All nodes are drained for a moment: where a release shows it, block jobs that work rest and go on.
+    pub(crate) fn drained(&mut self, cx: &mut Context<'_>) {
+        if !cx.release().drains_make_sleeping_jobs_rest() {
+            return;
+        }
+        for job in self.jobs.iter_mut().rev().filter(|job| job.block.is_some()) {
+            if matches!(job.status, JobStatus::Running | JobStatus::Ready) {
+                job.rest(cx);
+                job.wake_up(cx);
+                job.schedule(cx);
+            }
+        }
+    }
+
+    /// The work of block jobs that have ended since this was last asked, in that order.
+    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Puts a block job's work out when it has concluded, and forgets the job if nobody is to dismiss it.
+    fn settle(&mut self, at: usize, cx: &mut Context<'_>) {
+        let job = &mut self.jobs[at];
+        if job.status != JobStatus::Concluded {
+            return;
+        }
+        if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
+            let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
+            self.ended.push(Ended { work, completion });
+        }
+        if job.auto_dismiss {
+            job.go(JobStatus::Null, cx);
+            self.jobs.remove(at);
+        }
     }
 
     /// Gives a running job what it will do when its timer comes, and the nodes that it uses until then.
@@ -178,63 +424,9 @@ impl Jobs {
         }
     }
 
-    /// Carries out a `job-*` command.
-    ///
-    /// # Errors
-    /// An unknown job, or one whose state does not accept the verb. `resume` asks whether the job was paused
-    /// before it asks whether it may be resumed.
-    pub(crate) fn verb(&mut self, id: &str, verb: Verb, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
-        let at = self.jobs.iter().position(|job| job.id == id);
-        let at = at.ok_or_else(|| QmpError::generic("Job not found"))?;
-        let job = &mut self.jobs[at];
-        if verb == Verb::Resume && !job.paused_by_user {
-            return Err(QmpError::generic("Can't resume a job that was not paused"));
-        }
-        job.accept(verb)?;
-        match verb {
-            Verb::Cancel => job.cancelled = true,
-            Verb::Pause if job.paused_by_user => return Err(QmpError::generic("Job is already paused")),
-            // The jobs that are modelled have no point at which they could pause: the wish is noted, no more.
-            Verb::Pause => job.paused_by_user = true,
-            Verb::Resume => job.paused_by_user = false,
-            Verb::Dismiss => {
-                job.go(JobStatus::Null, cx);
-                self.jobs.remove(at);
-            }
-            Verb::Complete | Verb::Finalize => {
-                return Err(super::not_simulated("a job that waits for its client"));
-            }
-        }
-        Ok(QObject::empty())
-    }
-
-    /// The reply to `query-jobs`.
-    pub(crate) fn query(&self) -> QObject {
-        self.newest_first()
-            .map(|job| {
-                let mut info = qdict! {
-                    "id": job.id.clone(),
-                    "type": job.kind,
-                    "status": job.status.name(),
-                    "current-progress": job.current,
-                    "total-progress": job.total,
-                };
-                if let Some(error) = &job.error {
-                    info.put(key!("error"), error.clone());
-                }
-                info.into()
-            })
-            .collect()
-    }
-
     fn by_serial(&mut self, serial: u64) -> Option<&mut Job> {
         self.jobs.iter_mut().find(|job| job.serial == serial)
     }
-}
-
-/// The reply to a `block-job-*` command: none of the jobs that are modelled is a block job.
-pub(crate) fn no_block_job(id: &str) -> QmpError {
-    QmpError { class: "DeviceNotActive", desc: format!("Block job '{id}' not found") }
 }
 
 /// Whether QEMU takes a name as an id: a letter, then letters, digits, `-`, `.`, `_`.

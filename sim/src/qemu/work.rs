@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 
+use super::block::{backup::Backup, commit::Commit, mirror::Mirror, stream::Stream};
 use crate::host::Backing;
 
 /// What a running job still has to do when its timer comes.
@@ -11,6 +12,14 @@ pub(crate) enum Work {
     Done(Result<(), String>),
     /// Write the header of a new image.
     WriteHeader(Header),
+    /// Move what overlays hold into what is below them.
+    Commit(Commit),
+    /// Move what is below an overlay into it.
+    Stream(Stream),
+    /// Let one disk take another's place.
+    Mirror(Mirror),
+    /// Write what a disk held.
+    Backup(Backup),
 }
 
 /// A qcow2 header to be written into a file.

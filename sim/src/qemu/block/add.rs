@@ -57,7 +57,8 @@ pub(crate) fn blockdev_add(
     Ok(QObject::empty())
 }
 
-/// `blockdev-del`. The order of its checks is QEMU's: devices and jobs, backing, other users.
+/// `blockdev-del`. The order of its checks is QEMU's: devices and what jobs read and write, what jobs block, backing,
+/// other users.
 pub(crate) fn blockdev_del(
     graph: &mut Graph,
     jobs: &Jobs,
@@ -66,9 +67,10 @@ pub(crate) fn blockdev_del(
 ) -> Result<QObject, QmpError> {
     let name = arguments.text("node-name");
     graph.node(name).ok_or_else(|| cx.release().node_not_found(name))?;
-    if graph.device_on(name).is_some() {
+    if graph.device_on(name).is_some() || jobs.is_attached_to(name) {
         return Err(QmpError::generic(format!("Node {name} is in use")));
     }
+    jobs.check_not_busy(name)?;
     graph.check_not_backing(name)?;
     if graph.parents(name).next().is_some() || jobs.uses(name) {
         return Err(QmpError::generic(format!("Block device {name} is in use")));

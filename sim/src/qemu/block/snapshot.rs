@@ -5,13 +5,14 @@
 
 use super::{Driver, Graph};
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments, not_simulated},
+    qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated},
     qobject::QObject,
 };
 
 /// `blockdev-snapshot`.
 pub(crate) fn blockdev_snapshot(
     graph: &mut Graph,
+    jobs: &Jobs,
     arguments: Arguments<'_>,
     cx: &Context<'_>,
 ) -> Result<QObject, QmpError> {
@@ -20,6 +21,7 @@ pub(crate) fn blockdev_snapshot(
     if matches!(below.driver, Driver::File { .. }) {
         return Err(not_simulated("an overlay between a format node and its file"));
     }
+    jobs.check_not_busy(node)?;
     graph.check_not_backing(node)?;
     let above = graph.lookup(overlay, cx.release())?;
     if graph.device_on(overlay).is_some() || graph.parents(overlay).next().is_some() {

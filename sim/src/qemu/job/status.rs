@@ -73,7 +73,9 @@ impl JobStatus {
         use JobStatus::*;
         match verb {
             Verb::Cancel => matches!(self, Created | Running | Paused | Ready | Standby | Waiting | Pending),
-            Verb::Pause | Verb::Resume => matches!(self, Created | Running | Paused | Ready | Standby),
+            Verb::Pause | Verb::Resume | Verb::SetSpeed => {
+                matches!(self, Created | Running | Paused | Ready | Standby)
+            }
             Verb::Complete => matches!(self, Ready | Standby),
             Verb::Finalize => self == Pending,
             Verb::Dismiss => self == Concluded,
@@ -96,6 +98,8 @@ pub enum Verb {
     Finalize,
     /// `job-dismiss`.
     Dismiss,
+    /// `block-job-set-speed`.
+    SetSpeed,
 }
 
 impl Verb {
@@ -108,6 +112,7 @@ impl Verb {
             Verb::Complete => "complete",
             Verb::Finalize => "finalize",
             Verb::Dismiss => "dismiss",
+            Verb::SetSpeed => "set-speed",
         }
     }
 }

@@ -1,0 +1,188 @@
+//! `block-commit`: moves what overlays hold into what is below them, as a job.
+//!
+//! ```text
+//! of the active layer:   base <- ... <- top = device's node      then: base = device's node  (job-complete)
+//! of those in between:   base <- ... <- top <- overlay           then: base <- overlay
+//! ```
+//! The active layer is kept in step until the client completes the job. Nodes that were committed stay, since a client
+//! has added them. Content moves when the job ends: nobody but the job's own client could tell.
+//!
+//! Not here: the filter node that QEMU puts on top meanwhile, and nodes with names of QEMU's own.
+//! Source of the order of checks: recordings.
+
+use super::{Graph, Node, filename::filename};
+use crate::{
+    host::{Backing, Qcow2},
+    qemu::{
+        Context, QmpError,
+        arguments::Arguments,
+        job::{Claim, Jobs, block::Completion},
+        not_simulated,
+        work::Work,
+    },
+    qobject::QObject,
+};
+
+/// Bytes copied in one go, of the active layer and of others.
+const CHUNKS: [u64; 2] = [1 << 20, 512 << 10];
+
+/// A commit that is under way, by node names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commit {
+    top: String,
+    base: String,
+    /// The node that top backs; none for the active layer.
+    overlay: Option<String>,
+    /// What the overlay's header is to say instead of the base's own name.
+    backing_file: Option<String>,
+    /// The base could not be written before.
+    base_was_read_only: bool,
+}
+
+/// `block-commit`.
+pub(crate) fn block_commit(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<QObject, QmpError> {
+    arguments.only(&[
+        "job-id",
+        "device",
+        "base-node",
+        "base",
+        "top-node",
+        "top",
+        "backing-file",
+        "speed",
+        "auto-finalize",
+        "auto-dismiss",
+    ])?;
+    let device = arguments.text("device");
+    let unknown = || QmpError { class: "DeviceNotFound", desc: format!("Device '{device}' not found") };
+    let root = graph.node(device).ok_or_else(unknown)?;
+    if graph.parents(device).next().is_some() || jobs.uses(device) {
+        return Err(QmpError::generic("Need a root block node"));
+    }
+    let top = find(graph, root, ["top-node", "top"], arguments, cx)?.unwrap_or(root);
+    let base = find(graph, top, ["base-node", "base"], arguments, cx)?
+        .or_else(|| graph.chain(&top.name).last())
+        .ok_or_else(unknown)?;
+    for node in graph.chain_down_to(&top.name, &base.name) {
+        jobs.check_not_busy(&node.name)?;
+    }
+    if top == base {
+        return Err(QmpError::generic("cannot commit an image into itself"));
+    }
+    let overlay = graph.parents(&top.name).find(|parent| parent.driver.backing() == Some(&top.name));
+    let backing_file = arguments.optional_text("backing-file").map(str::to_owned);
+    if overlay.is_none() && backing_file.is_some() {
+        return Err(QmpError::generic("'backing-file' specified, but 'top' is the active layer"));
+    }
+    let commit = Commit {
+        top: top.name.clone(),
+        base: base.name.clone(),
+        overlay: overlay.map(|overlay| overlay.name.clone()),
+        backing_file,
+        base_was_read_only: base.read_only,
+    };
+    let mut nodes: Vec<_> =
+        graph.chain_down_to(&top.name, &base.name).map(|node| node.name.clone()).collect();
+    if top != root {
+        nodes.push(root.name.clone());
+    }
+    let active = overlay.is_none();
+    let len = if active {
+        graph.content(&commit.top, Some(&commit.base), cx.host()).len() as u64 * Qcow2::CLUSTER
+    } else {
+        graph.image(top, cx.host()).map_or(0, |image| image.virtual_size())
+    };
+    let options = super::job_options("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx);
+    let id = arguments.text("job-id");
+    let base = commit.base.clone();
+    let claim = Claim { nodes, attached: vec![commit.top.clone(), commit.base.clone()] };
+    jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
+    graph.set_read_only(&base, false);
+    Ok(QObject::empty())
+}
+
+/// Ends a commit: none if it failed or was cancelled.
+pub(crate) fn finish(
+    graph: &mut Graph,
+    commit: &Commit,
+    completion: Option<Completion>,
+    cx: &mut Context<'_>,
+) {
+    let Some(completion) = completion else {
+        graph.set_read_only(&commit.base, commit.base_was_read_only);
+        return;
+    };
+    let content = graph.content(&commit.top, Some(&commit.base), cx.host());
+    let size = graph.size(&commit.top, cx.host());
+    if let Some(image) = graph.image_mut(&commit.base, cx.host()) {
+        image.grow(size);
+    }
+    graph.write(&commit.base, content, cx.host());
+    match (&commit.overlay, completion) {
+        (None, Completion::Pivot) => graph.pivot(&commit.top, &commit.base),
+        (None, Completion::Leave) => graph.set_read_only(&commit.base, commit.base_was_read_only),
+        (Some(overlay), _) => {
+            graph.set_read_only(&commit.base, commit.base_was_read_only);
+            rebase(graph, overlay, Some(&commit.base), commit.backing_file.clone(), cx);
+        }
+    }
+}
+
+/// Gives a node another backing node, or none, and says so in its header: by the node's own name unless another is
+/// given.
+pub(super) fn rebase(
+    graph: &mut Graph,
+    node: &str,
+    base: Option<&str>,
+    stated: Option<String>,
+    cx: &mut Context<'_>,
+) {
+    graph.set_backing(node, base);
+    let base = base.and_then(|base| graph.node(base));
+    let backing = base.map(|base| Backing {
+        file: stated.unwrap_or_else(|| filename(graph, base, cx.host())),
+        format: Some(base.driver.name().into()),
+    });
+    if let Some(image) = graph.qcow2_mut(node, cx.host()) {
+        image.backing = backing;
+    }
+}
+
+/// The node of a chain that one of two arguments names: one by its node name, the other by its file.
+fn find<'g>(
+    graph: &'g Graph,
+    above: &'g Node,
+    [by_node, by_file]: [&str; 2],
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Option<&'g Node>, QmpError> {
+    match (arguments.optional_text(by_node), arguments.optional_text(by_file)) {
+        (Some(_), Some(_)) => {
+            Err(QmpError::generic(format!("'{by_node}' and '{by_file}' are mutually exclusive")))
+        }
+        (Some(name), None) => {
+            graph.node(name).ok_or_else(|| cx.release().cannot_find_node(name))?;
+            let found = graph.chain(&above.name).find(|node| node.name == name);
+            let missing = || QmpError::generic(format!("'{name}' is not in this backing file chain"));
+            found.map(Some).ok_or_else(missing)
+        }
+        (None, Some(file)) => {
+            if file.starts_with("json:") {
+                return Err(not_simulated("a layer named by a description"));
+            }
+            let found = graph.chain(&above.name).find(|node| filename(graph, node, cx.host()) == file);
+            let missing = if by_file == "top" {
+                format!("Top image file {file} not found")
+            } else {
+                format!("Can't find '{file}' in the backing chain")
+            };
+            found.map(Some).ok_or_else(|| QmpError::generic(missing))
+        }
+        (None, None) => Ok(None),
+    }
+}

@@ -1,0 +1,127 @@
+//! What makes a job a block job: a speed, a progress in bytes, and that some are completed by their client.
+//!
+//! A block job copies in chunks. Without a speed it is done after a time that was chosen when it started; with one, its
+//! first chunk is copied at once and each further one when its bytes are due. While it rests nothing is copied.
+//! It says nothing itself: that is for [`super::Job`]. Source: recordings; QEMU's QAPI docs of `BlockJobInfo`.
+
+use std::time::Duration;
+
+/// What is asked for when a block job is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// QAPI's `JobType`.
+    pub(crate) kind: &'static str,
+    /// Bytes a second, 0 for as fast as it goes. QEMU takes a negative one this far.
+    pub(crate) speed: i64,
+    /// It ends without `job-finalize`.
+    pub(crate) auto_finalize: bool,
+    /// It is forgotten without `job-dismiss`.
+    pub(crate) auto_dismiss: bool,
+    /// Bytes to copy.
+    pub(crate) len: u64,
+    /// Bytes that are copied in one go.
+    pub(crate) chunk: u64,
+    /// Once all is copied it keeps in step with its source until its client completes it.
+    pub(crate) keeps_in_step: bool,
+    /// Its disk is drained while it is started: it rests for a moment.
+    pub(crate) starts_drained: bool,
+    /// How long it takes without a speed.
+    pub(crate) takes: Duration,
+}
+
+/// How a job that is `ready` is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// By `job-complete`: the target takes the source's place.
+    Pivot,
+    /// By a cancel without force: the target is a true copy, and nobody's.
+    Leave,
+}
+
+/// The part of a job that only block jobs have.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BlockJob {
+    pub(super) len: u64,
+    pub(super) speed: u64,
+    pub(super) keeps_in_step: bool,
+    pub(super) completion: Option<Completion>,
+    chunk: u64,
+    takes: Duration,
+    /// Bytes that were copied when the pace was last set.
+    copied: u64,
+    /// When that was; none while the job rests.
+    since: Option<Duration>,
+}
+
+impl BlockJob {
+    pub(super) fn new(options: Options, now: Duration) -> Self {
+        let speed = options.speed.unsigned_abs();
+        Self {
+            len: options.len,
+            speed,
+            keeps_in_step: options.keeps_in_step,
+            completion: None,
+            chunk: options.chunk,
+            takes: options.takes,
+            copied: if speed > 0 { options.chunk.min(options.len) } else { 0 },
+            since: Some(now),
+        }
+    }
+
+    /// Bytes that are copied by now.
+    pub(super) fn offset(&self, now: Duration) -> u64 {
+        let Some(since) = self.since else { return self.copied };
+        let elapsed = now.saturating_sub(since);
+        match self.speed {
+            0 if elapsed >= self.takes => self.len,
+            0 => self.copied,
+            speed => {
+                let due = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).saturating_mul(speed) / 1000;
+                self.copied.saturating_add(due / self.chunk * self.chunk).min(self.len)
+            }
+        }
+    }
+
+    /// How long until all is copied; none while it rests.
+    pub(super) fn remaining(&self, now: Duration) -> Option<Duration> {
+        let end = self.since? + self.time_for(self.len - self.copied);
+        Some(end.saturating_sub(now))
+    }
+
+    /// How long until the next chunk is copied: when a throttled job next looks around.
+    pub(super) fn next_look(&self, now: Duration) -> Duration {
+        let ahead = self.offset(now).saturating_add(self.chunk).min(self.len) - self.copied;
+        self.since.map_or(Duration::ZERO, |since| (since + self.time_for(ahead)).saturating_sub(now))
+    }
+
+    /// Stops copying.
+    pub(super) fn rest(&mut self, now: Duration) {
+        self.copied = self.offset(now);
+        self.since = None;
+    }
+
+    /// Goes on copying.
+    pub(super) fn go_on(&mut self, now: Duration) {
+        self.since = Some(now);
+    }
+
+    /// Changes the speed. Where that wakes the job early, it copies a chunk more.
+    pub(super) fn set_speed(&mut self, speed: u64, now: Duration, wakes: bool) {
+        self.copied = self.offset(now);
+        if wakes && (speed == 0 || speed > self.speed) {
+            self.copied = self.copied.saturating_add(self.chunk).min(self.len);
+        }
+        self.since = self.since.map(|_| now);
+        self.speed = speed;
+    }
+
+    fn time_for(&self, bytes: u64) -> Duration {
+        match self.speed {
+            0 => self.takes,
+            speed => {
+                let bytes = bytes.div_ceil(self.chunk).saturating_mul(self.chunk);
+                Duration::from_millis(bytes.saturating_mul(1000).div_ceil(speed))
+            }
+        }
+    }
+}
