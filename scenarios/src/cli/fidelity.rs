@@ -1,0 +1,27 @@
+//! `freezeframe fidelity`: how faithful the simulator is to recordings of real QEMU.
+#![allow(clippy::disallowed_methods, reason = "writes the report where the user wants it")]
+
+use camino::Utf8PathBuf;
+
+use super::{CliError, FidelityArgs};
+use crate::fidelity::{known::Known, measure, recording};
+
+/// Replays and compares. True if nothing differs but what is known to.
+pub(super) fn fidelity(arguments: &FidelityArgs) -> Result<bool, CliError> {
+    let known = match &arguments.known {
+        Some(path) => Known::read(path)?,
+        None => Known::own(),
+    };
+    let recordings = recording::read_all(&arguments.recordings, arguments.release)?;
+    println!("freezeframe {} fidelity of {} recordings", env!("CARGO_PKG_VERSION"), recordings.len());
+    let report = measure(&recordings, known);
+    if let Some(path) = &arguments.json {
+        let mut json = serde_json::to_string_pretty(&report).expect("a report holds only text and numbers");
+        json.push('\n');
+        let unwritable = |source| CliError::Write { path: Utf8PathBuf::from(path), source };
+        std::fs::write(path, json).map_err(unwritable)?;
+    }
+    report.lines().iter().for_each(|line| println!("{line}"));
+    println!("{}", report.total());
+    Ok(report.is_clean())
+}
