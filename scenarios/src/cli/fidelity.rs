@@ -1,8 +1,6 @@
 //! `freezeframe fidelity`: how faithful the simulator is to recordings of real QEMU.
 #![allow(clippy::disallowed_methods, reason = "writes the report where the user wants it")]
 
-use camino::Utf8PathBuf;
-
 use super::{CliError, FidelityArgs};
 use crate::fidelity::{known::Known, measure, recording};
 
@@ -18,7 +16,7 @@ pub(super) fn fidelity(arguments: &FidelityArgs) -> Result<bool, CliError> {
     if let Some(path) = &arguments.json {
         let mut json = serde_json::to_string_pretty(&report).expect("a report holds only text and numbers");
         json.push('\n');
-        let unwritable = |source| CliError::Write { path: Utf8PathBuf::from(path), source };
+        let unwritable = |source| CliError::Write { path: path.clone(), source };
         std::fs::write(path, json).map_err(unwritable)?;
     }
     report.lines().iter().for_each(|line| println!("{line}"));

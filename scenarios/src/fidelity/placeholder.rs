@@ -58,7 +58,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     vec![
         rule(&format!(r#""({members})": -?[0-9.e+]+"#), r#""$1": <number>"#),
         // The folders of the recorder, and ours.
-        rule(r"(\$DIR|/vm/[a-z]+(/q)?|/recorded)/", "<dir>/"),
+        rule(r"\$DIR|/vm/[a-z]+(/q)?|/recorded", "<dir>"),
         rule(r"#block[0-9]+", "<node>"),
         // How long the file of an image has grown.
         rule(
