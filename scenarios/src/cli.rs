@@ -4,6 +4,7 @@
 //! failed, try again; 128 and the signal's number when a signal ended it.
 
 mod conform;
+mod fidelity;
 mod interrupt;
 mod output;
 mod real;
@@ -19,6 +20,7 @@ use freezeframe_sim::Release;
 
 use self::interrupt::Signal;
 use crate::{
+    fidelity::{known::KnownError, recording::RecordingError},
     language::json_schema,
     play::CannotPlay,
     suite::SuiteError,
@@ -41,6 +43,8 @@ enum Command {
     Conform(ConformArgs),
     /// Play scenarios on a real QEMU and write down what was said.
     Record(RecordArgs),
+    /// Replay recordings of real QEMU on the simulator and count the lines that are the same.
+    Fidelity(FidelityArgs),
     /// Print the JSON Schema of scenario files.
     Schema,
 }
@@ -146,6 +150,22 @@ struct RecordArgs {
     output: Option<Utf8PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct FidelityArgs {
+    /// Folder with recordings, <DIR>/<release>/<name>.jsonl
+    #[arg(long, value_name = "DIR")]
+    recordings: Utf8PathBuf,
+    /// Only this release
+    #[arg(long, value_name = "R")]
+    release: Option<Release>,
+    /// Write every difference to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<Utf8PathBuf>,
+    /// Known differences and their reasons [default: those that freezeframe knows]
+    #[arg(long, value_name = "FILE")]
+    known: Option<Utf8PathBuf>,
+}
+
 /// Why the command could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
@@ -155,6 +175,12 @@ enum CliError {
     /// The scenarios cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
+    /// The recordings cannot be read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The known differences cannot be read.
+    #[error(transparent)]
+    Known(#[from] KnownError),
     /// The real QEMU cannot be used.
     #[error("error: {0}")]
     Start(#[from] StartError),
@@ -180,7 +206,11 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            CliError::QemuForSimulator | CliError::Suite(_) | CliError::Write { .. } => 2,
+            CliError::QemuForSimulator
+            | CliError::Suite(_)
+            | CliError::Recording(_)
+            | CliError::Known(_)
+            | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
             CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Start(_) | CliError::Play(_) | CliError::Runtime(_) => 75,
@@ -194,6 +224,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Conform(arguments) => conform::conform(&arguments),
         Command::Record(arguments) => record::record(&arguments),
+        Command::Fidelity(arguments) => fidelity::fidelity(&arguments),
         Command::Schema => output::print(&json_schema()).map(|()| true),
     };
     match done {

@@ -15,8 +15,10 @@
 //! | [`recorded`], [`interpose`] | what stands between driver and world: the record, and the faults |
 //! | [`inspect`] | how everything stands at the end |
 //! | [`transcript`] | what was said and done, as text and as a partial order |
+//! | [`fidelity`] | the simulator held against recordings of real QEMU |
 
 pub mod cli;
+pub mod fidelity;
 pub mod golden;
 pub mod inspect;
 pub mod interpose;

@@ -9,6 +9,7 @@
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
 //! - `human_monitor`: `savevm` and its kin
+//! - `about`: what never changes
 //! - `differences`: all in which the releases differ
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub mod context;
 pub mod job;
 pub mod run_state;
 
+mod about;
 mod arguments;
 mod differences;
 mod human_monitor;
@@ -225,7 +227,7 @@ impl Qemu {
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
             "query-status" => Ok(self.cpus.query_status(cx)),
-            other => Err(not_simulated(&format!("command `{other}`"))),
+            other => about::query(other, release),
         }
     }
 

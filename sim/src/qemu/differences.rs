@@ -220,6 +220,16 @@ impl Release {
         self >= Release::V10_0
     }
 
+    /// `query-cpus-fast` has `arch`.
+    pub(crate) fn processors_have_arch(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// `query-cpus-fast` has `qom-type`.
+    pub(crate) fn processors_have_qom_type(self) -> bool {
+        self >= Release::V11_1
+    }
+
     /// `BlockDeviceInfo` has `encryption_key_missing`.
     pub(crate) fn nodes_have_encryption_key_missing(self) -> bool {
         self == Release::V5_2

@@ -143,10 +143,13 @@ impl Cpus {
 
     /// The reply to `query-status`.
     pub(crate) fn query_status(&self, cx: &Context<'_>) -> QObject {
-        let mut reply = qdict! { "status": self.state.name(), "running": self.running() };
+        // Both fall into one bucket: what is put in last is written first.
+        let mut reply = qdict! {};
         if cx.release().status_has_singlestep() {
             reply.put(key!("singlestep"), false);
         }
+        reply.put(key!("status"), self.state.name());
+        reply.put(key!("running"), self.running());
         reply.into()
     }
 

@@ -65,13 +65,14 @@ impl Query<'_> {
             "cache": qdict! { "writeback": writeback, "direct": false, "no-flush": false },
             "detect_zeroes": "off",
             "encrypted": false,
-            "write_threshold": 0,
             "bps": 0, "bps_rd": 0, "bps_wr": 0,
             "iops": 0, "iops_rd": 0, "iops_wr": 0,
         };
         if let Some(backing) = self.backing_file(node) {
             info.put(key!("backing_file"), backing);
         }
+        // In the bucket of `backing_file`, in front of which it is written.
+        info.put(key!("write_threshold"), 0);
         if self.release.nodes_have_encryption_key_missing() {
             info.put(key!("encryption_key_missing"), false);
         }

@@ -1,0 +1,72 @@
+//! How faithful the simulator is to recordings of real QEMU, counted line by line.
+//!
+//! ```text
+//! recording --> machine of its arguments --> replay over the whole wire --> lanes --> compare --> tally
+//!                                                                                       |
+//!                                                           placeholders, known differences
+//! ```
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`recording`] | one monitor's traffic as it was recorded, and the folders of recordings |
+//! | [`arguments`] | from QEMU's arguments to the simulated machine |
+//! | [`replay`] | says to the simulator what the recorded client said |
+//! | [`placeholder`] | what no two runs share, and is therefore not compared |
+//! | [`lane`] | which lines keep their order among themselves |
+//! | [`compare`] | line for line: equal, explained, differs, not simulated |
+//! | [`known`] | the differences that are known, each with its reason |
+//! | [`report`] | the sums per release and area |
+//!
+//! It compares what QEMU says, not when: time only decides when the recorded client speaks.
+
+pub mod arguments;
+pub mod compare;
+pub mod known;
+pub mod lane;
+pub mod placeholder;
+pub mod recording;
+pub mod replay;
+pub mod report;
+
+use std::collections::BTreeMap;
+
+use freezeframe_sim::host::Host;
+
+use compare::{Outcome, compare};
+use known::Known;
+use lane::lanes;
+use recording::Recording;
+use report::Report;
+
+/// Replays every recording and holds what the simulator says against it.
+///
+/// A recording named `X.src` leaves its files to those named `X` and `X.<anything>` of the same release: it was the
+/// machine that made the snapshot which they load.
+pub fn measure(recordings: &[Recording], mut known: Known) -> Report {
+    let mut report = Report::default();
+    let mut left_behind: BTreeMap<(String, String), Host> = BTreeMap::new();
+    let (sources, others): (Vec<_>, Vec<_>) =
+        recordings.iter().partition(|recording| recording.name.ends_with(".src"));
+    for recording in sources.into_iter().chain(others) {
+        let stem = recording.name.split_once('.').map_or(recording.name.as_str(), |(stem, _)| stem);
+        let family = (recording.release.to_string(), stem.to_owned());
+        let outcomes = match arguments::machine(&recording.arguments) {
+            Err(unknown) => not_simulated(recording, &unknown.to_string()),
+            Ok(machine) => {
+                let replayed = replay::replay(recording, &machine, left_behind.get(&family));
+                if recording.name.ends_with(".src") {
+                    left_behind.insert(family, replayed.host);
+                }
+                compare(recording, &lanes(recording.said()), &lanes(replayed.said.iter()), &mut known)
+            }
+        };
+        report.add(recording, outcomes);
+    }
+    report.stale = known.stale(recordings);
+    report
+}
+
+/// Every line of a recording whose machine the simulator cannot be.
+fn not_simulated(recording: &Recording, reason: &str) -> Vec<Outcome> {
+    recording.said().map(|_| Outcome::NotSimulated { what: reason.to_owned() }).collect()
+}

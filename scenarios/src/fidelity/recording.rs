@@ -1,0 +1,154 @@
+//! A recording of real QEMU: what one client and one monitor said to each other.
+//!
+//! A file holds one JSON object a line, `{"t": ms, "dir": "C>S" | "S>C" | "note", "line": text}`; the first is a note
+//! with QEMU's arguments. The files lie in `DIR/<release>/<name>.jsonl`.
+//!
+//! What it does not do: understand the lines. They are kept as they went over the wire, without their line ends.
+#![allow(clippy::disallowed_methods, reason = "reads the recordings, which are no part of any run")]
+
+use std::{io, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use freezeframe_sim::Release;
+use serde::Deserialize;
+
+/// One recording.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// The release that was recorded: the name of the folder.
+    pub release: Release,
+    /// The name of the file without `.jsonl`: what was shown.
+    pub name: String,
+    /// QEMU's arguments, separated by blanks.
+    pub arguments: String,
+    /// What was said, in the order in which the client sent and received it.
+    pub lines: Vec<Line>,
+}
+
+/// One line of a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Since the recorder started QEMU.
+    pub at: Duration,
+    /// Who said it.
+    pub speaker: Speaker,
+    /// What, without the line end.
+    pub text: String,
+}
+
+/// Who said a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The client.
+    Client,
+    /// QEMU.
+    Server,
+}
+
+/// Why recordings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// A folder or file cannot be read.
+    #[error("error: cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line is none of a recording.
+    #[error("error: {path}:{line}: {reason}")]
+    Line {
+        /// Of which file.
+        path: Utf8PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to replay.
+    #[error("error: no recordings in {0}: expected <release>/<name>.jsonl")]
+    None(Utf8PathBuf),
+}
+
+/// A line as it is written in the file.
+#[derive(Debug, Deserialize)]
+struct Record {
+    t: f64,
+    dir: String,
+    line: String,
+}
+
+/// Reads the recordings below a folder, of one release or of all, in the order of release and name.
+///
+/// # Errors
+/// [`RecordingError`].
+pub fn read_all(folder: &Utf8Path, release: Option<Release>) -> Result<Vec<Recording>, RecordingError> {
+    let mut recordings = Vec::new();
+    for known in Release::ALL.into_iter().filter(|known| release.is_none_or(|wanted| wanted == *known)) {
+        let folder = folder.join(known.name());
+        if !folder.is_dir() {
+            continue;
+        }
+        let unreadable = |source| RecordingError::Read { path: folder.clone(), source };
+        let mut paths = Vec::new();
+        for entry in folder.read_dir_utf8().map_err(unreadable)? {
+            paths.push(entry.map_err(unreadable)?.into_path());
+        }
+        paths.retain(|path| path.extension() == Some("jsonl"));
+        paths.sort();
+        for path in paths {
+            recordings.push(Recording::read(&path, known)?);
+        }
+    }
+    if recordings.is_empty() { Err(RecordingError::None(folder.to_owned())) } else { Ok(recordings) }
+}
+
+impl Recording {
+    fn read(path: &Utf8Path, release: Release) -> Result<Self, RecordingError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecordingError::Read { path: path.to_owned(), source })?;
+        let name = path.file_stem().unwrap_or_default();
+        Self::parse(release, name, &text).map_err(|(line, reason)| RecordingError::Line {
+            path: path.to_owned(),
+            line,
+            reason,
+        })
+    }
+
+    /// Reads the text of a recording.
+    ///
+    /// # Errors
+    /// The number of the line that is none, and why.
+    pub fn parse(release: Release, name: &str, text: &str) -> Result<Self, (usize, String)> {
+        let mut recording =
+            Self { release, name: name.to_owned(), arguments: String::new(), lines: Vec::new() };
+        for (index, line) in text.lines().enumerate() {
+            let wrong = |reason: String| (index + 1, reason);
+            let record: Record = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+            let at =
+                Duration::try_from_secs_f64(record.t / 1000.0).map_err(|error| wrong(error.to_string()))?;
+            let speaker = match record.dir.as_str() {
+                "C>S" => Speaker::Client,
+                "S>C" => Speaker::Server,
+                "note" => {
+                    if let Some(arguments) = record.line.strip_prefix("args ") {
+                        recording.arguments = arguments.to_owned();
+                    }
+                    continue;
+                }
+                other => return Err(wrong(format!("no direction `{other}`: C>S, S>C and note are"))),
+            };
+            recording.lines.push(Line { at, speaker, text: record.line });
+        }
+        if recording.arguments.is_empty() {
+            return Err((1, "no note with QEMU's arguments".to_owned()));
+        }
+        Ok(recording)
+    }
+
+    /// What QEMU said.
+    pub fn said(&self) -> impl Iterator<Item = &String> {
+        self.lines.iter().filter(|line| line.speaker == Speaker::Server).map(|line| &line.text)
+    }
+}

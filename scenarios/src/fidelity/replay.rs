@@ -1,0 +1,163 @@
+//! Says to the simulator what the recorded client said, byte for byte, and writes down the answers.
+//!
+//! The client speaks when it spoke in the recording, but never before everything has been heard that it had heard by
+//! then: it may have waited for just that. What does not come within [`PATIENCE`] of virtual time is given up and
+//! not waited for again; all that follows is then said later by as much as was waited.
+
+use std::time::Duration;
+
+use freezeframe_sim::{Machine, Oracle, Port, World, host::Host, world::Connection};
+use serde::de::IgnoredAny;
+
+use super::{
+    arguments::FOLDER,
+    recording::{Line, Recording, Speaker},
+};
+
+/// How long something is waited for that the recorded client had heard.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the recorder wrote for the byte that is no text.
+const LONE_BYTE: &str = "<byte ff>";
+
+/// What the simulator said.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Its lines, without line ends.
+    pub said: Vec<String>,
+    /// The files as they were at the end.
+    pub host: Host,
+}
+
+/// Replays a recording on a machine; `files` are what an earlier machine left, if there was one.
+pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) -> Replayed {
+    let mut world = World::new(machine, recording.release, Oracle::default_order());
+    if let Some(files) = files {
+        *world.host_mut() = files.clone();
+    }
+    let Ok(connection) = world.connect(Duration::ZERO, Port::Monitor(0)) else {
+        return Replayed { said: Vec::new(), host: world.host().clone() };
+    };
+    let mut client = Client {
+        world,
+        connection,
+        now: Duration::ZERO,
+        late: Duration::ZERO,
+        heard: Heard::default(),
+        given_up: Heard::default(),
+        said: Vec::new(),
+    };
+    let mut recorded = Heard::default();
+    for (index, line) in recording.lines.iter().enumerate() {
+        match line.speaker {
+            Speaker::Server => recorded.count(&line.text),
+            Speaker::Client => {
+                client.wait_until(line.at);
+                client.wait_for(recorded);
+                client.say(&wire(line, recording.lines.get(index + 1)));
+            }
+        }
+    }
+    if let Some(last) = recording.lines.last() {
+        client.wait_until(last.at);
+    }
+    client.wait_for(recorded);
+    Replayed { said: client.said, host: client.world.host().clone() }
+}
+
+/// The bytes of a client's line. A piece of a command that nothing answered was sent without a line end: the rest of
+/// it came next.
+fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
+    let whole = serde_json::from_str::<IgnoredAny>(&line.text).is_ok();
+    let answered = next.is_none_or(|next| next.speaker == Speaker::Server);
+    let text = line.text.replace("$DIR", FOLDER);
+    let mut bytes = if text == LONE_BYTE { vec![0xff] } else { text.into_bytes() };
+    if whole || answered {
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// How much was heard of each kind: events come when they like, all else answers the client.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    answers: usize,
+    events: usize,
+}
+
+impl Heard {
+    fn count(&mut self, line: &str) {
+        if line.starts_with("{\"timestamp\"") {
+            self.events += 1;
+        } else {
+            self.answers += 1;
+        }
+    }
+}
+
+/// The recorded client, at the simulator.
+struct Client {
+    world: World,
+    connection: Connection,
+    now: Duration,
+    /// By how much it speaks later than the recorded one.
+    late: Duration,
+    heard: Heard,
+    /// What was waited for in vain.
+    given_up: Heard,
+    said: Vec<String>,
+}
+
+impl Client {
+    /// Lets time pass until what the recording calls `at`.
+    fn wait_until(&mut self, at: Duration) {
+        let at = at + self.late;
+        if at > self.now {
+            self.now = at;
+            self.hear();
+        }
+    }
+
+    /// Lets time pass until as much is heard as was in the recording, within [`PATIENCE`].
+    fn wait_for(&mut self, recorded: Heard) {
+        let until = self.now + PATIENCE;
+        let began = self.now;
+        while !self.has_heard(recorded) {
+            match self.world.next_event().filter(|next| *next <= until) {
+                Some(next) => self.now = next.max(self.now),
+                None => {
+                    self.now = until;
+                    self.given_up.answers = recorded.answers.saturating_sub(self.heard.answers);
+                    self.given_up.events = recorded.events.saturating_sub(self.heard.events);
+                    break;
+                }
+            }
+            self.hear();
+        }
+        self.hear();
+        self.late += self.now - began;
+    }
+
+    fn has_heard(&self, recorded: Heard) -> bool {
+        self.heard.answers + self.given_up.answers >= recorded.answers
+            && self.heard.events + self.given_up.events >= recorded.events
+    }
+
+    /// Sends bytes. Nobody may be there any more: the recorded client could not know either.
+    fn say(&mut self, bytes: &[u8]) {
+        let _ = self.world.receive(self.now, self.connection, bytes);
+    }
+
+    /// Reads whole lines.
+    fn hear(&mut self) {
+        self.world.advance(self.now);
+        let output = self.world.output(self.connection);
+        let Some(end) = memchr::memrchr(b'\n', output) else { return };
+        let text = String::from_utf8_lossy(&output[..end]).into_owned();
+        self.world.consume(self.connection, end + 1);
+        for line in text.lines() {
+            self.heard.count(line);
+            self.said.push(line.to_owned());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The fidelity report: what it counts, and that it finds what it must.
+
+use camino::Utf8Path;
+use freezeframe::fidelity::{
+    known::Known,
+    measure,
+    recording::{self, Recording, Speaker},
+    report::{Report, Tally},
+};
+use freezeframe_sim::Release;
+use rstest::rstest;
+
+fn recordings(release: Release) -> Vec<Recording> {
+    let folder = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/tests/recordings");
+    recording::read_all(&folder, Some(release)).unwrap()
+}
+
+fn one(name: &str) -> Recording {
+    recordings(Release::V10_0).into_iter().find(|recording| recording.name == name).unwrap()
+}
+
+fn measure_one(recording: Recording) -> Report {
+    measure(&[recording], Known::default())
+}
+
+#[rstest]
+fn the_recordings_that_are_kept_here_are_repeated(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    let report = measure(&recordings(release), Known::own());
+    assert!(report.is_clean(), "{}", report.lines().join("\n"));
+    let Tally { equal, not_simulated, .. } = report.total();
+    assert!(equal > 600 && not_simulated <= 1, "{}", report.total());
+}
+
+#[test]
+fn the_whole_wire_is_compared_from_the_greeting_to_the_last_event() {
+    let recording = one("snap-save-running");
+    let lines = recording.said().count();
+    let total = measure_one(recording).total();
+    assert_eq!(total, Tally { equal: lines, ..Tally::default() });
+}
+
+#[test]
+fn one_byte_that_is_not_as_recorded_is_found() {
+    let mut recording = one("snap-save-running");
+    let reply = recording.lines.iter_mut().find(|line| line.text.contains("\"return\": {}")).unwrap();
+    reply.text = reply.text.replace("\": {}", "\":{}");
+    let report = measure_one(recording);
+    assert_eq!(report.total().differ, 1);
+    assert_eq!(report.measured[0].differences[0].lane, "replies");
+}
+
+#[test]
+fn a_line_that_only_the_simulator_says_is_found() {
+    let mut recording = one("snap-save-running");
+    recording.lines.retain(|line| !line.text.contains("\"event\": \"RESUME\""));
+    let report = measure_one(recording);
+    let first = &report.measured[0].differences[0];
+    assert_eq!((first.lane.as_str(), first.recorded.as_deref()), ("run state", None));
+    assert!(first.simulated.as_deref().unwrap().contains("RESUME"));
+}
+
+#[test]
+fn times_and_folders_make_no_difference() {
+    let mut recording = one("snap-save-running");
+    for line in recording.lines.iter_mut().filter(|line| line.speaker == Speaker::Server) {
+        line.text = line.text.replace("\"seconds\": 1", "\"seconds\": 2").replace("$DIR", "/vm/abc");
+    }
+    assert!(measure_one(recording).is_clean());
+}
+
+#[test]
+fn a_machine_that_cannot_be_simulated_counts_with_its_reason() {
+    let mut recording = one("snap-save-running");
+    recording.arguments.push_str(" -incoming defer");
+    let lines = recording.said().count();
+    let report = measure_one(recording);
+    assert_eq!(report.total(), Tally { not_simulated: lines, ..Tally::default() });
+    let reasons: Vec<_> = report.measured[0].not_simulated.keys().collect();
+    assert_eq!(reasons, ["a machine with `-incoming defer`"]);
+}
+
+#[test]
+fn a_known_difference_that_is_none_any_more_is_a_finding() {
+    let known = "[[difference]]\nreason = \"long gone\"\nlane = \"replies\"\nrecorded = \"gone\"\n";
+    let report = measure(&[one("quit")], Known::parse(known).unwrap());
+    assert!(!report.is_clean());
+    assert_eq!(report.stale, ["long gone"]);
+}
