@@ -1,12 +1,14 @@
 //! The `freezeframe` command.
 //!
-//! Exit codes: 0 all as expected; 1 findings; 2 usage or unreadable input; 75 the surroundings failed, try again.
+//! Exit codes: 0 all as expected; 1 findings; 2 usage or unreadable input; 75 the surroundings failed, try again;
+//! 128 and the signal's number when a signal ended it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks through these")]
 
 mod conform;
 mod output;
 mod record;
 mod run;
+mod serve;
 mod workers;
 
 use std::process::ExitCode;
@@ -15,7 +17,9 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freezeframe_sim::Release;
 
-use crate::{language::json_schema, play::CannotPlay, suite::SuiteError, world::qemu::StartError};
+use crate::{
+    language::json_schema, play::CannotPlay, serve::ServeError, suite::SuiteError, world::qemu::StartError,
+};
 
 /// Scenarios for snapshot software, on a simulated or a real QEMU.
 #[derive(Debug, Parser)]
@@ -33,6 +37,8 @@ enum Command {
     Conform(ConformArgs),
     /// Play scenarios on a real QEMU and write down what was said.
     Record(RecordArgs),
+    /// Put the simulated machine of a scenario on real sockets, for other programs.
+    Serve(serve::ServeArgs),
     /// Print the JSON Schema of scenario files.
     Schema,
 }
@@ -138,6 +144,12 @@ enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A machine cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The arguments do not go together.
+    #[error("error: {0}")]
+    Usage(String),
     /// The runtime cannot be made.
     #[error("error: {0}")]
     Runtime(std::io::Error),
@@ -146,9 +158,9 @@ enum CliError {
 impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
-            CliError::Suite(_) | CliError::Write { .. } => 2,
+            CliError::Suite(_) | CliError::Write { .. } | CliError::Usage(_) => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
-            CliError::Start(_) | CliError::Play(_) | CliError::Runtime(_) => 75,
+            CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
         }
     }
 }
@@ -156,20 +168,24 @@ impl CliError {
 /// Runs the command on the process's arguments.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Conform(arguments) => conform::conform(&arguments),
-        Command::Record(arguments) => record::record(&arguments),
+        Command::Run(arguments) => run::run(&arguments).map(well),
+        Command::Conform(arguments) => conform::conform(&arguments).map(well),
+        Command::Record(arguments) => record::record(&arguments).map(well),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Schema => {
             print!("{}", json_schema());
-            Ok(true)
+            Ok(ExitCode::SUCCESS)
         }
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn well(all_as_expected: bool) -> ExitCode {
+    if all_as_expected { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
