@@ -41,21 +41,21 @@ impl Server {
     fn start(scenario: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let dir = folder.path().to_str().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
+        let process = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
             .arg("serve")
             .arg(format!("{}/../scenarios/suite/{scenario}.toml", env!("CARGO_MANIFEST_DIR")))
             .args(arguments.iter().map(|argument| argument.replace("{dir}", dir)))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = Vec::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            said.push(line.unwrap());
-            if said.last().is_some_and(|line| line.starts_with("ready: ")) {
-                return Self { process, folder, said };
+        let mut server = Self { process, folder, said: Vec::new() };
+        for line in BufReader::new(server.process.stdout.take().unwrap()).lines() {
+            server.said.push(line.unwrap());
+            if server.said.last().is_some_and(|line| line.starts_with("ready: ")) {
+                return server;
             }
         }
-        panic!("it ended before it was ready: {said:?}");
+        panic!("it ended before it was ready: {:?}", server.said);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -239,6 +239,22 @@ fn the_driver_takes_snapshots_over_a_real_socket() {
     let name = name.to_str().unwrap().as_bytes();
     assert!(overlay.windows(name.len()).any(|part| part == name), "it names its backing file");
     check(&server.path("vda.disks"));
+}
+
+#[test]
+fn an_image_that_was_there_before_is_not_written_to() {
+    let folder = TempDir::new().unwrap();
+    let image = folder.path().join("vda.qcow2");
+    fs::write(&image, "somebody's").unwrap();
+    let server = Server::start(
+        "external/one-disk",
+        &["--qmp", "unix:{dir}/qmp", "--images", folder.path().to_str().unwrap()],
+    );
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    client.send(b"{\"execute\":\"query-status\"}");
+    client.line();
+    assert_eq!(fs::read_to_string(&image).unwrap(), "somebody's");
 }
 
 /// Lets qemu-img judge an image, if there is a qemu-img.

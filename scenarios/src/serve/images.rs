@@ -26,7 +26,15 @@ use super::qcow2;
 #[derive(Debug)]
 pub struct Images {
     folder: Utf8PathBuf,
-    known: BTreeMap<String, Shape>,
+    known: BTreeMap<String, Known>,
+}
+
+/// A file that both sides know.
+#[derive(Debug)]
+struct Known {
+    shape: Shape,
+    /// Its contents were put there by us.
+    ours: bool,
 }
 
 /// What a file is, as far as a real one shows it.
@@ -64,7 +72,7 @@ impl Images {
             if !self.known.contains_key(&name)
                 && host.create_new(&self.folder.join(&name), Image::raw(size)).is_ok()
             {
-                self.known.insert(name, Shape::Raw { size });
+                self.known.insert(name, Known { shape: Shape::Raw { size }, ours: false });
             }
         }
     }
@@ -78,14 +86,15 @@ impl Images {
                 continue;
             };
             let shape = shape(image);
-            if self.known.get(name.as_str()) == Some(&shape) {
+            let known = self.known.get(name.as_str());
+            if known.is_some_and(|known| known.shape == shape) {
                 continue;
             }
-            let ours = matches!(self.known.get(name.as_str()), Some(Shape::Qcow2 { .. }));
-            if let Err(error) = write(path, image, ours) {
+            let written = write(path, image, known.is_some_and(|known| known.ours));
+            if let Err(error) = &written {
                 eprintln!("{path} stays as it is: {error}");
             }
-            self.known.insert(name.to_string(), shape);
+            self.known.insert(name.to_string(), Known { shape, ours: written.is_ok() });
         }
     }
 
@@ -110,7 +119,7 @@ fn shape(image: &Image) -> Shape {
     }
 }
 
-/// Writes an empty image, into a file that is not there, that is empty, or, as an image, that is `ours`.
+/// Writes an empty image, into a file that is not there, that is empty, or whose contents are `ours`.
 fn write(path: &Utf8Path, image: &Image, ours: bool) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     match fs::symlink_metadata(path) {
