@@ -10,6 +10,7 @@ mod output;
 mod real;
 mod record;
 mod run;
+mod serve;
 mod workers;
 
 use std::{process::ExitCode, time::Duration};
@@ -23,6 +24,7 @@ use crate::{
     fidelity::{known::KnownError, recording::RecordingError},
     language::json_schema,
     play::CannotPlay,
+    serve::ServeError,
     suite::SuiteError,
     world::qemu::{self, StartError},
 };
@@ -45,6 +47,8 @@ enum Command {
     Record(RecordArgs),
     /// Replay recordings of real QEMU on the simulator and count the lines that are the same.
     Fidelity(FidelityArgs),
+    /// Put the simulated machine of a scenario on real sockets, for other programs.
+    Serve(serve::ServeArgs),
     /// Print the JSON Schema of scenario files.
     Schema,
 }
@@ -198,6 +202,12 @@ enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A machine cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The arguments do not go together.
+    #[error("error: {0}")]
+    Usage(String),
     /// The runtime cannot be made.
     #[error("error: {0}")]
     Runtime(std::io::Error),
@@ -210,10 +220,11 @@ impl CliError {
             | CliError::Suite(_)
             | CliError::Recording(_)
             | CliError::Known(_)
+            | CliError::Usage(_)
             | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
             CliError::Interrupted(signal) => signal.exit_code(),
-            CliError::Start(_) | CliError::Play(_) | CliError::Runtime(_) => 75,
+            CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
         }
     }
 }
@@ -221,18 +232,22 @@ impl CliError {
 /// Runs the command on the process's arguments.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Conform(arguments) => conform::conform(&arguments),
-        Command::Record(arguments) => record::record(&arguments),
-        Command::Fidelity(arguments) => fidelity::fidelity(&arguments),
-        Command::Schema => output::print(&json_schema()).map(|()| true),
+        Command::Run(arguments) => run::run(&arguments).map(well),
+        Command::Conform(arguments) => conform::conform(&arguments).map(well),
+        Command::Record(arguments) => record::record(&arguments).map(well),
+        Command::Fidelity(arguments) => fidelity::fidelity(&arguments).map(well),
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Schema => output::print(&json_schema()).map(|()| ExitCode::SUCCESS),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(code) => code,
         Err(error) => {
             output::complain(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn well(all_as_expected: bool) -> ExitCode {
+    if all_as_expected { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

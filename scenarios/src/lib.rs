@@ -13,6 +13,7 @@
 //! | [`world`] | where a scenario is played |
 //! | [`play`] | plays one scenario in one world |
 //! | [`recorded`], [`interpose`] | what stands between driver and world: the record, and the faults |
+//! | [`serve`] | the machine of a scenario on real sockets, for other programs |
 //! | [`inspect`] | how everything stands at the end |
 //! | [`transcript`] | what was said and done, as text and as a partial order |
 //! | [`fidelity`] | the simulator held against recordings of real QEMU |
@@ -26,6 +27,7 @@ pub mod language;
 pub mod machine;
 pub mod play;
 pub mod recorded;
+pub mod serve;
 pub mod suite;
 pub mod transcript;
 pub mod world;

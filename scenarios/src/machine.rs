@@ -1,19 +1,30 @@
 //! The machine of a scenario as the simulator takes it; a real QEMU is started from the same description.
 
+use camino::Utf8Path;
 use freezeframe_sim::machine::{Disk, Format, Machine, Power};
 
 use crate::language::{self, Scenario};
 
 /// The machine that a scenario describes.
 pub fn of(scenario: &Scenario) -> Machine {
+    in_folder(scenario, &Machine::new().folder)
+}
+
+/// The machine that a scenario describes, with its images in this folder.
+pub fn in_folder(scenario: &Scenario, folder: &Utf8Path) -> Machine {
     let language::Machine { disks, state, memory, serial_ports } = &scenario.machine;
     let power = match state {
         language::Power::Running => Power::Running,
         language::Power::Paused => Power::Paused,
         language::Power::Prelaunch => Power::Prelaunch,
     };
-    let machine =
-        Machine { power, memory: memory.bytes(), serial_ports: serial_ports.clone(), ..Machine::new() };
+    let machine = Machine {
+        power,
+        memory: memory.bytes(),
+        serial_ports: serial_ports.clone(),
+        folder: folder.to_owned(),
+        ..Machine::new()
+    };
     disks.iter().fold(machine, |machine, disk| {
         let path = machine.folder.join(disk.image());
         let format = match disk.format {

@@ -17,8 +17,10 @@ mod reply;
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use tokio::sync::Notify;
+
 pub use compare::{Difference, compare};
-pub use line::{Direction, Line, lines};
+pub use line::{Direction, Line, Lines, lines};
 
 /// One thing that happened, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,17 +53,24 @@ pub enum Entry {
 pub struct Record {
     start: Duration,
     entries: Rc<RefCell<Vec<(Duration, Entry)>>>,
+    news: Rc<Notify>,
 }
 
 impl Record {
     /// A run that begins at this time of the world.
     pub fn new(start: Duration) -> Self {
-        Self { start, entries: Rc::default() }
+        Self { start, entries: Rc::default(), news: Rc::default() }
     }
 
     /// Notes what happened at a time of the world.
     pub fn note(&self, now: Duration, entry: Entry) {
         self.entries.borrow_mut().push((now.saturating_sub(self.start), entry));
+        self.news.notify_one();
+    }
+
+    /// Waits until something has been noted since this was last asked.
+    pub async fn noted(&self) {
+        self.news.notified().await;
     }
 
     /// Takes out everything noted.
@@ -75,11 +84,16 @@ pub fn render(lines: &[Line]) -> String {
     let width = lines.iter().map(|line| line.lane.chars().count()).max().unwrap_or(0);
     let mut text = String::with_capacity(lines.len() * 80);
     for line in lines {
-        let seconds = line.at.as_secs_f64();
-        text += format!("{seconds:>7.3}  {:<width$}  {} {}", line.lane, line.direction, line.text).trim_end();
-        text.push('\n');
+        text += &render_line(line, width);
     }
     text
+}
+
+/// One line of a transcript and its end, the lane padded to `width` characters.
+pub fn render_line(line: &Line, width: usize) -> String {
+    let Line { at, lane, direction, text } = line;
+    let line = format!("{:>7.3}  {lane:<width$}  {direction} {text}", at.as_secs_f64());
+    format!("{}\n", line.trim_end())
 }
 
 #[cfg(test)]

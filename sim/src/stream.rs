@@ -90,7 +90,7 @@ impl Sockets {
         self.shared.world.borrow_mut()
     }
 
-    /// Lets the world's time pass, on whatever runtime this is run; never ends. `sleep_until` waits until the
+    /// Lets the world's time pass, on whatever runtime this is run, until QEMU has ended. `sleep_until` waits until the
     /// clock of these sockets shows a time. Whether the world or a client's timer of the same instant goes first
     /// is that runtime's affair; with [`crate::exec`] it is the world.
     pub async fn drive<S: Future<Output = ()>>(self, sleep_until: impl Fn(Duration) -> S) {
@@ -106,6 +106,7 @@ impl Sockets {
                     };
                     poll_fn(first).await;
                 }
+                None if !self.world().qemu_is_running() => return,
                 None => poll_fn(|cx| self.poll_touched(cx)).await,
             }
         }

@@ -29,7 +29,7 @@ struct Armed {
 #[derive(Debug, Clone, Default)]
 pub struct Aim {
     armed: Vec<Armed>,
-    /// The faults that wait for the reply to an id.
+    /// The faults that wait for the reply to an id, by its JSON: programs that are not ours use numbers, or none.
     waiting: BTreeMap<String, FaultKind>,
 }
 
@@ -48,7 +48,7 @@ impl Aim {
         let (kind, point) =
             self.first(|at| matches!(at, Moment::Command(command) if command == name), &text)?;
         if point != Point::Before {
-            self.waiting.insert(message["id"].as_str()?.to_owned(), kind.clone());
+            self.waiting.insert(message["id"].to_string(), kind.clone());
         }
         Some((kind, point))
     }
@@ -68,7 +68,7 @@ impl Aim {
                 &text,
             );
         }
-        let kind = self.waiting.remove(message["id"].as_str()?)?;
+        let kind = self.waiting.remove(&message["id"].to_string())?;
         Some((kind, Point::Applied))
     }
 

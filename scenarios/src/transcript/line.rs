@@ -62,21 +62,28 @@ pub struct Line {
 
 /// Makes the lines of a run. `folder` is the machine's own, and is told as `<dir>`.
 pub fn lines(record: &[(Duration, Entry)], folder: &Utf8Path) -> Vec<Line> {
-    let mut reader = Reader { folder: folder.as_str(), commands: BTreeMap::new(), jobs: BTreeMap::new() };
-    record.iter().map(|(at, entry)| reader.line(*at, entry)).collect()
+    let mut lines = Lines::new(folder);
+    record.iter().map(|(at, entry)| lines.line(*at, entry)).collect()
 }
 
-/// Remembers what later lines refer to.
-struct Reader<'a> {
-    folder: &'a str,
+/// Makes lines one after the other, and remembers what later ones refer to.
+#[derive(Debug)]
+pub struct Lines {
+    folder: String,
     /// The command behind each id that has no reply yet.
     commands: BTreeMap<String, String>,
     /// The lane that started each job.
     jobs: BTreeMap<String, String>,
 }
 
-impl Reader<'_> {
-    fn line(&mut self, at: Duration, entry: &Entry) -> Line {
+impl Lines {
+    /// For a run whose machine has this folder.
+    pub fn new(folder: &Utf8Path) -> Self {
+        Self { folder: folder.to_string(), commands: BTreeMap::new(), jobs: BTreeMap::new() }
+    }
+
+    /// The line of what happened next.
+    pub fn line(&mut self, at: Duration, entry: &Entry) -> Line {
         let (lane, direction, text) = match entry {
             Entry::Sent(line) => self.sent(line),
             Entry::Received(line) => self.received(line),
@@ -166,7 +173,7 @@ impl Reader<'_> {
 
     /// With the machine's folder as `<dir>`.
     fn placed(&self, text: &str) -> String {
-        text.replace(self.folder, "<dir>")
+        text.replace(&self.folder, "<dir>")
     }
 }
 

@@ -36,6 +36,11 @@ use crate::{
 /// Where the simulated monitors seem to listen: `/simulated/monitor0`, ...
 const MONITOR: &str = "/simulated/monitor";
 
+/// Where a simulated monitor listens, counted from 0.
+pub(crate) fn monitor(number: usize) -> Endpoint {
+    Endpoint::Unix(format!("{MONITOR}{number}").into())
+}
+
 /// Time and tasks in a simulated world.
 pub trait Time: Clone + Unpin + 'static {
     /// The time since the world began.
@@ -140,11 +145,11 @@ impl<T: Time> World for SimWorld<T> {
     }
 
     fn monitor(&self) -> Endpoint {
-        Endpoint::Unix(format!("{MONITOR}0").into())
+        monitor(0)
     }
 
     fn control(&self) -> Endpoint {
-        Endpoint::Unix(format!("{MONITOR}1").into())
+        monitor(1)
     }
 
     fn folder(&self) -> &Utf8Path {

@@ -1,0 +1,151 @@
+//! `freezeframe serve`: the simulated machine of a scenario on real sockets.
+
+use std::{
+    io::{self, Write as _},
+    num::NonZeroUsize,
+    process::ExitCode,
+    rc::Rc,
+};
+
+use camino::Utf8PathBuf;
+use clap::{Args, ValueEnum};
+use freezeframe_sim::Release;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    runtime::Builder,
+    task::{JoinSet, LocalSet},
+};
+
+use super::{CliError, interrupt::Interrupt};
+use crate::{
+    serve::{
+        Served, Service, Speed,
+        address::{Address, BadAddress, numbered},
+    },
+    suite,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The scenario whose machine and faults are served
+    scenario: Utf8PathBuf,
+    /// Which release of QEMU [default: the newest that the scenario is for]
+    #[arg(long, value_name = "R")]
+    release: Option<Release>,
+    /// Where a monitor listens: unix:PATH or tcp:HOST:PORT; given again, a further monitor
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    qmp: Vec<Address>,
+    /// How fast the machine's time passes
+    #[arg(long, value_enum, default_value = "1x")]
+    speed: SpeedArg,
+    /// Write the transcript of the first monitor to this file, as it goes
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<Utf8PathBuf>,
+    /// Keep the machine's images in this folder, as real files without data
+    #[arg(long, value_name = "DIR")]
+    images: Option<Utf8PathBuf>,
+    /// Serve so many machines; `{n}` in a path is the machine's number
+    #[arg(long, value_name = "N", default_value = "1")]
+    count: NonZeroUsize,
+    /// Allow TCP addresses that other hosts can reach: whoever connects is in command of the machine
+    #[arg(long)]
+    listen_anywhere: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SpeedArg {
+    /// As the host's time
+    #[value(name = "1x")]
+    Real,
+    /// Nobody waits: time is set forward to whatever happens next
+    Max,
+}
+
+/// Serves until every machine has ended, then 0; or until a signal comes, then 128 and its number.
+pub(super) fn serve(arguments: &ServeArgs) -> Result<ExitCode, CliError> {
+    let foreign = arguments.qmp.iter().find(|address| !address.is_local() && !arguments.listen_anywhere);
+    if let Some(address) = foreign {
+        let why = format!("{address} can be reached from other hosts; `--listen-anywhere` allows it");
+        return Err(CliError::Usage(why));
+    }
+    let mut cases = suite::load(std::slice::from_ref(&arguments.scenario), None)?;
+    let (Some(case), true) = (cases.pop(), cases.is_empty()) else {
+        return Err(CliError::Usage(format!("{} holds more than one scenario", arguments.scenario)));
+    };
+    let release = arguments.release.or(case.releases().max());
+    let Some(release) = release.filter(|release| case.is_for(*release)) else {
+        let id = &case.scenario.id;
+        return Err(CliError::Usage(format!("{id} is not for that release")));
+    };
+    let count = arguments.count.get();
+    let services: Result<Vec<_>, _> = (0..count).map(|number| arguments.service(number, release)).collect();
+    let services = services.map_err(|why| CliError::Usage(why.to_string()))?;
+    allow_many_sockets().map_err(CliError::Runtime)?;
+    let scenario = Rc::new(case.scenario);
+    let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let served = async move {
+        let mut machines = Vec::new();
+        for service in &services {
+            machines.push(Served::open(scenario.clone(), service).await?);
+        }
+        say(release, &machines).map_err(CliError::Runtime)?;
+        run(machines).await
+    };
+    // A signal drops the machines, and with them their sockets.
+    LocalSet::new().block_on(&runtime, interrupt.or(served))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ServeArgs {
+    /// How one of the machines is served.
+    fn service(&self, number: usize, release: Release) -> Result<Service, BadAddress> {
+        let count = self.count.get();
+        let monitors: Result<_, _> = self.qmp.iter().map(|qmp| qmp.of_machine(number, count)).collect();
+        let path =
+            |path: &Option<Utf8PathBuf>| path.as_ref().map(|path| numbered(path, number, count)).transpose();
+        Ok(Service {
+            release,
+            speed: match self.speed {
+                SpeedArg::Real => Speed::Real,
+                SpeedArg::Max => Speed::Max,
+            },
+            monitors: monitors?,
+            transcript: path(&self.transcript)?,
+            images: path(&self.images)?,
+        })
+    }
+}
+
+/// Says where the machines listen; with the last line, all do.
+fn say(release: Release, machines: &[Served]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    for machine in machines {
+        for address in machine.addresses() {
+            writeln!(output, "listening {address}")?;
+        }
+    }
+    writeln!(output, "ready: {} on simulated QEMU {release}", machines_in_words(machines.len()))?;
+    output.flush()
+}
+
+fn machines_in_words(count: usize) -> String {
+    if count == 1 { "1 machine".to_owned() } else { format!("{count} machines") }
+}
+
+async fn run(machines: Vec<Served>) -> Result<(), CliError> {
+    let mut running = JoinSet::new();
+    for machine in machines {
+        running.spawn_local(machine.run());
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(|error| CliError::Runtime(io::Error::other(error)))??;
+    }
+    Ok(())
+}
+
+/// Each socket and each connection is a file descriptor: as many as the system grants.
+fn allow_many_sockets() -> io::Result<()> {
+    let granted = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: granted, maximum: granted })?)
+}

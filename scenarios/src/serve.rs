@@ -1,0 +1,205 @@
+//! The simulated machine of a scenario on real sockets, for programs that are not ours.
+//!
+//! ```text
+//!   a program -- socket -- [ Door: one connection ] -- record, faults -- stream -- World -- Clock
+//!                             \-- images: the machine's folder, if it is a real one
+//!
+//!   listening -- QEMU ends (quit, a fault) --> sockets removed, what was said is delivered --> over
+//! ```
+//!
+//! Any number of machines live on one thread; one that nobody talks to sleeps. The first socket of a machine is the
+//! one that the scenario's faults strike at and that the transcript is of. The scenario's steps are not played:
+//! what is done to the machine is for the programs that connect.
+//!
+//! What it does not do: pass on out-of-band data or file descriptors, and authenticate anybody. Since time comes from
+//! a real clock and bytes from a real socket, no run repeats bit for bit; every choice of the simulator itself goes
+//! the usual way.
+//!
+//! | module | |
+//! | --- | --- |
+//! | [`address`] | where to listen, in words |
+//! | [`clock`] | the time of one machine: real, or as fast as it goes |
+//! | [`listener`] | real sockets: opened, and removed again |
+//! | [`door`] | carries one connection's bytes |
+//! | [`transcript`] | the transcript, written as it goes |
+//! | [`images`], [`qcow2`] | the machine's folder as a real one |
+
+pub mod address;
+pub mod clock;
+mod door;
+pub mod images;
+pub mod listener;
+pub mod qcow2;
+mod transcript;
+
+use std::{io, rc::Rc};
+
+use camino::Utf8PathBuf;
+use freezeframe_driver::client::{Client, ConnectError};
+use freezeframe_sim::{Oracle, Release, World, stream::Sockets};
+use tokio::task::JoinSet;
+
+use self::{address::Address, clock::Clock, door::Door, images::Images, listener::Listener};
+use crate::{
+    interpose::{Faults, Kill, aim::Aim},
+    language::Scenario,
+    machine,
+    recorded::Recorded,
+    transcript::Record,
+    world::{
+        World as _,
+        sim::{SimEnv, SimWorld, monitor},
+    },
+};
+
+pub use clock::Speed;
+
+/// How long the connection behind the faults may take.
+const OWN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How one machine is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Which QEMU it is.
+    pub release: Release,
+    /// How fast its time passes.
+    pub speed: Speed,
+    /// Where its monitors listen, in this order.
+    pub monitors: Vec<Address>,
+    /// Where to write the transcript of the first monitor.
+    pub transcript: Option<Utf8PathBuf>,
+    /// A real folder that holds the machine's images.
+    pub images: Option<Utf8PathBuf>,
+}
+
+/// Why a machine cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A socket cannot be opened.
+    #[error("error: cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file or folder cannot be used.
+    #[error("error: cannot use {path}: {source}")]
+    File {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The faults' own connection to the machine does not work.
+    #[error("error: no connection behind the faults: {0}")]
+    Control(#[from] ConnectError),
+}
+
+/// A machine whose sockets are open. Dropped, it removes them.
+pub struct Served {
+    listeners: Vec<Listener>,
+    door: Door,
+    clock: Clock,
+    record: Record,
+    transcript: Option<transcript::Writer>,
+    scenario: Rc<Scenario>,
+    world: SimWorld<Clock>,
+}
+
+impl Served {
+    /// Starts the machine of a scenario and opens its sockets. Its time begins now.
+    ///
+    /// # Errors
+    /// [`ServeError`]; then nothing is left open.
+    pub async fn open(scenario: Rc<Scenario>, service: &Service) -> Result<Self, ServeError> {
+        let clock = Clock::start(service.speed);
+        let mut listeners = Vec::new();
+        for address in &service.monitors {
+            let listener = Listener::open(address).await;
+            listeners
+                .push(listener.map_err(|source| ServeError::Listen { address: address.clone(), source })?);
+        }
+        let unusable = |path: &Utf8PathBuf| {
+            let path = path.clone();
+            move |source| ServeError::File { path, source }
+        };
+        let images = match &service.images {
+            Some(folder) => Some(Images::open(folder).map_err(unusable(folder))?),
+            None => None,
+        };
+        let mut machine = match &images {
+            Some(images) => machine::in_folder(&scenario, images.folder()),
+            None => machine::of(&scenario),
+        };
+        // One more than is served: the faults' own.
+        machine.monitors = listeners.len() + 1;
+        let transcript = match &service.transcript {
+            Some(path) => Some(transcript::Writer::create(path, &machine.folder).map_err(unusable(path))?),
+            None => None,
+        };
+        let time = clock.clone();
+        let world = World::new(&machine, service.release, Oracle::default_order());
+        let sockets = Sockets::new(world, move || time.now());
+        let world = SimWorld::new(&machine, sockets.clone(), clock.clone());
+        let door = Door::new(sockets, images);
+        door.images_out();
+        let record = Record::new(clock.now());
+        Ok(Self { listeners, door, clock, record, transcript, scenario, world })
+    }
+
+    /// Where its monitors listen, with the ports that were chosen.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.listeners.iter().map(Listener::address)
+    }
+
+    /// Serves until QEMU has ended. Run it inside a `tokio::task::LocalSet`; dropped before, it leaves at once.
+    ///
+    /// # Errors
+    /// [`ServeError::Control`].
+    pub async fn run(self) -> Result<(), ServeError> {
+        let Self { listeners, door, clock, record, transcript, scenario, world } = self;
+        let mut behind = JoinSet::new();
+        let (time, sockets) = (clock.clone(), door.sockets());
+        behind.spawn_local(async move { time.run().await });
+        let noted = transcript.is_some() || !scenario.faults.is_empty();
+        if noted {
+            behind.spawn_local(transcript::follow(record.clone(), transcript));
+        }
+        let (over, watch) = tokio::sync::watch::channel(false);
+        let time = clock.clone();
+        behind.spawn_local(async move {
+            sockets.drive(move |deadline| time.wait_until(deadline)).await;
+            let _ = over.send(true);
+        });
+        let faults = faults(&scenario, &world, listeners.len()).await?;
+        let recorded = noted.then(|| Recorded::new(world.env().clone(), record, faults));
+        let mut serving = JoinSet::new();
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let recorded = recorded.clone().filter(|_| number == 0);
+            serving.spawn_local(door.clone().serve(listener, number, recorded, watch.clone()));
+        }
+        serving.join_all().await;
+        // What was noted last is still to be written.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
+/// The scenario's faults and the hands to carry them out.
+async fn faults(
+    scenario: &Scenario,
+    world: &SimWorld<Clock>,
+    private: usize,
+) -> Result<Option<Faults<SimEnv<Clock>>>, ServeError> {
+    if scenario.faults.is_empty() {
+        return Ok(None);
+    }
+    let control = Client::connect(world.env(), &monitor(private), false, OWN).await?;
+    let killed = world.clone();
+    let kill: Kill = Rc::new(move || {
+        let world = killed.clone();
+        Box::pin(async move { world.kill_qemu().await })
+    });
+    Ok(Some(Faults::new(Aim::new(&scenario.faults), control, kill)))
+}

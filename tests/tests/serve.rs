@@ -1,0 +1,344 @@
+//! `freezeframe serve` as other programs meet it: a socket client, the driver over a real socket, and QEMU's own
+//! Python client. Each test starts the command and ends it.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real programs on real sockets"
+)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use freezeframe_driver::{
+    Machine, Patience,
+    domain::{Domain, DomainDisk},
+    env::{Endpoint, tokio::TokioEnv},
+    name::SnapshotName,
+    request::{Create, Kind, Request},
+};
+use rstest::rstest;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{runtime, task::LocalSet};
+
+/// A command that serves. Dropped, it is killed.
+struct Server {
+    process: Child,
+    folder: TempDir,
+    /// What it says first.
+    said: Vec<String>,
+}
+
+impl Server {
+    /// Serves a scenario of the suite; `{dir}` in an argument is the server's own folder.
+    fn start(scenario: &str, arguments: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let dir = folder.path().to_str().unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
+            .arg("serve")
+            .arg(format!("{}/../scenarios/suite/{scenario}.toml", env!("CARGO_MANIFEST_DIR")))
+            .args(arguments.iter().map(|argument| argument.replace("{dir}", dir)))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut server = Self { process, folder, said: Vec::new() };
+        for line in BufReader::new(server.process.stdout.take().unwrap()).lines() {
+            server.said.push(line.unwrap());
+            if server.said.last().is_some_and(|line| line.starts_with("ready: ")) {
+                return server;
+            }
+        }
+        panic!("it ended before it was ready: {:?}", server.said);
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn connect(&self, name: &str) -> Client {
+        Client::over(UnixStream::connect(self.path(name)).unwrap())
+    }
+
+    fn end(&mut self, signal: &str) -> ExitStatus {
+        let sent = Command::new("kill").args(["-s", signal, &self.process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A client that sends what it likes and reads lines.
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn over(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The next line; empty at the end.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn negotiate(&mut self) {
+        assert!(self.line().starts_with("{\"QMP\": "));
+        self.send(b"{\"execute\":\"qmp_capabilities\"}\n");
+        assert_eq!(self.line(), "{\"return\": {}}");
+    }
+}
+
+#[rstest]
+fn a_client_that_breaks_the_rules_hears_what_real_qemu_was_recorded_to_say(
+    #[values("5.2", "7.2", "10.0", "11.1")] release: &str,
+) {
+    let server = Server::start(
+        "external/one-disk",
+        &["--release", release, "--qmp", "unix:{dir}/qmp", "--speed", "max"],
+    );
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    let recording = format!("{}/../sim/data/recordings/{release}/json.jsonl", env!("CARGO_MANIFEST_DIR"));
+    for case in fs::read_to_string(recording).unwrap().lines() {
+        let case: Value = serde_json::from_str(case).unwrap();
+        // Bytes are stored as the characters of the same number.
+        let bytes: Vec<_> = case["send"].as_str().unwrap().chars().map(|byte| byte as u8).collect();
+        client.send(&bytes);
+        for reply in case["replies"].as_array().unwrap() {
+            let (said, recorded) = (client.line(), reply.as_str().unwrap());
+            // What a command returns depends on the machine: the recorded one had none.
+            if recorded.starts_with("{\"error\"") {
+                assert_eq!(said, recorded, "after {}", case["send"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_client_hears_nothing_until_the_first_has_left() {
+    let server = Server::start("external/one-disk", &["--qmp", "unix:{dir}/qmp"]);
+    let mut first = server.connect("qmp");
+    first.negotiate();
+    let mut second = server.connect("qmp");
+    second.0.get_ref().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(second.0.read(&mut [0; 1]).is_err(), "silence");
+    drop(first);
+    second.0.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    second.negotiate();
+}
+
+#[test]
+fn a_signal_ends_it_and_its_sockets_are_gone() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut server =
+            Server::start("external/one-disk", &["--qmp", "unix:{dir}/qmp", "--qmp", "tcp:127.0.0.1:0"]);
+        assert!(server.said[1].starts_with("listening tcp:127.0.0.1:"), "{:?}", server.said);
+        assert!(!server.said[1].ends_with(":0"));
+        let _client = server.connect("qmp");
+        assert_eq!(server.end(signal).code(), Some(code));
+        assert!(!server.path("qmp").exists());
+    }
+}
+
+#[test]
+fn it_ends_well_when_its_machine_quits() {
+    let mut server = Server::start("external/one-disk", &["--qmp", "unix:{dir}/qmp"]);
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    client.send(b"{\"execute\":\"quit\"}");
+    let mut last = String::new();
+    client.0.read_to_string(&mut last).unwrap();
+    assert!(last.contains("SHUTDOWN") && last.contains("{\"return\": {}}"), "{last}");
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    assert!(!server.path("qmp").exists());
+}
+
+#[test]
+fn a_socket_that_was_left_behind_is_replaced_and_a_busy_one_is_not() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("qmp");
+    let address = format!("unix:{}", path.display());
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let server = Server::start("external/one-disk", &["--qmp", &address]);
+    let second = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
+        .args(["serve", &format!("{}/../scenarios/suite/external/one-disk.toml", env!("CARGO_MANIFEST_DIR"))])
+        .args(["--qmp", &address])
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(75), "{second:?}");
+    assert!(path.exists());
+    drop(server);
+}
+
+#[test]
+fn a_fault_strikes_a_client_with_numbers_for_ids_and_stands_in_the_transcript() {
+    let server = Server::start(
+        "internal/save-reply-lost",
+        &["--qmp", "unix:{dir}/qmp", "--transcript", "{dir}/transcript", "--speed", "max"],
+    );
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    client.send(
+        b"{\"execute\":\"snapshot-save\",\"id\":1,\"arguments\":{\"job-id\":\"j\",\"tag\":\"t\",\
+        \"vmstate\":\"vda\",\"devices\":[\"vda\",\"vdb\"]}}\n",
+    );
+    let said: Vec<_> =
+        std::iter::repeat_with(|| client.line()).take_while(|line| !line.contains("concluded")).collect();
+    assert!(said.iter().all(|line| !line.contains("return")), "{said:?}");
+    client.send(b"{\"execute\":\"query-status\",\"id\":2}\n");
+    assert!(client.line().contains("\"id\": 2"));
+    let transcript = fs::read_to_string(server.path("transcript")).unwrap();
+    assert!(transcript.contains("** lose-reply"), "{transcript}");
+    assert!(transcript.contains("job j concluded"), "{transcript}");
+}
+
+#[test]
+fn the_driver_takes_snapshots_over_a_real_socket() {
+    let server = Server::start("external/two-disks", &["--qmp", "unix:{dir}/qmp", "--images", "{dir}"]);
+    let endpoint = Endpoint::Unix(camino::Utf8PathBuf::from_path_buf(server.path("qmp")).unwrap());
+    let disk = |target: &str| DomainDisk { target: target.into(), device: format!("{target}-device") };
+    let domain = Domain { name: "vm".into(), disks: vec![disk("vda"), disk("vdb")] };
+    let create = |name: &str, kind| {
+        Request::Create(Create {
+            name: SnapshotName::new(name).unwrap(),
+            kind,
+            disks: Vec::new(),
+            within: Duration::from_secs(20),
+        })
+    };
+    let taken = async {
+        let machine = Machine::connect(TokioEnv::new(), endpoint, domain, None, Patience::default()).await?;
+        machine.perform(&create("memory", Kind::Internal { vmstate: None })).await?;
+        machine.perform(&create("disks", Kind::DiskOnly { files: [].into() })).await
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, taken).unwrap();
+    let overlay = fs::read(server.path("vda.disks")).unwrap();
+    assert_eq!(overlay[..4], *b"QFI\xfb", "a real file of the overlay's shape");
+    let name = server.path("vda.qcow2");
+    let name = name.to_str().unwrap().as_bytes();
+    assert!(overlay.windows(name.len()).any(|part| part == name), "it names its backing file");
+    check(&server.path("vda.disks"));
+}
+
+#[test]
+fn an_image_that_was_there_before_is_not_written_to() {
+    let folder = TempDir::new().unwrap();
+    let image = folder.path().join("vda.qcow2");
+    fs::write(&image, "somebody's").unwrap();
+    let server = Server::start(
+        "external/one-disk",
+        &["--qmp", "unix:{dir}/qmp", "--images", folder.path().to_str().unwrap()],
+    );
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    client.send(b"{\"execute\":\"query-status\"}");
+    client.line();
+    assert_eq!(fs::read_to_string(&image).unwrap(), "somebody's");
+}
+
+/// Lets qemu-img judge an image, if there is a qemu-img.
+fn check(image: &Path) {
+    match Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(image).output() {
+        Ok(judged) => assert!(judged.status.success(), "{judged:?}"),
+        Err(_) => eprintln!("skipped: there is no qemu-img to judge {}", image.display()),
+    }
+}
+
+#[test]
+fn a_thousand_idle_machines_take_no_time_and_a_mebibyte_each_at_most() {
+    let one = Server::start("external/one-disk", &["--qmp", "unix:{dir}/{n}.sock"]);
+    let many = Server::start("external/one-disk", &["--count", "1000", "--qmp", "unix:{dir}/{n}.sock"]);
+    many.connect("999.sock").negotiate();
+    let each = (resident_kib(&many) - resident_kib(&one)) / 999;
+    assert!(each <= 1024, "{each} KiB a machine");
+    let before = ticks(&many);
+    std::thread::sleep(Duration::from_secs(1));
+    let used = ticks(&many) - before;
+    assert!(used <= 5, "{used} hundredths of a second of an idle one");
+    eprintln!("{each} KiB a machine; {used} hundredths of an idle second");
+}
+
+fn resident_kib(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Processor time in hundredths of a second.
+fn ticks(server: &Server) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11..13].iter().map(|time| time.parse::<u64>().unwrap()).sum()
+}
+
+/// QEMU's own Python client, if it can be had.
+fn python() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
+    let script = format!("{}/../ci/python-clients.sh", env!("CARGO_MANIFEST_DIR"));
+    let made = Command::new(script).arg(&folder).output().unwrap();
+    if made.status.success() {
+        return Some(folder.join("bin"));
+    }
+    eprintln!("skipped: {}", String::from_utf8_lossy(&made.stderr));
+    None
+}
+
+#[test]
+fn the_python_client_takes_a_snapshot_and_its_shell_works() {
+    let Some(python) = python() else { return };
+    let server = Server::start("external/one-disk", &["--qmp", "unix:{dir}/qmp"]);
+    let script = r#"
+import asyncio, sys
+from qemu.qmp import EventListener, QMPClient
+
+async def main():
+    client = QMPClient("test")
+    await client.connect(sys.argv[1])
+    with client.listener(names=("JOB_STATUS_CHANGE",)) as listener:
+        await client.execute("snapshot-save", {"job-id": "j", "tag": "t", "vmstate": "vda", "devices": ["vda"]})
+        async for event in listener:
+            if event["data"]["status"] == "concluded":
+                break
+    print(await client.execute("query-status"))
+    await client.disconnect()
+
+asyncio.run(main())
+"#;
+    let done = Command::new(python.join("python")).args(["-c", script]).arg(server.path("qmp")).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stdout).contains("'status': 'running'"), "{done:?}");
+
+    let mut shell = Command::new(python.join("qmp-shell"))
+        .arg(server.path("qmp"))
+        .env("HOME", server.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(b"query-status\n").unwrap();
+    let said = shell.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains("Connected to QEMU 11.1.3") && text.contains("\"status\": \"running\""), "{text}");
+}
