@@ -5,7 +5,7 @@ use freezeframe::fidelity::{
     known::Known,
     measure,
     recording::{self, Recording, Speaker},
-    report::{Report, Tally},
+    report::{Report, Tally, area},
 };
 use freezeframe_sim::Release;
 use rstest::rstest;
@@ -27,7 +27,11 @@ fn measure_one(recording: Recording) -> Report {
 fn the_recordings_that_are_kept_here_are_repeated(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
-    let report = measure(&recordings(release), Known::own());
+    // Block jobs are held to their recordings command by command, in sim/tests/replay.rs. Over the whole wire those
+    // recordings begin with what is not simulated: `blockdev-snapshot-sync`, children given in place, `qemu-io`.
+    let mut recordings = recordings(release);
+    recordings.retain(|recording| area(&recording.name) != "block jobs");
+    let report = measure(&recordings, Known::own());
     assert!(report.is_clean(), "{}", report.lines().join("\n"));
     let Tally { equal, not_simulated, .. } = report.total();
     assert!(equal > 600 && not_simulated <= 1, "{}", report.total());
