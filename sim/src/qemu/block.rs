@@ -9,7 +9,7 @@
 //! itself and who uses whom; each command on it has a module:
 //!
 //! - `add` and `open`: `blockdev-add` and `blockdev-del`, and how a node is opened
-//! - `blkdebug`: a filter that lets requests fail
+//! - `blkdebug` and `failure`: a filter that lets requests fail, and what that does to a job
 //! - `create`: `blockdev-create`
 //! - `snapshot`: `blockdev-snapshot` and `blockdev-snapshot-sync`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
@@ -28,7 +28,7 @@ use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_si
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
-    machine::Format,
+    machine::{Errno, Format, Injected, OnError},
 };
 
 pub(crate) mod add;
@@ -36,6 +36,7 @@ pub(crate) mod backup;
 pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod failure;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
 pub(crate) mod mirror;
@@ -130,6 +131,10 @@ pub struct Device {
     pub id: String,
     /// The node that it reads and writes: the top of its chain.
     pub node: String,
+    /// What is done when a write of the guest fails.
+    pub on_write_error: OnError,
+    /// QAPI's `BlockDeviceIoStatus`.
+    pub io_status: &'static str,
 }
 
 /// Nodes and devices.
@@ -141,6 +146,8 @@ pub struct Graph {
     devices: Vec<Device>,
     /// How many names QEMU has made up.
     names_made_up: u64,
+    /// A reference to a node was never given back.
+    leaks: bool,
 }
 
 impl Graph {
@@ -148,18 +155,26 @@ impl Graph {
     pub(crate) fn of(machine: &Machine) -> Self {
         let mut graph = Graph::default();
         for disk in &machine.disks {
-            let file = if disk.file_node.is_empty() { graph.make_up_name() } else { disk.file_node.clone() };
-            let owned_by_monitor = !disk.file_node.is_empty();
-            let format = match disk.format {
-                Format::Qcow2 => Driver::Qcow2 { file: file.clone(), backing: None },
-                Format::Raw => Driver::Raw { file: file.clone() },
+            let read_only = disk.readonly;
+            let add = |graph: &mut Graph, name: &str, driver| {
+                let owned_by_monitor = !name.is_empty();
+                let name = if owned_by_monitor { name.into() } else { graph.make_up_name() };
+                graph.insert(Node { name: name.clone(), driver, read_only, owned_by_monitor });
+                name
             };
             let protocol = Driver::File { filename: disk.path.to_string(), locking: true };
-            let read_only = disk.readonly;
-            graph.nodes.push(Node { name: file, driver: protocol, read_only, owned_by_monitor });
-            let name = disk.target.clone();
-            graph.nodes.push(Node { name, driver: format, read_only, owned_by_monitor: true });
-            graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone() });
+            let mut file = add(&mut graph, &disk.file_node, protocol);
+            if let Some(Injected { node, rules }) = &disk.injected {
+                let rules = blkdebug::Blkdebug::of_command_line(rules);
+                file = add(&mut graph, node, Driver::Blkdebug { image: file, rules });
+            }
+            let format = match disk.format {
+                Format::Qcow2 => Driver::Qcow2 { file, backing: None },
+                Format::Raw => Driver::Raw { file },
+            };
+            let node = add(&mut graph, &disk.target, format);
+            let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
+            graph.devices.push(Device { id, node, on_write_error, io_status: "ok" });
         }
         graph
     }
@@ -317,6 +332,38 @@ impl Graph {
         }
     }
 
+    /// The guest's request to a device has failed.
+    pub(crate) fn set_io_status(&mut self, device: &str, errno: Errno) {
+        for device in self.devices.iter_mut().filter(|known| known.id == device) {
+            device.io_status = errno.io_status();
+        }
+    }
+
+    /// Nobody is told of earlier I/O errors any more.
+    pub(crate) fn reset_io_status(&mut self) {
+        self.devices.iter_mut().for_each(|device| device.io_status = "ok");
+    }
+
+    /// A reference to a node is not given back: QEMU cannot end well any more.
+    pub(crate) fn leak(&mut self) {
+        self.leaks = true;
+    }
+
+    /// Whether a reference to a node was never given back.
+    pub(crate) fn leaks(&self) -> bool {
+        self.leaks
+    }
+
+    /// The rules of `blkdebug` right below a format node.
+    pub(crate) fn injected_below(&mut self, name: &str) -> Option<&mut blkdebug::Blkdebug> {
+        let below = self.node(name)?.driver.file()?.to_owned();
+        let below = self.nodes.iter_mut().find(|node| node.name == below)?;
+        match &mut below.driver {
+            Driver::Blkdebug { rules, .. } => Some(rules),
+            _ => None,
+        }
+    }
+
     /// A name for a node that was given none: a number counted up and two digits at random, which are none here.
     pub(crate) fn make_up_name(&mut self) -> String {
         let number = self.names_made_up;
@@ -396,5 +443,6 @@ pub(crate) fn job_options(
         keeps_in_step,
         takes: Duration::from_millis(takes),
         starts_drained: false,
+        failure: None,
     }
 }

@@ -172,7 +172,7 @@ fn report_ports(qemu: &mut Qemu, cx: &mut Context<'_>) {
 }
 
 fn machine(qemu: &mut Qemu) -> Machine<'_> {
-    Machine { graph: &qemu.graph, cpus: &mut qemu.cpus }
+    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus }
 }
 
 fn or_error(outcome: Result<(), String>) -> String {

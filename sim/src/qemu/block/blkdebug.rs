@@ -9,9 +9,14 @@
 //! Not here: offsets (`sector`), breakpoints, alignment, `take-child-perms`.
 //! Source: QEMU's QAPI docs of `BlkdebugInjectErrorOptions`, recordings.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
-use crate::qemu::{QmpError, arguments::Arguments, not_simulated};
+use crate::{
+    machine::Errno,
+    qemu::{QmpError, arguments::Arguments, not_simulated},
+};
 
 /// The rules of a node, and which of them are at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,25 +41,6 @@ struct Rule {
 enum Action {
     InjectError { errno: Errno, once: bool, iotype: Option<String> },
     SetState { new_state: u64 },
-}
-
-/// An error of the host's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Errno {
-    /// 28
-    NoSpace,
-    /// 5, and all others that are simulated.
-    Io,
-}
-
-impl Errno {
-    /// The host's text for it.
-    pub fn text(self) -> &'static str {
-        match self {
-            Errno::NoSpace => "No space left on device",
-            Errno::Io => "Input/output error",
-        }
-    }
 }
 
 /// What an injected error does to the requests that follow its event.
@@ -86,25 +72,18 @@ impl Blkdebug {
         Ok(Self { rules, state: 1, stated })
     }
 
-    /// The options of a node on the command line, where lists are written with numbers, as a command would have them.
-    pub(crate) fn unflatten(stated: &[(String, Value)]) -> Map<String, Value> {
-        let mut options = Map::new();
+    /// The rules of a node on the command line, where lists are written with numbers. What is not simulated there was
+    /// refused when the command line was read.
+    pub(crate) fn of_command_line(stated: &[(String, Value)]) -> Self {
+        let mut rules: BTreeMap<(&str, &str), Map<String, Value>> = BTreeMap::new();
         for (name, value) in stated {
             let mut parts = name.splitn(3, '.');
-            let (Some(kind), Some(index), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
-                continue;
-            };
-            let (Ok(index), Value::Array(rules)) =
-                (index.parse::<usize>(), options.entry(kind).or_insert_with(|| Value::Array(Vec::new())))
-            else {
-                continue;
-            };
-            while rules.len() <= index {
-                rules.push(Value::Object(Map::new()));
+            if let (Some(kind), Some(index), Some(name)) = (parts.next(), parts.next(), parts.next()) {
+                rules.entry((kind, index)).or_default().insert(name.into(), value.clone());
             }
-            rules[index][name] = value.clone();
         }
-        options
+        let rules = rules.iter().filter_map(|((kind, _), rule)| Rule::new(kind, Arguments(rule)).ok());
+        Self { rules: rules.collect(), state: 1, stated: stated.to_vec() }
     }
 
     /// The format has come to an event: rules strike from now on, or the state changes.
@@ -143,11 +122,8 @@ impl Rule {
             Action::SetState { new_state: rule.size("new_state") }
         } else {
             rule.only(&["event", "state", "iotype", "errno", "once", "immediately"])?;
-            let errno = match rule.0.get("errno").and_then(Value::as_u64) {
-                None | Some(5) => Errno::Io,
-                Some(28) => Errno::NoSpace,
-                Some(other) => return Err(not_simulated(&format!("errno {other}"))),
-            };
+            let number = rule.0.get("errno").and_then(Value::as_u64).unwrap_or(5);
+            let errno = Errno::numbered(number).ok_or_else(|| not_simulated(&format!("errno {number}")))?;
             let iotype = rule.optional_text("iotype").map(str::to_owned);
             Action::InjectError { errno, once: rule.flag("once"), iotype }
         };
@@ -198,8 +174,7 @@ mod tests {
 
     #[test]
     fn rules_of_the_command_line_are_those_of_a_command() {
-        let options = json!({ "inject-error": [{ "event": "write_aio", "errno": 5 }] });
-        let stated = node(options.clone()).stated;
-        assert_eq!(Value::Object(Blkdebug::unflatten(&stated)), options);
+        let of_command = node(json!({ "inject-error": [{ "event": "write_aio", "errno": 5 }] }));
+        assert_eq!(Blkdebug::of_command_line(&of_command.stated), of_command);
     }
 }

@@ -1,6 +1,6 @@
 //! `query-block` and `query-named-block-nodes`: the graph as QEMU shows it.
 //!
-//! Throttling, encryption, I/O errors and caching are not simulated: their members are those of a node that was
+//! Throttling, encryption and caching are not simulated: their members are those of a node that was
 //! given none. Sizes on disk are plausible, not exact. The order of members is the wire's business.
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Release,
     host::{Host, Image, Qcow2},
+    machine::OnError,
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -36,9 +37,11 @@ impl Query<'_> {
                 "type": "unknown",
                 "locked": false,
                 "removable": false,
-                "io-status": "ok",
                 "qdev": format!("/machine/peripheral/{}/virtio-backend", device.id),
             };
+            if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
+                info.put(key!("io-status"), device.io_status);
+            }
             if let Some(node) = self.graph.node(&device.node) {
                 info.put(key!("inserted"), self.node(node, !started));
             }
