@@ -42,6 +42,7 @@ pub use context::{Context, Event, QmpError};
 
 use arguments::Arguments;
 use block::query::Query;
+use differences::Drain;
 use guest::Guest;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
@@ -152,19 +153,22 @@ impl Qemu {
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
             "blockdev-snapshot" => {
-                block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+                block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)?;
+                self.drained(Drain::Overlay, cx)
             }
             "blockdev-snapshot-sync" => {
-                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)
+                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)?;
+                self.drained(Drain::OverlayMade, cx)
             }
             "blockdev-snapshot-internal-sync" => {
-                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
+                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)?;
+                self.drained(Drain::Transaction, cx)
             }
             "blockdev-snapshot-delete-internal-sync" => {
                 block::internal_snapshot::delete(&self.graph, arguments, cx)
             }
             "transaction" => {
-                self.jobs.drained(cx);
+                self.jobs.drained(Drain::Transaction, cx);
                 let machine = block::transaction::Machine {
                     graph: &mut self.graph,
                     jobs: &self.jobs,
@@ -304,11 +308,7 @@ impl Qemu {
 
     fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         match command {
-            "stop" if self.cpus.running() => {
-                self.cpus.stop(RunState::Paused, cx);
-                self.jobs.drained(cx);
-            }
-            "stop" => {}
+            "stop" => self.stop(cx),
             "cont" => self.cont(cx),
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),
@@ -324,8 +324,24 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
-        snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
+        let machine =
+            vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus, jobs: &mut self.jobs };
+        snapshot_job::start(kind, machine, arguments, cx)
+    }
+
+    /// The end of a command that has drained all nodes.
+    fn drained(&mut self, drain: Drain, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+        self.jobs.drained(drain, cx);
+        Ok(QObject::empty())
+    }
+
+    /// Stops the guest, if it runs.
+    fn stop(&mut self, cx: &mut Context<'_>) {
+        if self.cpus.running() {
+            self.jobs.drained(Drain::Stop, cx);
+            self.cpus.stop(RunState::Paused, cx);
+        }
+        self.jobs.drained(Drain::Stopped, cx);
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
@@ -333,7 +349,11 @@ impl Qemu {
     fn cont(&mut self, cx: &mut Context<'_>) {
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
+        let rests = !self.cpus.running();
         self.cpus.resume(cx);
+        if rests {
+            self.jobs.drained(Drain::Cont, cx);
+        }
         self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;

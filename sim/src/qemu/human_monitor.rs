@@ -145,7 +145,7 @@ fn delvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
 }
 
 fn stop(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
-    qemu.cpus.stop(RunState::Paused, cx);
+    qemu.stop(cx);
     String::new()
 }
 
@@ -172,7 +172,7 @@ fn report_ports(qemu: &mut Qemu, cx: &mut Context<'_>) {
 }
 
 fn machine(qemu: &mut Qemu) -> Machine<'_> {
-    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus }
+    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus, jobs: &mut qemu.jobs }
 }
 
 fn or_error(outcome: Result<(), String>) -> String {

@@ -16,9 +16,9 @@
 //! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
-//! Not here: transactions of jobs, and drains other than those of `transaction` and `stop`.
+//! Not here: transactions of jobs, and the drains by which a guest's firmware makes jobs rest when it resets its disks.
 
-use super::{Context, QmpError, Timer, work::Work};
+use super::{Context, QmpError, Timer, differences::Drain, work::Work};
 use crate::{
     machine::OnError,
     qobject::{QDict, key, qdict},
@@ -177,6 +177,11 @@ impl Job {
         if let Some(block) = &mut self.block {
             block.rest(cx.now());
         }
+    }
+
+    /// Whether a drain makes it rest.
+    fn would_rest(&self) -> bool {
+        self.block.is_some() && matches!(self.status, JobStatus::Running | JobStatus::Ready)
     }
 
     /// Works again, if it rests.
@@ -365,6 +370,9 @@ impl Jobs {
             job.rest(cx);
             job.wake_up(cx);
         }
+        if options.ready_at_once {
+            job.get_ready(cx);
+        }
         job.schedule(cx);
         self.jobs.push(job);
         Ok(())
@@ -401,13 +409,15 @@ impl Jobs {
         }
     }
 
-    /// All nodes are drained for a moment: where a release shows it, block jobs that work rest and go on.
-    pub(crate) fn drained(&mut self, cx: &mut Context<'_>) {
-        if !cx.release().drains_make_sleeping_jobs_rest() {
+    /// All nodes are drained for a moment: block jobs that work rest and go on, as often as the release shows it.
+    pub(crate) fn drained(&mut self, drain: Drain, cx: &mut Context<'_>) {
+        if !self.jobs.iter().any(Job::would_rest) {
             return;
         }
-        for job in self.jobs.iter_mut().rev().filter(|job| job.block.is_some()) {
-            if matches!(job.status, JobStatus::Running | JobStatus::Ready) {
+        let (usual, most) = cx.release().rests(drain);
+        let more = if most > usual { cx.choose("more-rests", most - usual + 1) } else { 0 };
+        for _ in 0..usual + more {
+            for job in self.jobs.iter_mut().rev().filter(|job| job.would_rest()) {
                 job.rest(cx);
                 job.wake_up(cx);
                 job.schedule(cx);
@@ -461,11 +471,17 @@ impl Jobs {
         self.jobs.iter_mut().filter_map(|job| job.block.as_mut()).for_each(|block| block.io_status = "ok");
     }
 
-    /// `quit`: cancels what runs and forgets all, newest first.
+    /// `quit`: cancels what runs and forgets all, newest first; nothing works any more by then.
     pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
+        self.drained(Drain::Quit, cx);
+        if cx.release().jobs_rest_before_the_end() {
+            self.jobs.iter_mut().filter(|job| job.would_rest()).for_each(|job| job.rest(cx));
+        }
         while let Some(mut job) = self.jobs.pop() {
             if job.status.is_alive() {
-                job.cancelled = true;
+                let completes = cx.release().quit_completes_what_is_ready() && job.status == JobStatus::Ready;
+                job.cancelled = !completes;
+                job.wake_up(cx);
                 job.end(Ok(()), cx);
             }
             job.go(JobStatus::Null, cx);

@@ -15,7 +15,8 @@
 use super::{
     Context,
     block::{Driver, Graph},
-    differences::takes,
+    differences::{Drain, takes},
+    job::Jobs,
     run_state::{Cpus, RunState},
 };
 use crate::host::{Host, Image, InternalSnapshot};
@@ -40,6 +41,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) graph: &'a mut Graph,
     /// The virtual processors.
     pub(crate) cpus: &'a mut Cpus,
+    /// Jobs, which a drain makes rest.
+    pub(crate) jobs: &'a mut Jobs,
 }
 
 impl Machine<'_> {
@@ -58,11 +61,12 @@ impl Machine<'_> {
         }
         let vmstate = vmstate_node(&nodes, disks, cx.release().no_disk_to_save_to())?;
         let before = self.cpus.state();
-        self.cpus.stop(RunState::SaveVm, cx);
+        self.stop(RunState::SaveVm, cx);
+        self.jobs.drained(Drain::Transaction, cx);
         let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
         cx.stall(takes::SAVE);
         if let Some(error) = self.write_state(&vmstate, cx) {
-            self.cpus.restore(before, cx);
+            self.go_on(before, cx);
             return Err(error);
         }
         for node in &nodes {
@@ -71,7 +75,7 @@ impl Machine<'_> {
                 image.take_snapshot(tag, state, date, clock);
             }
         }
-        self.cpus.restore(before, cx);
+        self.go_on(before, cx);
         Ok(())
     }
 
@@ -93,7 +97,7 @@ impl Machine<'_> {
     /// QEMU's text; a guest that ran is left in `restore-vm`.
     pub(crate) fn load(&mut self, tag: &str, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<(), String> {
         let before = self.cpus.state();
-        self.cpus.stop(RunState::RestoreVm, cx);
+        self.stop(RunState::RestoreVm, cx);
         let release = cx.release();
         let nodes = self.snapshotable(disks)?;
         if let Some(lacking) = nodes.iter().find(|node| self.find(node, tag, cx).is_none()) {
@@ -103,6 +107,7 @@ impl Machine<'_> {
         if self.find(&vmstate, tag, cx).is_some_and(|snapshot| snapshot.vm_state_size == 0) {
             return Err("This is a disk-only snapshot. Revert to it  offline using qemu-img".into());
         }
+        self.jobs.drained(Drain::Transaction, cx);
         cx.stall(takes::LOAD);
         let mut state = None;
         for node in &nodes {
@@ -115,7 +120,7 @@ impl Machine<'_> {
             Some(snapshot) => self.cpus.loaded(snapshot.vm_clock, cx.now()),
             None => return Err(release.not_a_migration_stream().into()),
         }
-        self.cpus.restore(before, cx);
+        self.go_on(before, cx);
         Ok(())
     }
 
@@ -132,6 +137,21 @@ impl Machine<'_> {
         cx.stall(takes::DELETE);
         self.delete_from(&nodes, tag, cx);
         Ok(())
+    }
+
+    fn stop(&mut self, why: RunState, cx: &mut Context<'_>) {
+        if self.cpus.running() {
+            self.jobs.drained(Drain::Stop, cx);
+            self.cpus.stop(why, cx);
+        }
+        self.jobs.drained(Drain::Stopped, cx);
+    }
+
+    fn go_on(&mut self, before: RunState, cx: &mut Context<'_>) {
+        self.cpus.restore(before, cx);
+        if before == RunState::Running {
+            self.jobs.drained(Drain::Cont, cx);
+        }
     }
 
     /// The chosen nodes, each of which must take snapshots.

@@ -16,7 +16,10 @@ use crate::{
     qemu::{
         Context, QmpError,
         arguments::Arguments,
-        job::{Claim, Jobs, block::Completion},
+        job::{
+            Claim, Jobs,
+            block::{Completion, Options},
+        },
         not_simulated,
         work::Work,
     },
@@ -97,7 +100,12 @@ pub(crate) fn block_commit(
     } else {
         graph.image(top, cx.host()).map_or(0, |image| image.virtual_size())
     };
-    let options = super::job_options("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx);
+    let nothing_to_do = active && len == 0 && cx.release().commits_race_their_reply();
+    let ready_at_once = nothing_to_do && cx.choose("ready-before-the-reply", 2) == 1;
+    let options = Options {
+        ready_at_once,
+        ..super::job_options("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx)
+    };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
     let claim = Claim { nodes, attached: vec![commit.top.clone(), commit.base.clone()] };

@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) keeps_in_step: bool,
     /// Its disk is drained while it is started: it rests for a moment.
     pub(crate) starts_drained: bool,
+    /// It has nothing to copy and is ready before its command is answered.
+    pub(crate) ready_at_once: bool,
     /// How long it takes without a speed.
     pub(crate) takes: Duration,
     /// What will fail.
