@@ -171,7 +171,7 @@ impl Qemu {
                 self.jobs.drained(Drain::Transaction, cx);
                 let machine = block::transaction::Machine {
                     graph: &mut self.graph,
-                    jobs: &self.jobs,
+                    jobs: &mut self.jobs,
                     cpus: &self.cpus,
                 };
                 block::transaction::transaction(machine, arguments, cx)

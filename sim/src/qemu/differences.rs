@@ -172,6 +172,14 @@ impl Release {
         }
     }
 
+    /// An action of a transaction that cannot be in a group.
+    pub(crate) fn not_in_a_group(self, action: &str) -> QmpError {
+        let property = if self >= Release::V10_0 { "transaction" } else { "Transaction" };
+        QmpError::generic(format!(
+            "Action '{action}' does not support {property} property completion-mode = grouped"
+        ))
+    }
+
     /// The machine state could not be written. Later releases tell of no other error than EIO.
     pub(crate) fn state_not_written(self, errno: Errno) -> String {
         match self {
@@ -265,6 +273,21 @@ impl Release {
     /// runs of 100, and in none of 20 of 5.2.
     pub(crate) fn commits_race_their_reply(self) -> bool {
         self >= Release::V7_2
+    }
+
+    /// The other jobs of a group stop before the first of them concludes.
+    pub(crate) fn cancelled_groups_stop_at_once(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// The jobs of a transaction are started in the order of its actions, else the last first.
+    pub(crate) fn transactions_start_jobs_in_order(self) -> bool {
+        self <= Release::V7_2
+    }
+
+    /// Whether all actions can be grouped is checked before any is begun.
+    pub(crate) fn groups_are_checked_first(self) -> bool {
+        self >= Release::V10_0
     }
 
     /// Jobs rest while `quit` cancels them.

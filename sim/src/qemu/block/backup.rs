@@ -39,6 +39,18 @@ pub(crate) fn blockdev_backup(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
+    let job = create(graph, jobs, arguments, cx)?;
+    jobs.start_created(&[job], cx);
+    Ok(QObject::empty())
+}
+
+/// Creates the job; returns its serial number.
+pub(crate) fn create(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<u64, QmpError> {
     arguments.only(&[
         "job-id",
         "device",
@@ -75,8 +87,7 @@ pub(crate) fn blockdev_backup(
     };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
     let backup = Backup { target: target.into(), content };
-    jobs.start_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
-    Ok(QObject::empty())
+    jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)
 }
 
 /// Ends a backup: none if it failed or was cancelled.

@@ -71,6 +71,8 @@ pub(crate) struct BlockJob {
     pub(super) len: u64,
     pub(super) speed: u64,
     pub(super) keeps_in_step: bool,
+    pub(super) starts_drained: bool,
+    pub(super) ready_at_once: bool,
     pub(super) completion: Option<Completion>,
     /// What will fail when all else is copied.
     pub(super) failure: Option<Failure>,
@@ -93,6 +95,8 @@ impl BlockJob {
             len: options.len,
             speed,
             keeps_in_step: options.keeps_in_step,
+            starts_drained: options.starts_drained,
+            ready_at_once: options.ready_at_once,
             completion: None,
             failure: options.failure,
             io_status: "ok",
