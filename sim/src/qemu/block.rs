@@ -11,13 +11,14 @@
 //! - `add`: `blockdev-add` and `blockdev-del`
 //! - `create`: `blockdev-create`
 //! - `snapshot`: `blockdev-snapshot`
+//! - `medium`: trays, and media that come and go
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
-//! Not here: filters, nodes without a name, media that come and go, protocols other than `file`.
+//! Not here: filters, nodes without a name, protocols other than `file`.
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
+pub(crate) mod medium;
 pub(crate) mod mirror;
 pub(crate) mod query;
 pub(crate) mod snapshot;
@@ -102,13 +104,58 @@ impl Driver {
     }
 }
 
-/// A virtio-blk device.
+/// A device that the guest sees a disk in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Its qdev id.
     pub id: String,
-    /// The node that it reads and writes: the top of its chain.
+    /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
     pub node: String,
+    /// What it is.
+    pub model: Model,
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// virtio-blk: always holds its disk.
+    VirtioBlk {
+        /// It came after the firmware had looked for devices.
+        unseen: bool,
+    },
+    /// A drive for media that come and go.
+    Cd {
+        /// Whether the tray is open.
+        tray_open: bool,
+    },
+}
+
+impl Model {
+    /// Whether the tray is open; nothing for a device without.
+    pub fn tray_open(self) -> Option<bool> {
+        match self {
+            Model::Cd { tray_open } => Some(tray_open),
+            Model::VirtioBlk { .. } => None,
+        }
+    }
+}
+
+impl Device {
+    /// How queries name it.
+    pub fn qdev(&self) -> String {
+        match self.model {
+            Model::VirtioBlk { .. } => format!("/machine/peripheral/{}/virtio-backend", self.id),
+            Model::Cd { .. } => self.id.clone(),
+        }
+    }
+
+    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up.
+    pub fn write_cache(&self, set_up: bool) -> bool {
+        match self.model {
+            Model::VirtioBlk { unseen } => unseen || !set_up,
+            Model::Cd { .. } => true,
+        }
+    }
 }
 
 /// Nodes and devices.
@@ -133,7 +180,12 @@ impl Graph {
             let protocol = Driver::File { filename: disk.path.to_string() };
             graph.nodes.push(Node { name: file, driver: protocol, read_only: disk.readonly });
             graph.nodes.push(Node { name: disk.target.clone(), driver: format, read_only: disk.readonly });
-            graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone() });
+            let model = Model::VirtioBlk { unseen: false };
+            graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone(), model });
+        }
+        for drive in &machine.cd_drives {
+            let model = Model::Cd { tray_open: false };
+            graph.devices.push(Device { id: drive.id.clone(), node: String::new(), model });
         }
         graph
     }
@@ -146,6 +198,30 @@ impl Graph {
     /// All devices in the order of the command line.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// Adds a device behind the others.
+    pub(crate) fn plug(&mut self, device: Device) {
+        self.devices.push(device);
+    }
+
+    /// Takes a device away; its node stays.
+    pub(crate) fn unplug(&mut self, id: &str) {
+        self.devices.retain(|device| device.id != id);
+    }
+
+    /// The device of that id, to be changed.
+    pub(crate) fn device_mut(&mut self, id: &str) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|device| device.id == id)
+    }
+
+    /// The firmware looks for devices again.
+    pub(crate) fn devices_were_reset(&mut self) {
+        for device in &mut self.devices {
+            if let Model::VirtioBlk { unseen } = &mut device.model {
+                *unseen = false;
+            }
+        }
     }
 
     /// The node of that name.
