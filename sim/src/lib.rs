@@ -24,6 +24,7 @@
 //! | [`world`] | the pure state machine: bytes and time in, bytes and time out; QEMU's main loop |
 //! | [`monitor`] | one QMP monitor: greeting, negotiation, queue, events |
 //! | [`schema`] | which commands a release has and how it refuses arguments |
+//! | `introspection` | what a release tells of itself |
 //! | [`wire`] | QEMU's JSON, byte for byte |
 //! | [`qemu`] | the process: block graph, jobs, run state, commands |
 //! | [`qobject`] | what QEMU says, before it is bytes |
@@ -47,6 +48,8 @@ pub mod simulation;
 pub mod stream;
 pub mod wire;
 pub mod world;
+
+mod introspection;
 
 pub use machine::Machine;
 pub use oracle::Oracle;

@@ -9,6 +9,8 @@
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: one that writes to its disk
+//! - `qdev`: devices that come and go
+//! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -31,9 +33,11 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod chardev;
 mod differences;
 mod guest;
 mod human_monitor;
+mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
@@ -67,6 +71,13 @@ pub enum Timer {
     GuestWrite,
     /// The guest is to be stopped: a request of it has failed.
     StopForIoError,
+    /// Devices that the guest was asked to let go leave: the machine was reset.
+    Unplug,
+    /// A device's end is to be told.
+    DeviceDeleted {
+        /// Which end, counted over the life of this QEMU.
+        serial: u64,
+    },
     /// A request that the oldest release carries out behind its reply.
     Request(Request),
 }
@@ -89,6 +100,8 @@ pub struct Qemu {
     jobs: Jobs,
     cpus: Cpus,
     guest: Guest,
+    devices: qdev::Devices,
+    chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
 }
@@ -118,6 +131,8 @@ impl Qemu {
             jobs: Jobs::default(),
             cpus: Cpus::new(state, machine.serial_ports.clone()),
             guest: Guest::of(machine),
+            devices: qdev::Devices::of(machine),
+            chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
         }
@@ -172,6 +187,8 @@ impl Qemu {
                 };
                 block::transaction::transaction(machine, arguments, cx)
             }
+            "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
+            "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -180,7 +197,10 @@ impl Qemu {
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
-            power => self.power_command(power, cx),
+            other => match block::medium::command(other, &mut self.graph, &self.devices, arguments, cx) {
+                Some(outcome) => block::medium::reply(outcome),
+                None => self.power_command(other, cx),
+            },
         }
     }
 
@@ -207,8 +227,15 @@ impl Qemu {
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
             Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
+            Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
+            Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
             Timer::Request(request) => self.carry_out(request, cx),
         }
+    }
+
+    /// A client has come to a monitor, or left it.
+    pub fn set_connected(&mut self, monitor: usize, connected: bool) {
+        self.chardevs.set_connected(monitor, connected);
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
@@ -250,12 +277,14 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
+        let set_up = self.cpus.devices_are_set_up(cx.now());
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
-            "query-block" => Ok(blocks.devices(self.cpus.started())),
+            "query-block" => Ok(blocks.devices(set_up)),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
+            "query-chardev" => Ok(self.chardevs.query(release)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
@@ -356,7 +385,10 @@ impl Qemu {
 
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
-            Request::Reset => self.cpus.reset(cx),
+            Request::Reset => {
+                self.cpus.reset(cx);
+                self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+            }
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::Context;
+use super::{Context, differences::takes};
 use crate::qobject::{QDict, QObject, key, qdict};
 
 /// The run states that the model reaches, by QAPI's `RunState`. `save-vm` is never seen from outside: QEMU's main
@@ -53,8 +53,8 @@ pub(crate) struct Cpus {
     clock: Duration,
     /// When the clock was last set; it advances only while the guest runs.
     since: Duration,
-    /// Whether the guest has run at all: its firmware then has set up the devices.
-    started: bool,
+    /// Guest time when the guest's firmware last began.
+    booted: Duration,
     serial_ports: Vec<String>,
     /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
     ports_due: bool,
@@ -63,8 +63,10 @@ pub(crate) struct Cpus {
 impl Cpus {
     /// Processors that start at virtual time zero.
     pub(crate) fn new(state: RunState, serial_ports: Vec<String>) -> Self {
-        let started = state != RunState::Prelaunch;
-        Self { state, clock: Duration::ZERO, since: Duration::ZERO, started, serial_ports, ports_due: false }
+        // A guest that was stopped before anybody asked had run long enough.
+        let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
+        let (booted, since) = (Duration::ZERO, Duration::ZERO);
+        Self { state, clock, since, booted, serial_ports, ports_due: false }
     }
 
     /// The run state.
@@ -77,9 +79,9 @@ impl Cpus {
         self.state == RunState::Running
     }
 
-    /// Whether the guest has ever run.
-    pub(crate) fn started(&self) -> bool {
-        self.started
+    /// Whether the guest's firmware has set up the devices: it needs guest time for it after each start and reset.
+    pub(crate) fn devices_are_set_up(&self, now: Duration) -> bool {
+        self.clock(now).saturating_sub(self.booted) >= takes::FIRMWARE
     }
 
     /// How long the guest has run by its own clock.
@@ -101,7 +103,6 @@ impl Cpus {
         if !self.running() {
             self.set_clock(self.clock, cx.now());
             self.state = RunState::Running;
-            self.started = true;
             cx.event("RESUME", None);
         }
     }
@@ -116,15 +117,22 @@ impl Cpus {
     /// The guest's clock and serial ports are those of a loaded state from now on.
     pub(crate) fn loaded(&mut self, clock: Duration, now: Duration) {
         self.set_clock(clock, now);
+        self.booted = Duration::ZERO;
         self.ports_due = !self.serial_ports.is_empty();
     }
 
     /// Resets the machine: one that does not run is `prelaunch` again.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
         cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        self.booted = self.clock(cx.now());
         if !self.running() {
             self.state = RunState::Prelaunch;
         }
+    }
+
+    /// A serial port is gone, and says nothing any more.
+    pub(crate) fn remove_port(&mut self, id: &str) {
+        self.serial_ports.retain(|port| port != id);
     }
 
     /// Whether a running guest has closed ports to report.
