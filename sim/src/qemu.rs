@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
+    guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
     qobject::QObject,
@@ -31,12 +32,14 @@ pub mod run_state;
 mod about;
 mod arguments;
 mod differences;
+mod guest;
 mod human_monitor;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
+pub use guest::GuestAction;
 
 use arguments::Arguments;
 use block::query::Query;
@@ -57,6 +60,11 @@ pub enum Timer {
     BlockJob {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
+    },
+    /// VSS in the guest lets its writers go.
+    WritersLetGo {
+        /// For which freeze, counted over the life of the agent.
+        freeze: u64,
     },
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
@@ -86,7 +94,7 @@ pub struct Qemu {
 
 impl Qemu {
     /// Starts QEMU on a machine. Its images are put on the host, but for those that are there already.
-    pub fn new(machine: &Machine, _release: Release, host: &mut Host) -> Self {
+    pub fn new(machine: &Machine, release: Release, host: &mut Host) -> Self {
         host.set_folder(&machine.folder);
         for disk in &machine.disks {
             if let Some(folder) = host.resolve(&disk.path).parent() {
@@ -107,7 +115,11 @@ impl Qemu {
         Self {
             graph: block::Graph::of(machine),
             jobs: Jobs::default(),
-            cpus: Cpus::new(state, machine.serial_ports.clone()),
+            cpus: Cpus::new(
+                state,
+                machine.serial_ports.clone(),
+                Guest::of(machine, release, state != RunState::Prelaunch),
+            ),
             gone: false,
         }
     }
@@ -182,8 +194,17 @@ impl Qemu {
                 self.finish_block_jobs(cx);
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
+            Timer::WritersLetGo { freeze } => {
+                let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
+                guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
+            }
             Timer::Request(request) => self.carry_out(request, cx),
         }
+    }
+
+    /// What runs on the machine, if that is known.
+    pub fn guest(&self) -> Option<&Guest> {
+        self.cpus.guest()
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
