@@ -108,10 +108,6 @@ impl Guest {
         self.port == PortState::Open
     }
 
-    pub(crate) fn agent(&self) -> &Agent {
-        &self.agent
-    }
-
     /// Takes what the host has sent: the agent reads it, or will.
     pub(crate) fn receive(&mut self, bytes: &[u8], now: Duration, takes: impl FnMut() -> usize) {
         self.agent.receive(bytes, now, takes);
