@@ -271,7 +271,8 @@ fn a_reset_thaws_and_the_agent_comes_back() {
     let monitor = host.monitor();
     host.ask("guest-fsfreeze-freeze");
     let said = host.qmp(monitor, "{\"execute\":\"system_reset\"}");
-    assert!(said.contains("\"open\": false"), "{said}");
+    let (closed, reset) = (said.find("\"open\": false"), said.find("\"RESET\""));
+    assert!(closed.is_some() && closed < reset, "recorded in this order: {said}");
     assert!(!host.is_frozen("a"));
     assert_eq!(host.ask("guest-fsfreeze-status"), "");
     assert_eq!(host.hear(Duration::from_secs(3)), "{\"return\": \"thawed\"}\n");

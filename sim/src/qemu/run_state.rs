@@ -152,15 +152,15 @@ impl Cpus {
 
     /// Resets the machine: one that does not run is `prelaunch` again.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
-        cx.event("RESET", Some(by_host("host-qmp-system-reset")));
-        if !self.running() {
-            self.state = RunState::Prelaunch;
-        }
         if let Some(guest) = &mut self.guest {
             guest.reset(cx);
             if self.state == RunState::Running {
                 guest.run(cx.now());
             }
+        }
+        cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        if !self.running() {
+            self.state = RunState::Prelaunch;
         }
     }
 
