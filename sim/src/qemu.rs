@@ -8,7 +8,8 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
-//! - `guest`: one that writes to its disk
+//! - `guest`: where QEMU and the guest on it meet
+//! - `boot_sector`: a program that writes to its disk
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
+    guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
     qobject::QObject,
@@ -33,6 +35,7 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod boot_sector;
 mod chardev;
 mod differences;
 mod guest;
@@ -43,10 +46,11 @@ mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
+pub use guest::GuestAction;
 
 use arguments::Arguments;
 use block::query::Query;
-use guest::Guest;
+use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -64,6 +68,11 @@ pub enum Timer {
     BlockJob {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
+    },
+    /// VSS in the guest lets its writers go.
+    WritersLetGo {
+        /// For which freeze, counted over the life of the agent.
+        freeze: u64,
     },
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
@@ -99,7 +108,7 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
-    guest: Guest,
+    boot_sector: BootSector,
     devices: qdev::Devices,
     chardevs: chardev::Chardevs,
     gone: bool,
@@ -108,7 +117,7 @@ pub struct Qemu {
 
 impl Qemu {
     /// Starts QEMU on a machine. Its images are put on the host, but for those that are there already.
-    pub fn new(machine: &Machine, _release: Release, host: &mut Host) -> Self {
+    pub fn new(machine: &Machine, release: Release, host: &mut Host) -> Self {
         host.set_folder(&machine.folder);
         for disk in &machine.disks {
             if let Some(folder) = host.resolve(&disk.path).parent() {
@@ -129,8 +138,12 @@ impl Qemu {
         Self {
             graph: block::Graph::of(machine),
             jobs: Jobs::default(),
-            cpus: Cpus::new(state, machine.serial_ports.clone()),
-            guest: Guest::of(machine),
+            cpus: Cpus::new(
+                state,
+                machine.serial_ports.clone(),
+                Guest::of(machine, release, state != RunState::Prelaunch),
+            ),
+            boot_sector: BootSector::of(machine),
             devices: qdev::Devices::of(machine),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
@@ -140,7 +153,7 @@ impl Qemu {
 
     /// What happens by itself once it has started: when, and what.
     pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
-        self.guest.first_timer().into_iter().collect()
+        self.boot_sector.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -225,10 +238,14 @@ impl Qemu {
                 self.finish_block_jobs(cx);
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
-            Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
-            Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
+            Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
             Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
+            Timer::WritersLetGo { freeze } => {
+                let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
+                guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
+            }
             Timer::Request(request) => self.carry_out(request, cx),
         }
     }
@@ -236,6 +253,11 @@ impl Qemu {
     /// A client has come to a monitor, or left it.
     pub fn set_connected(&mut self, monitor: usize, connected: bool) {
         self.chardevs.set_connected(monitor, connected);
+    }
+
+    /// What runs on the machine, if that is known.
+    pub fn guest(&self) -> Option<&Guest> {
+        self.cpus.guest()
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
@@ -363,7 +385,7 @@ impl Qemu {
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
         self.cpus.resume(cx);
-        self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
+        self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
         }
