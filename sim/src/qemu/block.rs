@@ -8,16 +8,17 @@
 //! A format node stands on one protocol node (`file`), which opens a file of the simulated host. Here is the graph
 //! itself and who uses whom; each command on it has a module:
 //!
-//! - `add`: `blockdev-add` and `blockdev-del`
+//! - `add` and `open`: `blockdev-add` and `blockdev-del`, and how a node is opened
+//! - `blkdebug`: a filter that lets requests fail
 //! - `create`: `blockdev-create`
-//! - `snapshot`: `blockdev-snapshot`
+//! - `snapshot`: `blockdev-snapshot` and `blockdev-snapshot-sync`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
-//! Not here: filters, nodes without a name, media that come and go, protocols other than `file`.
+//! Not here: other filters, media that come and go, protocols other than `file`.
 
 use std::time::Duration;
 
@@ -32,11 +33,13 @@ use crate::{
 
 pub(crate) mod add;
 pub(crate) mod backup;
+pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
 pub(crate) mod mirror;
+pub(crate) mod open;
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod stream;
@@ -51,6 +54,8 @@ pub struct Node {
     pub driver: Driver,
     /// Whether it was opened, or reopened, for reading only.
     pub read_only: bool,
+    /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
+    pub owned_by_monitor: bool,
 }
 
 /// The block drivers that are simulated, with their children by node name.
@@ -60,6 +65,15 @@ pub enum Driver {
     File {
         /// As it was given.
         filename: String,
+        /// Whether it keeps others from opening the file.
+        locking: bool,
+    },
+    /// Filter: lets requests to what is below it fail.
+    Blkdebug {
+        /// The protocol node.
+        image: String,
+        /// When they fail.
+        rules: blkdebug::Blkdebug,
     },
     /// Format: the file as it is.
     Raw {
@@ -80,24 +94,31 @@ impl Driver {
     pub fn name(&self) -> &'static str {
         match self {
             Driver::File { .. } => "file",
+            Driver::Blkdebug { .. } => "blkdebug",
             Driver::Raw { .. } => "raw",
             Driver::Qcow2 { .. } => "qcow2",
         }
     }
 
-    /// The `file` child.
+    /// The child that its own data is in: `file`, or `image` of `blkdebug`.
     pub fn file(&self) -> Option<&str> {
         match self {
             Driver::File { .. } => None,
+            Driver::Blkdebug { image, .. } => Some(image),
             Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
         }
+    }
+
+    /// All children.
+    pub fn children(&self) -> impl Iterator<Item = &str> {
+        self.file().into_iter().chain(self.backing())
     }
 
     /// The `backing` child.
     pub fn backing(&self) -> Option<&str> {
         match self {
             Driver::Qcow2 { backing, .. } => backing.as_deref(),
-            Driver::File { .. } | Driver::Raw { .. } => None,
+            Driver::File { .. } | Driver::Blkdebug { .. } | Driver::Raw { .. } => None,
         }
     }
 }
@@ -118,6 +139,8 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// In the order of the command line.
     devices: Vec<Device>,
+    /// How many names QEMU has made up.
+    names_made_up: u64,
 }
 
 impl Graph {
@@ -125,14 +148,17 @@ impl Graph {
     pub(crate) fn of(machine: &Machine) -> Self {
         let mut graph = Graph::default();
         for disk in &machine.disks {
-            let file = disk.file_node.clone();
+            let file = if disk.file_node.is_empty() { graph.make_up_name() } else { disk.file_node.clone() };
+            let owned_by_monitor = !disk.file_node.is_empty();
             let format = match disk.format {
                 Format::Qcow2 => Driver::Qcow2 { file: file.clone(), backing: None },
                 Format::Raw => Driver::Raw { file: file.clone() },
             };
-            let protocol = Driver::File { filename: disk.path.to_string() };
-            graph.nodes.push(Node { name: file, driver: protocol, read_only: disk.readonly });
-            graph.nodes.push(Node { name: disk.target.clone(), driver: format, read_only: disk.readonly });
+            let protocol = Driver::File { filename: disk.path.to_string(), locking: true };
+            let read_only = disk.readonly;
+            graph.nodes.push(Node { name: file, driver: protocol, read_only, owned_by_monitor });
+            let name = disk.target.clone();
+            graph.nodes.push(Node { name, driver: format, read_only, owned_by_monitor: true });
             graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone() });
         }
         graph
@@ -171,16 +197,24 @@ impl Graph {
 
     /// The nodes that have this one for a child.
     pub fn parents<'a>(&'a self, child: &'a str) -> impl Iterator<Item = &'a Node> {
-        self.nodes
-            .iter()
-            .filter(move |node| [node.driver.file(), node.driver.backing()].contains(&Some(child)))
+        self.nodes.iter().filter(move |node| node.driver.children().any(|each| each == child))
     }
 
     /// The name of the file that a node's own data is in, as it was given.
     pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
         match &node.driver {
-            Driver::File { filename } => Some(filename),
-            Driver::Raw { file } | Driver::Qcow2 { file, .. } => self.file_of(self.node(file)?),
+            Driver::File { filename, .. } => Some(filename),
+            Driver::Blkdebug { image: file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => {
+                self.file_of(self.node(file)?)
+            }
+        }
+    }
+
+    /// Whether a node keeps others from opening its file.
+    pub(crate) fn locks(&self, node: &Node) -> bool {
+        match (&node.driver, node.driver.file().and_then(|file| self.node(file))) {
+            (Driver::File { locking, .. }, _) => *locking,
+            (_, below) => below.is_some_and(|below| self.locks(below)),
         }
     }
 
@@ -262,9 +296,42 @@ impl Graph {
         self.nodes.push(node);
     }
 
-    /// Removes a node that nothing uses.
+    /// Removes a node that nothing uses, and those below it that only it had use for.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.nodes.retain(|node| node.name != name);
+        let Some(at) = self.nodes.iter().position(|node| node.name == name) else { return };
+        let removed = self.nodes.remove(at);
+        for child in removed.driver.children() {
+            self.release(child);
+        }
+    }
+
+    /// Whether a device or another node stands on a node.
+    pub(crate) fn is_used(&self, name: &str) -> bool {
+        self.device_on(name).is_some() || self.parents(name).next().is_some()
+    }
+
+    /// A user has let go of a node: unless a client added it, it goes with its last one.
+    pub(crate) fn release(&mut self, name: &str) {
+        if !self.is_used(name) && self.node(name).is_some_and(|node| !node.owned_by_monitor) {
+            self.remove(name);
+        }
+    }
+
+    /// A name for a node that was given none: a number counted up and two digits at random, which are none here.
+    pub(crate) fn make_up_name(&mut self) -> String {
+        let number = self.names_made_up;
+        self.names_made_up += 1;
+        format!("#block{number}{:02}", (number * 37 + 11) % 100)
+    }
+
+    /// Is again as it was; names that were made up meanwhile are used up.
+    pub(crate) fn go_back_to(&mut self, before: Graph) {
+        *self = Graph { names_made_up: self.names_made_up, ..before };
+    }
+
+    /// QEMU makes up a name for each node that it opens only to write a header.
+    pub(crate) fn skip_names(&mut self, count: u64) {
+        self.names_made_up += count;
     }
 
     /// Puts `overlay` on top of `node`: what used the node uses the overlay, and the node is read-only from then on.
@@ -282,14 +349,19 @@ impl Graph {
             device.node = target.into();
         }
         self.set_read_only(target, false);
+        self.release(source);
     }
 
     /// Gives a qcow2 node another backing node, or none.
     pub(crate) fn set_backing(&mut self, name: &str, below: Option<&str>) {
+        let mut before = None;
         for node in self.nodes.iter_mut().filter(|node| node.name == name) {
             if let Driver::Qcow2 { backing, .. } = &mut node.driver {
-                *backing = below.map(str::to_owned);
+                before = std::mem::replace(backing, below.map(str::to_owned));
             }
+        }
+        if let Some(before) = before {
+            self.release(&before);
         }
     }
 

@@ -35,6 +35,14 @@ impl Release {
         })
     }
 
+    /// Neither a device of the one name nor a node of the other.
+    pub(crate) fn cannot_find_either(self, device: &str, node: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device={device} nor node_name={node}"),
+            _ => format!("Cannot find device='{device}' nor node-name='{node}'"),
+        })
+    }
+
     /// No node of that name, where only nodes are looked for.
     pub(crate) fn cannot_find_node(self, name: &str) -> QmpError {
         QmpError::generic(match self {
@@ -64,6 +72,22 @@ impl Release {
         QmpError::generic(match self {
             Release::V5_2 => "Invalid node name".into(),
             _ => format!("Invalid node-name: '{name}'"),
+        })
+    }
+
+    /// `blockdev-snapshot-sync` to an overlay by a name that is taken.
+    pub(crate) fn overlay_name_in_use(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "New overlay node name already in use",
+            _ => "New overlay node-name already in use",
+        })
+    }
+
+    /// `blockdev-snapshot-sync` to an overlay without a name.
+    pub(crate) fn overlay_name_missing(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "New overlay node name missing",
+            _ => "New overlay node-name missing",
         })
     }
 
