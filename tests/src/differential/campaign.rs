@@ -24,7 +24,7 @@ use super::{
 const LENGTH: usize = 50;
 
 /// How many tries are made to find fewer commands that show a difference.
-const SHRINKING: u32 = 150;
+const SHRINKING: u32 = 100;
 
 /// What is played.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Campaign<'_> {
                         seen.fetch_add(1, Ordering::SeqCst);
                         match stepped {
                             Stepped::Same => counts.same += 1,
-                            Stepped::NotSimulated(what) => *counts.not_simulated.entry(what).or_default() += 1,
+                            Stepped::NotSimulated(what) | Stepped::Parted(what) => *counts.not_simulated.entry(what).or_default() += 1,
                         }
                     }
                 };
@@ -132,7 +132,9 @@ impl Campaign<'_> {
         for command in commands {
             let stepped = pair.step(command);
             step(stepped.clone().unwrap_or(Stepped::Same));
-            stepped?;
+            if matches!(stepped?, Stepped::Parted(_)) {
+                return Ok(());
+            }
         }
         if self.program == Program::Machine { pair.look() } else { Ok(()) }
     }
