@@ -294,6 +294,7 @@ mod tests {
             "-machine microvm".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
             "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
         ];
         for arguments in asked {
             assert!(machine(&arguments).is_err(), "{arguments}");
