@@ -179,7 +179,7 @@ impl Qemu {
             }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
-            "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
+            "block-stream" => block::stream::block_stream(&mut self.graph, &mut self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)?;
                 self.drained(Drain::Overlay, cx)

@@ -229,6 +229,14 @@ impl Release {
         ))
     }
 
+    /// `block-stream` down to a file that no layer has.
+    pub(crate) fn no_base_of_that_file(self, file: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Base '{file}' not found"),
+            _ => format!("Can't find '{file}' in the backing chain"),
+        })
+    }
+
     /// The machine state could not be written. Later releases tell of no other error than EIO.
     pub(crate) fn state_not_written(self, errno: Errno) -> String {
         match self {
@@ -316,6 +324,11 @@ impl Release {
             Drain::Quit => (0, most(0, 2, 4)),
         };
         if self == Release::V5_2 { (0, 0) } else { (usual, most) }
+    }
+
+    /// `block-stream` looks for its node before it looks at what else it is given.
+    pub(crate) fn stream_looks_for_its_node_first(self) -> bool {
+        self == Release::V5_2
     }
 
     /// A commit of the active layer that has nothing to copy may be ready before the reply to its command: in 10 to 45

@@ -8,7 +8,7 @@
 
 use super::{
     Graph,
-    failure::{Copying, failure},
+    failure::{Copying, Requests, failure},
 };
 use crate::{
     host::Blocks,
@@ -78,8 +78,9 @@ pub(crate) fn create(
     graph.check_free(target)?;
     let content = graph.content(device, base.as_deref(), cx.host());
     let chunk = cx.release().backup_chunk();
-    let copying = Copying { kind: "backup", source: device, target, content: &content, len: size };
-    let failure = failure(graph, copying, arguments, cx.release());
+    let requests = if cx.release().backups_copy_in_parallel() { Requests::Many } else { Requests::One };
+    let copying = Copying { requests, source: device, target, content: &content, len: size };
+    let failure = failure(graph, copying, arguments);
     let options = Options {
         starts_drained: true,
         failure,
