@@ -39,7 +39,7 @@ mod work;
 pub use context::{Context, Event, QmpError};
 
 use arguments::Arguments;
-use block::query::Query;
+use block::{query::Query, statistics::Statistics};
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -226,9 +226,16 @@ impl Qemu {
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
+            "query-blockstats" => Ok(self.statistics(arguments.flag("query-nodes"), cx)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
+    }
+
+    fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
+        let (now, release, booted) = (cx.now(), cx.release(), self.cpus.booted(cx.now()));
+        let statistics = Statistics { graph: &self.graph, release, now, booted };
+        if of_nodes { statistics.nodes() } else { statistics.devices() }
     }
 
     fn job_command(

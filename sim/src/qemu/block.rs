@@ -16,6 +16,7 @@
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
+//! - `statistics`: `query-blockstats`
 //!
 //! Not here: filters, nodes without a name, media that come and go, protocols other than `file`.
 
@@ -39,6 +40,7 @@ pub(crate) mod internal_snapshot;
 pub(crate) mod mirror;
 pub(crate) mod query;
 pub(crate) mod snapshot;
+pub(crate) mod statistics;
 pub(crate) mod stream;
 pub(crate) mod transaction;
 
@@ -120,6 +122,13 @@ pub struct Graph {
     devices: Vec<Device>,
 }
 
+impl Device {
+    /// What QEMU calls it: the path of the object that reads and writes the node.
+    pub fn path(&self) -> String {
+        format!("/machine/peripheral/{}/virtio-backend", self.id)
+    }
+}
+
 impl Graph {
     /// The graph that QEMU makes of a machine's command line.
     pub(crate) fn of(machine: &Machine) -> Self {
@@ -141,6 +150,11 @@ impl Graph {
     /// All nodes, newest first, as QEMU lists them.
     pub fn newest_first(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().rev()
+    }
+
+    /// All nodes, oldest first.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
     }
 
     /// All devices in the order of the command line.

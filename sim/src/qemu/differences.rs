@@ -230,6 +230,16 @@ impl Release {
         self >= Release::V11_1
     }
 
+    /// `query-blockstats` tells that devices count requests that fail or are invalid.
+    pub(crate) fn devices_account_what_fails(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `query-blockstats` counts appends to zones.
+    pub(crate) fn accounts_have_zone_append(self) -> bool {
+        self >= Release::V10_0
+    }
+
     /// `BlockDeviceInfo` has `encryption_key_missing`.
     pub(crate) fn nodes_have_encryption_key_missing(self) -> bool {
         self == Release::V5_2

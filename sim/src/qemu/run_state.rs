@@ -42,6 +42,9 @@ impl RunState {
     }
 }
 
+/// How long the guest runs until its firmware has found its disks. About what was recorded.
+const FIRMWARE_TAKES: Duration = Duration::from_millis(150);
+
 /// The virtual processors and their clock.
 #[derive(Debug)]
 pub(crate) struct Cpus {
@@ -82,6 +85,12 @@ impl Cpus {
     /// How long the guest has run by its own clock.
     pub(crate) fn clock(&self, now: Duration) -> Duration {
         if self.running() { self.clock + now.saturating_sub(self.since) } else { self.clock }
+    }
+
+    /// When the firmware looked for a system on the first disk, if the guest has run for so long.
+    pub(crate) fn booted(&self, now: Duration) -> Option<Duration> {
+        let since = self.clock(now).checked_sub(FIRMWARE_TAKES)?;
+        Some(now.saturating_sub(since))
     }
 
     /// Stops a running guest for a reason, with `STOP`; says nothing and changes nothing if it does not run.

@@ -37,7 +37,7 @@ impl Query<'_> {
                 "locked": false,
                 "removable": false,
                 "io-status": "ok",
-                "qdev": format!("/machine/peripheral/{}/virtio-backend", device.id),
+                "qdev": device.path(),
             };
             if let Some(node) = self.graph.node(&device.node) {
                 info.put(key!("inserted"), self.node(node, !started));
