@@ -219,10 +219,10 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let release = cx.release();
+        let (release, booted) = (cx.release(), self.cpus.booted(cx.now()).is_some());
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
-            "query-block" => Ok(blocks.devices(self.cpus.started())),
+            "query-block" => Ok(blocks.devices(booted)),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
