@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use freezeframe_sim::{Machine, Oracle, Port, World, host::Host, world::Connection};
+use freezeframe_sim::{Machine, Oracle, Port, World, host::Host, machine::Unknown, world::Connection};
 use serde::de::IgnoredAny;
 
-use super::{
-    arguments::FOLDER,
-    recording::{Line, Recording, Speaker},
-};
+use super::recording::{Line, Recording, Speaker};
+
+/// What the folder of the recorder, `$DIR`, is on the simulated host.
+pub const FOLDER: &str = "/recorded";
 
 /// How long something is waited for that the recorded client had heard.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,6 +27,16 @@ pub struct Replayed {
     pub said: Vec<String>,
     /// The files as they were at the end.
     pub host: Host,
+}
+
+/// The machine that was recorded.
+///
+/// # Errors
+/// [`Unknown`], if the simulator cannot be it.
+pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
+    let arguments = recording.arguments.replace("$DIR", FOLDER);
+    let machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
+    Ok(Machine { folder: FOLDER.into(), ..machine })
 }
 
 /// Replays a recording on a machine; `files` are what an earlier machine left, if there was one.
