@@ -131,6 +131,16 @@ impl Qemu {
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
+            "block-dirty-bitmap-add"
+            | "block-dirty-bitmap-remove"
+            | "block-dirty-bitmap-clear"
+            | "block-dirty-bitmap-enable"
+            | "block-dirty-bitmap-disable"
+            | "block-dirty-bitmap-merge" => block::bitmap::command(&mut self.graph, command, arguments, cx),
+            "nbd-server-start" | "nbd-server-stop" | "nbd-server-add" | "nbd-server-remove"
+            | "block-export-add" | "block-export-del" => {
+                block::export::command(&mut self.graph, command, arguments, cx)
+            }
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
             }
@@ -227,6 +237,7 @@ impl Qemu {
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
             "query-blockstats" => Ok(self.statistics(arguments.flag("query-nodes"), cx)),
+            "query-block-exports" => Ok(self.graph.exports().query()),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }

@@ -13,6 +13,9 @@
 //! - `snapshot`: `blockdev-snapshot`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
+//! - `permissions`: who may use a node beside whom
+//! - `export`: the NBD server, `block-export-add` and its kin
+//! - `bitmap`: `block-dirty-bitmap-*`
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
@@ -33,16 +36,22 @@ use crate::{
 
 pub(crate) mod add;
 pub(crate) mod backup;
+pub(crate) mod bitmap;
 pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod export;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
 pub(crate) mod mirror;
+pub(crate) mod permissions;
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;
 pub(crate) mod stream;
 pub(crate) mod transaction;
+
+use bitmap::Bitmap;
+use export::Exports;
 
 /// A node of the block graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +87,23 @@ pub enum Driver {
 }
 
 impl Driver {
+    /// Whether it passes on what its users do as they do it.
+    pub(crate) fn is_filter(&self) -> bool {
+        matches!(self, Driver::Raw { .. })
+    }
+
+    /// Stands on another node where it stood on this one.
+    fn replace_child(&mut self, child: &str, by: &str) {
+        let (file, backing) = match self {
+            Driver::File { .. } => (None, None),
+            Driver::Raw { file } => (Some(file), None),
+            Driver::Qcow2 { file, backing } => (Some(file), backing.as_mut()),
+        };
+        for name in file.into_iter().chain(backing).filter(|name| *name == child) {
+            *name = by.into();
+        }
+    }
+
     /// The driver's name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -120,6 +146,9 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// In the order of the command line.
     devices: Vec<Device>,
+    exports: Exports,
+    /// Oldest first.
+    bitmaps: Vec<Bitmap>,
 }
 
 impl Device {
@@ -160,6 +189,16 @@ impl Graph {
     /// All devices in the order of the command line.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// What is exported.
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// What is exported, to be changed.
+    pub(crate) fn exports_mut(&mut self) -> &mut Exports {
+        &mut self.exports
     }
 
     /// The node of that name.
@@ -235,12 +274,11 @@ impl Graph {
         }
     }
 
-    /// Refuses a target that something else uses: QEMU's many texts for it are not simulated.
-    pub(crate) fn check_free(&self, target: &str) -> Result<(), QmpError> {
-        if self.device_on(target).is_some() || self.parents(target).next().is_some() {
-            return Err(not_simulated("a target that is in use"));
-        }
-        Ok(())
+    /// Whether a device, an export or a node uses a node.
+    pub(crate) fn is_used(&self, name: &str) -> bool {
+        self.device_on(name).is_some()
+            || self.exports.on(name).next().is_some()
+            || self.parents(name).next().is_some()
     }
 
     /// What a guest would see as the size of a node, in bytes.
@@ -279,12 +317,17 @@ impl Graph {
     /// Removes a node that nothing uses.
     pub(crate) fn remove(&mut self, name: &str) {
         self.nodes.retain(|node| node.name != name);
+        self.forget_bitmaps(name);
     }
 
     /// Puts `overlay` on top of `node`: what used the node uses the overlay, and the node is read-only from then on.
     pub(crate) fn append(&mut self, node_name: &str, overlay_name: &str) {
         for device in self.devices.iter_mut().filter(|device| device.node == node_name) {
             device.node = overlay_name.into();
+        }
+        self.exports.move_up(node_name, overlay_name);
+        for node in self.nodes.iter_mut().filter(|node| node.name != overlay_name) {
+            node.driver.replace_child(node_name, overlay_name);
         }
         self.set_read_only(node_name, true);
         self.set_backing(overlay_name, Some(node_name));

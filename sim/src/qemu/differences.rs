@@ -4,25 +4,33 @@
 
 use std::time::Duration;
 
-use super::QmpError;
+use super::{
+    QmpError,
+    block::permissions::{Use, User},
+};
 use crate::Release;
 
-/// A user of a protocol node.
+/// Two users of a node that do not get along.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct User<'a> {
-    /// The format node; none for a job.
-    pub(crate) name: Option<&'a str>,
-    /// Whether it writes.
-    pub(crate) writes: bool,
+pub(crate) struct Conflict<'a> {
+    /// The node.
+    pub(crate) node: &'a str,
+    /// The user that does something.
+    pub(crate) doer: Use<'a>,
+    /// The user that does not bear it.
+    pub(crate) other: Use<'a>,
+    /// Whether it is the doer who was there before the other.
+    pub(crate) doer_was_first: bool,
 }
 
-impl User<'_> {
-    fn shown(self, node: &str) -> String {
-        match self.name {
-            Some(name) => format!("node '{name}' (uses node '{node}' as 'file' child)"),
-            None => format!("an unnamed block device (uses node '{node}' as 'root' child)"),
-        }
-    }
+fn shown(user: Use<'_>, node: &str) -> String {
+    let role = user.role;
+    let name = match user.user {
+        User::Node(name) => format!("node '{name}'"),
+        User::Device(device) => format!("block device '{}'", device.path()),
+        User::Unnamed => "an unnamed block device".into(),
+    };
+    format!("{name} (uses node '{node}' as '{role}' child)")
 }
 
 /// Texts.
@@ -67,21 +75,44 @@ impl Release {
         })
     }
 
-    /// Two users of one protocol node, of whom one at least would write.
-    pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
-        let present_first = present.writes && asking.name.is_some();
-        let (writer, other) = if present_first { (present, asking) } else { (asking, present) };
+    /// Two users of one node that do not get along.
+    pub(crate) fn conflict(self, conflict: Conflict<'_>) -> QmpError {
+        let Conflict { node, doer, other, doer_was_first } = conflict;
+        let what = doer.does.without(other.bears);
         QmpError::generic(match self {
             Release::V5_2 => {
-                let name = present.name.unwrap_or_default();
-                let verb = if asking.writes { "does not allow" } else { "uses" };
-                format!("Conflicts with use by {name} as 'file', which {verb} 'write, resize' on {node}")
+                let (present, verb) = if doer_was_first { (doer, "uses") } else { (other, "does not allow") };
+                let name = match present.user {
+                    User::Node(name) => name.to_owned(),
+                    User::Device(device) => device.path(),
+                    User::Unnamed => "a block device".into(),
+                };
+                format!("Conflicts with use by {name} as '{}', which {verb} '{what}' on {node}", present.role)
             }
             _ => format!(
-                "Permission conflict on node '{node}': permissions 'write, resize' are both required by {} and \
-                 unshared by {}.",
-                writer.shown(node),
-                other.shown(node)
+                "Permission conflict on node '{node}': permissions '{what}' are both required by {} and unshared \
+                 by {}.",
+                shown(doer, node),
+                shown(other, node)
+            ),
+        })
+    }
+
+    /// A backup cannot write to its target.
+    pub(crate) fn backup_cannot_write(self, refused: QmpError) -> QmpError {
+        match self {
+            Release::V5_2 => refused,
+            _ => QmpError::generic(format!("Could not create node: {}", refused.desc)),
+        }
+    }
+
+    /// Two bitmaps to be merged, of nodes of different sizes in bytes.
+    pub(crate) fn bitmaps_of_different_sizes(self, target: u64, source: u64) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Bitmaps are incompatible and can't be merged".into(),
+            _ => format!(
+                "Bitmaps are of different sizes (destination size is {target}, source size is {source}) and can't be \
+                 merged"
             ),
         })
     }
@@ -194,6 +225,16 @@ impl Release {
         self >= Release::V11_1
     }
 
+    /// Each user of a node is held against the new one in both ways before the next; later all in one way come first.
+    pub(crate) fn users_are_checked_one_by_one(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// `nbd-server-stop` ends the newest export first, not the oldest.
+    pub(crate) fn newest_export_goes_first(self) -> bool {
+        self >= Release::V10_0
+    }
+
     /// `delvm` looks first whether all disks take snapshots.
     pub(crate) fn delete_needs_all_disks(self) -> bool {
         self >= Release::V7_2
@@ -228,6 +269,11 @@ impl Release {
     /// `query-cpus-fast` has `qom-type`.
     pub(crate) fn processors_have_qom_type(self) -> bool {
         self >= Release::V11_1
+    }
+
+    /// A bitmap has `status`, and is shown with its device too.
+    pub(crate) fn bitmaps_have_status(self) -> bool {
+        self == Release::V5_2
     }
 
     /// `query-blockstats` tells that devices count requests that fail or are invalid.

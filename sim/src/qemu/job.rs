@@ -327,6 +327,15 @@ impl Jobs {
         Ok(())
     }
 
+    /// A block job that is refused only after it was created: `created`, `null`, and why.
+    pub(crate) fn refuse_block(&mut self, id: &str, why: QmpError, cx: &mut Context<'_>) -> QmpError {
+        if let Err(refused) = self.check_id(id) {
+            return refused;
+        }
+        self.create(id, "", cx).go(JobStatus::Null, cx);
+        why
+    }
+
     fn create(&mut self, id: &str, kind: &'static str, cx: &mut Context<'_>) -> Job {
         self.next_serial += 1;
         let mut job = Job {

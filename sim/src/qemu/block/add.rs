@@ -10,7 +10,6 @@ use super::{Driver, Graph, Node};
 use crate::qemu::{
     Context, QmpError,
     arguments::Arguments,
-    differences::User,
     job::{Jobs, is_well_formed},
     not_simulated,
 };
@@ -50,10 +49,11 @@ pub(crate) fn blockdev_add(
         }
         other => return Err(not_simulated(&format!("block driver `{other}`"))),
     };
-    if let Some(file) = driver.file() {
-        check_users(graph, file, name, read_only, cx)?;
-    }
     graph.insert(Node { name: name.into(), driver, read_only });
+    if let Err(refused) = graph.check_children(name, cx) {
+        graph.remove(name);
+        return Err(refused);
+    }
     Ok(QObject::empty())
 }
 
@@ -67,7 +67,8 @@ pub(crate) fn blockdev_del(
 ) -> Result<QObject, QmpError> {
     let name = arguments.text("node-name");
     graph.node(name).ok_or_else(|| cx.release().node_not_found(name))?;
-    if graph.device_on(name).is_some() || jobs.is_attached_to(name) {
+    let exported = graph.exports().on(name).next().is_some();
+    if graph.device_on(name).is_some() || exported || jobs.is_attached_to(name) {
         return Err(QmpError::generic(format!("Node {name} is in use")));
     }
     jobs.check_not_busy(name)?;
@@ -109,10 +110,7 @@ fn format_child(
     let file = arguments.optional_text("file").ok_or_else(|| not_simulated("a child given in place"))?;
     let child = graph.lookup(file, cx.release())?;
     check_name(graph, name, cx)?;
-    match child.driver {
-        Driver::File { .. } => Ok(file.into()),
-        _ => Err(not_simulated("a format on top of a format")),
-    }
+    Ok(child.name.clone())
 }
 
 fn qcow2(
@@ -141,24 +139,4 @@ fn qcow2(
         Some(_) => return Err(not_simulated("a child given in place")),
     };
     Ok(Driver::Qcow2 { file, backing })
-}
-
-/// A file has one writer and then no reader, and a writer needs a file that can be written.
-fn check_users(
-    graph: &Graph,
-    file: &str,
-    name: &str,
-    read_only: bool,
-    cx: &Context<'_>,
-) -> Result<(), QmpError> {
-    if !read_only && graph.node(file).is_some_and(|node| node.read_only) {
-        return Err(QmpError::generic("Block node is read-only"));
-    }
-    match graph.parents(file).find(|present| !read_only || !present.read_only) {
-        Some(present) => {
-            let present = User { name: Some(&present.name), writes: !present.read_only };
-            Err(cx.release().conflict(file, present, User { name: Some(name), writes: !read_only }))
-        }
-        None => Ok(()),
-    }
 }

@@ -6,7 +6,10 @@
 //! Not here: the filter node that QEMU puts on top meanwhile, `sync` modes `none` and those of bitmaps, a target that
 //! is in use, and errors. Source of the order of checks: QEMU's QAPI docs, recordings.
 
-use super::Graph;
+use super::{
+    Graph,
+    permissions::{Permissions, Use, User},
+};
 use crate::{
     host::Blocks,
     qemu::{
@@ -20,6 +23,9 @@ use crate::{
     },
     qobject::QObject,
 };
+
+/// The filter's name: QEMU makes up a new one each time.
+const FILTER: &str = "#block100";
 
 /// A backup that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +56,7 @@ pub(crate) fn blockdev_backup(
     if size != graph.size(target, cx.host()) {
         return Err(QmpError::generic("Source and target image have different sizes"));
     }
-    graph.check_free(target)?;
+    check_target(graph, target, cx)?;
     let content = graph.content(device, base.as_deref(), cx.host());
     let chunk = cx.release().backup_chunk();
     let options =
@@ -59,6 +65,18 @@ pub(crate) fn blockdev_backup(
     let backup = Backup { target: target.into(), content };
     jobs.start_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
     Ok(QObject::empty())
+}
+
+/// The target is written by the filter node that QEMU puts on top of the source.
+fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
+    let filter = Use {
+        user: User::Node(FILTER),
+        role: "target",
+        does: Permissions::WRITE,
+        bears: Permissions::ALL,
+    };
+    let release = cx.release();
+    graph.check_use(target, filter, cx).map_err(|refused| release.backup_cannot_write(refused))
 }
 
 /// Ends a backup: none if it failed or was cancelled.

@@ -8,7 +8,10 @@
 //! Not here: the filter node that QEMU puts on top meanwhile, a target of another size, one that is in use, and errors.
 //! Source of the order of checks: QEMU's QAPI docs, recordings.
 
-use super::Graph;
+use super::{
+    Graph,
+    permissions::{Permissions, Use},
+};
 use crate::{
     host::Qcow2,
     qemu::{
@@ -56,7 +59,10 @@ pub(crate) fn blockdev_mirror(
     if size != graph.size(target, cx.host()) {
         return Err(not_simulated("a target of another size"));
     }
-    graph.check_free(target)?;
+    let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
+    if let Err(refused) = graph.check_use(target, writes, cx) {
+        return Err(jobs.refuse_block(arguments.text("job-id"), refused, cx));
+    }
     let everything = base.is_none() && !cx.release().a_mirror_skips_what_is_empty();
     let len = if everything {
         size

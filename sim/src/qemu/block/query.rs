@@ -39,6 +39,11 @@ impl Query<'_> {
                 "io-status": "ok",
                 "qdev": device.path(),
             };
+            if let (true, Some(bitmaps)) =
+                (self.release.bitmaps_have_status(), self.graph.bitmaps_shown(&device.node, self.host, self.release))
+            {
+                info.put(key!("dirty-bitmaps"), bitmaps);
+            }
             if let Some(node) = self.graph.node(&device.node) {
                 info.put(key!("inserted"), self.node(node, !started));
             }
@@ -73,6 +78,9 @@ impl Query<'_> {
         }
         // In the bucket of `backing_file`, in front of which it is written.
         info.put(key!("write_threshold"), 0);
+        if let Some(bitmaps) = self.graph.bitmaps_shown(&node.name, self.host, self.release) {
+            info.put(key!("dirty-bitmaps"), bitmaps);
+        }
         if self.release.nodes_have_encryption_key_missing() {
             info.put(key!("encryption_key_missing"), false);
         }

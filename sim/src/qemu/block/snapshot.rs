@@ -5,7 +5,7 @@
 
 use super::{Driver, Graph};
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated},
+    qemu::{Context, QmpError, arguments::Arguments, job::Jobs},
     qobject::QObject,
 };
 
@@ -14,17 +14,14 @@ pub(crate) fn blockdev_snapshot(
     graph: &mut Graph,
     jobs: &Jobs,
     arguments: Arguments<'_>,
-    cx: &Context<'_>,
+    cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
     let (node, overlay) = (arguments.text("node"), arguments.text("overlay"));
-    let below = graph.lookup(node, cx.release())?;
-    if matches!(below.driver, Driver::File { .. }) {
-        return Err(not_simulated("an overlay between a format node and its file"));
-    }
+    graph.lookup(node, cx.release())?;
     jobs.check_not_busy(node)?;
     graph.check_not_backing(node)?;
     let above = graph.lookup(overlay, cx.release())?;
-    if graph.device_on(overlay).is_some() || graph.parents(overlay).next().is_some() {
+    if graph.is_used(overlay) {
         return Err(QmpError::generic("The overlay is already in use"));
     }
     match above.driver {
@@ -36,6 +33,9 @@ pub(crate) fn blockdev_snapshot(
     }
     if node == overlay {
         return Err(cx.release().backing_cycle(node, overlay));
+    }
+    if above.read_only && graph.is_written(node, cx) {
+        return Err(QmpError::generic("Block node is read-only"));
     }
     graph.append(node, overlay);
     Ok(QObject::empty())
