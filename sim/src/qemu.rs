@@ -58,6 +58,8 @@ pub enum Timer {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
     },
+    /// Exports that are gone are to be reported.
+    Exports,
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
     /// A request that the oldest release carries out behind its reply.
@@ -141,6 +143,7 @@ impl Qemu {
             | "block-export-add" | "block-export-del" => {
                 block::export::command(&mut self.graph, command, arguments, cx)
             }
+            "block_resize" => block::resize::block_resize(&mut self.graph, &self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
             }
@@ -191,6 +194,7 @@ impl Qemu {
                 self.jobs.look_around(serial, cx);
                 self.finish_block_jobs(cx);
             }
+            Timer::Exports => self.graph.exports_mut().report(cx),
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::Request(request) => self.carry_out(request, cx),
         }
@@ -345,6 +349,7 @@ impl Qemu {
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
+                self.graph.exports_mut().close_all(cx);
                 self.jobs.close_all(cx);
                 self.gone = true;
             }

@@ -13,6 +13,7 @@
 //! - `snapshot`: `blockdev-snapshot`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
+//! - `resize`: `block_resize`
 //! - `permissions`: who may use a node beside whom
 //! - `export`: the NBD server, `block-export-add` and its kin
 //! - `bitmap`: `block-dirty-bitmap-*`
@@ -45,6 +46,7 @@ pub(crate) mod internal_snapshot;
 pub(crate) mod mirror;
 pub(crate) mod permissions;
 pub(crate) mod query;
+pub(crate) mod resize;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;
 pub(crate) mod stream;

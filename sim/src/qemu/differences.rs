@@ -51,6 +51,22 @@ impl Release {
         })
     }
 
+    /// Neither a device of one name nor a node of the other.
+    pub(crate) fn cannot_find_either(self, device: &str, node: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device={device} nor node_name={node}"),
+            _ => format!("Cannot find device='{device}' nor node-name='{node}'"),
+        })
+    }
+
+    /// A node that may not be resized, and why.
+    pub(crate) fn cannot_resize(self, device: Option<&str>, busy: QmpError) -> QmpError {
+        if self >= Release::V10_0 {
+            return busy;
+        }
+        QmpError::generic(format!("Device '{}' is in use", device.unwrap_or("(null)")))
+    }
+
     /// No node of that name.
     pub(crate) fn node_not_found(self, name: &str) -> QmpError {
         QmpError::generic(match self {
@@ -230,7 +246,12 @@ impl Release {
         self == Release::V5_2
     }
 
-    /// `nbd-server-stop` ends the newest export first, not the oldest.
+    /// An export that is deleted is gone before the reply to the command.
+    pub(crate) fn exports_go_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `nbd-server-stop` and `quit` end the newest export first, not the oldest.
     pub(crate) fn newest_export_goes_first(self) -> bool {
         self >= Release::V10_0
     }

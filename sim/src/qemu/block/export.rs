@@ -8,13 +8,15 @@
 //!
 //! Not here: FUSE, and properties that only a connected client could see.
 
+use std::time::Duration;
+
 use super::{
     Graph,
     permissions::{Permissions, Use},
 };
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments, job::is_well_formed, not_simulated},
-    qobject::{QDict, QObject, qdict},
+    qemu::{Context, QmpError, Timer, arguments::Arguments, job::is_well_formed, not_simulated},
+    qobject::{QObject, qdict},
 };
 
 /// The longest name of an NBD export, in bytes.
@@ -43,6 +45,8 @@ pub(crate) struct Exports {
     /// Oldest first.
     exports: Vec<Export>,
     server: bool,
+    /// The ids of those that are gone without a word yet.
+    unreported: Vec<String>,
 }
 
 impl Export {
@@ -77,6 +81,20 @@ impl Exports {
         for export in self.exports.iter_mut().filter(|export| export.node == node) {
             export.node = overlay.into();
         }
+    }
+
+    /// Says which exports are gone.
+    pub(crate) fn report(&mut self, cx: &mut Context<'_>) {
+        self.unreported.drain(..).for_each(|id| deleted(id, cx));
+    }
+
+    /// QEMU ends: with it everything that is exported.
+    pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
+        let mut gone = std::mem::take(&mut self.exports);
+        if cx.release().newest_export_goes_first() {
+            gone.reverse();
+        }
+        gone.into_iter().for_each(|export| deleted(export.id, cx));
     }
 
     /// The reply to `query-block-exports`.
@@ -134,9 +152,7 @@ fn stop_server(graph: &mut Graph, cx: &mut Context<'_>) -> Result<(), QmpError> 
     if cx.release().newest_export_goes_first() {
         gone.reverse();
     }
-    for export in gone {
-        deleted(&export, cx);
-    }
+    gone.into_iter().for_each(|export| deleted(export.id, cx));
     Ok(())
 }
 
@@ -234,13 +250,17 @@ fn remove(
     let at = exports.iter().position(|export| is_it(export, name));
     let at = at.ok_or_else(|| QmpError::generic(format!("Export '{name}' is not found")))?;
     let export = exports.remove(at);
-    deleted(&export, cx);
+    if cx.release().exports_go_before_the_reply() {
+        deleted(export.id, cx);
+    } else {
+        graph.exports_mut().unreported.push(export.id);
+        cx.schedule(Duration::ZERO, Timer::Exports);
+    }
     Ok(())
 }
 
-fn deleted(export: &Export, cx: &mut Context<'_>) {
-    let data: QDict = qdict! { "id": export.id.clone() };
-    cx.event("BLOCK_EXPORT_DELETED", Some(data));
+fn deleted(id: String, cx: &mut Context<'_>) {
+    cx.event("BLOCK_EXPORT_DELETED", Some(qdict! { "id": id }));
 }
 
 fn server_not_running() -> QmpError {

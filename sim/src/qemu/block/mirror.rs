@@ -51,6 +51,7 @@ pub(crate) fn blockdev_mirror(
     }
     graph.lookup(target, cx.release())?;
     jobs.check_not_busy(target)?;
+    graph.check_not_backing(target)?;
     if device == target {
         return Err(QmpError::generic("Can't mirror node into itself"));
     }
