@@ -143,6 +143,9 @@ impl Qemu {
             | "block-export-add" | "block-export-del" => {
                 block::export::command(&mut self.graph, command, arguments, cx)
             }
+            "blockdev-reopen" | "x-blockdev-reopen" => {
+                block::reopen::blockdev_reopen(&mut self.graph, arguments, cx)
+            }
             "block_resize" => block::resize::block_resize(&mut self.graph, &self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)

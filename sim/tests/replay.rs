@@ -104,6 +104,7 @@ fn the_model_says_what_qemu_said(
         "permissions",
         "quit",
         "raw-disk",
+        "reopen",
         "resize",
         "run-state",
         "snap-concurrent",

@@ -13,6 +13,7 @@
 //! - `snapshot`: `blockdev-snapshot`
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
+//! - `reopen`: `blockdev-reopen`
 //! - `resize`: `block_resize`
 //! - `permissions`: who may use a node beside whom
 //! - `export`: the NBD server, `block-export-add` and its kin
@@ -46,6 +47,7 @@ pub(crate) mod internal_snapshot;
 pub(crate) mod mirror;
 pub(crate) mod permissions;
 pub(crate) mod query;
+pub(crate) mod reopen;
 pub(crate) mod resize;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;
@@ -139,6 +141,8 @@ pub struct Device {
     pub id: String,
     /// The node that it reads and writes: the top of its chain.
     pub node: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
 }
 
 /// Nodes and devices.
@@ -173,7 +177,11 @@ impl Graph {
             let protocol = Driver::File { filename: disk.path.to_string() };
             graph.nodes.push(Node { name: file, driver: protocol, read_only: disk.readonly });
             graph.nodes.push(Node { name: disk.target.clone(), driver: format, read_only: disk.readonly });
-            graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone() });
+            graph.devices.push(Device {
+                id: disk.device.clone(),
+                node: disk.target.clone(),
+                read_only: disk.readonly,
+            });
         }
         graph
     }
@@ -314,6 +322,21 @@ impl Graph {
     /// Takes over a new node.
     pub(crate) fn insert(&mut self, node: Node) {
         self.nodes.push(node);
+    }
+
+    /// Lets a node be another one of the same name.
+    pub(crate) fn replace(&mut self, by: Node) {
+        for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
+            *node = by.clone();
+        }
+    }
+
+    /// Whether one node is another, or stands on it.
+    pub(crate) fn stands_on(&self, node: &str, on: &str) -> bool {
+        node == on || self.node(node).is_some_and(|node| {
+            let children = [node.driver.file(), node.driver.backing()];
+            children.into_iter().flatten().any(|child| self.stands_on(child, on))
+        })
     }
 
     /// Removes a node that nothing uses.

@@ -143,6 +143,31 @@ impl Release {
         }
     }
 
+    /// A node that would be its own backing file after it was reopened.
+    pub(crate) fn reopen_cycle(self, below: &str, node: &str) -> QmpError {
+        let what = match self {
+            Release::V5_2 => "file",
+            _ => "child",
+        };
+        QmpError::generic(format!("Making '{below}' a backing {what} of '{node}' would create a cycle"))
+    }
+
+    /// A node to be reopened that is not named.
+    pub(crate) fn no_name_to_reopen(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Node name not specified",
+            _ => "node-name not specified",
+        })
+    }
+
+    /// A node to be reopened that is not there.
+    pub(crate) fn no_node_to_reopen(self, name: &str) -> QmpError {
+        match self {
+            Release::V5_2 => QmpError::generic(format!("Cannot find node named '{name}'")),
+            _ => self.node_not_found(name),
+        }
+    }
+
     /// `savevm` with no disk that could hold the machine state.
     pub(crate) fn no_disk_to_save_to(self) -> &'static str {
         match self {
@@ -243,6 +268,16 @@ impl Release {
 
     /// Each user of a node is held against the new one in both ways before the next; later all in one way come first.
     pub(crate) fn users_are_checked_one_by_one(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// A node that is written is not reopened for reading only, whatever else is to be changed.
+    pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// A reopened node stays on the node that it stands on.
+    pub(crate) fn reopen_keeps_the_file(self) -> bool {
         self == Release::V5_2
     }
 

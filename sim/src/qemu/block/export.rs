@@ -51,7 +51,7 @@ pub(crate) struct Exports {
 
 impl Export {
     /// What it does with its node, and bears others to do.
-    pub(crate) fn permissions(&self) -> Use<'static> {
+    pub(crate) fn permissions(&self) -> Use<'_> {
         let writes = if self.writable { Permissions::WRITE } else { Permissions::NONE };
         let bears = match self.kind {
             Kind::Nbd { .. } => Permissions::ALL.without(Permissions::RESIZE),

@@ -19,7 +19,7 @@ use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Device, Driver, Graph, Node};
+use super::{Device, Driver, Graph, Node, export::Export};
 use crate::{
     Release,
     host::Host,
@@ -138,14 +138,16 @@ impl Graph {
         let (does, _) = check.together(name);
         !does.among(Permissions::WRITE).is_none()
     }
+}
 
-    /// What a device does with the node below it.
-    fn device_use<'a>(&'a self, device: &'a Device) -> Use<'a> {
-        let read_only = self.node(&device.node).is_some_and(|node| node.read_only);
+impl Device {
+    /// What it does with the node below it.
+    fn permissions(&self) -> Use<'_> {
+        let writes = if self.read_only { Permissions::NONE } else { Permissions::WRITE };
         Use {
-            user: User::Device(device),
+            user: User::Device(self),
             role: "root",
-            does: if read_only { Permissions::READ } else { Permissions::READ.and(Permissions::WRITE) },
+            does: Permissions::READ.and(writes),
             bears: Permissions::ALL.without(Permissions::WRITE),
         }
     }
@@ -213,8 +215,8 @@ impl<'a> Check<'a> {
             Use { user: User::Node(&node.name), role, does, bears }
         });
         let devices = self.graph.devices().iter().rev().filter(move |device| device.node == name);
-        let exports = self.graph.exports().on(name).map(|export| export.permissions());
-        new.into_iter().chain(exports).chain(nodes).chain(devices.map(|device| self.graph.device_use(device)))
+        let exports = self.graph.exports().on(name).map(Export::permissions);
+        new.into_iter().chain(exports).chain(nodes).chain(devices.map(Device::permissions))
     }
 
     /// What all users of a node do, and what all of them bear.
