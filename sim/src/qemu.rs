@@ -8,6 +8,7 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
+//! - `guest`: one that writes to its disk
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -31,6 +32,7 @@ pub mod run_state;
 mod about;
 mod arguments;
 mod differences;
+mod guest;
 mod human_monitor;
 mod snapshot_job;
 mod vm_snapshot;
@@ -40,6 +42,7 @@ pub use context::{Context, Event, QmpError};
 
 use arguments::Arguments;
 use block::{query::Query, statistics::Statistics};
+use guest::Guest;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -62,6 +65,10 @@ pub enum Timer {
     Exports,
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
+    /// The guest writes to its disk.
+    GuestWrite,
+    /// The guest is to be stopped: a request of it has failed.
+    StopForIoError,
     /// A request that the oldest release carries out behind its reply.
     Request(Request),
 }
@@ -83,7 +90,9 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    guest: Guest,
     gone: bool,
+    aborted: bool,
 }
 
 impl Qemu {
@@ -110,8 +119,15 @@ impl Qemu {
             graph: block::Graph::of(machine),
             jobs: Jobs::default(),
             cpus: Cpus::new(state, machine.serial_ports.clone()),
+            guest: Guest::of(machine),
             gone: false,
+            aborted: false,
         }
+    }
+
+    /// What happens by itself once it has started: when, and what.
+    pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
+        self.guest.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -128,8 +144,12 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => block::mirror::blockdev_mirror(&self.graph, &mut self.jobs, arguments, cx),
-            "blockdev-backup" => block::backup::blockdev_backup(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" => {
+                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
+            "blockdev-backup" => {
+                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
@@ -149,6 +169,9 @@ impl Qemu {
             "block_resize" => block::resize::block_resize(&mut self.graph, &self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+            }
+            "blockdev-snapshot-sync" => {
+                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)
             }
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
@@ -199,6 +222,8 @@ impl Qemu {
             }
             Timer::Exports => self.graph.exports_mut().report(cx),
             Timer::SerialPorts => self.cpus.report_ports(cx),
+            Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
             Timer::Request(request) => self.carry_out(request, cx),
         }
     }
@@ -206,6 +231,11 @@ impl Qemu {
     /// Whether the process has ended, by `quit` or by a crash.
     pub fn gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether it has ended by an assertion of its own: what it was about to say is never said.
+    pub fn aborted(&self) -> bool {
+        self.aborted
     }
 
     /// The block graph.
@@ -319,14 +349,17 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
     fn cont(&mut self, cx: &mut Context<'_>) {
+        self.graph.reset_io_status();
+        self.jobs.reset_io_status();
         self.cpus.resume(cx);
+        self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
         }
@@ -355,6 +388,7 @@ impl Qemu {
                 self.graph.exports_mut().close_all(cx);
                 self.jobs.close_all(cx);
                 self.gone = true;
+                self.aborted = self.graph.leaks();
             }
         }
     }

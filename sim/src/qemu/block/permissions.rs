@@ -173,7 +173,7 @@ impl<'a> Check<'a> {
         if node.read_only && !does.among(writes).is_none() {
             return Err(QmpError::generic("Block node is read-only"));
         }
-        if let Driver::File { filename } = &node.driver {
+        if let Driver::File { filename, locking: true } = &node.driver {
             self.locks(name, filename, does, bears)?;
         }
         self.children(node)
@@ -253,7 +253,7 @@ impl<'a> Check<'a> {
 
     fn path(&self, node: &Node) -> Option<Utf8PathBuf> {
         match &node.driver {
-            Driver::File { filename } => Some(self.host.resolve(Utf8Path::new(filename))),
+            Driver::File { filename, locking: true } => Some(self.host.resolve(Utf8Path::new(filename))),
             _ => None,
         }
     }

@@ -83,10 +83,11 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
             graph.node(wanted).ok_or_else(|| release.cannot_find_node(wanted))?;
             *present = wanted.into();
         }
-        Driver::File { filename } if *filename != options.text("filename") => {
+        Driver::File { filename, .. } if *filename != options.text("filename") => {
             return Err(cannot_change("filename"));
         }
         Driver::File { .. } => {}
+        Driver::Blkdebug { .. } => return Err(not_simulated("a reopen of `blkdebug`")),
     }
     if changed.driver.name() != options.text("driver") {
         return Err(cannot_change("driver"));

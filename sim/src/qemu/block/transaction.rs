@@ -1,14 +1,17 @@
 //! `transaction`: several actions, all of them or none.
 //!
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
-//! its error is the reply. No events. A bitmap that is removed is gone only when all have succeeded.
+//! its error is the reply; a file that `blockdev-snapshot-sync` made stays. No events. A bitmap that is removed is gone
+//! only when all have succeeded.
 //!
 //! Not here: actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
 
+use camino::Utf8Path;
 use serde_json::Value;
 
 use super::{Graph, bitmap, internal_snapshot, snapshot};
 use crate::{
+    host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
     qobject::QObject,
 };
@@ -33,12 +36,23 @@ pub(crate) fn transaction(
     let before = (machine.graph.clone(), cx.host().clone());
     for action in arguments.list("actions") {
         if let Err(error) = act(&mut machine, action, cx) {
-            (*machine.graph, *cx.host()) = before;
+            let (graph, host) = before;
+            machine.graph.go_back_to(graph);
+            restore_images(machine.graph, &host, cx.host());
             return Err(error);
         }
     }
     machine.graph.remove_marked_bitmaps();
     Ok(QObject::empty())
+}
+
+/// Puts the images of all nodes back; files that no node holds open stay as they are.
+fn restore_images(graph: &Graph, before: &Host, now: &mut Host) {
+    for file in graph.newest_first().filter_map(|node| graph.file_of(node)).map(Utf8Path::new) {
+        if let (Some(before), Some(now)) = (before.image(file), now.image_mut(file)) {
+            now.clone_from(before);
+        }
+    }
 }
 
 fn act(machine: &mut Machine<'_>, action: &Value, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
@@ -48,6 +62,7 @@ fn act(machine: &mut Machine<'_>, action: &Value, cx: &mut Context<'_>) -> Resul
     match action.text("type") {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
         "blockdev-snapshot" => snapshot::blockdev_snapshot(machine.graph, machine.jobs, data, cx),
+        "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(machine.graph, machine.jobs, data, cx),
         "blockdev-snapshot-internal-sync" => internal_snapshot::take(machine.graph, machine.cpus, data, cx),
         "block-dirty-bitmap-remove" => {
             machine.graph.mark_bitmap_to_remove(data.text("node"), data.text("name"))?;
