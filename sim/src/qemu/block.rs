@@ -12,6 +12,7 @@
 //! - `blkdebug` and `failure`: a filter that lets requests fail, and what that does to a job
 //! - `create`: `blockdev-create`
 //! - `snapshot`: `blockdev-snapshot` and `blockdev-snapshot-sync`
+//! - `medium`: trays, and media that come and go
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
 //! - `reopen`: `blockdev-reopen`
@@ -24,7 +25,7 @@
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //! - `statistics`: `query-blockstats`
 //!
-//! Not here: other filters, media that come and go, protocols other than `file`.
+//! Not here: other filters, protocols other than `file`.
 
 use std::time::Duration;
 
@@ -47,6 +48,7 @@ pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
+pub(crate) mod medium;
 pub(crate) mod mirror;
 pub(crate) mod open;
 pub(crate) mod permissions;
@@ -156,12 +158,12 @@ impl Driver {
     }
 }
 
-/// A virtio-blk device.
+/// A device that the guest sees a disk in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Its qdev id.
     pub id: String,
-    /// The node that it reads and writes: the top of its chain.
+    /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
     pub node: String,
     /// Whether the guest may only read it.
     pub read_only: bool,
@@ -169,6 +171,56 @@ pub struct Device {
     pub on_write_error: OnError,
     /// QAPI's `BlockDeviceIoStatus`.
     pub io_status: &'static str,
+    /// What it is.
+    pub model: Model,
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// virtio-blk: always holds its disk.
+    VirtioBlk {
+        /// It came after the firmware had looked for devices.
+        unseen: bool,
+    },
+    /// A drive for media that come and go.
+    Cd {
+        /// Whether the tray is open.
+        tray_open: bool,
+    },
+}
+
+impl Model {
+    /// Whether the tray is open; nothing for a device without.
+    pub fn tray_open(self) -> Option<bool> {
+        match self {
+            Model::Cd { tray_open } => Some(tray_open),
+            Model::VirtioBlk { .. } => None,
+        }
+    }
+}
+
+impl Device {
+    /// A device as QEMU makes it when nothing is said of errors.
+    pub(crate) fn new(id: String, node: String, model: Model) -> Self {
+        Self { id, node, read_only: false, on_write_error: OnError::Enospc, io_status: "ok", model }
+    }
+
+    /// How queries name it.
+    pub fn qdev(&self) -> String {
+        match self.model {
+            Model::VirtioBlk { .. } => format!("/machine/peripheral/{}/virtio-backend", self.id),
+            Model::Cd { .. } => self.id.clone(),
+        }
+    }
+
+    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up.
+    pub fn write_cache(&self, set_up: bool) -> bool {
+        match self.model {
+            Model::VirtioBlk { unseen } => unseen || !set_up,
+            Model::Cd { .. } => true,
+        }
+    }
 }
 
 /// Nodes and devices.
@@ -185,13 +237,6 @@ pub struct Graph {
     names_made_up: u64,
     /// A reference to a node was never given back.
     leaks: bool,
-}
-
-impl Device {
-    /// What QEMU calls it: the path of the object that reads and writes the node.
-    pub fn path(&self) -> String {
-        format!("/machine/peripheral/{}/virtio-backend", self.id)
-    }
 }
 
 impl Graph {
@@ -218,7 +263,12 @@ impl Graph {
             };
             let node = add(&mut graph, &disk.target, format);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
-            graph.devices.push(Device { id, node, read_only, on_write_error, io_status: "ok" });
+            let model = Model::VirtioBlk { unseen: false };
+            graph.devices.push(Device { read_only, on_write_error, ..Device::new(id, node, model) });
+        }
+        for drive in &machine.cd_drives {
+            let model = Model::Cd { tray_open: false };
+            graph.devices.push(Device::new(drive.id.clone(), String::new(), model));
         }
         graph
     }
@@ -246,6 +296,30 @@ impl Graph {
     /// What is exported, to be changed.
     pub(crate) fn exports_mut(&mut self) -> &mut Exports {
         &mut self.exports
+    }
+
+    /// Adds a device behind the others.
+    pub(crate) fn plug(&mut self, device: Device) {
+        self.devices.push(device);
+    }
+
+    /// Takes a device away; its node stays.
+    pub(crate) fn unplug(&mut self, id: &str) {
+        self.devices.retain(|device| device.id != id);
+    }
+
+    /// The device of that id, to be changed.
+    pub(crate) fn device_mut(&mut self, id: &str) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|device| device.id == id)
+    }
+
+    /// The firmware looks for devices again.
+    pub(crate) fn devices_were_reset(&mut self) {
+        for device in &mut self.devices {
+            if let Model::VirtioBlk { unseen } = &mut device.model {
+                *unseen = false;
+            }
+        }
     }
 
     /// The node of that name.

@@ -10,8 +10,11 @@
 
 use std::time::Duration;
 
-use super::Context;
-use crate::qobject::{QDict, QObject, key, qdict};
+use super::{Context, differences::takes};
+use crate::{
+    guest::Guest,
+    qobject::{QDict, QObject, key, qdict},
+};
 
 /// The run states that the model reaches, by QAPI's `RunState`. `save-vm` is never seen from outside: QEMU's main
 /// loop does nothing else meanwhile.
@@ -45,9 +48,6 @@ impl RunState {
     }
 }
 
-/// How long the guest runs until its firmware has found its disks. About what was recorded.
-const FIRMWARE_TAKES: Duration = Duration::from_millis(150);
-
 /// The virtual processors and their clock.
 #[derive(Debug)]
 pub(crate) struct Cpus {
@@ -56,18 +56,23 @@ pub(crate) struct Cpus {
     clock: Duration,
     /// When the clock was last set; it advances only while the guest runs.
     since: Duration,
-    /// Whether the guest has run at all: its firmware then has set up the devices.
-    started: bool,
+    /// Guest time when the guest's firmware last began.
+    booted: Duration,
     serial_ports: Vec<String>,
     /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
     ports_due: bool,
+    /// What runs on them, if that is known.
+    guest: Option<Box<Guest>>,
 }
 
 impl Cpus {
     /// Processors that start at virtual time zero.
-    pub(crate) fn new(state: RunState, serial_ports: Vec<String>) -> Self {
-        let started = state != RunState::Prelaunch;
-        Self { state, clock: Duration::ZERO, since: Duration::ZERO, started, serial_ports, ports_due: false }
+    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<Guest>) -> Self {
+        // A guest that was stopped before anybody asked had run long enough.
+        let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
+        let (booted, since) = (Duration::ZERO, Duration::ZERO);
+        let guest = guest.map(Box::new);
+        Self { state, clock, since, booted, serial_ports, ports_due: false, guest }
     }
 
     /// The run state.
@@ -80,9 +85,9 @@ impl Cpus {
         self.state == RunState::Running
     }
 
-    /// Whether the guest has ever run.
-    pub(crate) fn started(&self) -> bool {
-        self.started
+    /// Whether the guest's firmware has set up the devices: it needs guest time for it after each start and reset.
+    pub(crate) fn devices_are_set_up(&self, now: Duration) -> bool {
+        self.clock(now).saturating_sub(self.booted) >= takes::FIRMWARE
     }
 
     /// How long the guest has run by its own clock.
@@ -92,7 +97,7 @@ impl Cpus {
 
     /// When the firmware looked for a system on the first disk, if the guest has run for so long.
     pub(crate) fn booted(&self, now: Duration) -> Option<Duration> {
-        let since = self.clock(now).checked_sub(FIRMWARE_TAKES)?;
+        let since = self.clock(now).saturating_sub(self.booted).checked_sub(takes::FIRMWARE)?;
         Some(now.saturating_sub(since))
     }
 
@@ -110,8 +115,10 @@ impl Cpus {
         if !self.running() {
             self.set_clock(self.clock, cx.now());
             self.state = RunState::Running;
-            self.started = true;
             cx.event("RESUME", None);
+            if let Some(guest) = &mut self.guest {
+                guest.run(cx.now());
+            }
         }
     }
 
@@ -122,18 +129,49 @@ impl Cpus {
         }
     }
 
-    /// The guest's clock and serial ports are those of a loaded state from now on.
-    pub(crate) fn loaded(&mut self, clock: Duration, now: Duration) {
-        self.set_clock(clock, now);
-        self.ports_due = !self.serial_ports.is_empty();
+    /// The guest, its clock and its serial ports are those of a loaded state from now on.
+    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<Guest>>, cx: &mut Context<'_>) {
+        self.set_clock(clock, cx.now());
+        self.booted = Duration::ZERO;
+        if let (Some(guest), Some(memory)) = (&mut self.guest, memory) {
+            guest.load(*memory, cx);
+        }
+        self.ports_due = !self.serial_ports.is_empty() || self.guest.is_some();
+    }
+
+    /// What runs on them, if that is known.
+    pub(crate) fn guest(&self) -> Option<&Guest> {
+        self.guest.as_deref()
+    }
+
+    /// What runs on them, if that is known.
+    pub(crate) fn guest_mut(&mut self) -> Option<&mut Guest> {
+        self.guest.as_deref_mut()
+    }
+
+    /// What an internal snapshot keeps of the guest's memory.
+    pub(crate) fn memory(&self) -> Option<Box<Guest>> {
+        self.guest.clone()
     }
 
     /// Resets the machine: one that does not run is `prelaunch` again.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        if let Some(guest) = &mut self.guest {
+            guest.reset(cx);
+            if self.state == RunState::Running {
+                guest.run(cx.now());
+            }
+        }
         cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        self.booted = self.clock(cx.now());
         if !self.running() {
             self.state = RunState::Prelaunch;
         }
+    }
+
+    /// A serial port is gone, and says nothing any more.
+    pub(crate) fn remove_port(&mut self, id: &str) {
+        self.serial_ports.retain(|port| port != id);
     }
 
     /// Whether a running guest has closed ports to report.
@@ -150,6 +188,9 @@ impl Cpus {
         self.ports_due = false;
         for port in &self.serial_ports {
             cx.event("VSERPORT_CHANGE", Some(qdict! { "open": false, "id": port.clone() }));
+        }
+        if let Some(guest) = &mut self.guest {
+            guest.report_port(cx);
         }
     }
 

@@ -48,7 +48,7 @@ impl Statistics<'_> {
         if let Some(node) = self.graph.node(&device.node) {
             self.add_node(node, true, &mut info);
         }
-        info.put(key!("qdev"), device.path());
+        info.put(key!("qdev"), device.qdev());
         info
     }
 
