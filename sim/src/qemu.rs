@@ -10,6 +10,7 @@
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
 //! - `boot_sector`: a program that writes to its disk
+//! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
@@ -40,6 +41,7 @@ mod chardev;
 mod differences;
 mod guest;
 mod human_monitor;
+mod object;
 mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
@@ -112,6 +114,7 @@ pub struct Qemu {
     cpus: Cpus,
     boot_sector: BootSector,
     devices: qdev::Devices,
+    objects: object::Objects,
     chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
@@ -147,6 +150,7 @@ impl Qemu {
             ),
             boot_sector: BootSector::of(machine),
             devices: qdev::Devices::of(machine),
+            objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
@@ -194,6 +198,11 @@ impl Qemu {
             "blockdev-reopen" | "x-blockdev-reopen" => {
                 block::reopen::blockdev_reopen(&mut self.graph, arguments, cx)
             }
+            "block_set_io_throttle" => {
+                block::throttle::block_set_io_throttle(&mut self.graph, &self.devices, arguments)
+            }
+            "object-add" => self.objects.add(&mut self.graph, arguments, cx),
+            "object-del" => self.objects.delete(&mut self.graph, arguments, cx),
             "block_resize" => block::resize::block_resize(&mut self.graph, &self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
@@ -324,6 +333,7 @@ impl Qemu {
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
             "query-blockstats" => Ok(self.statistics(arguments.flag("query-nodes"), cx)),
+            "query-iothreads" => Ok(self.objects.query_iothreads(release)),
             "query-block-exports" => Ok(self.graph.exports().query()),
             "query-chardev" => Ok(self.chardevs.query(release)),
             "query-status" => Ok(self.cpus.query_status(cx)),

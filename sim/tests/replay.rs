@@ -20,10 +20,8 @@ use rstest::rstest;
 use serde_json::{Map, Value, json};
 
 /// Commands that are answered before they reach the model, or that it does not know.
-const ANSWERED_OUTSIDE: [(&str, &str); 2] = [
-    ("qmp_capabilities", "the monitor's"),
-    ("device_del", "not simulated"),
-];
+const ANSWERED_OUTSIDE: [(&str, &str); 2] =
+    [("qmp_capabilities", "the monitor's"), ("device_del", "not simulated")];
 
 /// Bytes that the recorder's disks held, in recordings of I/O errors and in all others.
 const WRITTEN: [u64; 2] = [2 << 20, 8 << 20];
@@ -96,6 +94,7 @@ fn the_model_says_what_qemu_said(
         "create-errors",
         "create-overlay",
         "exports",
+        "filters",
         "hmp",
         "hmp-nodisk",
         "internal-sync",
@@ -121,6 +120,7 @@ fn the_model_says_what_qemu_said(
         "snap-save-running",
         "snapshot-sync",
         "stream",
+        "throttle-limits",
         "two-users",
         "txn-snapshot"
     )]
@@ -236,7 +236,8 @@ fn mask(value: &mut Value) {
             *text = text.replace(|c: char| c.is_ascii_digit(), "#");
         }
         Value::String(text) if text.contains(NAMED_BY_QEMU) => {
-            let named = text.split(NAMED_BY_QEMU).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+            let named =
+                text.split(NAMED_BY_QEMU).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
             // What comes before the first name is no rest of one.
             let first = text.split(NAMED_BY_QEMU).next().unwrap_or_default();
             let rests: Vec<_> = std::iter::once(first).chain(named.skip(1)).collect();

@@ -25,7 +25,9 @@
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //! - `statistics`: `query-blockstats`
 //!
-//! Not here: other filters, protocols other than `file`.
+//! - `filter` and `throttle`: other filters, the null drivers, and throttle groups
+//!
+//! Not here: protocols other than `file`.
 
 use std::time::Duration;
 
@@ -47,6 +49,7 @@ pub(crate) mod create;
 pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod filename;
+pub mod filter;
 pub(crate) mod internal_snapshot;
 pub(crate) mod medium;
 pub(crate) mod mirror;
@@ -58,10 +61,16 @@ pub(crate) mod resize;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;
 pub(crate) mod stream;
+pub(crate) mod throttle;
 pub(crate) mod transaction;
 
 use bitmap::Bitmap;
 use export::Exports;
+use filter::{Filter, Null};
+use throttle::Group;
+
+/// The smallest piece of a disk, in bytes.
+const SECTOR: u64 = 512;
 
 /// A node of the block graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +102,15 @@ pub enum Driver {
         /// When they fail.
         rules: blkdebug::Blkdebug,
     },
+    /// Filter: passes requests on.
+    Filter {
+        /// What it does with them.
+        filter: Filter,
+        /// The node below it.
+        file: String,
+    },
+    /// Protocol: holds nothing.
+    Null(Null),
     /// Format: the file as it is.
     Raw {
         /// The protocol node.
@@ -109,15 +127,25 @@ pub enum Driver {
 
 impl Driver {
     /// Whether it passes on what its users do as they do it.
-    pub(crate) fn is_filter(&self) -> bool {
-        matches!(self, Driver::Raw { .. } | Driver::Blkdebug { .. })
+    pub(crate) fn passes_on(&self) -> bool {
+        matches!(self, Driver::Raw { .. } | Driver::Blkdebug { .. } | Driver::Filter { .. })
+    }
+
+    /// The child whose content a node shows where it has none of its own: that of a filter, or `backing`.
+    pub(crate) fn filtered_or_backing(&self) -> Option<&str> {
+        match self {
+            Driver::Blkdebug { image: file, .. } | Driver::Filter { file, .. } => Some(file),
+            other => other.backing(),
+        }
     }
 
     /// Stands on another node where it stood on this one.
     fn replace_child(&mut self, child: &str, by: &str) {
         let (file, backing) = match self {
-            Driver::File { .. } => (None, None),
-            Driver::Raw { file } | Driver::Blkdebug { image: file, .. } => (Some(file), None),
+            Driver::File { .. } | Driver::Null(_) => (None, None),
+            Driver::Raw { file } | Driver::Blkdebug { image: file, .. } | Driver::Filter { file, .. } => {
+                (Some(file), None)
+            }
             Driver::Qcow2 { file, backing } => (Some(file), backing.as_mut()),
         };
         for name in file.into_iter().chain(backing).filter(|name| *name == child) {
@@ -130,6 +158,8 @@ impl Driver {
         match self {
             Driver::File { .. } => "file",
             Driver::Blkdebug { .. } => "blkdebug",
+            Driver::Filter { filter, .. } => filter.driver(),
+            Driver::Null(null) => null.driver(),
             Driver::Raw { .. } => "raw",
             Driver::Qcow2 { .. } => "qcow2",
         }
@@ -138,9 +168,9 @@ impl Driver {
     /// The child that its own data is in: `file`, or `image` of `blkdebug`.
     pub fn file(&self) -> Option<&str> {
         match self {
-            Driver::File { .. } => None,
+            Driver::File { .. } | Driver::Null(_) => None,
             Driver::Blkdebug { image, .. } => Some(image),
-            Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
+            Driver::Filter { file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
         }
     }
 
@@ -153,7 +183,7 @@ impl Driver {
     pub fn backing(&self) -> Option<&str> {
         match self {
             Driver::Qcow2 { backing, .. } => backing.as_deref(),
-            Driver::File { .. } | Driver::Blkdebug { .. } | Driver::Raw { .. } => None,
+            _ => None,
         }
     }
 }
@@ -233,6 +263,7 @@ pub struct Graph {
     exports: Exports,
     /// Oldest first.
     bitmaps: Vec<Bitmap>,
+    groups: Vec<Group>,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -352,9 +383,8 @@ impl Graph {
     pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
         match &node.driver {
             Driver::File { filename, .. } => Some(filename),
-            Driver::Blkdebug { image: file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => {
-                self.file_of(self.node(file)?)
-            }
+            Driver::Null(_) => None,
+            other => self.file_of(self.node(other.file()?)?),
         }
     }
 
@@ -408,9 +438,31 @@ impl Graph {
             || self.parents(name).next().is_some()
     }
 
+    /// Whether there is a qcow2 node among those that a node stands on.
+    pub(crate) fn stands_on_qcow2(&self, node: &Node) -> bool {
+        self.nodes_below(node).any(|below| matches!(below.driver, Driver::Qcow2 { .. }))
+    }
+
+    /// Whether a node's data are nowhere.
+    pub(crate) fn ends_in_null(&self, node: &Node) -> bool {
+        let is_null = |node: &Node| matches!(node.driver, Driver::Null(_));
+        is_null(node) || self.nodes_below(node).any(is_null)
+    }
+
     /// What a guest would see as the size of a node, in bytes.
     pub(crate) fn size(&self, name: &str, host: &Host) -> u64 {
-        self.node(name).and_then(|node| self.image(node, host)).map_or(0, Image::virtual_size)
+        self.node(name).map_or(0, |node| self.size_of(node, host))
+    }
+
+    /// What a guest would see as the size of a node, in bytes: whole sectors.
+    pub(crate) fn size_of(&self, node: &Node, host: &Host) -> u64 {
+        let image = self.image(node, host);
+        match &node.driver {
+            Driver::Null(null) => null.size(),
+            Driver::File { .. } => image.map_or(0, Image::file_length).next_multiple_of(SECTOR),
+            Driver::Qcow2 { .. } => image.map_or(0, Image::virtual_size),
+            other => other.file().map_or(0, |below| self.size(below, host)),
+        }
     }
 
     /// The qcow2 image of a node of that name; none for another format.
@@ -450,10 +502,11 @@ impl Graph {
 
     /// Whether one node is another, or stands on it.
     pub(crate) fn stands_on(&self, node: &str, on: &str) -> bool {
-        node == on || self.node(node).is_some_and(|node| {
-            let children = [node.driver.file(), node.driver.backing()];
-            children.into_iter().flatten().any(|child| self.stands_on(child, on))
-        })
+        node == on
+            || self.node(node).is_some_and(|node| {
+                let children = [node.driver.file(), node.driver.backing()];
+                children.into_iter().flatten().any(|child| self.stands_on(child, on))
+            })
     }
 
     /// Removes a node that nothing uses, and those below it that only it had use for.

@@ -231,6 +231,14 @@ impl Release {
         }
     }
 
+    /// A throttle group that something is in cannot be deleted.
+    pub(crate) fn throttle_group_in_use(self, id: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V11_1 => format!("Cannot delete throttle group '{id}' with active references"),
+            _ => format!("object '{id}' is in use, can not be deleted"),
+        })
+    }
+
     /// `savevm` with no disk that could hold the machine state.
     pub(crate) fn no_disk_to_save_to(self) -> &'static str {
         match self {
@@ -353,6 +361,11 @@ impl Release {
         self == Release::V5_2
     }
 
+    /// An object's id is an identifier.
+    pub(crate) fn objects_need_identifiers(self) -> bool {
+        self >= Release::V7_2
+    }
+
     /// A node that is written is not reopened for reading only, whatever else is to be changed.
     pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
         self == Release::V5_2
@@ -430,6 +443,21 @@ impl Release {
 
     /// `query-cpus-fast` has `qom-type`.
     pub(crate) fn processors_have_qom_type(self) -> bool {
+        self >= Release::V11_1
+    }
+
+    /// By how much an I/O thread polls longer or shorter each time.
+    pub(crate) fn iothread_polling_factor(self) -> u64 {
+        if self >= Release::V11_1 { 2 } else { 0 }
+    }
+
+    /// `query-iothreads` has `aio-max-batch`.
+    pub(crate) fn iothreads_have_batches(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `query-iothreads` has `poll-weight`.
+    pub(crate) fn iothreads_have_poll_weight(self) -> bool {
         self >= Release::V11_1
     }
 

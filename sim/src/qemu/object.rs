@@ -35,7 +35,7 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// Whether there is an I/O thread of that id.
+    /// Whether an object has that id.
     fn is_there(&self, id: &str) -> bool {
         self.objects.iter().any(|(known, _)| known == id)
     }
@@ -63,7 +63,8 @@ impl Objects {
         }
         let nothing = serde_json::Map::new();
         if kind == Kind::ThrottleGroup {
-            let properties = if arguments.0.contains_key("props") { arguments.structure("props")? } else { arguments };
+            let properties =
+                if arguments.0.contains_key("props") { arguments.structure("props")? } else { arguments };
             let limits = properties.0.get("limits").and_then(serde_json::Value::as_object);
             let limits = Limits::of_object(limits.map_or(Arguments(&nothing), Arguments));
             limits.check()?;
@@ -94,7 +95,7 @@ impl Objects {
     pub(crate) fn query_iothreads(&self, release: Release) -> QObject {
         let threads = self.objects.iter().filter(|(_, kind)| *kind == Kind::IoThread);
         let mut threads: Vec<_> = threads.zip(FIRST_THREAD..).collect();
-        threads.sort();
+        threads.sort_by_key(|((id, _), _)| id);
         threads.into_iter().map(|((id, _), thread)| iothread(id, thread, release)).collect()
     }
 }

@@ -85,12 +85,8 @@ pub(crate) fn blockdev_backup(
 
 /// The target is written by the filter node that QEMU puts on top of the source.
 fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-    let filter = Use {
-        user: User::Node(FILTER),
-        role: "target",
-        does: Permissions::WRITE,
-        bears: Permissions::ALL,
-    };
+    let filter =
+        Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears: Permissions::ALL };
     let release = cx.release();
     graph.check_use(target, filter, cx).map_err(|refused| release.backup_cannot_write(refused))
 }

@@ -121,7 +121,13 @@ impl Graph {
                 "persistent": bitmap.persistent,
             };
             if release.bitmaps_have_status() {
-                let status = if busy { "locked" } else if recording { "active" } else { "disabled" };
+                let status = if busy {
+                    "locked"
+                } else if recording {
+                    "active"
+                } else {
+                    "disabled"
+                };
                 info.put(key!("status"), status);
             }
             info.into()

@@ -73,7 +73,9 @@ impl Exports {
 
     /// Whether an export shows a bitmap.
     pub(crate) fn shows(&self, node: &str, bitmap: &str) -> bool {
-        self.exports.iter().any(|export| export.node == node && export.bitmaps.iter().any(|name| name == bitmap))
+        self.exports
+            .iter()
+            .any(|export| export.node == node && export.bitmaps.iter().any(|name| name == bitmap))
     }
 
     /// What is exported stays exported when an overlay is put on top: it is the overlay then.

@@ -14,7 +14,12 @@
 use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 
-use super::{Driver, Graph, Node, blkdebug::Blkdebug, filename::combined};
+use super::{
+    Driver, Graph, Node,
+    blkdebug::Blkdebug,
+    filename::combined,
+    filter::{Filter, Null},
+};
 use crate::{
     host::Backing,
     qemu::{Context, QmpError, arguments::Arguments, job::is_well_formed, not_simulated},
@@ -88,6 +93,18 @@ fn open_with_children(
             let name = take_name(graph, options, cx)?;
             (name, Driver::Qcow2 { file, backing: None })
         }
+        "throttle" | "copy-on-read" | "preallocate" => {
+            known(&["file", "throttle-group"])?;
+            let file = child(graph, options, "file", read_only, cx)?;
+            let name = take_name(graph, options, cx)?;
+            let filter = Filter::of(graph, options)?;
+            let filter = filter.ok_or_else(|| not_simulated("a filter that is none"))?;
+            (name, Driver::Filter { filter, file })
+        }
+        "null-co" | "null-aio" => {
+            known(&["size", "latency-ns", "read-zeroes"])?;
+            (take_name(graph, options, cx)?, Null::of(options))
+        }
         other => return Err(not_simulated(&format!("block driver `{other}`"))),
     };
     let owned_by_monitor = inherited.owned_by_monitor;
@@ -150,8 +167,7 @@ fn child(
 
 /// Whether a node's file holds a qcow2 image: what another format node shows of its own disk, holds none.
 fn is_qcow2(graph: &Graph, node: &Node, cx: &mut Context<'_>) -> bool {
-    let mut below = graph.nodes_below(node);
-    !below.any(|below| matches!(below.driver, Driver::Qcow2 { .. }))
+    !graph.stands_on_qcow2(node)
         && graph.image(node, cx.host()).is_some_and(|image| image.as_qcow2().is_some())
 }
 

@@ -207,8 +207,12 @@ impl<'a> Check<'a> {
     fn uses(&self, name: &'a str) -> impl Iterator<Item = Use<'a>> {
         let new = self.new.filter(|(node, _)| *node == name).map(|(_, new)| new);
         let nodes = self.graph.newest_first().flat_map(move |node| {
-            let children = [("file", node.driver.file()), ("backing", node.driver.backing())];
-            children.into_iter().filter(move |(_, child)| *child == Some(name)).map(move |(role, _)| (node, role))
+            let role = if matches!(node.driver, Driver::Blkdebug { .. }) { "image" } else { "file" };
+            let children = [(role, node.driver.file()), ("backing", node.driver.backing())];
+            children
+                .into_iter()
+                .filter(move |(_, child)| *child == Some(name))
+                .map(move |(role, _)| (node, role))
         });
         let nodes = nodes.map(|(node, role)| {
             let (does, bears) = passed_on(node, role, self.together(&node.name));
@@ -272,7 +276,7 @@ fn passed_on(
             let always = Permissions::READ.and(Permissions::WRITE_UNCHANGED);
             (does.among(Permissions::READ), always.and(changes))
         }
-        _ if node.driver.is_filter() => (does, bears),
+        _ if node.driver.passes_on() => (does, bears),
         _ => {
             let changes_itself = if node.read_only { Permissions::NONE } else { changes };
             (does.and(Permissions::READ).and(changes_itself), bears.without(changes))

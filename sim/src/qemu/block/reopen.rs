@@ -87,7 +87,7 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
             return Err(cannot_change("filename"));
         }
         Driver::File { .. } => {}
-        Driver::Blkdebug { .. } => return Err(not_simulated("a reopen of `blkdebug`")),
+        _ => return Err(not_simulated(&format!("a reopen of `{}`", node.driver.name()))),
     }
     if changed.driver.name() != options.text("driver") {
         return Err(cannot_change("driver"));

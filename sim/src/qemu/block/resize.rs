@@ -4,16 +4,13 @@
 //! Source of the order of checks: probes of the four releases.
 
 use super::{
-    Driver, Graph,
+    Driver, Graph, SECTOR,
     permissions::{Permissions, Use},
 };
 use crate::{
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs},
     qobject::QObject,
 };
-
-/// The size of a qcow2 image is a multiple of this, in bytes.
-const SECTOR: u64 = 512;
 
 /// `block_resize`.
 pub(crate) fn block_resize(
@@ -25,7 +22,8 @@ pub(crate) fn block_resize(
     let release = cx.release();
     let device = arguments.optional_text("device");
     let name = arguments.optional_text("node-name").unwrap_or_default();
-    let node = graph.node(name).ok_or_else(|| release.cannot_find_either(device.unwrap_or_default(), name))?;
+    let node =
+        graph.node(name).ok_or_else(|| release.cannot_find_either(device.unwrap_or_default(), name))?;
     let size = u64::try_from(arguments.integer("size"))
         .map_err(|_| QmpError::generic("Parameter 'size' expects a >0 size"))?;
     let free = jobs.check_not_busy(name).and_then(|()| graph.check_not_backing(name));

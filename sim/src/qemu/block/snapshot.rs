@@ -115,7 +115,12 @@ fn make_image(
 }
 
 /// The checks of the overlay itself, and the switch.
-fn put_on_top(graph: &mut Graph, node: &str, overlay: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+fn put_on_top(
+    graph: &mut Graph,
+    node: &str,
+    overlay: &str,
+    cx: &mut Context<'_>,
+) -> Result<QObject, QmpError> {
     if graph.is_used(overlay) {
         return Err(QmpError::generic("The overlay is already in use"));
     }

@@ -5,9 +5,9 @@
 
 use serde_json::Value;
 
-use super::{Driver, Graph};
+use super::{Driver, Graph, Node, filter::Filter, medium};
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments},
+    qemu::{QmpError, arguments::Arguments, qdev::Devices},
     qobject::{Key, QDict, QObject, key},
 };
 
@@ -146,7 +146,7 @@ impl Graph {
 
     /// Removes the object of a group, unless something is in the group; tells whether it did.
     pub(crate) fn remove_throttle_group(&mut self, name: &str) -> bool {
-        let throttles = |node: &super::Node| matches!(&node.driver, Driver::Throttle { group, .. } if group == name);
+        let throttles = |node: &Node| matches!(&node.driver, Driver::Filter { filter: Filter::Throttle { group }, .. } if group == name);
         let used = self.nodes.iter().any(throttles)
             || self.groups.iter().any(|group| group.name == name && !group.devices.is_empty());
         if !used {
@@ -191,26 +191,14 @@ impl Graph {
     }
 }
 
-/// `block_set_io_throttle`: limits of zero take the device out of its group. Devices have no name of the old kind.
+/// `block_set_io_throttle`: limits of zero take the device out of its group.
 pub(crate) fn block_set_io_throttle(
     graph: &mut Graph,
+    devices: &Devices,
     arguments: Arguments<'_>,
-    cx: &Context<'_>,
 ) -> Result<QObject, QmpError> {
-    let not_found =
-        |name: &str| QmpError { class: "DeviceNotFound", desc: format!("Device '{name}' not found") };
-    let path = match (arguments.optional_text("device"), arguments.optional_text("id")) {
-        (Some(device), None) => return Err(not_found(device)),
-        (None, Some(id)) => id,
-        _ => return Err(QmpError::generic("Need exactly one of 'device' and 'id'")),
-    };
-    if !graph.devices().iter().any(|device| device.path() == path) {
-        let frontend = |id: &str| id == path || format!("/machine/peripheral/{id}") == path;
-        if graph.devices().iter().any(|device| frontend(&device.id)) {
-            return Err(QmpError::generic("Device does not have a block device backend"));
-        }
-        return Err(if path == "/machine" { cx.release().machine_is_no_device() } else { not_found(path) });
-    }
+    let drive = medium::find(graph, devices, arguments)?;
+    let path = drive.path();
     let limits = Limits::read(arguments, NAMES, "iops_size");
     limits.check()?;
     let group = arguments.optional_text("group");
