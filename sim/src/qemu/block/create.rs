@@ -112,7 +112,7 @@ pub(super) fn make_file(
     if locked {
         return Err("Failed to get \"write\" lock".into());
     }
-    let made = cx.host().create(&path, image);
+    let made = cx.host().create(Utf8Path::new(filename), image);
     made.map_err(|error| format!("Could not create '{filename}': {}", strerror(&error)))
 }
 

@@ -109,12 +109,13 @@ fn open_with_children(
     };
     let owned_by_monitor = inherited.owned_by_monitor;
     let node = Node { name: name.clone(), driver, read_only, owned_by_monitor };
-    if matches!(node.driver, Driver::Qcow2 { .. }) && !is_qcow2(graph, &node, cx) {
-        return Err(QmpError::generic("Image is not in qcow2 format"));
-    }
+    let is_format = !matches!(node.driver, Driver::Qcow2 { .. }) || is_qcow2(graph, &node, cx);
     let stated = stated_backing(graph, &node, options, inherited, cx);
     graph.insert(node);
     graph.check_children(&name, cx)?;
+    if !is_format {
+        return Err(QmpError::generic("Image is not in qcow2 format"));
+    }
     if let Some(stated) = stated? {
         let backing = backing(graph, stated, cx)
             .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;
@@ -141,6 +142,9 @@ fn take_name(graph: &mut Graph, options: Arguments<'_>, cx: &Context<'_>) -> Res
 
 fn file(options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Driver, QmpError> {
     let filename = options.text("filename");
+    if cx.host().is_folder(Utf8Path::new(filename)) {
+        return Err(QmpError::generic(format!("Could not open '{filename}': Is a directory")));
+    }
     if !cx.host().exists(Utf8Path::new(filename)) {
         return Err(QmpError::generic(format!("Could not open '{filename}': No such file or directory")));
     }
