@@ -180,7 +180,9 @@ impl Qemu {
                 block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
             }
             "blockdev-backup" => {
-                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+                let begun = block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx);
+                self.finish_block_jobs(cx);
+                begun
             }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
@@ -382,7 +384,7 @@ impl Qemu {
                 Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
                 Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
                 Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
-                Work::Backup(backup) => block::backup::finish(&self.graph, backup, completion, cx),
+                Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
                 Work::Done(_) | Work::WriteHeader(_) => {}
             }
         }

@@ -84,6 +84,7 @@ fn the_model_says_what_qemu_said(
     #[values("5.2", "7.2", "10.0", "11.1")] release: &str,
     #[values(
         "backup",
+        "backup-bitmaps",
         "backup-manual",
         "bitmaps",
         "blockstats",

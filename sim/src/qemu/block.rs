@@ -19,7 +19,7 @@
 //! - `resize`: `block_resize`
 //! - `permissions`: who may use a node beside whom
 //! - `export`: the NBD server, `block-export-add` and its kin
-//! - `bitmap`: `block-dirty-bitmap-*`
+//! - `bitmap` and `bitmap_sync`: `block-dirty-bitmap-*`, and how a backup uses a bitmap
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
@@ -43,6 +43,7 @@ use crate::{
 pub(crate) mod add;
 pub(crate) mod backup;
 pub(crate) mod bitmap;
+pub(crate) mod bitmap_sync;
 pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;

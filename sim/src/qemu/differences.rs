@@ -366,6 +366,11 @@ impl Release {
         self >= Release::V7_2
     }
 
+    /// A backup with nothing to copy has ended before the reply to the command.
+    pub(crate) fn empty_backups_end_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
     /// A node that is written is not reopened for reading only, whatever else is to be changed.
     pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
         self == Release::V5_2

@@ -402,6 +402,11 @@ impl Jobs {
         job
     }
 
+    /// Lets the newest job look around.
+    pub(crate) fn newest_looks_around(&mut self, cx: &mut Context<'_>) {
+        self.look_around(self.next_serial, cx);
+    }
+
     /// Lets a block job look around, if it is still there.
     pub(crate) fn look_around(&mut self, serial: u64, cx: &mut Context<'_>) {
         if let Some(at) = self.jobs.iter().position(|job| job.serial == serial) {

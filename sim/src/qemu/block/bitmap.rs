@@ -64,7 +64,8 @@ impl Bitmap {
 }
 
 impl Graph {
-    fn bitmap(&self, node: &str, name: &str) -> Option<&Bitmap> {
+    /// The bitmap of that name.
+    pub(super) fn bitmap(&self, node: &str, name: &str) -> Option<&Bitmap> {
         self.bitmaps.iter().find(|bitmap| bitmap.node == node && bitmap.name == name)
     }
 
@@ -81,7 +82,8 @@ impl Graph {
         if self.is_busy(&self.bitmaps[at]) { Err(in_use(name)) } else { Ok(at) }
     }
 
-    fn is_busy(&self, bitmap: &Bitmap) -> bool {
+    /// Whether something works with a bitmap.
+    pub(super) fn is_busy(&self, bitmap: &Bitmap) -> bool {
         bitmap.busy || bitmap.to_remove || self.exports().shows(&bitmap.node, &bitmap.name)
     }
 
@@ -135,14 +137,31 @@ impl Graph {
         Some(shown.map(info).collect())
     }
 
-    /// The granules that are dirty in a bitmap, as blocks of the simulated host.
-    pub(crate) fn dirty_blocks(&self, node: &str, name: &str, host: &Host) -> BTreeSet<u64> {
+    /// What is dirty in a bitmap when its node holds this, as blocks of the simulated host.
+    pub(crate) fn dirty_blocks(&self, node: &str, name: &str, held: &Blocks) -> BTreeSet<u64> {
         let Some(bitmap) = self.bitmap(node, name) else { return BTreeSet::new() };
         let blocks = |granule: u64| {
             let (from, to) = (granule * bitmap.granularity, (granule + 1) * bitmap.granularity - 1);
             from / Qcow2::CLUSTER..=to / Qcow2::CLUSTER
         };
-        bitmap.granules(&self.held_by(node, host)).into_iter().flat_map(blocks).collect()
+        bitmap.granules(held).into_iter().flat_map(blocks).collect()
+    }
+
+    /// A backup begins or ends to work with a bitmap.
+    pub(crate) fn set_bitmap_busy(&mut self, node: &str, name: &str, busy: bool) {
+        let is_it = |bitmap: &&mut Bitmap| bitmap.node == node && bitmap.name == name;
+        self.bitmaps.iter_mut().filter(is_it).for_each(|bitmap| bitmap.busy = busy);
+    }
+
+    /// A bitmap knows only of what was written since its node held this. It counts as new: QEMU has made another one
+    /// of its name.
+    pub(crate) fn clean_bitmap(&mut self, node: &str, name: &str, held: Blocks) {
+        let is_it = |bitmap: &Bitmap| bitmap.node == node && bitmap.name == name;
+        let Some(at) = self.bitmaps.iter().position(is_it) else { return };
+        let mut bitmap = self.bitmaps.remove(at);
+        bitmap.dirty.clear();
+        bitmap.recording_since = bitmap.recording_since.map(|_| held);
+        self.bitmaps.push(bitmap);
     }
 
     /// Says that a bitmap is to be removed: until then nothing else may use it, and its name is taken.
@@ -165,7 +184,8 @@ impl Graph {
         self.bitmaps.retain(|bitmap| bitmap.node != node);
     }
 
-    fn held_by(&self, node: &str, host: &Host) -> Blocks {
+    /// What a node itself holds.
+    pub(super) fn held_by(&self, node: &str, host: &Host) -> Blocks {
         let image = self.node(node).and_then(|node| self.image(node, host));
         image.map(|image| image.blocks().clone()).unwrap_or_default()
     }
@@ -272,7 +292,7 @@ fn merge(
     for source in sources {
         let other = source.get("node").and_then(Value::as_str).unwrap_or(node);
         let name = source.get("name").unwrap_or(source).as_str().unwrap_or_default();
-        let source = &graph.bitmaps[graph.find_bitmap(other, name)?];
+        let source = &graph.bitmaps[graph.find_idle_bitmap(other, name)?];
         let other_size = graph.size(other, cx.host());
         if other_size != size {
             return Err(cx.release().bitmaps_of_different_sizes(size, other_size));
@@ -286,7 +306,8 @@ fn merge(
     Ok(())
 }
 
-fn in_use(name: &str) -> QmpError {
+/// The refusal of a bitmap that something works with.
+pub(super) fn in_use(name: &str) -> QmpError {
     let text = format!("Bitmap '{name}' is currently in use by another operation and cannot be used");
     QmpError::generic(text)
 }
