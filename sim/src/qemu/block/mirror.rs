@@ -75,7 +75,9 @@ pub(crate) fn blockdev_mirror(
         return Err(not_simulated("a target of another size"));
     }
     let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
-    if let Err(refused) = graph.check_use(target, writes, cx) {
+    let refused = graph.check_use(target, writes, cx).err();
+    // The job is made, and its speed set, before it uses its target.
+    if let Some(refused) = refused.filter(|_| arguments.integer("speed") >= 0) {
         return Err(jobs.refuse_block(arguments.text("job-id"), refused, cx));
     }
     let everything = base.is_none() && !cx.release().a_mirror_skips_what_is_empty();
