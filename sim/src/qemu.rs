@@ -8,6 +8,8 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
+//! - `guest`: what the guest does on its own
+//! - `migration`: a machine's state leaves or comes
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -31,16 +33,21 @@ pub mod run_state;
 mod about;
 mod arguments;
 mod differences;
+mod guest;
 mod human_monitor;
+mod migration;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
+pub use guest::GuestAct;
 
 use arguments::Arguments;
 use block::query::Query;
+use guest::Actions;
 use job::{Ended, Job, Jobs, Verb};
+use migration::Migration;
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
@@ -60,11 +67,18 @@ pub enum Timer {
     },
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
-    /// A request that the oldest release carries out behind its reply.
+    /// A request that the oldest release carries out behind its reply, or the host's own.
     Request(Request),
+    /// The migration thread goes on.
+    Migration {
+        /// Only the last that was asked for counts.
+        serial: u64,
+    },
+    /// The guest does something.
+    Guest(GuestAct),
 }
 
-/// What a client asks of the machine's power.
+/// What a client, or the host, asks of the machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// `quit`
@@ -73,6 +87,8 @@ pub enum Request {
     Reset,
     /// `system_powerdown`
     Powerdown,
+    /// The host's SIGTERM
+    Terminate,
 }
 
 /// One QEMU process.
@@ -81,12 +97,16 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    migration: Migration,
+    actions: Actions,
+    /// A machine state could not be written, and its node is held for ever.
+    vmstate_lost: bool,
     gone: bool,
 }
 
 impl Qemu {
     /// Starts QEMU on a machine. Its images are put on the host, but for those that are there already.
-    pub fn new(machine: &Machine, _release: Release, host: &mut Host) -> Self {
+    pub fn new(machine: &Machine, release: Release, host: &mut Host) -> Self {
         host.set_folder(&machine.folder);
         for disk in &machine.disks {
             if let Some(folder) = host.resolve(&disk.path).parent() {
@@ -100,14 +120,21 @@ impl Qemu {
             let _ = host.create_new(&disk.path, image);
         }
         let state = match machine.power {
+            _ if machine.incoming => RunState::InMigrate,
             Power::Running => RunState::Running,
             Power::Prelaunch => RunState::Prelaunch,
             Power::Paused => RunState::Paused,
         };
+        let mut graph = block::Graph::of(machine);
+        graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
+        let autostart = machine.power == Power::Running;
         Self {
-            graph: block::Graph::of(machine),
+            graph,
             jobs: Jobs::default(),
-            cpus: Cpus::new(state, machine.serial_ports.clone()),
+            cpus: Cpus::new(state, machine.serial_ports.clone(), autostart),
+            migration: Migration::of(machine),
+            actions: Actions::new(machine.no_shutdown),
+            vmstate_lost: false,
             gone: false,
         }
     }
@@ -153,11 +180,14 @@ impl Qemu {
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
             "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
+            query if query.starts_with("query-migrate") => self.migration.query(query, cx),
             query if query.starts_with("query-") => self.query(query, arguments, cx),
+            "getfd" | "closefd" => self.migration_command(command, arguments, cx),
+            migration if migration.starts_with("migrate") => self.migration_command(migration, arguments, cx),
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
-            power => self.power_command(power, cx),
+            power => self.power_command(power, arguments, cx),
         }
     }
 
@@ -183,6 +213,11 @@ impl Qemu {
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::Request(request) => self.carry_out(request, cx),
+            Timer::Migration { serial } => {
+                let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+                self.migration.timer(serial, &mut machine, cx);
+            }
+            Timer::Guest(act) => self.guest_acts(act, cx),
         }
     }
 
@@ -272,14 +307,36 @@ impl Qemu {
         }
     }
 
-    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+    fn migration_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        self.migration.command(command, &mut machine, arguments, cx)
+    }
+
+    fn power_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
-            "stop" if self.cpus.running() => {
-                self.cpus.stop(RunState::Paused, cx);
-                self.jobs.drained(cx);
+            "stop" => {
+                let ran = self.cpus.running();
+                self.cpus.pause(cx);
+                if ran {
+                    self.jobs.drained(cx);
+                }
             }
-            "stop" => {}
-            "cont" => self.cont(cx),
+            "cont" => self.cont(cx)?,
+            "system_wakeup" => return self.wake_up(cx),
+            "set-action" => self.actions.set(arguments),
+            "watchdog-set-action" => self.actions.set_watchdog(arguments.text("action")),
+            // The guest gets it, and there is none to do anything about it.
+            "inject-nmi" => {}
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),
             "system_powerdown" => self.request(Request::Powerdown, cx),
@@ -294,16 +351,24 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine {
+            graph: &self.graph,
+            cpus: &mut self.cpus,
+            migration: &mut self.migration,
+            vmstate_lost: &mut self.vmstate_lost,
+        };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
-    fn cont(&mut self, cx: &mut Context<'_>) {
-        self.cpus.resume(cx);
+    fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
+        self.cpus.cont(cx)?;
+        if self.cpus.running() {
+            self.graph.set_active(true);
+        }
         if !self.cpus.owes_a_port_report() {
-            return;
+            return Ok(());
         }
         let before = cx.release().ports_report_before_the_reply();
         if before && cx.choose("port-report-behind-cont", 2) == 0 {
@@ -311,6 +376,7 @@ impl Qemu {
         } else {
             cx.schedule(Duration::ZERO, Timer::SerialPorts);
         }
+        Ok(())
     }
 
     fn request(&mut self, request: Request, cx: &mut Context<'_>) {
@@ -323,13 +389,31 @@ impl Qemu {
 
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
+            Request::Reset if self.actions.reset_ends() => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-system-reset")));
+                self.end(cx);
+            }
             Request::Reset => self.cpus.reset(cx),
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
-                self.jobs.close_all(cx);
-                self.gone = true;
+                self.end(cx);
             }
+            Request::Terminate => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-signal")));
+                self.end(cx);
+            }
+        }
+    }
+
+    /// QEMU ends: what is under way is given up. One that has lost a machine state fails over the node that it still
+    /// holds.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.migration.close(cx);
+        self.jobs.close_all(cx);
+        self.gone = true;
+        if self.vmstate_lost && cx.release().a_lost_vmstate_aborts_the_end() {
+            cx.abort();
         }
     }
 }

@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{
-    host::Host,
+    host::{Descriptor, Host},
     machine::Machine,
     monitor::{
         Client, Monitor, Queued, Step,
@@ -31,7 +31,7 @@ use crate::{
         throttle::Throttle,
     },
     oracle::Oracle,
-    qemu::{Context, Event, Qemu, Timer},
+    qemu::{Context, Event, GuestAct, Qemu, Request, Timer},
     release::Release,
 };
 use main_loop::{MainLoop, Turn, What};
@@ -56,6 +56,8 @@ pub struct World {
     qemu: Qemu,
     /// QEMU runs, as far as its clients can tell.
     alive: bool,
+    /// QEMU has ended by a failed assertion: what it had said is still delivered.
+    aborted: bool,
     monitors: Vec<Monitor>,
     links: BTreeMap<Connection, Link>,
     connections: u32,
@@ -80,6 +82,7 @@ impl World {
             host,
             qemu,
             alive: true,
+            aborted: false,
             monitors: (0..machine.monitors).map(|_| Monitor::default()).collect(),
             links: BTreeMap::new(),
             connections: 0,
@@ -125,6 +128,16 @@ impl World {
             None => link.early.extend_from_slice(bytes),
         }
         Ok(())
+    }
+
+    /// Takes an open file that a client sends along with its bytes, as `SCM_RIGHTS` does: the next `getfd` on this
+    /// connection takes it up. One that was not taken up is closed.
+    pub fn pass_descriptor(&mut self, connection: Connection, descriptor: Descriptor) {
+        let monitor = self.links.get(&connection).map(|link| &mut self.monitors[link.monitor]);
+        let client = monitor.and_then(|monitor| monitor.client.as_mut());
+        if let Some(client) = client.filter(|client| client.connection == connection) {
+            client.passed = Some(descriptor);
+        }
     }
 
     /// Ends a connection from the client's side. Of its requests that have not been dispatched some, by choice,
@@ -196,6 +209,18 @@ impl World {
         for monitor in &mut self.monitors {
             *monitor = Monitor::default();
         }
+    }
+
+    /// Ends QEMU as the host's SIGTERM does: as soon as its main loop is free, with a word.
+    pub fn terminate_qemu(&mut self, now: Duration) {
+        self.now = now;
+        self.main_loop.schedule(now, Timer::Request(Request::Terminate));
+    }
+
+    /// Lets the guest do something, as soon as QEMU's main loop is free. A guest that does not run then does nothing.
+    pub fn guest_acts(&mut self, now: Duration, act: GuestAct) {
+        self.now = now;
+        self.main_loop.schedule(now, Timer::Guest(act));
     }
 
     /// Whether QEMU runs.
@@ -301,11 +326,14 @@ impl World {
         let Step::Execute { id, command, arguments } = client.take_up(queued) else {
             return self.deliver();
         };
+        let passed = if command == "getfd" { client.passed.take() } else { None };
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
+        cx.passed = passed;
         let result = self.qemu.execute(&command, arguments, &mut cx);
-        let (end, events, timers) = (cx.now, cx.events, cx.timers);
+        let (end, aborted, events, timers) = (cx.now, cx.aborted, cx.events, cx.timers);
+        self.aborted |= aborted;
         self.say(events);
-        if let Some(client) = self.monitors[monitor].client.as_mut() {
+        if let Some(client) = self.monitors[monitor].client.as_mut().filter(|_| !aborted) {
             client.reply(id.as_ref(), result.map(Answer::Value));
         }
         self.end_turn(at, end, timers);
@@ -316,6 +344,7 @@ impl World {
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
         self.qemu.timer(timer, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
+        self.aborted |= cx.aborted;
         self.say(events);
         self.end_turn(at, end, timers);
     }
@@ -355,7 +384,7 @@ impl World {
             }
         }
         self.let_leave();
-        if self.qemu.gone() {
+        if self.qemu.gone() || self.aborted {
             self.alive = false;
         }
     }

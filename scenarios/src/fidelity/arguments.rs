@@ -13,8 +13,11 @@ use freezeframe_sim::{
 /// What the folder of the recorder, `$DIR`, is on the simulated host.
 pub const FOLDER: &str = "/recorded";
 
+/// What the recorder calls its folder, where it lay.
+const RECORDED: [&str; 2] = ["$DIR", "/vm/vm/q"];
+
 /// Options with one value that make no difference to what is compared.
-const UNSEEN: [&str; 5] = ["-machine", "-accel", "-display", "-chardev", "-object"];
+const UNSEEN: [&str; 6] = ["-machine", "-accel", "-cpu", "-display", "-chardev", "-object"];
 
 /// Properties of a disk's device that make none either.
 const UNSEEN_OF_DISKS: [&str; 3] = ["id", "drive", "iothread"];
@@ -24,22 +27,33 @@ const UNSEEN_OF_DISKS: [&str; 3] = ["id", "drive", "iothread"];
 #[error("a machine with `{0}`")]
 pub struct Unknown(String);
 
+/// A recorded text with the recorder's folder where the simulated host has it.
+pub fn in_folder(text: &str) -> String {
+    RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, FOLDER))
+}
+
 /// The machine of these arguments.
 ///
 /// # Errors
 /// [`Unknown`], naming the first argument that the simulator cannot follow.
 pub fn machine(arguments: &str) -> Result<Machine, Unknown> {
-    let arguments = arguments.replace("$DIR", FOLDER);
+    let arguments = in_folder(arguments);
     let mut machine = Machine { folder: FOLDER.into(), monitors: 0, ..Machine::new() };
     let mut protocol_nodes: BTreeMap<String, String> = BTreeMap::new();
     let mut format_nodes: BTreeMap<String, Disk> = BTreeMap::new();
     let mut words = arguments.split_ascii_whitespace();
     while let Some(option) = words.next() {
-        if matches!(option, "-nodefaults" | "-S") {
-            if option == "-S" {
+        match option {
+            "-nodefaults" => continue,
+            "-S" => {
                 machine.power = Power::Prelaunch;
+                continue;
             }
-            continue;
+            "-no-shutdown" => {
+                machine.no_shutdown = true;
+                continue;
+            }
+            _ => {}
         }
         let value = words.next().unwrap_or_default();
         let unknown = || Unknown(format!("{option} {value}"));
@@ -48,6 +62,7 @@ pub fn machine(arguments: &str) -> Result<Machine, Unknown> {
         match (option, head) {
             ("-m", _) => machine.memory = value.parse::<u64>().map_err(|_| unknown())? << 20,
             ("-mon", _) => machine.monitors += 1,
+            ("-incoming", "defer") => machine.incoming = true,
             ("-blockdev", _) if property("driver")? == "file" => {
                 protocol_nodes.insert(property("node-name")?.to_owned(), property("filename")?.to_owned());
             }
@@ -69,7 +84,7 @@ pub fn machine(arguments: &str) -> Result<Machine, Unknown> {
                 machine.disks.push(disk);
             }
             ("-device", "virtserialport") => machine.serial_ports.push(property("id")?.to_owned()),
-            ("-device", "virtio-serial-pci") => {}
+            ("-device", "virtio-serial-pci") => machine.serial_first = machine.disks.is_empty(),
             _ if UNSEEN.contains(&option) => {}
             _ => return Err(unknown()),
         }
@@ -111,7 +126,7 @@ mod tests {
     #[test]
     fn a_machine_that_the_simulator_cannot_be_is_refused() {
         let asked = [
-            "-incoming defer".to_owned(),
+            "-incoming tcp:0:1".to_owned(),
             "-device pcie-root-port,id=rp0".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=stop"),
             "-blockdev driver=blkdebug,node-name=dbg0,image=file0".to_owned(),

@@ -7,6 +7,10 @@ use std::time::Duration;
 use super::QmpError;
 use crate::Release;
 
+mod migration;
+
+pub(crate) use migration::Unloadable;
+
 /// A user of a protocol node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct User<'a> {
@@ -126,22 +130,6 @@ impl Release {
         match self {
             Release::V5_2 => format!("Device '{lacking}' does not have the requested snapshot '{tag}'"),
             _ => format!("Snapshot '{tag}' does not exist in one or more devices"),
-        }
-    }
-
-    /// The snapshot that was reverted to holds no machine state.
-    pub(crate) fn not_a_migration_stream(self) -> &'static str {
-        match self {
-            Release::V11_1 => "Not a migration stream, magic: 0 != 5145564d",
-            _ => "Error -22 while loading VM state",
-        }
-    }
-
-    /// What the human monitor shows before that error, where the detail is printed instead of returned.
-    pub(crate) fn not_a_migration_stream_detail(self) -> &'static str {
-        match self {
-            Release::V11_1 => "",
-            _ => "Not a migration stream\r\n",
         }
     }
 }
@@ -279,4 +267,6 @@ pub(crate) mod takes {
     pub(crate) const LOAD: Duration = Duration::from_millis(10);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
+    /// Handing over what cannot change while the guest runs.
+    pub(crate) const SWITCHOVER: Duration = Duration::from_millis(3);
 }
