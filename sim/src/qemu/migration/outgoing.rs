@@ -17,8 +17,8 @@ use crate::{
     qobject::qdict,
 };
 
-/// From the reply to `migrate` to its first pass.
-const SETUP: Duration = Duration::from_millis(2);
+/// From `migrate` to its first pass; the first is usual where a program has to be started.
+const SETUP: [Duration; 3] = [Duration::from_millis(12), Duration::from_millis(2), Duration::from_millis(5)];
 /// A background snapshot sends its memory page by page.
 const BACKGROUND: Duration = Duration::from_millis(70);
 /// The thread looks up this often when it sends slowly.
@@ -103,7 +103,8 @@ impl Migration {
         if cx.choose("migration-begins-before-its-reply", 4) == 3 && self.outgoing.deaf.is_none() {
             self.begin(machine, cx);
         } else {
-            self.schedule(SETUP, cx);
+            let setup = SETUP[cx.choose("migration-setup", SETUP.len())];
+            self.schedule(setup, cx);
         }
         Ok(())
     }
@@ -249,14 +250,17 @@ impl Migration {
 
     /// Nearly all memory is out: the guest stops for the rest.
     fn switch_over(&mut self, machine: &mut Machine<'_>, cx: &mut Context<'_>) {
+        let before = machine.cpus.state();
+        let runs = before.is_live(cx.release());
         let least = usize::from(!cx.release().every_pass_is_told());
-        let more = cx.choose("migration-passes", 3);
+        let more = if runs { cx.choose("migration-passes", 3) } else { 0 };
         for _ in 0..least + more {
             self.outgoing.pass += 1;
             self.tell_pass(cx);
         }
-        self.outgoing.memory.write_again(more as u64);
-        let before = machine.cpus.state();
+        if runs {
+            self.outgoing.memory.write_again((least + more) as u64);
+        }
         if before == RunState::RestoreVm {
             // An invalid transition of the run state.
             return cx.abort();

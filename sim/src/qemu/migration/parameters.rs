@@ -132,11 +132,12 @@ const KNOWN: &[Parameter] = &[
     number(key!("x-vcpu-dirty-limit-period"), 1000)
         .within(1..=1000, "a value between 1 and 1000", "a value between 1 and 1000")
         .since(Release::V10_0),
-    number(key!("vcpu-dirty-limit"), 1).since(Release::V10_0),
     number(key!("x-rdma-chunk-size"), 1 << 20).power_of_two(1 << 20..=1 << 30, CHUNK, CHUNK).since(NEWEST),
     Parameter { releases: OLDEST..=Release::V7_2, ..flag(key!("block-incremental")) },
     Parameter { initial: Initial::Flag(true), ..flag(key!("compress-wait-thread")).until_7_2() },
     text(key!("multifd-compression"), "none"),
+    // In the bucket of `multifd-compression`, in front of which it is written.
+    number(key!("vcpu-dirty-limit"), 1).since(Release::V10_0),
     text(key!("mode"), "normal").since(Release::V10_0),
     text(key!("zero-page-detection"), "multifd").since(Release::V10_0),
     flag(key!("direct-io")).since(Release::V10_0),
