@@ -9,7 +9,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`recording`] | one monitor's traffic as it was recorded, and the folders of recordings |
-//! | [`arguments`] | from QEMU's arguments to the simulated machine |
+//! | [`files`] | what the recorder had put on the host beforehand |
 //! | [`replay`] | says to the simulator what the recorded client said |
 //! | [`placeholder`] | what no two runs share, and is therefore not compared |
 //! | [`lane`] | which lines keep their order among themselves |
@@ -19,8 +19,8 @@
 //!
 //! It compares what QEMU says, not when: time only decides when the recorded client speaks.
 
-pub mod arguments;
 pub mod compare;
+pub mod files;
 pub mod known;
 pub mod lane;
 pub mod placeholder;
@@ -50,7 +50,7 @@ pub fn measure(recordings: &[Recording], mut known: Known) -> Report {
     for recording in sources.into_iter().chain(others) {
         let stem = recording.name.split_once('.').map_or(recording.name.as_str(), |(stem, _)| stem);
         let family = (recording.release.to_string(), stem.to_owned());
-        let outcomes = match arguments::machine(&recording.arguments) {
+        let outcomes = match replay::machine(recording) {
             Err(unknown) => not_simulated(recording, &unknown.to_string()),
             Ok(machine) => {
                 let replayed = replay::replay(recording, &machine, left_behind.get(&family));

@@ -1,7 +1,7 @@
 //! The machine of a scenario as the simulator takes it; a real QEMU is started from the same description.
 
 use camino::Utf8Path;
-use freezeframe_sim::machine::{Disk, Format, Machine, Power};
+use freezeframe_sim::machine::{Chardev, Disk, Format, Frontend, Machine, Power};
 
 use crate::language::{self, Scenario};
 
@@ -25,6 +25,7 @@ pub fn in_folder(scenario: &Scenario, folder: &Utf8Path) -> Machine {
         folder: folder.to_owned(),
         ..Machine::new()
     };
+    let machine = Machine { chardevs: chardevs(&machine), ..machine };
     disks.iter().fold(machine, |machine, disk| {
         let path = machine.folder.join(disk.image());
         let format = match disk.format {
@@ -34,4 +35,21 @@ pub fn in_folder(scenario: &Scenario, folder: &Utf8Path) -> Machine {
         let (size, readonly) = (disk.size.bytes(), disk.readonly);
         machine.with_disk(Disk { format, size, readonly, ..Disk::new(&disk.target, path) })
     })
+}
+
+/// The sockets of a machine. They are in the folder that holds the images' folder.
+fn chardevs(machine: &Machine) -> Vec<Chardev> {
+    let socket = |label: String, name: String, frontend| {
+        let path = machine.folder.with_file_name(name);
+        Chardev { label, path, frontend: Some(frontend) }
+    };
+    let monitors = (0..machine.monitors).map(|number| {
+        let name = format!("monitor{number}");
+        socket(name.clone(), name, Frontend::Monitor(number))
+    });
+    let ports = machine
+        .serial_ports
+        .iter()
+        .map(|port| socket(format!("chardev-{port}"), format!("port-{port}"), Frontend::SerialPort));
+    monitors.chain(ports).collect()
 }

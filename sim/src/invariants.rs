@@ -18,7 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     host::{Host, Qcow2},
     qemu::{
-        block::{Driver, Graph, Node},
+        block::{Device, Driver, Graph, Node},
         job::{Job, JobStatus},
     },
     world::World,
@@ -85,7 +85,8 @@ fn nodes(graph: &Graph, host: &Host) -> Vec<String> {
         if !names.insert(name) {
             broken.push(format!("two nodes are called {name}"));
         }
-        let is_protocol = |child: &Node| matches!(child.driver, Driver::File { .. });
+        let is_protocol =
+            |child: &Node| matches!(child.driver, Driver::File { .. } | Driver::Blkdebug { .. });
         for (child, protocol) in [(driver.file(), true), (driver.backing(), false)] {
             let Some(child) = child else { continue };
             match graph.node(child) {
@@ -111,7 +112,8 @@ fn chains(graph: &Graph, host: &Host) -> Vec<String> {
     let mut broken = Vec::new();
     let path = |node: &Node| graph.file_of(node).map(|file| host.resolve(Utf8Path::new(file)));
     let mut written = BTreeSet::new();
-    for node in graph.newest_first().filter(|node| node.driver.file().is_some()) {
+    let is_format = |node: &&Node| matches!(node.driver, Driver::Raw { .. } | Driver::Qcow2 { .. });
+    for node in graph.newest_first().filter(is_format) {
         let Some(own) = path(node) else { continue };
         let live = node.driver.backing().and_then(|backing| path(graph.node(backing)?));
         let named = graph.image(node, host).and_then(|image| named_backing(&own, image.as_qcow2()?));
@@ -127,7 +129,8 @@ fn chains(graph: &Graph, host: &Host) -> Vec<String> {
 }
 
 fn devices(graph: &Graph) -> Vec<String> {
-    let lost = graph.devices().iter().filter(|device| graph.node(&device.node).is_none());
+    let holds = |device: &&Device| device.model.tray_open().is_none() || !device.node.is_empty();
+    let lost = graph.devices().iter().filter(holds).filter(|device| graph.node(&device.node).is_none());
     lost.map(|device| format!("device {} uses node {}, which does not exist", device.id, device.node))
         .collect()
 }

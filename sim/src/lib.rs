@@ -24,9 +24,12 @@
 //! | [`world`] | the pure state machine: bytes and time in, bytes and time out; QEMU's main loop |
 //! | [`monitor`] | one QMP monitor: greeting, negotiation, queue, events |
 //! | [`schema`] | which commands a release has and how it refuses arguments |
+//! | `introspection` | what a release tells of itself |
 //! | [`wire`] | QEMU's JSON, byte for byte |
 //! | [`qemu`] | the process: block graph, jobs, run state, commands |
 //! | [`qobject`] | what QEMU says, before it is bytes |
+//! | [`guest`] | the guest: its file systems, and whether they are frozen |
+//! | [`guest_agent`] | `qemu-ga` in the guest, and the host's side of its port |
 //! | [`host`] | the host's files |
 //! | [`machine`], [`release`] | what is simulated |
 //! | [`invariants`] | what must hold whatever a client did |
@@ -34,6 +37,8 @@
 
 pub mod connection;
 pub mod exec;
+pub mod guest;
+pub mod guest_agent;
 pub mod host;
 pub mod invariants;
 pub mod machine;
@@ -47,6 +52,8 @@ pub mod simulation;
 pub mod stream;
 pub mod wire;
 pub mod world;
+
+mod introspection;
 
 pub use machine::Machine;
 pub use oracle::Oracle;

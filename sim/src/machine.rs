@@ -2,9 +2,27 @@
 //!
 //! Each disk becomes what `-blockdev driver=file,node-name=<target>-file`, `-blockdev
 //! driver=<format>,node-name=<target>` and `-device virtio-blk-pci,id=<target>-device,drive=<target>` make of
-//! it; the names of the protocol node and the device can be set apart. The runner starts real QEMU with exactly these, so both worlds hold the same graph.
+//! it; the names of the protocol node and the device can be set apart. The runner starts real QEMU with exactly these,
+//! so both worlds hold the same graph. The other way round, [`Machine::from_arguments`] reads a command line.
 
 use camino::Utf8PathBuf;
+
+pub mod agent;
+mod arguments;
+mod on_error;
+
+pub use agent::Agent;
+pub use arguments::Unknown;
+pub use on_error::{Errno, OnError};
+
+/// The chipset, by the name of its machine type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chipset {
+    /// `pc`: devices come and go on the bus that all are on.
+    Pc,
+    /// `q35`: devices come and go only behind a `pcie-root-port`.
+    Q35,
+}
 
 /// The format of a disk's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +52,8 @@ pub struct Disk {
     pub file_node: String,
     /// The id of its device: `<target>-device` unless set.
     pub device: String,
+    /// The id of the PCIe root port that its device is plugged into; none for the chipset's own bus.
+    pub bus: Option<String>,
     /// The format of its image.
     pub format: Format,
     /// The image's path on the simulated host.
@@ -42,6 +62,21 @@ pub struct Disk {
     pub size: u64,
     /// Whether the guest may only read it.
     pub readonly: bool,
+    /// Its device's `werror`.
+    pub on_write_error: OnError,
+    /// The `blkdebug` node between the two, if there is one.
+    pub injected: Option<Injected>,
+    /// The guest was booted from it and writes to it every now and then.
+    pub guest_writes: bool,
+}
+
+/// A `blkdebug` node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injected {
+    /// Its `node-name`.
+    pub node: String,
+    /// Its rules as the command line has them: `inject-error.0.event` and so on.
+    pub rules: Vec<(String, serde_json::Value)>,
 }
 
 impl Disk {
@@ -51,12 +86,54 @@ impl Disk {
             target: target.into(),
             file_node: format!("{target}-file"),
             device: format!("{target}-device"),
+            bus: None,
             format: Format::Qcow2,
             path,
             size: Machine::DISK_SIZE,
             readonly: false,
+            on_write_error: OnError::Enospc,
+            injected: None,
+            guest_writes: false,
         }
     }
+}
+
+/// A drive for media that come and go, empty at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CdDrive {
+    /// The id of its device.
+    pub id: String,
+    /// What it is attached to.
+    pub model: CdModel,
+}
+
+/// How a drive is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CdModel {
+    /// `scsi-cd`
+    Scsi,
+    /// `ide-cd`
+    Ide,
+}
+
+/// A character device that is a listening unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chardev {
+    /// Its id.
+    pub label: String,
+    /// The socket.
+    pub path: Utf8PathBuf,
+    /// What the machine has at its end; none if nothing.
+    pub frontend: Option<Frontend>,
+}
+
+/// What the machine has at its end of a character device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frontend {
+    /// The QMP monitor of that number.
+    Monitor(usize),
+    /// A virtio-serial port.
+    SerialPort,
 }
 
 /// How the machine stands when the first client connects.
@@ -73,8 +150,12 @@ pub enum Power {
 /// A machine to simulate. `Machine::new().disk("vda").disk("vdb")` is a running one with two qcow2 disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
+    /// Its chipset.
+    pub chipset: Chipset,
     /// Its disks, in the order of the command line.
     pub disks: Vec<Disk>,
+    /// Its drives for media that come and go, behind the disks.
+    pub cd_drives: Vec<CdDrive>,
     /// How it stands at the start.
     pub power: Power,
     /// Guest memory in bytes.
@@ -87,6 +168,16 @@ pub struct Machine {
     pub incoming: bool,
     /// Started with `-no-shutdown`: QEMU stays when the guest has shut down.
     pub no_shutdown: bool,
+    /// The id of the virtio-serial controller that has the ports; empty if it has none.
+    pub serial_controller: String,
+    /// Ids of PCIe root ports.
+    pub root_ports: Vec<String>,
+    /// Ids of I/O threads.
+    pub iothreads: Vec<String>,
+    /// Its sockets, as `query-chardev` lists them.
+    pub chardevs: Vec<Chardev>,
+    /// The guest's agent, behind a further virtio-serial port; none unless set.
+    pub agent: Option<Agent>,
     /// How many QMP monitors listen.
     pub monitors: usize,
     /// The folder of the images on the simulated host.
@@ -96,13 +187,20 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
+            chipset: Chipset::Q35,
             disks: Vec::new(),
+            cd_drives: Vec::new(),
             power: Power::Running,
             memory: 64 << 20,
             serial_ports: Vec::new(),
             serial_first: false,
             incoming: false,
             no_shutdown: false,
+            serial_controller: String::new(),
+            root_ports: Vec::new(),
+            iothreads: Vec::new(),
+            chardevs: Vec::new(),
+            agent: None,
             monitors: 2,
             folder: "/images".into(),
         }
@@ -136,6 +234,13 @@ impl Machine {
     #[must_use]
     pub fn power(mut self, power: Power) -> Self {
         self.power = power;
+        self
+    }
+
+    /// Gives the guest an agent.
+    #[must_use]
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.agent = Some(agent);
         self
     }
 

@@ -8,8 +8,12 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
-//! - `guest`: what the guest does on its own
+//! - `guest`: where QEMU and the guest on it meet
+//! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
+//! - `boot_sector`: a program that writes to its disk
+//! - `qdev`: devices that come and go
+//! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -19,6 +23,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
+    guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
     qobject::QObject,
@@ -32,22 +37,28 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod boot_sector;
+mod chardev;
 mod differences;
 mod guest;
 mod human_monitor;
 mod migration;
+mod power;
+mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
-pub use guest::GuestAct;
+pub use guest::GuestAction;
+pub use power::GuestAct;
 
 use arguments::Arguments;
 use block::query::Query;
-use guest::Actions;
+use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
 use migration::Migration;
+use power::Actions;
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
@@ -65,8 +76,24 @@ pub enum Timer {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
     },
+    /// VSS in the guest lets its writers go.
+    WritersLetGo {
+        /// For which freeze, counted over the life of the agent.
+        freeze: u64,
+    },
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
+    /// The guest writes to its disk.
+    GuestWrite,
+    /// The guest is to be stopped: a request of it has failed.
+    StopForIoError,
+    /// Devices that the guest was asked to let go leave: the machine was reset.
+    Unplug,
+    /// A device's end is to be told.
+    DeviceDeleted {
+        /// Which end, counted over the life of this QEMU.
+        serial: u64,
+    },
     /// A request that the oldest release carries out behind its reply, or the host's own.
     Request(Request),
     /// The migration thread goes on.
@@ -99,9 +126,11 @@ pub struct Qemu {
     cpus: Cpus,
     migration: Migration,
     actions: Actions,
-    /// A machine state could not be written, and its node is held for ever.
-    vmstate_lost: bool,
+    boot_sector: BootSector,
+    devices: qdev::Devices,
+    chardevs: chardev::Chardevs,
     gone: bool,
+    aborted: bool,
 }
 
 impl Qemu {
@@ -131,12 +160,25 @@ impl Qemu {
         Self {
             graph,
             jobs: Jobs::default(),
-            cpus: Cpus::new(state, machine.serial_ports.clone(), autostart),
+            cpus: Cpus::new(
+                state,
+                machine.serial_ports.clone(),
+                Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
+                autostart,
+            ),
             migration: Migration::of(machine),
             actions: Actions::new(machine.no_shutdown),
-            vmstate_lost: false,
+            boot_sector: BootSector::of(machine),
+            devices: qdev::Devices::of(machine),
+            chardevs: chardev::Chardevs::of(machine),
             gone: false,
+            aborted: false,
         }
+    }
+
+    /// What happens by itself once it has started: when, and what.
+    pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
+        self.boot_sector.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -149,17 +191,34 @@ impl Qemu {
         arguments: Map<String, Value>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let arguments = Arguments(&arguments);
+        let reply = self.dispatch(command, Arguments(&arguments), cx);
+        self.mark_abort(cx);
+        reply
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => block::mirror::blockdev_mirror(&self.graph, &mut self.jobs, arguments, cx),
-            "blockdev-backup" => block::backup::blockdev_backup(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" => {
+                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
+            "blockdev-backup" => {
+                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+            }
+            "blockdev-snapshot-sync" => {
+                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)
             }
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
@@ -176,6 +235,8 @@ impl Qemu {
                 };
                 block::transaction::transaction(machine, arguments, cx)
             }
+            "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
+            "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -187,12 +248,25 @@ impl Qemu {
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
-            power => self.power_command(power, arguments, cx),
+            other => match block::medium::command(other, &mut self.graph, &self.devices, arguments, cx) {
+                Some(outcome) => block::medium::reply(outcome),
+                None => self.power_command(other, arguments, cx),
+            },
         }
     }
 
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        self.strike(timer, cx);
+        self.mark_abort(cx);
+    }
+
+    fn mark_abort(&mut self, cx: &Context<'_>) {
+        self.aborted |= cx.aborted;
+        self.gone |= cx.aborted;
+    }
+
+    fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
         match timer {
             Timer::Job { serial } => {
                 self.cpus.report_ports(cx);
@@ -212,18 +286,41 @@ impl Qemu {
                 self.finish_block_jobs(cx);
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
+            Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
+            Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
+            Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
+            Timer::WritersLetGo { freeze } => {
+                let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
+                guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
+            }
             Timer::Request(request) => self.carry_out(request, cx),
             Timer::Migration { serial } => {
                 let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
                 self.migration.timer(serial, &mut machine, cx);
             }
-            Timer::Guest(act) => self.guest_acts(act, cx),
+            Timer::Guest(act) => self.guest_does(act, cx),
         }
+    }
+
+    /// A client has come to a monitor, or left it.
+    pub fn set_connected(&mut self, monitor: usize, connected: bool) {
+        self.chardevs.set_connected(monitor, connected);
+    }
+
+    /// What runs on the machine, if that is known.
+    pub fn guest(&self) -> Option<&Guest> {
+        self.cpus.guest()
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
     pub fn gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether it has ended by an assertion of its own: what it was about to say is never said.
+    pub fn aborted(&self) -> bool {
+        self.aborted
     }
 
     /// The block graph.
@@ -255,12 +352,14 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
+        let set_up = self.cpus.devices_are_set_up(cx.now());
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
-            "query-block" => Ok(blocks.devices(self.cpus.started())),
+            "query-block" => Ok(blocks.devices(set_up)),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
+            "query-chardev" => Ok(self.chardevs.query(release)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
@@ -352,10 +451,9 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let machine = vm_snapshot::Machine {
-            graph: &self.graph,
+            graph: &mut self.graph,
             cpus: &mut self.cpus,
             migration: &mut self.migration,
-            vmstate_lost: &mut self.vmstate_lost,
         };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
@@ -363,10 +461,14 @@ impl Qemu {
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
     fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        self.cpus.cont(cx)?;
+        self.cpus.may_go_on()?;
+        self.graph.reset_io_status();
+        self.jobs.reset_io_status();
+        self.cpus.cont(cx);
         if self.cpus.running() {
             self.graph.set_active(true);
         }
+        self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return Ok(());
         }
@@ -393,7 +495,10 @@ impl Qemu {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-system-reset")));
                 self.end(cx);
             }
-            Request::Reset => self.cpus.reset(cx),
+            Request::Reset => {
+                self.cpus.reset(cx);
+                self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+            }
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
@@ -406,15 +511,12 @@ impl Qemu {
         }
     }
 
-    /// QEMU ends: what is under way is given up. One that has lost a machine state fails over the node that it still
-    /// holds.
+    /// QEMU ends: what is under way is given up.
     fn end(&mut self, cx: &mut Context<'_>) {
         self.migration.close(cx);
         self.jobs.close_all(cx);
         self.gone = true;
-        if self.vmstate_lost && cx.release().a_lost_vmstate_aborts_the_end() {
-            cx.abort();
-        }
+        self.aborted |= self.graph.leaks();
     }
 }
 

@@ -123,8 +123,8 @@ impl Handle {
     }
 
     /// Lets the guest do something.
-    pub fn guest_acts(&self, act: GuestAct) {
-        self.sockets.guest_acts(act);
+    pub fn guest_does(&self, act: GuestAct) {
+        self.sockets.guest_does(act);
     }
 
     /// The world, its host and its files. It must not be held across an `await`.

@@ -90,9 +90,9 @@ impl Sockets {
     }
 
     /// Lets the guest do something.
-    pub fn guest_acts(&self, act: GuestAct) {
+    pub fn guest_does(&self, act: GuestAct) {
         let now = self.now();
-        self.world_mut().guest_acts(now, act);
+        self.world_mut().guest_does(now, act);
         self.touch();
     }
 

@@ -17,12 +17,14 @@
 //!
 //! What a command does is for [`Qemu`]; what it looks like on the wire for [`crate::monitor`].
 
+mod agent;
 mod main_loop;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{
+    guest_agent,
     host::{Descriptor, Host},
     machine::Machine,
     monitor::{
@@ -39,7 +41,7 @@ use main_loop::{MainLoop, Turn, What};
 /// A connection, as its client's side sees it.
 #[derive(Debug)]
 struct Link {
-    monitor: usize,
+    port: Port,
     /// Sent before QEMU has accepted the connection.
     early: Vec<u8>,
     /// Said by QEMU and not read yet: what is in `output` from `read` on.
@@ -56,9 +58,9 @@ pub struct World {
     qemu: Qemu,
     /// QEMU runs, as far as its clients can tell.
     alive: bool,
-    /// QEMU has ended by a failed assertion: what it had said is still delivered.
-    aborted: bool,
     monitors: Vec<Monitor>,
+    /// The host's side of the guest agent's port, if the machine has one.
+    agent: Option<guest_agent::port::Port>,
     links: BTreeMap<Connection, Link>,
     connections: u32,
     throttle: Throttle,
@@ -76,18 +78,20 @@ impl World {
     pub fn new(machine: &Machine, release: Release, oracle: Oracle) -> Self {
         let mut host = Host::default();
         let qemu = Qemu::new(machine, release, &mut host);
+        let mut main_loop = MainLoop::default();
+        main_loop.end_turn(Duration::ZERO, Duration::ZERO, qemu.first_timers());
         Self {
             release,
             oracle,
             host,
             qemu,
             alive: true,
-            aborted: false,
             monitors: (0..machine.monitors).map(|_| Monitor::default()).collect(),
+            agent: machine.agent.as_ref().map(|_| guest_agent::port::Port::default()),
             links: BTreeMap::new(),
             connections: 0,
             throttle: Throttle::new(release),
-            main_loop: MainLoop::default(),
+            main_loop,
             now: Duration::ZERO,
         }
     }
@@ -99,15 +103,18 @@ impl World {
     /// [`Refused`] if nobody listens.
     pub fn connect(&mut self, now: Duration, port: Port) -> Result<Connection, Refused> {
         self.now = now;
-        let Port::Monitor(index) = port;
-        let monitor = self.monitors.get_mut(index).ok_or(Refused::NoSuchPort(port))?;
+        let waiting = match port {
+            Port::Monitor(index) => self.monitors.get_mut(index).map(|monitor| &mut monitor.waiting),
+            Port::Agent => self.agent.as_mut().map(|agent| &mut agent.waiting),
+        };
+        let waiting = waiting.ok_or(Refused::NoSuchPort(port))?;
         if !self.alive {
             return Err(Refused::Gone);
         }
         let connection = Connection::new(self.connections);
         self.connections += 1;
-        monitor.waiting.push_back((now, self.main_loop.next_sequence(), connection));
-        let link = Link { monitor: index, early: Vec::new(), output: Vec::new(), read: 0 };
+        waiting.push_back((now, self.main_loop.next_sequence(), connection));
+        let link = Link { port, early: Vec::new(), output: Vec::new(), read: 0 };
         self.links.insert(connection, link);
         Ok(connection)
     }
@@ -119,7 +126,11 @@ impl World {
     pub fn receive(&mut self, now: Duration, connection: Connection, bytes: &[u8]) -> Result<(), BrokenPipe> {
         self.now = now;
         let link = self.links.get_mut(&connection).filter(|_| self.alive).ok_or(BrokenPipe)?;
-        let client = self.monitors[link.monitor].client.as_mut();
+        let Port::Monitor(monitor) = link.port else {
+            self.agent_receive(now, connection, bytes);
+            return Ok(());
+        };
+        let client = self.monitors[monitor].client.as_mut();
         match client.filter(|client| client.connection == connection) {
             Some(client) => {
                 let (oracle, main_loop) = (&mut self.oracle, &mut self.main_loop);
@@ -133,8 +144,8 @@ impl World {
     /// Takes an open file that a client sends along with its bytes, as `SCM_RIGHTS` does: the next `getfd` on this
     /// connection takes it up. One that was not taken up is closed.
     pub fn pass_descriptor(&mut self, connection: Connection, descriptor: Descriptor) {
-        let monitor = self.links.get(&connection).map(|link| &mut self.monitors[link.monitor]);
-        let client = monitor.and_then(|monitor| monitor.client.as_mut());
+        let Some(Port::Monitor(index)) = self.links.get(&connection).map(|link| link.port) else { return };
+        let client = self.monitors[index].client.as_mut();
         if let Some(client) = client.filter(|client| client.connection == connection) {
             client.passed = Some(descriptor);
         }
@@ -145,7 +156,13 @@ impl World {
     pub fn close(&mut self, now: Duration, connection: Connection) {
         self.now = now;
         let Some(link) = self.links.remove(&connection) else { return };
-        let monitor = &mut self.monitors[link.monitor];
+        let monitor = match link.port {
+            Port::Monitor(monitor) => &mut self.monitors[monitor],
+            Port::Agent => {
+                self.agent.iter_mut().for_each(|agent| agent.close(connection));
+                return;
+            }
+        };
         monitor.waiting.retain(|(_, _, waiting)| *waiting != connection);
         if let Some(client) = monitor.client.as_mut().filter(|client| client.connection == connection) {
             let kept = self.oracle.choose("requests-after-close", client.requests.len() + 1);
@@ -218,7 +235,7 @@ impl World {
     }
 
     /// Lets the guest do something, as soon as QEMU's main loop is free. A guest that does not run then does nothing.
-    pub fn guest_acts(&mut self, now: Duration, act: GuestAct) {
+    pub fn guest_does(&mut self, now: Duration, act: GuestAct) {
         self.now = now;
         self.main_loop.schedule(now, Timer::Guest(act));
     }
@@ -268,7 +285,7 @@ impl World {
             ]
         });
         let held = self.throttle.next().map(|(due, sequence)| Turn { due, sequence, what: What::HeldEvent });
-        of_monitors.chain([held]).flatten().chain(self.main_loop.first_timers())
+        of_monitors.chain([held]).flatten().chain(self.agent_turns()).chain(self.main_loop.first_timers())
     }
 
     /// Handles one thing.
@@ -298,6 +315,7 @@ impl World {
                     self.fire(at, timer);
                 }
             }
+            What::Agent(turn) => self.agent_turn(at, turn),
             What::HeldEvent => {
                 if let Some(event) = self.throttle.release_held(at) {
                     self.broadcast(&event);
@@ -312,6 +330,7 @@ impl World {
         let monitor = &mut self.monitors[index];
         let Some((_, _, connection)) = monitor.waiting.pop_front() else { return };
         let client = monitor.client.insert(Client::accept(connection, self.release));
+        self.qemu.set_connected(index, true);
         if let Some(link) = self.links.get_mut(&connection) {
             let early = std::mem::take(&mut link.early);
             let (oracle, main_loop) = (&mut self.oracle, &mut self.main_loop);
@@ -330,10 +349,10 @@ impl World {
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
         cx.passed = passed;
         let result = self.qemu.execute(&command, arguments, &mut cx);
-        let (end, aborted, events, timers) = (cx.now, cx.aborted, cx.events, cx.timers);
-        self.aborted |= aborted;
+        let (end, events, timers) = (cx.now, cx.events, cx.timers);
         self.say(events);
-        if let Some(client) = self.monitors[monitor].client.as_mut().filter(|_| !aborted) {
+        let client = self.monitors[monitor].client.as_mut().filter(|_| !self.qemu.aborted());
+        if let Some(client) = client {
             client.reply(id.as_ref(), result.map(Answer::Value));
         }
         self.end_turn(at, end, timers);
@@ -344,7 +363,6 @@ impl World {
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
         self.qemu.timer(timer, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
-        self.aborted |= cx.aborted;
         self.say(events);
         self.end_turn(at, end, timers);
     }
@@ -384,15 +402,18 @@ impl World {
             }
         }
         self.let_leave();
-        if self.qemu.gone() || self.aborted {
+        if self.qemu.gone() {
             self.alive = false;
         }
     }
 
     /// Frees the monitors whose client has left and has nothing more to be carried out.
     fn let_leave(&mut self) {
-        for monitor in &mut self.monitors {
-            monitor.client.take_if(|client| client.leaving && client.requests.is_empty());
+        for (index, monitor) in self.monitors.iter_mut().enumerate() {
+            let leaves = |client: &mut Client| client.leaving && client.requests.is_empty();
+            if monitor.client.take_if(leaves).is_some() {
+                self.qemu.set_connected(index, false);
+            }
         }
     }
 }

@@ -9,14 +9,21 @@ use std::time::Duration;
 use freezeframe_sim::{
     Machine, Oracle, Port, World,
     host::{Descriptor, Host},
+    machine::Unknown,
     world::Connection,
 };
 use serde::de::IgnoredAny;
 
 use super::{
-    arguments::{FOLDER, in_folder},
+    files::put_beforehand,
     recording::{Line, Recording, Speaker},
 };
+
+/// What the folder of the recorder, `$DIR`, is on the simulated host.
+pub const FOLDER: &str = "/recorded";
+
+/// What the recorder calls its folder, where it lay.
+const RECORDED: [&str; 2] = ["$DIR", "/vm/vm/q"];
 
 /// How long something is waited for that the recorded client had heard.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,12 +46,28 @@ pub struct Replayed {
     pub host: Host,
 }
 
+/// A recorded text with the recorder's folder where the simulated host has it.
+fn in_folder(text: &str) -> String {
+    RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, FOLDER))
+}
+
+/// The machine that was recorded.
+///
+/// # Errors
+/// [`Unknown`], if the simulator cannot be it.
+pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
+    let arguments = in_folder(&recording.arguments);
+    let machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
+    Ok(Machine { folder: FOLDER.into(), ..machine })
+}
+
 /// Replays a recording on a machine; `files` are what an earlier machine left, if there was one.
 pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) -> Replayed {
     let mut world = World::new(machine, recording.release, Oracle::default_order());
     if let Some(files) = files {
         *world.host_mut() = files.clone();
     }
+    put_beforehand(recording, machine, world.host_mut());
     let Ok(connection) = world.connect(Duration::ZERO, Port::Monitor(0)) else {
         return Replayed { said: Vec::new(), host: world.host().clone() };
     };

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::machine_state::{Hardware, MachineState};
 
+use crate::guest::Guest;
+
 /// Which write of the guest each written block carries.
 pub type Blocks = BTreeMap<u64, u64>;
 
@@ -65,6 +67,8 @@ pub struct InternalSnapshot {
     pub vm_clock: Duration,
     /// What the active layer held.
     pub blocks: Blocks,
+    /// What the machine state holds of the guest, where a guest is simulated.
+    pub memory: Option<Box<Guest>>,
 }
 
 impl Image {
@@ -193,10 +197,31 @@ impl Qcow2 {
         let id = (highest.unwrap_or(0) + 1).to_string();
         let name = name[..name.floor_char_boundary(255)].to_owned();
         let blocks = self.blocks.clone();
-        let snapshot =
-            InternalSnapshot { id: id.clone(), name, vm_state_size, hardware: None, date, vm_clock, blocks };
-        self.snapshots.push(snapshot);
+        self.snapshots.push(InternalSnapshot {
+            id: id.clone(),
+            name,
+            vm_state_size,
+            hardware: None,
+            date,
+            vm_clock,
+            blocks,
+            memory: None,
+        });
         id
+    }
+
+    /// Keeps the guest's memory in the snapshot taken last.
+    pub fn keep_memory(&mut self, memory: Option<Box<Guest>>) {
+        if let Some(last) = self.snapshots.last_mut() {
+            last.memory = memory;
+        }
+    }
+
+    /// Notes in the snapshot taken last of what machine its state is.
+    pub fn keep_hardware(&mut self, hardware: Arc<Hardware>) {
+        if let Some(last) = self.snapshots.last_mut() {
+            last.hardware = Some(hardware);
+        }
     }
 
     /// Reverts the active layer to a snapshot; returns that snapshot.

@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::guest::Guest;
+
 /// A machine's state, apart from its disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineState {
@@ -12,6 +14,8 @@ pub struct MachineState {
     pub hardware: Arc<Hardware>,
     /// How long the guest had run.
     pub clock: Duration,
+    /// What ran on it, if that is known.
+    pub memory: Option<Box<Guest>>,
     /// How the machine stood, by QAPI's `RunState`: `running`, `paused`.
     pub run_state: &'static str,
     /// Length in bytes.
@@ -25,7 +29,9 @@ pub struct MachineState {
 pub struct Hardware {
     /// Guest memory in bytes.
     pub memory: u64,
-    /// The devices of the first PCI bus in their slots, from slot 1 on.
+    /// The first slot of the PCI bus that the chipset leaves free.
+    pub first_slot: usize,
+    /// The devices in their slots, from that one on.
     pub devices: Vec<PciDevice>,
 }
 
@@ -68,7 +74,11 @@ impl Hardware {
         }
         for (place, device) in saved.devices.iter().enumerate() {
             if self.devices.get(place) != Some(device) {
-                return Err(Unfit::Section(format!("0000:00:{:02x}.0/{}", place + 1, device.section())));
+                return Err(Unfit::Section(format!(
+                    "0000:00:{:02x}.0/{}",
+                    self.first_slot + place,
+                    device.section()
+                )));
             }
         }
         Ok(())
@@ -82,7 +92,7 @@ mod tests {
     const SAVED: [PciDevice; 2] = [PciDevice::VirtioSerial, PciDevice::VirtioBlk];
 
     fn hardware(memory: u64, devices: &[PciDevice]) -> Hardware {
-        Hardware { memory, devices: devices.to_vec() }
+        Hardware { memory, first_slot: 1, devices: devices.to_vec() }
     }
 
     #[test]

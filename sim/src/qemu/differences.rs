@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::QmpError;
-use crate::Release;
+use super::{QmpError, job::is_well_formed};
+use crate::{Release, machine::Errno};
 
 mod migration;
 
@@ -18,6 +18,8 @@ pub(crate) struct User<'a> {
     pub(crate) name: Option<&'a str>,
     /// Whether it writes.
     pub(crate) writes: bool,
+    /// Whether what it writes may make the file longer: not so for a raw image.
+    pub(crate) resizes: bool,
 }
 
 impl User<'_> {
@@ -36,6 +38,14 @@ impl Release {
         QmpError::generic(match self {
             Release::V5_2 => format!("Cannot find device={name} nor node_name={name}"),
             _ => format!("Cannot find device='{name}' nor node-name='{name}'"),
+        })
+    }
+
+    /// Neither a device of the one name nor a node of the other.
+    pub(crate) fn cannot_find_either(self, device: &str, node: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device={device} nor node_name={node}"),
+            _ => format!("Cannot find device='{device}' nor node-name='{node}'"),
         })
     }
 
@@ -71,23 +81,86 @@ impl Release {
         })
     }
 
+    /// `blockdev-snapshot-sync` to an overlay by a name that is taken.
+    pub(crate) fn overlay_name_in_use(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "New overlay node name already in use",
+            _ => "New overlay node-name already in use",
+        })
+    }
+
+    /// `blockdev-snapshot-sync` to an overlay without a name.
+    pub(crate) fn overlay_name_missing(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "New overlay node name missing",
+            _ => "New overlay node-name missing",
+        })
+    }
+
     /// Two users of one protocol node, of whom one at least would write.
     pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
         let present_first = present.writes && asking.name.is_some();
         let (writer, other) = if present_first { (present, asking) } else { (asking, present) };
+        let what = if present.resizes && asking.resizes { "write, resize" } else { "write" };
         QmpError::generic(match self {
             Release::V5_2 => {
                 let name = present.name.unwrap_or_default();
                 let verb = if asking.writes { "does not allow" } else { "uses" };
-                format!("Conflicts with use by {name} as 'file', which {verb} 'write, resize' on {node}")
+                format!("Conflicts with use by {name} as 'file', which {verb} '{what}' on {node}")
             }
             _ => format!(
-                "Permission conflict on node '{node}': permissions 'write, resize' are both required by {} and \
+                "Permission conflict on node '{node}': permissions '{what}' are both required by {} and \
                  unshared by {}.",
                 writer.shown(node),
                 other.shown(node)
             ),
         })
+    }
+
+    /// A disk on a node that another device, `present`, writes; `id` is that of the disk.
+    pub(crate) fn device_conflict(self, node: &str, present: &str, id: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => {
+                format!("Conflicts with use by {present} as 'root', which does not allow 'write' on {node}")
+            }
+            _ => format!(
+                "Permission conflict on node '{node}': permissions 'write' are both required by block device \
+                 '{present}' (uses node '{node}' as 'root' child) and unshared by block device \
+                 '/machine/peripheral/{id}/virtio-backend' (uses node '{node}' as 'root' child)."
+            ),
+        })
+    }
+
+    /// The id of a new device, as far as it is looked at before all else.
+    pub(crate) fn check_device_id_first(self, id: Option<&str>, taken: bool) -> Result<(), QmpError> {
+        match id {
+            Some(id) if self <= Release::V7_2 && !is_well_formed(id) => {
+                Err(QmpError::generic("Parameter 'id' expects an identifier"))
+            }
+            Some(id) if self == Release::V5_2 && taken => {
+                Err(QmpError::generic(format!("Duplicate ID '{id}' for device")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The id of a new device, once its bus is known.
+    pub(crate) fn check_device_id(self, id: Option<&str>, taken: bool) -> Result<(), QmpError> {
+        match id {
+            Some(id) if taken => Err(QmpError::generic(format!("Duplicate device ID '{id}'"))),
+            Some(id) if self >= Release::V11_1 && !is_well_formed(id) => {
+                Err(QmpError::generic(format!("Invalid qdev ID '{id}'")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How `query-chardev` shows that a socket listens.
+    pub(crate) fn server_option(self) -> &'static str {
+        match self {
+            Release::V5_2 => "server",
+            _ => "server=on",
+        }
     }
 
     /// An overlay that would be its own backing file. QEMU 5.2 crashes, which is not simulated.
@@ -132,6 +205,15 @@ impl Release {
             _ => format!("Snapshot '{tag}' does not exist in one or more devices"),
         }
     }
+
+    /// The machine state could not be written. Later releases tell of no other error than EIO.
+    pub(crate) fn state_not_written(self, errno: Errno) -> String {
+        match self {
+            Release::V5_2 => format!("Error while writing VM state: {}", errno.text()),
+            Release::V7_2 => "Error while writing VM state: Input/output error".into(),
+            Release::V10_0 | Release::V11_1 => "ram_save_setup failed: Input/output error".into(),
+        }
+    }
 }
 
 /// Order.
@@ -162,6 +244,16 @@ impl Release {
         self == Release::V7_2
     }
 
+    /// A request of the guest that has failed is tried again before the reply to `cont`.
+    pub(crate) fn requests_are_tried_again_before_the_reply(self) -> bool {
+        self == Release::V7_2
+    }
+
+    /// After a machine state that could not be written a node is never freed: QEMU aborts when it is to end.
+    pub(crate) fn a_failed_save_leaks(self) -> bool {
+        self >= Release::V7_2
+    }
+
     /// A block job that sleeps pauses, or is cancelled, before the reply to the command.
     pub(crate) fn sleeping_jobs_act_before_the_reply(self) -> bool {
         self >= Release::V7_2
@@ -188,6 +280,25 @@ impl Release {
     }
 }
 
+/// Devices.
+impl Release {
+    /// PCIe root ports of `q35` ask the guest to let go of a device as `pc` does, by ACPI: a reset removes it. Before,
+    /// a guest that never answers keeps it for ever.
+    pub(crate) fn root_ports_unplug_by_acpi(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A slot that is taken is found before a disk that is.
+    pub(crate) fn slots_are_checked_before_disks(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// From a device's end to its `DEVICE_DELETED`: QEMU waits until no thread uses it any more.
+    pub(crate) fn devices_leave_after(self) -> Duration {
+        if self >= Release::V11_1 { Duration::ZERO } else { Duration::from_millis(50) }
+    }
+}
+
 /// Commands.
 impl Release {
     /// The human monitor knows `s` for `stop`.
@@ -205,6 +316,11 @@ impl Release {
 
     /// `query-block-jobs` has `actively-synced` for a mirror.
     pub(crate) fn mirrors_tell_whether_in_step(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// `BLOCK_IO_ERROR` has `qom-path`.
+    pub(crate) fn io_errors_tell_the_device(self) -> bool {
         self >= Release::V10_0
     }
 
@@ -246,6 +362,11 @@ impl Release {
         }
     }
 
+    /// A backup has many requests under way at once.
+    pub(crate) fn backups_copy_in_parallel(self) -> bool {
+        self >= Release::V7_2
+    }
+
     /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.
     pub(crate) fn vm_state_size(self) -> u64 {
         match self {
@@ -257,7 +378,7 @@ impl Release {
     }
 }
 
-/// How long QEMU's main loop stands still, in whole milliseconds. About what was measured.
+/// How long things take; for saving and kin QEMU's main loop stands still. In whole milliseconds. About what was measured.
 pub(crate) mod takes {
     use super::Duration;
 
@@ -265,6 +386,8 @@ pub(crate) mod takes {
     pub(crate) const SAVE: Duration = Duration::from_millis(10);
     /// Loading it.
     pub(crate) const LOAD: Duration = Duration::from_millis(10);
+    /// The guest's firmware until it has set up its devices, in guest time: 50 to 180 ms were seen.
+    pub(crate) const FIRMWARE: Duration = Duration::from_millis(200);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
     /// Handing over what cannot change while the guest runs.

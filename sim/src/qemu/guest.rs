@@ -1,177 +1,95 @@
-//! What the guest does on its own, as far as it shows outside, and what QEMU was told to do about it: `set-action`,
-//! `watchdog-set-action`, `system_wakeup`.
-//!
-//! | the guest | QEMU |
-//! | --- | --- |
-//! | shuts down | ends, or stays with `-no-shutdown`: `shutdown` |
-//! | resets | `RESET`, or ends |
-//! | sleeps | `suspended`, until `system_wakeup` |
-//! | panics | ends, stays stopped (`guest-panicked`), or goes on |
-//! | lets its watchdog run out | resets, stops (`watchdog`), ends, or goes on |
-//!
-//! A guest that does not run does nothing. Source: the four releases, with the guest's registers written to from
-//! outside.
+//! Where QEMU and the guest on it meet: the agent's turns, what it is sent, and the guest's writes.
 
-use super::{
-    Context, Qemu, QmpError,
-    arguments::Arguments,
-    run_state::{RunState, by_guest},
+use super::{Context, Qemu, block::Graph};
+use crate::{
+    guest::{Guest, Write},
+    guest_agent::Agent,
+    host::Host,
 };
-use crate::qobject::{QObject, qdict};
 
-/// Something that the guest does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GuestAct {
-    /// It powers the machine off.
-    ShutDown,
-    /// It resets the machine.
-    Reset,
-    /// It goes to sleep, in memory.
-    Sleep,
-    /// Its kernel panics, and says so.
-    Panic,
-    /// It has loaded another kernel after a panic, and says so.
-    CrashLoaded,
-    /// It does not serve its watchdog in time.
-    WatchdogExpires,
-}
-
-/// What QEMU does when a guest panics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnPanic {
-    GoOn,
-    Pause,
-    End,
-}
-
-/// What QEMU does about the guest's acts.
-#[derive(Debug)]
-pub(crate) struct Actions {
-    stays_after_shutdown: bool,
-    reset_ends: bool,
-    panic: OnPanic,
-    watchdog: &'static str,
-}
-
-/// QAPI's `WatchdogAction`.
-const WATCHDOG: [&str; 7] = ["reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"];
-
-impl Actions {
-    /// As a machine is started, with `-no-shutdown` or without.
-    pub(crate) fn new(no_shutdown: bool) -> Self {
-        Self {
-            stays_after_shutdown: no_shutdown,
-            reset_ends: false,
-            panic: OnPanic::End,
-            watchdog: WATCHDOG[0],
-        }
-    }
-
-    /// `set-action`.
-    pub(crate) fn set(&mut self, arguments: Arguments<'_>) {
-        if let Some(reboot) = arguments.optional_text("reboot") {
-            self.reset_ends = reboot == "shutdown";
-        }
-        if let Some(shutdown) = arguments.optional_text("shutdown") {
-            self.stays_after_shutdown = shutdown == "pause";
-        }
-        match arguments.optional_text("panic") {
-            None => {}
-            Some("none") => self.panic = OnPanic::GoOn,
-            Some("pause") => self.panic = OnPanic::Pause,
-            Some(_) => self.panic = OnPanic::End,
-        }
-        if let Some(watchdog) = arguments.optional_text("watchdog") {
-            self.set_watchdog(watchdog);
-        }
-    }
-
-    /// `watchdog-set-action`.
-    pub(crate) fn set_watchdog(&mut self, action: &str) {
-        self.watchdog = WATCHDOG.into_iter().find(|known| *known == action).unwrap_or(self.watchdog);
-    }
-
-    /// Whether a reset ends QEMU instead.
-    pub(crate) fn reset_ends(&self) -> bool {
-        self.reset_ends
-    }
+/// Something that happens inside of the guest, whoever does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestAction {
+    /// The agent dies, as by SIGKILL.
+    KillAgent,
+    /// The agent is started again, or goes on.
+    StartAgent,
+    /// The agent is stopped, as by SIGSTOP.
+    MuteAgent,
+    /// Somebody freezes the file system of this disk.
+    Freeze(String),
+    /// Somebody thaws the file system of this disk.
+    Thaw(String),
+    /// A program writes.
+    Write {
+        /// The disk.
+        disk: String,
+        /// The block.
+        block: u64,
+        /// Which write it carries.
+        write: u64,
+    },
 }
 
 impl Qemu {
-    /// The guest does something.
-    pub(crate) fn guest_acts(&mut self, act: GuestAct, cx: &mut Context<'_>) {
-        if !self.cpus.running() {
-            return;
+    /// Whether the guest takes what is sent to its agent: it runs, and the port is open.
+    pub(crate) fn guest_takes_input(&self) -> bool {
+        self.cpus.running() && self.guest().is_some_and(Guest::port_is_open)
+    }
+
+    /// When the guest next does something by itself.
+    pub(crate) fn guest_event(&self) -> Option<std::time::Duration> {
+        self.guest().filter(|_| self.cpus.running())?.next_event()
+    }
+
+    /// Hands bytes to the agent.
+    pub(crate) fn guest_receives(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        if let Some(guest) = self.cpus.guest_mut() {
+            let now = cx.now();
+            guest.receive(bytes, now, || cx.choose("agent-takes", Agent::PACES));
         }
-        match act {
-            GuestAct::ShutDown => {
-                cx.event("SHUTDOWN", Some(by_guest("guest-shutdown")));
-                if self.actions.stays_after_shutdown {
-                    self.cpus.stop(RunState::Shutdown, cx);
-                } else {
-                    self.end(cx);
-                }
+    }
+
+    /// Lets the guest do what is due; what its agent says goes behind what is in `said`.
+    pub(crate) fn guest_acts(&mut self, said: &mut Vec<u8>, cx: &mut Context<'_>) {
+        if let Some(guest) = self.cpus.guest_mut() {
+            let writes = guest.act(said, cx);
+            write(&self.graph, writes, cx.host());
+        }
+    }
+
+    /// Does something inside of the guest.
+    pub(crate) fn in_guest(&mut self, action: GuestAction, cx: &mut Context<'_>) {
+        let Some(guest) = self.cpus.guest_mut() else { return };
+        let writes = match action {
+            GuestAction::KillAgent => {
+                guest.kill_agent(cx);
+                Vec::new()
             }
-            GuestAct::Reset => self.guest_resets(cx),
-            GuestAct::Sleep => {
-                self.cpus.set_state(RunState::Suspended, cx);
-                cx.event("SUSPEND", None);
+            GuestAction::StartAgent => {
+                guest.start_agent(cx);
+                Vec::new()
             }
-            GuestAct::Panic => self.guest_panics(cx),
-            GuestAct::CrashLoaded => cx.event("GUEST_CRASHLOADED", Some(qdict! { "action": "run" })),
-            GuestAct::WatchdogExpires => self.watchdog_expires(cx),
-        }
+            GuestAction::MuteAgent => {
+                guest.mute_agent();
+                Vec::new()
+            }
+            GuestAction::Freeze(disk) => guest.set_frozen(&disk, true),
+            GuestAction::Thaw(disk) => guest.set_frozen(&disk, false),
+            GuestAction::Write { disk, block, write } => {
+                guest.write(&disk, block, write).into_iter().collect()
+            }
+        };
+        write(&self.graph, writes, cx.host());
     }
+}
 
-    /// `system_wakeup`.
-    pub(crate) fn wake_up(&mut self, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
-        if self.cpus.state() != RunState::Suspended {
-            return Err(QmpError::generic("Unable to wake up: guest is not in suspended state"));
-        }
-        self.cpus.set_state(RunState::Running, cx);
-        cx.event("WAKEUP", None);
-        Ok(QObject::empty())
-    }
-
-    fn guest_resets(&mut self, cx: &mut Context<'_>) {
-        if self.actions.reset_ends {
-            cx.event("SHUTDOWN", Some(by_guest("guest-reset")));
-            self.end(cx);
-        } else {
-            cx.event("RESET", Some(by_guest("guest-reset")));
-        }
-    }
-
-    fn guest_panics(&mut self, cx: &mut Context<'_>) {
-        let told =
-            |cx: &mut Context<'_>, action| cx.event("GUEST_PANICKED", Some(qdict! { "action": action }));
-        let ends = self.actions.panic == OnPanic::End && !self.actions.stays_after_shutdown;
-        let twice = ends && cx.release().a_fatal_panic_is_told_twice();
-        match self.actions.panic {
-            OnPanic::GoOn => return told(cx, "run"),
-            OnPanic::End if ends && !twice => told(cx, "poweroff"),
-            _ => told(cx, "pause"),
-        }
-        self.cpus.stop(RunState::GuestPanicked, cx);
-        if twice {
-            told(cx, "poweroff");
-        }
-        if ends {
-            cx.event("SHUTDOWN", Some(by_guest("guest-panic")));
-            self.end(cx);
-        }
-    }
-
-    fn watchdog_expires(&mut self, cx: &mut Context<'_>) {
-        let action = self.actions.watchdog;
-        cx.event("WATCHDOG", Some(qdict! { "action": action }));
-        match action {
-            "reset" => self.guest_resets(cx),
-            "shutdown" => cx.event("POWERDOWN", None),
-            // It leaves as a program does that calls `exit`: nothing is closed, nothing is said.
-            "poweroff" => cx.abort(),
-            "pause" => self.cpus.stop(RunState::Watchdog, cx),
-            _ => {}
+/// Carries out writes of the guest: each goes to the top of its disk's chain.
+pub(super) fn write(graph: &Graph, writes: Vec<Write>, host: &mut Host) {
+    for (device, block, write) in writes {
+        let device = graph.devices().iter().find(|known| known.id == device);
+        if let Some(image) = device.and_then(|device| graph.image_mut(&device.node, host)) {
+            image.write(block, write);
         }
     }
 }

@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Context, QmpError, Timer, arguments::Arguments, block::Graph, not_simulated, run_state::Cpus};
 use crate::{
     host::{Descriptor, Hardware, PciDevice},
-    machine::Machine as Described,
+    machine::{Chipset, Machine as Described},
     qobject::{QObject, qdict},
 };
 
@@ -115,11 +115,16 @@ impl Migration {
     /// Of a machine that starts.
     pub(crate) fn of(machine: &Described) -> Self {
         let disks = std::iter::repeat_n(PciDevice::VirtioBlk, machine.disks.len());
-        let controller = (!machine.serial_ports.is_empty()).then_some(PciDevice::VirtioSerial);
+        let ports = !machine.serial_ports.is_empty() || machine.agent.is_some();
+        let controller = ports.then_some(PciDevice::VirtioSerial);
         let (first, last) = if machine.serial_first { (controller, None) } else { (None, controller) };
         let devices = first.into_iter().chain(disks).chain(last).collect();
+        let first_slot = match machine.chipset {
+            Chipset::Q35 => 1,
+            Chipset::Pc => 2,
+        };
         Self {
-            hardware: Arc::new(Hardware { memory: machine.memory, devices }),
+            hardware: Arc::new(Hardware { memory: machine.memory, first_slot, devices }),
             capabilities: Capabilities::default(),
             parameters: Parameters::default(),
             descriptors: BTreeMap::new(),

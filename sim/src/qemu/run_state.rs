@@ -5,7 +5,7 @@
 //!     ^                  |  \-(a load begins)-> restore-vm -(it succeeds)-> as before
 //!     |                  |                          \-(it fails)-> stays, until `cont`
 //!     |                  |-(a migration switches over)-> finish-migrate -> postmigrate -(cont)-> running
-//!     |                  |-(the guest does something)-> shutdown, suspended, guest-panicked, watchdog
+//!     |                  |-(the guest does something)-> shutdown, suspended, guest-panicked, watchdog, io-error
 //!     \--(system_reset of a guest that does not run)--/
 //!
 //! inmigrate -(the state has come)-> running, or as the source stood
@@ -15,9 +15,10 @@
 
 use std::time::Duration;
 
-use super::{Context, QmpError};
+use super::{Context, QmpError, differences::takes};
 use crate::{
     Release,
+    guest::Guest,
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -31,6 +32,8 @@ pub enum RunState {
     Running,
     /// Stopped by `stop`.
     Paused,
+    /// Stopped because a request to a disk has failed.
+    IoError,
     /// Stopped to save its state.
     SaveVm,
     /// Stopped to load a state, and left so where that failed.
@@ -52,10 +55,11 @@ pub enum RunState {
 }
 
 impl RunState {
-    const ALL: [RunState; 12] = [
+    const ALL: [RunState; 13] = [
         RunState::Prelaunch,
         RunState::Running,
         RunState::Paused,
+        RunState::IoError,
         RunState::SaveVm,
         RunState::RestoreVm,
         RunState::InMigrate,
@@ -73,6 +77,7 @@ impl RunState {
             RunState::Prelaunch => "prelaunch",
             RunState::Running => "running",
             RunState::Paused => "paused",
+            RunState::IoError => "io-error",
             RunState::SaveVm => "save-vm",
             RunState::RestoreVm => "restore-vm",
             RunState::InMigrate => "inmigrate",
@@ -104,11 +109,13 @@ pub(crate) struct Cpus {
     clock: Duration,
     /// When the clock was last set; it advances only while the guest runs.
     since: Duration,
-    /// Whether the guest has run at all: its firmware then has set up the devices.
-    started: bool,
+    /// Guest time when the guest's firmware last began.
+    booted: Duration,
     serial_ports: Vec<String>,
     /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
     ports_due: bool,
+    /// What runs on them, if that is known.
+    guest: Option<Box<Guest>>,
     /// Whether the guest runs as soon as the state that it waits for has come.
     autostart: bool,
     /// It slept when it was stopped, and will when it goes on.
@@ -117,18 +124,17 @@ pub(crate) struct Cpus {
 
 impl Cpus {
     /// Processors that start at virtual time zero.
-    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, autostart: bool) -> Self {
-        let started = !matches!(state, RunState::Prelaunch | RunState::InMigrate);
-        Self {
-            state,
-            clock: Duration::ZERO,
-            since: Duration::ZERO,
-            started,
-            serial_ports,
-            ports_due: false,
-            autostart,
-            asleep: false,
-        }
+    pub(crate) fn new(
+        state: RunState,
+        serial_ports: Vec<String>,
+        guest: Option<Guest>,
+        autostart: bool,
+    ) -> Self {
+        // A guest that was stopped before anybody asked had run long enough.
+        let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
+        let (booted, since) = (Duration::ZERO, Duration::ZERO);
+        let guest = guest.map(Box::new);
+        Self { state, clock, since, booted, serial_ports, ports_due: false, guest, autostart, asleep: false }
     }
 
     /// The run state.
@@ -141,9 +147,9 @@ impl Cpus {
         self.state == RunState::Running
     }
 
-    /// Whether the guest has ever run.
-    pub(crate) fn started(&self) -> bool {
-        self.started
+    /// Whether the guest's firmware has set up the devices: it needs guest time for it after each start and reset.
+    pub(crate) fn devices_are_set_up(&self, now: Duration) -> bool {
+        self.clock(now).saturating_sub(self.booted) >= takes::FIRMWARE
     }
 
     /// How long the guest has run by its own clock.
@@ -169,29 +175,35 @@ impl Cpus {
         }
     }
 
-    /// `cont`.
+    /// Whether `cont` is in place.
     ///
     /// # Errors
     /// In a state that only a reset or the end of a migration leaves.
-    pub(crate) fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
+    pub(crate) fn may_go_on(&self) -> Result<(), QmpError> {
         match self.state {
-            RunState::Shutdown => return Err(QmpError::generic("Resetting the Virtual Machine is required")),
-            RunState::FinishMigrate => return Err(QmpError::generic("Migration is not finalized yet")),
+            RunState::Shutdown => Err(QmpError::generic("Resetting the Virtual Machine is required")),
+            RunState::FinishMigrate => Err(QmpError::generic("Migration is not finalized yet")),
+            _ => Ok(()),
+        }
+    }
+
+    /// `cont`.
+    pub(crate) fn cont(&mut self, cx: &mut Context<'_>) {
+        match self.state {
             RunState::InMigrate => self.autostart = true,
             RunState::Suspended => {}
             _ => self.resume(cx),
         }
-        Ok(())
     }
 
     /// Lets the guest run, with `RESUME`; says nothing if it does. One that slept sleeps on.
     pub(crate) fn resume(&mut self, cx: &mut Context<'_>) {
-        if !self.running() {
-            let asleep = std::mem::take(&mut self.asleep);
-            self.set_state(if asleep { RunState::Suspended } else { RunState::Running }, cx);
-            self.started = true;
-            cx.event("RESUME", None);
+        if self.running() {
+            return;
         }
+        let asleep = std::mem::take(&mut self.asleep);
+        self.set_state(if asleep { RunState::Suspended } else { RunState::Running }, cx);
+        cx.event("RESUME", None);
     }
 
     /// Goes back to how it stood before a save or a load.
@@ -210,21 +222,55 @@ impl Cpus {
     pub(crate) fn set_state(&mut self, state: RunState, cx: &Context<'_>) {
         self.set_clock(self.clock(cx.now()), cx.now());
         self.state = state;
+        if let (RunState::Running, Some(guest)) = (state, &mut self.guest) {
+            guest.run(cx.now());
+        }
     }
 
-    /// The guest's clock and serial ports are those of a loaded state from now on.
-    pub(crate) fn loaded(&mut self, clock: Duration, now: Duration) {
-        self.set_clock(clock, now);
-        self.ports_due = !self.serial_ports.is_empty();
+    /// The guest, its clock and its serial ports are those of a loaded state from now on.
+    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<Guest>>, cx: &mut Context<'_>) {
+        self.set_clock(clock, cx.now());
+        self.booted = Duration::ZERO;
+        if let (Some(guest), Some(memory)) = (&mut self.guest, memory) {
+            guest.load(*memory, cx);
+        }
+        self.ports_due = !self.serial_ports.is_empty() || self.guest.is_some();
+    }
+
+    /// What runs on them, if that is known.
+    pub(crate) fn guest(&self) -> Option<&Guest> {
+        self.guest.as_deref()
+    }
+
+    /// What runs on them, if that is known.
+    pub(crate) fn guest_mut(&mut self) -> Option<&mut Guest> {
+        self.guest.as_deref_mut()
+    }
+
+    /// What an internal snapshot keeps of the guest's memory.
+    pub(crate) fn memory(&self) -> Option<Box<Guest>> {
+        self.guest.clone()
     }
 
     /// Resets the machine: one that does not run is `prelaunch` again, unless it is about to give or get a state.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        if let Some(guest) = &mut self.guest {
+            guest.reset(cx);
+            if self.state == RunState::Running {
+                guest.run(cx.now());
+            }
+        }
         cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        self.booted = self.clock(cx.now());
         if !matches!(self.state, RunState::Running | RunState::InMigrate | RunState::FinishMigrate) {
             self.state = RunState::Prelaunch;
             self.asleep = false;
         }
+    }
+
+    /// A serial port is gone, and says nothing any more.
+    pub(crate) fn remove_port(&mut self, id: &str) {
+        self.serial_ports.retain(|port| port != id);
     }
 
     /// Whether a running guest has closed ports to report.
@@ -241,6 +287,9 @@ impl Cpus {
         self.ports_due = false;
         for port in &self.serial_ports {
             cx.event("VSERPORT_CHANGE", Some(qdict! { "open": false, "id": port.clone() }));
+        }
+        if let Some(guest) = &mut self.guest {
+            guest.report_port(cx);
         }
     }
 

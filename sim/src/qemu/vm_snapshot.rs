@@ -12,8 +12,6 @@
 //! QEMU's main loop does nothing else meanwhile. A state is loaded only into the hardware that it is of. Errors are plain texts: for a job they go into `query-jobs`, for the
 //! human monitor behind "Error: ". Source: recordings of all releases.
 
-use std::time::Duration;
-
 use super::{
     Context,
     block::{Driver, Graph},
@@ -24,6 +22,7 @@ use super::{
 use crate::{
     Release,
     host::{Host, Image, InternalSnapshot},
+    machine::Errno,
 };
 
 /// Which disks, and which of them holds the state.
@@ -43,13 +42,11 @@ pub(crate) enum Disks<'a> {
 /// What a command works on.
 pub(crate) struct Machine<'a> {
     /// The block graph.
-    pub(crate) graph: &'a Graph,
+    pub(crate) graph: &'a mut Graph,
     /// The virtual processors.
     pub(crate) cpus: &'a mut Cpus,
-    /// The machine's migrations: to save or load a snapshot is one.
+    /// The machine's migrations: to save a snapshot is one.
     pub(crate) migration: &'a mut Migration,
-    /// Set when a machine state cannot be written.
-    pub(crate) vmstate_lost: &'a mut bool,
 }
 
 /// Why a machine was not loaded.
@@ -84,39 +81,55 @@ impl Machine<'_> {
         let vmstate = vmstate_node(&nodes, disks, cx.release().no_disk_to_save_to())?;
         let before = self.cpus.state();
         self.cpus.stop(RunState::SaveVm, cx);
-        let written = self.write_state(&vmstate, cx);
-        if written.is_ok() {
-            let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
-            cx.stall(takes::SAVE);
-            for node in &nodes {
-                let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
-                let Some(image) = self.graph.qcow2_mut(node, cx.host()) else { continue };
+        let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
+        cx.stall(takes::SAVE);
+        if let Err(error) = self.write_state(&vmstate, cx) {
+            self.cpus.restore(before, cx);
+            return Err(error);
+        }
+        for node in &nodes {
+            let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
+            if let Some(image) = self.graph.qcow2_mut(node, cx.host()) {
                 image.take_snapshot(tag, state, date, clock);
-                if let Some(taken) = image.snapshots.last_mut().filter(|_| state > 0) {
-                    taken.hardware = Some(self.migration.hardware().clone());
+                if *node == vmstate {
+                    image.keep_memory(self.cpus.memory());
+                    image.keep_hardware(self.migration.hardware().clone());
                 }
             }
         }
         self.cpus.restore(before, cx);
-        written
+        Ok(())
     }
 
-    /// Writes the machine's state, which is a migration of its own.
-    fn write_state(&mut self, vmstate: &str, cx: &mut Context<'_>) -> Result<(), String> {
+    /// Writes the machine state, which is a migration of its own. Where that fails, newer releases lose a reference to
+    /// the node.
+    fn write_state(&mut self, node: &str, cx: &mut Context<'_>) -> Result<(), String> {
         if self.migration.is_under_way() {
             return Err("There's a migration process in progress".into());
         }
         if !self.graph.is_active() {
             cx.abort();
         }
-        let file = self.graph.node(vmstate).and_then(|node| self.graph.file_of(node));
-        if file.is_some_and(|file| cx.host().is_full(file.into())) {
-            self.migration.lost_snapshot(cx);
-            *self.vmstate_lost = true;
-            return Err(cx.release().vmstate_not_written().into());
+        let Some(errno) = self.write_error(node, cx) else {
+            self.migration.saved_snapshot(self.cpus, cx);
+            return Ok(());
+        };
+        self.migration.lost_snapshot(cx);
+        if cx.release().a_failed_save_leaks() {
+            self.graph.leak();
         }
-        self.migration.saved_snapshot(self.cpus.started(), cx);
-        Ok(())
+        Err(cx.release().state_not_written(errno))
+    }
+
+    /// Why the machine state cannot be written, if it cannot.
+    fn write_error(&mut self, node: &str, cx: &mut Context<'_>) -> Option<Errno> {
+        if let Some(rules) = self.graph.injected_below(node) {
+            rules.event("vmstate_save");
+            rules.event("write_aio");
+            return rules.strikes("write").map(|strike| strike.errno);
+        }
+        let file = self.graph.file_of(self.graph.node(node)?)?;
+        cx.host().is_full(file.into()).then_some(Errno::NoSpace)
     }
 
     /// Loads the machine from `tag`.
@@ -149,8 +162,8 @@ impl Machine<'_> {
                 state = reverted;
             }
         }
-        match self.fits(state) {
-            Ok(clock) => self.cpus.loaded(clock, cx.now()),
+        match self.fitting(state) {
+            Ok(state) => self.cpus.loaded(state.vm_clock, state.memory, cx),
             Err(why) => {
                 let (detail, text) = (release.not_loaded_detail(&why), release.not_loaded(&why));
                 return Err(NotLoaded { detail, text });
@@ -160,8 +173,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Whether a snapshot holds a state that this machine can take; the guest's clock in it.
-    fn fits(&self, state: Option<InternalSnapshot>) -> Result<Duration, Unloadable> {
+    /// A snapshot, if it holds a state that this machine can take.
+    fn fitting(&self, state: Option<InternalSnapshot>) -> Result<InternalSnapshot, Unloadable> {
         let state = state.filter(|snapshot| snapshot.vm_state_size > 0).ok_or(Unloadable::NoStream)?;
         let here = self.migration.hardware();
         if let Some(saved) = &state.hardware
@@ -169,7 +182,7 @@ impl Machine<'_> {
         {
             return Err(Unloadable::Unfit { unfit, saved: saved.memory, here: here.memory });
         }
-        Ok(state.vm_clock)
+        Ok(state)
     }
 
     /// Deletes `tag` from each disk that has it; that none has it is no error.
@@ -215,7 +228,7 @@ impl Machine<'_> {
 
     /// The nodes that the human monitor snapshots: those of the devices, then those that nothing uses.
     pub(crate) fn writable_roots(&self) -> Vec<String> {
-        let graph = self.graph;
+        let graph = &*self.graph;
         let attached = graph.devices().iter().filter_map(|device| graph.node(&device.node));
         let mut loose: Vec<_> = graph
             .newest_first()

@@ -107,15 +107,6 @@ impl Release {
             _ => format!("load of migration failed: {error}"),
         }
     }
-
-    /// A machine state that could not be written into its disk. From 7.2 on the reason is lost.
-    pub(crate) fn vmstate_not_written(self) -> &'static str {
-        match self {
-            Release::V5_2 => "Error while writing VM state: No space left on device",
-            Release::V7_2 => "Error while writing VM state: Input/output error",
-            Release::V10_0 | Release::V11_1 => "ram_save_setup failed: Input/output error",
-        }
-    }
 }
 
 const MAKE_SURE: &str =
@@ -180,11 +171,6 @@ impl Release {
     /// QEMU aborts over saving a machine into images that were given away; later it refuses to.
     pub(crate) fn writing_given_images_aborts(self) -> bool {
         self == Release::V5_2
-    }
-
-    /// QEMU aborts at its end when a machine state could not be written before.
-    pub(crate) fn a_lost_vmstate_aborts_the_end(self) -> bool {
-        self >= Release::V7_2
     }
 
     /// A machine that waits for a state does not use its images before.

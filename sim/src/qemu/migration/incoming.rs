@@ -113,19 +113,19 @@ impl Migration {
             None => Err(Unloadable::NoStream),
             Some(state) if !state.whole => Err(Unloadable::Short),
             Some(state) => match self.hardware.takes(&state.hardware) {
-                Ok(()) => Ok((state.clock, state.run_state)),
+                Ok(()) => Ok((state.clock, state.memory.clone(), state.run_state)),
                 Err(unfit) => {
                     let (saved, here) = (state.hardware.memory, self.hardware.memory);
                     Err(Unloadable::Unfit { unfit, saved, here })
                 }
             },
         };
-        let (clock, stood) = match loaded {
+        let (clock, memory, stood) = match loaded {
             Ok(loaded) => loaded,
             Err(why) => return self.refuse(&why, cx),
         };
         machine.graph.set_active(true);
-        machine.cpus.loaded(clock, cx.now());
+        machine.cpus.loaded(clock, memory, cx);
         let stood = RunState::named(stood).unwrap_or(RunState::Paused);
         if !machine.cpus.autostart() {
             machine.cpus.set_state(RunState::Paused, cx);

@@ -13,7 +13,12 @@ use super::{
 use crate::{
     Release,
     host::{Descriptor, Image, MachineState},
-    qemu::{Context, QmpError, arguments::Arguments, differences::takes, run_state::RunState},
+    qemu::{
+        Context, QmpError,
+        arguments::Arguments,
+        differences::takes,
+        run_state::{Cpus, RunState},
+    },
     qobject::qdict,
 };
 
@@ -363,9 +368,9 @@ impl Migration {
     }
 
     /// A snapshot of the whole machine has been saved: that, too, was a migration.
-    pub(crate) fn saved_snapshot(&mut self, started: bool, cx: &mut Context<'_>) {
-        self.outgoing =
-            Outgoing { memory: Memory::of_snapshot(&self.hardware, started, cx), ..Outgoing::default() };
+    pub(crate) fn saved_snapshot(&mut self, cpus: &Cpus, cx: &mut Context<'_>) {
+        let memory = Memory::of_snapshot(&self.hardware, cpus, cx);
+        self.outgoing = Outgoing { memory, ..Outgoing::default() };
         self.set_status(Status::Setup, cx);
         self.outgoing.pass = 1;
         if cx.release().every_pass_is_told() {
@@ -425,6 +430,7 @@ impl Migration {
         MachineState {
             hardware: self.hardware.clone(),
             clock: machine.cpus.clock(cx.now()),
+            memory: machine.cpus.memory(),
             run_state: self.outgoing.before.unwrap_or(RunState::Running).name(),
             size: cx.release().vm_state_size(),
             whole: true,

@@ -36,16 +36,14 @@ pub(crate) struct Memory {
 impl Memory {
     /// The memory of a machine that is about to be migrated.
     pub(crate) fn new(hardware: &Hardware, cpus: &Cpus, cx: &Context<'_>) -> Self {
-        let in_use = if cpus.started() { cx.release().pages_in_use() } else { UNTOUCHED };
+        let in_use = if cpus.devices_are_set_up(cx.now()) { cx.release().pages_in_use() } else { UNTOUCHED };
         Self { total: hardware.memory + BESIDE, in_use, asked: cx.now(), ..Self::default() }
     }
 
     /// The memory of a machine of which a snapshot was taken: for `query-migrate` that took no time.
-    pub(crate) fn of_snapshot(hardware: &Hardware, started: bool, cx: &Context<'_>) -> Self {
-        let in_use = if started { cx.release().pages_in_use() } else { UNTOUCHED };
+    pub(crate) fn of_snapshot(hardware: &Hardware, cpus: &Cpus, cx: &Context<'_>) -> Self {
         let now = Some(cx.now());
-        let total = hardware.memory + BESIDE;
-        Self { total, in_use, again: 0, asked: cx.now(), begun: now, stopped: now, ended: now }
+        Self { begun: now, stopped: now, ended: now, ..Self::new(hardware, cpus, cx) }
     }
 
     /// The first pass begins.

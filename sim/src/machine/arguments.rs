@@ -1,0 +1,309 @@
+//! From QEMU's arguments to the machine that is simulated.
+//!
+//! Every argument must be known: one that would make another machine than the simulated one is refused, so that
+//! nothing is compared with the wrong thing. Those that do not show in what QEMU says ([`UNSEEN`]) are passed over.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use serde_json::Value;
+
+use super::{
+    CdDrive, CdModel, Chardev, Chipset, Disk, Errno, Format, Frontend, Injected, Machine, OnError, Power,
+};
+
+/// Options without a value.
+const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S"];
+
+/// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
+/// as long as it runs under TCG.
+const UNSEEN: [&str; 8] =
+    ["-accel", "-cpu", "-display", "-sandbox", "-msg", "-monitor", "-serial", "-parallel"];
+
+/// Properties of a disk's device that make none either.
+const UNSEEN_OF_DISKS: [&str; 6] = ["id", "drive", "iothread", "bootindex", "bus", "werror"];
+
+/// The simulator cannot be this machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a machine with `{0}`")]
+pub struct Unknown(String);
+
+impl Machine {
+    /// The machine of QEMU's arguments. Relative paths of images start in `/images`, unless
+    /// [`Machine::folder`] is set to another folder afterwards.
+    ///
+    /// # Errors
+    /// [`Unknown`], naming the first argument that the simulator cannot follow.
+    pub fn from_arguments<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, Unknown> {
+        let machine = Machine { monitors: 0, ..Machine::new() };
+        let mut reader = Reader {
+            machine,
+            protocol_nodes: BTreeMap::new(),
+            injected: BTreeMap::new(),
+            format_nodes: BTreeMap::new(),
+        };
+        let mut words = words.into_iter();
+        while let Some(option) = words.next() {
+            if FLAGS.contains(&option) {
+                match option {
+                    "-S" => reader.machine.power = Power::Prelaunch,
+                    "-no-shutdown" => reader.machine.no_shutdown = true,
+                    _ => {}
+                }
+                continue;
+            }
+            let value = words.next().unwrap_or_default();
+            let read = reader.option(option, &Properties::read(value));
+            read.ok_or_else(|| Unknown(format!("{option} {value}")))?;
+        }
+        Ok(reader.machine)
+    }
+}
+
+/// What was read so far.
+struct Reader {
+    machine: Machine,
+    /// The file of each protocol node.
+    protocol_nodes: BTreeMap<String, String>,
+    /// The `blkdebug` nodes, and the protocol node that each is above.
+    injected: BTreeMap<String, (Injected, String)>,
+    /// Format nodes that no device has taken yet.
+    format_nodes: BTreeMap<String, Disk>,
+}
+
+/// Nothing stands for an argument that is not known.
+impl Reader {
+    fn option(&mut self, option: &str, value: &Properties<'_>) -> Option<()> {
+        match option {
+            "-machine" => self.machine.chipset = chipset(value.head)?,
+            "-m" => self.machine.memory = value.head.parse::<u64>().ok()? << 20,
+            "-mon" => self.monitor(value)?,
+            "-chardev" => self.chardev(value)?,
+            "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
+            "-incoming" if value.head == "defer" => self.machine.incoming = true,
+            "-blockdev" => self.node(value)?,
+            "-device" => self.device(value)?,
+            _ if UNSEEN.contains(&option) => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn chardev(&mut self, value: &Properties<'_>) -> Option<()> {
+        // Only sockets show in what `query-chardev` tells of clients; others are none of the simulator's.
+        if value.head != "socket" {
+            return None;
+        }
+        let chardev =
+            Chardev { label: value.get("id")?.to_owned(), path: value.get("path")?.into(), frontend: None };
+        self.machine.chardevs.push(chardev);
+        Some(())
+    }
+
+    fn monitor(&mut self, value: &Properties<'_>) -> Option<()> {
+        let number = self.machine.monitors;
+        self.machine.monitors += 1;
+        self.attach(value.get("chardev")?, Frontend::Monitor(number))
+    }
+
+    fn attach(&mut self, chardev: &str, frontend: Frontend) -> Option<()> {
+        let chardev = self.machine.chardevs.iter_mut().find(|known| known.label == chardev)?;
+        chardev.frontend = Some(frontend);
+        Some(())
+    }
+
+    fn node(&mut self, value: &Properties<'_>) -> Option<()> {
+        let (name, driver) = (value.get("node-name")?, value.get("driver")?);
+        if driver == "file" {
+            self.protocol_nodes.insert(name.to_owned(), value.get("filename")?.to_owned());
+            return Some(());
+        }
+        if driver == "blkdebug" {
+            let injected = Injected { node: name.to_owned(), rules: rules(value)? };
+            self.injected.insert(name.to_owned(), (injected, value.get("image")?.to_owned()));
+            return Some(());
+        }
+        let mut disk = Disk::new(name, Utf8PathBuf::new());
+        match value.get("file") {
+            Some(file) => {
+                let (injected, file) = self.injected.remove(file).unzip();
+                disk.injected = injected;
+                disk.file_node = file.or(value.get("file").map(str::to_owned))?;
+                disk.path = self.protocol_nodes.get(&disk.file_node)?.into();
+            }
+            // Given in place: QEMU makes a name up.
+            None => {
+                disk.file_node = value.get("file.node-name").unwrap_or_default().to_owned();
+                disk.path =
+                    value.get("file.filename").filter(|_| value.get("file.driver") == Some("file"))?.into();
+            }
+        }
+        disk.format = format(driver)?;
+        disk.readonly = value.get("read-only") == Some("on");
+        self.format_nodes.insert(name.to_owned(), disk);
+        Some(())
+    }
+
+    fn device(&mut self, value: &Properties<'_>) -> Option<()> {
+        let id = || value.get("id").unwrap_or_default().to_owned();
+        match value.head {
+            "virtio-blk-pci" => self.disk(value)?,
+            "virtio-serial-pci" => {
+                self.machine.serial_controller = id();
+                self.machine.serial_first = self.machine.disks.is_empty();
+            }
+            "virtserialport" => {
+                self.machine.serial_ports.push(id());
+                self.attach(value.get("chardev")?, Frontend::SerialPort)?;
+            }
+            "pcie-root-port" => self.machine.root_ports.push(id()),
+            "virtio-scsi-pci" => {}
+            "scsi-cd" => self.machine.cd_drives.push(CdDrive { id: id(), model: CdModel::Scsi }),
+            "ide-cd" => self.machine.cd_drives.push(CdDrive { id: id(), model: CdModel::Ide }),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn disk(&mut self, value: &Properties<'_>) -> Option<()> {
+        if value.names().any(|name| !UNSEEN_OF_DISKS.contains(&name)) {
+            return None;
+        }
+        let mut disk = self.format_nodes.remove(value.get("drive")?)?;
+        disk.device = value.get("id")?.to_owned();
+        disk.guest_writes = disk.injected.is_some() && value.get("bootindex").is_some();
+        if let Some(policy) = value.get("werror") {
+            disk.on_write_error = OnError::named(policy)?;
+        }
+        if let Some(bus) = value.get("bus").filter(|bus| !["pcie.0", "pci.0"].contains(bus)) {
+            disk.bus = Some(self.machine.root_ports.iter().find(|port| port == &bus)?.clone());
+        }
+        self.machine.disks.push(disk);
+        Some(())
+    }
+}
+
+/// The rules of a `blkdebug` node, its numbers and flags as such.
+fn rules(value: &Properties<'_>) -> Option<Vec<(String, Value)>> {
+    let rule = |name: &&str| name.starts_with("inject-error.") || name.starts_with("set-state.");
+    let typed = |name: &str| {
+        let text = value.get(name)?;
+        Some(match name.rsplit('.').next()? {
+            "errno" => text.parse().ok().filter(|number| Errno::numbered(*number).is_some())?.into(),
+            "state" | "new_state" => text.parse::<u64>().ok()?.into(),
+            "once" | "immediately" => (text == "on").into(),
+            "event" | "iotype" => text.into(),
+            _ => return None,
+        })
+    };
+    value.names().filter(rule).map(|name| Some((name.to_owned(), typed(name)?))).collect()
+}
+
+/// The chipset of a machine type, versioned (`pc-q35-7.2`) or not.
+fn chipset(machine: &str) -> Option<Chipset> {
+    let is = |name: &str, versioned: &str| machine == name || machine.starts_with(versioned);
+    if is("q35", "pc-q35-") { Some(Chipset::Q35) } else { is("pc", "pc-i440fx-").then_some(Chipset::Pc) }
+}
+
+/// `qcow2` or `raw`.
+fn format(driver: &str) -> Option<Format> {
+    [Format::Qcow2, Format::Raw].into_iter().find(|format| format.driver() == driver)
+}
+
+/// The value of an option: `head,name=value,...`.
+struct Properties<'a> {
+    /// What stands in front of the first property.
+    head: &'a str,
+    properties: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Properties<'a> {
+    fn read(value: &'a str) -> Self {
+        let head = value.split(',').next().filter(|first| !first.contains('=')).unwrap_or_default();
+        Self { head, properties: value.split(',').filter_map(|part| part.split_once('=')).collect() }
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.properties.get(name).copied()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.properties.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DISK: &str = "-blockdev driver=file,node-name=file0,filename=/images/disk0 \
+                        -blockdev driver=qcow2,node-name=disk0,file=file0";
+
+    fn machine(arguments: &str) -> Result<Machine, Unknown> {
+        Machine::from_arguments(arguments.split_ascii_whitespace())
+    }
+
+    #[test]
+    fn a_disk_keeps_all_its_names() {
+        let machine =
+            machine(&format!("-S -m 128 {DISK} -device virtio-blk-pci,id=vd0,drive=disk0")).unwrap();
+        let disk = &machine.disks[0];
+        assert_eq!(
+            (disk.target.as_str(), disk.file_node.as_str(), disk.device.as_str()),
+            ("disk0", "file0", "vd0")
+        );
+        assert_eq!(disk.path, "/images/disk0");
+        assert_eq!((machine.power, machine.memory), (Power::Prelaunch, 128 << 20));
+    }
+
+    #[test]
+    fn sockets_know_what_is_at_their_end() {
+        let machine = machine(
+            "-machine pc -chardev socket,id=mon0,path=/run/qmp,server=on,wait=off -mon chardev=mon0,mode=control \
+             -device virtio-serial-pci,id=vser0 -chardev socket,id=ch0,path=/run/ga,server=on,wait=off \
+             -device virtserialport,chardev=ch0,id=port0",
+        )
+        .unwrap();
+        let frontends: Vec<_> = machine.chardevs.iter().map(|chardev| chardev.frontend).collect();
+        assert_eq!(frontends, [Some(Frontend::Monitor(0)), Some(Frontend::SerialPort)]);
+        assert_eq!((machine.chipset, machine.serial_controller.as_str()), (Chipset::Pc, "vser0"));
+    }
+
+    #[test]
+    fn a_disk_may_be_behind_a_root_port_that_is_there() {
+        let behind =
+            |port: &str| machine(&format!("{port} {DISK} -device virtio-blk-pci,id=vd0,drive=disk0,bus=rp0"));
+        assert_eq!(behind("-device pcie-root-port,id=rp0").unwrap().disks[0].bus.as_deref(), Some("rp0"));
+        assert!(behind("").is_err());
+    }
+
+    #[test]
+    fn a_disk_may_have_errors_injected_below_it() {
+        let machine = machine(
+            "-blockdev driver=file,node-name=f,filename=/a \
+             -blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.event=write_aio,inject-error.0.errno=28 \
+             -blockdev driver=qcow2,node-name=q,file=d \
+             -device virtio-blk-pci,id=vd0,drive=q,bootindex=1,werror=stop",
+        )
+        .unwrap();
+        let disk = &machine.disks[0];
+        assert_eq!((disk.file_node.as_str(), disk.guest_writes), ("f", true));
+        assert_eq!(disk.on_write_error, OnError::Stop);
+        let rules = &disk.injected.as_ref().unwrap().rules;
+        assert!(rules.contains(&("inject-error.0.errno".into(), 28.into())), "{rules:?}");
+    }
+
+    #[test]
+    fn a_machine_that_the_simulator_cannot_be_is_refused() {
+        let asked = [
+            "-incoming tcp:0:1".to_owned(),
+            "-machine microvm".to_owned(),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
+            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
+        ];
+        for arguments in asked {
+            assert!(machine(&arguments).is_err(), "{arguments}");
+        }
+    }
+}
