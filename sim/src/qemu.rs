@@ -8,6 +8,7 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
+//! - `guest`: one that writes to its disk
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -17,7 +18,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
-    guest::Guest,
+    guest_system::GuestSystem,
     host::{Host, Image},
     machine::{Format, Machine, Power},
     qobject::QObject,
@@ -33,16 +34,18 @@ mod about;
 mod arguments;
 mod differences;
 mod guest;
+mod guest_system;
 mod human_monitor;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
-pub use guest::GuestAction;
+pub use guest_system::GuestAction;
 
 use arguments::Arguments;
 use block::query::Query;
+use guest::Guest;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -68,6 +71,10 @@ pub enum Timer {
     },
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
+    /// The guest writes to its disk.
+    GuestWrite,
+    /// The guest is to be stopped: a request of it has failed.
+    StopForIoError,
     /// A request that the oldest release carries out behind its reply.
     Request(Request),
 }
@@ -89,7 +96,9 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    guest: Guest,
     gone: bool,
+    aborted: bool,
 }
 
 impl Qemu {
@@ -118,10 +127,17 @@ impl Qemu {
             cpus: Cpus::new(
                 state,
                 machine.serial_ports.clone(),
-                Guest::of(machine, release, state != RunState::Prelaunch),
+                GuestSystem::of(machine, release, state != RunState::Prelaunch),
             ),
+            guest: Guest::of(machine),
             gone: false,
+            aborted: false,
         }
+    }
+
+    /// What happens by itself once it has started: when, and what.
+    pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
+        self.guest.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -138,13 +154,20 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => block::mirror::blockdev_mirror(&self.graph, &mut self.jobs, arguments, cx),
-            "blockdev-backup" => block::backup::blockdev_backup(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" => {
+                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
+            "blockdev-backup" => {
+                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+            }
+            "blockdev-snapshot-sync" => {
+                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)
             }
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
@@ -195,21 +218,28 @@ impl Qemu {
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::WritersLetGo { freeze } => {
-                let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
-                guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
+                let writes = self.cpus.guest_system_mut().map(|guest| guest.let_writers_go(freeze));
+                guest_system::write(&self.graph, writes.unwrap_or_default(), cx.host());
             }
+            Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
             Timer::Request(request) => self.carry_out(request, cx),
         }
     }
 
     /// What runs on the machine, if that is known.
-    pub fn guest(&self) -> Option<&Guest> {
-        self.cpus.guest()
+    pub fn guest_system(&self) -> Option<&GuestSystem> {
+        self.cpus.guest_system()
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
     pub fn gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether it has ended by an assertion of its own: what it was about to say is never said.
+    pub fn aborted(&self) -> bool {
+        self.aborted
     }
 
     /// The block graph.
@@ -315,14 +345,17 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
     fn cont(&mut self, cx: &mut Context<'_>) {
+        self.graph.reset_io_status();
+        self.jobs.reset_io_status();
         self.cpus.resume(cx);
+        self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
         }
@@ -350,6 +383,7 @@ impl Qemu {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
                 self.jobs.close_all(cx);
                 self.gone = true;
+                self.aborted = self.graph.leaks();
             }
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::{
     Release,
-    guest::FileSystem,
+    guest_system::FileSystem,
     machine::agent::Hook,
     qemu::{Context, QmpError, Timer},
 };

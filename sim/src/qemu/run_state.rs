@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::Context;
 use crate::{
-    guest::Guest,
+    guest_system::GuestSystem,
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -26,6 +26,8 @@ pub enum RunState {
     Running,
     /// Stopped by `stop`.
     Paused,
+    /// Stopped because a request to a disk has failed.
+    IoError,
     /// Stopped to save its state.
     SaveVm,
     /// Stopped to load a state, and left so where that failed.
@@ -39,6 +41,7 @@ impl RunState {
             RunState::Prelaunch => "prelaunch",
             RunState::Running => "running",
             RunState::Paused => "paused",
+            RunState::IoError => "io-error",
             RunState::SaveVm => "save-vm",
             RunState::RestoreVm => "restore-vm",
         }
@@ -49,7 +52,7 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Cpus {
     state: RunState,
-    /// Guest time at `since`.
+    /// GuestSystem time at `since`.
     clock: Duration,
     /// When the clock was last set; it advances only while the guest runs.
     since: Duration,
@@ -59,12 +62,12 @@ pub(crate) struct Cpus {
     /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
     ports_due: bool,
     /// What runs on them, if that is known.
-    guest: Option<Box<Guest>>,
+    guest: Option<Box<GuestSystem>>,
 }
 
 impl Cpus {
     /// Processors that start at virtual time zero.
-    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<Guest>) -> Self {
+    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<GuestSystem>) -> Self {
         let started = state != RunState::Prelaunch;
         Self {
             state,
@@ -127,7 +130,7 @@ impl Cpus {
     }
 
     /// The guest, its clock and its serial ports are those of a loaded state from now on.
-    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<Guest>>, cx: &mut Context<'_>) {
+    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<GuestSystem>>, cx: &mut Context<'_>) {
         self.set_clock(clock, cx.now());
         if let (Some(guest), Some(memory)) = (&mut self.guest, memory) {
             guest.load(*memory, cx);
@@ -136,17 +139,17 @@ impl Cpus {
     }
 
     /// What runs on them, if that is known.
-    pub(crate) fn guest(&self) -> Option<&Guest> {
+    pub(crate) fn guest_system(&self) -> Option<&GuestSystem> {
         self.guest.as_deref()
     }
 
     /// What runs on them, if that is known.
-    pub(crate) fn guest_mut(&mut self) -> Option<&mut Guest> {
+    pub(crate) fn guest_system_mut(&mut self) -> Option<&mut GuestSystem> {
         self.guest.as_deref_mut()
     }
 
     /// What an internal snapshot keeps of the guest's memory.
-    pub(crate) fn memory(&self) -> Option<Box<Guest>> {
+    pub(crate) fn memory(&self) -> Option<Box<GuestSystem>> {
         self.guest.clone()
     }
 
