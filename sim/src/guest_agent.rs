@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   bytes -> queue -- its turn --> at work (a hook, a freeze: nothing else is answered) --> effect and reply
-//!   frozen or not: the agent's own belief, kept in a file; what the file systems are is in crate::guest_system
+//!   frozen or not: the agent's own belief, kept in a file; what the file systems are is in crate::guest
 //! ```
 //! It reads JSON as QEMU's monitor does, and answers each request on a line of its own that ends with a bare newline.
 //! There is no greeting, no event and nothing out of band. Who listens does not matter to it: half a request that one
@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Release,
-    guest_system::FileSystem,
+    guest::FileSystem,
     machine::{
         self,
         agent::{Hook, Script, System},

@@ -18,7 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     host::{Host, Qcow2},
     qemu::{
-        block::{Driver, Graph, Node},
+        block::{Device, Driver, Graph, Node},
         job::{Job, JobStatus},
     },
     world::World,
@@ -129,7 +129,8 @@ fn chains(graph: &Graph, host: &Host) -> Vec<String> {
 }
 
 fn devices(graph: &Graph) -> Vec<String> {
-    let lost = graph.devices().iter().filter(|device| graph.node(&device.node).is_none());
+    let holds = |device: &&Device| device.model.tray_open().is_none() || !device.node.is_empty();
+    let lost = graph.devices().iter().filter(holds).filter(|device| graph.node(&device.node).is_none());
     lost.map(|device| format!("device {} uses node {}, which does not exist", device.id, device.node))
         .collect()
 }

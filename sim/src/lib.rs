@@ -24,10 +24,11 @@
 //! | [`world`] | the pure state machine: bytes and time in, bytes and time out; QEMU's main loop |
 //! | [`monitor`] | one QMP monitor: greeting, negotiation, queue, events |
 //! | [`schema`] | which commands a release has and how it refuses arguments |
+//! | `introspection` | what a release tells of itself |
 //! | [`wire`] | QEMU's JSON, byte for byte |
 //! | [`qemu`] | the process: block graph, jobs, run state, commands |
 //! | [`qobject`] | what QEMU says, before it is bytes |
-//! | [`guest_system`] | the guest's operating system: its file systems, and whether they are frozen |
+//! | [`guest`] | the guest: its file systems, and whether they are frozen |
 //! | [`guest_agent`] | `qemu-ga` in the guest, and the host's side of its port |
 //! | [`host`] | the host's files |
 //! | [`machine`], [`release`] | what is simulated |
@@ -36,8 +37,8 @@
 
 pub mod connection;
 pub mod exec;
+pub mod guest;
 pub mod guest_agent;
-pub mod guest_system;
 pub mod host;
 pub mod invariants;
 pub mod machine;
@@ -51,6 +52,8 @@ pub mod simulation;
 pub mod stream;
 pub mod wire;
 pub mod world;
+
+mod introspection;
 
 pub use machine::Machine;
 pub use oracle::Oracle;

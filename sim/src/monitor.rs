@@ -32,6 +32,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     connection::Connection,
+    introspection,
     qemu::QmpError,
     qobject::{QObject, qdict},
     release::Release,
@@ -167,6 +168,11 @@ impl Client {
         Ok((name, arguments))
     }
 
+    /// What the release always answers.
+    fn stored(&self, command: &str, arguments: &Map<String, Value>) -> Option<Result<Answer, QmpError>> {
+        introspection::answer(self.release, command, arguments).map(|answer| answer.map(Answer::Stored))
+    }
+
     /// What the monitor itself can answer.
     fn answer(&mut self, command: &str, arguments: &Map<String, Value>) -> Option<Result<Answer, QmpError>> {
         let schema = Schema::of(self.release);
@@ -183,7 +189,7 @@ impl Client {
                 let named = |name: &str| QObject::from(qdict! { "name": name.to_owned() });
                 Answer::Value(schema.commands().map(named).collect())
             }
-            _ => return None,
+            _ => return self.stored(command, arguments),
         }))
     }
 }

@@ -8,7 +8,10 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
-//! - `guest`: one that writes to its disk
+//! - `guest`: where QEMU and the guest on it meet
+//! - `boot_sector`: a program that writes to its disk
+//! - `qdev`: devices that come and go
+//! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -18,7 +21,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
-    guest_system::GuestSystem,
+    guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
     qobject::QObject,
@@ -32,20 +35,22 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod boot_sector;
+mod chardev;
 mod differences;
 mod guest;
-mod guest_system;
 mod human_monitor;
+mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
-pub use guest_system::GuestAction;
+pub use guest::GuestAction;
 
 use arguments::Arguments;
 use block::query::Query;
-use guest::Guest;
+use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -75,6 +80,13 @@ pub enum Timer {
     GuestWrite,
     /// The guest is to be stopped: a request of it has failed.
     StopForIoError,
+    /// Devices that the guest was asked to let go leave: the machine was reset.
+    Unplug,
+    /// A device's end is to be told.
+    DeviceDeleted {
+        /// Which end, counted over the life of this QEMU.
+        serial: u64,
+    },
     /// A request that the oldest release carries out behind its reply.
     Request(Request),
 }
@@ -96,7 +108,9 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
-    guest: Guest,
+    boot_sector: BootSector,
+    devices: qdev::Devices,
+    chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
 }
@@ -127,9 +141,11 @@ impl Qemu {
             cpus: Cpus::new(
                 state,
                 machine.serial_ports.clone(),
-                GuestSystem::of(machine, release, state != RunState::Prelaunch),
+                Guest::of(machine, release, state != RunState::Prelaunch),
             ),
-            guest: Guest::of(machine),
+            boot_sector: BootSector::of(machine),
+            devices: qdev::Devices::of(machine),
+            chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
         }
@@ -137,7 +153,7 @@ impl Qemu {
 
     /// What happens by itself once it has started: when, and what.
     pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
-        self.guest.first_timer().into_iter().collect()
+        self.boot_sector.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -184,6 +200,8 @@ impl Qemu {
                 };
                 block::transaction::transaction(machine, arguments, cx)
             }
+            "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
+            "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -192,7 +210,10 @@ impl Qemu {
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
-            power => self.power_command(power, cx),
+            other => match block::medium::command(other, &mut self.graph, &self.devices, arguments, cx) {
+                Some(outcome) => block::medium::reply(outcome),
+                None => self.power_command(other, cx),
+            },
         }
     }
 
@@ -217,19 +238,26 @@ impl Qemu {
                 self.finish_block_jobs(cx);
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
+            Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
+            Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
+            Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
             Timer::WritersLetGo { freeze } => {
-                let writes = self.cpus.guest_system_mut().map(|guest| guest.let_writers_go(freeze));
-                guest_system::write(&self.graph, writes.unwrap_or_default(), cx.host());
+                let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
+                guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
             }
-            Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
-            Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
             Timer::Request(request) => self.carry_out(request, cx),
         }
     }
 
+    /// A client has come to a monitor, or left it.
+    pub fn set_connected(&mut self, monitor: usize, connected: bool) {
+        self.chardevs.set_connected(monitor, connected);
+    }
+
     /// What runs on the machine, if that is known.
-    pub fn guest_system(&self) -> Option<&GuestSystem> {
-        self.cpus.guest_system()
+    pub fn guest(&self) -> Option<&Guest> {
+        self.cpus.guest()
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
@@ -271,12 +299,14 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
+        let set_up = self.cpus.devices_are_set_up(cx.now());
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
-            "query-block" => Ok(blocks.devices(self.cpus.started())),
+            "query-block" => Ok(blocks.devices(set_up)),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
+            "query-chardev" => Ok(self.chardevs.query(release)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
@@ -355,7 +385,7 @@ impl Qemu {
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
         self.cpus.resume(cx);
-        self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
+        self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
         }
@@ -377,7 +407,10 @@ impl Qemu {
 
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
-            Request::Reset => self.cpus.reset(cx),
+            Request::Reset => {
+                self.cpus.reset(cx);
+                self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+            }
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));

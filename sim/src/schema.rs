@@ -1,6 +1,6 @@
 //! What each release accepts: its own `query-qmp-schema`, and the check of arguments against it.
 //!
-//! The schema is stored as the release's binary gave it (`data/schema`, refreshed by `ci/refresh-schema.sh`)
+//! The schema is stored as the release's binary gave it (`data/schema`, refreshed by `ci/refresh-introspection.sh`)
 //! and read once in a process, when it is first needed. It says which commands there are, and refuses
 //! arguments in QEMU's words and in QEMU's order of checks. It does not know what a command does.
 //!

@@ -308,6 +308,7 @@ impl World {
         let monitor = &mut self.monitors[index];
         let Some((_, _, connection)) = monitor.waiting.pop_front() else { return };
         let client = monitor.client.insert(Client::accept(connection, self.release));
+        self.qemu.set_connected(index, true);
         if let Some(link) = self.links.get_mut(&connection) {
             let early = std::mem::take(&mut link.early);
             let (oracle, main_loop) = (&mut self.oracle, &mut self.main_loop);
@@ -384,8 +385,11 @@ impl World {
 
     /// Frees the monitors whose client has left and has nothing more to be carried out.
     fn let_leave(&mut self) {
-        for monitor in &mut self.monitors {
-            monitor.client.take_if(|client| client.leaving && client.requests.is_empty());
+        for (index, monitor) in self.monitors.iter_mut().enumerate() {
+            let leaves = |client: &mut Client| client.leaving && client.requests.is_empty();
+            if monitor.client.take_if(leaves).is_some() {
+                self.qemu.set_connected(index, false);
+            }
         }
     }
 }

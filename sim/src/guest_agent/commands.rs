@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{Agent, differences::Disabled};
 use crate::{
-    guest_system::FileSystem,
+    guest::FileSystem,
     qemu::QmpError,
     qobject::{QObject, qdict},
 };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::{
     Release,
-    guest_system::FileSystem,
+    guest::FileSystem,
     machine::agent::Hook,
     qemu::{Context, QmpError, Timer},
 };

@@ -77,7 +77,7 @@ impl Host {
     }
 
     fn is_frozen(&self, disk: &str) -> bool {
-        self.world.qemu().guest_system().unwrap().is_frozen(disk)
+        self.world.qemu().guest().unwrap().is_frozen(disk)
     }
 }
 

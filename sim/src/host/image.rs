@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::guest_system::GuestSystem;
+use crate::guest::Guest;
 
 /// Which write of the guest each written block carries.
 pub type Blocks = BTreeMap<u64, u64>;
@@ -62,7 +62,7 @@ pub struct InternalSnapshot {
     /// What the active layer held.
     pub blocks: Blocks,
     /// What the machine state holds of the guest, where a guest is simulated.
-    pub memory: Option<Box<GuestSystem>>,
+    pub memory: Option<Box<Guest>>,
 }
 
 impl Image {
@@ -188,7 +188,7 @@ impl Qcow2 {
     }
 
     /// Keeps the guest's memory in the snapshot taken last.
-    pub fn keep_memory(&mut self, memory: Option<Box<GuestSystem>>) {
+    pub fn keep_memory(&mut self, memory: Option<Box<Guest>>) {
         if let Some(last) = self.snapshots.last_mut() {
             last.memory = memory;
         }

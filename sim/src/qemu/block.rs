@@ -12,13 +12,14 @@
 //! - `blkdebug` and `failure`: a filter that lets requests fail, and what that does to a job
 //! - `create`: `blockdev-create`
 //! - `snapshot`: `blockdev-snapshot` and `blockdev-snapshot-sync`
+//! - `medium`: trays, and media that come and go
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
-//! Not here: other filters, media that come and go, protocols other than `file`.
+//! Not here: other filters, protocols other than `file`.
 
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(crate) mod create;
 pub(crate) mod failure;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
+pub(crate) mod medium;
 pub(crate) mod mirror;
 pub(crate) mod open;
 pub(crate) mod query;
@@ -124,17 +126,67 @@ impl Driver {
     }
 }
 
-/// A virtio-blk device.
+/// A device that the guest sees a disk in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Its qdev id.
     pub id: String,
-    /// The node that it reads and writes: the top of its chain.
+    /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
     pub node: String,
     /// What is done when a write of the guest fails.
     pub on_write_error: OnError,
     /// QAPI's `BlockDeviceIoStatus`.
     pub io_status: &'static str,
+    /// What it is.
+    pub model: Model,
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// virtio-blk: always holds its disk.
+    VirtioBlk {
+        /// It came after the firmware had looked for devices.
+        unseen: bool,
+    },
+    /// A drive for media that come and go.
+    Cd {
+        /// Whether the tray is open.
+        tray_open: bool,
+    },
+}
+
+impl Model {
+    /// Whether the tray is open; nothing for a device without.
+    pub fn tray_open(self) -> Option<bool> {
+        match self {
+            Model::Cd { tray_open } => Some(tray_open),
+            Model::VirtioBlk { .. } => None,
+        }
+    }
+}
+
+impl Device {
+    /// A device as QEMU makes it when nothing is said of errors.
+    pub(crate) fn new(id: String, node: String, model: Model) -> Self {
+        Self { id, node, on_write_error: OnError::Enospc, io_status: "ok", model }
+    }
+
+    /// How queries name it.
+    pub fn qdev(&self) -> String {
+        match self.model {
+            Model::VirtioBlk { .. } => format!("/machine/peripheral/{}/virtio-backend", self.id),
+            Model::Cd { .. } => self.id.clone(),
+        }
+    }
+
+    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up.
+    pub fn write_cache(&self, set_up: bool) -> bool {
+        match self.model {
+            Model::VirtioBlk { unseen } => unseen || !set_up,
+            Model::Cd { .. } => true,
+        }
+    }
 }
 
 /// Nodes and devices.
@@ -174,7 +226,12 @@ impl Graph {
             };
             let node = add(&mut graph, &disk.target, format);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
-            graph.devices.push(Device { id, node, on_write_error, io_status: "ok" });
+            let model = Model::VirtioBlk { unseen: false };
+            graph.devices.push(Device { on_write_error, ..Device::new(id, node, model) });
+        }
+        for drive in &machine.cd_drives {
+            let model = Model::Cd { tray_open: false };
+            graph.devices.push(Device::new(drive.id.clone(), String::new(), model));
         }
         graph
     }
@@ -187,6 +244,30 @@ impl Graph {
     /// All devices in the order of the command line.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// Adds a device behind the others.
+    pub(crate) fn plug(&mut self, device: Device) {
+        self.devices.push(device);
+    }
+
+    /// Takes a device away; its node stays.
+    pub(crate) fn unplug(&mut self, id: &str) {
+        self.devices.retain(|device| device.id != id);
+    }
+
+    /// The device of that id, to be changed.
+    pub(crate) fn device_mut(&mut self, id: &str) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|device| device.id == id)
+    }
+
+    /// The firmware looks for devices again.
+    pub(crate) fn devices_were_reset(&mut self) {
+        for device in &mut self.devices {
+            if let Model::VirtioBlk { unseen } = &mut device.model {
+                *unseen = false;
+            }
+        }
     }
 
     /// The node of that name.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::QmpError;
+use super::{QmpError, job::is_well_formed};
 use crate::{Release, machine::Errno};
 
 /// A user of a protocol node.
@@ -108,6 +108,52 @@ impl Release {
                 other.shown(node)
             ),
         })
+    }
+
+    /// A disk on a node that another device, `present`, writes; `id` is that of the disk.
+    pub(crate) fn device_conflict(self, node: &str, present: &str, id: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => {
+                format!("Conflicts with use by {present} as 'root', which does not allow 'write' on {node}")
+            }
+            _ => format!(
+                "Permission conflict on node '{node}': permissions 'write' are both required by block device \
+                 '{present}' (uses node '{node}' as 'root' child) and unshared by block device \
+                 '/machine/peripheral/{id}/virtio-backend' (uses node '{node}' as 'root' child)."
+            ),
+        })
+    }
+
+    /// The id of a new device, as far as it is looked at before all else.
+    pub(crate) fn check_device_id_first(self, id: Option<&str>, taken: bool) -> Result<(), QmpError> {
+        match id {
+            Some(id) if self <= Release::V7_2 && !is_well_formed(id) => {
+                Err(QmpError::generic("Parameter 'id' expects an identifier"))
+            }
+            Some(id) if self == Release::V5_2 && taken => {
+                Err(QmpError::generic(format!("Duplicate ID '{id}' for device")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The id of a new device, once its bus is known.
+    pub(crate) fn check_device_id(self, id: Option<&str>, taken: bool) -> Result<(), QmpError> {
+        match id {
+            Some(id) if taken => Err(QmpError::generic(format!("Duplicate device ID '{id}'"))),
+            Some(id) if self >= Release::V11_1 && !is_well_formed(id) => {
+                Err(QmpError::generic(format!("Invalid qdev ID '{id}'")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How `query-chardev` shows that a socket listens.
+    pub(crate) fn server_option(self) -> &'static str {
+        match self {
+            Release::V5_2 => "server",
+            _ => "server=on",
+        }
     }
 
     /// An overlay that would be its own backing file. QEMU 5.2 crashes, which is not simulated.
@@ -243,6 +289,25 @@ impl Release {
     }
 }
 
+/// Devices.
+impl Release {
+    /// PCIe root ports of `q35` ask the guest to let go of a device as `pc` does, by ACPI: a reset removes it. Before,
+    /// a guest that never answers keeps it for ever.
+    pub(crate) fn root_ports_unplug_by_acpi(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// A slot that is taken is found before a disk that is.
+    pub(crate) fn slots_are_checked_before_disks(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// From a device's end to its `DEVICE_DELETED`: QEMU waits until no thread uses it any more.
+    pub(crate) fn devices_leave_after(self) -> Duration {
+        if self >= Release::V11_1 { Duration::ZERO } else { Duration::from_millis(50) }
+    }
+}
+
 /// Commands.
 impl Release {
     /// The human monitor knows `s` for `stop`.
@@ -322,7 +387,7 @@ impl Release {
     }
 }
 
-/// How long QEMU's main loop stands still, in whole milliseconds. About what was measured.
+/// How long things take; for saving and kin QEMU's main loop stands still. In whole milliseconds. About what was measured.
 pub(crate) mod takes {
     use super::Duration;
 
@@ -330,6 +395,8 @@ pub(crate) mod takes {
     pub(crate) const SAVE: Duration = Duration::from_millis(10);
     /// Loading it.
     pub(crate) const LOAD: Duration = Duration::from_millis(10);
+    /// The guest's firmware until it has set up its devices, in guest time: 50 to 180 ms were seen.
+    pub(crate) const FIRMWARE: Duration = Duration::from_millis(200);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
 }

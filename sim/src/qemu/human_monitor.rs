@@ -59,7 +59,7 @@ const COMMANDS: [Command; 5] = [
 ];
 
 const INFO: [Command; 4] = [
-    Command { name: "block", argument: Argument::None, act: |qemu, _, cx| tables::block(qemu, cx.host()) },
+    Command { name: "block", argument: Argument::None, act: |qemu, _, cx| tables::block(qemu, cx) },
     Command { name: "block-jobs", argument: Argument::None, act: |_, _, _| "No active jobs\r\n".into() },
     Command { name: "snapshots", argument: Argument::None, act: |qemu, _, cx| tables::snapshots(qemu, cx) },
     Command { name: "status", argument: Argument::None, act: |qemu, _, _| status(qemu) },

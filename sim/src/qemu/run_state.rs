@@ -10,9 +10,9 @@
 
 use std::time::Duration;
 
-use super::Context;
+use super::{Context, differences::takes};
 use crate::{
-    guest_system::GuestSystem,
+    guest::Guest,
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -52,32 +52,27 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Cpus {
     state: RunState,
-    /// GuestSystem time at `since`.
+    /// Guest time at `since`.
     clock: Duration,
     /// When the clock was last set; it advances only while the guest runs.
     since: Duration,
-    /// Whether the guest has run at all: its firmware then has set up the devices.
-    started: bool,
+    /// Guest time when the guest's firmware last began.
+    booted: Duration,
     serial_ports: Vec<String>,
     /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
     ports_due: bool,
     /// What runs on them, if that is known.
-    guest: Option<Box<GuestSystem>>,
+    guest: Option<Box<Guest>>,
 }
 
 impl Cpus {
     /// Processors that start at virtual time zero.
-    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<GuestSystem>) -> Self {
-        let started = state != RunState::Prelaunch;
-        Self {
-            state,
-            clock: Duration::ZERO,
-            since: Duration::ZERO,
-            started,
-            serial_ports,
-            ports_due: false,
-            guest: guest.map(Box::new),
-        }
+    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<Guest>) -> Self {
+        // A guest that was stopped before anybody asked had run long enough.
+        let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
+        let (booted, since) = (Duration::ZERO, Duration::ZERO);
+        let guest = guest.map(Box::new);
+        Self { state, clock, since, booted, serial_ports, ports_due: false, guest }
     }
 
     /// The run state.
@@ -90,9 +85,9 @@ impl Cpus {
         self.state == RunState::Running
     }
 
-    /// Whether the guest has ever run.
-    pub(crate) fn started(&self) -> bool {
-        self.started
+    /// Whether the guest's firmware has set up the devices: it needs guest time for it after each start and reset.
+    pub(crate) fn devices_are_set_up(&self, now: Duration) -> bool {
+        self.clock(now).saturating_sub(self.booted) >= takes::FIRMWARE
     }
 
     /// How long the guest has run by its own clock.
@@ -114,7 +109,6 @@ impl Cpus {
         if !self.running() {
             self.set_clock(self.clock, cx.now());
             self.state = RunState::Running;
-            self.started = true;
             cx.event("RESUME", None);
             if let Some(guest) = &mut self.guest {
                 guest.run(cx.now());
@@ -130,8 +124,9 @@ impl Cpus {
     }
 
     /// The guest, its clock and its serial ports are those of a loaded state from now on.
-    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<GuestSystem>>, cx: &mut Context<'_>) {
+    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<Guest>>, cx: &mut Context<'_>) {
         self.set_clock(clock, cx.now());
+        self.booted = Duration::ZERO;
         if let (Some(guest), Some(memory)) = (&mut self.guest, memory) {
             guest.load(*memory, cx);
         }
@@ -139,17 +134,17 @@ impl Cpus {
     }
 
     /// What runs on them, if that is known.
-    pub(crate) fn guest_system(&self) -> Option<&GuestSystem> {
+    pub(crate) fn guest(&self) -> Option<&Guest> {
         self.guest.as_deref()
     }
 
     /// What runs on them, if that is known.
-    pub(crate) fn guest_system_mut(&mut self) -> Option<&mut GuestSystem> {
+    pub(crate) fn guest_mut(&mut self) -> Option<&mut Guest> {
         self.guest.as_deref_mut()
     }
 
     /// What an internal snapshot keeps of the guest's memory.
-    pub(crate) fn memory(&self) -> Option<Box<GuestSystem>> {
+    pub(crate) fn memory(&self) -> Option<Box<Guest>> {
         self.guest.clone()
     }
 
@@ -162,9 +157,15 @@ impl Cpus {
             }
         }
         cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        self.booted = self.clock(cx.now());
         if !self.running() {
             self.state = RunState::Prelaunch;
         }
+    }
+
+    /// A serial port is gone, and says nothing any more.
+    pub(crate) fn remove_port(&mut self, id: &str) {
+        self.serial_ports.retain(|port| port != id);
     }
 
     /// Whether a running guest has closed ports to report.

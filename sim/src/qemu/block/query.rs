@@ -28,22 +28,25 @@ pub(crate) struct Query<'a> {
 }
 
 impl Query<'_> {
-    /// The reply to `query-block`. `started` tells whether the guest's firmware has set up the devices: it turns
-    /// their write cache off.
-    pub(crate) fn devices(&self, started: bool) -> QObject {
+    /// The reply to `query-block`. `set_up` tells whether the guest's firmware has set up the devices.
+    pub(crate) fn devices(&self, set_up: bool) -> QObject {
         let device = |device: &Device| {
+            let tray_open = device.model.tray_open();
             let mut info = qdict! {
                 "device": "",
                 "type": "unknown",
                 "locked": false,
-                "removable": false,
-                "qdev": format!("/machine/peripheral/{}/virtio-backend", device.id),
+                "removable": tray_open.is_some(),
+                "qdev": device.qdev(),
             };
+            if let Some(open) = tray_open {
+                info.put(key!("tray_open"), open);
+            }
             if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
                 info.put(key!("io-status"), device.io_status);
             }
             if let Some(node) = self.graph.node(&device.node) {
-                info.put(key!("inserted"), self.node(node, !started));
+                info.put(key!("inserted"), self.node(node, device.write_cache(set_up)));
             }
             info.into()
         };

@@ -91,17 +91,28 @@ pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
 }
 
 /// `info block`.
-pub(super) fn block(qemu: &Qemu, host: &Host) -> String {
+pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
+    let set_up = qemu.cpus.devices_are_set_up(cx.now());
+    let host: &Host = cx.host();
     let mut blocks = Vec::new();
     for device in qemu.graph.devices() {
-        let Some(node) = qemu.graph.node(&device.node) else { continue };
         let mut text = String::new();
+        let removable = device.model.tray_open().map(|open| {
+            let tray = if open { "open" } else { "closed" };
+            format!("    Removable device: not locked, tray {tray}\r\n")
+        });
+        let removable = removable.unwrap_or_default();
+        let Some(node) = qemu.graph.node(&device.node) else {
+            let id = &device.id;
+            blocks.push(format!("{id}: [not inserted]\r\n    Attached to:      {id}\r\n{removable}"));
+            continue;
+        };
         let (name, driver) = (&node.name, node.driver.name());
-        let cache = if qemu.cpus.started() { "writethrough" } else { "writeback" };
+        let cache = if device.write_cache(set_up) { "writeback" } else { "writethrough" };
         let read_only = if node.read_only { ", read-only" } else { "" };
         let file = filename(&qemu.graph, node, host);
         let _ = write!(text, "{name}: {file} ({driver}{read_only})\r\n");
-        let _ = write!(text, "    Attached to:      /machine/peripheral/{}/virtio-backend\r\n", device.id);
+        let _ = write!(text, "    Attached to:      {}\r\n{removable}", device.qdev());
         let _ = write!(text, "    Cache mode:       {cache}\r\n");
         if let Some(backing) = node.driver.backing().and_then(|backing| qemu.graph.node(backing)) {
             let file = filename(&qemu.graph, backing, host);

@@ -55,7 +55,7 @@ enum PortState {
 
 /// A guest that has booted an operating system, or will.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GuestSystem {
+pub struct Guest {
     file_systems: Vec<FileSystem>,
     agent: Agent,
     port: PortState,
@@ -64,7 +64,7 @@ pub struct GuestSystem {
     port_report_due: bool,
 }
 
-impl GuestSystem {
+impl Guest {
     /// From the first instruction to an agent that answers. Measured under TCG: 2.4 s to 3.2 s.
     pub const BOOT: Duration = Duration::from_secs(3);
 
@@ -101,11 +101,6 @@ impl GuestSystem {
     /// Whether a disk's file system is frozen.
     pub fn is_frozen(&self, disk: &str) -> bool {
         self.file_systems.iter().any(|known| known.disk == disk && known.frozen)
-    }
-
-    /// Whether nothing is written to a device: its file system is frozen.
-    pub(crate) fn holds(&self, device: &str) -> bool {
-        self.file_systems.iter().any(|known| known.device == device && known.frozen)
     }
 
     /// Whether the agent has its port open.
