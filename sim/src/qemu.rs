@@ -9,6 +9,8 @@
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
+//! - `power`: what the guest does to its machine
+//! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `qdev`: devices that come and go
@@ -41,7 +43,9 @@ mod chardev;
 mod differences;
 mod guest;
 mod human_monitor;
+mod migration;
 mod object;
+mod power;
 mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
@@ -49,11 +53,14 @@ mod work;
 
 pub use context::{Context, Event, QmpError};
 pub use guest::GuestAction;
+pub use power::GuestAct;
 
 use arguments::Arguments;
 use block::{query::Query, statistics::Statistics};
 use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
+use migration::Migration;
+use power::Actions;
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
@@ -91,11 +98,18 @@ pub enum Timer {
         /// Which end, counted over the life of this QEMU.
         serial: u64,
     },
-    /// A request that the oldest release carries out behind its reply.
+    /// A request that the oldest release carries out behind its reply, or the host's own.
     Request(Request),
+    /// The migration thread goes on.
+    Migration {
+        /// Only the last that was asked for counts.
+        serial: u64,
+    },
+    /// The guest does something.
+    Guest(GuestAct),
 }
 
-/// What a client asks of the machine's power.
+/// What a client, or the host, asks of the machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// `quit`
@@ -104,6 +118,8 @@ pub enum Request {
     Reset,
     /// `system_powerdown`
     Powerdown,
+    /// The host's SIGTERM
+    Terminate,
 }
 
 /// One QEMU process.
@@ -112,6 +128,8 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    migration: Migration,
+    actions: Actions,
     boot_sector: BootSector,
     devices: qdev::Devices,
     objects: object::Objects,
@@ -136,18 +154,25 @@ impl Qemu {
             let _ = host.create_new(&disk.path, image);
         }
         let state = match machine.power {
+            _ if machine.incoming => RunState::InMigrate,
             Power::Running => RunState::Running,
             Power::Prelaunch => RunState::Prelaunch,
             Power::Paused => RunState::Paused,
         };
+        let mut graph = block::Graph::of(machine);
+        graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
+        let autostart = machine.power == Power::Running;
         Self {
-            graph: block::Graph::of(machine),
+            graph,
             jobs: Jobs::default(),
             cpus: Cpus::new(
                 state,
                 machine.serial_ports.clone(),
-                Guest::of(machine, release, state != RunState::Prelaunch),
+                Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
+                autostart,
             ),
+            migration: Migration::of(machine),
+            actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
             devices: qdev::Devices::of(machine),
             objects: object::Objects::default(),
@@ -172,7 +197,17 @@ impl Qemu {
         arguments: Map<String, Value>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let arguments = Arguments(&arguments);
+        let reply = self.dispatch(command, Arguments(&arguments), cx);
+        self.mark_abort(cx);
+        reply
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
@@ -187,25 +222,19 @@ impl Qemu {
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
-            "block-dirty-bitmap-add"
-            | "block-dirty-bitmap-remove"
-            | "block-dirty-bitmap-clear"
-            | "block-dirty-bitmap-enable"
-            | "block-dirty-bitmap-disable"
-            | "block-dirty-bitmap-merge" => block::bitmap::command(&mut self.graph, command, arguments, cx),
+            "blockdev-reopen"
+            | "x-blockdev-reopen"
+            | "block_resize"
+            | "block_set_io_throttle"
+            | "object-add"
+            | "object-del" => self.node_command(command, arguments, cx),
+            bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
+                block::bitmap::command(&mut self.graph, bitmap, arguments, cx)
+            }
             "nbd-server-start" | "nbd-server-stop" | "nbd-server-add" | "nbd-server-remove"
             | "block-export-add" | "block-export-del" => {
                 block::export::command(&mut self.graph, command, arguments, cx)
             }
-            "blockdev-reopen" | "x-blockdev-reopen" => {
-                block::reopen::blockdev_reopen(&mut self.graph, arguments, cx)
-            }
-            "block_set_io_throttle" => {
-                block::throttle::block_set_io_throttle(&mut self.graph, &self.devices, arguments)
-            }
-            "object-add" => self.objects.add(&mut self.graph, arguments, cx),
-            "object-del" => self.objects.delete(&mut self.graph, arguments, cx),
-            "block_resize" => block::resize::block_resize(&mut self.graph, &self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
             }
@@ -233,19 +262,51 @@ impl Qemu {
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
             "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
+            query if query.starts_with("query-migrate") => self.migration.query(query, cx),
             query if query.starts_with("query-") => self.query(query, arguments, cx),
+            "getfd" | "closefd" => self.migration_command(command, arguments, cx),
+            migration if migration.starts_with("migrate") => self.migration_command(migration, arguments, cx),
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
             other => match block::medium::command(other, &mut self.graph, &self.devices, arguments, cx) {
                 Some(outcome) => block::medium::reply(outcome),
-                None => self.power_command(other, cx),
+                None => self.power_command(other, arguments, cx),
             },
+        }
+    }
+
+    /// Commands that change what a node or a device is like.
+    fn node_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let graph = &mut self.graph;
+        match command {
+            "block_resize" => block::resize::block_resize(graph, &self.jobs, arguments, cx),
+            "block_set_io_throttle" => {
+                block::throttle::block_set_io_throttle(graph, &self.devices, arguments)
+            }
+            "object-add" => self.objects.add(graph, arguments, cx),
+            "object-del" => self.objects.delete(graph, arguments, cx),
+            _ => block::reopen::blockdev_reopen(graph, arguments, cx),
         }
     }
 
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        self.strike(timer, cx);
+        self.mark_abort(cx);
+    }
+
+    fn mark_abort(&mut self, cx: &Context<'_>) {
+        self.aborted |= cx.aborted;
+        self.gone |= cx.aborted;
+    }
+
+    fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
         match timer {
             Timer::Job { serial } => {
                 self.cpus.report_ports(cx);
@@ -275,6 +336,11 @@ impl Qemu {
                 guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
             }
             Timer::Request(request) => self.carry_out(request, cx),
+            Timer::Migration { serial } => {
+                let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+                self.migration.timer(serial, &mut machine, cx);
+            }
+            Timer::Guest(act) => self.guest_does(act, cx),
         }
     }
 
@@ -390,14 +456,36 @@ impl Qemu {
         }
     }
 
-    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+    fn migration_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        self.migration.command(command, &mut machine, arguments, cx)
+    }
+
+    fn power_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
-            "stop" if self.cpus.running() => {
-                self.cpus.stop(RunState::Paused, cx);
-                self.jobs.drained(cx);
+            "stop" => {
+                let ran = self.cpus.running();
+                self.cpus.pause(cx);
+                if ran {
+                    self.jobs.drained(cx);
+                }
             }
-            "stop" => {}
-            "cont" => self.cont(cx),
+            "cont" => self.cont(cx)?,
+            "system_wakeup" => return self.wake_up(cx),
+            "set-action" => self.actions.set(arguments),
+            "watchdog-set-action" => self.actions.set_watchdog(arguments.text("action")),
+            // The guest gets it, and there is none to do anything about it.
+            "inject-nmi" => {}
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),
             "system_powerdown" => self.request(Request::Powerdown, cx),
@@ -412,19 +500,27 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine {
+            graph: &mut self.graph,
+            cpus: &mut self.cpus,
+            migration: &mut self.migration,
+        };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
-    fn cont(&mut self, cx: &mut Context<'_>) {
+    fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
+        self.cpus.may_go_on()?;
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
-        self.cpus.resume(cx);
+        self.cpus.cont(cx);
+        if self.cpus.running() {
+            self.graph.set_active(true);
+        }
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
-            return;
+            return Ok(());
         }
         let before = cx.release().ports_report_before_the_reply();
         if before && cx.choose("port-report-behind-cont", 2) == 0 {
@@ -432,6 +528,7 @@ impl Qemu {
         } else {
             cx.schedule(Duration::ZERO, Timer::SerialPorts);
         }
+        Ok(())
     }
 
     fn request(&mut self, request: Request, cx: &mut Context<'_>) {
@@ -444,6 +541,10 @@ impl Qemu {
 
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
+            Request::Reset if self.actions.reset_ends() => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-system-reset")));
+                self.end(cx);
+            }
             Request::Reset => {
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
@@ -451,12 +552,22 @@ impl Qemu {
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => {
                 cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
-                self.graph.exports_mut().close_all(cx);
-                self.jobs.close_all(cx);
-                self.gone = true;
-                self.aborted = self.graph.leaks();
+                self.end(cx);
+            }
+            Request::Terminate => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-signal")));
+                self.end(cx);
             }
         }
+    }
+
+    /// QEMU ends: what is under way is given up.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.migration.close(cx);
+        self.graph.exports_mut().close_all(cx);
+        self.jobs.close_all(cx);
+        self.gone = true;
+        self.aborted |= self.graph.leaks();
     }
 }
 

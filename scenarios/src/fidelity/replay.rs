@@ -6,7 +6,12 @@
 
 use std::time::Duration;
 
-use freezeframe_sim::{Machine, Oracle, Port, World, host::Host, machine::Unknown, world::Connection};
+use freezeframe_sim::{
+    Machine, Oracle, Port, World,
+    host::{Descriptor, Host},
+    machine::Unknown,
+    world::Connection,
+};
 use serde::de::IgnoredAny;
 
 use super::{
@@ -17,11 +22,20 @@ use super::{
 /// What the folder of the recorder, `$DIR`, is on the simulated host.
 pub const FOLDER: &str = "/recorded";
 
+/// What the recorder calls its folder, where it lay.
+const RECORDED: [&str; 2] = ["$DIR", "/vm/vm/q"];
+
 /// How long something is waited for that the recorded client had heard.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the recorder wrote for the byte that is no text.
 const LONE_BYTE: &str = "<byte ff>";
+
+/// What it wrote behind a command with which it passed an open file.
+const WITH_DESCRIPTOR: &str = "  <with SCM_RIGHTS>";
+
+/// The file that it passed.
+const PASSED: &str = "passed";
 
 /// What the simulator said.
 #[derive(Debug)]
@@ -32,12 +46,17 @@ pub struct Replayed {
     pub host: Host,
 }
 
+/// A recorded text with the recorder's folder where the simulated host has it.
+fn in_folder(text: &str) -> String {
+    RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, FOLDER))
+}
+
 /// The machine that was recorded.
 ///
 /// # Errors
 /// [`Unknown`], if the simulator cannot be it.
 pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
-    let arguments = recording.arguments.replace("$DIR", FOLDER);
+    let arguments = in_folder(&recording.arguments);
     let machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
     Ok(Machine { folder: FOLDER.into(), ..machine })
 }
@@ -68,7 +87,15 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
             Speaker::Client => {
                 client.wait_until(line.at);
                 client.wait_for(recorded);
+                if line.text.ends_with(WITH_DESCRIPTOR) {
+                    client.pass_file();
+                }
                 client.say(&wire(line, recording.lines.get(index + 1)));
+            }
+            Speaker::Host => {
+                client.wait_until(line.at);
+                client.wait_for(recorded);
+                client.world.terminate_qemu(client.now);
             }
         }
     }
@@ -82,9 +109,9 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
 /// The bytes of a client's line. A piece of a command that nothing answered was sent without a line end: the rest of
 /// it came next.
 fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
-    let whole = serde_json::from_str::<IgnoredAny>(&line.text).is_ok();
+    let text = in_folder(line.text.trim_end_matches(WITH_DESCRIPTOR));
+    let whole = serde_json::from_str::<IgnoredAny>(&text).is_ok();
     let answered = next.is_none_or(|next| next.speaker == Speaker::Server);
-    let text = line.text.replace("$DIR", FOLDER);
     let mut bytes = if text == LONE_BYTE { vec![0xff] } else { text.into_bytes() };
     if whole || answered {
         bytes.extend_from_slice(b"\r\n");
@@ -155,6 +182,12 @@ impl Client {
     fn has_heard(&self, recorded: Heard) -> bool {
         self.heard.answers + self.given_up.answers >= recorded.answers
             && self.heard.events + self.given_up.events >= recorded.events
+    }
+
+    /// Sends an open file along with what it says next.
+    fn pass_file(&mut self) {
+        let file = Descriptor::File(format!("{FOLDER}/{PASSED}").into());
+        self.world.pass_descriptor(self.connection, file);
     }
 
     /// Sends bytes. Nobody may be there any more: the recorded client could not know either.
