@@ -393,7 +393,7 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
-        let set_up = self.cpus.devices_are_set_up(cx.now());
+        let set_up = self.cpus.devices_are_set_up(cx.now()) || self.boot_sector.has_run();
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
             "query-block" => Ok(blocks.devices(set_up)),
@@ -410,8 +410,10 @@ impl Qemu {
     }
 
     fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
-        let (now, release, booted) = (cx.now(), cx.release(), self.cpus.booted(cx.now()));
-        let statistics = Statistics { graph: &self.graph, release, now, booted };
+        let now = cx.now();
+        let booted = self.cpus.booted(now).or(self.boot_sector.has_run().then_some(now));
+        let failed_write = self.boot_sector.told_by();
+        let statistics = Statistics { graph: &self.graph, release: cx.release(), now, booted, failed_write };
         if of_nodes { statistics.nodes() } else { statistics.devices() }
     }
 

@@ -24,6 +24,17 @@ pub(crate) struct Statistics<'a> {
     pub(crate) now: Duration,
     /// When the firmware looked at the first disk, if it has.
     pub(crate) booted: Option<Duration>,
+    /// The device that told the guest of a failed write, if any.
+    pub(crate) failed_write: Option<&'a str>,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    reads: u64,
+    failed_writes: u64,
+    /// Whether failed and invalid requests are counted at all.
+    what_fails: bool,
 }
 
 impl Statistics<'_> {
@@ -39,7 +50,11 @@ impl Statistics<'_> {
     }
 
     fn device(&self, device: &Device, was_read: bool) -> QDict {
-        let mut counts = self.counts(u64::from(was_read), self.release.devices_account_what_fails());
+        let mut counts = self.counts(Counted {
+            reads: u64::from(was_read),
+            failed_writes: u64::from(self.failed_write == Some(device.id.as_str())),
+            what_fails: self.release.devices_account_what_fails(),
+        });
         if let Some(booted) = self.booted.filter(|_| was_read) {
             let idle = self.now.saturating_sub(booted).as_nanos();
             counts.put(key!("idle_time_ns"), u64::try_from(idle).unwrap_or(u64::MAX));
@@ -54,7 +69,7 @@ impl Statistics<'_> {
 
     /// QAPI's `BlockStats` of a node; below a device with its backing chain, otherwise with its storage alone.
     fn node(&self, node: &Node, with_backing: bool) -> QDict {
-        let mut info = qdict! { "stats": self.counts(0, false) };
+        let mut info = qdict! { "stats": self.counts(Counted::default()) };
         self.add_node(node, with_backing, &mut info);
         info
     }
@@ -65,7 +80,7 @@ impl Statistics<'_> {
         if let Some(file) = child(node.driver.file()) {
             info.put(key!("parent"), self.node(file, with_backing));
         }
-        if let Some(backing) = child(node.driver.backing()).filter(|_| with_backing) {
+        if let Some(backing) = child(node.driver.filtered_or_backing()).filter(|_| with_backing) {
             info.put(key!("backing"), self.node(backing, true));
         }
         if matches!(node.driver, Driver::File { .. }) {
@@ -77,18 +92,19 @@ impl Statistics<'_> {
     }
 
     /// QAPI's `BlockDeviceStats`.
-    fn counts(&self, reads: u64, accounts_what_fails: bool) -> QDict {
+    fn counts(&self, counted: Counted) -> QDict {
+        let Counted { reads, failed_writes, what_fails } = counted;
         let mut counts = qdict! {
             "rd_bytes": reads * BOOT_SECTOR, "wr_bytes": 0, "unmap_bytes": 0,
             "rd_operations": reads, "wr_operations": 0, "flush_operations": 0, "unmap_operations": 0,
             "rd_total_time_ns": 0, "wr_total_time_ns": 0, "flush_total_time_ns": 0, "unmap_total_time_ns": 0,
             "wr_highest_offset": 0,
             "rd_merged": 0, "wr_merged": 0, "unmap_merged": 0,
-            "failed_rd_operations": 0, "failed_wr_operations": 0,
+            "failed_rd_operations": 0, "failed_wr_operations": failed_writes,
             "failed_flush_operations": 0, "failed_unmap_operations": 0,
             "invalid_rd_operations": 0, "invalid_wr_operations": 0,
             "invalid_flush_operations": 0, "invalid_unmap_operations": 0,
-            "account_invalid": accounts_what_fails, "account_failed": accounts_what_fails,
+            "account_invalid": what_fails, "account_failed": what_fails,
             "timed_stats": QObject::List(Vec::new()),
         };
         if self.release.accounts_have_zone_append() {
