@@ -75,7 +75,7 @@ pub enum Timer {
     Request(Request),
 }
 
-/// What a client asks of the machine's power.
+/// What is asked of the machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// `quit`
@@ -84,6 +84,8 @@ pub enum Request {
     Reset,
     /// `system_powerdown`
     Powerdown,
+    /// The host's SIGTERM.
+    Terminate,
 }
 
 /// One QEMU process.
@@ -357,12 +359,16 @@ impl Qemu {
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
-            Request::Quit => {
-                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
-                self.jobs.close_all(cx);
-                self.gone = true;
-            }
+            Request::Quit => self.end("host-qmp-quit", cx),
+            Request::Terminate => self.end("host-signal", cx),
         }
+    }
+
+    /// The process ends, in order.
+    fn end(&mut self, reason: &'static str, cx: &mut Context<'_>) {
+        cx.event("SHUTDOWN", Some(run_state::by_host(reason)));
+        self.jobs.close_all(cx);
+        self.gone = true;
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
         throttle::Throttle,
     },
     oracle::Oracle,
-    qemu::{Context, Event, Qemu, Timer},
+    qemu::{Context, Event, Qemu, Request, Timer},
     release::Release,
 };
 use main_loop::{MainLoop, Turn, What};
@@ -135,9 +135,8 @@ impl World {
         let monitor = &mut self.monitors[link.monitor];
         monitor.waiting.retain(|(_, _, waiting)| *waiting != connection);
         if let Some(client) = monitor.client.as_mut().filter(|client| client.connection == connection) {
-            let kept = self.oracle.choose("requests-after-close", client.requests.len() + 1);
-            client.requests.truncate(kept);
-            client.out_of_band.clear();
+            let kept = self.oracle.choose("requests-after-close", client.pending() + 1);
+            client.forget(kept);
             client.leaving = true;
             self.let_leave();
         }
@@ -190,6 +189,12 @@ impl World {
         self.now = self.now.max(now);
     }
 
+    /// Asks QEMU to end as the host's SIGTERM does: its main loop says `SHUTDOWN` and ends it.
+    pub fn terminate_qemu(&mut self, now: Duration) {
+        self.now = now;
+        self.main_loop.set_timer(now, Timer::Request(Request::Terminate));
+    }
+
     /// Ends QEMU as the host's SIGKILL does: at once, and without a word.
     pub fn kill_qemu(&mut self) {
         self.alive = false;
@@ -233,7 +238,7 @@ impl World {
         let of_monitors = self.monitors.iter().enumerate().flat_map(|(index, monitor)| {
             let (accept, request, out_of_band) = match &monitor.client {
                 None => (monitor.waiting.front(), None, None),
-                Some(client) => (None, client.requests.front(), client.out_of_band.front()),
+                Some(client) => (None, client.next_request(), client.out_of_band.front()),
             };
             let turn = |due, sequence, what| Turn { due, sequence, what };
             [
@@ -258,7 +263,7 @@ impl World {
             What::Accept(monitor) => self.accept(at, monitor),
             What::Request(monitor) => {
                 let client = self.monitors[monitor].client.as_mut();
-                if let Some(queued) = client.and_then(|client| client.requests.pop_front()) {
+                if let Some(queued) = client.and_then(Client::take_request) {
                     self.dispatch(at, monitor, queued);
                 }
             }
@@ -364,7 +369,7 @@ impl World {
     /// Frees the monitors whose client has left and has nothing more to be carried out.
     fn let_leave(&mut self) {
         for (index, monitor) in self.monitors.iter_mut().enumerate() {
-            let leaves = |client: &mut Client| client.leaving && client.requests.is_empty();
+            let leaves = |client: &mut Client| client.leaving && client.pending() == 0;
             if monitor.client.take_if(leaves).is_some() {
                 self.qemu.set_connected(index, false);
             }

@@ -66,6 +66,10 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
                 client.wait_for(recorded);
                 client.say(&wire(line, recording.lines.get(index + 1)));
             }
+            Speaker::Host => {
+                client.wait_until(line.at);
+                client.world.terminate_qemu(client.now);
+            }
         }
     }
     if let Some(last) = recording.lines.last() {

@@ -68,10 +68,15 @@ impl<T> MainLoop<T> {
             if due <= end {
                 self.at_once.push_back(timer);
             } else {
-                let sequence = self.next_sequence();
-                self.timers.insert((due, sequence), timer);
+                self.set_timer(due, timer);
             }
         }
+    }
+
+    /// Sets a timer that no turn has asked for.
+    pub(super) fn set_timer(&mut self, due: Duration, timer: T) {
+        let sequence = self.next_sequence();
+        self.timers.insert((due, sequence), timer);
     }
 
     /// When the loop has to go on, whatever else waits: the end of a stall, or a timer without delay.
