@@ -9,6 +9,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`recording`] | one monitor's traffic as it was recorded, and the folders of recordings |
+//! | [`files`] | what the recorder had put on the host beforehand |
 //! | [`replay`] | says to the simulator what the recorded client said |
 //! | [`placeholder`] | what no two runs share, and is therefore not compared |
 //! | [`lane`] | which lines keep their order among themselves |
@@ -19,6 +20,7 @@
 //! It compares what QEMU says, not when: time only decides when the recorded client speaks.
 
 pub mod compare;
+pub mod files;
 pub mod known;
 pub mod lane;
 pub mod placeholder;

@@ -85,7 +85,8 @@ fn nodes(graph: &Graph, host: &Host) -> Vec<String> {
         if !names.insert(name) {
             broken.push(format!("two nodes are called {name}"));
         }
-        let is_protocol = |child: &Node| matches!(child.driver, Driver::File { .. });
+        let is_protocol =
+            |child: &Node| matches!(child.driver, Driver::File { .. } | Driver::Blkdebug { .. });
         for (child, protocol) in [(driver.file(), true), (driver.backing(), false)] {
             let Some(child) = child else { continue };
             match graph.node(child) {
@@ -111,7 +112,8 @@ fn chains(graph: &Graph, host: &Host) -> Vec<String> {
     let mut broken = Vec::new();
     let path = |node: &Node| graph.file_of(node).map(|file| host.resolve(Utf8Path::new(file)));
     let mut written = BTreeSet::new();
-    for node in graph.newest_first().filter(|node| node.driver.file().is_some()) {
+    let is_format = |node: &&Node| matches!(node.driver, Driver::Raw { .. } | Driver::Qcow2 { .. });
+    for node in graph.newest_first().filter(is_format) {
         let Some(own) = path(node) else { continue };
         let live = node.driver.backing().and_then(|backing| path(graph.node(backing)?));
         let named = graph.image(node, host).and_then(|image| named_backing(&own, image.as_qcow2()?));

@@ -8,7 +8,9 @@
 use camino::Utf8PathBuf;
 
 mod arguments;
+mod on_error;
 pub use arguments::Unknown;
+pub use on_error::{Errno, OnError};
 
 /// The chipset, by the name of its machine type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,21 @@ pub struct Disk {
     pub size: u64,
     /// Whether the guest may only read it.
     pub readonly: bool,
+    /// Its device's `werror`.
+    pub on_write_error: OnError,
+    /// The `blkdebug` node between the two, if there is one.
+    pub injected: Option<Injected>,
+    /// The guest was booted from it and writes to it every now and then.
+    pub guest_writes: bool,
+}
+
+/// A `blkdebug` node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injected {
+    /// Its `node-name`.
+    pub node: String,
+    /// Its rules as the command line has them: `inject-error.0.event` and so on.
+    pub rules: Vec<(String, serde_json::Value)>,
 }
 
 impl Disk {
@@ -71,6 +88,9 @@ impl Disk {
             path,
             size: Machine::DISK_SIZE,
             readonly: false,
+            on_write_error: OnError::Enospc,
+            injected: None,
+            guest_writes: false,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - [`run_state`]: whether the guest runs
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
+//! - `guest`: one that writes to its disk
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -34,6 +35,7 @@ mod about;
 mod arguments;
 mod chardev;
 mod differences;
+mod guest;
 mod human_monitor;
 mod qdev;
 mod snapshot_job;
@@ -44,6 +46,7 @@ pub use context::{Context, Event, QmpError};
 
 use arguments::Arguments;
 use block::query::Query;
+use guest::Guest;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -71,6 +74,10 @@ pub enum Timer {
         /// Which end, counted over the life of this QEMU.
         serial: u64,
     },
+    /// The guest writes to its disk.
+    GuestWrite,
+    /// The guest is to be stopped: a request of it has failed.
+    StopForIoError,
     /// A request that the oldest release carries out behind its reply.
     Request(Request),
 }
@@ -96,7 +103,9 @@ pub struct Qemu {
     cpus: Cpus,
     devices: qdev::Devices,
     chardevs: chardev::Chardevs,
+    guest: Guest,
     gone: bool,
+    aborted: bool,
 }
 
 impl Qemu {
@@ -125,8 +134,15 @@ impl Qemu {
             cpus: Cpus::new(state, machine.serial_ports.clone()),
             devices: qdev::Devices::of(machine),
             chardevs: chardev::Chardevs::of(machine),
+            guest: Guest::of(machine),
             gone: false,
+            aborted: false,
         }
+    }
+
+    /// What happens by itself once it has started: when, and what.
+    pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
+        self.guest.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -143,13 +159,20 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => block::mirror::blockdev_mirror(&self.graph, &mut self.jobs, arguments, cx),
-            "blockdev-backup" => block::backup::blockdev_backup(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" => {
+                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
+            "blockdev-backup" => {
+                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+            }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+            }
+            "blockdev-snapshot-sync" => {
+                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)
             }
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
@@ -206,6 +229,8 @@ impl Qemu {
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
             Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
+            Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
             Timer::Request(request) => self.carry_out(request, cx),
         }
     }
@@ -218,6 +243,11 @@ impl Qemu {
     /// Whether the process has ended, by `quit` or by a crash.
     pub fn gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether it has ended by an assertion of its own: what it was about to say is never said.
+    pub fn aborted(&self) -> bool {
+        self.aborted
     }
 
     /// The block graph.
@@ -325,14 +355,17 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
     fn cont(&mut self, cx: &mut Context<'_>) {
+        self.graph.reset_io_status();
+        self.jobs.reset_io_status();
         self.cpus.resume(cx);
+        self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
         }
@@ -369,6 +402,7 @@ impl Qemu {
         cx.event("SHUTDOWN", Some(run_state::by_host(reason)));
         self.jobs.close_all(cx);
         self.gone = true;
+        self.aborted = self.graph.leaks();
     }
 }
 

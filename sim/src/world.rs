@@ -74,6 +74,8 @@ impl World {
     pub fn new(machine: &Machine, release: Release, oracle: Oracle) -> Self {
         let mut host = Host::default();
         let qemu = Qemu::new(machine, release, &mut host);
+        let mut main_loop = MainLoop::default();
+        main_loop.end_turn(Duration::ZERO, Duration::ZERO, qemu.first_timers());
         Self {
             release,
             oracle,
@@ -84,7 +86,7 @@ impl World {
             links: BTreeMap::new(),
             connections: 0,
             throttle: Throttle::new(release),
-            main_loop: MainLoop::default(),
+            main_loop,
             now: Duration::ZERO,
         }
     }
@@ -311,7 +313,8 @@ impl World {
         let result = self.qemu.execute(&command, arguments, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
         self.say(events);
-        if let Some(client) = self.monitors[monitor].client.as_mut() {
+        let client = self.monitors[monitor].client.as_mut().filter(|_| !self.qemu.aborted());
+        if let Some(client) = client {
             client.reply(id.as_ref(), result.map(Answer::Value));
         }
         self.end_turn(at, end, timers);

@@ -4,15 +4,14 @@
 //! which the machine is made. Commands that the model does not answer itself are left out ([`ANSWERED_OUTSIDE`]); what
 //! no model can repeat is masked ([`VOLATILE`]), and so are the digits of `info snapshots`, which shows the same. Resets
 //! by the guest's firmware are left out ([`by_the_firmware`]), and so is that it makes jobs rest for a moment
-//! ([`without_rests`]). What the recorder did to have something to copy is done to the model in other words
-//! ([`prepare`]). All else must be equal, member by member.
+//! ([`without_rests`]). All else must be equal, member by member.
 #![allow(clippy::disallowed_methods, reason = "reads the recordings beside it")]
 
 use std::{fmt, path::Path, time::Duration};
 
 use freezeframe_sim::{
     Machine, Oracle, Release,
-    host::{Backing, Host, Image, Qcow2},
+    host::{Host, Image, Qcow2},
     machine::{Disk, Format, Power},
     qemu::{Context, Event, Qemu, QmpError, Timer},
     qobject::QObject,
@@ -40,9 +39,11 @@ const SOON: Duration = Duration::from_millis(50);
 const VOLATILE: [&str; 6] =
     ["date-sec", "date-nsec", "vm-clock-sec", "vm-clock-nsec", "vm-state-size", "actual-size"];
 
-/// How the names of protocol nodes begin that QEMU has named itself, and those of [`prepare`].
+/// An image that the recorder made beforehand, to copy to.
+const TARGET: &str = "t0";
+
+/// How the names of nodes begin that QEMU has named itself.
 const NAMED_BY_QEMU: &str = "#block";
-const PREPARED: &str = "prepared-";
 
 /// What the recorder's folder is called here.
 const FOLDER: &str = "/images";
@@ -100,6 +101,7 @@ fn the_model_says_what_qemu_said(
         "snap-load-running",
         "snap-save-paused",
         "snap-save-running",
+        "snapshot-sync",
         "stream",
         "two-users",
         "txn-snapshot"
@@ -128,18 +130,12 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
         let image = host.image_mut(&disk.path).unwrap();
         (0..WRITTEN / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
     }
+    host.create_new(TARGET.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
     let mut said = Vec::new();
     let mut timers: Vec<(Duration, Timer)> = Vec::new();
     for command in &recording.commands {
         let happened = |(at, _): &(Duration, Timer)| *at <= command.at;
         said.extend(run_timers(&mut qemu, release, &mut oracle, &mut host, &mut timers, happened));
-        if let Some(preparations) = prepare(&qemu, command, &mut host) {
-            for (name, arguments) in preparations {
-                let mut cx = Context::new(command.at, release, &mut oracle, &mut host);
-                qemu.execute(name, arguments.as_object().cloned().unwrap(), &mut cx).unwrap();
-            }
-            continue;
-        }
         let mut cx = Context::new(command.at, release, &mut oracle, &mut host);
         let reply = qemu.execute(&command.name, command.arguments.clone(), &mut cx);
         let (events, asked) = cx.finish();
@@ -171,57 +167,6 @@ fn run_timers(
         timers.extend(asked);
     }
     said
-}
-
-/// What the recorder did that the model knows other commands for, or none: an overlay made and put on top in one
-/// command, a node with its protocol node in one, and writes to a disk. Their replies are left out.
-fn prepare(qemu: &Qemu, command: &Command, host: &mut Host) -> Option<Vec<(&'static str, Value)>> {
-    let text = |name: &str| command.arguments[name].as_str().unwrap();
-    if command.name == "blockdev-snapshot-sync" {
-        let (below, overlay, path) = (text("node-name"), text("snapshot-node-name"), text("snapshot-file"));
-        let graph = qemu.graph();
-        let file = graph.file_of(graph.node(below).unwrap()).unwrap().to_owned();
-        let mut image = Qcow2 { size: Machine::DISK_SIZE, ..Qcow2::default() };
-        image.backing = Some(Backing { file, format: Some("qcow2".into()) });
-        host.create(path.into(), Image::Qcow2(image)).unwrap();
-        let protocol = format!("{PREPARED}{overlay}");
-        return Some(vec![
-            ("blockdev-add", json!({ "driver": "file", "node-name": protocol, "filename": path })),
-            (
-                "blockdev-add",
-                json!({ "driver": "qcow2", "node-name": overlay, "file": protocol, "backing": null }),
-            ),
-            ("blockdev-snapshot", json!({ "node": below, "overlay": overlay })),
-        ]);
-    }
-    if let (true, Some(path)) = (command.name == "blockdev-add", filename_in_place(&command.arguments)) {
-        host.create_new(path.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
-        let (name, protocol) = (text("node-name"), format!("{PREPARED}{}", text("node-name")));
-        return Some(vec![
-            ("blockdev-add", json!({ "driver": "file", "node-name": protocol, "filename": path })),
-            ("blockdev-add", json!({ "driver": "qcow2", "node-name": name, "file": protocol })),
-        ]);
-    }
-    if command.name == "human-monitor-command" && text("command-line").starts_with("qemu-io") {
-        assert!(text("command-line").contains("vd0") && text("command-line").ends_with(" 0 4M\""));
-        let graph = qemu.graph();
-        let top = graph.node(&graph.devices()[0].node).unwrap();
-        let image = host.image_mut(graph.file_of(top).unwrap().into()).unwrap();
-        (0..4 * 1024 * 1024 / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
-        return Some(Vec::new());
-    }
-    None
-}
-
-fn is_prepared(command: &str, arguments: &Map<String, Value>) -> bool {
-    let line = arguments.get("command-line").and_then(Value::as_str).unwrap_or_default();
-    let in_place = command == "blockdev-add" && filename_in_place(arguments).is_some();
-    command == "blockdev-snapshot-sync" || line.starts_with("qemu-io") || in_place
-}
-
-/// The file of a protocol node that is given in place.
-fn filename_in_place(arguments: &Map<String, Value>) -> Option<&str> {
-    arguments.get("file")?.get("filename")?.as_str()
 }
 
 /// Leaves out that a job rested and went on at once behind a reply: the guest's firmware resets its devices in the
@@ -272,7 +217,7 @@ fn mask(value: &mut Value) {
         Value::String(text) if text.contains("ICOUNT") || text.contains("vm-20") => {
             *text = text.replace(|c: char| c.is_ascii_digit(), "#");
         }
-        Value::String(text) if text.starts_with(NAMED_BY_QEMU) || text.starts_with(PREPARED) => {
+        Value::String(text) if text.starts_with(NAMED_BY_QEMU) => {
             *text = NAMED_BY_QEMU.into();
         }
         Value::Object(members) => {
@@ -313,9 +258,6 @@ fn read(path: &str) -> Recording {
             }
             let at = Duration::from_millis(record["t"].as_f64().unwrap() as u64);
             let arguments = message["arguments"].as_object().cloned().unwrap_or_default();
-            if is_prepared(name, &arguments) {
-                outside.push(id.clone());
-            }
             recording.commands.push(Command { at, id, name: name.into(), arguments });
         } else if message.get("QMP").is_none() && !outside.contains(&id) && !by_the_firmware(&message) {
             let mut message = message;

@@ -33,6 +33,10 @@ use freezeframe_sim::{Oracle, Release};
 use freezeframe_tests::{real, suite};
 use tokio::{runtime::Builder, task::LocalSet};
 
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is played alone, and on real QEMUs.
 const ALONE: [&str; 2] = ["internal/create-revert-delete", "external/two-disks"];
 

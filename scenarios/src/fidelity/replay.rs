@@ -9,7 +9,10 @@ use std::time::Duration;
 use freezeframe_sim::{Machine, Oracle, Port, World, host::Host, machine::Unknown, world::Connection};
 use serde::de::IgnoredAny;
 
-use super::recording::{Line, Recording, Speaker};
+use super::{
+    files::put_beforehand,
+    recording::{Line, Recording, Speaker},
+};
 
 /// What the folder of the recorder, `$DIR`, is on the simulated host.
 pub const FOLDER: &str = "/recorded";
@@ -45,6 +48,7 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
     if let Some(files) = files {
         *world.host_mut() = files.clone();
     }
+    put_beforehand(recording, machine, world.host_mut());
     let Ok(connection) = world.connect(Duration::ZERO, Port::Monitor(0)) else {
         return Replayed { said: Vec::new(), host: world.host().clone() };
     };

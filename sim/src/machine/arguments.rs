@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{CdDrive, CdModel, Chardev, Chipset, Disk, Format, Frontend, Machine, Power};
+use camino::Utf8PathBuf;
+use serde_json::Value;
+
+use super::{CdDrive, CdModel, Chardev, Chipset, Disk, Format, Frontend, Injected, Machine, OnError, Power};
 
 /// Options without a value.
 const FLAGS: [&str; 4] = ["-nodefaults", "-no-user-config", "-no-reboot", "-S"];
@@ -16,7 +19,7 @@ const UNSEEN: [&str; 8] =
     ["-accel", "-cpu", "-display", "-sandbox", "-msg", "-monitor", "-serial", "-parallel"];
 
 /// Properties of a disk's device that make none either.
-const UNSEEN_OF_DISKS: [&str; 5] = ["id", "drive", "iothread", "bootindex", "bus"];
+const UNSEEN_OF_DISKS: [&str; 6] = ["id", "drive", "iothread", "bootindex", "bus", "werror"];
 
 /// The simulator cannot be this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +34,12 @@ impl Machine {
     /// [`Unknown`], naming the first argument that the simulator cannot follow.
     pub fn from_arguments<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, Unknown> {
         let machine = Machine { monitors: 0, ..Machine::new() };
-        let mut reader = Reader { machine, protocol_nodes: BTreeMap::new(), format_nodes: BTreeMap::new() };
+        let mut reader = Reader {
+            machine,
+            protocol_nodes: BTreeMap::new(),
+            injected: BTreeMap::new(),
+            format_nodes: BTreeMap::new(),
+        };
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
             if FLAGS.contains(&option) {
@@ -53,6 +61,8 @@ struct Reader {
     machine: Machine,
     /// The file of each protocol node.
     protocol_nodes: BTreeMap<String, String>,
+    /// The `blkdebug` nodes, and the protocol node that each is above.
+    injected: BTreeMap<String, (Injected, String)>,
     /// Format nodes that no device has taken yet.
     format_nodes: BTreeMap<String, Disk>,
 }
@@ -103,10 +113,26 @@ impl Reader {
             self.protocol_nodes.insert(name.to_owned(), value.get("filename")?.to_owned());
             return Some(());
         }
-        let file_node = value.get("file")?;
-        let path = self.protocol_nodes.get(file_node)?;
-        let mut disk = Disk::new(name, path.into());
-        disk.file_node = file_node.to_owned();
+        if driver == "blkdebug" {
+            let injected = Injected { node: name.to_owned(), rules: rules(value)? };
+            self.injected.insert(name.to_owned(), (injected, value.get("image")?.to_owned()));
+            return Some(());
+        }
+        let mut disk = Disk::new(name, Utf8PathBuf::new());
+        match value.get("file") {
+            Some(file) => {
+                let (injected, file) = self.injected.remove(file).unzip();
+                disk.injected = injected;
+                disk.file_node = file.or(value.get("file").map(str::to_owned))?;
+                disk.path = self.protocol_nodes.get(&disk.file_node)?.into();
+            }
+            // Given in place: QEMU makes a name up.
+            None => {
+                disk.file_node = value.get("file.node-name").unwrap_or_default().to_owned();
+                disk.path =
+                    value.get("file.filename").filter(|_| value.get("file.driver") == Some("file"))?.into();
+            }
+        }
         disk.format = format(driver)?;
         disk.readonly = value.get("read-only") == Some("on");
         self.format_nodes.insert(name.to_owned(), disk);
@@ -137,12 +163,30 @@ impl Reader {
         }
         let mut disk = self.format_nodes.remove(value.get("drive")?)?;
         disk.device = value.get("id")?.to_owned();
+        disk.guest_writes = disk.injected.is_some() && value.get("bootindex").is_some();
+        if let Some(policy) = value.get("werror") {
+            disk.on_write_error = OnError::named(policy)?;
+        }
         if let Some(bus) = value.get("bus").filter(|bus| !["pcie.0", "pci.0"].contains(bus)) {
             disk.bus = Some(self.machine.root_ports.iter().find(|port| port == &bus)?.clone());
         }
         self.machine.disks.push(disk);
         Some(())
     }
+}
+
+/// The rules of a `blkdebug` node, its numbers and flags as such.
+fn rules(value: &Properties<'_>) -> Option<Vec<(String, Value)>> {
+    let rule = |name: &&str| name.starts_with("inject-error.") || name.starts_with("set-state.");
+    let typed = |name: &str| {
+        let text = value.get(name)?;
+        Some(match name.rsplit('.').next()? {
+            "errno" | "state" | "new_state" | "sector" => text.parse::<u64>().ok()?.into(),
+            "once" | "immediately" => (text == "on").into(),
+            _ => text.into(),
+        })
+    };
+    value.names().filter(rule).map(|name| Some((name.to_owned(), typed(name)?))).collect()
 }
 
 /// The chipset of a machine type, versioned (`pc-q35-7.2`) or not.
@@ -228,7 +272,7 @@ mod tests {
         let asked = [
             "-incoming defer".to_owned(),
             "-machine microvm".to_owned(),
-            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=stop"),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rotation_rate=1"),
             "-blockdev driver=blkdebug,node-name=dbg0,image=file0".to_owned(),
         ];
         for arguments in asked {

@@ -8,9 +8,10 @@
 //! A format node stands on one protocol node (`file`), which opens a file of the simulated host. Here is the graph
 //! itself and who uses whom; each command on it has a module:
 //!
-//! - `add`: `blockdev-add` and `blockdev-del`
+//! - `add` and `open`: `blockdev-add` and `blockdev-del`, and how a node is opened
+//! - `blkdebug` and `failure`: a filter that lets requests fail, and what that does to a job
 //! - `create`: `blockdev-create`
-//! - `snapshot`: `blockdev-snapshot`
+//! - `snapshot`: `blockdev-snapshot` and `blockdev-snapshot-sync`
 //! - `medium`: trays, and media that come and go
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
@@ -18,7 +19,7 @@
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //!
-//! Not here: filters, nodes without a name, protocols other than `file`.
+//! Not here: other filters, protocols other than `file`.
 
 use std::time::Duration;
 
@@ -28,17 +29,20 @@ use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_si
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
-    machine::Format,
+    machine::{Errno, Format, Injected, OnError},
 };
 
 pub(crate) mod add;
 pub(crate) mod backup;
+pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod failure;
 pub(crate) mod filename;
 pub(crate) mod internal_snapshot;
 pub(crate) mod medium;
 pub(crate) mod mirror;
+pub(crate) mod open;
 pub(crate) mod query;
 pub(crate) mod snapshot;
 pub(crate) mod stream;
@@ -53,6 +57,8 @@ pub struct Node {
     pub driver: Driver,
     /// Whether it was opened, or reopened, for reading only.
     pub read_only: bool,
+    /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
+    pub owned_by_monitor: bool,
 }
 
 /// The block drivers that are simulated, with their children by node name.
@@ -62,6 +68,15 @@ pub enum Driver {
     File {
         /// As it was given.
         filename: String,
+        /// Whether it keeps others from opening the file.
+        locking: bool,
+    },
+    /// Filter: lets requests to what is below it fail.
+    Blkdebug {
+        /// The protocol node.
+        image: String,
+        /// When they fail.
+        rules: blkdebug::Blkdebug,
     },
     /// Format: the file as it is.
     Raw {
@@ -82,24 +97,31 @@ impl Driver {
     pub fn name(&self) -> &'static str {
         match self {
             Driver::File { .. } => "file",
+            Driver::Blkdebug { .. } => "blkdebug",
             Driver::Raw { .. } => "raw",
             Driver::Qcow2 { .. } => "qcow2",
         }
     }
 
-    /// The `file` child.
+    /// The child that its own data is in: `file`, or `image` of `blkdebug`.
     pub fn file(&self) -> Option<&str> {
         match self {
             Driver::File { .. } => None,
+            Driver::Blkdebug { image, .. } => Some(image),
             Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
         }
+    }
+
+    /// All children.
+    pub fn children(&self) -> impl Iterator<Item = &str> {
+        self.file().into_iter().chain(self.backing())
     }
 
     /// The `backing` child.
     pub fn backing(&self) -> Option<&str> {
         match self {
             Driver::Qcow2 { backing, .. } => backing.as_deref(),
-            Driver::File { .. } | Driver::Raw { .. } => None,
+            Driver::File { .. } | Driver::Blkdebug { .. } | Driver::Raw { .. } => None,
         }
     }
 }
@@ -113,6 +135,10 @@ pub struct Device {
     pub node: String,
     /// What it is.
     pub model: Model,
+    /// What is done when a write of the guest fails.
+    pub on_write_error: OnError,
+    /// QAPI's `BlockDeviceIoStatus`.
+    pub io_status: &'static str,
 }
 
 /// What a device is.
@@ -137,6 +163,15 @@ impl Model {
             Model::Cd { tray_open } => Some(tray_open),
             Model::VirtioBlk { .. } => None,
         }
+    }
+}
+
+impl Default for Device {
+    /// An empty drive without id; errors are handled as QEMU does when it is told nothing.
+    fn default() -> Self {
+        let model = Model::Cd { tray_open: false };
+        let (id, node) = (String::new(), String::new());
+        Self { id, node, model, on_write_error: OnError::Enospc, io_status: "ok" }
     }
 }
 
@@ -165,6 +200,10 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// In the order of the command line.
     devices: Vec<Device>,
+    /// How many names QEMU has made up.
+    names_made_up: u64,
+    /// A reference to a node was never given back.
+    leaks: bool,
 }
 
 impl Graph {
@@ -172,20 +211,31 @@ impl Graph {
     pub(crate) fn of(machine: &Machine) -> Self {
         let mut graph = Graph::default();
         for disk in &machine.disks {
-            let file = disk.file_node.clone();
-            let format = match disk.format {
-                Format::Qcow2 => Driver::Qcow2 { file: file.clone(), backing: None },
-                Format::Raw => Driver::Raw { file: file.clone() },
+            let read_only = disk.readonly;
+            let add = |graph: &mut Graph, name: &str, driver| {
+                let owned_by_monitor = !name.is_empty();
+                let name = if owned_by_monitor { name.into() } else { graph.make_up_name() };
+                graph.insert(Node { name: name.clone(), driver, read_only, owned_by_monitor });
+                name
             };
-            let protocol = Driver::File { filename: disk.path.to_string() };
-            graph.nodes.push(Node { name: file, driver: protocol, read_only: disk.readonly });
-            graph.nodes.push(Node { name: disk.target.clone(), driver: format, read_only: disk.readonly });
+            let protocol = Driver::File { filename: disk.path.to_string(), locking: true };
+            let mut file = add(&mut graph, &disk.file_node, protocol);
+            if let Some(Injected { node, rules }) = &disk.injected {
+                let rules = blkdebug::Blkdebug::of_command_line(rules);
+                file = add(&mut graph, node, Driver::Blkdebug { image: file, rules });
+            }
+            let format = match disk.format {
+                Format::Qcow2 => Driver::Qcow2 { file, backing: None },
+                Format::Raw => Driver::Raw { file },
+            };
+            let node = add(&mut graph, &disk.target, format);
+            let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
             let model = Model::VirtioBlk { unseen: false };
-            graph.devices.push(Device { id: disk.device.clone(), node: disk.target.clone(), model });
+            graph.devices.push(Device { id, node, model, on_write_error, io_status: "ok" });
         }
         for drive in &machine.cd_drives {
-            let model = Model::Cd { tray_open: false };
-            graph.devices.push(Device { id: drive.id.clone(), node: String::new(), model });
+            let (id, model) = (drive.id.clone(), Model::Cd { tray_open: false });
+            graph.devices.push(Device { id, node: String::new(), model, ..Device::default() });
         }
         graph
     }
@@ -247,16 +297,24 @@ impl Graph {
 
     /// The nodes that have this one for a child.
     pub fn parents<'a>(&'a self, child: &'a str) -> impl Iterator<Item = &'a Node> {
-        self.nodes
-            .iter()
-            .filter(move |node| [node.driver.file(), node.driver.backing()].contains(&Some(child)))
+        self.nodes.iter().filter(move |node| node.driver.children().any(|each| each == child))
     }
 
     /// The name of the file that a node's own data is in, as it was given.
     pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
         match &node.driver {
-            Driver::File { filename } => Some(filename),
-            Driver::Raw { file } | Driver::Qcow2 { file, .. } => self.file_of(self.node(file)?),
+            Driver::File { filename, .. } => Some(filename),
+            Driver::Blkdebug { image: file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => {
+                self.file_of(self.node(file)?)
+            }
+        }
+    }
+
+    /// Whether a node keeps others from opening its file.
+    pub(crate) fn locks(&self, node: &Node) -> bool {
+        match (&node.driver, node.driver.file().and_then(|file| self.node(file))) {
+            (Driver::File { locking, .. }, _) => *locking,
+            (_, below) => below.is_some_and(|below| self.locks(below)),
         }
     }
 
@@ -338,9 +396,74 @@ impl Graph {
         self.nodes.push(node);
     }
 
-    /// Removes a node that nothing uses.
+    /// Removes a node that nothing uses, and those below it that only it had use for.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.nodes.retain(|node| node.name != name);
+        let Some(at) = self.nodes.iter().position(|node| node.name == name) else { return };
+        let removed = self.nodes.remove(at);
+        for child in removed.driver.children() {
+            self.release(child);
+        }
+    }
+
+    /// Whether a device or another node stands on a node.
+    pub(crate) fn is_used(&self, name: &str) -> bool {
+        self.device_on(name).is_some() || self.parents(name).next().is_some()
+    }
+
+    /// A user has let go of a node: unless a client added it, it goes with its last one.
+    pub(crate) fn release(&mut self, name: &str) {
+        if !self.is_used(name) && self.node(name).is_some_and(|node| !node.owned_by_monitor) {
+            self.remove(name);
+        }
+    }
+
+    /// The guest's request to a device has failed.
+    pub(crate) fn set_io_status(&mut self, device: &str, errno: Errno) {
+        for device in self.devices.iter_mut().filter(|known| known.id == device) {
+            device.io_status = errno.io_status();
+        }
+    }
+
+    /// Nobody is told of earlier I/O errors any more.
+    pub(crate) fn reset_io_status(&mut self) {
+        self.devices.iter_mut().for_each(|device| device.io_status = "ok");
+    }
+
+    /// A reference to a node is not given back: QEMU cannot end well any more.
+    pub(crate) fn leak(&mut self) {
+        self.leaks = true;
+    }
+
+    /// Whether a reference to a node was never given back.
+    pub(crate) fn leaks(&self) -> bool {
+        self.leaks
+    }
+
+    /// The rules of `blkdebug` right below a format node.
+    pub(crate) fn injected_below(&mut self, name: &str) -> Option<&mut blkdebug::Blkdebug> {
+        let below = self.node(name)?.driver.file()?.to_owned();
+        let below = self.nodes.iter_mut().find(|node| node.name == below)?;
+        match &mut below.driver {
+            Driver::Blkdebug { rules, .. } => Some(rules),
+            _ => None,
+        }
+    }
+
+    /// A name for a node that was given none: a number counted up and two digits at random, which are none here.
+    pub(crate) fn make_up_name(&mut self) -> String {
+        let number = self.names_made_up;
+        self.names_made_up += 1;
+        format!("#block{number}{:02}", (number * 37 + 11) % 100)
+    }
+
+    /// Is again as it was; names that were made up meanwhile are used up.
+    pub(crate) fn go_back_to(&mut self, before: Graph) {
+        *self = Graph { names_made_up: self.names_made_up, ..before };
+    }
+
+    /// QEMU makes up a name for each node that it opens only to write a header.
+    pub(crate) fn skip_names(&mut self, count: u64) {
+        self.names_made_up += count;
     }
 
     /// Puts `overlay` on top of `node`: what used the node uses the overlay, and the node is read-only from then on.
@@ -358,14 +481,19 @@ impl Graph {
             device.node = target.into();
         }
         self.set_read_only(target, false);
+        self.release(source);
     }
 
     /// Gives a qcow2 node another backing node, or none.
     pub(crate) fn set_backing(&mut self, name: &str, below: Option<&str>) {
+        let mut before = None;
         for node in self.nodes.iter_mut().filter(|node| node.name == name) {
             if let Driver::Qcow2 { backing, .. } = &mut node.driver {
-                *backing = below.map(str::to_owned);
+                before = std::mem::replace(backing, below.map(str::to_owned));
             }
+        }
+        if let Some(before) = before {
+            self.release(&before);
         }
     }
 
@@ -400,5 +528,6 @@ pub(crate) fn job_options(
         keeps_in_step,
         takes: Duration::from_millis(takes),
         starts_drained: false,
+        failure: None,
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{QmpError, job::is_well_formed};
-use crate::Release;
+use crate::{Release, machine::Errno};
 
 /// A user of a protocol node.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,14 @@ impl Release {
         QmpError::generic(match self {
             Release::V5_2 => format!("Cannot find device={name} nor node_name={name}"),
             _ => format!("Cannot find device='{name}' nor node-name='{name}'"),
+        })
+    }
+
+    /// Neither a device of the one name nor a node of the other.
+    pub(crate) fn cannot_find_either(self, device: &str, node: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Cannot find device={device} nor node_name={node}"),
+            _ => format!("Cannot find device='{device}' nor node-name='{node}'"),
         })
     }
 
@@ -64,6 +72,22 @@ impl Release {
         QmpError::generic(match self {
             Release::V5_2 => "Invalid node name".into(),
             _ => format!("Invalid node-name: '{name}'"),
+        })
+    }
+
+    /// `blockdev-snapshot-sync` to an overlay by a name that is taken.
+    pub(crate) fn overlay_name_in_use(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "New overlay node name already in use",
+            _ => "New overlay node-name already in use",
+        })
+    }
+
+    /// `blockdev-snapshot-sync` to an overlay without a name.
+    pub(crate) fn overlay_name_missing(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "New overlay node name missing",
+            _ => "New overlay node-name missing",
         })
     }
 
@@ -175,6 +199,15 @@ impl Release {
         }
     }
 
+    /// The machine state could not be written. Later releases tell of no other error than EIO.
+    pub(crate) fn state_not_written(self, errno: Errno) -> String {
+        match self {
+            Release::V5_2 => format!("Error while writing VM state: {}", errno.text()),
+            Release::V7_2 => "Error while writing VM state: Input/output error".into(),
+            Release::V10_0 | Release::V11_1 => "ram_save_setup failed: Input/output error".into(),
+        }
+    }
+
     /// The snapshot that was reverted to holds no machine state.
     pub(crate) fn not_a_migration_stream(self) -> &'static str {
         match self {
@@ -218,6 +251,16 @@ impl Release {
     /// A `blockdev-create` that is refused before any I/O fails before the reply to the command.
     pub(crate) fn create_fails_on_checks_before_the_reply(self) -> bool {
         self == Release::V7_2
+    }
+
+    /// A request of the guest that has failed is tried again before the reply to `cont`.
+    pub(crate) fn requests_are_tried_again_before_the_reply(self) -> bool {
+        self == Release::V7_2
+    }
+
+    /// After a machine state that could not be written a node is never freed: QEMU aborts when it is to end.
+    pub(crate) fn a_failed_save_leaks(self) -> bool {
+        self >= Release::V7_2
     }
 
     /// A block job that sleeps pauses, or is cancelled, before the reply to the command.
@@ -285,6 +328,11 @@ impl Release {
         self >= Release::V10_0
     }
 
+    /// `BLOCK_IO_ERROR` has `qom-path`.
+    pub(crate) fn io_errors_tell_the_device(self) -> bool {
+        self >= Release::V10_0
+    }
+
     /// `query-cpus-fast` has `arch`.
     pub(crate) fn processors_have_arch(self) -> bool {
         self == Release::V5_2
@@ -321,6 +369,11 @@ impl Release {
             Release::V5_2 => 64 << 10,
             _ => 1 << 20,
         }
+    }
+
+    /// A backup has many requests under way at once.
+    pub(crate) fn backups_copy_in_parallel(self) -> bool {
+        self >= Release::V7_2
     }
 
     /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.

@@ -1,7 +1,8 @@
 //! `human-monitor-command`: the few commands of the human monitor that snapshot drivers use.
 //!
-//! `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `info snapshots`, `info block`, `info block-jobs`, `info status`. What
-//! goes wrong, even a command that does not exist, is part of the text that is returned: the command succeeds.
+//! `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `qemu-io`, `info snapshots`, `info block`, `info block-jobs`,
+//! `info status`. What goes wrong, even a command that does not exist, is part of the text that is returned: the command
+//! succeeds.
 //! Other commands of the human monitor are not simulated.
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::{
 use crate::{Release, host::Host, qobject::QObject};
 
 mod names;
+mod qemu_io;
 mod tables;
 
 /// A command that is simulated.
@@ -72,6 +74,9 @@ pub(crate) fn command(
     let line = arguments.text("command-line");
     let words = words(line);
     let Some((name, rest)) = words.split_first() else { return Ok("".into()) };
+    if name == "qemu-io" {
+        return qemu_io::command(qemu, rest, cx).map(QObject::from);
+    }
     let (known, help, name, rest) = match rest.split_first() {
         Some((topic, rest)) if name == "info" => (INFO.as_slice(), "info ", topic, rest),
         _ => (COMMANDS.as_slice(), "", name, rest),
@@ -167,7 +172,7 @@ fn report_ports(qemu: &mut Qemu, cx: &mut Context<'_>) {
 }
 
 fn machine(qemu: &mut Qemu) -> Machine<'_> {
-    Machine { graph: &qemu.graph, cpus: &mut qemu.cpus }
+    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus }
 }
 
 fn or_error(outcome: Result<(), String>) -> String {

@@ -11,15 +11,18 @@
 //! (`created` may also go to `aborting` or `null`; `ready`, `standby`, `waiting` and `pending` to `aborting`.)
 //!
 //! Who moves it: the job's own work, a client's verb, or `quit`. What it says: `JOB_STATUS_CHANGE` on every arrow;
-//! of a block job (`block`) also `BLOCK_JOB_READY` and `BLOCK_JOB_PENDING` behind the state of that name, and
+//! of a block job (`block`) also `BLOCK_JOB_ERROR`, `BLOCK_JOB_READY` and `BLOCK_JOB_PENDING` behind the state of that name, and
 //! `BLOCK_JOB_COMPLETED` or `BLOCK_JOB_CANCELLED` before `concluded`. `query` shows it, `verb` lets clients move it.
 //! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
-//! Not here: transactions of jobs, I/O errors of jobs, and drains other than those of `transaction` and `stop`.
+//! Not here: transactions of jobs, and drains other than those of `transaction` and `stop`.
 
 use super::{Context, QmpError, Timer, work::Work};
-use crate::qobject::{QDict, key, qdict};
+use crate::{
+    machine::OnError,
+    qobject::{QDict, key, qdict},
+};
 
 pub(crate) mod block;
 mod query;
@@ -200,10 +203,50 @@ impl Job {
                 self.end(Ok(()), cx);
             }
             JobStatus::Running | JobStatus::Ready if self.paused_by_user => self.rest(cx),
+            JobStatus::Running
+                if all_is_copied && self.block.as_ref().is_some_and(|b| b.failure.is_some()) =>
+            {
+                self.fail(cx);
+            }
             JobStatus::Running if all_is_copied && keeps_in_step => self.get_ready(cx),
             JobStatus::Running if all_is_copied => self.end(Ok(()), cx),
             JobStatus::Ready if completes => self.end(Ok(()), cx),
             _ => {}
+        }
+    }
+
+    /// Requests have failed; all others are done.
+    fn fail(&mut self, cx: &mut Context<'_>) {
+        let Some(block) = &mut self.block else { return };
+        let Some(failure) = block.failure.take() else { return };
+        if failure.hidden_by_a_drain && cx.choose("drain-hides-an-error", 2) == 1 {
+            self.rest(cx);
+            self.wake_up(cx);
+            self.schedule(cx);
+            return;
+        }
+        block.fail(failure);
+        let action = failure.on_error.action(failure.errno);
+        for _ in 0..failure.times {
+            let data = qdict! {
+                "device": self.id.clone(),
+                "operation": failure.operation,
+                "action": action.name(),
+            };
+            cx.event("BLOCK_JOB_ERROR", Some(data));
+        }
+        match action {
+            OnError::Stop => {
+                block.io_status = failure.errno.io_status();
+                block.failure = failure.lasts.then_some(failure);
+                self.paused_by_user = true;
+                self.rest(cx);
+            }
+            OnError::Ignore => {
+                block.retry();
+                self.look_around(cx);
+            }
+            OnError::Report | OnError::Enospc => self.abort(failure.errno.text().into(), cx),
         }
     }
 
@@ -411,6 +454,11 @@ impl Jobs {
         if let Some(job) = self.by_serial(serial) {
             job.end(outcome, cx);
         }
+    }
+
+    /// Nobody is told of earlier I/O errors any more.
+    pub(crate) fn reset_io_status(&mut self) {
+        self.jobs.iter_mut().filter_map(|job| job.block.as_mut()).for_each(|block| block.io_status = "ok");
     }
 
     /// `quit`: cancels what runs and forgets all, newest first.

@@ -260,7 +260,8 @@ impl Devices {
         if place != Place::Pci {
             self.places.insert(id.to_owned(), place);
         }
-        graph.plug(Device { id: id.to_owned(), node, model: Model::VirtioBlk { unseen: true } });
+        let (id, model) = (id.to_owned(), Model::VirtioBlk { unseen: true });
+        graph.plug(Device { id, node, model, ..Device::default() });
         Ok(QObject::empty())
     }
 

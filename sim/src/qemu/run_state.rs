@@ -23,6 +23,8 @@ pub enum RunState {
     Running,
     /// Stopped by `stop`.
     Paused,
+    /// Stopped because a request to a disk has failed.
+    IoError,
     /// Stopped to save its state.
     SaveVm,
     /// Stopped to load a state, and left so where that failed.
@@ -36,6 +38,7 @@ impl RunState {
             RunState::Prelaunch => "prelaunch",
             RunState::Running => "running",
             RunState::Paused => "paused",
+            RunState::IoError => "io-error",
             RunState::SaveVm => "save-vm",
             RunState::RestoreVm => "restore-vm",
         }

@@ -37,7 +37,7 @@ pub(crate) enum Disks<'a> {
 /// What a command works on.
 pub(crate) struct Machine<'a> {
     /// The block graph.
-    pub(crate) graph: &'a Graph,
+    pub(crate) graph: &'a mut Graph,
     /// The virtual processors.
     pub(crate) cpus: &'a mut Cpus,
 }
@@ -61,6 +61,10 @@ impl Machine<'_> {
         self.cpus.stop(RunState::SaveVm, cx);
         let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
         cx.stall(takes::SAVE);
+        if let Some(error) = self.write_state(&vmstate, cx) {
+            self.cpus.restore(before, cx);
+            return Err(error);
+        }
         for node in &nodes {
             let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
             if let Some(image) = self.graph.qcow2_mut(node, cx.host()) {
@@ -69,6 +73,18 @@ impl Machine<'_> {
         }
         self.cpus.restore(before, cx);
         Ok(())
+    }
+
+    /// Writes the machine state; returns why that failed, if it did. Newer releases lose a reference to the node then.
+    fn write_state(&mut self, node: &str, cx: &Context<'_>) -> Option<String> {
+        let rules = self.graph.injected_below(node)?;
+        rules.event("vmstate_save");
+        rules.event("write_aio");
+        let strike = rules.strikes("write")?;
+        if cx.release().a_failed_save_leaks() {
+            self.graph.leak();
+        }
+        Some(cx.release().state_not_written(strike.errno))
     }
 
     /// Loads the machine from `tag`.
@@ -145,7 +161,7 @@ impl Machine<'_> {
 
     /// The nodes that the human monitor snapshots: those of the devices, then those that nothing uses.
     pub(crate) fn writable_roots(&self) -> Vec<String> {
-        let graph = self.graph;
+        let graph = &*self.graph;
         let attached = graph.devices().iter().filter_map(|device| graph.node(&device.node));
         let mut loose: Vec<_> = graph
             .newest_first()

@@ -4,9 +4,12 @@
 //! rests for a moment before the reply. Content moves when the job ends: nobody but the job's own client could tell.
 //!
 //! Not here: the filter node that QEMU puts on top meanwhile, `sync` modes `none` and those of bitmaps, a target that
-//! is in use, and errors. Source of the order of checks: QEMU's QAPI docs, recordings.
+//! is in use. Source of the order of checks: QEMU's QAPI docs, recordings.
 
-use super::Graph;
+use super::{
+    Graph,
+    failure::{Copying, failure},
+};
 use crate::{
     host::Blocks,
     qemu::{
@@ -31,12 +34,22 @@ pub(crate) struct Backup {
 
 /// `blockdev-backup`.
 pub(crate) fn blockdev_backup(
-    graph: &Graph,
+    graph: &mut Graph,
     jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&["job-id", "device", "target", "sync", "speed", "auto-finalize", "auto-dismiss"])?;
+    arguments.only(&[
+        "job-id",
+        "device",
+        "target",
+        "sync",
+        "speed",
+        "on-source-error",
+        "on-target-error",
+        "auto-finalize",
+        "auto-dismiss",
+    ])?;
     let (device, target) = (arguments.text("device"), arguments.text("target"));
     let source = graph.lookup(device, cx.release())?;
     graph.lookup(target, cx.release())?;
@@ -53,8 +66,13 @@ pub(crate) fn blockdev_backup(
     graph.check_free(target)?;
     let content = graph.content(device, base.as_deref(), cx.host());
     let chunk = cx.release().backup_chunk();
-    let options =
-        Options { starts_drained: true, ..super::job_options("backup", arguments, false, (size, chunk), cx) };
+    let copying = Copying { kind: "backup", source: device, target, content: &content, len: size };
+    let failure = failure(graph, copying, arguments, cx.release());
+    let options = Options {
+        starts_drained: true,
+        failure,
+        ..super::job_options("backup", arguments, false, (size, chunk), cx)
+    };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
     let backup = Backup { target: target.into(), content };
     jobs.start_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;

@@ -83,20 +83,32 @@ pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
 
 fn create_file(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Work, Refusal> {
     let before_the_reply = cx.release().create_fails_on_open_before_the_reply();
-    let refuse = |error| Refusal { error, before_the_reply };
-    let filename = options.text("filename");
+    match make_file(graph, options.text("filename"), Image::raw(options.size("size")), cx) {
+        Ok(()) => Ok(Work::Done(Ok(()))),
+        Err(error) => Err(Refusal { error, before_the_reply }),
+    }
+}
+
+/// Makes a file, or overwrites one that no node holds open.
+///
+/// # Errors
+/// QEMU's text.
+pub(super) fn make_file(
+    graph: &Graph,
+    filename: &str,
+    image: Image,
+    cx: &mut Context<'_>,
+) -> Result<(), String> {
     let path = cx.host().resolve(Utf8Path::new(filename));
     let locked = graph.newest_first().any(|node| {
         node.driver.file().is_some()
             && graph.file_of(node).is_some_and(|used| cx.host().resolve(Utf8Path::new(used)) == path)
     });
     if locked {
-        return Err(refuse("Failed to get \"write\" lock".into()));
+        return Err("Failed to get \"write\" lock".into());
     }
-    match cx.host().create(&path, Image::raw(options.size("size"))) {
-        Ok(()) => Ok(Work::Done(Ok(()))),
-        Err(error) => Err(refuse(format!("Could not create '{filename}': {}", strerror(&error)))),
-    }
+    let made = cx.host().create(&path, image);
+    made.map_err(|error| format!("Could not create '{filename}': {}", strerror(&error)))
 }
 
 /// The checks before any I/O, in QEMU's order: node, size, backing format, users.
@@ -119,7 +131,7 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     if format.is_some() && backing.is_none() {
         return Err(refuse("Backing format cannot be used without backing file".into()));
     }
-    let Driver::File { filename } = &node.driver else {
+    let Driver::File { filename, .. } = &node.driver else {
         return Err(refuse(not_simulated("an image inside another").desc));
     };
     if let Some(present) = graph.parents(file).next() {

@@ -3,15 +3,39 @@
 //! The name of the file, as long as opening that name would lead to the same chain. If the backing node is not the
 //! one that the image's header names, the name is a `json:` description of the whole chain instead.
 
+use serde_json::Value;
+
 use super::{Driver, Graph, Node};
-use crate::host::{Backing, Host};
+use crate::{
+    host::{Backing, Host},
+    qobject::bucket,
+};
 
 /// The name of a node's image.
 pub(crate) fn filename(graph: &Graph, node: &Node, host: &Host) -> String {
-    if backing_overridden(graph, node, host) {
-        format!("json:{}", options(graph, node, host))
-    } else {
-        graph.file_of(node).unwrap_or_default().into()
+    plain(graph, node, host).unwrap_or_else(|| format!("json:{}", options(graph, node, host)))
+}
+
+/// A name from a header: a relative one starts in the folder of the image.
+pub(crate) fn combined(graph: &Graph, node: &Node, name: &str) -> String {
+    let folder = graph.file_of(node).and_then(|file| file.rsplit_once('/')).map(|(folder, _)| folder);
+    match folder {
+        Some(folder) if !name.starts_with('/') => format!("{folder}/{name}"),
+        _ => name.into(),
+    }
+}
+
+/// The name that leads to the node and all below it; none if only a description does.
+fn plain(graph: &Graph, node: &Node, host: &Host) -> Option<String> {
+    let file = node.driver.file().and_then(|file| graph.node(file));
+    match &node.driver {
+        Driver::File { filename, .. } => Some(filename.clone()),
+        Driver::Blkdebug { rules, .. } if rules.stated.is_empty() => {
+            Some(format!("blkdebug::{}", plain(graph, file?, host)?))
+        }
+        Driver::Blkdebug { .. } => None,
+        Driver::Raw { .. } | Driver::Qcow2 { .. } if backing_overridden(graph, node, host) => None,
+        Driver::Raw { .. } | Driver::Qcow2 { .. } => plain(graph, file?, host),
     }
 }
 
@@ -26,6 +50,10 @@ fn backing_overridden(graph: &Graph, node: &Node, host: &Host) -> bool {
     }
     let stated = backing_in_header(graph, node, host).map_or("", |backing| &backing.file);
     match backing_node(graph, node) {
+        // Opened because the header names it: by whatever name, it is the one.
+        Some(backing) if !backing.owned_by_monitor && backing.name.starts_with('#') => {
+            filename(graph, backing, host) != combined(graph, node, stated)
+        }
         Some(backing) => filename(graph, backing, host) != stated,
         None => !stated.is_empty(),
     }
@@ -33,17 +61,30 @@ fn backing_overridden(graph: &Graph, node: &Node, host: &Host) -> bool {
 
 /// The options that would open the node and all below it, as the JSON text that QEMU writes.
 fn options(graph: &Graph, node: &Node, host: &Host) -> String {
-    let driver = node.driver.name();
-    let Some(file) = node.driver.file().and_then(|file| graph.node(file)) else {
-        let file = serde_json::Value::from(graph.file_of(node).unwrap_or_default());
-        return format!("{{\"driver\": \"{driver}\", \"filename\": {file}}}");
+    let below = |name: Option<&str>| {
+        let node = name.and_then(|name| graph.node(name));
+        node.map_or("null".into(), |node| options(graph, node, host))
     };
-    let file = options(graph, file, host);
-    if !backing_overridden(graph, node, host) {
-        return format!("{{\"driver\": \"{driver}\", \"file\": {file}}}");
+    let mut members = vec![("driver".to_owned(), format!("\"{}\"", node.driver.name()))];
+    match &node.driver {
+        Driver::File { filename, .. } => {
+            members.push(("filename".into(), Value::from(filename.as_str()).to_string()));
+        }
+        Driver::Blkdebug { image, rules } => {
+            members.push(("image".into(), below(Some(image))));
+            members.extend(rules.stated.iter().map(|(name, value)| (name.clone(), value.to_string())));
+        }
+        Driver::Raw { file } => members.push(("file".into(), below(Some(file)))),
+        Driver::Qcow2 { file, backing } => {
+            members.push(("file".into(), below(Some(file))));
+            if backing_overridden(graph, node, host) {
+                members.push(("backing".into(), below(backing.as_deref())));
+            }
+        }
     }
-    let backing = backing_node(graph, node).map_or("null".into(), |backing| options(graph, backing, host));
-    format!("{{\"backing\": {backing}, \"driver\": \"{driver}\", \"file\": {file}}}")
+    members.sort_by_key(|(name, _)| bucket(name));
+    let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+    format!("{{{}}}", members.join(", "))
 }
 
 fn backing_node<'g>(graph: &'g Graph, node: &Node) -> Option<&'g Node> {

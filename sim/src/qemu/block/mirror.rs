@@ -5,16 +5,22 @@
 //! ```
 //! Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, a target of another size, one that is in use, and errors.
+//! Not here: the filter node that QEMU puts on top meanwhile, a target of another size, one that is in use.
 //! Source of the order of checks: QEMU's QAPI docs, recordings.
 
-use super::Graph;
+use super::{
+    Graph,
+    failure::{Copying, failure},
+};
 use crate::{
     host::Qcow2,
     qemu::{
         Context, QmpError,
         arguments::Arguments,
-        job::{Claim, Jobs, block::Completion},
+        job::{
+            Claim, Jobs,
+            block::{Completion, Options},
+        },
         not_simulated,
         work::Work,
     },
@@ -35,12 +41,22 @@ pub(crate) struct Mirror {
 
 /// `blockdev-mirror`.
 pub(crate) fn blockdev_mirror(
-    graph: &Graph,
+    graph: &mut Graph,
     jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&["job-id", "device", "target", "sync", "speed", "auto-finalize", "auto-dismiss"])?;
+    arguments.only(&[
+        "job-id",
+        "device",
+        "target",
+        "sync",
+        "speed",
+        "on-source-error",
+        "on-target-error",
+        "auto-finalize",
+        "auto-dismiss",
+    ])?;
     let (device, target) = (arguments.text("device"), arguments.text("target"));
     let source = graph.lookup(device, cx.release())?;
     if graph.parents(device).next().is_some() || jobs.uses(device) {
@@ -58,12 +74,11 @@ pub(crate) fn blockdev_mirror(
     }
     graph.check_free(target)?;
     let everything = base.is_none() && !cx.release().a_mirror_skips_what_is_empty();
-    let len = if everything {
-        size
-    } else {
-        graph.content(device, base.as_deref(), cx.host()).len() as u64 * Qcow2::CLUSTER
-    };
-    let options = super::job_options("mirror", arguments, true, (len, CHUNK), cx);
+    let content = graph.content(device, base.as_deref(), cx.host());
+    let len = if everything { size } else { content.len() as u64 * Qcow2::CLUSTER };
+    let copying = Copying { kind: "mirror", source: device, target, content: &content, len };
+    let failure = failure(graph, copying, arguments, cx.release());
+    let options = Options { failure, ..super::job_options("mirror", arguments, true, (len, CHUNK), cx) };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: vec![target.into()] };
     let mirror = Mirror { source: device.into(), target: target.into(), base };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;

@@ -1,16 +1,17 @@
 //! `query-block` and `query-named-block-nodes`: the graph as QEMU shows it.
 //!
-//! Throttling, encryption, I/O errors and caching are not simulated: their members are those of a node that was
+//! Throttling, encryption and caching are not simulated: their members are those of a node that was
 //! given none. Sizes on disk are plausible, not exact. The order of members is the wire's business.
 
 use super::{
     Device, Driver, Graph, Node,
-    filename::{backing_in_header, filename},
+    filename::{backing_in_header, combined, filename},
     internal_snapshot::snapshot_info,
 };
 use crate::{
     Release,
     host::{Host, Image, Qcow2},
+    machine::OnError,
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -36,11 +37,13 @@ impl Query<'_> {
                 "type": "unknown",
                 "locked": false,
                 "removable": tray_open.is_some(),
-                "io-status": "ok",
                 "qdev": device.qdev(),
             };
             if let Some(open) = tray_open {
                 info.put(key!("tray_open"), open);
+            }
+            if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
+                info.put(key!("io-status"), device.io_status);
             }
             if let Some(node) = self.graph.node(&device.node) {
                 info.put(key!("inserted"), self.node(node, device.write_cache(set_up)));
@@ -57,7 +60,11 @@ impl Query<'_> {
 
     /// QAPI's `BlockDeviceInfo`.
     fn node(&self, node: &Node, writeback: bool) -> QDict {
-        let depth = if self.flat { 0 } else { self.graph.chain(&node.name).count() - 1 };
+        let depth = match &node.driver {
+            _ if self.flat => 0,
+            Driver::Blkdebug { .. } => 1,
+            _ => self.graph.chain(&node.name).count() - 1,
+        };
         let mut info = qdict! {
             "node-name": node.name.clone(),
             "drv": node.driver.name(),
@@ -104,7 +111,7 @@ impl Query<'_> {
             Driver::File { .. } if self.release.files_have_format_specific() => {
                 info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
             }
-            Driver::File { .. } | Driver::Raw { .. } => {}
+            Driver::File { .. } | Driver::Blkdebug { .. } | Driver::Raw { .. } => {}
             Driver::Qcow2 { .. } => {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
                 info.put(key!("format-specific"), qcow2_specific());
@@ -127,19 +134,17 @@ impl Query<'_> {
             && let Some(stated) = backing_in_header(self.graph, node, self.host)
         {
             info.put(key!("backing-filename"), stated.file.clone());
-            let folder =
-                self.graph.file_of(node).and_then(|file| file.rsplit_once('/')).map(|(folder, _)| folder);
-            let full = match folder {
-                Some(folder) if !stated.file.starts_with('/') => format!("{folder}/{}", stated.file),
-                _ => stated.file.clone(),
-            };
-            info.put(key!("full-backing-filename"), full);
+            info.put(key!("full-backing-filename"), combined(self.graph, node, &stated.file));
             if let Some(format) = &stated.format {
                 info.put(key!("backing-filename-format"), format.clone());
             }
         }
+        let below = match &node.driver {
+            Driver::Blkdebug { image, .. } => Some(image.as_str()),
+            driver => driver.backing(),
+        };
         if !self.flat
-            && let Some(backing) = node.driver.backing().and_then(|backing| self.graph.node(backing))
+            && let Some(backing) = below.and_then(|below| self.graph.node(below))
         {
             info.put(key!("backing-image"), self.image(backing));
         }
@@ -194,8 +199,6 @@ fn children(node: &Node) -> QObject {
     let child = |child: &'static str, node: Option<&str>| {
         node.map(|node| QObject::from(qdict! { "child": child, "node-name": node.to_owned() }))
     };
-    [child("backing", node.driver.backing()), child("file", node.driver.file())]
-        .into_iter()
-        .flatten()
-        .collect()
+    let file = if matches!(node.driver, Driver::Blkdebug { .. }) { "image" } else { "file" };
+    [child("backing", node.driver.backing()), child(file, node.driver.file())].into_iter().flatten().collect()
 }

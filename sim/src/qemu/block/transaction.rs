@@ -1,12 +1,14 @@
 //! `transaction`: several actions, all of them or none.
 //!
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
-//! its error is the reply. No events. Actions other than those of snapshots are not simulated.
+//! its error is the reply; a file that `blockdev-snapshot-sync` made stays. No events. Actions other than those of snapshots are not simulated.
 
+use camino::Utf8Path;
 use serde_json::Value;
 
 use super::{Graph, internal_snapshot, snapshot};
 use crate::{
+    host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
     qobject::QObject,
 };
@@ -31,11 +33,22 @@ pub(crate) fn transaction(
     let before = (machine.graph.clone(), cx.host().clone());
     for action in arguments.list("actions") {
         if let Err(error) = act(&mut machine, action, cx) {
-            (*machine.graph, *cx.host()) = before;
+            let (graph, host) = before;
+            machine.graph.go_back_to(graph);
+            restore_images(machine.graph, &host, cx.host());
             return Err(error);
         }
     }
     Ok(QObject::empty())
+}
+
+/// Puts the images of all nodes back; files that no node holds open stay as they are.
+fn restore_images(graph: &Graph, before: &Host, now: &mut Host) {
+    for file in graph.newest_first().filter_map(|node| graph.file_of(node)).map(Utf8Path::new) {
+        if let (Some(before), Some(now)) = (before.image(file), now.image_mut(file)) {
+            now.clone_from(before);
+        }
+    }
 }
 
 fn act(machine: &mut Machine<'_>, action: &Value, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
@@ -45,6 +58,7 @@ fn act(machine: &mut Machine<'_>, action: &Value, cx: &mut Context<'_>) -> Resul
     match action.text("type") {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
         "blockdev-snapshot" => snapshot::blockdev_snapshot(machine.graph, machine.jobs, data, cx),
+        "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(machine.graph, machine.jobs, data, cx),
         "blockdev-snapshot-internal-sync" => internal_snapshot::take(machine.graph, machine.cpus, data, cx),
         other => Err(not_simulated(&format!("transaction action `{other}`"))),
     }

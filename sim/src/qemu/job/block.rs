@@ -2,9 +2,32 @@
 //!
 //! A block job copies in chunks. Without a speed it is done after a time that was chosen when it started; with one, its
 //! first chunk is copied at once and each further one when its bytes are due. While it rests nothing is copied.
+//! A request of it may fail: what then happens is its policy's, which is the client's ([`OnError`]). Errors show when
+//! all else is copied, since many requests are under way at once.
 //! It says nothing itself: that is for [`super::Job`]. Source: recordings; QEMU's QAPI docs of `BlockJobInfo`.
 
 use std::time::Duration;
+
+use crate::machine::{Errno, OnError};
+
+/// Requests of a job that will fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// `read` or `write`.
+    pub(crate) operation: &'static str,
+    /// How they fail.
+    pub(crate) errno: Errno,
+    /// What is done about it.
+    pub(crate) on_error: OnError,
+    /// How many say so.
+    pub(crate) times: u64,
+    /// Bytes that are not copied because of it.
+    pub(crate) lacks: u64,
+    /// They would fail again.
+    pub(crate) lasts: bool,
+    /// A drain that comes in between makes the job try again, and nobody hears of the error.
+    pub(crate) hidden_by_a_drain: bool,
+}
 
 /// What is asked for when a block job is started.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) starts_drained: bool,
     /// How long it takes without a speed.
     pub(crate) takes: Duration,
+    /// What will fail.
+    pub(crate) failure: Option<Failure>,
 }
 
 /// How a job that is `ready` is to end.
@@ -45,6 +70,12 @@ pub(crate) struct BlockJob {
     pub(super) speed: u64,
     pub(super) keeps_in_step: bool,
     pub(super) completion: Option<Completion>,
+    /// What will fail when all else is copied.
+    pub(super) failure: Option<Failure>,
+    /// QAPI's `BlockDeviceIoStatus`.
+    pub(super) io_status: &'static str,
+    /// Bytes that failed and are not copied.
+    lacks: u64,
     chunk: u64,
     takes: Duration,
     /// Bytes that were copied when the pace was last set.
@@ -61,6 +92,9 @@ impl BlockJob {
             speed,
             keeps_in_step: options.keeps_in_step,
             completion: None,
+            failure: options.failure,
+            io_status: "ok",
+            lacks: 0,
             chunk: options.chunk,
             takes: options.takes,
             copied: if speed > 0 { options.chunk.min(options.len) } else { 0 },
@@ -70,6 +104,11 @@ impl BlockJob {
 
     /// Bytes that are copied by now.
     pub(super) fn offset(&self, now: Duration) -> u64 {
+        self.reached(now) - self.lacks.min(self.reached(now))
+    }
+
+    /// As far as requests have come by now.
+    fn reached(&self, now: Duration) -> u64 {
         let Some(since) = self.since else { return self.copied };
         let elapsed = now.saturating_sub(since);
         match self.speed {
@@ -90,14 +129,25 @@ impl BlockJob {
 
     /// How long until the next chunk is copied: when a throttled job next looks around.
     pub(super) fn next_look(&self, now: Duration) -> Duration {
-        let ahead = self.offset(now).saturating_add(self.chunk).min(self.len) - self.copied;
+        let ahead = self.reached(now).saturating_add(self.chunk).min(self.len) - self.copied;
         self.since.map_or(Duration::ZERO, |since| (since + self.time_for(ahead)).saturating_sub(now))
     }
 
     /// Stops copying.
     pub(super) fn rest(&mut self, now: Duration) {
-        self.copied = self.offset(now);
+        self.copied = self.reached(now);
         self.since = None;
+    }
+
+    /// Requests have failed: what they were to copy is lacking.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.lacks = failure.lacks;
+    }
+
+    /// Tries again what failed.
+    pub(super) fn retry(&mut self) {
+        self.lacks = 0;
+        self.io_status = "ok";
     }
 
     /// Goes on copying.
@@ -107,7 +157,7 @@ impl BlockJob {
 
     /// Changes the speed. Where that wakes the job early, it copies a chunk more.
     pub(super) fn set_speed(&mut self, speed: u64, now: Duration, wakes: bool) {
-        self.copied = self.offset(now);
+        self.copied = self.reached(now);
         if wakes && (speed == 0 || speed > self.speed) {
             self.copied = self.copied.saturating_add(self.chunk).min(self.len);
         }

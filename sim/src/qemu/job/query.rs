@@ -46,7 +46,7 @@ impl Jobs {
                     "busy": job.status == JobStatus::Running && block.speed == 0,
                     "paused": rests || drained || job.paused_by_user,
                     "speed": block.speed,
-                    "io-status": "ok",
+                    "io-status": block.io_status,
                     "ready": matches!(job.status, JobStatus::Ready | JobStatus::Standby),
                     "status": job.status.name(),
                     "auto-finalize": job.auto_finalize,

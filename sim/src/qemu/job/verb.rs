@@ -87,6 +87,9 @@ impl Jobs {
             Verb::Pause => job.pause(cx),
             Verb::Resume => {
                 job.paused_by_user = false;
+                if let Some(block) = &mut job.block {
+                    block.retry();
+                }
                 job.wake_up(cx);
                 job.schedule(cx);
             }

@@ -1,0 +1,241 @@
+//! Opening a node with the options of QAPI's `BlockdevOptions`: its children first, named or given in place.
+//!
+//! ```text
+//! {"driver": "qcow2", "node-name": "t0", "file": {"driver": "file", "filename": "/t0"}}
+//!
+//! t0 (qcow2) -file-> #block011 (file)
+//! ```
+//! A child given in place needs no name: QEMU makes one up. It belongs to its parent and goes with it. A backing file
+//! that only the image's header names is opened just so, for reading. What was opened on the way to an error is closed
+//! again; a name that was made up is used up.
+//!
+//! The order of the checks is QEMU's. Source: recordings, probes of the four releases.
+
+use camino::Utf8Path;
+use serde_json::{Map, Value, json};
+
+use super::{Driver, Graph, Node, blkdebug::Blkdebug, filename::combined};
+use crate::{
+    host::Backing,
+    qemu::{Context, QmpError, arguments::Arguments, differences::User, job::is_well_formed, not_simulated},
+};
+
+/// The longest node name.
+const NODE_NAME_MAX: usize = 31;
+
+/// Options that change nothing of what is simulated.
+const WITHOUT_EFFECT: [&str; 5] = ["driver", "node-name", "read-only", "discard", "auto-read-only"];
+
+/// What a node takes from the one that opens it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inherited {
+    /// A client asked for it by itself.
+    pub(crate) owned_by_monitor: bool,
+    /// It is for reading only, unless its options say otherwise.
+    pub(crate) read_only: bool,
+    /// A backing file that the header names is opened too.
+    pub(crate) with_backing: bool,
+}
+
+/// Opens a node and all below it; returns its name.
+///
+/// # Errors
+/// QEMU's text; nothing stays open then.
+pub(crate) fn open(
+    graph: &mut Graph,
+    options: Arguments<'_>,
+    inherited: Inherited,
+    cx: &mut Context<'_>,
+) -> Result<String, QmpError> {
+    let before = graph.nodes.len();
+    let opened = open_with_children(graph, options, inherited, cx);
+    if opened.is_err() {
+        graph.nodes.truncate(before);
+    }
+    opened
+}
+
+fn open_with_children(
+    graph: &mut Graph,
+    options: Arguments<'_>,
+    inherited: Inherited,
+    cx: &mut Context<'_>,
+) -> Result<String, QmpError> {
+    let read_only = options.flag_or("read-only", inherited.read_only);
+    let known = |own: &[&str]| options.only(&[&WITHOUT_EFFECT, own].concat());
+    let (name, driver) = match options.text("driver") {
+        "file" => {
+            known(&["filename", "locking"])?;
+            let name = take_name(graph, options, cx)?;
+            (name, file(options, cx)?)
+        }
+        "blkdebug" => {
+            known(&["image", "inject-error", "set-state"])?;
+            let rules = Blkdebug::new(options)?;
+            let name = take_name(graph, options, cx)?;
+            let image = child(graph, options, "image", read_only, cx)?;
+            (name, Driver::Blkdebug { image, rules })
+        }
+        "raw" => {
+            known(&["file"])?;
+            let file = child(graph, options, "file", read_only, cx)?;
+            let name = take_name(graph, options, cx)?;
+            (name, Driver::Raw { file: check_protocol(graph, file)? })
+        }
+        "qcow2" => {
+            known(&["file", "backing"])?;
+            let file = child(graph, options, "file", read_only, cx)?;
+            let name = take_name(graph, options, cx)?;
+            (name, Driver::Qcow2 { file: check_protocol(graph, file)?, backing: None })
+        }
+        other => return Err(not_simulated(&format!("block driver `{other}`"))),
+    };
+    let owned_by_monitor = inherited.owned_by_monitor;
+    let node = Node { name: name.clone(), driver, read_only, owned_by_monitor };
+    if matches!(node.driver, Driver::Qcow2 { .. }) && !is_qcow2(graph, &node, cx) {
+        return Err(QmpError::generic("Image is not in qcow2 format"));
+    }
+    check_users(graph, &node, cx)?;
+    let stated = stated_backing(graph, &node, options, inherited, cx);
+    graph.insert(node);
+    if let Some(stated) = stated? {
+        let backing = backing(graph, stated, cx)
+            .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;
+        graph.set_backing(&name, Some(&backing));
+    }
+    Ok(name)
+}
+
+/// The name that the options state, or one that QEMU makes up.
+fn take_name(graph: &mut Graph, options: Arguments<'_>, cx: &Context<'_>) -> Result<String, QmpError> {
+    let Some(name) = options.optional_text("node-name") else { return Ok(graph.make_up_name()) };
+    if !is_well_formed(name) {
+        return Err(cx.release().invalid_node_name(name));
+    }
+    if graph.node(name).is_some() {
+        return Err(cx.release().duplicate_node(name));
+    }
+    if name.len() > NODE_NAME_MAX {
+        return Err(QmpError::generic("Node name too long"));
+    }
+    Ok(name.into())
+}
+
+fn file(options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Driver, QmpError> {
+    let filename = options.text("filename");
+    if !cx.host().exists(Utf8Path::new(filename)) {
+        return Err(QmpError::generic(format!("Could not open '{filename}': No such file or directory")));
+    }
+    Ok(Driver::File { filename: filename.into(), locking: options.optional_text("locking") != Some("off") })
+}
+
+/// A child by its name, or opened in place.
+fn child(
+    graph: &mut Graph,
+    options: Arguments<'_>,
+    member: &str,
+    read_only: bool,
+    cx: &mut Context<'_>,
+) -> Result<String, QmpError> {
+    match options.0.get(member) {
+        Some(Value::String(name)) => graph.lookup(name, cx.release()).map(|node| node.name.clone()),
+        Some(Value::Object(in_place)) => {
+            let inherited = Inherited { owned_by_monitor: false, read_only, with_backing: true };
+            open_with_children(graph, Arguments(in_place), inherited, cx)
+        }
+        _ => Err(not_simulated(&format!("a node without `{member}`"))),
+    }
+}
+
+fn check_protocol(graph: &Graph, name: String) -> Result<String, QmpError> {
+    match graph.node(&name).map(|node| &node.driver) {
+        Some(Driver::File { .. } | Driver::Blkdebug { .. }) => Ok(name),
+        _ => Err(not_simulated("a format on top of a format")),
+    }
+}
+
+fn is_qcow2(graph: &Graph, node: &Node, cx: &mut Context<'_>) -> bool {
+    graph.image(node, cx.host()).is_some_and(|image| image.as_qcow2().is_some())
+}
+
+/// Where a backing node comes from.
+enum Stated {
+    Name(String),
+    InPlace(Map<String, Value>),
+}
+
+/// What the options say of the backing node, else what the header says; none if there is none.
+fn stated_backing(
+    graph: &Graph,
+    node: &Node,
+    options: Arguments<'_>,
+    inherited: Inherited,
+    cx: &mut Context<'_>,
+) -> Result<Option<Stated>, QmpError> {
+    if !matches!(node.driver, Driver::Qcow2 { .. }) {
+        return Ok(None);
+    }
+    match options.0.get("backing") {
+        Some(Value::String(name)) if name.is_empty() => Ok(None),
+        Some(Value::String(name)) => Ok(Some(Stated::Name(name.clone()))),
+        Some(Value::Object(in_place)) => Ok(Some(Stated::InPlace(in_place.clone()))),
+        None if inherited.with_backing => {
+            let image = graph.image(node, cx.host()).and_then(|image| image.as_qcow2());
+            let Some(header) = image.and_then(|image| image.backing.clone()) else { return Ok(None) };
+            header_options(graph, node, &header).map(|options| Some(Stated::InPlace(options)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The options that a header stands for. An image whose format the header does not tell would be probed.
+fn header_options(graph: &Graph, node: &Node, header: &Backing) -> Result<Map<String, Value>, QmpError> {
+    let format = header.format.as_ref().ok_or_else(|| not_simulated("a backing file to be probed"))?;
+    if header.file.starts_with("json:") {
+        return Err(not_simulated("a backing file named by a description"));
+    }
+    let filename = combined(graph, node, &header.file);
+    let options = json!({ "driver": format, "file": { "driver": "file", "filename": filename } });
+    Ok(options.as_object().cloned().unwrap_or_default())
+}
+
+fn backing(graph: &mut Graph, stated: Stated, cx: &mut Context<'_>) -> Result<String, QmpError> {
+    match stated {
+        Stated::Name(name) => graph.lookup(&name, cx.release()).map(|node| node.name.clone()),
+        Stated::InPlace(options) => {
+            let inherited = Inherited { owned_by_monitor: false, read_only: true, with_backing: true };
+            open_with_children(graph, Arguments(&options), inherited, cx)
+        }
+    }
+}
+
+/// A file has one writer and then no reader, and a writer needs a file that can be written. That goes for other nodes
+/// of the same file too, which keep each other out with locks. A raw node asks only for what those above it ask for.
+fn check_users(graph: &Graph, node: &Node, cx: &Context<'_>) -> Result<(), QmpError> {
+    let Driver::Qcow2 { file, .. } = &node.driver else { return Ok(()) };
+    let writes = !node.read_only;
+    let in_the_way = |other: &Node| {
+        let asks = match other.driver {
+            Driver::Qcow2 { .. } => true,
+            Driver::Raw { .. } => graph.is_used(&other.name),
+            Driver::File { .. } | Driver::Blkdebug { .. } => false,
+        };
+        asks && (writes || !other.read_only)
+    };
+    if writes && graph.node(file).is_some_and(|file| file.read_only) {
+        return Err(QmpError::generic("Block node is read-only"));
+    }
+    if let Some(present) = graph.parents(file).find(|present| in_the_way(present)) {
+        let present = User { name: Some(&present.name), writes: !present.read_only };
+        return Err(cx.release().conflict(file, present, User { name: Some(&node.name), writes }));
+    }
+    let path = |node: &Node| graph.file_of(node).map(|file| cx.host.resolve(Utf8Path::new(file)));
+    let own = path(node);
+    let mut others = graph.newest_first().filter(|other| in_the_way(other) && graph.locks(other));
+    match others.find(|other| path(other) == own) {
+        Some(_) if !graph.locks(node) => Ok(()),
+        Some(_) if writes => Err(QmpError::generic("Failed to get \"write\" lock")),
+        Some(_) => Err(QmpError::generic("Failed to get shared \"write\" lock")),
+        None => Ok(()),
+    }
+}
