@@ -273,7 +273,6 @@ mod tests {
             "-incoming defer".to_owned(),
             "-machine microvm".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rotation_rate=1"),
-            "-blockdev driver=blkdebug,node-name=dbg0,image=file0".to_owned(),
         ];
         for arguments in asked {
             assert!(machine(&arguments).is_err(), "{arguments}");
