@@ -5,6 +5,8 @@
 pub enum Port {
     /// A QMP monitor, counted from 0.
     Monitor(usize),
+    /// The host's side of the guest agent's port.
+    Agent,
 }
 
 /// One connection to one of the ports. Never used twice.

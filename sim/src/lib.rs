@@ -28,6 +28,8 @@
 //! | [`wire`] | QEMU's JSON, byte for byte |
 //! | [`qemu`] | the process: block graph, jobs, run state, commands |
 //! | [`qobject`] | what QEMU says, before it is bytes |
+//! | [`guest`] | the guest: its file systems, and whether they are frozen |
+//! | [`guest_agent`] | `qemu-ga` in the guest, and the host's side of its port |
 //! | [`host`] | the host's files |
 //! | [`machine`], [`release`] | what is simulated |
 //! | [`invariants`] | what must hold whatever a client did |
@@ -35,6 +37,8 @@
 
 pub mod connection;
 pub mod exec;
+pub mod guest;
+pub mod guest_agent;
 pub mod host;
 pub mod invariants;
 pub mod machine;

@@ -7,8 +7,11 @@
 
 use camino::Utf8PathBuf;
 
+pub mod agent;
 mod arguments;
 mod on_error;
+
+pub use agent::Agent;
 pub use arguments::Unknown;
 pub use on_error::{Errno, OnError};
 
@@ -167,6 +170,8 @@ pub struct Machine {
     pub iothreads: Vec<String>,
     /// Its sockets, as `query-chardev` lists them.
     pub chardevs: Vec<Chardev>,
+    /// The guest's agent, behind a further virtio-serial port; none unless set.
+    pub agent: Option<Agent>,
     /// How many QMP monitors listen.
     pub monitors: usize,
     /// The folder of the images on the simulated host.
@@ -186,6 +191,7 @@ impl Default for Machine {
             root_ports: Vec::new(),
             iothreads: Vec::new(),
             chardevs: Vec::new(),
+            agent: None,
             monitors: 2,
             folder: "/images".into(),
         }
@@ -219,6 +225,13 @@ impl Machine {
     #[must_use]
     pub fn power(mut self, power: Power) -> Self {
         self.power = power;
+        self
+    }
+
+    /// Gives the guest an agent.
+    #[must_use]
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.agent = Some(agent);
         self
     }
 

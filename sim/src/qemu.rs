@@ -8,9 +8,10 @@
 //! - [`job`]: the life of a job
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
+//! - `guest`: where QEMU and the guest on it meet
+//! - `boot_sector`: a program that writes to its disk
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
-//! - `guest`: one that writes to its disk
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::{
+    guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
     qobject::QObject,
@@ -33,6 +35,7 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod boot_sector;
 mod chardev;
 mod differences;
 mod guest;
@@ -43,10 +46,11 @@ mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
+pub use guest::GuestAction;
 
 use arguments::Arguments;
 use block::query::Query;
-use guest::Guest;
+use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
@@ -65,8 +69,17 @@ pub enum Timer {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
     },
+    /// VSS in the guest lets its writers go.
+    WritersLetGo {
+        /// For which freeze, counted over the life of the agent.
+        freeze: u64,
+    },
     /// Serial ports that a loaded state closed are to be reported.
     SerialPorts,
+    /// The guest writes to its disk.
+    GuestWrite,
+    /// The guest is to be stopped: a request of it has failed.
+    StopForIoError,
     /// Devices that the guest was asked to let go leave: the machine was reset.
     Unplug,
     /// A device's end is to be told.
@@ -74,10 +87,6 @@ pub enum Timer {
         /// Which end, counted over the life of this QEMU.
         serial: u64,
     },
-    /// The guest writes to its disk.
-    GuestWrite,
-    /// The guest is to be stopped: a request of it has failed.
-    StopForIoError,
     /// A request that the oldest release carries out behind its reply.
     Request(Request),
 }
@@ -101,16 +110,16 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    boot_sector: BootSector,
     devices: qdev::Devices,
     chardevs: chardev::Chardevs,
-    guest: Guest,
     gone: bool,
     aborted: bool,
 }
 
 impl Qemu {
     /// Starts QEMU on a machine. Its images are put on the host, but for those that are there already.
-    pub fn new(machine: &Machine, _release: Release, host: &mut Host) -> Self {
+    pub fn new(machine: &Machine, release: Release, host: &mut Host) -> Self {
         host.set_folder(&machine.folder);
         for disk in &machine.disks {
             if let Some(folder) = host.resolve(&disk.path).parent() {
@@ -131,10 +140,14 @@ impl Qemu {
         Self {
             graph: block::Graph::of(machine),
             jobs: Jobs::default(),
-            cpus: Cpus::new(state, machine.serial_ports.clone()),
+            cpus: Cpus::new(
+                state,
+                machine.serial_ports.clone(),
+                Guest::of(machine, release, state != RunState::Prelaunch),
+            ),
+            boot_sector: BootSector::of(machine),
             devices: qdev::Devices::of(machine),
             chardevs: chardev::Chardevs::of(machine),
-            guest: Guest::of(machine),
             gone: false,
             aborted: false,
         }
@@ -142,7 +155,7 @@ impl Qemu {
 
     /// What happens by itself once it has started: when, and what.
     pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
-        self.guest.first_timer().into_iter().collect()
+        self.boot_sector.first_timer().into_iter().collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -227,10 +240,14 @@ impl Qemu {
                 self.finish_block_jobs(cx);
             }
             Timer::SerialPorts => self.cpus.report_ports(cx),
+            Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
+            Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
             Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
-            Timer::GuestWrite => self.guest.write(&mut self.graph, &self.cpus, cx),
-            Timer::StopForIoError => guest::stop(&mut self.cpus, cx),
+            Timer::WritersLetGo { freeze } => {
+                let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
+                guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
+            }
             Timer::Request(request) => self.carry_out(request, cx),
         }
     }
@@ -238,6 +255,11 @@ impl Qemu {
     /// A client has come to a monitor, or left it.
     pub fn set_connected(&mut self, monitor: usize, connected: bool) {
         self.chardevs.set_connected(monitor, connected);
+    }
+
+    /// What runs on the machine, if that is known.
+    pub fn guest(&self) -> Option<&Guest> {
+        self.cpus.guest()
     }
 
     /// Whether the process has ended, by `quit` or by a crash.
@@ -365,7 +387,7 @@ impl Qemu {
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
         self.cpus.resume(cx);
-        self.guest.resumed(&mut self.graph, &mut self.cpus, cx);
+        self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
         }

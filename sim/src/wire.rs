@@ -39,7 +39,7 @@ pub enum Incoming {
 }
 
 /// Reads what one connection sends. Keeps what is incomplete for the next call.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reader {
     lexer: lexer::Lexer,
     parser: parser::Parser,

@@ -17,12 +17,14 @@
 //!
 //! What a command does is for [`Qemu`]; what it looks like on the wire for [`crate::monitor`].
 
+mod agent;
 mod main_loop;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{
+    guest_agent,
     host::Host,
     machine::Machine,
     monitor::{
@@ -39,7 +41,7 @@ use main_loop::{MainLoop, Turn, What};
 /// A connection, as its client's side sees it.
 #[derive(Debug)]
 struct Link {
-    monitor: usize,
+    port: Port,
     /// Sent before QEMU has accepted the connection.
     early: Vec<u8>,
     /// Said by QEMU and not read yet: what is in `output` from `read` on.
@@ -57,6 +59,8 @@ pub struct World {
     /// QEMU runs, as far as its clients can tell.
     alive: bool,
     monitors: Vec<Monitor>,
+    /// The host's side of the guest agent's port, if the machine has one.
+    agent: Option<guest_agent::port::Port>,
     links: BTreeMap<Connection, Link>,
     connections: u32,
     throttle: Throttle,
@@ -83,6 +87,7 @@ impl World {
             qemu,
             alive: true,
             monitors: (0..machine.monitors).map(|_| Monitor::default()).collect(),
+            agent: machine.agent.as_ref().map(|_| guest_agent::port::Port::default()),
             links: BTreeMap::new(),
             connections: 0,
             throttle: Throttle::new(release),
@@ -98,15 +103,18 @@ impl World {
     /// [`Refused`] if nobody listens.
     pub fn connect(&mut self, now: Duration, port: Port) -> Result<Connection, Refused> {
         self.now = now;
-        let Port::Monitor(index) = port;
-        let monitor = self.monitors.get_mut(index).ok_or(Refused::NoSuchPort(port))?;
+        let waiting = match port {
+            Port::Monitor(index) => self.monitors.get_mut(index).map(|monitor| &mut monitor.waiting),
+            Port::Agent => self.agent.as_mut().map(|agent| &mut agent.waiting),
+        };
+        let waiting = waiting.ok_or(Refused::NoSuchPort(port))?;
         if !self.alive {
             return Err(Refused::Gone);
         }
         let connection = Connection::new(self.connections);
         self.connections += 1;
-        monitor.waiting.push_back((now, self.main_loop.next_sequence(), connection));
-        let link = Link { monitor: index, early: Vec::new(), output: Vec::new(), read: 0 };
+        waiting.push_back((now, self.main_loop.next_sequence(), connection));
+        let link = Link { port, early: Vec::new(), output: Vec::new(), read: 0 };
         self.links.insert(connection, link);
         Ok(connection)
     }
@@ -118,7 +126,11 @@ impl World {
     pub fn receive(&mut self, now: Duration, connection: Connection, bytes: &[u8]) -> Result<(), BrokenPipe> {
         self.now = now;
         let link = self.links.get_mut(&connection).filter(|_| self.alive).ok_or(BrokenPipe)?;
-        let client = self.monitors[link.monitor].client.as_mut();
+        let Port::Monitor(monitor) = link.port else {
+            self.agent_receive(now, connection, bytes);
+            return Ok(());
+        };
+        let client = self.monitors[monitor].client.as_mut();
         match client.filter(|client| client.connection == connection) {
             Some(client) => {
                 let (oracle, main_loop) = (&mut self.oracle, &mut self.main_loop);
@@ -134,7 +146,13 @@ impl World {
     pub fn close(&mut self, now: Duration, connection: Connection) {
         self.now = now;
         let Some(link) = self.links.remove(&connection) else { return };
-        let monitor = &mut self.monitors[link.monitor];
+        let monitor = match link.port {
+            Port::Monitor(monitor) => &mut self.monitors[monitor],
+            Port::Agent => {
+                self.agent.iter_mut().for_each(|agent| agent.close(connection));
+                return;
+            }
+        };
         monitor.waiting.retain(|(_, _, waiting)| *waiting != connection);
         if let Some(client) = monitor.client.as_mut().filter(|client| client.connection == connection) {
             let kept = self.oracle.choose("requests-after-close", client.pending() + 1);
@@ -250,7 +268,7 @@ impl World {
             ]
         });
         let held = self.throttle.next().map(|(due, sequence)| Turn { due, sequence, what: What::HeldEvent });
-        of_monitors.chain([held]).flatten().chain(self.main_loop.first_timers())
+        of_monitors.chain([held]).flatten().chain(self.agent_turns()).chain(self.main_loop.first_timers())
     }
 
     /// Handles one thing.
@@ -280,6 +298,7 @@ impl World {
                     self.fire(at, timer);
                 }
             }
+            What::Agent(turn) => self.agent_turn(at, turn),
             What::HeldEvent => {
                 if let Some(event) = self.throttle.release_held(at) {
                     self.broadcast(&event);

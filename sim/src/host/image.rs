@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::guest::Guest;
+
 /// Which write of the guest each written block carries.
 pub type Blocks = BTreeMap<u64, u64>;
 
@@ -59,6 +61,8 @@ pub struct InternalSnapshot {
     pub vm_clock: Duration,
     /// What the active layer held.
     pub blocks: Blocks,
+    /// What the machine state holds of the guest, where a guest is simulated.
+    pub memory: Option<Box<Guest>>,
 }
 
 impl Image {
@@ -170,8 +174,24 @@ impl Qcow2 {
         let id = (highest.unwrap_or(0) + 1).to_string();
         let name = name[..name.floor_char_boundary(255)].to_owned();
         let blocks = self.blocks.clone();
-        self.snapshots.push(InternalSnapshot { id: id.clone(), name, vm_state_size, date, vm_clock, blocks });
+        let memory = None;
+        self.snapshots.push(InternalSnapshot {
+            id: id.clone(),
+            name,
+            vm_state_size,
+            date,
+            vm_clock,
+            blocks,
+            memory,
+        });
         id
+    }
+
+    /// Keeps the guest's memory in the snapshot taken last.
+    pub fn keep_memory(&mut self, memory: Option<Box<Guest>>) {
+        if let Some(last) = self.snapshots.last_mut() {
+            last.memory = memory;
+        }
     }
 
     /// Reverts the active layer to a snapshot; returns that snapshot.

@@ -272,7 +272,7 @@ mod tests {
         let asked = [
             "-incoming defer".to_owned(),
             "-machine microvm".to_owned(),
-            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rotation_rate=1"),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
         ];
         for arguments in asked {
             assert!(machine(&arguments).is_err(), "{arguments}");

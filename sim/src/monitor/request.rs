@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A command as it was asked for. Whether there is such a command is not known yet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// `query-status`
     pub name: String,
@@ -22,7 +22,7 @@ pub struct Command {
 }
 
 /// One message, for better or worse.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// To be echoed; any JSON value.
     pub id: Option<Value>,

@@ -22,6 +22,8 @@ pub enum Answer {
     Value(QObject),
     /// As QEMU wrote it.
     Stored(&'static str),
+    /// What the client gave, to be given back.
+    Given(Value),
 }
 
 /// The value of `query-version`.
@@ -40,18 +42,30 @@ pub fn greeting(out: &mut Vec<u8>, release: Release) {
 
 /// A command's reply.
 pub fn reply(out: &mut Vec<u8>, id: Option<&Value>, answer: &Result<Answer, QmpError>, release: Release) {
+    reply_line(out, id, answer, release);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A command's reply without the end of its line.
+pub fn reply_line(
+    out: &mut Vec<u8>,
+    id: Option<&Value>,
+    answer: &Result<Answer, QmpError>,
+    release: Release,
+) {
     match answer {
         Ok(answer) => {
             out.extend_from_slice(b"{\"return\": ");
             match answer {
                 Answer::Value(value) => qdict::write_qobject(out, value),
                 Answer::Stored(text) => out.extend_from_slice(text.as_bytes()),
+                Answer::Given(value) => qdict::write(out, value, release),
             }
             if let Some(id) = id {
                 out.extend_from_slice(b", \"id\": ");
                 qdict::write(out, id, release);
             }
-            out.extend_from_slice(b"}\r\n");
+            out.push(b'}');
         }
         Err(error) => {
             out.push(b'{');
@@ -64,7 +78,7 @@ pub fn reply(out: &mut Vec<u8>, id: Option<&Value>, answer: &Result<Answer, QmpE
             qdict::write_text(out, error.class);
             out.extend_from_slice(b", \"desc\": ");
             qdict::write_text(out, &error.desc);
-            out.extend_from_slice(b"}}\r\n");
+            out.extend_from_slice(b"}}");
         }
     }
 }

@@ -133,12 +133,12 @@ pub struct Device {
     pub id: String,
     /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
     pub node: String,
-    /// What it is.
-    pub model: Model,
     /// What is done when a write of the guest fails.
     pub on_write_error: OnError,
     /// QAPI's `BlockDeviceIoStatus`.
     pub io_status: &'static str,
+    /// What it is.
+    pub model: Model,
 }
 
 /// What a device is.
@@ -166,16 +166,12 @@ impl Model {
     }
 }
 
-impl Default for Device {
-    /// An empty drive without id; errors are handled as QEMU does when it is told nothing.
-    fn default() -> Self {
-        let model = Model::Cd { tray_open: false };
-        let (id, node) = (String::new(), String::new());
-        Self { id, node, model, on_write_error: OnError::Enospc, io_status: "ok" }
-    }
-}
-
 impl Device {
+    /// A device as QEMU makes it when nothing is said of errors.
+    pub(crate) fn new(id: String, node: String, model: Model) -> Self {
+        Self { id, node, on_write_error: OnError::Enospc, io_status: "ok", model }
+    }
+
     /// How queries name it.
     pub fn qdev(&self) -> String {
         match self.model {
@@ -231,11 +227,11 @@ impl Graph {
             let node = add(&mut graph, &disk.target, format);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
             let model = Model::VirtioBlk { unseen: false };
-            graph.devices.push(Device { id, node, model, on_write_error, io_status: "ok" });
+            graph.devices.push(Device { on_write_error, ..Device::new(id, node, model) });
         }
         for drive in &machine.cd_drives {
-            let (id, model) = (drive.id.clone(), Model::Cd { tray_open: false });
-            graph.devices.push(Device { id, node: String::new(), model, ..Device::default() });
+            let model = Model::Cd { tray_open: false };
+            graph.devices.push(Device::new(drive.id.clone(), String::new(), model));
         }
         graph
     }

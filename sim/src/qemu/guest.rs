@@ -1,119 +1,95 @@
-//! A guest that writes to the disk it was booted from, at intervals, until a write fails and it is told so.
-//!
-//! ```text
-//! write -> done -> (a while) -> write ...
-//!    \-> BLOCK_IO_ERROR -> stopped (`io-error`) -(cont)-> the same write again
-//!                      \-> told (it gives up), or not (it goes on)
-//! ```
-//! It is there only on a machine with a disk of which [`crate::machine::Disk::guest_writes`]; the guests of others leave
-//! their disks alone. Source: recordings of a boot sector that writes, with `werror` of each kind.
+//! Where QEMU and the guest on it meet: the agent's turns, what it is sent, and the guest's writes.
 
-use std::time::Duration;
-
-use super::{
-    Context, Timer,
-    block::Graph,
-    run_state::{Cpus, RunState},
-};
+use super::{Context, Qemu, block::Graph};
 use crate::{
-    Machine,
-    host::Blocks,
-    machine::{Errno, OnError},
-    qobject::{QDict, key, qdict},
+    guest::{Guest, Write},
+    guest_agent::Agent,
+    host::Host,
 };
 
-/// From the start of the machine to the first write: the firmware has to find the disk.
-const FIRST_WRITE: Duration = Duration::from_millis(100);
-
-/// From one write to the next.
-const INTERVAL: Duration = Duration::from_millis(100);
-
-/// The guest, as far as its disk sees it.
-#[derive(Debug, Default)]
-pub(crate) struct Guest {
-    /// The id of its disk's device; none for a guest that does not write, or has given up.
-    device: Option<String>,
-    /// How many writes were done.
-    writes: u64,
-    /// A write has failed and waits until the guest runs again.
-    waits: bool,
+/// Something that happens inside of the guest, whoever does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestAction {
+    /// The agent dies, as by SIGKILL.
+    KillAgent,
+    /// The agent is started again, or goes on.
+    StartAgent,
+    /// The agent is stopped, as by SIGSTOP.
+    MuteAgent,
+    /// Somebody freezes the file system of this disk.
+    Freeze(String),
+    /// Somebody thaws the file system of this disk.
+    Thaw(String),
+    /// A program writes.
+    Write {
+        /// The disk.
+        disk: String,
+        /// The block.
+        block: u64,
+        /// Which write it carries.
+        write: u64,
+    },
 }
 
-impl Guest {
-    /// The guest of a machine.
-    pub(crate) fn of(machine: &Machine) -> Self {
-        let disk = machine.disks.iter().find(|disk| disk.guest_writes);
-        Self { device: disk.map(|disk| disk.device.clone()), ..Self::default() }
+impl Qemu {
+    /// Whether the guest takes what is sent to its agent: it runs, and the port is open.
+    pub(crate) fn guest_takes_input(&self) -> bool {
+        self.cpus.running() && self.guest().is_some_and(Guest::port_is_open)
     }
 
-    /// When it first writes.
-    pub(crate) fn first_timer(&self) -> Option<(Duration, Timer)> {
-        self.device.is_some().then_some((FIRST_WRITE, Timer::GuestWrite))
+    /// When the guest next does something by itself.
+    pub(crate) fn guest_event(&self) -> Option<std::time::Duration> {
+        self.guest().filter(|_| self.cpus.running())?.next_event()
     }
 
-    /// The guest runs again: a write that has failed is tried again, behind the reply of most releases.
-    pub(crate) fn resumed(&mut self, graph: &mut Graph, cpus: &mut Cpus, cx: &mut Context<'_>) {
-        if !std::mem::take(&mut self.waits) {
-            return;
-        }
-        if cx.release().requests_are_tried_again_before_the_reply() {
-            self.write(graph, cpus, cx);
-        } else {
-            cx.schedule(Duration::ZERO, Timer::GuestWrite);
+    /// Hands bytes to the agent.
+    pub(crate) fn guest_receives(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        if let Some(guest) = self.cpus.guest_mut() {
+            let now = cx.now();
+            guest.receive(bytes, now, || cx.choose("agent-takes", Agent::PACES));
         }
     }
 
-    /// Writes, if the guest runs.
-    pub(crate) fn write(&mut self, graph: &mut Graph, cpus: &Cpus, cx: &mut Context<'_>) {
-        let device = graph.devices().iter().find(|device| Some(&device.id) == self.device.as_ref());
-        let Some(device) = device.cloned() else { return };
-        if !cpus.running() {
-            self.waits = true;
-            return;
+    /// Lets the guest do what is due; what its agent says goes behind what is in `said`.
+    pub(crate) fn guest_acts(&mut self, said: &mut Vec<u8>, cx: &mut Context<'_>) {
+        if let Some(guest) = self.cpus.guest_mut() {
+            let writes = guest.act(said, cx);
+            write(&self.graph, writes, cx.host());
         }
-        let struck = graph.injected_below(&device.node).and_then(|rules| {
-            rules.event("write_aio");
-            rules.strikes("write")
-        });
-        let Some(strike) = struck else {
-            self.writes += 1;
-            graph.write(&device.node, Blocks::from([(0, self.writes)]), cx.host());
-            return cx.schedule(INTERVAL, Timer::GuestWrite);
-        };
-        let action = device.on_write_error.action(strike.errno);
-        let event = io_error(&device.id, &device.node, action, strike.errno, cx);
-        cx.event("BLOCK_IO_ERROR", Some(event));
-        match action {
-            OnError::Stop => {
-                graph.set_io_status(&device.id, strike.errno);
-                self.waits = true;
-                cx.schedule(Duration::ZERO, Timer::StopForIoError);
+    }
+
+    /// Does something inside of the guest.
+    pub(crate) fn in_guest(&mut self, action: GuestAction, cx: &mut Context<'_>) {
+        let Some(guest) = self.cpus.guest_mut() else { return };
+        let writes = match action {
+            GuestAction::KillAgent => {
+                guest.kill_agent(cx);
+                Vec::new()
             }
-            OnError::Ignore => cx.schedule(INTERVAL, Timer::GuestWrite),
-            OnError::Report | OnError::Enospc => self.device = None,
+            GuestAction::StartAgent => {
+                guest.start_agent(cx);
+                Vec::new()
+            }
+            GuestAction::MuteAgent => {
+                guest.mute_agent();
+                Vec::new()
+            }
+            GuestAction::Freeze(disk) => guest.set_frozen(&disk, true),
+            GuestAction::Thaw(disk) => guest.set_frozen(&disk, false),
+            GuestAction::Write { disk, block, write } => {
+                guest.write(&disk, block, write).into_iter().collect()
+            }
+        };
+        write(&self.graph, writes, cx.host());
+    }
+}
+
+/// Carries out writes of the guest: each goes to the top of its disk's chain.
+pub(super) fn write(graph: &Graph, writes: Vec<Write>, host: &mut Host) {
+    for (device, block, write) in writes {
+        let device = graph.devices().iter().find(|known| known.id == device);
+        if let Some(image) = device.and_then(|device| graph.image_mut(&device.node, host)) {
+            image.write(block, write);
         }
     }
-}
-
-/// QEMU stops the guest when it is next in its main loop.
-pub(crate) fn stop(cpus: &mut Cpus, cx: &mut Context<'_>) {
-    cpus.stop(RunState::IoError, cx);
-}
-
-/// The data of `BLOCK_IO_ERROR`.
-fn io_error(device: &str, node: &str, action: OnError, errno: Errno, cx: &Context<'_>) -> QDict {
-    let mut data = qdict! {
-        "device": "",
-        "node-name": node.to_owned(),
-        "operation": "write",
-        "action": action.name(),
-        "reason": errno.text(),
-    };
-    if matches!(action, OnError::Stop) {
-        data.put(key!("nospace"), errno == Errno::NoSpace);
-    }
-    if cx.release().io_errors_tell_the_device() {
-        data.put(key!("qom-path"), format!("/machine/peripheral/{device}/virtio-backend"));
-    }
-    data
 }

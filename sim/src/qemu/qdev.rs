@@ -260,8 +260,7 @@ impl Devices {
         if place != Place::Pci {
             self.places.insert(id.to_owned(), place);
         }
-        let (id, model) = (id.to_owned(), Model::VirtioBlk { unseen: true });
-        graph.plug(Device { id, node, model, ..Device::default() });
+        graph.plug(Device::new(id.to_owned(), node, Model::VirtioBlk { unseen: true }));
         Ok(QObject::empty())
     }
 

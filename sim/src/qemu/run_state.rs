@@ -11,7 +11,10 @@
 use std::time::Duration;
 
 use super::{Context, differences::takes};
-use crate::qobject::{QDict, QObject, key, qdict};
+use crate::{
+    guest::Guest,
+    qobject::{QDict, QObject, key, qdict},
+};
 
 /// The run states that the model reaches, by QAPI's `RunState`. `save-vm` is never seen from outside: QEMU's main
 /// loop does nothing else meanwhile.
@@ -58,15 +61,18 @@ pub(crate) struct Cpus {
     serial_ports: Vec<String>,
     /// A loaded state closed the serial ports and nobody was told yet: the guest has to run for it.
     ports_due: bool,
+    /// What runs on them, if that is known.
+    guest: Option<Box<Guest>>,
 }
 
 impl Cpus {
     /// Processors that start at virtual time zero.
-    pub(crate) fn new(state: RunState, serial_ports: Vec<String>) -> Self {
+    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<Guest>) -> Self {
         // A guest that was stopped before anybody asked had run long enough.
         let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
         let (booted, since) = (Duration::ZERO, Duration::ZERO);
-        Self { state, clock, since, booted, serial_ports, ports_due: false }
+        let guest = guest.map(Box::new);
+        Self { state, clock, since, booted, serial_ports, ports_due: false, guest }
     }
 
     /// The run state.
@@ -104,6 +110,9 @@ impl Cpus {
             self.set_clock(self.clock, cx.now());
             self.state = RunState::Running;
             cx.event("RESUME", None);
+            if let Some(guest) = &mut self.guest {
+                guest.run(cx.now());
+            }
         }
     }
 
@@ -114,15 +123,39 @@ impl Cpus {
         }
     }
 
-    /// The guest's clock and serial ports are those of a loaded state from now on.
-    pub(crate) fn loaded(&mut self, clock: Duration, now: Duration) {
-        self.set_clock(clock, now);
+    /// The guest, its clock and its serial ports are those of a loaded state from now on.
+    pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<Guest>>, cx: &mut Context<'_>) {
+        self.set_clock(clock, cx.now());
         self.booted = Duration::ZERO;
-        self.ports_due = !self.serial_ports.is_empty();
+        if let (Some(guest), Some(memory)) = (&mut self.guest, memory) {
+            guest.load(*memory, cx);
+        }
+        self.ports_due = !self.serial_ports.is_empty() || self.guest.is_some();
+    }
+
+    /// What runs on them, if that is known.
+    pub(crate) fn guest(&self) -> Option<&Guest> {
+        self.guest.as_deref()
+    }
+
+    /// What runs on them, if that is known.
+    pub(crate) fn guest_mut(&mut self) -> Option<&mut Guest> {
+        self.guest.as_deref_mut()
+    }
+
+    /// What an internal snapshot keeps of the guest's memory.
+    pub(crate) fn memory(&self) -> Option<Box<Guest>> {
+        self.guest.clone()
     }
 
     /// Resets the machine: one that does not run is `prelaunch` again.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        if let Some(guest) = &mut self.guest {
+            guest.reset(cx);
+            if self.state == RunState::Running {
+                guest.run(cx.now());
+            }
+        }
         cx.event("RESET", Some(by_host("host-qmp-system-reset")));
         self.booted = self.clock(cx.now());
         if !self.running() {
@@ -149,6 +182,9 @@ impl Cpus {
         self.ports_due = false;
         for port in &self.serial_ports {
             cx.event("VSERPORT_CHANGE", Some(qdict! { "open": false, "id": port.clone() }));
+        }
+        if let Some(guest) = &mut self.guest {
+            guest.report_port(cx);
         }
     }
 

@@ -69,6 +69,9 @@ impl Machine<'_> {
             let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
             if let Some(image) = self.graph.qcow2_mut(node, cx.host()) {
                 image.take_snapshot(tag, state, date, clock);
+                if *node == vmstate {
+                    image.keep_memory(self.cpus.memory());
+                }
             }
         }
         self.cpus.restore(before, cx);
@@ -112,7 +115,7 @@ impl Machine<'_> {
             }
         }
         match state.filter(|snapshot| snapshot.vm_state_size > 0) {
-            Some(snapshot) => self.cpus.loaded(snapshot.vm_clock, cx.now()),
+            Some(snapshot) => self.cpus.loaded(snapshot.vm_clock, snapshot.memory, cx),
             None => return Err(release.not_a_migration_stream().into()),
         }
         self.cpus.restore(before, cx);

@@ -77,7 +77,7 @@ enum Step {
     Recovered,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lexer {
     state: State,
     /// What the token at hand has so far.

@@ -28,7 +28,7 @@ const MAX_NESTING: i64 = 1024;
 const MAX_TOKENS: usize = 2 << 20;
 const MAX_TOKEN_BYTES: usize = 64 << 20;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parser {
     /// 11.1 and later: errors are told at once and with their place.
     prompt: bool,
@@ -36,7 +36,7 @@ pub(super) struct Parser {
 }
 
 /// How far the message at hand is.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Progress {
     open: Vec<Open>,
     expect: Expect,
@@ -53,7 +53,7 @@ struct Progress {
 }
 
 /// What has been opened and not closed.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Open {
     Array(Vec<Value>),
     Object {

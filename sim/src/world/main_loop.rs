@@ -26,6 +26,15 @@ pub(super) enum What {
     OutOfBand(usize),
     Timer(TimerKey),
     HeldEvent,
+    Agent(AgentTurn),
+}
+
+/// What there is to handle at the guest agent's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AgentTurn {
+    Accept,
+    Input,
+    Guest,
 }
 
 /// Timers of type `T`, and the loop's own state.
