@@ -18,7 +18,7 @@ use super::{
 pub const FOLDER: &str = "/recorded";
 
 /// How long something is waited for that the recorded client had heard.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the recorder wrote for the byte that is no text.
 const LONE_BYTE: &str = "<byte ff>";
@@ -68,7 +68,7 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
             Speaker::Client => {
                 client.wait_until(line.at);
                 client.wait_for(recorded);
-                client.say(&wire(line, recording.lines.get(index + 1)));
+                client.say(&wire(line, recording.lines.get(index + 1), FOLDER));
             }
             Speaker::Host => {
                 client.wait_until(line.at);
@@ -84,11 +84,11 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
 }
 
 /// The bytes of a client's line. A piece of a command that nothing answered was sent without a line end: the rest of
-/// it came next.
-fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
+/// it came next. `folder` stands for the recorder's.
+pub(super) fn wire(line: &Line, next: Option<&Line>, folder: &str) -> Vec<u8> {
     let whole = serde_json::from_str::<IgnoredAny>(&line.text).is_ok();
     let answered = next.is_none_or(|next| next.speaker == Speaker::Server);
-    let text = line.text.replace("$DIR", FOLDER);
+    let text = line.text.replace("$DIR", folder);
     let mut bytes = if text == LONE_BYTE { vec![0xff] } else { text.into_bytes() };
     if whole || answered {
         bytes.extend_from_slice(b"\r\n");
@@ -98,17 +98,31 @@ fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
 
 /// How much was heard of each kind: events come when they like, all else answers the client.
 #[derive(Debug, Clone, Copy, Default)]
-struct Heard {
+pub(super) struct Heard {
     answers: usize,
     events: usize,
 }
 
 impl Heard {
-    fn count(&mut self, line: &str) {
+    pub(super) fn count(&mut self, line: &str) {
         if line.starts_with("{\"timestamp\"") {
             self.events += 1;
         } else {
             self.answers += 1;
+        }
+    }
+
+    /// Whether this is as much as was `recorded`, but for what was given up.
+    pub(super) fn reaches(self, recorded: Heard, given_up: Heard) -> bool {
+        self.answers + given_up.answers >= recorded.answers
+            && self.events + given_up.events >= recorded.events
+    }
+
+    /// What this lacks of what was `recorded`.
+    pub(super) fn missing(self, recorded: Heard) -> Heard {
+        Heard {
+            answers: recorded.answers.saturating_sub(self.answers),
+            events: recorded.events.saturating_sub(self.events),
         }
     }
 }
@@ -140,13 +154,12 @@ impl Client {
     fn wait_for(&mut self, recorded: Heard) {
         let until = self.now + PATIENCE;
         let began = self.now;
-        while !self.has_heard(recorded) {
+        while !self.heard.reaches(recorded, self.given_up) {
             match self.world.next_event().filter(|next| *next <= until) {
                 Some(next) => self.now = next.max(self.now),
                 None => {
                     self.now = until;
-                    self.given_up.answers = recorded.answers.saturating_sub(self.heard.answers);
-                    self.given_up.events = recorded.events.saturating_sub(self.heard.events);
+                    self.given_up = self.heard.missing(recorded);
                     break;
                 }
             }
@@ -154,11 +167,6 @@ impl Client {
         }
         self.hear();
         self.late += self.now - began;
-    }
-
-    fn has_heard(&self, recorded: Heard) -> bool {
-        self.heard.answers + self.given_up.answers >= recorded.answers
-            && self.heard.events + self.given_up.events >= recorded.events
     }
 
     /// Sends bytes. Nobody may be there any more: the recorded client could not know either.

@@ -396,7 +396,7 @@ pub(crate) mod takes {
     /// Loading it.
     pub(crate) const LOAD: Duration = Duration::from_millis(10);
     /// The guest's firmware until it has set up its devices, in guest time: 50 to 180 ms were seen.
-    pub(crate) const FIRMWARE: Duration = Duration::from_millis(200);
+    pub(crate) const FIRMWARE: Duration = Duration::from_millis(150);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
 }
