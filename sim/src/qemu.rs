@@ -10,6 +10,7 @@
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
 //! - `boot_sector`: a program that writes to its disk
+//! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
@@ -38,6 +39,7 @@ mod arguments;
 mod boot_sector;
 mod chardev;
 mod differences;
+mod firmware;
 mod guest;
 mod human_monitor;
 mod qdev;
@@ -80,6 +82,8 @@ pub enum Timer {
     GuestWrite,
     /// The guest is to be stopped: a request of it has failed.
     StopForIoError,
+    /// The guest's firmware has come to where it resets the machine.
+    Firmware,
     /// Devices that the guest was asked to let go leave: the machine was reset.
     Unplug,
     /// A device's end is to be told.
@@ -111,6 +115,7 @@ pub struct Qemu {
     jobs: Jobs,
     cpus: Cpus,
     boot_sector: BootSector,
+    firmware: firmware::Firmware,
     devices: qdev::Devices,
     chardevs: chardev::Chardevs,
     gone: bool,
@@ -146,6 +151,7 @@ impl Qemu {
                 Guest::of(machine, release, state != RunState::Prelaunch),
             ),
             boot_sector: BootSector::of(machine),
+            firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
@@ -242,6 +248,13 @@ impl Qemu {
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
             Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
+            Timer::Firmware => {
+                if self.firmware.wants_a_reset(&self.cpus) {
+                    self.cpus.reset_by_guest(cx);
+                    self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+                    self.firmware.has_reset(&self.cpus, cx);
+                }
+            }
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
             Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
             Timer::WritersLetGo { freeze } => {
@@ -387,6 +400,7 @@ impl Qemu {
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
         self.cpus.resume(cx);
+        self.firmware.resumed(&self.cpus, cx);
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return;
@@ -412,6 +426,7 @@ impl Qemu {
             Request::Reset => {
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+                self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => self.end("host-qmp-quit", cx),

@@ -150,17 +150,31 @@ impl Cpus {
 
     /// Resets the machine: one that does not run is `prelaunch` again.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        self.reset_by(by_host("host-qmp-system-reset"), cx);
+        if !self.running() {
+            self.state = RunState::Prelaunch;
+        }
+    }
+
+    /// The guest resets the machine.
+    pub(crate) fn reset_by_guest(&mut self, cx: &mut Context<'_>) {
+        self.reset_by(qdict! { "guest": true, "reason": "guest-reset" }, cx);
+    }
+
+    fn reset_by(&mut self, reason: QDict, cx: &mut Context<'_>) {
         if let Some(guest) = &mut self.guest {
             guest.reset(cx);
             if self.state == RunState::Running {
                 guest.run(cx.now());
             }
         }
-        cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        cx.event("RESET", Some(reason));
         self.booted = self.clock(cx.now());
-        if !self.running() {
-            self.state = RunState::Prelaunch;
-        }
+    }
+
+    /// The guest's clock when it was last started or reset.
+    pub(crate) fn booted(&self) -> Duration {
+        self.booted
     }
 
     /// A serial port is gone, and says nothing any more.
