@@ -62,6 +62,11 @@ impl Host {
         self.files.contains_key(&self.resolve(path))
     }
 
+    /// Whether there is such a folder.
+    pub fn is_folder(&self, path: &Utf8Path) -> bool {
+        path != "" && self.folders.contains(&self.resolve(path))
+    }
+
     /// All files in the order of their paths.
     pub fn files(&self) -> impl Iterator<Item = (&Utf8Path, &Image)> {
         self.files.iter().map(|(path, image)| (path.as_path(), image))
@@ -94,6 +99,9 @@ impl Host {
     /// # Errors
     /// `NotFound` for a folder that is not there, `IsADirectory` for one that is.
     pub fn create(&mut self, path: &Utf8Path, image: Image) -> io::Result<()> {
+        if path == "" {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let path = self.resolve(path);
         if self.folders.contains(&path) {
             return Err(io::ErrorKind::IsADirectory.into());

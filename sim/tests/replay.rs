@@ -26,8 +26,8 @@ const ANSWERED_OUTSIDE: [(&str, &str); 3] = [
     ("device_del", "not simulated"),
 ];
 
-/// Bytes that the recorder's disks held.
-const WRITTEN: u64 = 8 << 20;
+/// Bytes that the recorder's disks held, in recordings of I/O errors and in all others.
+const WRITTEN: [u64; 2] = [2 << 20, 8 << 20];
 
 /// A recording so slow that the guest's firmware had not come to the disks: as if the guest had not run.
 const BEFORE_THE_FIRMWARE: &str = "11.1/commit-mid.jsonl";
@@ -61,6 +61,7 @@ impl fmt::Debug for Said {
 /// A recording: the machine, the commands, and what QEMU said.
 struct Recording {
     machine: Machine,
+    written: u64,
     commands: Vec<Command>,
     said: Vec<Said>,
 }
@@ -87,6 +88,9 @@ fn the_model_says_what_qemu_said(
         "hmp",
         "hmp-nodisk",
         "internal-sync",
+        "ioerr-ignore",
+        "ioerr-mirror",
+        "ioerr-report",
         "mirror",
         "mirror-manual",
         "overlay-chain",
@@ -128,7 +132,7 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
     let mut qemu = Qemu::new(&recording.machine, release, &mut host);
     for disk in &recording.machine.disks {
         let image = host.image_mut(&disk.path).unwrap();
-        (0..WRITTEN / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
+        (0..recording.written / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
     }
     host.create_new(TARGET.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
     let mut said = Vec::new();
@@ -243,7 +247,9 @@ fn mask(value: &mut Value) {
 
 fn read(path: &str) -> Recording {
     let text = std::fs::read_to_string(path).unwrap().replace("$DIR", FOLDER);
-    let mut recording = Recording { machine: Machine::new(), commands: Vec::new(), said: Vec::new() };
+    let written = WRITTEN[usize::from(!path.contains("/ioerr-"))];
+    let mut recording =
+        Recording { machine: Machine::new(), written, commands: Vec::new(), said: Vec::new() };
     let mut outside = Vec::new();
     for record in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let line = record["line"].as_str().unwrap();

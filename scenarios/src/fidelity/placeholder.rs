@@ -62,7 +62,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule(r"#block[0-9]+", "<node>"),
         // How long the file of an image has grown.
         rule(
-            r#""virtual-size": [0-9]+(, "filename": "[^"]*"(, "cluster-size": [0-9]+)?, "format": "file")"#,
+            r#""virtual-size": [0-9]+(, "filename": "(\\.|[^"\\])*"(, "cluster-size": [0-9]+)?, "format": "(file|blkdebug)")"#,
             r#""virtual-size": <number>$1"#,
         ),
         // Where 11.1 says that a line cannot be parsed: the recorder did not keep every line end.

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
-use super::{CdDrive, CdModel, Chardev, Chipset, Disk, Format, Frontend, Injected, Machine, OnError, Power};
+use super::{
+    CdDrive, CdModel, Chardev, Chipset, Disk, Errno, Format, Frontend, Injected, Machine, OnError, Power,
+};
 
 /// Options without a value.
 const FLAGS: [&str; 4] = ["-nodefaults", "-no-user-config", "-no-reboot", "-S"];
@@ -181,9 +183,11 @@ fn rules(value: &Properties<'_>) -> Option<Vec<(String, Value)>> {
     let typed = |name: &str| {
         let text = value.get(name)?;
         Some(match name.rsplit('.').next()? {
-            "errno" | "state" | "new_state" | "sector" => text.parse::<u64>().ok()?.into(),
+            "errno" => text.parse().ok().filter(|number| Errno::numbered(*number).is_some())?.into(),
+            "state" | "new_state" => text.parse::<u64>().ok()?.into(),
             "once" | "immediately" => (text == "on").into(),
-            _ => text.into(),
+            "event" | "iotype" => text.into(),
+            _ => return None,
         })
     };
     value.names().filter(rule).map(|name| Some((name.to_owned(), typed(name)?))).collect()
@@ -268,10 +272,28 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_may_have_errors_injected_below_it() {
+        let machine = machine(
+            "-blockdev driver=file,node-name=f,filename=/a \
+             -blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.event=write_aio,inject-error.0.errno=28 \
+             -blockdev driver=qcow2,node-name=q,file=d \
+             -device virtio-blk-pci,id=vd0,drive=q,bootindex=1,werror=stop",
+        )
+        .unwrap();
+        let disk = &machine.disks[0];
+        assert_eq!((disk.file_node.as_str(), disk.guest_writes), ("f", true));
+        assert_eq!(disk.on_write_error, OnError::Stop);
+        let rules = &disk.injected.as_ref().unwrap().rules;
+        assert!(rules.contains(&("inject-error.0.errno".into(), 28.into())), "{rules:?}");
+    }
+
+    #[test]
     fn a_machine_that_the_simulator_cannot_be_is_refused() {
         let asked = [
             "-incoming defer".to_owned(),
             "-machine microvm".to_owned(),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
+            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
         ];
         for arguments in asked {

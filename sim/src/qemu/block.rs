@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
+use super::{Context, QmpError, arguments::Arguments, differences::User, job::block::Options, not_simulated};
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
@@ -59,6 +59,14 @@ pub struct Node {
     pub read_only: bool,
     /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
     pub owned_by_monitor: bool,
+}
+
+impl Node {
+    /// As a user of its protocol node.
+    pub(crate) fn as_user(&self) -> User<'_> {
+        let resizes = !matches!(self.driver, Driver::Raw { .. });
+        User { name: Some(&self.name), writes: !self.read_only, resizes }
+    }
 }
 
 /// The block drivers that are simulated, with their children by node name.

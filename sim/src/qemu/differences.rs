@@ -17,6 +17,8 @@ pub(crate) struct User<'a> {
     pub(crate) name: Option<&'a str>,
     /// Whether it writes.
     pub(crate) writes: bool,
+    /// Whether what it writes may make the file longer: not so for a raw image.
+    pub(crate) resizes: bool,
 }
 
 impl User<'_> {
@@ -98,14 +100,15 @@ impl Release {
     pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
         let present_first = present.writes && asking.name.is_some();
         let (writer, other) = if present_first { (present, asking) } else { (asking, present) };
+        let what = if present.resizes && asking.resizes { "write, resize" } else { "write" };
         QmpError::generic(match self {
             Release::V5_2 => {
                 let name = present.name.unwrap_or_default();
                 let verb = if asking.writes { "does not allow" } else { "uses" };
-                format!("Conflicts with use by {name} as 'file', which {verb} 'write, resize' on {node}")
+                format!("Conflicts with use by {name} as 'file', which {verb} '{what}' on {node}")
             }
             _ => format!(
-                "Permission conflict on node '{node}': permissions 'write, resize' are both required by {} and \
+                "Permission conflict on node '{node}': permissions '{what}' are both required by {} and \
                  unshared by {}.",
                 writer.shown(node),
                 other.shown(node)

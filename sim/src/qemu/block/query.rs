@@ -104,9 +104,11 @@ impl Query<'_> {
             "filename": filename(self.graph, node, self.host),
             "format": node.driver.name(),
             "virtual-size": qcow2.map_or(length, |qcow2| qcow2.size),
-            "actual-size": image.map_or(0, actual_size),
             "dirty-flag": false,
         };
+        if self.has_actual_size(node) {
+            info.put(key!("actual-size"), image.map_or(0, actual_size));
+        }
         match &node.driver {
             Driver::File { .. } if self.release.files_have_format_specific() => {
                 info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
@@ -127,6 +129,12 @@ impl Query<'_> {
         }
         self.add_backing(node, &mut info);
         info
+    }
+
+    /// `blkdebug` does not know it, nor does what stands on it.
+    fn has_actual_size(&self, node: &Node) -> bool {
+        let below = node.driver.file().and_then(|file| self.graph.node(file));
+        [Some(node), below].into_iter().flatten().all(|node| !matches!(node.driver, Driver::Blkdebug { .. }))
     }
 
     fn add_backing(&self, node: &Node, info: &mut QDict) {
