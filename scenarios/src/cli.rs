@@ -165,6 +165,11 @@ struct FidelityArgs {
     /// Write every difference to this file
     #[arg(long, value_name = "FILE")]
     json: Option<Utf8PathBuf>,
+    /// A real QEMU that every recording of its release is played on too; may be given several times
+    #[arg(long, value_name = "BIN", num_args = 1..)]
+    qemu: Vec<Utf8PathBuf>,
+    #[command(flatten)]
+    launch: Launch,
     /// Known differences and their reasons [default: those that freezeframe knows]
     #[arg(long, value_name = "FILE")]
     known: Option<Utf8PathBuf>,

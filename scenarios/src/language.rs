@@ -50,6 +50,7 @@ pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
 pub use forms::{Size, Timespan, WrongForm};
 pub use load::{FindError, LoadError, find, load_all};
 pub use machine::{Agent, Disk, Format, Machine, Power};
+pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
 pub use step::{Action, AgentRequest, Delete, ErrorClass, Fails, Probe, Qmp, Revert, Snapshot, Step};

@@ -1,6 +1,6 @@
 //! Where a scenario is played: the simulator, or a real QEMU. The same play runs in both.
 
-mod process;
+pub(crate) mod process;
 pub mod qemu;
 pub mod sim;
 

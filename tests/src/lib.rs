@@ -1,5 +1,6 @@
 //! Tests that cross the crates, and what they share: the suite, and every way to play it.
 
+pub mod differential;
 pub mod real;
 
 use camino::Utf8Path;

@@ -117,6 +117,7 @@ impl Images {
 fn shape(image: &Image) -> Shape {
     match image {
         Image::Raw { size, .. } => Shape::Raw { size: *size },
+        Image::MachineState(state) => Shape::Raw { size: state.size },
         Image::Qcow2(image) => Shape::Qcow2 { size: image.size, backing: image.backing.clone() },
     }
 }
@@ -130,13 +131,14 @@ fn write(path: &Utf8Path, image: &Image, ours: bool) -> io::Result<()> {
         Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
     };
     let contents = match image {
-        Image::Raw { .. } => Vec::new(),
+        Image::Raw { .. } | Image::MachineState(_) => Vec::new(),
         Image::Qcow2(image) => qcow2::bytes(image).ok_or(io::ErrorKind::InvalidInput)?,
     };
     let mut file = options.open(path)?;
     file.write_all(&contents)?;
     match image {
         Image::Raw { size, .. } => file.set_len(*size),
+        Image::MachineState(state) => file.set_len(state.size),
         Image::Qcow2(_) => Ok(()),
     }
 }

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
-use super::{CdDrive, CdModel, Chardev, Chipset, Disk, Format, Frontend, Injected, Machine, OnError, Power};
+use super::{
+    CdDrive, CdModel, Chardev, Chipset, Disk, Errno, Format, Frontend, Injected, Machine, OnError, Power,
+};
 
 /// Options without a value.
-const FLAGS: [&str; 4] = ["-nodefaults", "-no-user-config", "-no-reboot", "-S"];
+const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S"];
 
 /// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
 /// as long as it runs under TCG.
@@ -43,8 +45,10 @@ impl Machine {
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
             if FLAGS.contains(&option) {
-                if option == "-S" {
-                    reader.machine.power = Power::Prelaunch;
+                match option {
+                    "-S" => reader.machine.power = Power::Prelaunch,
+                    "-no-shutdown" => reader.machine.no_shutdown = true,
+                    _ => {}
                 }
                 continue;
             }
@@ -76,6 +80,7 @@ impl Reader {
             "-mon" => self.monitor(value)?,
             "-chardev" => self.chardev(value)?,
             "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
+            "-incoming" if value.head == "defer" => self.machine.incoming = true,
             "-blockdev" => self.node(value)?,
             "-device" => self.device(value)?,
             _ if UNSEEN.contains(&option) => {}
@@ -143,7 +148,10 @@ impl Reader {
         let id = || value.get("id").unwrap_or_default().to_owned();
         match value.head {
             "virtio-blk-pci" => self.disk(value)?,
-            "virtio-serial-pci" => self.machine.serial_controller = id(),
+            "virtio-serial-pci" => {
+                self.machine.serial_controller = id();
+                self.machine.serial_first = self.machine.disks.is_empty();
+            }
             "virtserialport" => {
                 self.machine.serial_ports.push(id());
                 self.attach(value.get("chardev")?, Frontend::SerialPort)?;
@@ -181,9 +189,11 @@ fn rules(value: &Properties<'_>) -> Option<Vec<(String, Value)>> {
     let typed = |name: &str| {
         let text = value.get(name)?;
         Some(match name.rsplit('.').next()? {
-            "errno" | "state" | "new_state" | "sector" => text.parse::<u64>().ok()?.into(),
+            "errno" => text.parse().ok().filter(|number| Errno::numbered(*number).is_some())?.into(),
+            "state" | "new_state" => text.parse::<u64>().ok()?.into(),
             "once" | "immediately" => (text == "on").into(),
-            _ => text.into(),
+            "event" | "iotype" => text.into(),
+            _ => return None,
         })
     };
     value.names().filter(rule).map(|name| Some((name.to_owned(), typed(name)?))).collect()
@@ -268,10 +278,28 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_may_have_errors_injected_below_it() {
+        let machine = machine(
+            "-blockdev driver=file,node-name=f,filename=/a \
+             -blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.event=write_aio,inject-error.0.errno=28 \
+             -blockdev driver=qcow2,node-name=q,file=d \
+             -device virtio-blk-pci,id=vd0,drive=q,bootindex=1,werror=stop",
+        )
+        .unwrap();
+        let disk = &machine.disks[0];
+        assert_eq!((disk.file_node.as_str(), disk.guest_writes), ("f", true));
+        assert_eq!(disk.on_write_error, OnError::Stop);
+        let rules = &disk.injected.as_ref().unwrap().rules;
+        assert!(rules.contains(&("inject-error.0.errno".into(), 28.into())), "{rules:?}");
+    }
+
+    #[test]
     fn a_machine_that_the_simulator_cannot_be_is_refused() {
         let asked = [
-            "-incoming defer".to_owned(),
+            "-incoming tcp:0:1".to_owned(),
             "-machine microvm".to_owned(),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
+            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
         ];
         for arguments in asked {

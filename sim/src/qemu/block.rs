@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
+use super::{Context, QmpError, arguments::Arguments, differences::User, job::block::Options, not_simulated};
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
@@ -59,6 +59,14 @@ pub struct Node {
     pub read_only: bool,
     /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
     pub owned_by_monitor: bool,
+}
+
+impl Node {
+    /// As a user of its protocol node.
+    pub(crate) fn as_user(&self) -> User<'_> {
+        let resizes = !matches!(self.driver, Driver::Raw { .. });
+        User { name: Some(&self.name), writes: !self.read_only, resizes }
+    }
 }
 
 /// The block drivers that are simulated, with their children by node name.
@@ -196,6 +204,9 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// In the order of the command line.
     devices: Vec<Device>,
+    /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
+    /// one has come.
+    inactive: bool,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -234,6 +245,16 @@ impl Graph {
             graph.devices.push(Device::new(drive.id.clone(), String::new(), model));
         }
         graph
+    }
+
+    /// Whether this machine owns its images.
+    pub fn is_active(&self) -> bool {
+        !self.inactive
+    }
+
+    /// Gives the images away to another machine, or takes them back.
+    pub(crate) fn set_active(&mut self, active: bool) {
+        self.inactive = !active;
     }
 
     /// All nodes, newest first, as QEMU lists them.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{
     Context, Timer,
     block::Graph,
+    differences::takes,
     run_state::{Cpus, RunState},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// From the start of the machine to the first write: the firmware has to find the disk.
-const FIRST_WRITE: Duration = Duration::from_millis(100);
+const FIRST_WRITE: Duration = takes::FIRMWARE;
 
 /// From one write to the next.
 const INTERVAL: Duration = Duration::from_millis(100);

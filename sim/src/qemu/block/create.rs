@@ -107,7 +107,7 @@ pub(super) fn make_file(
     if locked {
         return Err("Failed to get \"write\" lock".into());
     }
-    let made = cx.host().create(&path, image);
+    let made = cx.host().create(Utf8Path::new(filename), image);
     made.map_err(|error| format!("Could not create '{filename}': {}", strerror(&error)))
 }
 
@@ -135,8 +135,8 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
         return Err(refuse(not_simulated("an image inside another").desc));
     };
     if let Some(present) = graph.parents(file).next() {
-        let present = User { name: Some(&present.name), writes: !present.read_only };
-        return Err(refuse(release.conflict(file, present, User { name: None, writes: true }).desc));
+        let asking = User { name: None, writes: true, resizes: true };
+        return Err(refuse(release.conflict(file, present.as_user(), asking).desc));
     }
     let path = cx.host().resolve(Utf8Path::new(filename));
     Ok(Work::WriteHeader(Header { path, size, backing }))

@@ -82,7 +82,9 @@ fn options(graph: &Graph, node: &Node, host: &Host) -> String {
             }
         }
     }
-    members.sort_by_key(|(name, _)| bucket(name));
+    // Those in one bucket are turned round twice before they are written: they come as their last parts do.
+    let last = |name: &str| name.rsplit('.').next().map(bucket);
+    members.sort_by_key(|(name, _)| (bucket(name), last(name)));
     let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
     format!("{{{}}}", members.join(", "))
 }

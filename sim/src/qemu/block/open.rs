@@ -92,10 +92,10 @@ fn open_with_children(
     };
     let owned_by_monitor = inherited.owned_by_monitor;
     let node = Node { name: name.clone(), driver, read_only, owned_by_monitor };
+    check_users(graph, &node, cx)?;
     if matches!(node.driver, Driver::Qcow2 { .. }) && !is_qcow2(graph, &node, cx) {
         return Err(QmpError::generic("Image is not in qcow2 format"));
     }
-    check_users(graph, &node, cx)?;
     let stated = stated_backing(graph, &node, options, inherited, cx);
     graph.insert(node);
     if let Some(stated) = stated? {
@@ -123,6 +123,9 @@ fn take_name(graph: &mut Graph, options: Arguments<'_>, cx: &Context<'_>) -> Res
 
 fn file(options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Driver, QmpError> {
     let filename = options.text("filename");
+    if cx.host().is_folder(Utf8Path::new(filename)) {
+        return Err(QmpError::generic(format!("Could not open '{filename}': Is a directory")));
+    }
     if !cx.host().exists(Utf8Path::new(filename)) {
         return Err(QmpError::generic(format!("Could not open '{filename}': No such file or directory")));
     }
@@ -226,8 +229,8 @@ fn check_users(graph: &Graph, node: &Node, cx: &Context<'_>) -> Result<(), QmpEr
         return Err(QmpError::generic("Block node is read-only"));
     }
     if let Some(present) = graph.parents(file).find(|present| in_the_way(present)) {
-        let present = User { name: Some(&present.name), writes: !present.read_only };
-        return Err(cx.release().conflict(file, present, User { name: Some(&node.name), writes }));
+        let asking = User { name: Some(&node.name), writes, resizes: true };
+        return Err(cx.release().conflict(file, present.as_user(), asking));
     }
     let path = |node: &Node| graph.file_of(node).map(|file| cx.host.resolve(Utf8Path::new(file)));
     let own = path(node);

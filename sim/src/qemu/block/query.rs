@@ -87,7 +87,7 @@ impl Query<'_> {
             info.put(key!("encryption_key_missing"), false);
         }
         if self.release.nodes_have_active() {
-            info.put(key!("active"), true);
+            info.put(key!("active"), self.graph.is_active());
         }
         if self.release.nodes_have_children_and_limits() {
             info.put(key!("children"), children(node));
@@ -104,9 +104,11 @@ impl Query<'_> {
             "filename": filename(self.graph, node, self.host),
             "format": node.driver.name(),
             "virtual-size": qcow2.map_or(length, |qcow2| qcow2.size),
-            "actual-size": image.map_or(0, actual_size),
             "dirty-flag": false,
         };
+        if self.has_actual_size(node) {
+            info.put(key!("actual-size"), image.map_or(0, actual_size));
+        }
         match &node.driver {
             Driver::File { .. } if self.release.files_have_format_specific() => {
                 info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
@@ -127,6 +129,12 @@ impl Query<'_> {
         }
         self.add_backing(node, &mut info);
         info
+    }
+
+    /// `blkdebug` does not know it, nor does what stands on it.
+    fn has_actual_size(&self, node: &Node) -> bool {
+        let below = node.driver.file().and_then(|file| self.graph.node(file));
+        [Some(node), below].into_iter().flatten().all(|node| !matches!(node.driver, Driver::Blkdebug { .. }))
     }
 
     fn add_backing(&self, node: &Node, info: &mut QDict) {
@@ -164,6 +172,7 @@ fn actual_size(image: &Image) -> u64 {
                 qcow2.snapshots.iter().map(|s| 8192 + s.vm_state_size.next_multiple_of(4096)).sum();
             200_704 + states + qcow2.blocks.len() as u64 * Qcow2::CLUSTER
         }
+        Image::MachineState(state) => state.size.next_multiple_of(4096),
     }
 }
 
