@@ -12,6 +12,7 @@
 //! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
+//! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
@@ -26,7 +27,7 @@ use crate::{
     guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
-    qobject::QObject,
+    qobject::{QDict, QObject},
     release::Release,
 };
 
@@ -40,6 +41,7 @@ mod arguments;
 mod boot_sector;
 mod chardev;
 mod differences;
+mod firmware;
 mod guest;
 mod human_monitor;
 mod migration;
@@ -87,6 +89,8 @@ pub enum Timer {
     GuestWrite,
     /// The guest is to be stopped: a request of it has failed.
     StopForIoError,
+    /// The guest's firmware has come to where it resets the machine.
+    Firmware,
     /// Devices that the guest was asked to let go leave: the machine was reset.
     Unplug,
     /// A device's end is to be told.
@@ -114,7 +118,7 @@ pub enum Request {
     Reset,
     /// `system_powerdown`
     Powerdown,
-    /// The host's SIGTERM
+    /// The host's SIGTERM.
     Terminate,
 }
 
@@ -127,6 +131,7 @@ pub struct Qemu {
     migration: Migration,
     actions: Actions,
     boot_sector: BootSector,
+    firmware: firmware::Firmware,
     devices: qdev::Devices,
     chardevs: chardev::Chardevs,
     gone: bool,
@@ -169,6 +174,7 @@ impl Qemu {
             migration: Migration::of(machine),
             actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
+            firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
@@ -288,6 +294,13 @@ impl Qemu {
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
             Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
+            Timer::Firmware => {
+                if self.firmware.wants_a_reset(&self.cpus) {
+                    self.cpus.reset_by_guest(cx);
+                    self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+                    self.firmware.has_reset(&self.cpus, cx);
+                }
+            }
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
             Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
             Timer::WritersLetGo { freeze } => {
@@ -468,6 +481,7 @@ impl Qemu {
         if self.cpus.running() {
             self.graph.set_active(true);
         }
+        self.firmware.resumed(&self.cpus, cx);
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return Ok(());
@@ -492,27 +506,22 @@ impl Qemu {
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
             Request::Reset if self.actions.reset_ends() => {
-                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-system-reset")));
-                self.end(cx);
+                self.end(run_state::by_host("host-qmp-system-reset"), cx);
             }
             Request::Reset => {
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+                self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
-            Request::Quit => {
-                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
-                self.end(cx);
-            }
-            Request::Terminate => {
-                cx.event("SHUTDOWN", Some(run_state::by_host("host-signal")));
-                self.end(cx);
-            }
+            Request::Quit => self.end(run_state::by_host("host-qmp-quit"), cx),
+            Request::Terminate => self.end(run_state::by_host("host-signal"), cx),
         }
     }
 
-    /// QEMU ends: what is under way is given up.
-    fn end(&mut self, cx: &mut Context<'_>) {
+    /// The process ends, in order: what is under way is given up.
+    fn end(&mut self, cause: QDict, cx: &mut Context<'_>) {
+        cx.event("SHUTDOWN", Some(cause));
         self.migration.close(cx);
         self.jobs.close_all(cx);
         self.gone = true;

@@ -165,9 +165,8 @@ impl World {
         };
         monitor.waiting.retain(|(_, _, waiting)| *waiting != connection);
         if let Some(client) = monitor.client.as_mut().filter(|client| client.connection == connection) {
-            let kept = self.oracle.choose("requests-after-close", client.requests.len() + 1);
-            client.requests.truncate(kept);
-            client.out_of_band.clear();
+            let kept = self.oracle.choose("requests-after-close", client.pending() + 1);
+            client.forget(kept);
             client.leaving = true;
             self.let_leave();
         }
@@ -275,7 +274,7 @@ impl World {
         let of_monitors = self.monitors.iter().enumerate().flat_map(|(index, monitor)| {
             let (accept, request, out_of_band) = match &monitor.client {
                 None => (monitor.waiting.front(), None, None),
-                Some(client) => (None, client.requests.front(), client.out_of_band.front()),
+                Some(client) => (None, client.next_request(), client.out_of_band.front()),
             };
             let turn = |due, sequence, what| Turn { due, sequence, what };
             [
@@ -300,7 +299,7 @@ impl World {
             What::Accept(monitor) => self.accept(at, monitor),
             What::Request(monitor) => {
                 let client = self.monitors[monitor].client.as_mut();
-                if let Some(queued) = client.and_then(|client| client.requests.pop_front()) {
+                if let Some(queued) = client.and_then(Client::take_request) {
                     self.dispatch(at, monitor, queued);
                 }
             }
@@ -410,7 +409,7 @@ impl World {
     /// Frees the monitors whose client has left and has nothing more to be carried out.
     fn let_leave(&mut self) {
         for (index, monitor) in self.monitors.iter_mut().enumerate() {
-            let leaves = |client: &mut Client| client.leaving && client.requests.is_empty();
+            let leaves = |client: &mut Client| client.leaving && client.pending() == 0;
             if monitor.client.take_if(leaves).is_some() {
                 self.qemu.set_connected(index, false);
             }

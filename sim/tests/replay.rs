@@ -144,7 +144,7 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
         let reply = qemu.execute(&command.name, command.arguments.clone(), &mut cx);
         let (events, asked) = cx.finish();
         timers.extend(asked);
-        said.extend(events.into_iter().map(event_line));
+        said.extend(lines(events));
         said.push(reply_line(&command.id, reply.map(Value::from)));
         let soon = |(at, _): &(Duration, Timer)| *at <= command.at + SOON;
         said.extend(run_timers(&mut qemu, release, &mut oracle, &mut host, &mut timers, soon));
@@ -167,7 +167,7 @@ fn run_timers(
         let mut cx = Context::new(at, release, oracle, host);
         qemu.timer(timer, &mut cx);
         let (events, asked) = cx.finish();
-        said.extend(events.into_iter().map(event_line));
+        said.extend(lines(events));
         timers.extend(asked);
     }
     said
@@ -192,6 +192,11 @@ fn without_rests(said: Vec<Said>) -> Vec<Said> {
         }
     }
     left
+}
+
+/// The events that are compared.
+fn lines(events: Vec<Event>) -> impl Iterator<Item = Said> {
+    events.into_iter().map(event_line).filter(|line| !by_the_firmware(&line.0))
 }
 
 fn event_line(event: Event) -> Said {
@@ -275,7 +280,7 @@ fn read(path: &str) -> Recording {
     recording
 }
 
-/// Events that the guest's firmware causes when it finds its devices reset: there is no firmware in the model.
+/// Events that the guest's firmware causes when it finds its devices reset: how many varies.
 fn by_the_firmware(message: &Value) -> bool {
     message["event"] == "RESET" && message["data"]["guest"] == true
 }

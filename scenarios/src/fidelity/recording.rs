@@ -43,11 +43,11 @@ pub enum Speaker {
     Client,
     /// QEMU.
     Server,
-    /// The recorder, to the host: the line tells what it did, [`SIGTERM`].
+    /// The recorder, who sent QEMU a signal: [`SIGTERM`].
     Host,
 }
 
-/// QEMU was asked to end, as the recorder notes it.
+/// What the recorder noted when it sent that signal.
 pub const SIGTERM: &str = "SIGTERM sent";
 
 /// Why recordings cannot be used.
@@ -136,6 +136,7 @@ impl Recording {
             let speaker = match record.dir.as_str() {
                 "C>S" => Speaker::Client,
                 "S>C" => Speaker::Server,
+                "note" if record.line == SIGTERM => Speaker::Host,
                 "note" => {
                     if let Some(arguments) = record.line.strip_prefix("args ") {
                         recording.arguments = arguments.to_owned();

@@ -26,7 +26,7 @@ pub const FOLDER: &str = "/recorded";
 const RECORDED: [&str; 2] = ["$DIR", "/vm/vm/q"];
 
 /// How long something is waited for that the recorded client had heard.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the recorder wrote for the byte that is no text.
 const LONE_BYTE: &str = "<byte ff>";
@@ -46,9 +46,9 @@ pub struct Replayed {
     pub host: Host,
 }
 
-/// A recorded text with the recorder's folder where the simulated host has it.
-fn in_folder(text: &str) -> String {
-    RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, FOLDER))
+/// A recorded text with the recorder's folder where `folder` is.
+fn in_folder(text: &str, folder: &str) -> String {
+    RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, folder))
 }
 
 /// The machine that was recorded.
@@ -56,7 +56,7 @@ fn in_folder(text: &str) -> String {
 /// # Errors
 /// [`Unknown`], if the simulator cannot be it.
 pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
-    let arguments = in_folder(&recording.arguments);
+    let arguments = in_folder(&recording.arguments, FOLDER);
     let machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
     Ok(Machine { folder: FOLDER.into(), ..machine })
 }
@@ -90,7 +90,7 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
                 if line.text.ends_with(WITH_DESCRIPTOR) {
                     client.pass_file();
                 }
-                client.say(&wire(line, recording.lines.get(index + 1)));
+                client.say(&wire(line, recording.lines.get(index + 1), FOLDER));
             }
             Speaker::Host => {
                 client.wait_until(line.at);
@@ -107,9 +107,9 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
 }
 
 /// The bytes of a client's line. A piece of a command that nothing answered was sent without a line end: the rest of
-/// it came next.
-fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
-    let text = in_folder(line.text.trim_end_matches(WITH_DESCRIPTOR));
+/// it came next. `folder` stands for the recorder's.
+pub(super) fn wire(line: &Line, next: Option<&Line>, folder: &str) -> Vec<u8> {
+    let text = in_folder(line.text.trim_end_matches(WITH_DESCRIPTOR), folder);
     let whole = serde_json::from_str::<IgnoredAny>(&text).is_ok();
     let answered = next.is_none_or(|next| next.speaker == Speaker::Server);
     let mut bytes = if text == LONE_BYTE { vec![0xff] } else { text.into_bytes() };
@@ -121,17 +121,31 @@ fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
 
 /// How much was heard of each kind: events come when they like, all else answers the client.
 #[derive(Debug, Clone, Copy, Default)]
-struct Heard {
+pub(super) struct Heard {
     answers: usize,
     events: usize,
 }
 
 impl Heard {
-    fn count(&mut self, line: &str) {
+    pub(super) fn count(&mut self, line: &str) {
         if line.starts_with("{\"timestamp\"") {
             self.events += 1;
         } else {
             self.answers += 1;
+        }
+    }
+
+    /// Whether this is as much as was `recorded`, but for what was given up.
+    pub(super) fn reaches(self, recorded: Heard, given_up: Heard) -> bool {
+        self.answers + given_up.answers >= recorded.answers
+            && self.events + given_up.events >= recorded.events
+    }
+
+    /// What this lacks of what was `recorded`.
+    pub(super) fn missing(self, recorded: Heard) -> Heard {
+        Heard {
+            answers: recorded.answers.saturating_sub(self.answers),
+            events: recorded.events.saturating_sub(self.events),
         }
     }
 }
@@ -163,13 +177,12 @@ impl Client {
     fn wait_for(&mut self, recorded: Heard) {
         let until = self.now + PATIENCE;
         let began = self.now;
-        while !self.has_heard(recorded) {
+        while !self.heard.reaches(recorded, self.given_up) {
             match self.world.next_event().filter(|next| *next <= until) {
                 Some(next) => self.now = next.max(self.now),
                 None => {
                     self.now = until;
-                    self.given_up.answers = recorded.answers.saturating_sub(self.heard.answers);
-                    self.given_up.events = recorded.events.saturating_sub(self.heard.events);
+                    self.given_up = self.heard.missing(recorded);
                     break;
                 }
             }
@@ -177,11 +190,6 @@ impl Client {
         }
         self.hear();
         self.late += self.now - began;
-    }
-
-    fn has_heard(&self, recorded: Heard) -> bool {
-        self.heard.answers + self.given_up.answers >= recorded.answers
-            && self.heard.events + self.given_up.events >= recorded.events
     }
 
     /// Sends an open file along with what it says next.

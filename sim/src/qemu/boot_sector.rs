@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! write -> done -> (a while) -> write ...
+//!    \-> its file system is frozen -> (a while) -> write ...
 //!    \-> BLOCK_IO_ERROR -> stopped (`io-error`) -(cont)-> the same write again
 //!                      \-> told (it gives up), or not (it goes on)
 //! ```
@@ -13,6 +14,7 @@ use std::time::Duration;
 use super::{
     Context, Timer,
     block::Graph,
+    differences::takes,
     run_state::{Cpus, RunState},
 };
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// From the start of the machine to the first write: the firmware has to find the disk.
-const FIRST_WRITE: Duration = Duration::from_millis(100);
+const FIRST_WRITE: Duration = takes::FIRMWARE;
 
 /// From one write to the next.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -70,6 +72,9 @@ impl BootSector {
         if !cpus.running() {
             self.waits = true;
             return;
+        }
+        if cpus.guest().is_some_and(|guest| guest.holds(&device.id)) {
+            return cx.schedule(INTERVAL, Timer::GuestWrite);
         }
         let struck = graph.injected_below(&device.node).and_then(|rules| {
             rules.event("write_aio");

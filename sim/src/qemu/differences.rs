@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use super::{QmpError, job::is_well_formed};
-use crate::{Release, machine::Errno};
+use crate::{
+    Release,
+    machine::{Chipset, Errno},
+};
 
 mod migration;
 
@@ -282,6 +285,15 @@ impl Release {
 
 /// Devices.
 impl Release {
+    /// How often the guest's firmware resets the machine after a reset from outside; the usual number first.
+    pub(crate) fn firmware_resets(self, chipset: Chipset, boots_a_system: bool) -> &'static [u32] {
+        match (self, chipset) {
+            (Release::V5_2, Chipset::Q35) if !boots_a_system => &[u32::MAX],
+            (Release::V5_2 | Release::V7_2, _) => &[1, 2, 4, 6],
+            (Release::V10_0 | Release::V11_1, _) => &[1],
+        }
+    }
+
     /// PCIe root ports of `q35` ask the guest to let go of a device as `pc` does, by ACPI: a reset removes it. Before,
     /// a guest that never answers keeps it for ever.
     pub(crate) fn root_ports_unplug_by_acpi(self) -> bool {
@@ -387,7 +399,7 @@ pub(crate) mod takes {
     /// Loading it.
     pub(crate) const LOAD: Duration = Duration::from_millis(10);
     /// The guest's firmware until it has set up its devices, in guest time: 50 to 180 ms were seen.
-    pub(crate) const FIRMWARE: Duration = Duration::from_millis(200);
+    pub(crate) const FIRMWARE: Duration = Duration::from_millis(150);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
     /// Handing over what cannot change while the guest runs.

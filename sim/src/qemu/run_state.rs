@@ -254,18 +254,32 @@ impl Cpus {
 
     /// Resets the machine: one that does not run is `prelaunch` again, unless it is about to give or get a state.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        self.reset_by(by_host("host-qmp-system-reset"), cx);
+        if !matches!(self.state, RunState::Running | RunState::InMigrate | RunState::FinishMigrate) {
+            self.state = RunState::Prelaunch;
+            self.asleep = false;
+        }
+    }
+
+    /// The guest resets the machine.
+    pub(crate) fn reset_by_guest(&mut self, cx: &mut Context<'_>) {
+        self.reset_by(qdict! { "guest": true, "reason": "guest-reset" }, cx);
+    }
+
+    fn reset_by(&mut self, reason: QDict, cx: &mut Context<'_>) {
         if let Some(guest) = &mut self.guest {
             guest.reset(cx);
             if self.state == RunState::Running {
                 guest.run(cx.now());
             }
         }
-        cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        cx.event("RESET", Some(reason));
         self.booted = self.clock(cx.now());
-        if !matches!(self.state, RunState::Running | RunState::InMigrate | RunState::FinishMigrate) {
-            self.state = RunState::Prelaunch;
-            self.asleep = false;
-        }
+    }
+
+    /// The guest's clock when it was last started or reset.
+    pub(crate) fn booted(&self) -> Duration {
+        self.booted
     }
 
     /// A serial port is gone, and says nothing any more.

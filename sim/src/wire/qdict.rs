@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::text::is_noncharacter;
+use super::{INFINITY, text::is_noncharacter};
 use crate::{
     qobject::{QDict, QObject, bucket},
     release::Release,
@@ -163,6 +163,8 @@ fn write_escaped(out: &mut Vec<u8>, character: char) {
 
 fn write_number(out: &mut Vec<u8>, number: &Number, release: Release) {
     let text = match number.as_f64() {
+        Some(INFINITY) => "inf".into(),
+        Some(float) if float == -INFINITY => "-inf".into(),
         Some(float) if number.is_f64() && release < Release::V7_2 => six_decimals(float),
         Some(float) if number.is_f64() => seventeen_digits(float),
         _ => number.to_string(),
