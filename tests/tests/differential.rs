@@ -63,7 +63,10 @@ fn main() -> ExitCode {
             let steps = usize::try_from(steps).expect("a number of steps");
             let outcome = Campaign { program, binary: &binary, steps, seed, enough: ENOUGH }.play(&mut known);
             println!("{:<6}{outcome}", binary.release.to_string());
-            outcome.not_simulated.iter().for_each(|(what, count)| println!("    not simulated, {count}: {what}"));
+            outcome
+                .not_simulated
+                .iter()
+                .for_each(|(what, count)| println!("    not simulated, {count}: {what}"));
             for (commands, difference) in &outcome.found {
                 println!("  differs {difference}\n  shown by");
                 commands.iter().for_each(|command| println!("    {}", command.line("c")));

@@ -14,9 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use freezeframe::fidelity::{
-    compare::Difference, known::Known, lane::lanes, recording::Recording,
-};
+use freezeframe::fidelity::{compare::Difference, known::Known, lane::lanes, recording::Recording};
 use freezeframe_sim::{Machine, Oracle, Port, Release, World, world::Connection};
 
 use super::{
@@ -248,8 +246,11 @@ impl<'k> Pair<'k> {
                 let Some(real) = heard.front() else { break };
                 if simulated.front() != Some(real) {
                     let ours = simulated.front().cloned();
-                    let difference =
-                        |simulated| Difference { lane: name.clone(), recorded: Some(real.clone()), simulated };
+                    let difference = |simulated| Difference {
+                        lane: name.clone(),
+                        recorded: Some(real.clone()),
+                        simulated,
+                    };
                     if ours.is_some() && self.known.explains(&self.recording, &difference(ours)) {
                         simulated.pop_front();
                     } else if !self.known.explains(&self.recording, &difference(None)) {
@@ -279,7 +280,11 @@ impl<'k> Pair<'k> {
 fn sort(lines: &[String], guest_has_run: bool, into: &mut Pending) {
     for (lane, lines) in lanes(lines.iter()) {
         let hidden = |line: &String| {
-            if guest_has_run { line.replace("\"writeback\": false", "\"writeback\": true") } else { line.clone() }
+            if guest_has_run {
+                line.replace("\"writeback\": false", "\"writeback\": true")
+            } else {
+                line.clone()
+            }
         };
         into.entry(lane).or_default().extend(lines.iter().map(hidden));
     }
