@@ -24,7 +24,7 @@ use crate::{
     fidelity::{known::KnownError, recording::RecordingError},
     language::json_schema,
     play::CannotPlay,
-    serve::ServeError,
+    serve::{ServeError, subject::SubjectError},
     suite::SuiteError,
     world::qemu::{self, StartError},
 };
@@ -184,6 +184,9 @@ enum CliError {
     /// The scenarios cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
+    /// What is to be served cannot be.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
     /// The recordings cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
@@ -223,6 +226,7 @@ impl CliError {
         match self {
             CliError::QemuForSimulator
             | CliError::Suite(_)
+            | CliError::Subject(_)
             | CliError::Recording(_)
             | CliError::Known(_)
             | CliError::Usage(_)

@@ -24,6 +24,9 @@ pub trait World {
     /// A second monitor: for what another client does meanwhile, and to look at the end.
     fn control(&self) -> Endpoint;
 
+    /// The host's side of the guest agent's port.
+    fn agent(&self) -> Endpoint;
+
     /// The folder that holds the machine's images.
     fn folder(&self) -> &Utf8Path;
 

@@ -31,6 +31,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     connection::Connection,
+    host::Descriptor,
     introspection,
     qemu::QmpError,
     qobject::{QObject, qdict},
@@ -81,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) out_of_band: VecDeque<Queued>,
     /// What was said to it and is not on the socket yet.
     pub(crate) said: Vec<u8>,
+    /// The open file that it sent along, and no command has taken up.
+    pub(crate) passed: Option<Descriptor>,
     /// It has closed: what is still queued is carried out for nobody.
     pub(crate) leaving: bool,
     release: Release,
@@ -110,6 +113,7 @@ impl Client {
             unread: VecDeque::new(),
             out_of_band: VecDeque::new(),
             said,
+            passed: None,
             leaving: false,
             release,
             reader: Reader::new(release),

@@ -9,6 +9,8 @@
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
+//! - `power`: what the guest does to its machine
+//! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
@@ -42,6 +44,8 @@ mod differences;
 mod firmware;
 mod guest;
 mod human_monitor;
+mod migration;
+mod power;
 mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
@@ -49,11 +53,14 @@ mod work;
 
 pub use context::{Context, Event, QmpError};
 pub use guest::GuestAction;
+pub use power::GuestAct;
 
 use arguments::Arguments;
 use block::query::Query;
 use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
+use migration::Migration;
+use power::Actions;
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
@@ -91,11 +98,18 @@ pub enum Timer {
         /// Which end, counted over the life of this QEMU.
         serial: u64,
     },
-    /// A request that the oldest release carries out behind its reply.
+    /// A request that the oldest release carries out behind its reply, or the host's own.
     Request(Request),
+    /// The migration thread goes on.
+    Migration {
+        /// Only the last that was asked for counts.
+        serial: u64,
+    },
+    /// The guest does something.
+    Guest(GuestAct),
 }
 
-/// What is asked of the machine's power.
+/// What a client, or the host, asks of the machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// `quit`
@@ -104,7 +118,7 @@ pub enum Request {
     Reset,
     /// `system_powerdown`
     Powerdown,
-    /// The host's SIGTERM.
+    /// The host's SIGTERM
     Terminate,
 }
 
@@ -114,6 +128,8 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    migration: Migration,
+    actions: Actions,
     boot_sector: BootSector,
     firmware: firmware::Firmware,
     devices: qdev::Devices,
@@ -138,18 +154,25 @@ impl Qemu {
             let _ = host.create_new(&disk.path, image);
         }
         let state = match machine.power {
+            _ if machine.incoming => RunState::InMigrate,
             Power::Running => RunState::Running,
             Power::Prelaunch => RunState::Prelaunch,
             Power::Paused => RunState::Paused,
         };
+        let mut graph = block::Graph::of(machine);
+        graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
+        let autostart = machine.power == Power::Running;
         Self {
-            graph: block::Graph::of(machine),
+            graph,
             jobs: Jobs::default(),
             cpus: Cpus::new(
                 state,
                 machine.serial_ports.clone(),
-                Guest::of(machine, release, state != RunState::Prelaunch),
+                Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
+                autostart,
             ),
+            migration: Migration::of(machine),
+            actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
@@ -174,7 +197,17 @@ impl Qemu {
         arguments: Map<String, Value>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let arguments = Arguments(&arguments);
+        let reply = self.dispatch(command, Arguments(&arguments), cx);
+        self.mark_abort(cx);
+        reply
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
@@ -214,19 +247,32 @@ impl Qemu {
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
             "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
+            query if query.starts_with("query-migrate") => self.migration.query(query, cx),
             query if query.starts_with("query-") => self.query(query, arguments, cx),
+            "getfd" | "closefd" => self.migration_command(command, arguments, cx),
+            migration if migration.starts_with("migrate") => self.migration_command(migration, arguments, cx),
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
             other => match block::medium::command(other, &mut self.graph, &self.devices, arguments, cx) {
                 Some(outcome) => block::medium::reply(outcome),
-                None => self.power_command(other, cx),
+                None => self.power_command(other, arguments, cx),
             },
         }
     }
 
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        self.strike(timer, cx);
+        self.mark_abort(cx);
+    }
+
+    fn mark_abort(&mut self, cx: &Context<'_>) {
+        self.aborted |= cx.aborted;
+        self.gone |= cx.aborted;
+    }
+
+    fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
         match timer {
             Timer::Job { serial } => {
                 self.cpus.report_ports(cx);
@@ -262,6 +308,11 @@ impl Qemu {
                 guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
             }
             Timer::Request(request) => self.carry_out(request, cx),
+            Timer::Migration { serial } => {
+                let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+                self.migration.timer(serial, &mut machine, cx);
+            }
+            Timer::Guest(act) => self.guest_does(act, cx),
         }
     }
 
@@ -368,14 +419,36 @@ impl Qemu {
         }
     }
 
-    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+    fn migration_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        self.migration.command(command, &mut machine, arguments, cx)
+    }
+
+    fn power_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
-            "stop" if self.cpus.running() => {
-                self.cpus.stop(RunState::Paused, cx);
-                self.jobs.drained(cx);
+            "stop" => {
+                let ran = self.cpus.running();
+                self.cpus.pause(cx);
+                if ran {
+                    self.jobs.drained(cx);
+                }
             }
-            "stop" => {}
-            "cont" => self.cont(cx),
+            "cont" => self.cont(cx)?,
+            "system_wakeup" => return self.wake_up(cx),
+            "set-action" => self.actions.set(arguments),
+            "watchdog-set-action" => self.actions.set_watchdog(arguments.text("action")),
+            // The guest gets it, and there is none to do anything about it.
+            "inject-nmi" => {}
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),
             "system_powerdown" => self.request(Request::Powerdown, cx),
@@ -390,20 +463,28 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine {
+            graph: &mut self.graph,
+            cpus: &mut self.cpus,
+            migration: &mut self.migration,
+        };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
-    fn cont(&mut self, cx: &mut Context<'_>) {
+    fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
+        self.cpus.may_go_on()?;
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
-        self.cpus.resume(cx);
+        self.cpus.cont(cx);
         self.firmware.resumed(&self.cpus, cx);
+        if self.cpus.running() {
+            self.graph.set_active(true);
+        }
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
-            return;
+            return Ok(());
         }
         let before = cx.release().ports_report_before_the_reply();
         if before && cx.choose("port-report-behind-cont", 2) == 0 {
@@ -411,6 +492,7 @@ impl Qemu {
         } else {
             cx.schedule(Duration::ZERO, Timer::SerialPorts);
         }
+        Ok(())
     }
 
     fn request(&mut self, request: Request, cx: &mut Context<'_>) {
@@ -423,23 +505,33 @@ impl Qemu {
 
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
+            Request::Reset if self.actions.reset_ends() => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-system-reset")));
+                self.end(cx);
+            }
             Request::Reset => {
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
                 self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
-            Request::Quit => self.end("host-qmp-quit", cx),
-            Request::Terminate => self.end("host-signal", cx),
+            Request::Quit => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
+                self.end(cx);
+            }
+            Request::Terminate => {
+                cx.event("SHUTDOWN", Some(run_state::by_host("host-signal")));
+                self.end(cx);
+            }
         }
     }
 
-    /// The process ends, in order.
-    fn end(&mut self, reason: &'static str, cx: &mut Context<'_>) {
-        cx.event("SHUTDOWN", Some(run_state::by_host(reason)));
+    /// QEMU ends: what is under way is given up.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.migration.close(cx);
         self.jobs.close_all(cx);
         self.gone = true;
-        self.aborted = self.graph.leaks();
+        self.aborted |= self.graph.leaks();
     }
 }
 

@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{
     guest_agent,
-    host::Host,
+    host::{Descriptor, Host},
     machine::Machine,
     monitor::{
         Client, Monitor, Queued, Step,
@@ -33,7 +33,7 @@ use crate::{
         throttle::Throttle,
     },
     oracle::Oracle,
-    qemu::{Context, Event, Qemu, Request, Timer},
+    qemu::{Context, Event, GuestAct, Qemu, Request, Timer},
     release::Release,
 };
 use main_loop::{MainLoop, Turn, What};
@@ -141,6 +141,16 @@ impl World {
         Ok(())
     }
 
+    /// Takes an open file that a client sends along with its bytes, as `SCM_RIGHTS` does: the next `getfd` on this
+    /// connection takes it up. One that was not taken up is closed.
+    pub fn pass_descriptor(&mut self, connection: Connection, descriptor: Descriptor) {
+        let Some(Port::Monitor(index)) = self.links.get(&connection).map(|link| link.port) else { return };
+        let client = self.monitors[index].client.as_mut();
+        if let Some(client) = client.filter(|client| client.connection == connection) {
+            client.passed = Some(descriptor);
+        }
+    }
+
     /// Ends a connection from the client's side. Of its requests that have not been dispatched some, by choice,
     /// still are; nobody hears the replies.
     pub fn close(&mut self, now: Duration, connection: Connection) {
@@ -209,18 +219,24 @@ impl World {
         self.now = self.now.max(now);
     }
 
-    /// Asks QEMU to end as the host's SIGTERM does: its main loop says `SHUTDOWN` and ends it.
-    pub fn terminate_qemu(&mut self, now: Duration) {
-        self.now = now;
-        self.main_loop.set_timer(now, Timer::Request(Request::Terminate));
-    }
-
     /// Ends QEMU as the host's SIGKILL does: at once, and without a word.
     pub fn kill_qemu(&mut self) {
         self.alive = false;
         for monitor in &mut self.monitors {
             *monitor = Monitor::default();
         }
+    }
+
+    /// Ends QEMU as the host's SIGTERM does: as soon as its main loop is free, with a word.
+    pub fn terminate_qemu(&mut self, now: Duration) {
+        self.now = now;
+        self.main_loop.schedule(now, Timer::Request(Request::Terminate));
+    }
+
+    /// Lets the guest do something, as soon as QEMU's main loop is free. A guest that does not run then does nothing.
+    pub fn guest_does(&mut self, now: Duration, act: GuestAct) {
+        self.now = now;
+        self.main_loop.schedule(now, Timer::Guest(act));
     }
 
     /// Whether QEMU runs.
@@ -328,7 +344,9 @@ impl World {
         let Step::Execute { id, command, arguments } = client.take_up(queued) else {
             return self.deliver();
         };
+        let passed = if command == "getfd" { client.passed.take() } else { None };
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
+        cx.passed = passed;
         let result = self.qemu.execute(&command, arguments, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
         self.say(events);

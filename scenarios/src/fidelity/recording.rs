@@ -43,11 +43,11 @@ pub enum Speaker {
     Client,
     /// QEMU.
     Server,
-    /// The recorder, who sent QEMU a signal: [`SIGTERM`].
+    /// The recorder, to the host: the line tells what it did, [`SIGTERM`].
     Host,
 }
 
-/// What the recorder noted when it sent that signal.
+/// QEMU was asked to end, as the recorder notes it.
 pub const SIGTERM: &str = "SIGTERM sent";
 
 /// Why recordings cannot be used.
@@ -141,7 +141,10 @@ impl Recording {
                     if let Some(arguments) = record.line.strip_prefix("args ") {
                         recording.arguments = arguments.to_owned();
                     }
-                    continue;
+                    if record.line != SIGTERM {
+                        continue;
+                    }
+                    Speaker::Host
                 }
                 other => return Err(wrong(format!("no direction `{other}`: C>S, S>C and note are"))),
             };

@@ -309,6 +309,10 @@ impl World for QemuWorld {
         Endpoint::Unix(self.inner.images.with_file_name("monitor1"))
     }
 
+    fn agent(&self) -> Endpoint {
+        Endpoint::Unix(self.inner.images.with_file_name("agent"))
+    }
+
     fn folder(&self) -> &Utf8Path {
         &self.inner.images
     }

@@ -204,6 +204,9 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// In the order of the command line.
     devices: Vec<Device>,
+    /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
+    /// one has come.
+    inactive: bool,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -242,6 +245,16 @@ impl Graph {
             graph.devices.push(Device::new(drive.id.clone(), String::new(), model));
         }
         graph
+    }
+
+    /// Whether this machine owns its images.
+    pub fn is_active(&self) -> bool {
+        !self.inactive
+    }
+
+    /// Gives the images away to another machine, or takes them back.
+    pub(crate) fn set_active(&mut self, active: bool) {
+        self.inactive = !active;
     }
 
     /// All nodes, newest first, as QEMU lists them.

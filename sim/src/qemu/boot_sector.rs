@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! write -> done -> (a while) -> write ...
+//!    \-> its file system is frozen -> (a while) -> write ...
 //!    \-> BLOCK_IO_ERROR -> stopped (`io-error`) -(cont)-> the same write again
 //!                      \-> told (it gives up), or not (it goes on)
 //! ```
@@ -71,6 +72,9 @@ impl BootSector {
         if !cpus.running() {
             self.waits = true;
             return;
+        }
+        if cpus.guest().is_some_and(|guest| guest.holds(&device.id)) {
+            return cx.schedule(INTERVAL, Timer::GuestWrite);
         }
         let struck = graph.injected_below(&device.node).and_then(|rules| {
             rules.event("write_aio");

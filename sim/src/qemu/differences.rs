@@ -10,6 +10,10 @@ use crate::{
     machine::{Chipset, Errno},
 };
 
+mod migration;
+
+pub(crate) use migration::Unloadable;
+
 /// A user of a protocol node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct User<'a> {
@@ -213,22 +217,6 @@ impl Release {
             Release::V10_0 | Release::V11_1 => "ram_save_setup failed: Input/output error".into(),
         }
     }
-
-    /// The snapshot that was reverted to holds no machine state.
-    pub(crate) fn not_a_migration_stream(self) -> &'static str {
-        match self {
-            Release::V11_1 => "Not a migration stream, magic: 0 != 5145564d",
-            _ => "Error -22 while loading VM state",
-        }
-    }
-
-    /// What the human monitor shows before that error, where the detail is printed instead of returned.
-    pub(crate) fn not_a_migration_stream_detail(self) -> &'static str {
-        match self {
-            Release::V11_1 => "",
-            _ => "Not a migration stream\r\n",
-        }
-    }
 }
 
 /// Order.
@@ -414,4 +402,6 @@ pub(crate) mod takes {
     pub(crate) const FIRMWARE: Duration = Duration::from_millis(150);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
+    /// Handing over what cannot change while the guest runs.
+    pub(crate) const SWITCHOVER: Duration = Duration::from_millis(3);
 }

@@ -77,13 +77,13 @@ impl<T> MainLoop<T> {
             if due <= end {
                 self.at_once.push_back(timer);
             } else {
-                self.set_timer(due, timer);
+                self.schedule(due, timer);
             }
         }
     }
 
-    /// Sets a timer that no turn has asked for.
-    pub(super) fn set_timer(&mut self, due: Duration, timer: T) {
+    /// Lets a timer fire at `due`.
+    pub(super) fn schedule(&mut self, due: Duration, timer: T) {
         let sequence = self.next_sequence();
         self.timers.insert((due, sequence), timer);
     }

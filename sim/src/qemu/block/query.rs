@@ -87,7 +87,7 @@ impl Query<'_> {
             info.put(key!("encryption_key_missing"), false);
         }
         if self.release.nodes_have_active() {
-            info.put(key!("active"), true);
+            info.put(key!("active"), self.graph.is_active());
         }
         if self.release.nodes_have_children_and_limits() {
             info.put(key!("children"), children(node));
@@ -172,6 +172,7 @@ fn actual_size(image: &Image) -> u64 {
                 qcow2.snapshots.iter().map(|s| 8192 + s.vm_state_size.next_multiple_of(4096)).sum();
             200_704 + states + qcow2.blocks.len() as u64 * Qcow2::CLUSTER
         }
+        Image::MachineState(state) => state.size.next_multiple_of(4096),
     }
 }
 
