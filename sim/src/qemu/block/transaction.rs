@@ -2,13 +2,15 @@
 //!
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
 //! its error is the reply; a file that `blockdev-snapshot-sync` made stays. Jobs are created with their actions and started
-//! once all have succeeded; they may be a group that ends together. Actions other than those of snapshots and backups are
-//! not simulated.
+//! once all have succeeded; they may be a group that ends together. A bitmap that is removed is gone only when
+//! all have succeeded.
+//!
+//! Not here: other actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
 
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::{Graph, backup, internal_snapshot, snapshot};
+use super::{Graph, backup, bitmap, internal_snapshot, snapshot};
 use crate::{
     host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
@@ -64,6 +66,7 @@ pub(crate) fn transaction(
             }
         }
     }
+    machine.graph.remove_marked_bitmaps();
     if grouped {
         machine.jobs.make_group(&created);
     }
@@ -103,11 +106,17 @@ fn act(
     let (graph, jobs) = (&mut *machine.graph, &mut *machine.jobs);
     match kind {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
-        "blockdev-backup" => backup::create(graph, jobs, data, cx).map(Some),
+        "blockdev-backup" => backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
         "blockdev-snapshot" => snapshot::blockdev_snapshot(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-internal-sync" => {
             internal_snapshot::take(graph, machine.cpus, data, cx).map(|_| None)
+        }
+        "block-dirty-bitmap-remove" => {
+            graph.mark_bitmap_to_remove(data.text("node"), data.text("name")).map(|_| None)
+        }
+        bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
+            bitmap::command(graph, bitmap, data, cx).map(|_| None)
         }
         other => Err(not_simulated(&format!("transaction action `{other}`"))),
     }
