@@ -8,6 +8,7 @@
 //! guest is in which block".
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
     time::Duration,
@@ -22,14 +23,15 @@ pub use descriptor::Descriptor;
 pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2};
 pub use machine_state::{Hardware, MachineState, PciDevice, Unfit};
 
-/// The files of the simulated host.
+/// The files of the simulated host. Paths are kept as texts, each in its one plain form: files are looked up all the time,
+/// and texts are compared far faster than paths are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     folder: Utf8PathBuf,
-    folders: BTreeSet<Utf8PathBuf>,
-    files: BTreeMap<Utf8PathBuf, Image>,
+    folders: BTreeSet<String>,
+    files: BTreeMap<String, Image>,
     /// Files that can take no more.
-    full: BTreeSet<Utf8PathBuf>,
+    full: BTreeSet<String>,
 }
 
 impl Default for Host {
@@ -60,7 +62,8 @@ impl Host {
 
     /// Makes a folder and those above it.
     pub fn add_folder(&mut self, folder: &Utf8Path) {
-        self.folders.extend(folder.ancestors().map(Utf8Path::to_owned));
+        let folder = Utf8PathBuf::from(self.plain(folder).into_owned());
+        self.folders.extend(folder.ancestors().map(Utf8Path::to_string));
     }
 
     /// The path from the root: a relative one starts in the machine's folder.
@@ -68,45 +71,65 @@ impl Host {
         self.folder.join(path)
     }
 
+    /// The plain form of a path: from the root, and without what changes nothing (`//`, `/./`, `/` at the end).
+    fn plain<'p>(&self, path: &'p Utf8Path) -> Cow<'p, str> {
+        let text = path.as_str();
+        let ornate = |text: &str| {
+            text.len() > 1 && text.ends_with('/')
+                || text.ends_with("/.")
+                || text.as_bytes().windows(2).any(|two| two == b"//")
+                || text.contains("/./")
+        };
+        if text.starts_with('/') && !ornate(text) {
+            return Cow::Borrowed(text);
+        }
+        let joined = self.folder.join(path);
+        Cow::Owned(if ornate(joined.as_str()) {
+            joined.components().collect::<Utf8PathBuf>().into_string()
+        } else {
+            joined.into_string()
+        })
+    }
+
     /// Whether there is such a file.
     pub fn exists(&self, path: &Utf8Path) -> bool {
-        self.files.contains_key(&self.resolve(path))
+        self.files.contains_key(&*self.plain(path))
     }
 
     /// Lets there be no space for a file, or enough of it again: what would make it longer fails with `ENOSPC`.
     pub fn set_full(&mut self, path: &Utf8Path, full: bool) {
-        let path = self.resolve(path);
+        let path = self.plain(path);
         if full {
-            self.full.insert(path);
+            self.full.insert(path.into_owned());
         } else {
-            self.full.remove(&path);
+            self.full.remove(&*path);
         }
     }
 
     /// Whether there is no space for a file.
     pub fn is_full(&self, path: &Utf8Path) -> bool {
-        !self.full.is_empty() && self.full.contains(&self.resolve(path))
+        !self.full.is_empty() && self.full.contains(&*self.plain(path))
     }
 
     /// Whether there is such a folder.
     pub fn is_folder(&self, path: &Utf8Path) -> bool {
-        path != "" && self.folders.contains(&self.resolve(path))
+        path != "" && self.folders.contains(&*self.plain(path))
     }
 
     /// All files in the order of their paths.
     pub fn files(&self) -> impl Iterator<Item = (&Utf8Path, &Image)> {
-        self.files.iter().map(|(path, image)| (path.as_path(), image))
+        self.files.iter().map(|(path, image)| (Utf8Path::new(path), image))
     }
 
     /// The image in a file.
     pub fn image(&self, path: &Utf8Path) -> Option<&Image> {
-        self.files.get(&self.resolve(path))
+        self.files.get(&*self.plain(path))
     }
 
     /// The image in a file, to be changed.
     pub fn image_mut(&mut self, path: &Utf8Path) -> Option<&mut Image> {
-        let path = self.resolve(path);
-        self.files.get_mut(&path)
+        let path = self.plain(path);
+        self.files.get_mut(&*path)
     }
 
     /// Makes a file that was not there (`O_CREAT | O_EXCL`).
@@ -128,21 +151,25 @@ impl Host {
         if path == "" {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let path = self.resolve(path);
-        if self.folders.contains(&path) {
+        let path = self.plain(path);
+        if self.folders.contains(&*path) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if !path.parent().is_some_and(|folder| self.folders.contains(folder)) {
+        if !self.has_folder_of(&path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        self.files.insert(path, image);
+        self.files.insert(path.into_owned(), image);
         Ok(())
     }
 
     /// Whether [`Host::create`] would succeed.
     pub fn can_create(&self, path: &Utf8Path) -> bool {
-        let path = self.resolve(path);
-        !self.folders.contains(&path) && path.parent().is_some_and(|folder| self.folders.contains(folder))
+        let path = self.plain(path);
+        !self.folders.contains(&*path) && self.has_folder_of(&path)
+    }
+
+    fn has_folder_of(&self, plain: &str) -> bool {
+        Utf8Path::new(plain).parent().is_some_and(|folder| self.folders.contains(folder.as_str()))
     }
 
     /// Unlinks a file.
@@ -150,8 +177,8 @@ impl Host {
     /// # Errors
     /// `NotFound`.
     pub fn remove(&mut self, path: &Utf8Path) -> io::Result<()> {
-        let path = self.resolve(path);
-        self.files.remove(&path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let path = self.plain(path);
+        self.files.remove(&*path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -170,6 +197,18 @@ mod tests {
         let mut host = host();
         host.create_new("a".into(), Image::raw(512)).unwrap();
         assert!(host.exists("/images/a".into()));
+    }
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_written() {
+        let mut host = host();
+        host.create_new("/images//a".into(), Image::raw(512)).unwrap();
+        host.add_folder("/images/more/".into());
+        for path in ["a", "./a", "/images/./a", "/images/a/", "//images/a"] {
+            assert!(host.exists(path.into()), "{path}");
+        }
+        assert!(host.is_folder("/images/more".into()));
+        assert!(host.is_folder("/".into()));
     }
 
     #[test]
