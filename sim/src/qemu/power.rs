@@ -138,6 +138,8 @@ impl Qemu {
             self.end(by_guest("guest-reset"), cx);
         } else {
             self.cpus.reset_by_guest(cx);
+            self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+            self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
         }
     }
 

@@ -269,7 +269,7 @@ impl Cpus {
 
     /// The guest resets the machine.
     pub(crate) fn reset_by_guest(&mut self, cx: &mut Context<'_>) {
-        self.reset_by(qdict! { "guest": true, "reason": "guest-reset" }, cx);
+        self.reset_by(by_guest("guest-reset"), cx);
     }
 
     fn reset_by(&mut self, reason: QDict, cx: &mut Context<'_>) {
