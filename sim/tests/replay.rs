@@ -105,6 +105,7 @@ fn the_model_says_what_qemu_said(
         "mirror",
         "mirror-manual",
         "overlay-chain",
+        "node-options",
         "partial-snapshots",
         "permissions",
         "quit",

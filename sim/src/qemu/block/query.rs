@@ -82,8 +82,12 @@ impl Query<'_> {
             "image": self.image(node),
             "ro": node.read_only,
             "backing_file_depth": depth as u64,
-            "cache": qdict! { "writeback": writeback, "direct": false, "no-flush": false },
-            "detect_zeroes": "off",
+            "cache": qdict! {
+                "writeback": writeback,
+                "direct": node.caching.direct,
+                "no-flush": node.caching.no_flush,
+            },
+            "detect_zeroes": node.caching.detect_zeroes.name(),
             "encrypted": false,
         };
         self.graph.show_limits(device, &mut info);
