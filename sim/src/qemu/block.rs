@@ -494,6 +494,19 @@ impl Graph {
         self.nodes_below(node).any(|below| matches!(below.driver, Driver::Qcow2 { .. }))
     }
 
+    /// Whether memory for a node's data has to be aligned: where some go past the host's page
+    /// cache, or nowhere.
+    pub(crate) fn needs_aligned_memory(&self, node: &Node) -> bool {
+        match node.driver {
+            Driver::Null(_) => true,
+            Driver::File { .. } => node.caching.direct,
+            _ => {
+                let mut below = node.driver.children().filter_map(|child| self.node(child));
+                below.any(|below| self.needs_aligned_memory(below))
+            }
+        }
+    }
+
     /// Whether a node's data are nowhere.
     pub(crate) fn ends_in_null(&self, node: &Node) -> bool {
         let is_null = |node: &Node| matches!(node.driver, Driver::Null(_));

@@ -153,9 +153,10 @@ impl Query<'_> {
 
     /// QAPI's `BlockLimitsInfo`. A filter takes over how discards are aligned, no more.
     fn limits(&self, node: &Node) -> QDict {
+        let is_direct_file = node.caching.direct && matches!(node.driver, Driver::File { .. });
         let mut limits = qdict! {
-            "request-alignment": 1,
-            "min-mem-alignment": if self.graph.ends_in_null(node) { 512 } else { 1 },
+            "request-alignment": if is_direct_file { 512 } else { 1 },
+            "min-mem-alignment": if self.graph.needs_aligned_memory(node) { 512 } else { 1 },
             "opt-mem-alignment": 4096,
             "max-iov": 1024,
         };
