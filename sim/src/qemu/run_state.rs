@@ -284,7 +284,7 @@ impl Cpus {
     }
 
     /// The guest's clock when it was last started or reset.
-    pub(crate) fn booted(&self) -> Duration {
+    pub(crate) fn last_reset(&self) -> Duration {
         self.booted
     }
 
