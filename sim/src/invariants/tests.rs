@@ -145,7 +145,13 @@ fn a_format_stands_on_a_protocol_and_an_overlay_on_a_format() {
     let world = world(&[]);
     let mut graph = world.qemu().graph().clone();
     let wrong = Driver::Qcow2 { file: "vda".into(), backing: Some("vda-file".into()) };
-    graph.insert(Node { name: "wrong".into(), driver: wrong, read_only: true, owned_by_monitor: true });
+    graph.insert(Node {
+        name: "wrong".into(),
+        driver: wrong,
+        read_only: true,
+        owned_by_monitor: true,
+        caching: Default::default(),
+    });
     assert_eq!(
         nodes(&graph, world.host()),
         [
@@ -165,8 +171,15 @@ fn a_file_has_one_writer() {
         driver: again.clone(),
         read_only: true,
         owned_by_monitor: true,
+        caching: Default::default(),
     });
     assert_eq!(chains(&graph, world.host()), [""; 0]);
-    graph.insert(Node { name: "writes".into(), driver: again, read_only: false, owned_by_monitor: true });
+    graph.insert(Node {
+        name: "writes".into(),
+        driver: again,
+        read_only: false,
+        owned_by_monitor: true,
+        caching: Default::default(),
+    });
     assert_eq!(chains(&graph, world.host()), ["file /images/vda.qcow2 is written by two nodes"]);
 }

@@ -84,6 +84,42 @@ pub struct Node {
     pub read_only: bool,
     /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
     pub owned_by_monitor: bool,
+    /// How it treats what passes through it.
+    pub caching: Caching,
+}
+
+/// How a node treats what passes through it. Nothing is cached here: queries show it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// It goes past the host's page cache.
+    pub direct: bool,
+    /// It ignores that data are to be flushed.
+    pub no_flush: bool,
+    /// What becomes of zeroes that are written.
+    pub detect_zeroes: DetectZeroes,
+}
+
+/// What becomes of zeroes that are written, by QAPI's `BlockdevDetectZeroesOptions`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DetectZeroes {
+    /// They are written.
+    #[default]
+    Off,
+    /// The node is told that they are zeroes.
+    On,
+    /// They are given back to the host.
+    Unmap,
+}
+
+impl DetectZeroes {
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            DetectZeroes::Off => "off",
+            DetectZeroes::On => "on",
+            DetectZeroes::Unmap => "unmap",
+        }
+    }
 }
 
 /// The block drivers that are simulated, with their children by node name.
@@ -283,7 +319,8 @@ impl Graph {
             let add = |graph: &mut Graph, name: &str, driver| {
                 let owned_by_monitor = !name.is_empty();
                 let name = if owned_by_monitor { name.into() } else { graph.make_up_name() };
-                graph.insert(Node { name: name.clone(), driver, read_only, owned_by_monitor });
+                let caching = Caching::default();
+                graph.insert(Node { name: name.clone(), driver, read_only, owned_by_monitor, caching });
                 name
             };
             let protocol = Driver::File { filename: disk.path.to_string(), locking: true };
@@ -455,6 +492,19 @@ impl Graph {
     /// Whether there is a qcow2 node among those that a node stands on.
     pub(crate) fn stands_on_qcow2(&self, node: &Node) -> bool {
         self.nodes_below(node).any(|below| matches!(below.driver, Driver::Qcow2 { .. }))
+    }
+
+    /// Whether memory for a node's data has to be aligned: where some go past the host's page
+    /// cache, or nowhere.
+    pub(crate) fn needs_aligned_memory(&self, node: &Node) -> bool {
+        match node.driver {
+            Driver::Null(_) => true,
+            Driver::File { .. } => node.caching.direct,
+            _ => {
+                let mut below = node.driver.children().filter_map(|child| self.node(child));
+                below.any(|below| self.needs_aligned_memory(below))
+            }
+        }
     }
 
     /// Whether a node's data are nowhere.

@@ -158,7 +158,7 @@ impl Cpus {
     }
 
     /// When the firmware looked for a system on the first disk, if the guest has run for so long.
-    pub(crate) fn booted(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn found_disks_at(&self, now: Duration) -> Option<Duration> {
         let since = self.clock(now).saturating_sub(self.booted).checked_sub(takes::FIRMWARE)?;
         Some(now.saturating_sub(since))
     }

@@ -1,7 +1,7 @@
 //! `blockdev-add` and `blockdev-del`.
 
 use super::{
-    Graph,
+    Caching, Graph,
     open::{Inherited, open},
 };
 use crate::{
@@ -18,7 +18,12 @@ pub(crate) fn blockdev_add(
     if arguments.optional_text("node-name").is_none() {
         return Err(QmpError::generic("'node-name' must be specified for the root node"));
     }
-    let inherited = Inherited { owned_by_monitor: true, read_only: false, with_backing: true };
+    let inherited = Inherited {
+        owned_by_monitor: true,
+        read_only: false,
+        caching: Caching::default(),
+        with_backing: true,
+    };
     open(graph, arguments, inherited, cx)?;
     Ok(QObject::empty())
 }

@@ -15,7 +15,7 @@ use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Driver, Graph, Node,
+    Caching, DetectZeroes, Driver, Graph, Node,
     blkdebug::Blkdebug,
     filename::combined,
     filter::{Filter, Null},
@@ -31,6 +31,9 @@ const NODE_NAME_MAX: usize = 31;
 /// Options that change nothing of what is simulated.
 const WITHOUT_EFFECT: [&str; 5] = ["driver", "node-name", "read-only", "discard", "auto-read-only"];
 
+/// Options that are only shown.
+const SHOWN: [&str; 2] = ["cache", "detect-zeroes"];
+
 /// What a node takes from the one that opens it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inherited {
@@ -38,6 +41,8 @@ pub(crate) struct Inherited {
     pub(crate) owned_by_monitor: bool,
     /// It is for reading only, unless its options say otherwise.
     pub(crate) read_only: bool,
+    /// How it treats what passes through it, but for zeroes, unless its options say otherwise.
+    pub(crate) caching: Caching,
     /// A backing file that the header names is opened too.
     pub(crate) with_backing: bool,
 }
@@ -67,7 +72,8 @@ fn open_with_children(
     cx: &mut Context<'_>,
 ) -> Result<String, QmpError> {
     let read_only = options.flag_or("read-only", inherited.read_only);
-    let known = |own: &[&str]| options.only(&[&WITHOUT_EFFECT, own].concat());
+    let caching = caching(options, inherited.caching)?;
+    let known = |own: &[&str]| options.only(&[&WITHOUT_EFFECT[..], &SHOWN, own].concat());
     let (name, driver) = match options.text("driver") {
         "file" => {
             known(&["filename", "locking"])?;
@@ -78,24 +84,24 @@ fn open_with_children(
             known(&["image", "inject-error", "set-state"])?;
             let rules = Blkdebug::new(options)?;
             let name = take_name(graph, options, cx)?;
-            let image = child(graph, options, "image", read_only, cx)?;
+            let image = child(graph, options, "image", (read_only, caching), cx)?;
             (name, Driver::Blkdebug { image, rules })
         }
         "raw" => {
             known(&["file"])?;
-            let file = child(graph, options, "file", read_only, cx)?;
+            let file = child(graph, options, "file", (read_only, caching), cx)?;
             let name = take_name(graph, options, cx)?;
             (name, Driver::Raw { file })
         }
         "qcow2" => {
             known(&["file", "backing"])?;
-            let file = child(graph, options, "file", read_only, cx)?;
+            let file = child(graph, options, "file", (read_only, caching), cx)?;
             let name = take_name(graph, options, cx)?;
             (name, Driver::Qcow2 { file, backing: None })
         }
         "throttle" | "copy-on-read" | "preallocate" => {
             known(&["file", "throttle-group"])?;
-            let file = child(graph, options, "file", read_only, cx)?;
+            let file = child(graph, options, "file", (read_only, caching), cx)?;
             let name = take_name(graph, options, cx)?;
             let filter = Filter::of(graph, options)?;
             let filter = filter.ok_or_else(|| not_simulated("a filter that is none"))?;
@@ -108,7 +114,7 @@ fn open_with_children(
         other => return Err(not_simulated(&format!("block driver `{other}`"))),
     };
     let owned_by_monitor = inherited.owned_by_monitor;
-    let node = Node { name: name.clone(), driver, read_only, owned_by_monitor };
+    let node = Node { name: name.clone(), driver, read_only, owned_by_monitor, caching };
     let is_format = !matches!(node.driver, Driver::Qcow2 { .. }) || is_qcow2(graph, &node, cx);
     let stated = stated_backing(graph, &node, options, inherited, cx);
     graph.insert(node);
@@ -117,12 +123,33 @@ fn open_with_children(
         return Err(QmpError::generic("Image is not in qcow2 format"));
     }
     if let Some(stated) = stated? {
-        let backing = backing(graph, stated, cx)
+        let backing = backing(graph, stated, caching, cx)
             .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;
         graph.set_backing(&name, Some(&backing));
         graph.check_children(&name, cx)?;
     }
     Ok(name)
+}
+
+/// How a node is to treat what passes through it.
+fn caching(options: Arguments<'_>, inherited: Caching) -> Result<Caching, QmpError> {
+    let nothing = Map::new();
+    let cache = Arguments(options.0.get("cache").and_then(Value::as_object).unwrap_or(&nothing));
+    let detect_zeroes = match options.optional_text("detect-zeroes") {
+        Some("on") => DetectZeroes::On,
+        Some("unmap") if options.optional_text("discard") != Some("unmap") => {
+            let text =
+                "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap";
+            return Err(QmpError::generic(text));
+        }
+        Some("unmap") => DetectZeroes::Unmap,
+        _ => DetectZeroes::Off,
+    };
+    Ok(Caching {
+        direct: cache.flag_or("direct", inherited.direct),
+        no_flush: cache.flag_or("no-flush", inherited.no_flush),
+        detect_zeroes,
+    })
 }
 
 /// The name that the options state, or one that QEMU makes up.
@@ -156,13 +183,13 @@ fn child(
     graph: &mut Graph,
     options: Arguments<'_>,
     member: &str,
-    read_only: bool,
+    (read_only, caching): (bool, Caching),
     cx: &mut Context<'_>,
 ) -> Result<String, QmpError> {
     match options.0.get(member) {
         Some(Value::String(name)) => graph.lookup(name, cx.release()).map(|node| node.name.clone()),
         Some(Value::Object(in_place)) => {
-            let inherited = Inherited { owned_by_monitor: false, read_only, with_backing: true };
+            let inherited = Inherited { owned_by_monitor: false, read_only, caching, with_backing: true };
             open_with_children(graph, Arguments(in_place), inherited, cx)
         }
         _ => Err(not_simulated(&format!("a node without `{member}`"))),
@@ -216,11 +243,17 @@ fn header_options(graph: &Graph, node: &Node, header: &Backing) -> Result<Map<St
     Ok(options.as_object().cloned().unwrap_or_default())
 }
 
-fn backing(graph: &mut Graph, stated: Stated, cx: &mut Context<'_>) -> Result<String, QmpError> {
+fn backing(
+    graph: &mut Graph,
+    stated: Stated,
+    caching: Caching,
+    cx: &mut Context<'_>,
+) -> Result<String, QmpError> {
     match stated {
         Stated::Name(name) => graph.lookup(&name, cx.release()).map(|node| node.name.clone()),
         Stated::InPlace(options) => {
-            let inherited = Inherited { owned_by_monitor: false, read_only: true, with_backing: true };
+            let inherited =
+                Inherited { owned_by_monitor: false, read_only: true, caching, with_backing: true };
             open_with_children(graph, Arguments(&options), inherited, cx)
         }
     }

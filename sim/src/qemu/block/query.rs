@@ -82,8 +82,12 @@ impl Query<'_> {
             "image": self.image(node),
             "ro": node.read_only,
             "backing_file_depth": depth as u64,
-            "cache": qdict! { "writeback": writeback, "direct": false, "no-flush": false },
-            "detect_zeroes": "off",
+            "cache": qdict! {
+                "writeback": writeback,
+                "direct": node.caching.direct,
+                "no-flush": node.caching.no_flush,
+            },
+            "detect_zeroes": node.caching.detect_zeroes.name(),
             "encrypted": false,
         };
         self.graph.show_limits(device, &mut info);
@@ -149,9 +153,10 @@ impl Query<'_> {
 
     /// QAPI's `BlockLimitsInfo`. A filter takes over how discards are aligned, no more.
     fn limits(&self, node: &Node) -> QDict {
+        let is_direct_file = node.caching.direct && matches!(node.driver, Driver::File { .. });
         let mut limits = qdict! {
-            "request-alignment": 1,
-            "min-mem-alignment": if self.graph.ends_in_null(node) { 512 } else { 1 },
+            "request-alignment": if is_direct_file { 512 } else { 1 },
+            "min-mem-alignment": if self.graph.needs_aligned_memory(node) { 512 } else { 1 },
             "opt-mem-alignment": 4096,
             "max-iov": 1024,
         };

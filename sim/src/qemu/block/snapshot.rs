@@ -9,7 +9,7 @@
 use serde_json::json;
 
 use super::{
-    Driver, Graph, Node,
+    Caching, Driver, Graph, Node,
     create::make_file,
     filename::filename,
     open::{Inherited, open},
@@ -74,7 +74,12 @@ pub(crate) fn blockdev_snapshot_sync(
         "file": { "driver": "file", "filename": file },
     });
     let Some(options) = options.as_object() else { return Ok(QObject::empty()) };
-    let inherited = Inherited { owned_by_monitor: false, read_only: false, with_backing: false };
+    let inherited = Inherited {
+        owned_by_monitor: false,
+        read_only: false,
+        caching: Caching::default(),
+        with_backing: false,
+    };
     open(graph, Arguments(options), inherited, cx)?;
     let put = put_on_top(graph, node, overlay, cx);
     if put.is_err() {
