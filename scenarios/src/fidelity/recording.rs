@@ -43,11 +43,11 @@ pub enum Speaker {
     Client,
     /// QEMU.
     Server,
-    /// The recorder, to the host: the line tells what it did, [`SIGTERM`].
+    /// The recorder, who sent QEMU a signal: [`SIGTERM`].
     Host,
 }
 
-/// QEMU was asked to end, as the recorder notes it.
+/// What the recorder noted when it sent that signal.
 pub const SIGTERM: &str = "SIGTERM sent";
 
 /// Why recordings cannot be used.

@@ -105,11 +105,11 @@ impl Qemu {
         }
         match act {
             GuestAct::ShutDown => {
-                cx.event("SHUTDOWN", Some(by_guest("guest-shutdown")));
                 if self.actions.stays_after_shutdown {
+                    cx.event("SHUTDOWN", Some(by_guest("guest-shutdown")));
                     self.cpus.stop(RunState::Shutdown, cx);
                 } else {
-                    self.end(cx);
+                    self.end(by_guest("guest-shutdown"), cx);
                 }
             }
             GuestAct::Reset => self.guest_resets(cx),
@@ -135,10 +135,9 @@ impl Qemu {
 
     fn guest_resets(&mut self, cx: &mut Context<'_>) {
         if self.actions.reset_ends {
-            cx.event("SHUTDOWN", Some(by_guest("guest-reset")));
-            self.end(cx);
+            self.end(by_guest("guest-reset"), cx);
         } else {
-            cx.event("RESET", Some(by_guest("guest-reset")));
+            self.cpus.reset_by_guest(cx);
         }
     }
 
@@ -157,8 +156,7 @@ impl Qemu {
             told(cx, "poweroff");
         }
         if ends {
-            cx.event("SHUTDOWN", Some(by_guest("guest-panic")));
-            self.end(cx);
+            self.end(by_guest("guest-panic"), cx);
         }
     }
 
