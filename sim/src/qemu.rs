@@ -321,6 +321,11 @@ impl Qemu {
         self.chardevs.set_connected(monitor, connected);
     }
 
+    /// A client has come to the guest agent's port, or left it.
+    pub(crate) fn set_agent_connected(&mut self, connected: bool) {
+        self.chardevs.set_agent_connected(connected);
+    }
+
     /// What runs on the machine, if that is known.
     pub fn guest(&self) -> Option<&Guest> {
         self.cpus.guest()
@@ -372,7 +377,9 @@ impl Qemu {
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
-            "query-chardev" => Ok(self.chardevs.query(release)),
+            "query-chardev" => {
+                Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
+            }
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
