@@ -12,6 +12,7 @@
 //! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
+//! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
@@ -45,6 +46,7 @@ mod firmware;
 mod guest;
 mod human_monitor;
 mod migration;
+mod object;
 mod power;
 mod qdev;
 mod snapshot_job;
@@ -56,7 +58,7 @@ pub use guest::GuestAction;
 pub use power::GuestAct;
 
 use arguments::Arguments;
-use block::query::Query;
+use block::{query::Query, statistics::Statistics};
 use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
 use migration::Migration;
@@ -78,6 +80,8 @@ pub enum Timer {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
     },
+    /// Exports that are gone are to be reported.
+    Exports,
     /// VSS in the guest lets its writers go.
     WritersLetGo {
         /// For which freeze, counted over the life of the agent.
@@ -133,6 +137,7 @@ pub struct Qemu {
     boot_sector: BootSector,
     firmware: firmware::Firmware,
     devices: qdev::Devices,
+    objects: object::Objects,
     chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
@@ -176,6 +181,7 @@ impl Qemu {
             boot_sector: BootSector::of(machine),
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
+            objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
@@ -215,11 +221,26 @@ impl Qemu {
                 block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
             }
             "blockdev-backup" => {
-                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+                let begun = block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx);
+                self.finish_block_jobs(cx);
+                begun
             }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-reopen"
+            | "x-blockdev-reopen"
+            | "block_resize"
+            | "block_set_io_throttle"
+            | "object-add"
+            | "object-del" => self.node_command(command, arguments, cx),
+            bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
+                block::bitmap::command(&mut self.graph, bitmap, arguments, cx)
+            }
+            "nbd-server-start" | "nbd-server-stop" | "nbd-server-add" | "nbd-server-remove"
+            | "block-export-add" | "block-export-del" => {
+                block::export::command(&mut self.graph, command, arguments, cx)
+            }
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
             }
@@ -261,6 +282,25 @@ impl Qemu {
         }
     }
 
+    /// Commands that change what a node or a device is like.
+    fn node_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let graph = &mut self.graph;
+        match command {
+            "block_resize" => block::resize::block_resize(graph, &self.jobs, arguments, cx),
+            "block_set_io_throttle" => {
+                block::throttle::block_set_io_throttle(graph, &self.devices, arguments)
+            }
+            "object-add" => self.objects.add(graph, arguments, cx),
+            "object-del" => self.objects.delete(graph, arguments, cx),
+            _ => block::reopen::blockdev_reopen(graph, arguments, cx),
+        }
+    }
+
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         self.strike(timer, cx);
@@ -291,6 +331,7 @@ impl Qemu {
                 self.jobs.look_around(serial, cx);
                 self.finish_block_jobs(cx);
             }
+            Timer::Exports => self.graph.exports_mut().report(cx),
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
             Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
@@ -370,19 +411,30 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
-        let set_up = self.cpus.devices_are_set_up(cx.now());
+        let set_up = self.cpus.devices_are_set_up(cx.now()) || self.boot_sector.has_run();
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
             "query-block" => Ok(blocks.devices(set_up)),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
+            "query-blockstats" => Ok(self.statistics(arguments.flag("query-nodes"), cx)),
+            "query-iothreads" => Ok(self.objects.query_iothreads(release)),
+            "query-block-exports" => Ok(self.graph.exports().query()),
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
+    }
+
+    fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
+        let now = cx.now();
+        let booted = self.cpus.booted(now).or(self.boot_sector.has_run().then_some(now));
+        let failed_write = self.boot_sector.told_by();
+        let statistics = Statistics { graph: &self.graph, release: cx.release(), now, booted, failed_write };
+        if of_nodes { statistics.nodes() } else { statistics.devices() }
     }
 
     fn job_command(
@@ -420,7 +472,7 @@ impl Qemu {
                 Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
                 Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
                 Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
-                Work::Backup(backup) => block::backup::finish(&self.graph, backup, completion, cx),
+                Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
                 Work::Done(_) | Work::WriteHeader(_) => {}
             }
         }
@@ -530,6 +582,7 @@ impl Qemu {
     fn end(&mut self, cause: QDict, cx: &mut Context<'_>) {
         cx.event("SHUTDOWN", Some(cause));
         self.migration.close(cx);
+        self.graph.exports_mut().close_all(cx);
         self.jobs.close_all(cx);
         self.gone = true;
         self.aborted |= self.graph.leaks();

@@ -298,6 +298,7 @@ fn query_chardev_tells_who_is_at_either_end_of_the_agents_port() {
         label: "qga".into(),
         path: "/run/qga".into(),
         frontend: Some(Frontend::Agent),
+        connected: false,
     });
     let mut host = Host::of(&machine, Release::V10_0);
     let monitor = host.monitor();

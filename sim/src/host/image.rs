@@ -124,6 +124,17 @@ impl Image {
         }
     }
 
+    /// Makes the disk so big in bytes, or so small: what lies beyond is lost. Not one that holds a machine's state.
+    pub fn resize(&mut self, to: u64) {
+        let (size, blocks) = match self {
+            Image::Raw { size, blocks } => (size, blocks),
+            Image::Qcow2(image) => (&mut image.size, &mut image.blocks),
+            Image::MachineState(_) => return,
+        };
+        *size = to;
+        blocks.retain(|block, _| block * Qcow2::CLUSTER < to);
+    }
+
     /// Length of the file in bytes.
     pub fn file_length(&self) -> u64 {
         match self {

@@ -94,8 +94,12 @@ impl Reader {
         if value.head != "socket" {
             return None;
         }
-        let chardev =
-            Chardev { label: value.get("id")?.to_owned(), path: value.get("path")?.into(), frontend: None };
+        let chardev = Chardev {
+            label: value.get("id")?.to_owned(),
+            path: value.get("path")?.into(),
+            frontend: None,
+            connected: false,
+        };
         self.machine.chardevs.push(chardev);
         Some(())
     }
@@ -299,8 +303,8 @@ mod tests {
             "-incoming tcp:0:1".to_owned(),
             "-machine microvm".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
-            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
+            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
         ];
         for arguments in asked {
             assert!(machine(&arguments).is_err(), "{arguments}");

@@ -39,6 +39,8 @@ pub(crate) struct BootSector {
     writes: u64,
     /// A write has failed and waits until the guest runs again.
     waits: bool,
+    /// The id of the device that told of a failed write.
+    told: Option<String>,
 }
 
 impl BootSector {
@@ -46,6 +48,16 @@ impl BootSector {
     pub(crate) fn of(machine: &Machine) -> Self {
         let disk = machine.disks.iter().find(|disk| disk.guest_writes);
         Self { device: disk.map(|disk| disk.device.clone()), ..Self::default() }
+    }
+
+    /// Whether it has run: the firmware was done with the disks then.
+    pub(crate) fn has_run(&self) -> bool {
+        self.writes > 0 || self.waits || self.told.is_some()
+    }
+
+    /// The device whose failed write it was told of.
+    pub(crate) fn told_by(&self) -> Option<&str> {
+        self.told.as_deref()
     }
 
     /// When it first writes.
@@ -95,7 +107,7 @@ impl BootSector {
                 cx.schedule(Duration::ZERO, Timer::StopForIoError);
             }
             OnError::Ignore => cx.schedule(INTERVAL, Timer::GuestWrite),
-            OnError::Report | OnError::Enospc => self.device = None,
+            OnError::Report | OnError::Enospc => self.told = self.device.take(),
         }
     }
 }

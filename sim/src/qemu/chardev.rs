@@ -46,7 +46,7 @@ impl Chardevs {
             let (open, connected) = match chardev.frontend {
                 Some(Frontend::Monitor(number)) => (true, self.connected[number]),
                 Some(Frontend::Agent) => (agent_open, self.agent_connected),
-                Some(Frontend::SerialPort) | None => (false, false),
+                Some(Frontend::SerialPort) | None => (false, chardev.connected),
             };
             let nobody = if connected { "" } else { "disconnected:" };
             qdict! {

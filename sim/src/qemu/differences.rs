@@ -10,29 +10,11 @@ use crate::{
     machine::{Chipset, Errno},
 };
 
+mod graph;
 mod migration;
 
+pub(crate) use graph::Conflict;
 pub(crate) use migration::Unloadable;
-
-/// A user of a protocol node.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct User<'a> {
-    /// The format node; none for a job.
-    pub(crate) name: Option<&'a str>,
-    /// Whether it writes.
-    pub(crate) writes: bool,
-    /// Whether what it writes may make the file longer: not so for a raw image.
-    pub(crate) resizes: bool,
-}
-
-impl User<'_> {
-    fn shown(self, node: &str) -> String {
-        match self.name {
-            Some(name) => format!("node '{name}' (uses node '{node}' as 'file' child)"),
-            None => format!("an unnamed block device (uses node '{node}' as 'root' child)"),
-        }
-    }
-}
 
 /// Texts.
 impl Release {
@@ -97,26 +79,6 @@ impl Release {
         QmpError::generic(match self {
             Release::V5_2 => "New overlay node name missing",
             _ => "New overlay node-name missing",
-        })
-    }
-
-    /// Two users of one protocol node, of whom one at least would write.
-    pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
-        let present_first = present.writes && asking.name.is_some();
-        let (writer, other) = if present_first { (present, asking) } else { (asking, present) };
-        let what = if present.resizes && asking.resizes { "write, resize" } else { "write" };
-        QmpError::generic(match self {
-            Release::V5_2 => {
-                let name = present.name.unwrap_or_default();
-                let verb = if asking.writes { "does not allow" } else { "uses" };
-                format!("Conflicts with use by {name} as 'file', which {verb} '{what}' on {node}")
-            }
-            _ => format!(
-                "Permission conflict on node '{node}': permissions '{what}' are both required by {} and \
-                 unshared by {}.",
-                writer.shown(node),
-                other.shown(node)
-            ),
         })
     }
 

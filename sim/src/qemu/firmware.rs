@@ -24,7 +24,7 @@ const NEXT: Duration = Duration::from_millis(4);
 pub(crate) struct Firmware {
     /// How often it will reset the machine.
     resets: u32,
-    /// The boot that this belongs to, by [`Cpus::booted`]: a loaded state is of another.
+    /// The boot that this belongs to, by [`Cpus::last_reset`]: a loaded state is of another.
     boot: Duration,
     /// A timer is set.
     waits: bool,
@@ -36,7 +36,7 @@ impl Firmware {
         let counts = cx.release().firmware_resets(chipset, cpus.guest().is_some());
         self.resets =
             if counts.len() == 1 { counts[0] } else { counts[cx.choose("firmware-resets", counts.len())] };
-        self.boot = cpus.booted();
+        self.boot = cpus.last_reset();
         self.go_on(cpus, FIRST, cx);
     }
 
@@ -55,7 +55,7 @@ impl Firmware {
     /// The timer fired: whether the firmware resets the machine now.
     pub(crate) fn wants_a_reset(&mut self, cpus: &Cpus) -> bool {
         self.waits = false;
-        if self.boot != cpus.booted() {
+        if self.boot != cpus.last_reset() {
             self.resets = 0;
         }
         self.resets > 0 && cpus.running()
@@ -64,7 +64,7 @@ impl Firmware {
     /// It has reset the machine.
     pub(crate) fn has_reset(&mut self, cpus: &Cpus, cx: &mut Context<'_>) {
         self.resets -= 1;
-        self.boot = cpus.booted();
+        self.boot = cpus.last_reset();
         self.go_on(cpus, NEXT, cx);
     }
 }

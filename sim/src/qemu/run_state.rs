@@ -157,6 +157,12 @@ impl Cpus {
         if self.running() { self.clock + now.saturating_sub(self.since) } else { self.clock }
     }
 
+    /// When the firmware looked for a system on the first disk, if the guest has run for so long.
+    pub(crate) fn booted(&self, now: Duration) -> Option<Duration> {
+        let since = self.clock(now).saturating_sub(self.booted).checked_sub(takes::FIRMWARE)?;
+        Some(now.saturating_sub(since))
+    }
+
     /// Stops a running guest for a reason, with `STOP`; says nothing and changes nothing if it does not run.
     pub(crate) fn stop(&mut self, why: RunState, cx: &mut Context<'_>) {
         if self.state.is_live(cx.release()) {
@@ -278,7 +284,7 @@ impl Cpus {
     }
 
     /// The guest's clock when it was last started or reset.
-    pub(crate) fn booted(&self) -> Duration {
+    pub(crate) fn last_reset(&self) -> Duration {
         self.booted
     }
 

@@ -22,7 +22,6 @@ use super::{
 use crate::{
     Release,
     host::{Host, Image, InternalSnapshot},
-    machine::Errno,
 };
 
 /// Which disks, and which of them holds the state.
@@ -101,8 +100,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Writes the machine state, which is a migration of its own. Where that fails, newer releases lose a reference to
-    /// the node.
+    /// Writes the machine state, which is a migration of its own.
     fn write_state(&mut self, node: &str, cx: &mut Context<'_>) -> Result<(), String> {
         if self.migration.is_under_way() {
             return Err("There's a migration process in progress".into());
@@ -110,26 +108,32 @@ impl Machine<'_> {
         if !self.graph.is_active() {
             cx.abort();
         }
-        let Some(errno) = self.write_error(node, cx) else {
-            self.migration.saved_snapshot(self.cpus, cx);
-            return Ok(());
-        };
-        self.migration.lost_snapshot(cx);
-        if cx.release().a_failed_save_leaks() {
-            self.graph.leak();
+        let written = self.fill(node, cx);
+        match written {
+            Ok(()) => self.migration.saved_snapshot(self.cpus, cx),
+            Err(_) => self.migration.lost_snapshot(cx),
         }
-        Err(cx.release().state_not_written(errno))
+        written
     }
 
-    /// Why the machine state cannot be written, if it cannot.
-    fn write_error(&mut self, node: &str, cx: &mut Context<'_>) -> Option<Errno> {
+    /// Puts the state into its node. Only where the very first write fails newer releases lose a reference to the node.
+    fn fill(&mut self, node: &str, cx: &mut Context<'_>) -> Result<(), String> {
+        let release = cx.release();
         if let Some(rules) = self.graph.injected_below(node) {
             rules.event("vmstate_save");
             rules.event("write_aio");
-            return rules.strikes("write").map(|strike| strike.errno);
+            if let Some(strike) = rules.strikes("write") {
+                if release.a_failed_save_leaks() {
+                    self.graph.leak();
+                }
+                return Err(release.state_not_written(strike.errno));
+            }
         }
-        let file = self.graph.file_of(self.graph.node(node)?)?;
-        cx.host().is_full(file.into()).then_some(Errno::NoSpace)
+        let file = self.graph.node(node).and_then(|node| self.graph.file_of(node));
+        match file.is_some_and(|file| cx.host().is_full(file.into())) {
+            true => Err(release.state_cut_short().into()),
+            false => Ok(()),
+        }
     }
 
     /// Loads the machine from `tag`.

@@ -93,8 +93,8 @@ pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
 
 /// Writes a dictionary that QEMU says behind what is in `out`.
 pub fn write_dict(out: &mut Vec<u8>, dict: &QDict) {
-    // More than a node has; an order on the stack costs nothing.
-    const MANY: usize = 32;
+    // More than the statistics of a node have; an order on the stack costs nothing.
+    const MANY: usize = 40;
     let members = dict.members();
     assert!(members.len() <= MANY, "a dictionary of {} members", members.len());
     let mut order = [(0, 0); MANY];

@@ -69,6 +69,14 @@ impl Release {
         }
     }
 
+    /// The machine state did not fit on the host's disk.
+    pub(crate) fn state_cut_short(self) -> &'static str {
+        match self {
+            Release::V5_2 => "Error while writing VM state: No space left on device",
+            _ => "Error while writing VM state: Input/output error",
+        }
+    }
+
     /// Why a snapshot was not loaded.
     pub(crate) fn not_loaded(self, why: &Unloadable) -> String {
         match self {
@@ -181,6 +189,11 @@ impl Release {
     /// A guest that did not run is as before when the switchover fails.
     pub(crate) fn a_failed_switchover_restores_the_state(self) -> bool {
         self >= Release::V10_0
+    }
+
+    /// A background snapshot lets the guest run, even one that did not run before.
+    pub(crate) fn background_snapshots_start_the_guest(self) -> bool {
+        self == Release::V7_2
     }
 
     /// A descriptor of a plain file is refused as a target.

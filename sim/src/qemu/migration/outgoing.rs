@@ -212,26 +212,30 @@ impl Migration {
         self.outgoing.memory.begin(cx.now());
         let Some(sink) = self.outgoing.sink.clone() else { return };
         sink.open(cx.host());
+        if background {
+            return self.begin_background(machine, cx);
+        }
         let full = matches!(&sink, Sink::File(path) | Sink::PipedFile(path) if cx.host().is_full(path));
         if full || sink == Sink::Broken {
             let state = self.state(machine, cx);
             self.outgoing.error = sink.write(state, cx.host()).err();
             return self.fail(cx);
         }
-        if background {
-            let runs = machine.cpus.state().is_live(cx.release());
-            machine.cpus.stop(RunState::Paused, cx);
-            cx.stall(takes::SWITCHOVER);
-            self.outgoing.before = Some(RunState::Running);
-            if runs {
-                machine.cpus.resume(cx);
-            }
-            self.outgoing.next = Next::EndBackground;
-            self.schedule(BACKGROUND, cx);
-        } else {
-            self.outgoing.next = Next::SwitchOver;
-            self.schedule(self.time_for_memory(cx), cx);
+        self.outgoing.next = Next::SwitchOver;
+        self.schedule(self.time_for_memory(cx), cx);
+    }
+
+    /// Stops the guest for as long as it takes to keep all that is not memory. 7.2 lets it run then, whether it did or not.
+    fn begin_background(&mut self, machine: &mut Machine<'_>, cx: &mut Context<'_>) {
+        let before = machine.cpus.state();
+        self.outgoing.before = Some(before);
+        machine.cpus.stop(RunState::Paused, cx);
+        cx.stall(takes::SWITCHOVER);
+        if before.is_live(cx.release()) || cx.release().background_snapshots_start_the_guest() {
+            machine.cpus.resume(cx);
         }
+        self.outgoing.next = Next::EndBackground;
+        self.schedule(BACKGROUND, cx);
     }
 
     /// How long it takes to send all memory.
@@ -385,7 +389,11 @@ impl Migration {
     pub(crate) fn lost_snapshot(&mut self, cx: &mut Context<'_>) {
         self.outgoing = Outgoing::default();
         self.set_status(Status::Setup, cx);
-        self.fail(cx);
+        self.outgoing.pass = 1;
+        if cx.release().every_pass_is_told() {
+            self.tell_pass(cx);
+        }
+        self.set_status(Status::Failed, cx);
     }
 
     /// How often memory was looked through.

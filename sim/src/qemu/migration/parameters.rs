@@ -313,3 +313,49 @@ fn bitmap_mapping(nodes: &[Value]) -> Result<QObject, QmpError> {
     }
     Ok(QObject::List(mapping))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn set(release: Release, arguments: &Value) -> (Parameters, Result<(), String>) {
+        let mut parameters = Parameters::default();
+        let outcome = parameters.set(Arguments(arguments.as_object().expect("an object")), release);
+        (parameters, outcome.map_err(|error| error.desc))
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused_in_the_words_of_the_release() {
+        let words = [
+            (Release::V5_2, "Parameter 'announce_max' expects is invalid, it must be less than 100000 ms"),
+            (Release::V10_0, "Parameter 'announce_max' expects a value between 0 and 100000"),
+            (Release::V11_1, "Option announce-max expects a value between 0 and 100000"),
+        ];
+        for (release, text) in words {
+            assert_eq!(set(release, &json!({ "announce-max": 100_001 })).1, Err(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn one_that_is_refused_lets_none_be_set() {
+        let (parameters, refused) = set(Release::V10_0, &json!({ "max-bandwidth": 5, "announce-step": 0 }));
+        assert!(refused.is_err());
+        assert_eq!(parameters.number("max-bandwidth"), 128 << 20);
+    }
+
+    #[test]
+    fn a_negative_size_is_a_huge_one() {
+        let (parameters, set) = set(Release::V10_0, &json!({ "max-bandwidth": -1 }));
+        assert_eq!((parameters.number("max-bandwidth"), set), (u64::MAX, Ok(())));
+    }
+
+    #[test]
+    fn older_releases_forget_levels_of_compression() {
+        for (release, kept) in [(Release::V7_2, 1), (Release::V10_0, 3)] {
+            let (parameters, _) = set(release, &json!({ "multifd-zlib-level": 3 }));
+            assert_eq!(parameters.number("multifd-zlib-level"), kept);
+        }
+    }
+}
