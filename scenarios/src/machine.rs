@@ -62,5 +62,9 @@ fn chardevs(machine: &Machine) -> Vec<Chardev> {
         .serial_ports
         .iter()
         .map(|port| socket(format!("chardev-{port}"), format!("port-{port}"), Frontend::SerialPort));
-    monitors.chain(ports).collect()
+    let agent = machine
+        .agent
+        .iter()
+        .map(|Agent { port, .. }| socket(format!("chardev-{port}"), format!("port-{port}"), Frontend::Agent));
+    monitors.chain(ports).chain(agent).collect()
 }

@@ -136,6 +136,8 @@ pub enum Frontend {
     Monitor(usize),
     /// A virtio-serial port.
     SerialPort,
+    /// The virtio-serial port of the guest's agent.
+    Agent,
 }
 
 /// How the machine stands when the first client connects.

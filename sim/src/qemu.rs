@@ -366,6 +366,11 @@ impl Qemu {
         self.chardevs.set_connected(monitor, connected);
     }
 
+    /// A client has come to the guest agent's port, or left it.
+    pub(crate) fn set_agent_connected(&mut self, connected: bool) {
+        self.chardevs.set_agent_connected(connected);
+    }
+
     /// What runs on the machine, if that is known.
     pub fn guest(&self) -> Option<&Guest> {
         self.cpus.guest()
@@ -420,7 +425,9 @@ impl Qemu {
             "query-blockstats" => Ok(self.statistics(arguments.flag("query-nodes"), cx)),
             "query-iothreads" => Ok(self.objects.query_iothreads(release)),
             "query-block-exports" => Ok(self.graph.exports().query()),
-            "query-chardev" => Ok(self.chardevs.query(release)),
+            "query-chardev" => {
+                Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
+            }
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }

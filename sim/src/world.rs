@@ -159,7 +159,10 @@ impl World {
         let monitor = match link.port {
             Port::Monitor(monitor) => &mut self.monitors[monitor],
             Port::Agent => {
-                self.agent.iter_mut().for_each(|agent| agent.close(connection));
+                if let Some(agent) = &mut self.agent {
+                    agent.close(connection);
+                    self.qemu.set_agent_connected(agent.client.is_some());
+                }
                 return;
             }
         };

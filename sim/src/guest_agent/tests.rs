@@ -7,7 +7,7 @@ use crate::{
     Machine, Oracle, Port, Release, World,
     connection::Connection,
     machine::{
-        Agent, Power,
+        Agent, Chardev, Frontend, Power,
         agent::{Hook, Presence, Script},
     },
     qemu::GuestAction,
@@ -289,4 +289,26 @@ fn a_second_client_is_served_when_the_first_has_left() {
     host.world.close(host.now, host.client);
     host.client = second;
     assert_eq!(host.hear(Duration::from_secs(1)), "{\"return\": {}}\n");
+}
+
+#[test]
+fn query_chardev_tells_who_is_at_either_end_of_the_agents_port() {
+    let mut machine = Machine::new().disk("a").agent(Agent::linux());
+    machine.chardevs.push(Chardev {
+        label: "qga".into(),
+        path: "/run/qga".into(),
+        frontend: Some(Frontend::Agent),
+        connected: false,
+    });
+    let mut host = Host::of(&machine, Release::V10_0);
+    let monitor = host.monitor();
+    let query = "{\"execute\":\"query-chardev\"}";
+    let both = "\"frontend-open\": true, \"filename\": \"unix:/run/qga,server=on\"";
+    let said = host.qmp(monitor, query);
+    assert!(said.contains(both), "{said}");
+    host.act(GuestAction::KillAgent);
+    host.world.close(host.now, host.client);
+    let neither = "\"frontend-open\": false, \"filename\": \"disconnected:unix:/run/qga,server=on\"";
+    let said = host.qmp(monitor, query);
+    assert!(said.contains(neither), "{said}");
 }

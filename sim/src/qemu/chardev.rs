@@ -1,7 +1,7 @@
 //! `query-chardev`: the machine's sockets, and who is at either end.
 //!
-//! A monitor's own end is always open; that of a serial port is when a program in the guest has opened it, which the
-//! simulated guest never does. Source: recordings `greeting` and `serial-port`.
+//! A monitor's own end is always open; that of a serial port is when a program in the guest has opened it, which of
+//! those in the simulated guest only its agent does. Source: recordings `greeting` and `serial-port`.
 
 use crate::{
     Release,
@@ -15,12 +15,18 @@ pub(crate) struct Chardevs {
     sockets: Vec<Chardev>,
     /// Which monitors a client is connected to.
     connected: Vec<bool>,
+    /// Whether a client is connected to the guest agent's port.
+    agent_connected: bool,
 }
 
 impl Chardevs {
     /// Nobody is connected.
     pub(crate) fn of(machine: &Machine) -> Self {
-        Self { sockets: machine.chardevs.clone(), connected: vec![false; machine.monitors] }
+        Self {
+            sockets: machine.chardevs.clone(),
+            connected: vec![false; machine.monitors],
+            agent_connected: false,
+        }
     }
 
     /// A client has come to a monitor, or left it.
@@ -28,12 +34,18 @@ impl Chardevs {
         self.connected[monitor] = connected;
     }
 
-    /// The reply to `query-chardev`.
-    pub(crate) fn query(&self, release: Release) -> QObject {
+    /// A client has come to the guest agent's port, or left it.
+    pub(crate) fn set_agent_connected(&mut self, connected: bool) {
+        self.agent_connected = connected;
+    }
+
+    /// The reply to `query-chardev`. `agent_open` says whether the guest's agent has its port open.
+    pub(crate) fn query(&self, release: Release, agent_open: bool) -> QObject {
         let server = release.server_option();
         let socket = |chardev: &Chardev| {
             let (open, connected) = match chardev.frontend {
                 Some(Frontend::Monitor(number)) => (true, self.connected[number]),
+                Some(Frontend::Agent) => (agent_open, self.agent_connected),
                 Some(Frontend::SerialPort) | None => (false, chardev.connected),
             };
             let nobody = if connected { "" } else { "disconnected:" };

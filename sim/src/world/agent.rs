@@ -62,6 +62,7 @@ impl World {
             AgentTurn::Accept => {
                 accepted = agent.waiting.pop_front().map(|(_, _, connection)| connection);
                 agent.client = accepted;
+                self.qemu.set_agent_connected(true);
             }
             AgentTurn::Input => {
                 if let Some((_, _, bytes)) = agent.to_guest.pop_front() {
