@@ -93,6 +93,16 @@ impl Release {
         })
     }
 
+    /// What was opened as a file is none.
+    pub(crate) fn no_regular_file(self, filename: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => {
+                "A regular file was expected by the 'file' driver, but something else was given".into()
+            }
+            _ => format!("'file' driver requires '{filename}' to be a regular file"),
+        })
+    }
+
     /// Two users of one protocol node, of whom one at least would write.
     pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
         let present_first = present.writes && asking.name.is_some();

@@ -132,6 +132,10 @@ fn put_on_top(graph: &mut Graph, node: &str, overlay: &str, cx: &Context<'_>) ->
     if node == overlay {
         return Err(cx.release().backing_cycle(node, overlay));
     }
+    let writable = |name: &str| graph.node(name).is_some_and(|node| !node.read_only);
+    if graph.device_on(node).is_some() && writable(node) && !writable(overlay) {
+        return Err(QmpError::generic("Block node is read-only"));
+    }
     graph.append(node, overlay);
     Ok(QObject::empty())
 }
