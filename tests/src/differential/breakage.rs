@@ -67,6 +67,7 @@ fn piece() -> BoxedStrategy<Vec<u8>> {
         3 => select(BYTES.to_vec()).prop_map(<[u8]>::to_vec),
         4 => select(vec!["\n", "\r\n", " ", "\t"]).prop_map(|text| text.as_bytes().to_vec()),
         1 => nested.prop_map(|(text, count)| text.repeat(count).into_bytes()),
+        1 => select(vec!["x", "1", "\"-"]).prop_map(|text| text.repeat(1100).into_bytes()),
         1 => Just(b"{\"execute\": \"qmp_capabilities\"}".to_vec()),
     ]
     .boxed()
