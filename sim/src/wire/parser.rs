@@ -90,11 +90,11 @@ impl Parser {
                 return None;
             }
             let text = token.text.split(|&byte| byte == 0).next().unwrap_or_default();
-            let mut error = format!("stray '{}'", String::from_utf8_lossy(text));
+            let mut error = [b"stray '", text, b"'"].concat();
             if self.prompt {
-                cut(&mut error);
+                error.truncate(MAX_ERROR);
             }
-            return Some(Incoming::Error(self.located(token, &error)));
+            return Some(Incoming::Error(self.located(token, &text::shown(&error))));
         }
         let limit = self.message.count(token);
         // Up to 10.0 a message is parsed when it is whole; until then only the limits count.
