@@ -38,7 +38,7 @@ enum Said {
 }
 
 /// After so many differences over one program nobody reads on.
-const ENOUGH: usize = 20;
+const ENOUGH: usize = 5;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
