@@ -24,7 +24,7 @@ use crate::{
     fidelity::{known::KnownError, recording::RecordingError},
     language::json_schema,
     play::CannotPlay,
-    serve::ServeError,
+    serve::{ServeError, subject::SubjectError},
     suite::SuiteError,
     world::qemu::{self, StartError},
 };
@@ -165,6 +165,11 @@ struct FidelityArgs {
     /// Write every difference to this file
     #[arg(long, value_name = "FILE")]
     json: Option<Utf8PathBuf>,
+    /// A real QEMU that every recording of its release is played on too; may be given several times
+    #[arg(long, value_name = "BIN", num_args = 1..)]
+    qemu: Vec<Utf8PathBuf>,
+    #[command(flatten)]
+    launch: Launch,
     /// Known differences and their reasons [default: those that freezeframe knows]
     #[arg(long, value_name = "FILE")]
     known: Option<Utf8PathBuf>,
@@ -179,6 +184,9 @@ enum CliError {
     /// The scenarios cannot be read.
     #[error(transparent)]
     Suite(#[from] SuiteError),
+    /// What is to be served cannot be.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
     /// The recordings cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
@@ -218,6 +226,7 @@ impl CliError {
         match self {
             CliError::QemuForSimulator
             | CliError::Suite(_)
+            | CliError::Subject(_)
             | CliError::Recording(_)
             | CliError::Known(_)
             | CliError::Usage(_)

@@ -11,6 +11,7 @@
 //! | [`recording`] | one monitor's traffic as it was recorded, and the folders of recordings |
 //! | [`files`] | what the recorder had put on the host beforehand |
 //! | [`replay`] | says to the simulator what the recorded client said |
+//! | [`live`] | says it to a real QEMU, and so makes the recording anew |
 //! | [`placeholder`] | what no two runs share, and is therefore not compared |
 //! | [`lane`] | which lines keep their order among themselves |
 //! | [`compare`] | line for line: equal, explained, differs, not simulated |
@@ -23,6 +24,7 @@ pub mod compare;
 pub mod files;
 pub mod known;
 pub mod lane;
+pub mod live;
 pub mod placeholder;
 pub mod recording;
 pub mod replay;
@@ -64,6 +66,12 @@ pub fn measure(recordings: &[Recording], mut known: Known) -> Report {
     }
     report.stale = known.stale(recordings);
     report
+}
+
+/// How far a recording and one made anew of the same client say the same: the real QEMU held against itself, with no
+/// difference explained.
+pub fn repeated(recording: &Recording, anew: &Recording) -> Vec<Outcome> {
+    compare(recording, &lanes(recording.said()), &lanes(anew.said()), &mut Known::default())
 }
 
 /// Every line of a recording whose machine the simulator cannot be.

@@ -4,6 +4,8 @@
 //! What was seen comes back as a transcript, what was not as it should be as findings in words. Neither decides
 //! whether the scenario passes in comparison with another run: that is the callers' business.
 
+mod agent;
+
 use std::{rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
@@ -20,6 +22,7 @@ use freezeframe_driver::{
 };
 use serde_json::Value;
 
+use self::agent::Agent;
 use crate::{
     inspect,
     interpose::{Faults, Kill, aim::Aim},
@@ -107,7 +110,7 @@ pub async fn play<W: World + Clone + 'static>(
     .await
     {
         Ok(machine) => {
-            let player = Player { world, machine, env };
+            let player = Player { world, machine, env, agent: Agent::default() };
             for (index, step) in scenario.steps.iter().enumerate() {
                 findings
                     .extend(player.step(step).await.map(|finding| format!("step {}: {finding}", index + 1)));
@@ -134,7 +137,7 @@ enum Ending {
         code: &'static str,
         text: String,
     },
-    /// QEMU's refusal of a raw command.
+    /// QEMU's refusal of a raw command, or the agent's.
     Refused {
         class: String,
         text: String,
@@ -145,6 +148,7 @@ struct Player<'a, W: World> {
     world: &'a W,
     machine: Machine<Recorded<W::Env>>,
     env: Recorded<W::Env>,
+    agent: Agent<W::Env>,
 }
 
 impl<W: World> Player<'_, W> {
@@ -165,6 +169,7 @@ impl<W: World> Player<'_, W> {
             }
             Action::Probe(_) => self.probe().await,
             Action::Qmp(qmp) => self.raw(qmp).await,
+            Action::Agent(request) => self.agent.ask(request, self.world, &self.env).await,
         };
         self.env.note(Entry::Outcome(match &ending {
             Ending::Done(text) => Ok(text.clone()),
@@ -275,6 +280,7 @@ fn title(action: &Action) -> String {
         Action::Delete(delete) => format!("delete {}{}", delete.name.escape_debug(), dry(delete.dry_run)),
         Action::Probe(_) => "probe".into(),
         Action::Qmp(_) => "qmp".into(),
+        Action::Agent(_) => "agent".into(),
     }
 }
 

@@ -25,6 +25,9 @@ use crate::{
 /// How much may be under way between driver and interposer.
 const PIPE: usize = 64 << 10;
 
+/// How long a line may get before it is noted in pieces: who never ends one must not fill the memory.
+const LINE_MAX: usize = 4 << 20;
+
 /// An [`Env`] around another that notes all that passes.
 pub struct Recorded<E: Env> {
     inner: E,
@@ -141,7 +144,7 @@ impl<E: Env> RecordedIo<E> {
     }
 }
 
-/// Hands on each whole line of a stream; `rest` keeps what has no end yet.
+/// Hands on each whole line of a stream; `rest` keeps what has no end yet, up to [`LINE_MAX`].
 fn take_lines(rest: &mut Vec<u8>, mut bytes: &[u8], mut each: impl FnMut(Vec<u8>)) {
     while let Some(end) = memchr::memchr(b'\n', bytes) {
         rest.extend_from_slice(&bytes[..end]);
@@ -150,6 +153,9 @@ fn take_lines(rest: &mut Vec<u8>, mut bytes: &[u8], mut each: impl FnMut(Vec<u8>
         bytes = &bytes[end + 1..];
     }
     rest.extend_from_slice(bytes);
+    if rest.len() >= LINE_MAX {
+        each(std::mem::take(rest));
+    }
 }
 
 impl<E: Env> AsyncRead for RecordedIo<E> {
@@ -197,5 +203,19 @@ impl<E: Env> AsyncWrite for RecordedIo<E> {
             Link::Direct(io) => Pin::new(io).poll_shutdown(cx),
             Link::Interposed(io) => Pin::new(io).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_never_ends_is_noted_in_pieces() {
+        let (mut rest, mut pieces) = (Vec::new(), 0);
+        for _ in 0..3 {
+            take_lines(&mut rest, &vec![b'x'; LINE_MAX], |_| pieces += 1);
+        }
+        assert_eq!((pieces, rest.len()), (3, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The simulated machine of a scenario on real sockets, for programs that are not ours.
+//! A simulated machine on real sockets, for programs that are not ours.
 //!
 //! ```text
 //!   a program -- socket -- [ Door: one connection ] -- record, faults -- stream -- World -- Clock
@@ -7,13 +7,13 @@
 //!   listening -- QEMU ends (quit, a fault) --> sockets removed, what was said is delivered --> over
 //! ```
 //!
-//! Any number of machines live on one thread; one that nobody talks to sleeps. The first socket of a machine is the
-//! one that the scenario's faults strike at and that the transcript is of. The scenario's steps are not played:
+//! Any number of machines live on one thread; one that nobody talks to sleeps. The first monitor of a machine is the
+//! one that the scenario's faults strike at and that the transcript is of; the guest agent has a socket of its own. The scenario's steps are not played:
 //! what is done to the machine is for the programs that connect.
 //!
 //! What it does not do: pass on out-of-band data or file descriptors, and authenticate anybody. Since time comes from
 //! a real clock and bytes from a real socket, no run repeats bit for bit; every choice of the simulator itself goes
-//! the usual way.
+//! the usual way, or as a seed has it.
 //!
 //! | module | |
 //! | --- | --- |
@@ -23,6 +23,7 @@
 //! | [`door`] | carries one connection's bytes |
 //! | [`transcript`] | the transcript, written as it goes |
 //! | [`images`], [`qcow2`] | the machine's folder as a real one |
+//! | [`subject`] | what is served, read from a file |
 
 pub mod address;
 pub mod clock;
@@ -30,20 +31,21 @@ mod door;
 pub mod images;
 pub mod listener;
 pub mod qcow2;
+pub mod subject;
 mod transcript;
 
-use std::{io, rc::Rc};
+use std::{cell::OnceCell, io, rc::Rc};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::client::{Client, ConnectError};
-use freezeframe_sim::{Oracle, Release, World, stream::Sockets};
+use freezeframe_sim::{Oracle, Port, Release, World, stream::Sockets};
 use tokio::task::JoinSet;
 
-use self::{address::Address, clock::Clock, door::Door, images::Images, listener::Listener};
+use self::{
+    address::Address, clock::Clock, door::Door, images::Images, listener::Listener, subject::Subject,
+};
 use crate::{
     interpose::{Faults, Kill, aim::Aim},
-    language::Scenario,
-    machine,
     recorded::Recorded,
     transcript::Record,
     world::{
@@ -66,6 +68,10 @@ pub struct Service {
     pub speed: Speed,
     /// Where its monitors listen, in this order.
     pub monitors: Vec<Address>,
+    /// Where the guest agent's port listens; a guest without an agent gets one then.
+    pub agent: Option<Address>,
+    /// What chooses among everything that could go otherwise; without it all goes the usual way.
+    pub seed: Option<u64>,
     /// Where to write the transcript of the first monitor.
     pub transcript: Option<Utf8PathBuf>,
     /// A real folder that holds the machine's images.
@@ -98,27 +104,43 @@ pub enum ServeError {
 
 /// A machine whose sockets are open. Dropped, it removes them.
 pub struct Served {
-    listeners: Vec<Listener>,
+    /// In the order in which their addresses are told.
+    listeners: Vec<(Port, Listener)>,
     door: Door,
     clock: Clock,
     record: Record,
     transcript: Option<transcript::Writer>,
-    scenario: Rc<Scenario>,
+    subject: Rc<Subject>,
+    faults: Rc<OnceCell<Faults<SimEnv<Clock>>>>,
     world: SimWorld<Clock>,
 }
 
+/// The faults of one served machine, to be asked when it is over.
+#[derive(Clone)]
+pub struct Missed(Rc<OnceCell<Faults<SimEnv<Clock>>>>);
+
+impl Missed {
+    /// What never struck as often as it should, in words.
+    pub fn told(&self) -> Vec<String> {
+        self.0.get().map(Faults::missed).unwrap_or_default()
+    }
+}
+
 impl Served {
-    /// Starts the machine of a scenario and opens its sockets. Its time begins now.
+    /// Starts a machine and opens its sockets. Its time begins now.
     ///
     /// # Errors
     /// [`ServeError`]; then nothing is left open.
-    pub async fn open(scenario: Rc<Scenario>, service: &Service) -> Result<Self, ServeError> {
+    pub async fn open(subject: Rc<Subject>, service: &Service) -> Result<Self, ServeError> {
         let clock = Clock::start(service.speed);
         let mut listeners = Vec::new();
-        for address in &service.monitors {
+        let monitors =
+            service.monitors.iter().enumerate().map(|(number, address)| (Port::Monitor(number), address));
+        for (port, address) in monitors.chain(service.agent.iter().map(|address| (Port::Agent, address))) {
             let listener = Listener::open(address).await;
-            listeners
-                .push(listener.map_err(|source| ServeError::Listen { address: address.clone(), source })?);
+            let listener =
+                listener.map_err(|source| ServeError::Listen { address: address.clone(), source })?;
+            listeners.push((port, listener));
         }
         let unusable = |path: &Utf8PathBuf| {
             let path = path.clone();
@@ -128,29 +150,35 @@ impl Served {
             Some(folder) => Some(Images::open(folder).map_err(unusable(folder))?),
             None => None,
         };
-        let mut machine = match &images {
-            Some(images) => machine::in_folder(&scenario, images.folder()),
-            None => machine::of(&scenario),
-        };
-        // One more than is served: the faults' own.
-        machine.monitors = listeners.len() + 1;
+        // One monitor more than is served: the faults' own.
+        let machine = subject.machine(
+            images.as_ref().map(Images::folder),
+            service.monitors.len() + 1,
+            service.agent.is_some(),
+        );
         let transcript = match &service.transcript {
             Some(path) => Some(transcript::Writer::create(path, &machine.folder).map_err(unusable(path))?),
             None => None,
         };
         let time = clock.clone();
-        let world = World::new(&machine, service.release, Oracle::default_order());
+        let oracle = service.seed.map_or_else(Oracle::default_order, Oracle::seeded);
+        let world = World::new(&machine, service.release, oracle);
         let sockets = Sockets::new(world, move || time.now());
         let world = SimWorld::new(&machine, sockets.clone(), clock.clone());
         let door = Door::new(sockets, images);
         door.images_out();
         let record = Record::new(clock.now());
-        Ok(Self { listeners, door, clock, record, transcript, scenario, world })
+        Ok(Self { listeners, door, clock, record, transcript, subject, faults: Rc::default(), world })
     }
 
-    /// Where its monitors listen, with the ports that were chosen.
+    /// Its faults, to be asked when it is over.
+    pub fn missed(&self) -> Missed {
+        Missed(self.faults.clone())
+    }
+
+    /// Where it listens, with the ports that were chosen.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
-        self.listeners.iter().map(Listener::address)
+        self.listeners.iter().map(|(_, listener)| listener.address())
     }
 
     /// Serves until QEMU has ended. Run it inside a `tokio::task::LocalSet`; dropped before, it leaves at once.
@@ -158,11 +186,11 @@ impl Served {
     /// # Errors
     /// [`ServeError::Control`].
     pub async fn run(self) -> Result<(), ServeError> {
-        let Self { listeners, door, clock, record, transcript, scenario, world } = self;
+        let Self { listeners, door, clock, record, transcript, subject, faults: struck, world } = self;
         let mut behind = JoinSet::new();
         let (time, sockets) = (clock.clone(), door.sockets());
         behind.spawn_local(async move { time.run().await });
-        let noted = transcript.is_some() || !scenario.faults.is_empty();
+        let noted = transcript.is_some() || !subject.faults.is_empty();
         if noted {
             behind.spawn_local(transcript::follow(record.clone(), transcript));
         }
@@ -172,12 +200,16 @@ impl Served {
             sockets.drive(move |deadline| time.wait_until(deadline)).await;
             let _ = over.send(true);
         });
-        let faults = faults(&scenario, &world, listeners.len()).await?;
+        let monitors = listeners.iter().filter(|(port, _)| *port != Port::Agent).count();
+        let faults = faults(&subject, &world, monitors).await?;
+        if let Some(faults) = &faults {
+            let _ = struck.set(faults.clone());
+        }
         let recorded = noted.then(|| Recorded::new(world.env().clone(), record, faults));
         let mut serving = JoinSet::new();
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let recorded = recorded.clone().filter(|_| number == 0);
-            serving.spawn_local(door.clone().serve(listener, number, recorded, watch.clone()));
+        for (port, listener) in listeners {
+            let recorded = recorded.clone().filter(|_| port == Port::Monitor(0));
+            serving.spawn_local(door.clone().serve(listener, port, recorded, watch.clone()));
         }
         serving.join_all().await;
         // What was noted last is still to be written.
@@ -188,11 +220,11 @@ impl Served {
 
 /// The scenario's faults and the hands to carry them out.
 async fn faults(
-    scenario: &Scenario,
+    subject: &Subject,
     world: &SimWorld<Clock>,
     private: usize,
 ) -> Result<Option<Faults<SimEnv<Clock>>>, ServeError> {
-    if scenario.faults.is_empty() {
+    if subject.faults.is_empty() {
         return Ok(None);
     }
     let control = Client::connect(world.env(), &monitor(private), false, OWN).await?;
@@ -201,5 +233,5 @@ async fn faults(
         let world = killed.clone();
         Box::pin(async move { world.kill_qemu().await })
     });
-    Ok(Some(Faults::new(Aim::new(&scenario.faults), control, kill)))
+    Ok(Some(Faults::new(Aim::new(&subject.faults), control, kill)))
 }

@@ -29,6 +29,10 @@ pub enum Entry {
     Sent(Vec<u8>),
     /// The driver received a line from the monitor.
     Received(Vec<u8>),
+    /// A line to the guest's agent.
+    AgentSent(Vec<u8>),
+    /// A line from the guest's agent.
+    AgentReceived(Vec<u8>),
     /// The monitor's connection was opened or closed.
     Connection(&'static str),
     /// The driver did something to a file of the host.

@@ -1,6 +1,6 @@
 //! Where a scenario is played: the simulator, or a real QEMU. The same play runs in both.
 
-mod process;
+pub(crate) mod process;
 pub mod qemu;
 pub mod sim;
 
@@ -23,6 +23,9 @@ pub trait World {
 
     /// A second monitor: for what another client does meanwhile, and to look at the end.
     fn control(&self) -> Endpoint;
+
+    /// The host's side of the guest agent's port.
+    fn agent(&self) -> Endpoint;
 
     /// The folder that holds the machine's images.
     fn folder(&self) -> &Utf8Path;

@@ -103,6 +103,11 @@ impl Guest {
         self.file_systems.iter().any(|known| known.disk == disk && known.frozen)
     }
 
+    /// Whether nothing is written to a device: its file system is frozen.
+    pub(crate) fn holds(&self, device: &str) -> bool {
+        self.file_systems.iter().any(|known| known.device == device && known.frozen)
+    }
+
     /// Whether the agent has its port open.
     pub fn port_is_open(&self) -> bool {
         self.port == PortState::Open

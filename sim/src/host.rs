@@ -15,8 +15,12 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+mod descriptor;
 mod image;
+mod machine_state;
+pub use descriptor::Descriptor;
 pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2};
+pub use machine_state::{Hardware, MachineState, PciDevice, Unfit};
 
 /// The files of the simulated host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +28,18 @@ pub struct Host {
     folder: Utf8PathBuf,
     folders: BTreeSet<Utf8PathBuf>,
     files: BTreeMap<Utf8PathBuf, Image>,
+    /// Files that can take no more.
+    full: BTreeSet<Utf8PathBuf>,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { folder: "/".into(), folders: BTreeSet::from(["/".into()]), files: BTreeMap::new() }
+        Self {
+            folder: "/".into(),
+            folders: BTreeSet::from(["/".into()]),
+            files: BTreeMap::new(),
+            full: BTreeSet::new(),
+        }
     }
 }
 
@@ -60,6 +71,21 @@ impl Host {
     /// Whether there is such a file.
     pub fn exists(&self, path: &Utf8Path) -> bool {
         self.files.contains_key(&self.resolve(path))
+    }
+
+    /// Lets there be no space for a file, or enough of it again: what would make it longer fails with `ENOSPC`.
+    pub fn set_full(&mut self, path: &Utf8Path, full: bool) {
+        let path = self.resolve(path);
+        if full {
+            self.full.insert(path);
+        } else {
+            self.full.remove(&path);
+        }
+    }
+
+    /// Whether there is no space for a file.
+    pub fn is_full(&self, path: &Utf8Path) -> bool {
+        !self.full.is_empty() && self.full.contains(&self.resolve(path))
     }
 
     /// Whether there is such a folder.
@@ -111,6 +137,12 @@ impl Host {
         }
         self.files.insert(path, image);
         Ok(())
+    }
+
+    /// Whether [`Host::create`] would succeed.
+    pub fn can_create(&self, path: &Utf8Path) -> bool {
+        let path = self.resolve(path);
+        !self.folders.contains(&path) && path.parent().is_some_and(|folder| self.folders.contains(folder))
     }
 
     /// Unlinks a file.

@@ -162,6 +162,12 @@ pub struct Machine {
     pub memory: u64,
     /// Ids of virtio-serial ports whose host side is a socket: each reports `VSERPORT_CHANGE`.
     pub serial_ports: Vec<String>,
+    /// Whether their controller comes before the disks on the command line: it then has the first slot of the bus.
+    pub serial_first: bool,
+    /// Started with `-incoming defer`: it waits for the state of another machine.
+    pub incoming: bool,
+    /// Started with `-no-shutdown`: QEMU stays when the guest has shut down.
+    pub no_shutdown: bool,
     /// The id of the virtio-serial controller that has the ports; empty if it has none.
     pub serial_controller: String,
     /// Ids of PCIe root ports.
@@ -187,6 +193,9 @@ impl Default for Machine {
             power: Power::Running,
             memory: 64 << 20,
             serial_ports: Vec::new(),
+            serial_first: false,
+            incoming: false,
+            no_shutdown: false,
             serial_controller: String::new(),
             root_ports: Vec::new(),
             iothreads: Vec::new(),

@@ -10,9 +10,8 @@
 //! command sent with `exec-oob`, once that was agreed on, waits in a queue of its own. Of a client that leaves,
 //! a few commands may still be carried out; their replies are lost.
 //!
-//! It has no time and no socket: the world says when a request is due, and carries its bytes. QEMU stops
-//! reading while too much is queued (one request, or eight with `oob`); that is not modelled, since no client
-//! can tell.
+//! It has no time and no socket: the world says when a request is due, and carries its bytes. QEMU stops reading while
+//! one request is queued, or eight with `oob`: what is sent behind them, out of band or not, is not looked at before.
 //!
 //! | module | |
 //! | --- | --- |
@@ -32,15 +31,19 @@ use serde_json::{Map, Value};
 
 use crate::{
     connection::Connection,
+    host::Descriptor,
     introspection,
     qemu::QmpError,
     qobject::{QObject, qdict},
     release::Release,
     schema::Schema,
-    wire::Reader,
+    wire::{Incoming, Reader},
 };
 use request::{Command, Request};
 use say::Answer;
+
+/// How many requests are queued at most once `oob` was agreed on.
+const QUEUED_WITH_OOB: usize = 8;
 
 /// What a request needs before it can be answered.
 pub(crate) enum Step {
@@ -60,14 +63,27 @@ pub(crate) struct Queued {
     request: Request,
 }
 
+/// A message that QEMU has not read yet.
+#[derive(Debug)]
+struct Unread {
+    due: Duration,
+    sequence: u64,
+    message: Incoming,
+}
+
 /// The client that a monitor serves.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) connection: Connection,
-    pub(crate) requests: VecDeque<Queued>,
+    requests: VecDeque<Queued>,
+    /// When the last of the requests so far is due.
+    last_due: Duration,
+    unread: VecDeque<Unread>,
     pub(crate) out_of_band: VecDeque<Queued>,
     /// What was said to it and is not on the socket yet.
     pub(crate) said: Vec<u8>,
+    /// The open file that it sent along, and no command has taken up.
+    pub(crate) passed: Option<Descriptor>,
     /// It has closed: what is still queued is carried out for nobody.
     pub(crate) leaving: bool,
     release: Release,
@@ -93,8 +109,11 @@ impl Client {
         Self {
             connection,
             requests: VecDeque::new(),
+            last_due: Duration::ZERO,
+            unread: VecDeque::new(),
             out_of_band: VecDeque::new(),
             said,
+            passed: None,
             leaving: false,
             release,
             reader: Reader::new(release),
@@ -103,17 +122,51 @@ impl Client {
         }
     }
 
-    /// Takes in bytes. `place` gives each request that they complete the time when it is due and its sequence.
+    /// Takes in bytes. `place` gives each message that they complete the time when it is due and its sequence.
     pub(crate) fn receive(&mut self, bytes: &[u8], mut place: impl FnMut() -> (Duration, u64)) {
-        let Self { reader, requests, out_of_band, oob, .. } = self;
-        reader.receive(bytes, |incoming| {
-            let request = Request::read(incoming, *oob);
+        let Self { reader, unread, .. } = self;
+        reader.receive(bytes, |message| {
             let (due, sequence) = place();
-            let queue = if request.is_out_of_band() { &mut *out_of_band } else { &mut *requests };
-            // The queue keeps its order, whatever the latency of each.
-            let due = queue.back().map_or(due, |last| last.due.max(due));
-            queue.push_back(Queued { due, sequence, request });
+            unread.push_back(Unread { due, sequence, message });
         });
+        self.read_on();
+    }
+
+    /// Reads messages until as many requests are queued as may be.
+    fn read_on(&mut self) {
+        while self.requests.len() < if self.oob { QUEUED_WITH_OOB } else { 1 } {
+            let Some(Unread { due, sequence, message }) = self.unread.pop_front() else { return };
+            let request = Request::read(message, self.oob);
+            if request.is_out_of_band() {
+                self.out_of_band.push_back(Queued { due, sequence, request });
+            } else {
+                // They keep their order, whatever the latency of each.
+                self.last_due = self.last_due.max(due);
+                self.requests.push_back(Queued { due: self.last_due, sequence, request });
+            }
+        }
+    }
+
+    /// The request that is next in order.
+    pub(crate) fn next_request(&self) -> Option<&Queued> {
+        self.requests.front()
+    }
+
+    /// Takes the request that is next in order, to be taken up.
+    pub(crate) fn take_request(&mut self) -> Option<Queued> {
+        self.requests.pop_front()
+    }
+
+    /// How many messages have not been taken up, but for those out of band.
+    pub(crate) fn pending(&self) -> usize {
+        self.requests.len() + self.unread.len()
+    }
+
+    /// Forgets messages behind the first `kept`, and those out of band.
+    pub(crate) fn forget(&mut self, kept: usize) {
+        self.unread.truncate(kept.saturating_sub(self.requests.len()));
+        self.requests.truncate(kept);
+        self.out_of_band.clear();
     }
 
     /// Says an event, if this client is to hear of events.
@@ -134,11 +187,15 @@ impl Client {
         let answer = match command.and_then(|command| self.check(command)) {
             Ok((command, arguments)) => match self.answer(&command, &arguments) {
                 Some(answer) => answer,
-                None => return Step::Execute { id, command, arguments },
+                None => {
+                    self.read_on();
+                    return Step::Execute { id, command, arguments };
+                }
             },
             Err(error) => Err(error),
         };
         self.reply(id.as_ref(), answer);
+        self.read_on();
         Step::Answered
     }
 

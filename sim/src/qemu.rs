@@ -9,7 +9,11 @@
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
+//! - `power`: what the guest does to its machine
+//! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
+//! - `object`: objects that clients make: I/O threads and throttle groups
+//! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
@@ -24,7 +28,7 @@ use crate::{
     guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
-    qobject::QObject,
+    qobject::{QDict, QObject},
     release::Release,
 };
 
@@ -38,8 +42,12 @@ mod arguments;
 mod boot_sector;
 mod chardev;
 mod differences;
+mod firmware;
 mod guest;
 mod human_monitor;
+mod migration;
+mod object;
+mod power;
 mod qdev;
 mod snapshot_job;
 mod vm_snapshot;
@@ -47,11 +55,14 @@ mod work;
 
 pub use context::{Context, Event, QmpError};
 pub use guest::GuestAction;
+pub use power::GuestAct;
 
 use arguments::Arguments;
-use block::query::Query;
+use block::{query::Query, statistics::Statistics};
 use boot_sector::BootSector;
 use job::{Ended, Job, Jobs, Verb};
+use migration::Migration;
+use power::Actions;
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
@@ -69,6 +80,8 @@ pub enum Timer {
         /// Which job, counted over the life of this QEMU.
         serial: u64,
     },
+    /// Exports that are gone are to be reported.
+    Exports,
     /// VSS in the guest lets its writers go.
     WritersLetGo {
         /// For which freeze, counted over the life of the agent.
@@ -80,6 +93,8 @@ pub enum Timer {
     GuestWrite,
     /// The guest is to be stopped: a request of it has failed.
     StopForIoError,
+    /// The guest's firmware has come to where it resets the machine.
+    Firmware,
     /// Devices that the guest was asked to let go leave: the machine was reset.
     Unplug,
     /// A device's end is to be told.
@@ -87,11 +102,18 @@ pub enum Timer {
         /// Which end, counted over the life of this QEMU.
         serial: u64,
     },
-    /// A request that the oldest release carries out behind its reply.
+    /// A request that the oldest release carries out behind its reply, or the host's own.
     Request(Request),
+    /// The migration thread goes on.
+    Migration {
+        /// Only the last that was asked for counts.
+        serial: u64,
+    },
+    /// The guest does something.
+    Guest(GuestAct),
 }
 
-/// What a client asks of the machine's power.
+/// What a client, or the host, asks of the machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     /// `quit`
@@ -100,6 +122,8 @@ pub enum Request {
     Reset,
     /// `system_powerdown`
     Powerdown,
+    /// The host's SIGTERM.
+    Terminate,
 }
 
 /// One QEMU process.
@@ -108,8 +132,12 @@ pub struct Qemu {
     graph: block::Graph,
     jobs: Jobs,
     cpus: Cpus,
+    migration: Migration,
+    actions: Actions,
     boot_sector: BootSector,
+    firmware: firmware::Firmware,
     devices: qdev::Devices,
+    objects: object::Objects,
     chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
@@ -131,20 +159,29 @@ impl Qemu {
             let _ = host.create_new(&disk.path, image);
         }
         let state = match machine.power {
+            _ if machine.incoming => RunState::InMigrate,
             Power::Running => RunState::Running,
             Power::Prelaunch => RunState::Prelaunch,
             Power::Paused => RunState::Paused,
         };
+        let mut graph = block::Graph::of(machine);
+        graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
+        let autostart = machine.power == Power::Running;
         Self {
-            graph: block::Graph::of(machine),
+            graph,
             jobs: Jobs::default(),
             cpus: Cpus::new(
                 state,
                 machine.serial_ports.clone(),
-                Guest::of(machine, release, state != RunState::Prelaunch),
+                Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
+                autostart,
             ),
+            migration: Migration::of(machine),
+            actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
+            firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
+            objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
@@ -166,7 +203,17 @@ impl Qemu {
         arguments: Map<String, Value>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let arguments = Arguments(&arguments);
+        let reply = self.dispatch(command, Arguments(&arguments), cx);
+        self.mark_abort(cx);
+        reply
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
@@ -174,11 +221,26 @@ impl Qemu {
                 block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
             }
             "blockdev-backup" => {
-                block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx)
+                let begun = block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx);
+                self.finish_block_jobs(cx);
+                begun
             }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
             "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-reopen"
+            | "x-blockdev-reopen"
+            | "block_resize"
+            | "block_set_io_throttle"
+            | "object-add"
+            | "object-del" => self.node_command(command, arguments, cx),
+            bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
+                block::bitmap::command(&mut self.graph, bitmap, arguments, cx)
+            }
+            "nbd-server-start" | "nbd-server-stop" | "nbd-server-add" | "nbd-server-remove"
+            | "block-export-add" | "block-export-del" => {
+                block::export::command(&mut self.graph, command, arguments, cx)
+            }
             "blockdev-snapshot" => {
                 block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
             }
@@ -206,19 +268,51 @@ impl Qemu {
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
             "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
+            query if query.starts_with("query-migrate") => self.migration.query(query, cx),
             query if query.starts_with("query-") => self.query(query, arguments, cx),
+            "getfd" | "closefd" => self.migration_command(command, arguments, cx),
+            migration if migration.starts_with("migrate") => self.migration_command(migration, arguments, cx),
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
                 self.job_command(job, arguments, cx)
             }
             other => match block::medium::command(other, &mut self.graph, &self.devices, arguments, cx) {
                 Some(outcome) => block::medium::reply(outcome),
-                None => self.power_command(other, cx),
+                None => self.power_command(other, arguments, cx),
             },
+        }
+    }
+
+    /// Commands that change what a node or a device is like.
+    fn node_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let graph = &mut self.graph;
+        match command {
+            "block_resize" => block::resize::block_resize(graph, &self.jobs, arguments, cx),
+            "block_set_io_throttle" => {
+                block::throttle::block_set_io_throttle(graph, &self.devices, arguments)
+            }
+            "object-add" => self.objects.add(graph, arguments, cx),
+            "object-del" => self.objects.delete(graph, arguments, cx),
+            _ => block::reopen::blockdev_reopen(graph, arguments, cx),
         }
     }
 
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        self.strike(timer, cx);
+        self.mark_abort(cx);
+    }
+
+    fn mark_abort(&mut self, cx: &Context<'_>) {
+        self.aborted |= cx.aborted;
+        self.gone |= cx.aborted;
+    }
+
+    fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
         match timer {
             Timer::Job { serial } => {
                 self.cpus.report_ports(cx);
@@ -237,9 +331,17 @@ impl Qemu {
                 self.jobs.look_around(serial, cx);
                 self.finish_block_jobs(cx);
             }
+            Timer::Exports => self.graph.exports_mut().report(cx),
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
             Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
+            Timer::Firmware => {
+                if self.firmware.wants_a_reset(&self.cpus) {
+                    self.cpus.reset_by_guest(cx);
+                    self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+                    self.firmware.has_reset(&self.cpus, cx);
+                }
+            }
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
             Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
             Timer::WritersLetGo { freeze } => {
@@ -247,6 +349,11 @@ impl Qemu {
                 guest::write(&self.graph, writes.unwrap_or_default(), cx.host());
             }
             Timer::Request(request) => self.carry_out(request, cx),
+            Timer::Migration { serial } => {
+                let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+                self.migration.timer(serial, &mut machine, cx);
+            }
+            Timer::Guest(act) => self.guest_does(act, cx),
         }
     }
 
@@ -299,17 +406,28 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
-        let set_up = self.cpus.devices_are_set_up(cx.now());
+        let set_up = self.cpus.devices_are_set_up(cx.now()) || self.boot_sector.has_run();
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
             "query-block" => Ok(blocks.devices(set_up)),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
+            "query-blockstats" => Ok(self.statistics(arguments.flag("query-nodes"), cx)),
+            "query-iothreads" => Ok(self.objects.query_iothreads(release)),
+            "query-block-exports" => Ok(self.graph.exports().query()),
             "query-chardev" => Ok(self.chardevs.query(release)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
+    }
+
+    fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
+        let now = cx.now();
+        let booted = self.cpus.booted(now).or(self.boot_sector.has_run().then_some(now));
+        let failed_write = self.boot_sector.told_by();
+        let statistics = Statistics { graph: &self.graph, release: cx.release(), now, booted, failed_write };
+        if of_nodes { statistics.nodes() } else { statistics.devices() }
     }
 
     fn job_command(
@@ -347,20 +465,42 @@ impl Qemu {
                 Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
                 Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
                 Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
-                Work::Backup(backup) => block::backup::finish(&self.graph, backup, completion, cx),
+                Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
                 Work::Done(_) | Work::WriteHeader(_) => {}
             }
         }
     }
 
-    fn power_command(&mut self, command: &str, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+    fn migration_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let mut machine = migration::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        self.migration.command(command, &mut machine, arguments, cx)
+    }
+
+    fn power_command(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
         match command {
-            "stop" if self.cpus.running() => {
-                self.cpus.stop(RunState::Paused, cx);
-                self.jobs.drained(cx);
+            "stop" => {
+                let ran = self.cpus.running();
+                self.cpus.pause(cx);
+                if ran {
+                    self.jobs.drained(cx);
+                }
             }
-            "stop" => {}
-            "cont" => self.cont(cx),
+            "cont" => self.cont(cx)?,
+            "system_wakeup" => return self.wake_up(cx),
+            "set-action" => self.actions.set(arguments),
+            "watchdog-set-action" => self.actions.set_watchdog(arguments.text("action")),
+            // The guest gets it, and there is none to do anything about it.
+            "inject-nmi" => {}
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),
             "system_powerdown" => self.request(Request::Powerdown, cx),
@@ -375,19 +515,28 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let machine = vm_snapshot::Machine { graph: &mut self.graph, cpus: &mut self.cpus };
+        let machine = vm_snapshot::Machine {
+            graph: &mut self.graph,
+            cpus: &mut self.cpus,
+            migration: &mut self.migration,
+        };
         snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
     /// always behind it by the oldest release.
-    fn cont(&mut self, cx: &mut Context<'_>) {
+    fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
+        self.cpus.may_go_on()?;
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
-        self.cpus.resume(cx);
+        self.cpus.cont(cx);
+        if self.cpus.running() {
+            self.graph.set_active(true);
+        }
+        self.firmware.resumed(&self.cpus, cx);
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
-            return;
+            return Ok(());
         }
         let before = cx.release().ports_report_before_the_reply();
         if before && cx.choose("port-report-behind-cont", 2) == 0 {
@@ -395,6 +544,7 @@ impl Qemu {
         } else {
             cx.schedule(Duration::ZERO, Timer::SerialPorts);
         }
+        Ok(())
     }
 
     fn request(&mut self, request: Request, cx: &mut Context<'_>) {
@@ -407,18 +557,28 @@ impl Qemu {
 
     fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
+            Request::Reset if self.actions.reset_ends() => {
+                self.end(run_state::by_host("host-qmp-system-reset"), cx);
+            }
             Request::Reset => {
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
+                self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
-            Request::Quit => {
-                cx.event("SHUTDOWN", Some(run_state::by_host("host-qmp-quit")));
-                self.jobs.close_all(cx);
-                self.gone = true;
-                self.aborted = self.graph.leaks();
-            }
+            Request::Quit => self.end(run_state::by_host("host-qmp-quit"), cx),
+            Request::Terminate => self.end(run_state::by_host("host-signal"), cx),
         }
+    }
+
+    /// The process ends, in order: what is under way is given up.
+    fn end(&mut self, cause: QDict, cx: &mut Context<'_>) {
+        cx.event("SHUTDOWN", Some(cause));
+        self.migration.close(cx);
+        self.graph.exports_mut().close_all(cx);
+        self.jobs.close_all(cx);
+        self.gone = true;
+        self.aborted |= self.graph.leaks();
     }
 }
 

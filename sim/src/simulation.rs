@@ -24,6 +24,7 @@ use crate::{
     exec::{Deadlock, Executor, Sleep, Spawner},
     machine::Machine,
     oracle::{Oracle, Trace},
+    qemu::GuestAct,
     release::Release,
     stream::{Sockets, Stream},
     world::{Port, Refused, World},
@@ -114,6 +115,16 @@ impl Handle {
     /// Ends QEMU as the host's SIGKILL does.
     pub fn kill_qemu(&self) {
         self.sockets.kill_qemu();
+    }
+
+    /// Ends QEMU as the host's SIGTERM does.
+    pub fn terminate_qemu(&self) {
+        self.sockets.terminate_qemu();
+    }
+
+    /// Lets the guest do something.
+    pub fn guest_does(&self, act: GuestAct) {
+        self.sockets.guest_does(act);
     }
 
     /// The world, its host and its files. It must not be held across an `await`.

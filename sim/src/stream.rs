@@ -25,6 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     exec::Surroundings,
+    host::Descriptor,
+    qemu::GuestAct,
     world::{Connection, Port, Refused, World},
 };
 
@@ -77,6 +79,20 @@ impl Sockets {
     pub fn kill_qemu(&self) {
         self.world_mut().kill_qemu();
         self.wake_readers();
+        self.touch();
+    }
+
+    /// Ends QEMU as the host's SIGTERM does.
+    pub fn terminate_qemu(&self) {
+        let now = self.now();
+        self.world_mut().terminate_qemu(now);
+        self.touch();
+    }
+
+    /// Lets the guest do something.
+    pub fn guest_does(&self, act: GuestAct) {
+        let now = self.now();
+        self.world_mut().guest_does(now, act);
         self.touch();
     }
 
@@ -176,6 +192,13 @@ impl Stream {
             0 => available,
             cut => cuts[cut].max(1),
         }
+    }
+}
+
+impl Stream {
+    /// Sends an open file along, as `SCM_RIGHTS` does: the next `getfd` takes it up.
+    pub fn pass_descriptor(&self, descriptor: Descriptor) {
+        self.sockets.world_mut().pass_descriptor(self.connection, descriptor);
     }
 }
 

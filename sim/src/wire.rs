@@ -26,6 +26,9 @@ use serde_json::Value;
 
 use crate::release::Release;
 
+/// What stands for infinity, which JSON does not have: the largest float but one, that nobody sends.
+const INFINITY: f64 = f64::MAX.next_down();
+
 /// What a client sent, as far as JSON goes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {

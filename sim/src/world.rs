@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{
     guest_agent,
-    host::Host,
+    host::{Descriptor, Host},
     machine::Machine,
     monitor::{
         Client, Monitor, Queued, Step,
@@ -33,7 +33,7 @@ use crate::{
         throttle::Throttle,
     },
     oracle::Oracle,
-    qemu::{Context, Event, Qemu, Timer},
+    qemu::{Context, Event, GuestAct, Qemu, Request, Timer},
     release::Release,
 };
 use main_loop::{MainLoop, Turn, What};
@@ -141,6 +141,16 @@ impl World {
         Ok(())
     }
 
+    /// Takes an open file that a client sends along with its bytes, as `SCM_RIGHTS` does: the next `getfd` on this
+    /// connection takes it up. One that was not taken up is closed.
+    pub fn pass_descriptor(&mut self, connection: Connection, descriptor: Descriptor) {
+        let Some(Port::Monitor(index)) = self.links.get(&connection).map(|link| link.port) else { return };
+        let client = self.monitors[index].client.as_mut();
+        if let Some(client) = client.filter(|client| client.connection == connection) {
+            client.passed = Some(descriptor);
+        }
+    }
+
     /// Ends a connection from the client's side. Of its requests that have not been dispatched some, by choice,
     /// still are; nobody hears the replies.
     pub fn close(&mut self, now: Duration, connection: Connection) {
@@ -155,9 +165,8 @@ impl World {
         };
         monitor.waiting.retain(|(_, _, waiting)| *waiting != connection);
         if let Some(client) = monitor.client.as_mut().filter(|client| client.connection == connection) {
-            let kept = self.oracle.choose("requests-after-close", client.requests.len() + 1);
-            client.requests.truncate(kept);
-            client.out_of_band.clear();
+            let kept = self.oracle.choose("requests-after-close", client.pending() + 1);
+            client.forget(kept);
             client.leaving = true;
             self.let_leave();
         }
@@ -218,6 +227,18 @@ impl World {
         }
     }
 
+    /// Ends QEMU as the host's SIGTERM does: as soon as its main loop is free, with a word.
+    pub fn terminate_qemu(&mut self, now: Duration) {
+        self.now = now;
+        self.main_loop.schedule(now, Timer::Request(Request::Terminate));
+    }
+
+    /// Lets the guest do something, as soon as QEMU's main loop is free. A guest that does not run then does nothing.
+    pub fn guest_does(&mut self, now: Duration, act: GuestAct) {
+        self.now = now;
+        self.main_loop.schedule(now, Timer::Guest(act));
+    }
+
     /// Whether QEMU runs.
     pub fn qemu_is_running(&self) -> bool {
         self.alive
@@ -253,7 +274,7 @@ impl World {
         let of_monitors = self.monitors.iter().enumerate().flat_map(|(index, monitor)| {
             let (accept, request, out_of_band) = match &monitor.client {
                 None => (monitor.waiting.front(), None, None),
-                Some(client) => (None, client.requests.front(), client.out_of_band.front()),
+                Some(client) => (None, client.next_request(), client.out_of_band.front()),
             };
             let turn = |due, sequence, what| Turn { due, sequence, what };
             [
@@ -278,7 +299,7 @@ impl World {
             What::Accept(monitor) => self.accept(at, monitor),
             What::Request(monitor) => {
                 let client = self.monitors[monitor].client.as_mut();
-                if let Some(queued) = client.and_then(|client| client.requests.pop_front()) {
+                if let Some(queued) = client.and_then(Client::take_request) {
                     self.dispatch(at, monitor, queued);
                 }
             }
@@ -323,7 +344,9 @@ impl World {
         let Step::Execute { id, command, arguments } = client.take_up(queued) else {
             return self.deliver();
         };
+        let passed = if command == "getfd" { client.passed.take() } else { None };
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
+        cx.passed = passed;
         let result = self.qemu.execute(&command, arguments, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
         self.say(events);
@@ -386,7 +409,7 @@ impl World {
     /// Frees the monitors whose client has left and has nothing more to be carried out.
     fn let_leave(&mut self) {
         for (index, monitor) in self.monitors.iter_mut().enumerate() {
-            let leaves = |client: &mut Client| client.leaving && client.requests.is_empty();
+            let leaves = |client: &mut Client| client.leaving && client.pending() == 0;
             if monitor.client.take_if(leaves).is_some() {
                 self.qemu.set_connected(index, false);
             }

@@ -252,7 +252,7 @@ fn a_second_start_finds_the_images_of_the_first() {
 #[case("blockdev-add", json!({ "driver": "nbd", "node-name": "n" }))]
 #[case("blockdev-add", json!({ "driver": "file", "node-name": "n", "filename": "vda.qcow2", "aio": "native" }))]
 #[case("transaction", json!({ "actions": [{ "type": "blockdev-backup", "data": {} }] }))]
-#[case("query-migrate", json!({}))]
+#[case("migrate", json!({ "uri": "vsock:1:2" }))]
 #[case("human-monitor-command", json!({ "command-line": "help" }))]
 #[case("human-monitor-command", json!({ "command-line": "info migrate" }))]
 fn what_is_not_modelled_says_so(#[case] command: &str, #[case] arguments: Value) {

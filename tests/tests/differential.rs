@@ -97,7 +97,11 @@ fn commands(program: Program, binary: &Binary, (steps, seed): (usize, u64), know
 /// Says random bytes; whether the same was said.
 fn bytes(binary: &Binary, (pieces, seed): (usize, u64)) -> bool {
     let (connections, found) = breakage::play(binary, pieces, seed).unwrap_or_else(|error| panic!("{error}"));
-    println!("{:<6}{pieces} pieces on {connections} connections, {} differ", binary.release.to_string(), found.len());
+    println!(
+        "{:<6}{pieces} pieces on {connections} connections, {} differ",
+        binary.release.to_string(),
+        found.len()
+    );
     found.iter().for_each(|difference| println!("  differs {difference}"));
     found.is_empty()
 }

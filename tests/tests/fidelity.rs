@@ -77,12 +77,12 @@ fn times_and_folders_make_no_difference() {
 #[test]
 fn a_machine_that_cannot_be_simulated_counts_with_its_reason() {
     let mut recording = one("snap-save-running");
-    recording.arguments.push_str(" -incoming defer");
+    recording.arguments.push_str(" -incoming tcp:0:1");
     let lines = recording.said().count();
     let report = measure_one(recording);
     assert_eq!(report.total(), Tally { not_simulated: lines, ..Tally::default() });
     let reasons: Vec<_> = report.measured[0].not_simulated.keys().collect();
-    assert_eq!(reasons, ["a machine with `-incoming defer`"]);
+    assert_eq!(reasons, ["a machine with `-incoming tcp:0:1`"]);
 }
 
 #[test]

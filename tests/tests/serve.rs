@@ -39,13 +39,26 @@ struct Server {
 impl Server {
     /// Serves a scenario of the suite; `{dir}` in an argument is the server's own folder.
     fn start(scenario: &str, arguments: &[&str]) -> Self {
+        let scenario = format!("{}/../scenarios/suite/{scenario}.toml", env!("CARGO_MANIFEST_DIR"));
+        Self::of(Path::new(&scenario), TempDir::new().unwrap(), arguments)
+    }
+
+    /// Serves a machine that is described in a file of this name and contents.
+    fn machine(name: &str, contents: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, contents).unwrap();
+        Self::of(&path, folder, arguments)
+    }
+
+    fn of(subject: &Path, folder: TempDir, arguments: &[&str]) -> Self {
         let dir = folder.path().to_str().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
             .arg("serve")
-            .arg(format!("{}/../scenarios/suite/{scenario}.toml", env!("CARGO_MANIFEST_DIR")))
+            .arg(subject)
             .args(arguments.iter().map(|argument| argument.replace("{dir}", dir)))
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut server = Self { process, folder, said: Vec::new() };
@@ -60,6 +73,13 @@ impl Server {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// What it says last, on standard error.
+    fn complaints(&mut self) -> String {
+        let mut said = String::new();
+        self.process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
     }
 
     fn connect(&self, name: &str) -> Client {
@@ -100,6 +120,21 @@ impl Client {
         line.trim_end().to_owned()
     }
 
+    /// The next line of an agent, whose 0xFF is no UTF-8: bytes as the characters of the same number.
+    fn agent_line(&mut self) -> String {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line).unwrap();
+        line.into_iter().map(char::from).collect()
+    }
+
+    /// Nothing comes for a while.
+    fn silence(&mut self) -> bool {
+        self.0.get_ref().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let silent = self.0.fill_buf().is_err();
+        self.0.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        silent
+    }
+
     fn negotiate(&mut self) {
         assert!(self.line().starts_with("{\"QMP\": "));
         self.send(b"{\"execute\":\"qmp_capabilities\"}\n");
@@ -131,6 +166,121 @@ fn a_client_that_breaks_the_rules_hears_what_real_qemu_was_recorded_to_say(
             }
         }
     }
+}
+
+#[rstest]
+fn an_agents_client_that_breaks_the_rules_hears_what_a_real_agent_was_recorded_to_say(
+    #[values("5.2", "7.2", "10.0", "11.1")] release: &str,
+) {
+    let server = Server::machine(
+        "vm.toml",
+        "[machine]\ndisks = [{ target = \"a\" }, { target = \"b\" }]\n",
+        &["--release", release, "--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/agent", "--speed", "max"],
+    );
+    let mut client = server.connect("agent");
+    let recording = format!("{}/../sim/data/recordings/{release}/agent.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let recording = fs::read_to_string(recording).unwrap();
+    let cases = recording.lines().map(|case| serde_json::from_str::<Value>(case).unwrap());
+    // The first agent of the recording is one without anything special; others follow.
+    let first = cases.enumerate().take_while(|(place, case)| *place == 0 || case.get("agent").is_none());
+    for (_, case) in first {
+        let bytes: Vec<_> = case["send"].as_str().unwrap().chars().map(|byte| byte as u8).collect();
+        client.send(&bytes);
+        for recorded in case["says"].as_str().unwrap().split_inclusive('\n') {
+            assert_eq!(client.agent_line(), recorded, "after {}", case["send"]);
+        }
+    }
+}
+
+#[test]
+fn half_a_request_to_the_agent_is_completed_by_the_next_client() {
+    let server = Server::machine(
+        "vm.toml",
+        "[machine]\nagent = \"linux\"\n",
+        &["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/agent"],
+    );
+    let mut first = server.connect("agent");
+    first.send(b"{\"execute\":\"guest-pi");
+    std::thread::sleep(Duration::from_millis(100));
+    let mut second = server.connect("agent");
+    second.send(b"ng\"}");
+    assert!(second.silence(), "one client at a time");
+    drop(first);
+    assert_eq!(second.agent_line(), "{\"return\": {}}\n");
+    second.send(b"{\"execute\":\"guest-ping\"}\n".as_slice());
+    assert_eq!(second.agent_line(), "{\"return\": {}}\n");
+}
+
+#[test]
+fn an_absent_agent_takes_what_is_sent_and_says_nothing() {
+    let server = Server::machine(
+        "vm.toml",
+        "[machine]\nagent = \"absent\"\n",
+        &["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/agent"],
+    );
+    let mut client = server.connect("agent");
+    client.send(b"\xff{\"execute\":\"guest-ping\"}\n");
+    assert!(client.silence());
+}
+
+#[test]
+fn a_machine_of_qemus_arguments_is_served_with_an_agent_if_one_is_wanted() {
+    let arguments = "qemu-system-x86_64 -nodefaults -display none -machine q35 -m 64\n\
+                     -blockdev driver=file,node-name=f0,filename=/images/disk0\n\
+                     -blockdev driver=qcow2,node-name=disk0,file=f0\n\
+                     -device virtio-blk-pci,id=vd0,drive=disk0\n";
+    let server = Server::machine(
+        "vm",
+        arguments,
+        &["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/agent", "--seed", "7"],
+    );
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    client.send(b"{\"execute\":\"query-block\"}");
+    let blocks = client.line();
+    assert!(blocks.contains("/machine/peripheral/vd0/virtio-backend"), "{blocks}");
+    let mut agent = server.connect("agent");
+    agent.send(b"{\"execute\":\"guest-fsfreeze-freeze\"}\n");
+    assert_eq!(agent.agent_line(), "{\"return\": 1}\n");
+}
+
+#[test]
+fn a_fault_that_never_struck_is_told_at_the_end() {
+    let mut server = Server::start("internal/save-reply-lost", &["--qmp", "unix:{dir}/qmp"]);
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    client.send(b"{\"execute\":\"quit\"}\n");
+    assert_eq!(server.process.wait().unwrap().code(), Some(1));
+    let complaints = server.complaints();
+    assert!(complaints.contains("the fault at command `snapshot-save` struck 0 times of 1"), "{complaints}");
+}
+
+#[test]
+fn an_image_that_is_a_link_is_the_file_that_it_leads_to() {
+    let elsewhere = TempDir::new().unwrap();
+    let image = elsewhere.path().join("image");
+    fs::write(&image, vec![0; 1 << 20]).unwrap();
+    let folder = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(&image, folder.path().join("linked")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+    let server = Server::start(
+        "external/one-disk",
+        &["--qmp", "unix:{dir}/qmp", "--images", folder.path().to_str().unwrap()],
+    );
+    let mut client = server.connect("qmp");
+    client.negotiate();
+    let add = |name: &str| {
+        format!(
+            "{{\"execute\":\"blockdev-add\",\"arguments\":{{\"driver\":\"file\",\"node-name\":\"{name}\",\
+             \"filename\":\"{}/{name}\"}}}}\n",
+            folder.path().display()
+        )
+    };
+    client.send(add("linked").as_bytes());
+    assert_eq!(client.line(), "{\"return\": {}}");
+    client.send(add("dangling").as_bytes());
+    assert!(client.line().contains("No such file or directory"));
+    assert!(fs::read(&image).unwrap().iter().all(|byte| *byte == 0), "nothing is written through a link");
 }
 
 #[test]

@@ -192,7 +192,8 @@ impl Rules {
         }
         let text = |name: &str| message["data"][name].as_str().unwrap_or_default().to_owned();
         if let Some(job) = self.ended.take()
-            && (event, text("id"), text("status")) != ("JOB_STATUS_CHANGE", job.clone(), "concluded".to_owned())
+            && (event, text("id"), text("status"))
+                != ("JOB_STATUS_CHANGE", job.clone(), "concluded".to_owned())
         {
             return Err(format!("job {job} told its end, and then {event} comes"));
         }
@@ -228,7 +229,8 @@ fn no_seed_brings_an_order_that_recordings_do_not_show_and_some_seed_brings_each
         let (conversation, release) = cases[at];
         let seed = run / cases.len() as u64;
         let order = hold(conversation, release, seed);
-        let order = order.unwrap_or_else(|broken| panic!("{:?} on {release}, seed {seed}: {broken}", conversation.then));
+        let order = order
+            .unwrap_or_else(|broken| panic!("{:?} on {release}, seed {seed}: {broken}", conversation.then));
         let allowed = conversation.orders.contains(&order.as_str());
         assert!(allowed, "{:?} on {release}, seed {seed}: {order}", conversation.then);
         reached[at].insert(order);
@@ -293,7 +295,9 @@ fn word(message: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     match text(&message["event"]).as_str() {
         "" => text(&message["id"]),
-        "JOB_STATUS_CHANGE" => format!("{}:{}", text(&message["data"]["id"]), text(&message["data"]["status"])),
+        "JOB_STATUS_CHANGE" => {
+            format!("{}:{}", text(&message["data"]["id"]), text(&message["data"]["status"]))
+        }
         event => event.to_owned(),
     }
 }

@@ -11,6 +11,10 @@ use tokio::{
 
 use super::{CliError, Launch, interrupt::Interrupt};
 use crate::{
+    fidelity::{
+        live::{self, Unplayable},
+        recording::Recording,
+    },
     machine,
     play::{self, Run},
     suite::Case,
@@ -56,6 +60,15 @@ impl Real {
         let (run, capabilities) = self.block_on(played)??;
         self.capabilities.insert(binary.program.clone(), capabilities);
         Ok(run)
+    }
+
+    /// Makes a recording anew, or says why not.
+    pub(super) fn record(
+        &self,
+        recording: &Recording,
+        binary: &Binary,
+    ) -> Result<Result<Recording, Unplayable>, CliError> {
+        self.block_on(live::record(recording, binary))
     }
 
     /// Whatever was started is gone when this returns: its owner is dropped, and so is every task.

@@ -1,6 +1,7 @@
-//! `freezeframe serve`: the simulated machine of a scenario on real sockets.
+//! `freezeframe serve`: a simulated machine on real sockets.
 
 use std::{
+    cell::RefCell,
     io::{self, Write as _},
     num::NonZeroUsize,
     process::ExitCode,
@@ -16,25 +17,30 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use super::{CliError, interrupt::Interrupt};
-use crate::{
-    serve::{
-        Served, Service, Speed,
-        address::{Address, BadAddress, numbered},
-    },
-    suite,
+use super::{CliError, interrupt::Interrupt, output::complain};
+use crate::serve::{
+    Missed, Served, Service, Speed,
+    address::{Address, BadAddress, numbered},
+    subject::Subject,
 };
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The scenario whose machine and faults are served
-    scenario: Utf8PathBuf,
+    /// What is served: a scenario's machine and faults, a TOML file with `[machine]` alone, or a file of QEMU's arguments
+    #[arg(value_name = "SCENARIO|MACHINE")]
+    subject: Utf8PathBuf,
     /// Which release of QEMU [default: the newest that the scenario is for]
     #[arg(long, value_name = "R")]
     release: Option<Release>,
     /// Where a monitor listens: unix:PATH or tcp:HOST:PORT; given again, a further monitor
     #[arg(long, value_name = "ADDRESS", required = true)]
     qmp: Vec<Address>,
+    /// Where the guest agent's port listens; a guest without an agent gets one then
+    #[arg(long, value_name = "ADDRESS")]
+    agent: Option<Address>,
+    /// Let this seed, plus the machine's number, choose among everything that could go otherwise
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// How fast the machine's time passes
     #[arg(long, value_enum, default_value = "1x")]
     speed: SpeedArg,
@@ -61,40 +67,45 @@ enum SpeedArg {
     Max,
 }
 
-/// Serves until every machine has ended, then 0; or until a signal comes, then 128 and its number.
+/// Serves until every machine has ended, then 0, or 1 if a fault never struck; or until a signal comes, then 128 and its
+/// number.
 pub(super) fn serve(arguments: &ServeArgs) -> Result<ExitCode, CliError> {
-    let foreign = arguments.qmp.iter().find(|address| !address.is_local() && !arguments.listen_anywhere);
+    let mut addresses = arguments.qmp.iter().chain(&arguments.agent);
+    let foreign = addresses.find(|address| !address.is_local() && !arguments.listen_anywhere);
     if let Some(address) = foreign {
         let why = format!("{address} can be reached from other hosts; `--listen-anywhere` allows it");
         return Err(CliError::Usage(why));
     }
-    let mut cases = suite::load(std::slice::from_ref(&arguments.scenario), None)?;
-    let (Some(case), true) = (cases.pop(), cases.is_empty()) else {
-        return Err(CliError::Usage(format!("{} holds more than one scenario", arguments.scenario)));
-    };
-    let release = arguments.release.or(case.releases().max());
-    let Some(release) = release.filter(|release| case.is_for(*release)) else {
-        let id = &case.scenario.id;
-        return Err(CliError::Usage(format!("{id} is not for that release")));
+    let subject = Subject::load(&arguments.subject)?;
+    let release = arguments.release.or(subject.releases.last().copied());
+    let Some(release) = release.filter(|release| subject.releases.contains(release)) else {
+        return Err(CliError::Usage(format!("{} is not for that release", arguments.subject)));
     };
     let count = arguments.count.get();
     let services: Result<Vec<_>, _> = (0..count).map(|number| arguments.service(number, release)).collect();
     let services = services.map_err(|why| CliError::Usage(why.to_string()))?;
     allow_many_sockets().map_err(CliError::Runtime)?;
-    let scenario = Rc::new(case.scenario);
+    let subject = Rc::new(subject);
     let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let served = async move {
+    let faults = RefCell::new(Vec::new());
+    let served = async {
         let mut machines = Vec::new();
         for service in &services {
-            machines.push(Served::open(scenario.clone(), service).await?);
+            machines.push(Served::open(subject.clone(), service).await?);
         }
+        *faults.borrow_mut() = machines.iter().map(Served::missed).collect();
         say(release, &machines).map_err(CliError::Runtime)?;
         run(machines).await
     };
     // A signal drops the machines, and with them their sockets.
-    LocalSet::new().block_on(&runtime, interrupt.or(served))??;
-    Ok(ExitCode::SUCCESS)
+    let ended = LocalSet::new().block_on(&runtime, interrupt.or(served));
+    let missed: Vec<String> = faults.take().iter().flat_map(Missed::told).collect();
+    for missed in &missed {
+        complain(missed);
+    }
+    ended??;
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 impl ServeArgs {
@@ -111,13 +122,15 @@ impl ServeArgs {
                 SpeedArg::Max => Speed::Max,
             },
             monitors: monitors?,
+            agent: self.agent.as_ref().map(|agent| agent.of_machine(number, count)).transpose()?,
+            seed: self.seed.map(|seed| seed.wrapping_add(number as u64)),
             transcript: path(&self.transcript)?,
             images: path(&self.images)?,
         })
     }
 }
 
-/// Says where the machines listen; with the last line, all do.
+/// Says where the machines listen, each with its agent last; with the last line, all do.
 fn say(release: Release, machines: &[Served]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for machine in machines {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{compare::Difference, recording::Recording};
 
 /// What is known, and how often each was met.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Known {
     entries: Vec<(Entry, usize)>,
 }

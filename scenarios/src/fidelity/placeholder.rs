@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
 
-/// Members whose number is a clock, a size on disk, a count of the guest's own I/O, or an id that the host gave.
-pub const MEMBERS: [&str; 36] = [
+/// Members whose number is a clock, a size on disk, a count of the guest's own I/O and of the pages that it writes to, or
+/// an id that the host gave.
+pub const MEMBERS: [&str; 39] = [
     "seconds",
     "microseconds",
     "date-sec",
@@ -44,6 +45,9 @@ pub const MEMBERS: [&str; 36] = [
     "downtime-bytes",
     "normal-bytes",
     "multifd-bytes",
+    "duplicate",
+    "normal",
+    "dirty-sync-count",
 ];
 
 /// A text, and what stands for it.

@@ -43,7 +43,12 @@ pub enum Speaker {
     Client,
     /// QEMU.
     Server,
+    /// The recorder, who sent QEMU a signal: [`SIGTERM`].
+    Host,
 }
+
+/// What the recorder noted when it sent that signal.
+pub const SIGTERM: &str = "SIGTERM sent";
 
 /// Why recordings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,11 +136,15 @@ impl Recording {
             let speaker = match record.dir.as_str() {
                 "C>S" => Speaker::Client,
                 "S>C" => Speaker::Server,
+                "note" if record.line == SIGTERM => Speaker::Host,
                 "note" => {
                     if let Some(arguments) = record.line.strip_prefix("args ") {
                         recording.arguments = arguments.to_owned();
                     }
-                    continue;
+                    if record.line != SIGTERM {
+                        continue;
+                    }
+                    Speaker::Host
                 }
                 other => return Err(wrong(format!("no direction `{other}`: C>S, S>C and note are"))),
             };

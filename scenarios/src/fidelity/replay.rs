@@ -6,7 +6,12 @@
 
 use std::time::Duration;
 
-use freezeframe_sim::{Machine, Oracle, Port, World, host::Host, machine::Unknown, world::Connection};
+use freezeframe_sim::{
+    Machine, Oracle, Port, World,
+    host::{Descriptor, Host},
+    machine::Unknown,
+    world::Connection,
+};
 use serde::de::IgnoredAny;
 
 use super::{
@@ -17,11 +22,20 @@ use super::{
 /// What the folder of the recorder, `$DIR`, is on the simulated host.
 pub const FOLDER: &str = "/recorded";
 
+/// What the recorder calls its folder, where it lay.
+const RECORDED: [&str; 2] = ["$DIR", "/vm/vm/q"];
+
 /// How long something is waited for that the recorded client had heard.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the recorder wrote for the byte that is no text.
 const LONE_BYTE: &str = "<byte ff>";
+
+/// What it wrote behind a command with which it passed an open file.
+const WITH_DESCRIPTOR: &str = "  <with SCM_RIGHTS>";
+
+/// The file that it passed.
+const PASSED: &str = "passed";
 
 /// What the simulator said.
 #[derive(Debug)]
@@ -32,12 +46,17 @@ pub struct Replayed {
     pub host: Host,
 }
 
+/// A recorded text with the recorder's folder where `folder` is.
+fn in_folder(text: &str, folder: &str) -> String {
+    RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, folder))
+}
+
 /// The machine that was recorded.
 ///
 /// # Errors
 /// [`Unknown`], if the simulator cannot be it.
 pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
-    let arguments = recording.arguments.replace("$DIR", FOLDER);
+    let arguments = in_folder(&recording.arguments, FOLDER);
     let machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
     Ok(Machine { folder: FOLDER.into(), ..machine })
 }
@@ -68,7 +87,15 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
             Speaker::Client => {
                 client.wait_until(line.at);
                 client.wait_for(recorded);
-                client.say(&wire(line, recording.lines.get(index + 1)));
+                if line.text.ends_with(WITH_DESCRIPTOR) {
+                    client.pass_file();
+                }
+                client.say(&wire(line, recording.lines.get(index + 1), FOLDER));
+            }
+            Speaker::Host => {
+                client.wait_until(line.at);
+                client.wait_for(recorded);
+                client.world.terminate_qemu(client.now);
             }
         }
     }
@@ -80,11 +107,11 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
 }
 
 /// The bytes of a client's line. A piece of a command that nothing answered was sent without a line end: the rest of
-/// it came next.
-fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
-    let whole = serde_json::from_str::<IgnoredAny>(&line.text).is_ok();
+/// it came next. `folder` stands for the recorder's.
+pub(super) fn wire(line: &Line, next: Option<&Line>, folder: &str) -> Vec<u8> {
+    let text = in_folder(line.text.trim_end_matches(WITH_DESCRIPTOR), folder);
+    let whole = serde_json::from_str::<IgnoredAny>(&text).is_ok();
     let answered = next.is_none_or(|next| next.speaker == Speaker::Server);
-    let text = line.text.replace("$DIR", FOLDER);
     let mut bytes = if text == LONE_BYTE { vec![0xff] } else { text.into_bytes() };
     if whole || answered {
         bytes.extend_from_slice(b"\r\n");
@@ -94,17 +121,31 @@ fn wire(line: &Line, next: Option<&Line>) -> Vec<u8> {
 
 /// How much was heard of each kind: events come when they like, all else answers the client.
 #[derive(Debug, Clone, Copy, Default)]
-struct Heard {
+pub(super) struct Heard {
     answers: usize,
     events: usize,
 }
 
 impl Heard {
-    fn count(&mut self, line: &str) {
+    pub(super) fn count(&mut self, line: &str) {
         if line.starts_with("{\"timestamp\"") {
             self.events += 1;
         } else {
             self.answers += 1;
+        }
+    }
+
+    /// Whether this is as much as was `recorded`, but for what was given up.
+    pub(super) fn reaches(self, recorded: Heard, given_up: Heard) -> bool {
+        self.answers + given_up.answers >= recorded.answers
+            && self.events + given_up.events >= recorded.events
+    }
+
+    /// What this lacks of what was `recorded`.
+    pub(super) fn missing(self, recorded: Heard) -> Heard {
+        Heard {
+            answers: recorded.answers.saturating_sub(self.answers),
+            events: recorded.events.saturating_sub(self.events),
         }
     }
 }
@@ -136,13 +177,12 @@ impl Client {
     fn wait_for(&mut self, recorded: Heard) {
         let until = self.now + PATIENCE;
         let began = self.now;
-        while !self.has_heard(recorded) {
+        while !self.heard.reaches(recorded, self.given_up) {
             match self.world.next_event().filter(|next| *next <= until) {
                 Some(next) => self.now = next.max(self.now),
                 None => {
                     self.now = until;
-                    self.given_up.answers = recorded.answers.saturating_sub(self.heard.answers);
-                    self.given_up.events = recorded.events.saturating_sub(self.heard.events);
+                    self.given_up = self.heard.missing(recorded);
                     break;
                 }
             }
@@ -152,9 +192,10 @@ impl Client {
         self.late += self.now - began;
     }
 
-    fn has_heard(&self, recorded: Heard) -> bool {
-        self.heard.answers + self.given_up.answers >= recorded.answers
-            && self.heard.events + self.given_up.events >= recorded.events
+    /// Sends an open file along with what it says next.
+    fn pass_file(&mut self) {
+        let file = Descriptor::File(format!("{FOLDER}/{PASSED}").into());
+        self.world.pass_descriptor(self.connection, file);
     }
 
     /// Sends bytes. Nobody may be there any more: the recorded client could not know either.

@@ -46,7 +46,8 @@ impl Tally {
         self.equal + self.explained + self.differ + self.not_simulated
     }
 
-    fn add(&mut self, other: Tally) {
+    /// Adds another.
+    pub fn add(&mut self, other: Tally) {
         self.equal += other.equal;
         self.explained += other.explained;
         self.differ += other.differ;

@@ -1,10 +1,11 @@
 //! The machine of a scenario, before the first step.
 
+use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Size,
+    Diagnostics, Size,
     forms::{DiskTarget, PortName},
 };
 
@@ -29,9 +30,44 @@ pub struct Machine {
     #[serde(default)]
     #[schemars(with = "Vec<PortName>", extend("uniqueItems" = true))]
     pub serial_ports: Vec<String>,
+    /// The guest's agent, on a port of its own. Default: the machine has none, nor a port for one.
+    #[serde(default)]
+    pub agent: Option<Agent>,
+}
+
+/// The agent in the guest. With one, the guest has an ext4 file system on each disk that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Agent {
+    /// In a Linux guest: freezes until it is told to thaw.
+    Linux,
+    /// In a Windows guest: VSS ends a freeze after ten seconds.
+    Windows,
+    /// It has its port open and says nothing.
+    Mute,
+    /// There is a port, and nobody behind it.
+    Absent,
 }
 
 impl Machine {
+    /// The machine of a file that holds nothing else; nothing if there is more in it, or no machine.
+    ///
+    /// # Errors
+    /// When it is no TOML, or has mistakes.
+    pub fn alone(file: &Utf8Path, text: &str) -> Result<Option<Machine>, Diagnostics> {
+        #[derive(Deserialize)]
+        struct Alone {
+            machine: Machine,
+        }
+        let wrong = |error: toml::de::Error| Diagnostics::new(file, text, vec![(&error).into()]);
+        let whole: toml::Table = toml::from_str(text).map_err(wrong)?;
+        if whole.len() != 1 || !whole.contains_key("machine") {
+            return Ok(None);
+        }
+        let Alone { machine } = toml::from_str(text).map_err(wrong)?;
+        Ok(Some(machine))
+    }
+
     fn default_memory() -> Size {
         Size::mebibytes(64)
     }

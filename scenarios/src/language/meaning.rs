@@ -16,7 +16,7 @@ use super::{
     tree::{Key, Node},
 };
 
-/// The actions of a step that the driver carries out; the other one, `qmp`, goes past it.
+/// The actions of a step that the driver carries out; the others, `qmp` and `agent`, go past it.
 const DRIVER_ACTIONS: [&str; 4] = ["snapshot", "revert", "delete", "probe"];
 
 /// Every mistake in the meaning of the tree. `codes` are those that the driver's errors have; none given:
@@ -27,7 +27,9 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     disks_have_one_name_each(root, &mut found);
     expected_disks_exist(root, &mut found);
     let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
+    agent_is_simulated(root, reach, &mut found);
     for step in root.key("step").items() {
+        agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
         snapshot_is_one_kind(step.key("snapshot"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
@@ -106,6 +108,23 @@ fn targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
     root.key("machine").key("disks").items().take(DISKS_MAX).map(|disk| disk.key("target"))
 }
 
+/// A real guest would have to be booted for it.
+fn agent_is_simulated(root: Node<'_>, reach: Reach, found: &mut Vec<Found>) {
+    let agent = root.key("machine").key("agent");
+    if agent.is_there() && reach == Reach::Folder {
+        let message = "no agent in the guest of a real QEMU: it has no operating system".into();
+        found.push(Found::new(agent.span(), message, "targets = [\"sim\"]".into()));
+    }
+}
+
+fn agent_is_there(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
+    let request = step.key("agent");
+    if request.is_there() && !root.key("machine").key("agent").is_there() {
+        let message = "no agent in this machine".into();
+        found.push(Found::new(request.span(), message, "[machine] agent = \"linux\"".into()));
+    }
+}
+
 /// Overlays have files and no memory; internal snapshots have memory and no files.
 fn snapshot_is_one_kind(snapshot: Node<'_>, found: &mut Vec<Found>) {
     let disk_only = snapshot.key("disk-only").truth().unwrap_or(false);
@@ -122,7 +141,7 @@ fn snapshot_is_one_kind(snapshot: Node<'_>, found: &mut Vec<Found>) {
 /// The driver's errors have a code, QEMU's a class.
 fn failure_fits_the_action(step: Node<'_>, codes: &[&str], found: &mut Vec<Found>) {
     let by_driver = DRIVER_ACTIONS.iter().any(|action| step.key(action).is_there());
-    let by_qemu = step.key("qmp").is_there();
+    let by_qemu = step.key("qmp").is_there() || step.key("agent").is_there();
     for (key, value) in step.key("fails").entries() {
         match (key.name, value.text()) {
             ("class", _) if by_driver && !by_qemu => {

@@ -59,9 +59,9 @@ const HUMAN_COMMANDS: [&str; 4] = ["delvm", "info", "loadvm", "savevm"];
 
 /// What is wrong with a command, the text in it that is, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Beyond {
+pub(crate) struct Beyond {
     pub(super) text: String,
-    pub(super) message: String,
+    pub(crate) message: String,
     pub(super) help: String,
 }
 
@@ -73,7 +73,7 @@ impl Beyond {
 }
 
 /// The first thing in a command that a real QEMU must not be asked by a stranger.
-pub(super) fn beyond(request: &Value) -> Option<Beyond> {
+pub(crate) fn beyond(request: &Value) -> Option<Beyond> {
     let command = ["execute", "exec-oob"].into_iter().find_map(|key| request.get(key)?.as_str())?;
     let arguments = request.get("arguments")?;
     let listed = |known: &str| match known.strip_suffix('*') {

@@ -34,6 +34,8 @@ pub enum Action {
     Probe(Probe),
     /// A raw command, past the driver.
     Qmp(Qmp),
+    /// A raw request to the guest's agent.
+    Agent(AgentRequest),
 }
 
 /// A step as it is written: exactly one of the actions.
@@ -45,6 +47,7 @@ pub enum Action {
     { "required": ["delete"] },
     { "required": ["probe"] },
     { "required": ["qmp"] },
+    { "required": ["agent"] },
 ]))]
 struct StepTable {
     /// The driver takes a snapshot.
@@ -62,6 +65,9 @@ struct StepTable {
     /// A raw command, past the driver: for what this language has no words for.
     #[serde(default)]
     qmp: Option<Qmp>,
+    /// A raw request to the guest's agent. Its connection stays open from the first such step to the end.
+    #[serde(default)]
+    agent: Option<AgentRequest>,
     /// How the action is to fail. Absent: it is to succeed.
     #[serde(default)]
     fails: Option<Fails>,
@@ -71,13 +77,14 @@ impl TryFrom<StepTable> for Step {
     type Error = &'static str;
 
     fn try_from(written: StepTable) -> Result<Self, Self::Error> {
-        let StepTable { snapshot, revert, delete, probe, qmp, fails } = written;
+        let StepTable { snapshot, revert, delete, probe, qmp, agent, fails } = written;
         let mut actions = [
             snapshot.map(Action::Snapshot),
             revert.map(Action::Revert),
             delete.map(Action::Delete),
             probe.map(Action::Probe),
             qmp.map(Action::Qmp),
+            agent.map(Action::Agent),
         ]
         .into_iter()
         .flatten();
@@ -157,7 +164,26 @@ pub struct Qmp {
     pub json: String,
 }
 
-/// How a step is to fail: with `code` where the driver acts, with `class` where the step is `qmp`.
+/// A raw request to the guest's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AgentRequest {
+    /// What is sent, and behind it a newline: `{"execute": "guest-ping"}`.
+    pub json: String,
+    /// How long the step waits for a line to come back. Default: "5s".
+    #[serde(default)]
+    pub within: Option<Timespan>,
+    /// Nothing is to come back in that time. What comes later is heard by the next step. Default: false.
+    #[serde(default)]
+    pub silent: bool,
+    /// A part of the line that is to come back.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub says: Option<String>,
+}
+
+/// How a step is to fail: with `code` where the driver acts, with `class` where the step is `qmp` or
+/// `agent`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["code"] }, { "required": ["class"] }]))]

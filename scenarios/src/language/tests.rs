@@ -306,3 +306,14 @@ mod files {
         assert!(errors[1].contains("no key `x`"), "{}", errors[1]);
     }
 }
+
+#[test]
+fn an_agent_needs_a_machine_that_has_one_and_a_simulated_guest() {
+    let asked = "[[step]]\nagent = { json = '{}' }\n";
+    let none = mistakes(asked);
+    assert_eq!(none.len(), 1, "{none:?}");
+    assert!(none[0].contains("no agent in this machine | [machine] agent = \"linux\""), "{none:?}");
+    let real = mistakes(&format!("agent = 'linux'\n{asked}"));
+    assert_eq!(real.len(), 1, "{real:?}");
+    assert!(real[0].contains("targets = [\"sim\"]"), "{real:?}");
+}

@@ -53,7 +53,7 @@ impl Door {
     pub(super) async fn serve(
         self,
         listener: Listener,
-        number: usize,
+        port: Port,
         recorded: Option<Recorded<SimEnv<Clock>>>,
         mut over: watch::Receiver<bool>,
     ) {
@@ -64,7 +64,7 @@ impl Door {
                 First::Right(Ok(program)) => {
                     let (door, recorded) = (self.clone(), recorded.clone());
                     connections.spawn_local(async move {
-                        let _ = door.connect(program, number, recorded).await;
+                        let _ = door.connect(program, port, recorded).await;
                     });
                 }
                 // Out of file descriptors, as a rule: others have to leave first.
@@ -80,13 +80,15 @@ impl Door {
     async fn connect(
         &self,
         program: Box<dyn Connection>,
-        number: usize,
+        port: Port,
         recorded: Option<Recorded<SimEnv<Clock>>>,
     ) -> io::Result<()> {
-        match recorded {
-            Some(env) => self.carry(program, env.connect(&monitor(number)).await?).await,
-            None => {
-                let stream = self.sockets.connect(Port::Monitor(number));
+        match (port, recorded) {
+            (Port::Monitor(number), Some(env)) => {
+                self.carry(program, env.connect(&monitor(number)).await?).await
+            }
+            _ => {
+                let stream = self.sockets.connect(port);
                 self.carry(program, stream.map_err(|_| io::ErrorKind::ConnectionRefused)?).await
             }
         }

@@ -7,7 +7,8 @@
 //!
 //! What it puts there is real in shape alone: size, format and backing file. Data and internal snapshots stay in the
 //! simulation. A file that has contents of somebody else's is never written to, and the contents of what is taken in
-//! are not looked at. Folders in the folder, and symbolic links, are passed over.
+//! are not looked at. A symbolic link is the file that it leads to, and is never written through. Folders in the folder
+//! are passed over.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -98,12 +99,13 @@ impl Images {
         }
     }
 
-    /// The plain files of the folder and their lengths in bytes.
+    /// The plain files of the folder, and those that links in it lead to, with their lengths in bytes.
     fn real(&self) -> io::Result<BTreeMap<String, u64>> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let found = entry.metadata()?;
+            // A link that leads nowhere is no file.
+            let Ok(found) = fs::metadata(entry.path()) else { continue };
             if let (true, Ok(name)) = (found.is_file(), entry.file_name().into_string()) {
                 files.insert(name, found.len());
             }
@@ -115,6 +117,7 @@ impl Images {
 fn shape(image: &Image) -> Shape {
     match image {
         Image::Raw { size, .. } => Shape::Raw { size: *size },
+        Image::MachineState(state) => Shape::Raw { size: state.size },
         Image::Qcow2(image) => Shape::Qcow2 { size: image.size, backing: image.backing.clone() },
     }
 }
@@ -128,13 +131,14 @@ fn write(path: &Utf8Path, image: &Image, ours: bool) -> io::Result<()> {
         Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
     };
     let contents = match image {
-        Image::Raw { .. } => Vec::new(),
+        Image::Raw { .. } | Image::MachineState(_) => Vec::new(),
         Image::Qcow2(image) => qcow2::bytes(image).ok_or(io::ErrorKind::InvalidInput)?,
     };
     let mut file = options.open(path)?;
     file.write_all(&contents)?;
     match image {
         Image::Raw { size, .. } => file.set_len(*size),
+        Image::MachineState(state) => file.set_len(state.size),
         Image::Qcow2(_) => Ok(()),
     }
 }

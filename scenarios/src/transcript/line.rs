@@ -87,6 +87,8 @@ impl Lines {
         let (lane, direction, text) = match entry {
             Entry::Sent(line) => self.sent(line),
             Entry::Received(line) => self.received(line),
+            Entry::AgentSent(line) => ("agent".into(), Direction::Command, readable(line)),
+            Entry::AgentReceived(line) => ("agent".into(), Direction::Reply, readable(line)),
             Entry::Connection(what) => ("monitor".into(), Direction::Event, (*what).to_owned()),
             Entry::Host { action, path, error } => self.host(action, path, error.as_deref()),
             Entry::Fault(text) => ("fault".into(), Direction::Fault, text.clone()),
@@ -175,6 +177,11 @@ impl Lines {
     fn placed(&self, text: &str) -> String {
         text.replace(&self.folder, "<dir>")
     }
+}
+
+/// Bytes as text: those that are no ASCII, and the agent's 0xFF among them, as `\xff`.
+fn readable(line: &[u8]) -> String {
+    line.escape_ascii().to_string().replace("\\\"", "\"")
 }
 
 /// What stands before the first dot of a lane: the stage. A lane without one is a stage of its own.

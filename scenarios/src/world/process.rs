@@ -9,7 +9,7 @@
 
 use std::{io, process::Stdio};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
@@ -20,33 +20,41 @@ pub(super) const SAID_MAX: u64 = 64 << 10;
 
 /// A running program. Dropping it kills its process group and waits until it is dead.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 
 /// A program that has ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Whether its exit code was 0.
-    pub(super) well: bool,
+    pub(crate) well: bool,
     /// The start of its standard output.
-    pub(super) stdout: String,
+    pub(crate) stdout: String,
     /// The start of its standard error.
-    pub(super) stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Process {
     /// Starts a program; it gets nothing to read.
-    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.stdin(Stdio::null()).process_group(0).spawn()?;
         Ok(Self { child })
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         // It is only looked at: until it is waited for, its process group's number is nobody else's.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         self.pid().is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), look), Ok(None)))
+    }
+
+    /// Asks it to end, as SIGTERM does.
+    pub(crate) fn terminate(&self) {
+        if let Some(pid) = self.pid() {
+            // It fails only for a process that is not there.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// The id, as long as nobody has waited for the process.
@@ -66,7 +74,7 @@ impl Drop for Process {
 }
 
 /// Runs a program to its end and takes what it says. It is killed if this future is dropped.
-pub(super) async fn run(command: &mut Command) -> io::Result<Ended> {
+pub(crate) async fn run(command: &mut Command) -> io::Result<Ended> {
     let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let (stdout, stderr) = (process.child.stdout.take(), process.child.stderr.take());
     let (stdout, stderr) = tokio::join!(said(stdout), said(stderr));

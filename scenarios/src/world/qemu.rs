@@ -162,10 +162,20 @@ impl Binary {
         format!("{major}.{minor}.{micro}")
     }
 
-    /// The `qemu-img` beside it, or the one on the path.
-    fn qemu_img(&self) -> Utf8PathBuf {
-        let beside = self.program.with_file_name("qemu-img");
-        if beside.is_file() { beside } else { "qemu-img".into() }
+    /// The helper of that name beside it (`qemu-img`, `qemu-io`), or the one on the path.
+    pub(crate) fn helper(&self, name: &str) -> Utf8PathBuf {
+        let beside = self.program.with_file_name(name);
+        if beside.is_file() { started(&beside) } else { name.into() }
+    }
+
+    /// The program, to be started in any folder.
+    pub(crate) fn started(&self) -> Utf8PathBuf {
+        started(&self.program)
+    }
+
+    /// The arguments that keep it from starting programs, where it can be.
+    pub(crate) fn sandbox_arguments(&self) -> impl Iterator<Item = String> {
+        SANDBOX.into_iter().filter(|_| self.sandbox).map(str::to_owned)
     }
 }
 
@@ -225,7 +235,7 @@ impl QemuWorld {
             create_image(binary, disk, &images).await?;
         }
         let stderr = fs::File::create(root.join("stderr")).map_err(StartError::Folder)?;
-        let mut command = Command::new(started(&binary.program));
+        let mut command = Command::new(binary.started());
         command
             .args(arguments(machine, binary, root, &images))
             .current_dir(&images)
@@ -299,6 +309,10 @@ impl World for QemuWorld {
         Endpoint::Unix(self.inner.images.with_file_name("monitor1"))
     }
 
+    fn agent(&self) -> Endpoint {
+        Endpoint::Unix(self.inner.images.with_file_name("agent"))
+    }
+
     fn folder(&self) -> &Utf8Path {
         &self.inner.images
     }
@@ -315,7 +329,7 @@ impl World for QemuWorld {
 }
 
 async fn create_image(binary: &Binary, disk: &Disk, images: &Utf8Path) -> Result<(), StartError> {
-    let program = binary.qemu_img();
+    let program = binary.helper("qemu-img");
     let mut command = Command::new(started(&program));
     command
         .args(["create", "-q", "-f", disk.format.driver()])
@@ -336,9 +350,7 @@ fn arguments(machine: &Machine, binary: &Binary, root: &Utf8Path, images: &Utf8P
         line += " -S";
     }
     let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    if binary.sandbox {
-        arguments.extend(SANDBOX.map(str::to_owned));
-    }
+    arguments.extend(binary.sandbox_arguments());
     let mut push = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     for number in 0..machine.monitors {
         let mut socket = format!("socket,id=monitor{number},server=on,wait=off,path=");

@@ -36,6 +36,9 @@ use crate::{
 /// Where the simulated monitors seem to listen: `/simulated/monitor0`, ...
 const MONITOR: &str = "/simulated/monitor";
 
+/// Where the simulated agent's port seems to listen.
+const AGENT: &str = "/simulated/agent";
+
 /// Where a simulated monitor listens, counted from 0.
 pub(crate) fn monitor(number: usize) -> Endpoint {
     Endpoint::Unix(format!("{MONITOR}{number}").into())
@@ -80,7 +83,11 @@ impl<T: Time> Env for SimEnv<T> {
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
         let Endpoint::Unix(path) = endpoint;
         let number = path.as_str().strip_prefix(MONITOR).and_then(|number| number.parse().ok());
-        let port = Port::Monitor(number.ok_or(io::ErrorKind::NotFound)?);
+        let port = match number {
+            Some(number) => Port::Monitor(number),
+            None if path == AGENT => Port::Agent,
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
         self.sockets
             .connect(port)
             .map_err(|refused| io::Error::new(io::ErrorKind::ConnectionRefused, refused))
@@ -150,6 +157,10 @@ impl<T: Time> World for SimWorld<T> {
 
     fn control(&self) -> Endpoint {
         monitor(1)
+    }
+
+    fn agent(&self) -> Endpoint {
+        Endpoint::Unix(AGENT.into())
     }
 
     fn folder(&self) -> &Utf8Path {

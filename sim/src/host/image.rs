@@ -1,9 +1,11 @@
-//! What a file of the simulated host holds: a raw image, or a qcow2 layer with its internal snapshots.
+//! What a file of the simulated host holds: a raw image, a qcow2 layer with its internal snapshots, or a machine state.
 //!
 //! Contents are kept as "block number, which write it carries". An image holds only what was written to it: a
 //! block that is absent from an overlay is looked for in its backing file, by whoever reads the chain.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::machine_state::{Hardware, MachineState};
 
 use crate::guest::Guest;
 
@@ -22,6 +24,8 @@ pub enum Image {
     },
     /// A qcow2 image.
     Qcow2(Qcow2),
+    /// What `migrate` wrote: no disk, though QEMU would open it as a raw one.
+    MachineState(MachineState),
 }
 
 /// A qcow2 image.
@@ -55,6 +59,8 @@ pub struct InternalSnapshot {
     pub name: String,
     /// Length of the machine state stored with it in bytes; 0 for a snapshot of the disk alone.
     pub vm_state_size: u64,
+    /// Of what machine that state is; nothing without one, or for one that was not made here.
+    pub hardware: Option<Arc<Hardware>>,
     /// When it was taken: wall clock, since the Unix epoch.
     pub date: Duration,
     /// How long the guest had run.
@@ -80,7 +86,7 @@ impl Image {
     pub fn as_qcow2(&self) -> Option<&Qcow2> {
         match self {
             Image::Qcow2(image) => Some(image),
-            Image::Raw { .. } => None,
+            Image::Raw { .. } | Image::MachineState(_) => None,
         }
     }
 
@@ -88,7 +94,15 @@ impl Image {
     pub fn as_qcow2_mut(&mut self) -> Option<&mut Qcow2> {
         match self {
             Image::Qcow2(image) => Some(image),
-            Image::Raw { .. } => None,
+            Image::Raw { .. } | Image::MachineState(_) => None,
+        }
+    }
+
+    /// The machine state, if it is one.
+    pub fn as_machine_state(&self) -> Option<&MachineState> {
+        match self {
+            Image::MachineState(state) => Some(state),
+            Image::Raw { .. } | Image::Qcow2(_) => None,
         }
     }
 
@@ -97,6 +111,7 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.size,
+            Image::MachineState(state) => state.size,
         }
     }
 
@@ -105,7 +120,19 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size = to.max(*size),
             Image::Qcow2(image) => image.size = to.max(image.size),
+            Image::MachineState(_) => {}
         }
+    }
+
+    /// Makes the disk so big in bytes, or so small: what lies beyond is lost. Not one that holds a machine's state.
+    pub fn resize(&mut self, to: u64) {
+        let (size, blocks) = match self {
+            Image::Raw { size, blocks } => (size, blocks),
+            Image::Qcow2(image) => (&mut image.size, &mut image.blocks),
+            Image::MachineState(_) => return,
+        };
+        *size = to;
+        blocks.retain(|block, _| block * Qcow2::CLUSTER < to);
     }
 
     /// Length of the file in bytes.
@@ -113,22 +140,29 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.file_length(),
+            Image::MachineState(state) => state.size,
         }
     }
 
     /// What was written to the image itself.
     pub fn blocks(&self) -> &Blocks {
+        static NONE: Blocks = Blocks::new();
         match self {
             Image::Raw { blocks, .. } => blocks,
             Image::Qcow2(image) => &image.blocks,
+            Image::MachineState(_) => &NONE,
         }
     }
 
-    /// Writes `write` to a block.
+    /// Writes `write` to a block. A machine state that is overwritten is a raw image from then on.
     pub fn write(&mut self, block: u64, write: u64) {
         match self {
             Image::Raw { blocks, .. } => blocks.insert(block, write),
             Image::Qcow2(image) => image.blocks.insert(block, write),
+            Image::MachineState(state) => {
+                *self = Image::Raw { size: state.size, blocks: Blocks::from([(block, write)]) };
+                None
+            }
         };
     }
 }
@@ -174,15 +208,15 @@ impl Qcow2 {
         let id = (highest.unwrap_or(0) + 1).to_string();
         let name = name[..name.floor_char_boundary(255)].to_owned();
         let blocks = self.blocks.clone();
-        let memory = None;
         self.snapshots.push(InternalSnapshot {
             id: id.clone(),
             name,
             vm_state_size,
+            hardware: None,
             date,
             vm_clock,
             blocks,
-            memory,
+            memory: None,
         });
         id
     }
@@ -191,6 +225,13 @@ impl Qcow2 {
     pub fn keep_memory(&mut self, memory: Option<Box<Guest>>) {
         if let Some(last) = self.snapshots.last_mut() {
             last.memory = memory;
+        }
+    }
+
+    /// Notes in the snapshot taken last of what machine its state is.
+    pub fn keep_hardware(&mut self, hardware: Arc<Hardware>) {
+        if let Some(last) = self.snapshots.last_mut() {
+            last.hardware = Some(hardware);
         }
     }
 

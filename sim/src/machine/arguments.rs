@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Options without a value.
-const FLAGS: [&str; 4] = ["-nodefaults", "-no-user-config", "-no-reboot", "-S"];
+const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S"];
 
 /// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
 /// as long as it runs under TCG.
@@ -45,8 +45,10 @@ impl Machine {
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
             if FLAGS.contains(&option) {
-                if option == "-S" {
-                    reader.machine.power = Power::Prelaunch;
+                match option {
+                    "-S" => reader.machine.power = Power::Prelaunch,
+                    "-no-shutdown" => reader.machine.no_shutdown = true,
+                    _ => {}
                 }
                 continue;
             }
@@ -78,6 +80,7 @@ impl Reader {
             "-mon" => self.monitor(value)?,
             "-chardev" => self.chardev(value)?,
             "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
+            "-incoming" if value.head == "defer" => self.machine.incoming = true,
             "-blockdev" => self.node(value)?,
             "-device" => self.device(value)?,
             _ if UNSEEN.contains(&option) => {}
@@ -145,7 +148,10 @@ impl Reader {
         let id = || value.get("id").unwrap_or_default().to_owned();
         match value.head {
             "virtio-blk-pci" => self.disk(value)?,
-            "virtio-serial-pci" => self.machine.serial_controller = id(),
+            "virtio-serial-pci" => {
+                self.machine.serial_controller = id();
+                self.machine.serial_first = self.machine.disks.is_empty();
+            }
             "virtserialport" => {
                 self.machine.serial_ports.push(id());
                 self.attach(value.get("chardev")?, Frontend::SerialPort)?;
@@ -290,11 +296,11 @@ mod tests {
     #[test]
     fn a_machine_that_the_simulator_cannot_be_is_refused() {
         let asked = [
-            "-incoming defer".to_owned(),
+            "-incoming tcp:0:1".to_owned(),
             "-machine microvm".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
-            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
+            "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
         ];
         for arguments in asked {
             assert!(machine(&arguments).is_err(), "{arguments}");

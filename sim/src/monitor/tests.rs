@@ -61,7 +61,7 @@ fn send(client: &mut Client, bytes: &[u8]) -> (Vec<String>, Vec<String>) {
         (Duration::ZERO, sequence)
     });
     let mut executed = Vec::new();
-    while let Some(queued) = client.out_of_band.pop_front().or_else(|| client.requests.pop_front()) {
+    while let Some(queued) = client.out_of_band.pop_front().or_else(|| client.take_request()) {
         if let Step::Execute { command, .. } = client.take_up(queued) {
             executed.push(command);
         }
@@ -76,13 +76,7 @@ fn json_is_read_and_written_as_recorded(
 ) {
     let mut client = negotiated(release, "");
     for case in recordings(release).0 {
-        let (mut said, _) = send(&mut client, &case.send);
-        // What is too large for a float is held as the largest one there is.
-        for line in said.iter_mut().filter(|_| case.send.windows(5).any(|bytes| bytes == b"1e400")) {
-            let from = line.find("\"id\": ").unwrap() + 6;
-            let sign = if line[from..].starts_with('-') { "-" } else { "" };
-            line.replace_range(from.., &format!("{sign}inf}}"));
-        }
+        let (said, _) = send(&mut client, &case.send);
         assert_eq!(said, case.replies, "{release}: {}", String::from_utf8_lossy(&case.send));
     }
 }
@@ -159,6 +153,26 @@ fn out_of_band_is_a_matter_of_agreement_and_of_the_command() {
     ];
     assert_eq!(said.len(), told.len());
     assert!(said.iter().zip(told).all(|(line, text)| line.contains(text)), "{said:?}");
+}
+
+#[test]
+fn what_is_sent_behind_too_many_requests_is_not_looked_at_before_they_are_fewer() {
+    let mut client = negotiated(Release::V10_0, ",\"arguments\":{\"enable\":[\"oob\"]}");
+    let place = || (Duration::ZERO, 0);
+    client.receive(&b"{\"execute\":\"query-status\"}".repeat(8), place);
+    client.receive(b"{\"exec-oob\":\"migrate-pause\"}", place);
+    assert!(client.out_of_band.is_empty());
+    let first = client.take_request().unwrap();
+    client.take_up(first);
+    assert_eq!(client.out_of_band.len(), 1);
+}
+
+#[test]
+fn out_of_band_may_follow_its_agreement_in_one_breath() {
+    let mut client = Client::accept(Connection::new(0), Release::V10_0);
+    let sent = b"{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}\
+                 {\"exec-oob\":\"migrate-pause\"}";
+    assert_eq!(send(&mut client, sent).1, ["migrate-pause"]);
 }
 
 #[test]

@@ -20,7 +20,6 @@ pub(crate) fn query(query: &str, release: Release) -> Result<QObject, QmpError> 
         "query-target" => qdict! { "arch": "x86_64" }.into(),
         "query-kvm" => qdict! { "enabled": false, "present": true }.into(),
         "query-current-machine" => qdict! { "wakeup-suspend-support": true }.into(),
-        "query-iothreads" => QObject::List(Vec::new()),
         "query-cpus-fast" => QObject::List(vec![processor(release)]),
         other => return Err(not_simulated(&format!("command `{other}`"))),
     })

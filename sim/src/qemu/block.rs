@@ -15,17 +15,25 @@
 //! - `medium`: trays, and media that come and go
 //! - `internal_snapshot`: `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
+//! - `reopen`: `blockdev-reopen`
+//! - `resize`: `block_resize`
+//! - `permissions`: who may use a node beside whom
+//! - `export`: the NBD server, `block-export-add` and its kin
+//! - `bitmap` and `bitmap_sync`: `block-dirty-bitmap-*`, and how a backup uses a bitmap
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
+//! - `statistics`: `query-blockstats`
 //!
-//! Not here: other filters, protocols other than `file`.
+//! - `filter` and `throttle`: other filters, the null drivers, and throttle groups
+//!
+//! Not here: protocols other than `file`.
 
 use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Context, QmpError, arguments::Arguments, differences::User, job::block::Options, not_simulated};
+use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
@@ -34,19 +42,36 @@ use crate::{
 
 pub(crate) mod add;
 pub(crate) mod backup;
+pub(crate) mod bitmap;
+pub(crate) mod bitmap_sync;
 pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod filename;
+pub mod filter;
 pub(crate) mod internal_snapshot;
 pub(crate) mod medium;
 pub(crate) mod mirror;
 pub(crate) mod open;
+pub(crate) mod permissions;
 pub(crate) mod query;
+pub(crate) mod reopen;
+pub(crate) mod resize;
 pub(crate) mod snapshot;
+pub(crate) mod statistics;
 pub(crate) mod stream;
+pub(crate) mod throttle;
 pub(crate) mod transaction;
+
+use bitmap::Bitmap;
+use export::Exports;
+use filter::{Filter, Null};
+use throttle::Group;
+
+/// The smallest piece of a disk, in bytes.
+const SECTOR: u64 = 512;
 
 /// A node of the block graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,14 +84,6 @@ pub struct Node {
     pub read_only: bool,
     /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
     pub owned_by_monitor: bool,
-}
-
-impl Node {
-    /// As a user of its protocol node.
-    pub(crate) fn as_user(&self) -> User<'_> {
-        let resizes = !matches!(self.driver, Driver::Raw { .. });
-        User { name: Some(&self.name), writes: !self.read_only, resizes }
-    }
 }
 
 /// The block drivers that are simulated, with their children by node name.
@@ -86,6 +103,15 @@ pub enum Driver {
         /// When they fail.
         rules: blkdebug::Blkdebug,
     },
+    /// Filter: passes requests on.
+    Filter {
+        /// What it does with them.
+        filter: Filter,
+        /// The node below it.
+        file: String,
+    },
+    /// Protocol: holds nothing.
+    Null(Null),
     /// Format: the file as it is.
     Raw {
         /// The protocol node.
@@ -101,11 +127,40 @@ pub enum Driver {
 }
 
 impl Driver {
+    /// Whether it passes on what its users do as they do it.
+    pub(crate) fn passes_on(&self) -> bool {
+        matches!(self, Driver::Raw { .. } | Driver::Blkdebug { .. } | Driver::Filter { .. })
+    }
+
+    /// The child whose content a node shows where it has none of its own: that of a filter, or `backing`.
+    pub(crate) fn filtered_or_backing(&self) -> Option<&str> {
+        match self {
+            Driver::Blkdebug { image: file, .. } | Driver::Filter { file, .. } => Some(file),
+            other => other.backing(),
+        }
+    }
+
+    /// Stands on another node where it stood on this one.
+    fn replace_child(&mut self, child: &str, by: &str) {
+        let (file, backing) = match self {
+            Driver::File { .. } | Driver::Null(_) => (None, None),
+            Driver::Raw { file } | Driver::Blkdebug { image: file, .. } | Driver::Filter { file, .. } => {
+                (Some(file), None)
+            }
+            Driver::Qcow2 { file, backing } => (Some(file), backing.as_mut()),
+        };
+        for name in file.into_iter().chain(backing).filter(|name| *name == child) {
+            *name = by.into();
+        }
+    }
+
     /// The driver's name.
     pub fn name(&self) -> &'static str {
         match self {
             Driver::File { .. } => "file",
             Driver::Blkdebug { .. } => "blkdebug",
+            Driver::Filter { filter, .. } => filter.driver(),
+            Driver::Null(null) => null.driver(),
             Driver::Raw { .. } => "raw",
             Driver::Qcow2 { .. } => "qcow2",
         }
@@ -114,9 +169,9 @@ impl Driver {
     /// The child that its own data is in: `file`, or `image` of `blkdebug`.
     pub fn file(&self) -> Option<&str> {
         match self {
-            Driver::File { .. } => None,
+            Driver::File { .. } | Driver::Null(_) => None,
             Driver::Blkdebug { image, .. } => Some(image),
-            Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
+            Driver::Filter { file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
         }
     }
 
@@ -129,7 +184,7 @@ impl Driver {
     pub fn backing(&self) -> Option<&str> {
         match self {
             Driver::Qcow2 { backing, .. } => backing.as_deref(),
-            Driver::File { .. } | Driver::Blkdebug { .. } | Driver::Raw { .. } => None,
+            _ => None,
         }
     }
 }
@@ -141,6 +196,8 @@ pub struct Device {
     pub id: String,
     /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
     pub node: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
     /// What is done when a write of the guest fails.
     pub on_write_error: OnError,
     /// QAPI's `BlockDeviceIoStatus`.
@@ -177,7 +234,7 @@ impl Model {
 impl Device {
     /// A device as QEMU makes it when nothing is said of errors.
     pub(crate) fn new(id: String, node: String, model: Model) -> Self {
-        Self { id, node, on_write_error: OnError::Enospc, io_status: "ok", model }
+        Self { id, node, read_only: false, on_write_error: OnError::Enospc, io_status: "ok", model }
     }
 
     /// How queries name it.
@@ -204,6 +261,13 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// In the order of the command line.
     devices: Vec<Device>,
+    exports: Exports,
+    /// Oldest first.
+    bitmaps: Vec<Bitmap>,
+    groups: Vec<Group>,
+    /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
+    /// one has come.
+    inactive: bool,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -235,7 +299,7 @@ impl Graph {
             let node = add(&mut graph, &disk.target, format);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
             let model = Model::VirtioBlk { unseen: false };
-            graph.devices.push(Device { on_write_error, ..Device::new(id, node, model) });
+            graph.devices.push(Device { read_only, on_write_error, ..Device::new(id, node, model) });
         }
         for drive in &machine.cd_drives {
             let model = Model::Cd { tray_open: false };
@@ -244,14 +308,39 @@ impl Graph {
         graph
     }
 
+    /// Whether this machine owns its images.
+    pub fn is_active(&self) -> bool {
+        !self.inactive
+    }
+
+    /// Gives the images away to another machine, or takes them back.
+    pub(crate) fn set_active(&mut self, active: bool) {
+        self.inactive = !active;
+    }
+
     /// All nodes, newest first, as QEMU lists them.
     pub fn newest_first(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().rev()
     }
 
+    /// All nodes, oldest first.
+    pub(crate) fn oldest_first(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
     /// All devices in the order of the command line.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// What is exported.
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// What is exported, to be changed.
+    pub(crate) fn exports_mut(&mut self) -> &mut Exports {
+        &mut self.exports
     }
 
     /// Adds a device behind the others.
@@ -308,18 +397,15 @@ impl Graph {
     pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
         match &node.driver {
             Driver::File { filename, .. } => Some(filename),
-            Driver::Blkdebug { image: file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => {
-                self.file_of(self.node(file)?)
-            }
+            Driver::Null(_) => None,
+            other => self.file_of(self.node(other.file()?)?),
         }
     }
 
-    /// Whether a node keeps others from opening its file.
-    pub(crate) fn locks(&self, node: &Node) -> bool {
-        match (&node.driver, node.driver.file().and_then(|file| self.node(file))) {
-            (Driver::File { locking, .. }, _) => *locking,
-            (_, below) => below.is_some_and(|below| self.locks(below)),
-        }
+    /// What a node stands on, down to the protocol node.
+    pub(crate) fn nodes_below<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Node> {
+        let below = |node: &Node| self.node(node.driver.file()?);
+        std::iter::successors(below(node), move |node| below(node))
     }
 
     /// The image that a node reads and writes.
@@ -359,17 +445,38 @@ impl Graph {
         }
     }
 
-    /// Refuses a target that something else uses: QEMU's many texts for it are not simulated.
-    pub(crate) fn check_free(&self, target: &str) -> Result<(), QmpError> {
-        if self.device_on(target).is_some() || self.parents(target).next().is_some() {
-            return Err(not_simulated("a target that is in use"));
-        }
-        Ok(())
+    /// Whether a device, an export or a node uses a node.
+    pub(crate) fn is_used(&self, name: &str) -> bool {
+        self.device_on(name).is_some()
+            || self.exports.on(name).next().is_some()
+            || self.parents(name).next().is_some()
+    }
+
+    /// Whether there is a qcow2 node among those that a node stands on.
+    pub(crate) fn stands_on_qcow2(&self, node: &Node) -> bool {
+        self.nodes_below(node).any(|below| matches!(below.driver, Driver::Qcow2 { .. }))
+    }
+
+    /// Whether a node's data are nowhere.
+    pub(crate) fn ends_in_null(&self, node: &Node) -> bool {
+        let is_null = |node: &Node| matches!(node.driver, Driver::Null(_));
+        is_null(node) || self.nodes_below(node).any(is_null)
     }
 
     /// What a guest would see as the size of a node, in bytes.
     pub(crate) fn size(&self, name: &str, host: &Host) -> u64 {
-        self.node(name).and_then(|node| self.image(node, host)).map_or(0, Image::virtual_size)
+        self.node(name).map_or(0, |node| self.size_of(node, host))
+    }
+
+    /// What a guest would see as the size of a node, in bytes: whole sectors.
+    pub(crate) fn size_of(&self, node: &Node, host: &Host) -> u64 {
+        let image = self.image(node, host);
+        match &node.driver {
+            Driver::Null(null) => null.size(),
+            Driver::File { .. } => image.map_or(0, Image::file_length).next_multiple_of(SECTOR),
+            Driver::Qcow2 { .. } => image.map_or(0, Image::virtual_size),
+            other => other.file().map_or(0, |below| self.size(below, host)),
+        }
     }
 
     /// The qcow2 image of a node of that name; none for another format.
@@ -400,18 +507,30 @@ impl Graph {
         self.nodes.push(node);
     }
 
+    /// Lets a node be another one of the same name.
+    pub(crate) fn replace(&mut self, by: Node) {
+        for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
+            *node = by.clone();
+        }
+    }
+
+    /// Whether one node is another, or stands on it.
+    pub(crate) fn stands_on(&self, node: &str, on: &str) -> bool {
+        node == on
+            || self.node(node).is_some_and(|node| {
+                let children = [node.driver.file(), node.driver.backing()];
+                children.into_iter().flatten().any(|child| self.stands_on(child, on))
+            })
+    }
+
     /// Removes a node that nothing uses, and those below it that only it had use for.
     pub(crate) fn remove(&mut self, name: &str) {
         let Some(at) = self.nodes.iter().position(|node| node.name == name) else { return };
         let removed = self.nodes.remove(at);
+        self.forget_bitmaps(name);
         for child in removed.driver.children() {
             self.release(child);
         }
-    }
-
-    /// Whether a device or another node stands on a node.
-    pub(crate) fn is_used(&self, name: &str) -> bool {
-        self.device_on(name).is_some() || self.parents(name).next().is_some()
     }
 
     /// A user has let go of a node: unless a client added it, it goes with its last one.
@@ -474,6 +593,10 @@ impl Graph {
     pub(crate) fn append(&mut self, node_name: &str, overlay_name: &str) {
         for device in self.devices.iter_mut().filter(|device| device.node == node_name) {
             device.node = overlay_name.into();
+        }
+        self.exports.move_up(node_name, overlay_name);
+        for node in self.nodes.iter_mut().filter(|node| node.name != overlay_name) {
+            node.driver.replace_child(node_name, overlay_name);
         }
         self.set_read_only(node_name, true);
         self.set_backing(overlay_name, Some(node_name));

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! write -> done -> (a while) -> write ...
+//!    \-> its file system is frozen -> (a while) -> write ...
 //!    \-> BLOCK_IO_ERROR -> stopped (`io-error`) -(cont)-> the same write again
 //!                      \-> told (it gives up), or not (it goes on)
 //! ```
@@ -13,6 +14,7 @@ use std::time::Duration;
 use super::{
     Context, Timer,
     block::Graph,
+    differences::takes,
     run_state::{Cpus, RunState},
 };
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// From the start of the machine to the first write: the firmware has to find the disk.
-const FIRST_WRITE: Duration = Duration::from_millis(100);
+const FIRST_WRITE: Duration = takes::FIRMWARE;
 
 /// From one write to the next.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -37,6 +39,8 @@ pub(crate) struct BootSector {
     writes: u64,
     /// A write has failed and waits until the guest runs again.
     waits: bool,
+    /// The id of the device that told of a failed write.
+    told: Option<String>,
 }
 
 impl BootSector {
@@ -44,6 +48,16 @@ impl BootSector {
     pub(crate) fn of(machine: &Machine) -> Self {
         let disk = machine.disks.iter().find(|disk| disk.guest_writes);
         Self { device: disk.map(|disk| disk.device.clone()), ..Self::default() }
+    }
+
+    /// Whether it has run: the firmware was done with the disks then.
+    pub(crate) fn has_run(&self) -> bool {
+        self.writes > 0 || self.waits || self.told.is_some()
+    }
+
+    /// The device whose failed write it was told of.
+    pub(crate) fn told_by(&self) -> Option<&str> {
+        self.told.as_deref()
     }
 
     /// When it first writes.
@@ -71,6 +85,9 @@ impl BootSector {
             self.waits = true;
             return;
         }
+        if cpus.guest().is_some_and(|guest| guest.holds(&device.id)) {
+            return cx.schedule(INTERVAL, Timer::GuestWrite);
+        }
         let struck = graph.injected_below(&device.node).and_then(|rules| {
             rules.event("write_aio");
             rules.strikes("write")
@@ -90,7 +107,7 @@ impl BootSector {
                 cx.schedule(Duration::ZERO, Timer::StopForIoError);
             }
             OnError::Ignore => cx.schedule(INTERVAL, Timer::GuestWrite),
-            OnError::Report | OnError::Enospc => self.device = None,
+            OnError::Report | OnError::Enospc => self.told = self.device.take(),
         }
     }
 }

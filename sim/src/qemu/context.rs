@@ -5,7 +5,13 @@
 
 use std::time::Duration;
 
-use crate::{host::Host, oracle::Oracle, qemu::Timer, qobject::QDict, release::Release};
+use crate::{
+    host::{Descriptor, Host},
+    oracle::Oracle,
+    qemu::Timer,
+    qobject::QDict,
+    release::Release,
+};
 
 /// An error reply: QAPI's class and text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +48,25 @@ pub struct Context<'w> {
     pub(crate) host: &'w mut Host,
     pub(crate) events: Vec<Event>,
     pub(crate) timers: Vec<(Duration, Timer)>,
+    /// What the client has passed with its bytes.
+    pub(crate) passed: Option<Descriptor>,
+    /// QEMU has ended by a failed assertion.
+    pub(crate) aborted: bool,
 }
 
 impl<'w> Context<'w> {
     /// A fresh context for one thing to handle.
     pub fn new(now: Duration, release: Release, oracle: &'w mut Oracle, host: &'w mut Host) -> Self {
-        Self { now, release, oracle, host, events: Vec::new(), timers: Vec::new() }
+        Self {
+            now,
+            release,
+            oracle,
+            host,
+            events: Vec::new(),
+            timers: Vec::new(),
+            passed: None,
+            aborted: false,
+        }
     }
 
     /// QEMU's own time. Moves only by [`Context::stall`].
@@ -85,6 +104,11 @@ impl<'w> Context<'w> {
     /// that this command says reaches the clients only at the end.
     pub fn stall(&mut self, time: Duration) {
         self.now += time;
+    }
+
+    /// QEMU ends here and now, by an assertion that fails: what was said goes out, but no reply.
+    pub fn abort(&mut self) {
+        self.aborted = true;
     }
 
     /// What was said, in order, and what was asked for: when, and what.

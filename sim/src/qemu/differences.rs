@@ -5,27 +5,16 @@
 use std::time::Duration;
 
 use super::{QmpError, job::is_well_formed};
-use crate::{Release, machine::Errno};
+use crate::{
+    Release,
+    machine::{Chipset, Errno},
+};
 
-/// A user of a protocol node.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct User<'a> {
-    /// The format node; none for a job.
-    pub(crate) name: Option<&'a str>,
-    /// Whether it writes.
-    pub(crate) writes: bool,
-    /// Whether what it writes may make the file longer: not so for a raw image.
-    pub(crate) resizes: bool,
-}
+mod graph;
+mod migration;
 
-impl User<'_> {
-    fn shown(self, node: &str) -> String {
-        match self.name {
-            Some(name) => format!("node '{name}' (uses node '{node}' as 'file' child)"),
-            None => format!("an unnamed block device (uses node '{node}' as 'root' child)"),
-        }
-    }
-}
+pub(crate) use graph::Conflict;
+pub(crate) use migration::Unloadable;
 
 /// Texts.
 impl Release {
@@ -100,26 +89,6 @@ impl Release {
                 "A regular file was expected by the 'file' driver, but something else was given".into()
             }
             _ => format!("'file' driver requires '{filename}' to be a regular file"),
-        })
-    }
-
-    /// Two users of one protocol node, of whom one at least would write.
-    pub(crate) fn conflict(self, node: &str, present: User<'_>, asking: User<'_>) -> QmpError {
-        let present_first = present.writes && asking.name.is_some();
-        let (writer, other) = if present_first { (present, asking) } else { (asking, present) };
-        let what = if present.resizes && asking.resizes { "write, resize" } else { "write" };
-        QmpError::generic(match self {
-            Release::V5_2 => {
-                let name = present.name.unwrap_or_default();
-                let verb = if asking.writes { "does not allow" } else { "uses" };
-                format!("Conflicts with use by {name} as 'file', which {verb} '{what}' on {node}")
-            }
-            _ => format!(
-                "Permission conflict on node '{node}': permissions '{what}' are both required by {} and \
-                 unshared by {}.",
-                writer.shown(node),
-                other.shown(node)
-            ),
         })
     }
 
@@ -220,22 +189,6 @@ impl Release {
             Release::V10_0 | Release::V11_1 => "ram_save_setup failed: Input/output error".into(),
         }
     }
-
-    /// The snapshot that was reverted to holds no machine state.
-    pub(crate) fn not_a_migration_stream(self) -> &'static str {
-        match self {
-            Release::V11_1 => "Not a migration stream, magic: 0 != 5145564d",
-            _ => "Error -22 while loading VM state",
-        }
-    }
-
-    /// What the human monitor shows before that error, where the detail is printed instead of returned.
-    pub(crate) fn not_a_migration_stream_detail(self) -> &'static str {
-        match self {
-            Release::V11_1 => "",
-            _ => "Not a migration stream\r\n",
-        }
-    }
 }
 
 /// Order.
@@ -304,6 +257,15 @@ impl Release {
 
 /// Devices.
 impl Release {
+    /// How often the guest's firmware resets the machine after a reset from outside; the usual number first.
+    pub(crate) fn firmware_resets(self, chipset: Chipset, boots_a_system: bool) -> &'static [u32] {
+        match (self, chipset) {
+            (Release::V5_2, Chipset::Q35) if !boots_a_system => &[u32::MAX],
+            (Release::V5_2 | Release::V7_2, _) => &[1, 2, 4, 6],
+            (Release::V10_0 | Release::V11_1, _) => &[1],
+        }
+    }
+
     /// PCIe root ports of `q35` ask the guest to let go of a device as `pc` does, by ACPI: a reset removes it. Before,
     /// a guest that never answers keeps it for ever.
     pub(crate) fn root_ports_unplug_by_acpi(self) -> bool {
@@ -409,7 +371,9 @@ pub(crate) mod takes {
     /// Loading it.
     pub(crate) const LOAD: Duration = Duration::from_millis(10);
     /// The guest's firmware until it has set up its devices, in guest time: 50 to 180 ms were seen.
-    pub(crate) const FIRMWARE: Duration = Duration::from_millis(200);
+    pub(crate) const FIRMWARE: Duration = Duration::from_millis(150);
     /// Deleting a snapshot from all its disks.
     pub(crate) const DELETE: Duration = Duration::from_millis(3);
+    /// Handing over what cannot change while the guest runs.
+    pub(crate) const SWITCHOVER: Duration = Duration::from_millis(3);
 }

@@ -12,7 +12,7 @@ use super::{
     arguments::Arguments,
     not_simulated,
     run_state::RunState,
-    vm_snapshot::{Disks, Machine},
+    vm_snapshot::{Disks, Machine, NotLoaded},
 };
 use crate::{Release, host::Host, qobject::QObject};
 
@@ -132,12 +132,10 @@ fn savevm(qemu: &mut Qemu, tag: Option<&str>, cx: &mut Context<'_>) -> String {
 fn loadvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
     let loaded = machine(qemu).load(tag, Disks::All, cx);
     report_ports(qemu, cx);
-    let release = cx.release();
-    let detail = match &loaded {
-        Err(error) if error == release.not_a_migration_stream() => release.not_a_migration_stream_detail(),
-        _ => "",
-    };
-    format!("{detail}{}", or_error(loaded))
+    match loaded {
+        Ok(()) => String::new(),
+        Err(NotLoaded { detail, text }) => format!("{detail}{}", or_error(Err(text))),
+    }
 }
 
 fn delvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
@@ -145,13 +143,12 @@ fn delvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
 }
 
 fn stop(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
-    qemu.cpus.stop(RunState::Paused, cx);
+    qemu.cpus.pause(cx);
     String::new()
 }
 
 fn cont(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
-    qemu.cont(cx);
-    String::new()
+    or_error(qemu.cont(cx).map_err(|error| error.desc))
 }
 
 fn status(qemu: &Qemu) -> String {
@@ -172,7 +169,7 @@ fn report_ports(qemu: &mut Qemu, cx: &mut Context<'_>) {
 }
 
 fn machine(qemu: &mut Qemu) -> Machine<'_> {
-    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus }
+    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus, migration: &mut qemu.migration }
 }
 
 fn or_error(outcome: Result<(), String>) -> String {

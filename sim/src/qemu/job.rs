@@ -370,6 +370,15 @@ impl Jobs {
         Ok(())
     }
 
+    /// A block job that is refused only after it was created: `created`, `null`, and why.
+    pub(crate) fn refuse_block(&mut self, id: &str, why: QmpError, cx: &mut Context<'_>) -> QmpError {
+        if let Err(refused) = self.check_id(id) {
+            return refused;
+        }
+        self.create(id, "", cx).go(JobStatus::Null, cx);
+        why
+    }
+
     fn create(&mut self, id: &str, kind: &'static str, cx: &mut Context<'_>) -> Job {
         self.next_serial += 1;
         let mut job = Job {
@@ -391,6 +400,11 @@ impl Jobs {
         };
         job.go(JobStatus::Created, cx);
         job
+    }
+
+    /// Lets the newest job look around.
+    pub(crate) fn newest_looks_around(&mut self, cx: &mut Context<'_>) {
+        self.look_around(self.next_serial, cx);
     }
 
     /// Lets a block job look around, if it is still there.

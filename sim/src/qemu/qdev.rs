@@ -99,6 +99,11 @@ impl Devices {
         }
     }
 
+    /// The machine's chipset.
+    pub(crate) fn chipset(&self) -> Chipset {
+        self.chipset
+    }
+
     /// Whether there is a device of that id.
     pub(crate) fn has(&self, id: &str, graph: &Graph) -> bool {
         let own = [&self.root_ports, &self.serial_ports].into_iter().flatten();

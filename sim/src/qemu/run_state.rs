@@ -3,15 +3,21 @@
 //! ```text
 //! prelaunch -(cont)-> running <-(cont / stop)-> paused
 //!     ^                  |  \-(a load begins)-> restore-vm -(it succeeds)-> as before
-//!     \--(system_reset of a guest that does not run)--/         \-(it fails)-> stays, until `cont`
+//!     |                  |                          \-(it fails)-> stays, until `cont`
+//!     |                  |-(a migration switches over)-> finish-migrate -> postmigrate -(cont)-> running
+//!     |                  |-(the guest does something)-> shutdown, suspended, guest-panicked, watchdog, io-error
+//!     \--(system_reset of a guest that does not run)--/
+//!
+//! inmigrate -(the state has come)-> running, or as the source stood
 //! ```
 //! It says `STOP` and `RESUME` on the way into and out of `running`, and tells which serial ports a loaded
-//! machine state has closed. It knows nothing of what a load loads.
+//! machine state has closed. It knows nothing of what a load loads, nor why a guest stops.
 
 use std::time::Duration;
 
-use super::{Context, differences::takes};
+use super::{Context, QmpError, differences::takes};
 use crate::{
+    Release,
     guest::Guest,
     qobject::{QDict, QObject, key, qdict},
 };
@@ -32,9 +38,39 @@ pub enum RunState {
     SaveVm,
     /// Stopped to load a state, and left so where that failed.
     RestoreVm,
+    /// Started with `-incoming`: waits for another machine's state.
+    InMigrate,
+    /// Stopped to hand its state over.
+    FinishMigrate,
+    /// Its state has been handed over.
+    PostMigrate,
+    /// The guest has shut down, and QEMU was told to stay.
+    Shutdown,
+    /// The guest sleeps.
+    Suspended,
+    /// Stopped by the watchdog.
+    Watchdog,
+    /// The guest's kernel has panicked.
+    GuestPanicked,
 }
 
 impl RunState {
+    const ALL: [RunState; 13] = [
+        RunState::Prelaunch,
+        RunState::Running,
+        RunState::Paused,
+        RunState::IoError,
+        RunState::SaveVm,
+        RunState::RestoreVm,
+        RunState::InMigrate,
+        RunState::FinishMigrate,
+        RunState::PostMigrate,
+        RunState::Shutdown,
+        RunState::Suspended,
+        RunState::Watchdog,
+        RunState::GuestPanicked,
+    ];
+
     /// The name on the wire.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +80,24 @@ impl RunState {
             RunState::IoError => "io-error",
             RunState::SaveVm => "save-vm",
             RunState::RestoreVm => "restore-vm",
+            RunState::InMigrate => "inmigrate",
+            RunState::FinishMigrate => "finish-migrate",
+            RunState::PostMigrate => "postmigrate",
+            RunState::Shutdown => "shutdown",
+            RunState::Suspended => "suspended",
+            RunState::Watchdog => "watchdog",
+            RunState::GuestPanicked => "guest-panicked",
         }
+    }
+
+    /// The state of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether a stop has something to stop: a guest that runs, and from 10.0 on one that sleeps.
+    pub(crate) fn is_live(self, release: Release) -> bool {
+        self == RunState::Running || (self == RunState::Suspended && release.sleeping_guests_are_stopped())
     }
 }
 
@@ -63,16 +116,25 @@ pub(crate) struct Cpus {
     ports_due: bool,
     /// What runs on them, if that is known.
     guest: Option<Box<Guest>>,
+    /// Whether the guest runs as soon as the state that it waits for has come.
+    autostart: bool,
+    /// It slept when it was stopped, and will when it goes on.
+    asleep: bool,
 }
 
 impl Cpus {
     /// Processors that start at virtual time zero.
-    pub(crate) fn new(state: RunState, serial_ports: Vec<String>, guest: Option<Guest>) -> Self {
+    pub(crate) fn new(
+        state: RunState,
+        serial_ports: Vec<String>,
+        guest: Option<Guest>,
+        autostart: bool,
+    ) -> Self {
         // A guest that was stopped before anybody asked had run long enough.
         let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
         let (booted, since) = (Duration::ZERO, Duration::ZERO);
         let guest = guest.map(Box::new);
-        Self { state, clock, since, booted, serial_ports, ports_due: false, guest }
+        Self { state, clock, since, booted, serial_ports, ports_due: false, guest, autostart, asleep: false }
     }
 
     /// The run state.
@@ -95,31 +157,79 @@ impl Cpus {
         if self.running() { self.clock + now.saturating_sub(self.since) } else { self.clock }
     }
 
+    /// When the firmware looked for a system on the first disk, if the guest has run for so long.
+    pub(crate) fn booted(&self, now: Duration) -> Option<Duration> {
+        let since = self.clock(now).saturating_sub(self.booted).checked_sub(takes::FIRMWARE)?;
+        Some(now.saturating_sub(since))
+    }
+
     /// Stops a running guest for a reason, with `STOP`; says nothing and changes nothing if it does not run.
     pub(crate) fn stop(&mut self, why: RunState, cx: &mut Context<'_>) {
-        if self.running() {
-            self.set_clock(self.clock(cx.now()), cx.now());
-            self.state = why;
+        if self.state.is_live(cx.release()) {
+            self.asleep = self.state == RunState::Suspended;
+            self.set_state(why, cx);
             cx.event("STOP", None);
         }
     }
 
-    /// Lets the guest run, with `RESUME`; says nothing if it does.
-    pub(crate) fn resume(&mut self, cx: &mut Context<'_>) {
-        if !self.running() {
-            self.set_clock(self.clock, cx.now());
-            self.state = RunState::Running;
-            cx.event("RESUME", None);
-            if let Some(guest) = &mut self.guest {
-                guest.run(cx.now());
-            }
+    /// `stop`.
+    pub(crate) fn pause(&mut self, cx: &mut Context<'_>) {
+        if self.state == RunState::InMigrate {
+            self.autostart = false;
+        } else {
+            self.stop(RunState::Paused, cx);
         }
+    }
+
+    /// Whether `cont` is in place.
+    ///
+    /// # Errors
+    /// In a state that only a reset or the end of a migration leaves.
+    pub(crate) fn may_go_on(&self) -> Result<(), QmpError> {
+        match self.state {
+            RunState::Shutdown => Err(QmpError::generic("Resetting the Virtual Machine is required")),
+            RunState::FinishMigrate => Err(QmpError::generic("Migration is not finalized yet")),
+            _ => Ok(()),
+        }
+    }
+
+    /// `cont`.
+    pub(crate) fn cont(&mut self, cx: &mut Context<'_>) {
+        match self.state {
+            RunState::InMigrate => self.autostart = true,
+            RunState::Suspended => {}
+            _ => self.resume(cx),
+        }
+    }
+
+    /// Lets the guest run, with `RESUME`; says nothing if it does. One that slept sleeps on.
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_>) {
+        if self.running() {
+            return;
+        }
+        let asleep = std::mem::take(&mut self.asleep);
+        self.set_state(if asleep { RunState::Suspended } else { RunState::Running }, cx);
+        cx.event("RESUME", None);
     }
 
     /// Goes back to how it stood before a save or a load.
     pub(crate) fn restore(&mut self, before: RunState, cx: &mut Context<'_>) {
-        if before == RunState::Running {
+        if before.is_live(cx.release()) {
             self.resume(cx);
+        }
+    }
+
+    /// Whether the guest is to run as soon as the state that it waits for has come.
+    pub(crate) fn autostart(&self) -> bool {
+        self.autostart
+    }
+
+    /// Takes on a state without a word; the guest's clock stands still unless that is `running`.
+    pub(crate) fn set_state(&mut self, state: RunState, cx: &Context<'_>) {
+        self.set_clock(self.clock(cx.now()), cx.now());
+        self.state = state;
+        if let (RunState::Running, Some(guest)) = (state, &mut self.guest) {
+            guest.run(cx.now());
         }
     }
 
@@ -148,19 +258,34 @@ impl Cpus {
         self.guest.clone()
     }
 
-    /// Resets the machine: one that does not run is `prelaunch` again.
+    /// Resets the machine: one that does not run is `prelaunch` again, unless it is about to give or get a state.
     pub(crate) fn reset(&mut self, cx: &mut Context<'_>) {
+        self.reset_by(by_host("host-qmp-system-reset"), cx);
+        if !matches!(self.state, RunState::Running | RunState::InMigrate | RunState::FinishMigrate) {
+            self.state = RunState::Prelaunch;
+            self.asleep = false;
+        }
+    }
+
+    /// The guest resets the machine.
+    pub(crate) fn reset_by_guest(&mut self, cx: &mut Context<'_>) {
+        self.reset_by(qdict! { "guest": true, "reason": "guest-reset" }, cx);
+    }
+
+    fn reset_by(&mut self, reason: QDict, cx: &mut Context<'_>) {
         if let Some(guest) = &mut self.guest {
             guest.reset(cx);
             if self.state == RunState::Running {
                 guest.run(cx.now());
             }
         }
-        cx.event("RESET", Some(by_host("host-qmp-system-reset")));
+        cx.event("RESET", Some(reason));
         self.booted = self.clock(cx.now());
-        if !self.running() {
-            self.state = RunState::Prelaunch;
-        }
+    }
+
+    /// The guest's clock when it was last started or reset.
+    pub(crate) fn last_reset(&self) -> Duration {
+        self.booted
     }
 
     /// A serial port is gone, and says nothing any more.
@@ -204,6 +329,11 @@ impl Cpus {
         self.clock = clock;
         self.since = now;
     }
+}
+
+/// The data of an event that the guest has caused.
+pub(crate) fn by_guest(reason: &'static str) -> QDict {
+    qdict! { "guest": true, "reason": reason }
 }
 
 /// The data of an event that the host's user, not the guest, has caused.

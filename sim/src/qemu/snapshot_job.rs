@@ -55,7 +55,7 @@ pub(crate) fn start(
     let disks = Disks::Named { devices: &devices, vmstate: arguments.text("vmstate") };
     let outcome = match kind {
         Kind::Save => machine.save(tag, disks, cx),
-        Kind::Load => machine.load(tag, disks, cx),
+        Kind::Load => machine.load(tag, disks, cx).map_err(|error| error.text),
         Kind::Delete => machine.delete(tag, disks, cx),
     };
     jobs.give_work(job, Work::Done(outcome), Vec::new());

@@ -9,16 +9,20 @@
 //! `STOP` and `RESUME` only if the guest ran. A load stops the guest before it checks anything, so one that is
 //! refused leaves a running guest in `restore-vm`; one that fails later has reverted the disks by then.
 //!
-//! QEMU's main loop does nothing else meanwhile. Errors are plain texts: for a job they go into `query-jobs`, for the
+//! QEMU's main loop does nothing else meanwhile. A state is loaded only into the hardware that it is of. Errors are plain texts: for a job they go into `query-jobs`, for the
 //! human monitor behind "Error: ". Source: recordings of all releases.
 
 use super::{
     Context,
     block::{Driver, Graph},
-    differences::takes,
+    differences::{Unloadable, takes},
+    migration::Migration,
     run_state::{Cpus, RunState},
 };
-use crate::host::{Host, Image, InternalSnapshot};
+use crate::{
+    Release,
+    host::{Host, Image, InternalSnapshot},
+};
 
 /// Which disks, and which of them holds the state.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,23 @@ pub(crate) struct Machine<'a> {
     pub(crate) graph: &'a mut Graph,
     /// The virtual processors.
     pub(crate) cpus: &'a mut Cpus,
+    /// The machine's migrations: to save a snapshot is one.
+    pub(crate) migration: &'a mut Migration,
+}
+
+/// Why a machine was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotLoaded {
+    /// What the human monitor shows before the error.
+    pub(crate) detail: String,
+    /// The error.
+    pub(crate) text: String,
+}
+
+impl From<String> for NotLoaded {
+    fn from(text: String) -> Self {
+        Self { detail: String::new(), text }
+    }
 }
 
 impl Machine<'_> {
@@ -48,7 +69,7 @@ impl Machine<'_> {
     /// # Errors
     /// QEMU's text; the guest was not stopped then.
     pub(crate) fn save(&mut self, tag: &str, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<(), String> {
-        let nodes = self.snapshotable(disks)?;
+        let nodes = self.snapshotable(disks, cx.release())?;
         match disks {
             Disks::Named { .. } if nodes.iter().all(|node| self.find(node, tag, cx).is_some()) => {
                 return Err(format!("Snapshot '{tag}' already exists in one or more devices"));
@@ -61,7 +82,7 @@ impl Machine<'_> {
         self.cpus.stop(RunState::SaveVm, cx);
         let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
         cx.stall(takes::SAVE);
-        if let Some(error) = self.write_state(&vmstate, cx) {
+        if let Err(error) = self.write_state(&vmstate, cx) {
             self.cpus.restore(before, cx);
             return Err(error);
         }
@@ -71,6 +92,7 @@ impl Machine<'_> {
                 image.take_snapshot(tag, state, date, clock);
                 if *node == vmstate {
                     image.keep_memory(self.cpus.memory());
+                    image.keep_hardware(self.migration.hardware().clone());
                 }
             }
         }
@@ -78,33 +100,63 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Writes the machine state; returns why that failed, if it did. Newer releases lose a reference to the node then.
-    fn write_state(&mut self, node: &str, cx: &Context<'_>) -> Option<String> {
-        let rules = self.graph.injected_below(node)?;
-        rules.event("vmstate_save");
-        rules.event("write_aio");
-        let strike = rules.strikes("write")?;
-        if cx.release().a_failed_save_leaks() {
-            self.graph.leak();
+    /// Writes the machine state, which is a migration of its own.
+    fn write_state(&mut self, node: &str, cx: &mut Context<'_>) -> Result<(), String> {
+        if self.migration.is_under_way() {
+            return Err("There's a migration process in progress".into());
         }
-        Some(cx.release().state_not_written(strike.errno))
+        if !self.graph.is_active() {
+            cx.abort();
+        }
+        let written = self.fill(node, cx);
+        match written {
+            Ok(()) => self.migration.saved_snapshot(self.cpus, cx),
+            Err(_) => self.migration.lost_snapshot(cx),
+        }
+        written
+    }
+
+    /// Puts the state into its node. Only where the very first write fails newer releases lose a reference to the node.
+    fn fill(&mut self, node: &str, cx: &mut Context<'_>) -> Result<(), String> {
+        let release = cx.release();
+        if let Some(rules) = self.graph.injected_below(node) {
+            rules.event("vmstate_save");
+            rules.event("write_aio");
+            if let Some(strike) = rules.strikes("write") {
+                if release.a_failed_save_leaks() {
+                    self.graph.leak();
+                }
+                return Err(release.state_not_written(strike.errno));
+            }
+        }
+        let file = self.graph.node(node).and_then(|node| self.graph.file_of(node));
+        match file.is_some_and(|file| cx.host().is_full(file.into())) {
+            true => Err(release.state_cut_short().into()),
+            false => Ok(()),
+        }
     }
 
     /// Loads the machine from `tag`.
     ///
     /// # Errors
     /// QEMU's text; a guest that ran is left in `restore-vm`.
-    pub(crate) fn load(&mut self, tag: &str, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<(), String> {
+    pub(crate) fn load(
+        &mut self,
+        tag: &str,
+        disks: Disks<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), NotLoaded> {
         let before = self.cpus.state();
         self.cpus.stop(RunState::RestoreVm, cx);
         let release = cx.release();
-        let nodes = self.snapshotable(disks)?;
+        let nodes = self.snapshotable(disks, cx.release())?;
         if let Some(lacking) = nodes.iter().find(|node| self.find(node, tag, cx).is_none()) {
-            return Err(release.no_such_snapshot(tag, lacking));
+            return Err(release.no_such_snapshot(tag, lacking).into());
         }
         let vmstate = vmstate_node(&nodes, disks, release.no_disk_to_load_from())?;
         if self.find(&vmstate, tag, cx).is_some_and(|snapshot| snapshot.vm_state_size == 0) {
-            return Err("This is a disk-only snapshot. Revert to it  offline using qemu-img".into());
+            let text = "This is a disk-only snapshot. Revert to it  offline using qemu-img";
+            return Err(text.to_owned().into());
         }
         cx.stall(takes::LOAD);
         let mut state = None;
@@ -114,12 +166,27 @@ impl Machine<'_> {
                 state = reverted;
             }
         }
-        match state.filter(|snapshot| snapshot.vm_state_size > 0) {
-            Some(snapshot) => self.cpus.loaded(snapshot.vm_clock, snapshot.memory, cx),
-            None => return Err(release.not_a_migration_stream().into()),
+        match self.fitting(state) {
+            Ok(state) => self.cpus.loaded(state.vm_clock, state.memory, cx),
+            Err(why) => {
+                let (detail, text) = (release.not_loaded_detail(&why), release.not_loaded(&why));
+                return Err(NotLoaded { detail, text });
+            }
         }
         self.cpus.restore(before, cx);
         Ok(())
+    }
+
+    /// A snapshot, if it holds a state that this machine can take.
+    fn fitting(&self, state: Option<InternalSnapshot>) -> Result<InternalSnapshot, Unloadable> {
+        let state = state.filter(|snapshot| snapshot.vm_state_size > 0).ok_or(Unloadable::NoStream)?;
+        let here = self.migration.hardware();
+        if let Some(saved) = &state.hardware
+            && let Err(unfit) = here.takes(saved)
+        {
+            return Err(Unloadable::Unfit { unfit, saved: saved.memory, here: here.memory });
+        }
+        Ok(state)
     }
 
     /// Deletes `tag` from each disk that has it; that none has it is no error.
@@ -128,7 +195,7 @@ impl Machine<'_> {
     /// QEMU's text, for a disk that takes no snapshots.
     pub(crate) fn delete(&mut self, tag: &str, disks: Disks<'_>, cx: &mut Context<'_>) -> Result<(), String> {
         let nodes = if cx.release().delete_needs_all_disks() {
-            self.snapshotable(disks)?
+            self.snapshotable(disks, cx.release())?
         } else {
             self.chosen(disks)?
         };
@@ -138,11 +205,12 @@ impl Machine<'_> {
     }
 
     /// The chosen nodes, each of which must take snapshots.
-    fn snapshotable(&self, disks: Disks<'_>) -> Result<Vec<String>, String> {
+    fn snapshotable(&self, disks: Disks<'_>, release: Release) -> Result<Vec<String>, String> {
         let nodes = self.chosen(disks)?;
+        let given_away = !self.graph.is_active() && !release.writing_given_images_aborts();
         let refused = nodes.iter().find(|name| {
             let read_only = self.graph.node(name).is_none_or(|node| node.read_only);
-            read_only || !is_qcow2(self.graph, name)
+            read_only || given_away || !is_qcow2(self.graph, name)
         });
         match refused {
             Some(name) => Err(format!("Device '{name}' is writable but does not support snapshots")),

@@ -16,6 +16,7 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::INFINITY;
 use super::{
     Incoming,
     lexer::{Kind, Token},
@@ -294,9 +295,9 @@ fn integer(digits: &[u8]) -> Number {
     }
 }
 
-/// A float. QEMU holds one that is too large as infinity and echoes `inf`, which is no JSON; here it is the
-/// largest there is.
+/// A float. QEMU holds one that is too large as infinity; here it is [`INFINITY`].
 fn float(digits: &[u8]) -> Number {
     let value: f64 = String::from_utf8_lossy(digits).parse().unwrap_or_default();
-    Number::from_f64(value.clamp(f64::MIN, f64::MAX)).unwrap_or_else(|| 0.into())
+    let value = if value.is_infinite() { INFINITY.copysign(value) } else { value };
+    Number::from_f64(value).unwrap_or_else(|| 0.into())
 }

@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::text::is_noncharacter;
+use super::{INFINITY, text::is_noncharacter};
 use crate::{
     qobject::{QDict, QObject, bucket},
     release::Release,
@@ -93,8 +93,8 @@ pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
 
 /// Writes a dictionary that QEMU says behind what is in `out`.
 pub fn write_dict(out: &mut Vec<u8>, dict: &QDict) {
-    // More than a node has; an order on the stack costs nothing.
-    const MANY: usize = 32;
+    // More than the statistics of a node have; an order on the stack costs nothing.
+    const MANY: usize = 40;
     let members = dict.members();
     assert!(members.len() <= MANY, "a dictionary of {} members", members.len());
     let mut order = [(0, 0); MANY];
@@ -163,6 +163,8 @@ fn write_escaped(out: &mut Vec<u8>, character: char) {
 
 fn write_number(out: &mut Vec<u8>, number: &Number, release: Release) {
     let text = match number.as_f64() {
+        Some(INFINITY) => "inf".into(),
+        Some(float) if float == -INFINITY => "-inf".into(),
         Some(float) if number.is_f64() && release < Release::V7_2 => six_decimals(float),
         Some(float) if number.is_f64() => seventeen_digits(float),
         _ => number.to_string(),

@@ -39,7 +39,8 @@ pub(super) fn shown(bytes: &[u8]) -> String {
             0..0xC0 | 0xFE.. => 1,
             _ => first.leading_ones() as usize,
         };
-        let whole = rest.iter().skip(1).take(length - 1).take_while(|byte| (0x80..0xC0).contains(*byte)).count() + 1;
+        let whole =
+            rest.iter().skip(1).take(length - 1).take_while(|byte| (0x80..0xC0).contains(*byte)).count() + 1;
         let character = std::str::from_utf8(&rest[..whole]).ok().and_then(|text| text.chars().next());
         let character = character.filter(|character| !is_noncharacter(u32::from(*character)));
         let nul = (rest[..whole] == [0xC0, 0x80]).then_some('\0');

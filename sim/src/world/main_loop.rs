@@ -77,10 +77,15 @@ impl<T> MainLoop<T> {
             if due <= end {
                 self.at_once.push_back(timer);
             } else {
-                let sequence = self.next_sequence();
-                self.timers.insert((due, sequence), timer);
+                self.schedule(due, timer);
             }
         }
+    }
+
+    /// Lets a timer fire at `due`.
+    pub(super) fn schedule(&mut self, due: Duration, timer: T) {
+        let sequence = self.next_sequence();
+        self.timers.insert((due, sequence), timer);
     }
 
     /// When the loop has to go on, whatever else waits: the end of a stall, or a timer without delay.

@@ -135,7 +135,7 @@ fn of_a_client_that_leaves_the_requests_are_dropped_or_by_choice_carried_out() {
         let connection = negotiated(&mut world);
         world.receive(ms(1), connection, &[version(1), version(2)].concat()).unwrap();
         world.close(ms(1), connection);
-        let left = world.monitors[0].client.as_ref().map(|client| client.requests.len());
+        let left = world.monitors[0].client.as_ref().map(|client| client.pending());
         world.advance(ms(50));
         assert!(world.monitors[0].client.is_none(), "the monitor is free again");
         left

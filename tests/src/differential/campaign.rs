@@ -83,7 +83,9 @@ impl Campaign<'_> {
                         seen.fetch_add(1, Ordering::SeqCst);
                         match stepped {
                             Stepped::Same => counts.same += 1,
-                            Stepped::NotSimulated(what) | Stepped::Parted(what) => *counts.not_simulated.entry(what).or_default() += 1,
+                            Stepped::NotSimulated(what) | Stepped::Parted(what) => {
+                                *counts.not_simulated.entry(what).or_default() += 1
+                            }
                         }
                     }
                 };
@@ -127,7 +129,8 @@ impl Campaign<'_> {
     ) -> Result<(), Failure> {
         let machine = model::machine(self.program);
         let real = Server::start(self.program, self.binary, &machine, runtime);
-        let real = real.unwrap_or_else(|error| panic!("{:?} of {}: {error}", self.program, self.binary.program));
+        let real =
+            real.unwrap_or_else(|error| panic!("{:?} of {}: {error}", self.program, self.binary.program));
         let mut pair = Pair::new(real, &machine, self.binary.release, known)?;
         for command in commands {
             let stepped = pair.step(command);

@@ -51,7 +51,11 @@ pub fn next(model: &Model) -> BoxedStrategy<Command> {
         (2, "blockdev-snapshot-internal-sync", internal(model)),
         (2, "blockdev-snapshot-delete-internal-sync", delete_internal(model)),
         (4, "transaction", transaction(model)),
-        (1, "query-named-block-nodes", object(vec![("flat", maybe(select(vec![json!(true), json!(false)])))])),
+        (
+            1,
+            "query-named-block-nodes",
+            object(vec![("flat", maybe(select(vec![json!(true), json!(false)])))]),
+        ),
         (1, "query-block-jobs", object(Vec::new())),
         (1, "query-jobs", object(Vec::new())),
         (1, "nosuch-command", object(Vec::new())),
@@ -63,7 +67,11 @@ pub fn next(model: &Model) -> BoxedStrategy<Command> {
     for verb in ["block-job-pause", "block-job-resume", "block-job-complete", "block-job-cancel"] {
         kinds.push((1, verb, object(vec![("device", always(job()))])));
     }
-    kinds.push((1, "block-job-set-speed", object(vec![("device", always(job())), ("speed", always(speed()))])));
+    kinds.push((
+        1,
+        "block-job-set-speed",
+        object(vec![("device", always(job())), ("speed", always(speed()))]),
+    ));
     kinds.push((1, "block-job-finalize", object(vec![("id", always(job()))])));
     kinds.push((1, "block-job-dismiss", object(vec![("id", always(job()))])));
     if model.program == Program::Machine {
@@ -173,7 +181,11 @@ fn job(model: &Model) -> Texts {
 }
 
 fn tag(model: &Model) -> Texts {
-    one_of(vec![(4, texts(&["s1", "s2", "s3"])), (2, model.tags.clone()), (1, texts(&["nosuch", "", "1", "2", "a b"]))])
+    one_of(vec![
+        (4, texts(&["s1", "s2", "s3"])),
+        (2, model.tags.clone()),
+        (1, texts(&["nosuch", "", "1", "2", "a b"])),
+    ])
 }
 
 fn size() -> BoxedStrategy<Value> {
@@ -354,7 +366,8 @@ enum Spoil {
 
 /// One time in eight something is wrong with the arguments.
 fn spoilt(arguments: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
-    let junk = select(vec![json!(7), json!("text"), json!(true), json!([]), json!({}), Value::Null, json!(1.5)]);
+    let junk =
+        select(vec![json!(7), json!("text"), json!(true), json!([]), json!({}), Value::Null, json!(1.5)]);
     let spoil = prop_oneof![
         21 => Just(Spoil::Nothing),
         1 => any::<Index>().prop_map(Spoil::Drop),

@@ -102,7 +102,8 @@ impl Model {
     }
 
     fn added(&mut self, arguments: &Value) {
-        let (Some(name), Some(driver)) = (arguments["node-name"].as_str(), arguments["driver"].as_str()) else {
+        let (Some(name), Some(driver)) = (arguments["node-name"].as_str(), arguments["driver"].as_str())
+        else {
             return;
         };
         for node in &mut self.nodes {

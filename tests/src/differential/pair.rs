@@ -14,9 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use freezeframe::fidelity::{
-    compare::Difference, known::Known, lane::lanes, recording::Recording,
-};
+use freezeframe::fidelity::{compare::Difference, known::Known, lane::lanes, recording::Recording};
 use freezeframe_sim::{Machine, Oracle, Port, Release, World, world::Connection};
 
 use super::{
@@ -284,8 +282,11 @@ impl<'k> Pair<'k> {
                 let Some(real) = heard.front() else { break };
                 if simulated.front() != Some(real) {
                     let ours = simulated.front().cloned();
-                    let difference =
-                        |simulated| Difference { lane: name.clone(), recorded: Some(real.clone()), simulated };
+                    let difference = |simulated| Difference {
+                        lane: name.clone(),
+                        recorded: Some(real.clone()),
+                        simulated,
+                    };
                     if ours.is_some() && self.known.explains(&self.recording, &difference(ours)) {
                         simulated.pop_front();
                     } else if !self.known.explains(&self.recording, &difference(None)) {
@@ -329,7 +330,9 @@ impl<'k> Pair<'k> {
 fn touches_nodes(command: &str) -> bool {
     const QUERIES: [&str; 3] = ["query-block", "query-named-block-nodes", "transaction"];
     const JOBS: [&str; 2] = ["block-commit", "block-stream"];
-    QUERIES.contains(&command) || JOBS.contains(&command) || command.starts_with("blockdev-")
+    QUERIES.contains(&command)
+        || JOBS.contains(&command)
+        || command.starts_with("blockdev-") && command != "blockdev-create"
 }
 
 /// Passes over a job's rests at the front of its lane.

@@ -33,7 +33,8 @@ pub(crate) fn blockdev_del(
 ) -> Result<QObject, QmpError> {
     let name = arguments.text("node-name");
     let node = graph.node(name).ok_or_else(|| cx.release().node_not_found(name))?;
-    if graph.device_on(name).is_some() || jobs.is_attached_to(name) {
+    let exported = graph.exports().on(name).next().is_some();
+    if graph.device_on(name).is_some() || exported || jobs.is_attached_to(name) {
         return Err(QmpError::generic(format!("Node {name} is in use")));
     }
     jobs.check_not_busy(name)?;

@@ -3,15 +3,18 @@
 //! What the guest writes meanwhile does not get into the copy. The disk is drained while the job is started, so it
 //! rests for a moment before the reply. Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, `sync` modes `none` and those of bitmaps, a target that
-//! is in use. Source of the order of checks: QEMU's QAPI docs, recordings.
+//! Not here: the filter node that QEMU puts on top meanwhile, `sync` mode `none`. Source of the order of checks: QEMU's QAPI docs, recordings.
+
+use std::time::Duration;
 
 use super::{
     Graph,
+    bitmap_sync::BitmapSync,
     failure::{Copying, failure},
+    permissions::{Permissions, Use, User},
 };
 use crate::{
-    host::Blocks,
+    host::{Blocks, Qcow2},
     qemu::{
         Context, QmpError,
         arguments::Arguments,
@@ -24,12 +27,16 @@ use crate::{
     qobject::QObject,
 };
 
+/// The filter's name: QEMU makes up a new one each time.
+const FILTER: &str = "#block100";
+
 /// A backup that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backup {
     target: String,
     /// What the disk held when it began.
     content: Blocks,
+    bitmap: Option<BitmapSync>,
 }
 
 /// `blockdev-backup`.
@@ -44,6 +51,8 @@ pub(crate) fn blockdev_backup(
         "device",
         "target",
         "sync",
+        "bitmap",
+        "bitmap-mode",
         "speed",
         "on-source-error",
         "on-target-error",
@@ -58,29 +67,66 @@ pub(crate) fn blockdev_backup(
     }
     jobs.check_not_busy(device)?;
     jobs.check_not_busy(target)?;
-    let base = graph.base_of_sync(source, arguments.text("sync"))?;
+    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
+    let base = match &bitmap {
+        Some(bitmap) if bitmap.copies_dirty => None,
+        _ => graph.base_of_sync(source, arguments.text("sync"))?,
+    };
     let size = graph.size(device, cx.host());
     if size != graph.size(target, cx.host()) {
         return Err(QmpError::generic("Source and target image have different sizes"));
     }
-    graph.check_free(target)?;
-    let content = graph.content(device, base.as_deref(), cx.host());
+    check_target(graph, target, cx)?;
+    let mut content = graph.content(device, base.as_deref(), cx.host());
+    let len = match &bitmap {
+        Some(bitmap) if bitmap.copies_dirty => {
+            bitmap.keep_dirty(graph, &mut content);
+            bitmap.dirty_blocks(graph) as u64 * Qcow2::CLUSTER
+        }
+        _ if arguments.text("sync") == "top" => content.len() as u64 * Qcow2::CLUSTER,
+        _ => size,
+    };
     let chunk = cx.release().backup_chunk();
-    let copying = Copying { kind: "backup", source: device, target, content: &content, len: size };
+    let copying = Copying { kind: "backup", source: device, target, content: &content, len };
     let failure = failure(graph, copying, arguments, cx.release());
+    let at_once = len == 0 && cx.release().empty_backups_end_before_the_reply();
+    let usual = super::job_options("backup", arguments, false, (len, chunk), cx);
     let options = Options {
+        takes: if at_once { Duration::ZERO } else { usual.takes },
         starts_drained: true,
         failure,
-        ..super::job_options("backup", arguments, false, (size, chunk), cx)
+        ..usual
     };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
-    let backup = Backup { target: target.into(), content };
+    let backup = Backup { target: target.into(), content, bitmap: bitmap.clone() };
     jobs.start_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
+    if let Some(bitmap) = bitmap {
+        bitmap.begin(graph);
+    }
+    if at_once {
+        jobs.newest_looks_around(cx);
+    }
     Ok(QObject::empty())
 }
 
+/// The target is written by the filter node that QEMU puts on top of the source.
+fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
+    let filter =
+        Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears: Permissions::ALL };
+    let release = cx.release();
+    graph.check_use(target, filter, cx).map_err(|refused| release.backup_cannot_write(refused))
+}
+
 /// Ends a backup: none if it failed or was cancelled.
-pub(crate) fn finish(graph: &Graph, backup: Backup, completion: Option<Completion>, cx: &mut Context<'_>) {
+pub(crate) fn finish(
+    graph: &mut Graph,
+    backup: Backup,
+    completion: Option<Completion>,
+    cx: &mut Context<'_>,
+) {
+    if let Some(bitmap) = backup.bitmap {
+        bitmap.end(graph, completion.is_some());
+    }
     if completion.is_some() {
         graph.write(&backup.target, backup.content, cx.host());
     }

@@ -8,13 +8,15 @@ use std::{io, time::Duration};
 
 use camino::Utf8Path;
 
-use super::{Driver, Graph};
+use super::{
+    Driver, Graph,
+    permissions::{Permissions, Use},
+};
 use crate::{
     host::{Backing, Image, Qcow2},
     qemu::{
         Context, QmpError, Timer,
         arguments::Arguments,
-        differences::User,
         job::Jobs,
         not_simulated,
         work::{Header, Work},
@@ -24,6 +26,9 @@ use crate::{
 
 /// How long a job that succeeds may take, in milliseconds.
 const TAKES_MS: [u64; 4] = [1, 2, 10, 100];
+
+/// What a job does with the node that it writes a header to.
+const WRITES: Permissions = Permissions::WRITE.and(Permissions::RESIZE);
 
 /// Why a job fails, and on which side of the reply that is said.
 struct Refusal {
@@ -141,11 +146,7 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     let Driver::File { filename, .. } = &node.driver else {
         return Err(refuse(not_simulated("an image inside another").desc));
     };
-    if let Some(present) = graph.parents(file).next() {
-        let asking = User { name: None, writes: true, resizes: true };
-        return Err(refuse(release.conflict(file, present.as_user(), asking).desc));
-    }
-    check_not_locked(graph, filename, cx).map_err(refuse)?;
+    graph.check_use(file, Use::root(WRITES, Permissions::ALL), cx).map_err(|error| refuse(error.desc))?;
     let path = cx.host().resolve(Utf8Path::new(filename));
     Ok(Work::WriteHeader(Header { path, size, backing }))
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Driver, Graph, Node};
+use super::{Driver, Graph, Node, filter::Filter};
 use crate::{
     host::{Backing, Host},
     qobject::bucket,
@@ -33,7 +33,8 @@ fn plain(graph: &Graph, node: &Node, host: &Host) -> Option<String> {
         Driver::Blkdebug { rules, .. } if rules.stated.is_empty() => {
             Some(format!("blkdebug::{}", plain(graph, file?, host)?))
         }
-        Driver::Blkdebug { .. } => None,
+        Driver::Blkdebug { .. } | Driver::Filter { .. } => None,
+        Driver::Null(null) => null.filename(),
         Driver::Raw { .. } | Driver::Qcow2 { .. } if backing_overridden(graph, node, host) => None,
         Driver::Raw { .. } | Driver::Qcow2 { .. } => plain(graph, file?, host),
     }
@@ -73,6 +74,16 @@ fn options(graph: &Graph, node: &Node, host: &Host) -> String {
         Driver::Blkdebug { image, rules } => {
             members.push(("image".into(), below(Some(image))));
             members.extend(rules.stated.iter().map(|(name, value)| (name.clone(), value.to_string())));
+        }
+        Driver::Filter { filter, file } => {
+            members.push(("file".into(), below(Some(file))));
+            if let Filter::Throttle { group } = filter {
+                members.push(("throttle-group".into(), Value::from(group.as_str()).to_string()));
+            }
+        }
+        Driver::Null(null) => {
+            members.extend(null.size.map(|size| ("size".into(), size.to_string())));
+            members.extend(null.read_zeroes.map(|zeroes| ("read-zeroes".into(), zeroes.to_string())));
         }
         Driver::Raw { file } => members.push(("file".into(), below(Some(file)))),
         Driver::Qcow2 { file, backing } => {

@@ -38,14 +38,19 @@ pub(crate) fn command(
 
 /// What a command addresses: a device that holds a disk or a medium.
 #[derive(Clone, Copy)]
-struct Drive<'a> {
+pub(super) struct Drive<'a> {
     /// As the client named it.
     named: &'a str,
     /// The id of the device.
     id: &'a str,
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
+    /// As the client named it: the only name that a disk has.
+    pub(super) fn path(self) -> &'a str {
+        self.named
+    }
+
     /// Whether the tray is open.
     ///
     /// # Errors
@@ -72,7 +77,11 @@ impl Drive<'_> {
 }
 
 /// Looks a device up by its id or path. None has a name of the older kind, `device`.
-fn find<'a>(graph: &Graph, devices: &qdev::Devices, arguments: Arguments<'a>) -> Result<Drive<'a>, QmpError> {
+pub(super) fn find<'a>(
+    graph: &Graph,
+    devices: &qdev::Devices,
+    arguments: Arguments<'a>,
+) -> Result<Drive<'a>, QmpError> {
     let named = match (arguments.optional_text("device"), arguments.optional_text("id")) {
         (None, Some(id)) => id,
         (Some(device), None) => return Err(qdev::not_found(device)),

@@ -11,6 +11,7 @@
 use super::{
     Graph,
     failure::{Copying, failure},
+    permissions::{Permissions, Use},
 };
 use crate::{
     host::Qcow2,
@@ -64,6 +65,7 @@ pub(crate) fn blockdev_mirror(
     }
     graph.lookup(target, cx.release())?;
     jobs.check_not_busy(target)?;
+    graph.check_not_backing(target)?;
     if device == target {
         return Err(QmpError::generic("Can't mirror node into itself"));
     }
@@ -72,7 +74,12 @@ pub(crate) fn blockdev_mirror(
     if size != graph.size(target, cx.host()) {
         return Err(not_simulated("a target of another size"));
     }
-    graph.check_free(target)?;
+    let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
+    let refused = graph.check_use(target, writes, cx).err();
+    // The job is made, and its speed set, before it uses its target.
+    if let Some(refused) = refused.filter(|_| arguments.integer("speed") >= 0) {
+        return Err(jobs.refuse_block(arguments.text("job-id"), refused, cx));
+    }
     let everything = base.is_none() && !cx.release().a_mirror_skips_what_is_empty();
     let content = graph.content(device, base.as_deref(), cx.host());
     let len = if everything { size } else { content.len() as u64 * Qcow2::CLUSTER };

@@ -14,10 +14,15 @@
 use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 
-use super::{Driver, Graph, Node, blkdebug::Blkdebug, filename::combined};
+use super::{
+    Driver, Graph, Node,
+    blkdebug::Blkdebug,
+    filename::combined,
+    filter::{Filter, Null},
+};
 use crate::{
     host::Backing,
-    qemu::{Context, QmpError, arguments::Arguments, differences::User, job::is_well_formed, not_simulated},
+    qemu::{Context, QmpError, arguments::Arguments, job::is_well_formed, not_simulated},
 };
 
 /// The longest node name.
@@ -80,28 +85,42 @@ fn open_with_children(
             known(&["file"])?;
             let file = child(graph, options, "file", read_only, cx)?;
             let name = take_name(graph, options, cx)?;
-            (name, Driver::Raw { file: check_protocol(graph, file)? })
+            (name, Driver::Raw { file })
         }
         "qcow2" => {
             known(&["file", "backing"])?;
             let file = child(graph, options, "file", read_only, cx)?;
             let name = take_name(graph, options, cx)?;
-            (name, Driver::Qcow2 { file: check_protocol(graph, file)?, backing: None })
+            (name, Driver::Qcow2 { file, backing: None })
+        }
+        "throttle" | "copy-on-read" | "preallocate" => {
+            known(&["file", "throttle-group"])?;
+            let file = child(graph, options, "file", read_only, cx)?;
+            let name = take_name(graph, options, cx)?;
+            let filter = Filter::of(graph, options)?;
+            let filter = filter.ok_or_else(|| not_simulated("a filter that is none"))?;
+            (name, Driver::Filter { filter, file })
+        }
+        "null-co" | "null-aio" => {
+            known(&["size", "latency-ns", "read-zeroes"])?;
+            (take_name(graph, options, cx)?, Null::of(options))
         }
         other => return Err(not_simulated(&format!("block driver `{other}`"))),
     };
     let owned_by_monitor = inherited.owned_by_monitor;
     let node = Node { name: name.clone(), driver, read_only, owned_by_monitor };
-    check_users(graph, &node, cx)?;
-    if matches!(node.driver, Driver::Qcow2 { .. }) && !is_qcow2(graph, &node, cx) {
-        return Err(QmpError::generic("Image is not in qcow2 format"));
-    }
+    let is_format = !matches!(node.driver, Driver::Qcow2 { .. }) || is_qcow2(graph, &node, cx);
     let stated = stated_backing(graph, &node, options, inherited, cx);
     graph.insert(node);
+    graph.check_children(&name, cx)?;
+    if !is_format {
+        return Err(QmpError::generic("Image is not in qcow2 format"));
+    }
     if let Some(stated) = stated? {
         let backing = backing(graph, stated, cx)
             .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;
         graph.set_backing(&name, Some(&backing));
+        graph.check_children(&name, cx)?;
     }
     Ok(name)
 }
@@ -157,15 +176,10 @@ fn child(
     }
 }
 
-fn check_protocol(graph: &Graph, name: String) -> Result<String, QmpError> {
-    match graph.node(&name).map(|node| &node.driver) {
-        Some(Driver::File { .. } | Driver::Blkdebug { .. }) => Ok(name),
-        _ => Err(not_simulated("a format on top of a format")),
-    }
-}
-
+/// Whether a node's file holds a qcow2 image: what another format node shows of its own disk, holds none.
 fn is_qcow2(graph: &Graph, node: &Node, cx: &mut Context<'_>) -> bool {
-    graph.image(node, cx.host()).is_some_and(|image| image.as_qcow2().is_some())
+    !graph.stands_on_qcow2(node)
+        && graph.image(node, cx.host()).is_some_and(|image| image.as_qcow2().is_some())
 }
 
 /// Where a backing node comes from.
@@ -216,36 +230,5 @@ fn backing(graph: &mut Graph, stated: Stated, cx: &mut Context<'_>) -> Result<St
             let inherited = Inherited { owned_by_monitor: false, read_only: true, with_backing: true };
             open_with_children(graph, Arguments(&options), inherited, cx)
         }
-    }
-}
-
-/// A file has one writer and then no reader, and a writer needs a file that can be written. That goes for other nodes
-/// of the same file too, which keep each other out with locks. A raw node asks only for what those above it ask for.
-fn check_users(graph: &Graph, node: &Node, cx: &Context<'_>) -> Result<(), QmpError> {
-    let Driver::Qcow2 { file, .. } = &node.driver else { return Ok(()) };
-    let writes = !node.read_only;
-    let in_the_way = |other: &Node| {
-        let asks = match other.driver {
-            Driver::Qcow2 { .. } => true,
-            Driver::Raw { .. } => graph.is_used(&other.name),
-            Driver::File { .. } | Driver::Blkdebug { .. } => false,
-        };
-        asks && (writes || !other.read_only)
-    };
-    if writes && graph.node(file).is_some_and(|file| file.read_only) {
-        return Err(QmpError::generic("Block node is read-only"));
-    }
-    if let Some(present) = graph.parents(file).find(|present| in_the_way(present)) {
-        let asking = User { name: Some(&node.name), writes, resizes: true };
-        return Err(cx.release().conflict(file, present.as_user(), asking));
-    }
-    let path = |node: &Node| graph.file_of(node).map(|file| cx.host.resolve(Utf8Path::new(file)));
-    let own = path(node);
-    let mut others = graph.newest_first().filter(|other| in_the_way(other) && graph.locks(other));
-    match others.find(|other| path(other) == own) {
-        Some(_) if !graph.locks(node) => Ok(()),
-        Some(_) if writes => Err(QmpError::generic("Failed to get \"write\" lock")),
-        Some(_) => Err(QmpError::generic("Failed to get shared \"write\" lock")),
-        None => Ok(()),
     }
 }

@@ -32,12 +32,12 @@ impl Query<'_> {
     pub(crate) fn devices(&self, set_up: bool) -> QObject {
         let device = |device: &Device| {
             let tray_open = device.model.tray_open();
+            let qdev = device.qdev();
             let mut info = qdict! {
                 "device": "",
                 "type": "unknown",
                 "locked": false,
                 "removable": tray_open.is_some(),
-                "qdev": device.qdev(),
             };
             if let Some(open) = tray_open {
                 info.put(key!("tray_open"), open);
@@ -45,9 +45,16 @@ impl Query<'_> {
             if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
                 info.put(key!("io-status"), device.io_status);
             }
-            if let Some(node) = self.graph.node(&device.node) {
-                info.put(key!("inserted"), self.node(node, device.write_cache(set_up)));
+            if let (true, Some(bitmaps)) = (
+                self.release.bitmaps_have_status(),
+                self.graph.bitmaps_shown(&device.node, self.host, self.release),
+            ) {
+                info.put(key!("dirty-bitmaps"), bitmaps);
             }
+            if let Some(node) = self.graph.node(&device.node) {
+                info.put(key!("inserted"), self.node(node, Some(&qdev), device.write_cache(set_up)));
+            }
+            info.put(key!("qdev"), qdev);
             info.into()
         };
         self.graph.devices().iter().map(device).collect()
@@ -55,15 +62,18 @@ impl Query<'_> {
 
     /// The reply to `query-named-block-nodes`.
     pub(crate) fn nodes(&self) -> QObject {
-        self.graph.newest_first().map(|node| self.node(node, true).into()).collect()
+        self.graph.newest_first().map(|node| self.node(node, None, true).into()).collect()
     }
 
     /// QAPI's `BlockDeviceInfo`.
-    fn node(&self, node: &Node, writeback: bool) -> QDict {
+    fn node(&self, node: &Node, device: Option<&str>, writeback: bool) -> QDict {
         let depth = match &node.driver {
             _ if self.flat => 0,
-            Driver::Blkdebug { .. } => 1,
-            _ => self.graph.chain(&node.name).count() - 1,
+            _ => {
+                std::iter::successors(Some(node), |node| self.graph.node(node.driver.filtered_or_backing()?))
+                    .count()
+                    - 1
+            }
         };
         let mut info = qdict! {
             "node-name": node.name.clone(),
@@ -75,19 +85,21 @@ impl Query<'_> {
             "cache": qdict! { "writeback": writeback, "direct": false, "no-flush": false },
             "detect_zeroes": "off",
             "encrypted": false,
-            "bps": 0, "bps_rd": 0, "bps_wr": 0,
-            "iops": 0, "iops_rd": 0, "iops_wr": 0,
         };
+        self.graph.show_limits(device, &mut info);
         if let Some(backing) = self.backing_file(node) {
             info.put(key!("backing_file"), backing);
         }
         // In the bucket of `backing_file`, in front of which it is written.
         info.put(key!("write_threshold"), 0);
+        if let Some(bitmaps) = self.graph.bitmaps_shown(&node.name, self.host, self.release) {
+            info.put(key!("dirty-bitmaps"), bitmaps);
+        }
         if self.release.nodes_have_encryption_key_missing() {
             info.put(key!("encryption_key_missing"), false);
         }
         if self.release.nodes_have_active() {
-            info.put(key!("active"), true);
+            info.put(key!("active"), self.graph.is_active());
         }
         if self.release.nodes_have_children_and_limits() {
             info.put(key!("children"), children(node));
@@ -99,13 +111,14 @@ impl Query<'_> {
     fn image(&self, node: &Node) -> QDict {
         let image = self.graph.image(node, self.host);
         let qcow2 = image.and_then(Image::as_qcow2).filter(|_| matches!(node.driver, Driver::Qcow2 { .. }));
-        let length = image.map_or(0, Image::file_length).next_multiple_of(512);
         let mut info = qdict! {
             "filename": filename(self.graph, node, self.host),
             "format": node.driver.name(),
-            "virtual-size": qcow2.map_or(length, |qcow2| qcow2.size),
-            "dirty-flag": false,
+            "virtual-size": self.graph.size_of(node, self.host),
         };
+        if !self.graph.ends_in_null(node) {
+            info.put(key!("dirty-flag"), false);
+        }
         if self.has_actual_size(node) {
             info.put(key!("actual-size"), image.map_or(0, actual_size));
         }
@@ -113,11 +126,14 @@ impl Query<'_> {
             Driver::File { .. } if self.release.files_have_format_specific() => {
                 info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
             }
-            Driver::File { .. } | Driver::Blkdebug { .. } | Driver::Raw { .. } => {}
+            Driver::Filter { .. } if self.graph.stands_on_qcow2(node) => {
+                info.put(key!("cluster-size"), Qcow2::CLUSTER);
+            }
             Driver::Qcow2 { .. } => {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
                 info.put(key!("format-specific"), qcow2_specific());
             }
+            _ => {}
         }
         let snapshots = qcow2.map_or(&[][..], |qcow2| &qcow2.snapshots);
         if !snapshots.is_empty() {
@@ -125,10 +141,28 @@ impl Query<'_> {
             info.put(key!("snapshots"), snapshots);
         }
         if self.release.nodes_have_children_and_limits() {
-            info.put(key!("limits"), limits(&node.driver));
+            info.put(key!("limits"), self.limits(node));
         }
         self.add_backing(node, &mut info);
         info
+    }
+
+    /// QAPI's `BlockLimitsInfo`. A filter takes over how discards are aligned, no more.
+    fn limits(&self, node: &Node) -> QDict {
+        let mut limits = qdict! {
+            "request-alignment": 1,
+            "min-mem-alignment": if self.graph.ends_in_null(node) { 512 } else { 1 },
+            "opt-mem-alignment": 4096,
+            "max-iov": 1024,
+        };
+        let is_qcow2 = matches!(node.driver, Driver::Qcow2 { .. });
+        if is_qcow2 {
+            limits.put(key!("write-zeroes-alignment"), Qcow2::CLUSTER);
+        }
+        if is_qcow2 || matches!(node.driver, Driver::Filter { .. }) && self.graph.stands_on_qcow2(node) {
+            limits.put(key!("discard-alignment"), Qcow2::CLUSTER);
+        }
+        limits
     }
 
     /// `blkdebug` does not know it, nor does what stands on it.
@@ -147,10 +181,7 @@ impl Query<'_> {
                 info.put(key!("backing-filename-format"), format.clone());
             }
         }
-        let below = match &node.driver {
-            Driver::Blkdebug { image, .. } => Some(image.as_str()),
-            driver => driver.backing(),
-        };
+        let below = node.driver.filtered_or_backing();
         if !self.flat
             && let Some(backing) = below.and_then(|below| self.graph.node(below))
         {
@@ -172,6 +203,7 @@ fn actual_size(image: &Image) -> u64 {
                 qcow2.snapshots.iter().map(|s| 8192 + s.vm_state_size.next_multiple_of(4096)).sum();
             200_704 + states + qcow2.blocks.len() as u64 * Qcow2::CLUSTER
         }
+        Image::MachineState(state) => state.size.next_multiple_of(4096),
     }
 }
 
@@ -187,20 +219,6 @@ fn qcow2_specific() -> QDict {
             "extended-l2": false,
         },
     }
-}
-
-fn limits(driver: &Driver) -> QDict {
-    let mut limits = qdict! {
-        "request-alignment": 1,
-        "min-mem-alignment": 1,
-        "opt-mem-alignment": 4096,
-        "max-iov": 1024,
-    };
-    if matches!(driver, Driver::Qcow2 { .. }) {
-        limits.put(key!("write-zeroes-alignment"), Qcow2::CLUSTER);
-        limits.put(key!("discard-alignment"), Qcow2::CLUSTER);
-    }
-    limits
 }
 
 fn children(node: &Node) -> QObject {

@@ -32,7 +32,7 @@ pub(crate) fn blockdev_snapshot(
     graph: &mut Graph,
     jobs: &Jobs,
     arguments: Arguments<'_>,
-    cx: &Context<'_>,
+    cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
     let (node, overlay) = (arguments.text("node"), arguments.text("overlay"));
     let below = graph.lookup(node, cx.release())?;
@@ -85,9 +85,6 @@ pub(crate) fn blockdev_snapshot_sync(
 
 /// What can keep a node from getting an overlay.
 fn check_below(graph: &Graph, jobs: &Jobs, below: &Node) -> Result<(), QmpError> {
-    if matches!(below.driver, Driver::File { .. } | Driver::Blkdebug { .. }) {
-        return Err(not_simulated("an overlay between a format node and its file"));
-    }
     jobs.check_not_busy(&below.name)?;
     graph.check_not_backing(&below.name)
 }
@@ -118,7 +115,12 @@ fn make_image(
 }
 
 /// The checks of the overlay itself, and the switch.
-fn put_on_top(graph: &mut Graph, node: &str, overlay: &str, cx: &Context<'_>) -> Result<QObject, QmpError> {
+fn put_on_top(
+    graph: &mut Graph,
+    node: &str,
+    overlay: &str,
+    cx: &mut Context<'_>,
+) -> Result<QObject, QmpError> {
     if graph.is_used(overlay) {
         return Err(QmpError::generic("The overlay is already in use"));
     }
@@ -132,8 +134,8 @@ fn put_on_top(graph: &mut Graph, node: &str, overlay: &str, cx: &Context<'_>) ->
     if node == overlay {
         return Err(cx.release().backing_cycle(node, overlay));
     }
-    let writable = |name: &str| graph.node(name).is_some_and(|node| !node.read_only);
-    if graph.device_on(node).is_some() && writable(node) && !writable(overlay) {
+    let read_only = graph.node(overlay).is_some_and(|above| above.read_only);
+    if read_only && graph.is_written(node, cx) {
         return Err(QmpError::generic("Block node is read-only"));
     }
     graph.append(node, overlay);

@@ -1,12 +1,15 @@
 //! `transaction`: several actions, all of them or none.
 //!
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
-//! its error is the reply; a file that `blockdev-snapshot-sync` made stays. No events. Actions other than those of snapshots are not simulated.
+//! its error is the reply; a file that `blockdev-snapshot-sync` made stays. No events. A bitmap that is removed is gone
+//! only when all have succeeded.
+//!
+//! Not here: actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
 
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::{Graph, internal_snapshot, snapshot};
+use super::{Graph, bitmap, internal_snapshot, snapshot};
 use crate::{
     host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
@@ -39,6 +42,7 @@ pub(crate) fn transaction(
             return Err(error);
         }
     }
+    machine.graph.remove_marked_bitmaps();
     Ok(QObject::empty())
 }
 
@@ -60,6 +64,13 @@ fn act(machine: &mut Machine<'_>, action: &Value, cx: &mut Context<'_>) -> Resul
         "blockdev-snapshot" => snapshot::blockdev_snapshot(machine.graph, machine.jobs, data, cx),
         "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(machine.graph, machine.jobs, data, cx),
         "blockdev-snapshot-internal-sync" => internal_snapshot::take(machine.graph, machine.cpus, data, cx),
+        "block-dirty-bitmap-remove" => {
+            machine.graph.mark_bitmap_to_remove(data.text("node"), data.text("name"))?;
+            Ok(QObject::empty())
+        }
+        bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
+            bitmap::command(machine.graph, bitmap, data, cx)
+        }
         other => Err(not_simulated(&format!("transaction action `{other}`"))),
     }
 }

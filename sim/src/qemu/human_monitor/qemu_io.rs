@@ -2,11 +2,15 @@
 //! reply is empty.
 //!
 //! `write` and `read` with an offset and a length, and `-P` for what is written: it stands for the guest's write in every
-//! block that it touches. Other commands of it are not simulated.
+//! block that it touches. A write to a node, not through its device, needs that nobody else minds. Other commands of it are not simulated.
 
 use crate::{
     host::Qcow2,
-    qemu::{Context, Qemu, QmpError, not_simulated},
+    qemu::{
+        Context, Qemu, QmpError,
+        block::permissions::{Permissions, Use},
+        not_simulated,
+    },
 };
 
 /// Carries out the words behind `qemu-io`.
@@ -31,6 +35,10 @@ pub(super) fn command(qemu: &Qemu, words: &[String], cx: &mut Context<'_>) -> Re
     let unknown = || not_simulated(&format!("`qemu-io` with `{command}`"));
     let request = Request::parse(command).ok_or_else(unknown)?;
     if request.writes {
+        let writer = Use::root(Permissions::WRITE, Permissions::ALL);
+        if let Some(refused) = graph.check_use(&node, writer, cx).err().filter(|_| !by_device) {
+            return Ok(format!("{}\r\n", refused.desc));
+        }
         let blocks = request.offset / Qcow2::CLUSTER..(request.offset + request.len).div_ceil(Qcow2::CLUSTER);
         graph.write(&node, blocks.map(|block| (block, request.pattern)).collect(), cx.host());
     }

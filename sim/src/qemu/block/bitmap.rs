@@ -1,0 +1,313 @@
+//! Dirty bitmaps: which parts of a node were written since a bitmap was made or last cleared.
+//!
+//! ```text
+//! recording <-(enable / disable)-> resting
+//! ```
+//! Either may be cleared, merged into another, removed, or busy: used by an export or a backup. Nothing is counted when
+//! something is written. A bitmap remembers what its node held when it began to record, and compares when it is asked.
+//!
+//! Not here: bitmaps in an image's header, so that a persistent one lives no longer than its node. Source of the order
+//! of checks: probes of the four releases.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Driver, Graph};
+use crate::{
+    Release,
+    host::{Blocks, Host, Qcow2},
+    qemu::{Context, QmpError, arguments::Arguments, not_simulated},
+    qobject::{QObject, key, qdict},
+};
+
+/// Bytes that one bit of a bitmap stands for, unless another number is asked for: a cluster.
+const GRANULARITY: u64 = Qcow2::CLUSTER;
+
+/// The smallest number that may be asked for.
+const SMALLEST_GRANULARITY: u64 = 512;
+
+/// The longest name, in bytes.
+const NAME_MAX: usize = 1023;
+
+/// A dirty bitmap of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bitmap {
+    node: String,
+    name: String,
+    granularity: u64,
+    persistent: bool,
+    /// What is dirty for certain, by number of granule.
+    dirty: BTreeSet<u64>,
+    /// What the node held when it began to record; none while it rests.
+    recording_since: Option<Blocks>,
+    /// A backup works with it.
+    busy: bool,
+    /// It goes when the transaction succeeds.
+    to_remove: bool,
+}
+
+impl Bitmap {
+    /// The granules that are dirty, when the node holds this.
+    fn granules(&self, held: &Blocks) -> BTreeSet<u64> {
+        let mut granules = self.dirty.clone();
+        if let Some(before) = &self.recording_since {
+            let written = held.iter().filter(|(block, write)| before.get(block) != Some(write));
+            for (block, _) in written {
+                let first = block * Qcow2::CLUSTER / self.granularity;
+                let last = ((block + 1) * Qcow2::CLUSTER - 1) / self.granularity;
+                granules.extend(first..=last);
+            }
+        }
+        granules
+    }
+}
+
+impl Graph {
+    /// The bitmap of that name.
+    pub(super) fn bitmap(&self, node: &str, name: &str) -> Option<&Bitmap> {
+        self.bitmaps.iter().find(|bitmap| bitmap.node == node && bitmap.name == name)
+    }
+
+    /// Looks up a bitmap, as most commands do.
+    fn find_bitmap(&self, node: &str, name: &str) -> Result<usize, QmpError> {
+        self.node(node).ok_or_else(|| QmpError::generic(format!("Node '{node}' not found")))?;
+        let at = self.bitmaps.iter().position(|bitmap| bitmap.node == node && bitmap.name == name);
+        at.ok_or_else(|| QmpError::generic(format!("Dirty bitmap '{name}' not found")))
+    }
+
+    /// Looks up a bitmap that nothing else may be using.
+    fn find_idle_bitmap(&self, node: &str, name: &str) -> Result<usize, QmpError> {
+        let at = self.find_bitmap(node, name)?;
+        if self.is_busy(&self.bitmaps[at]) { Err(in_use(name)) } else { Ok(at) }
+    }
+
+    /// Whether something works with a bitmap.
+    pub(super) fn is_busy(&self, bitmap: &Bitmap) -> bool {
+        bitmap.busy || bitmap.to_remove || self.exports().shows(&bitmap.node, &bitmap.name)
+    }
+
+    /// Checks whether a bitmap may be shown with an export. Those of nodes below are not looked for.
+    pub(crate) fn check_bitmap_to_export(
+        &self,
+        node: &str,
+        name: &str,
+        writable: bool,
+    ) -> Result<(), QmpError> {
+        let missing = || QmpError::generic(format!("Bitmap '{name}' is not found"));
+        let bitmap = self.bitmap(node, name).ok_or_else(missing)?;
+        if self.is_busy(bitmap) {
+            return Err(in_use(name));
+        }
+        if bitmap.recording_since.is_some() && !writable {
+            let text = format!("Enabled bitmap '{name}' incompatible with readonly export");
+            return Err(QmpError::generic(text));
+        }
+        Ok(())
+    }
+
+    /// QAPI's list of `BlockDirtyInfo` of a node, newest first; none if it has no bitmap.
+    pub(crate) fn bitmaps_shown(&self, node: &str, host: &Host, release: Release) -> Option<QObject> {
+        let mut shown = self.bitmaps.iter().rev().filter(|bitmap| bitmap.node == node).peekable();
+        shown.peek()?;
+        let held = self.held_by(node, host);
+        let info = |bitmap: &Bitmap| {
+            let recording = bitmap.recording_since.is_some();
+            let busy = self.is_busy(bitmap);
+            let mut info = qdict! {
+                "name": bitmap.name.clone(),
+                "count": bitmap.granules(&held).len() as u64 * bitmap.granularity,
+                "granularity": bitmap.granularity,
+                "recording": recording,
+                "busy": busy,
+                "persistent": bitmap.persistent,
+            };
+            if release.bitmaps_have_status() {
+                let status = if busy {
+                    "locked"
+                } else if recording {
+                    "active"
+                } else {
+                    "disabled"
+                };
+                info.put(key!("status"), status);
+            }
+            info.into()
+        };
+        Some(shown.map(info).collect())
+    }
+
+    /// What is dirty in a bitmap when its node holds this, as blocks of the simulated host.
+    pub(crate) fn dirty_blocks(&self, node: &str, name: &str, held: &Blocks) -> BTreeSet<u64> {
+        let Some(bitmap) = self.bitmap(node, name) else { return BTreeSet::new() };
+        let blocks = |granule: u64| {
+            let (from, to) = (granule * bitmap.granularity, (granule + 1) * bitmap.granularity - 1);
+            from / Qcow2::CLUSTER..=to / Qcow2::CLUSTER
+        };
+        bitmap.granules(held).into_iter().flat_map(blocks).collect()
+    }
+
+    /// A backup begins or ends to work with a bitmap.
+    pub(crate) fn set_bitmap_busy(&mut self, node: &str, name: &str, busy: bool) {
+        let is_it = |bitmap: &&mut Bitmap| bitmap.node == node && bitmap.name == name;
+        self.bitmaps.iter_mut().filter(is_it).for_each(|bitmap| bitmap.busy = busy);
+    }
+
+    /// A bitmap knows only of what was written since its node held this. It counts as new: QEMU has made another one
+    /// of its name.
+    pub(crate) fn clean_bitmap(&mut self, node: &str, name: &str, held: Blocks) {
+        let is_it = |bitmap: &Bitmap| bitmap.node == node && bitmap.name == name;
+        let Some(at) = self.bitmaps.iter().position(is_it) else { return };
+        let mut bitmap = self.bitmaps.remove(at);
+        bitmap.dirty.clear();
+        bitmap.recording_since = bitmap.recording_since.map(|_| held);
+        self.bitmaps.push(bitmap);
+    }
+
+    /// Says that a bitmap is to be removed: until then nothing else may use it, and its name is taken.
+    ///
+    /// # Errors
+    /// There is none, or it is in use.
+    pub(crate) fn mark_bitmap_to_remove(&mut self, node: &str, name: &str) -> Result<(), QmpError> {
+        let at = self.find_idle_bitmap(node, name)?;
+        self.bitmaps[at].to_remove = true;
+        Ok(())
+    }
+
+    /// Removes the bitmaps that are to be removed.
+    pub(crate) fn remove_marked_bitmaps(&mut self) {
+        self.bitmaps.retain(|bitmap| !bitmap.to_remove);
+    }
+
+    /// Forgets what a node's bitmaps knew, for the node is gone.
+    pub(crate) fn forget_bitmaps(&mut self, node: &str) {
+        self.bitmaps.retain(|bitmap| bitmap.node != node);
+    }
+
+    /// What a node itself holds.
+    pub(super) fn held_by(&self, node: &str, host: &Host) -> Blocks {
+        let image = self.node(node).and_then(|node| self.image(node, host));
+        image.map(|image| image.blocks().clone()).unwrap_or_default()
+    }
+}
+
+/// Carries out a `block-dirty-bitmap-*` command, alone or in a transaction.
+pub(crate) fn command(
+    graph: &mut Graph,
+    command: &str,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<QObject, QmpError> {
+    let (node, name) = (arguments.text("node"), arguments.text("name"));
+    match command {
+        "block-dirty-bitmap-add" => add(graph, node, name, arguments, cx)?,
+        "block-dirty-bitmap-merge" => merge(graph, node, arguments, cx)?,
+        "block-dirty-bitmap-remove" => {
+            graph.mark_bitmap_to_remove(node, name)?;
+            graph.remove_marked_bitmaps();
+        }
+        "block-dirty-bitmap-clear" => {
+            let at = graph.find_idle_bitmap(node, name)?;
+            let held = graph.held_by(node, cx.host());
+            let bitmap = &mut graph.bitmaps[at];
+            bitmap.dirty.clear();
+            bitmap.recording_since = bitmap.recording_since.take().map(|_| held);
+        }
+        "block-dirty-bitmap-enable" => {
+            let at = graph.find_idle_bitmap(node, name)?;
+            let held = graph.held_by(node, cx.host());
+            graph.bitmaps[at].recording_since.get_or_insert(held);
+        }
+        "block-dirty-bitmap-disable" => {
+            let at = graph.find_idle_bitmap(node, name)?;
+            let held = graph.held_by(node, cx.host());
+            let bitmap = &mut graph.bitmaps[at];
+            bitmap.dirty = bitmap.granules(&held);
+            bitmap.recording_since = None;
+        }
+        other => return Err(not_simulated(&format!("command `{other}`"))),
+    }
+    Ok(QObject::empty())
+}
+
+fn add(
+    graph: &mut Graph,
+    node_name: &str,
+    name: &str,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
+    if name.is_empty() {
+        return Err(QmpError::generic("Bitmap name cannot be empty"));
+    }
+    let node = graph.lookup(node_name, cx.release())?;
+    let granularity = arguments.0.get("granularity").and_then(Value::as_u64).unwrap_or(GRANULARITY);
+    if granularity < SMALLEST_GRANULARITY || !granularity.is_power_of_two() {
+        return Err(QmpError::generic("Granularity must be power of 2 and at least 512"));
+    }
+    let persistent = arguments.flag("persistent");
+    let exists = graph.bitmap(&node.name, name).is_some();
+    if exists {
+        return Err(QmpError::generic(format!("Bitmap already exists: {name}")));
+    }
+    if persistent && !matches!(node.driver, Driver::Qcow2 { .. }) {
+        let text = format!("Can't store persistent bitmaps to {node_name}: Operation not supported");
+        return Err(QmpError::generic(text));
+    }
+    if name.len() > NAME_MAX {
+        return Err(match persistent {
+            true => QmpError::generic(format!("Can't make bitmap '{name}' persistent in '{node_name}'")),
+            false => QmpError::generic(format!("Bitmap name too long: {name}")),
+        });
+    }
+    let held = graph.held_by(node_name, cx.host());
+    graph.bitmaps.push(Bitmap {
+        node: node_name.into(),
+        name: name.into(),
+        granularity,
+        persistent,
+        dirty: BTreeSet::new(),
+        recording_since: (!arguments.flag("disabled")).then_some(held),
+        busy: false,
+        to_remove: false,
+    });
+    Ok(())
+}
+
+/// Adds what is dirty in other bitmaps; all of them are looked up before the first is added.
+fn merge(
+    graph: &mut Graph,
+    node: &str,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
+    let target = graph.find_idle_bitmap(node, arguments.text("target"))?;
+    let sources = arguments.list("bitmaps");
+    if sources.is_empty() {
+        return Err(not_simulated("a merge of nothing, at which later releases crash"));
+    }
+    let granularity = graph.bitmaps[target].granularity;
+    let size = graph.size(node, cx.host());
+    let mut merged = BTreeSet::new();
+    for source in sources {
+        let other = source.get("node").and_then(Value::as_str).unwrap_or(node);
+        let name = source.get("name").unwrap_or(source).as_str().unwrap_or_default();
+        let source = &graph.bitmaps[graph.find_idle_bitmap(other, name)?];
+        let other_size = graph.size(other, cx.host());
+        if other_size != size {
+            return Err(cx.release().bitmaps_of_different_sizes(size, other_size));
+        }
+        for granule in source.granules(&graph.held_by(other, cx.host())) {
+            let (from, to) = (granule * source.granularity, (granule + 1) * source.granularity - 1);
+            merged.extend(from / granularity..=to / granularity);
+        }
+    }
+    graph.bitmaps[target].dirty.extend(merged);
+    Ok(())
+}
+
+/// The refusal of a bitmap that something works with.
+pub(super) fn in_use(name: &str) -> QmpError {
+    let text = format!("Bitmap '{name}' is currently in use by another operation and cannot be used");
+    QmpError::generic(text)
+}

@@ -1,0 +1,285 @@
+//! Who may do what with a node: QEMU's permissions, and the refusal where two users do not get along.
+//!
+//! Each user of a node does some of four things with it, and bears others to do some of them. Devices, exports and jobs
+//! say for themselves; a node passes on to what it stands on what its own users do and bear:
+//!
+//! | child | does | bears |
+//! | --- | --- | --- |
+//! | `file` of a format | reads, and what its users do; writes and resizes, if it may be written at all | no write, no resize |
+//! | `file` of a filter or of raw | what its users do | what its users bear |
+//! | `backing` | reads, if its users do | writes only if its users bear writes |
+//!
+//! A change is tried on the graph, looked at from here downwards, and taken back if it is refused. Of two users that do
+//! not get along QEMU names the one that does something and the one that does not bear it; which of several pairs, goes
+//! by age: the newest user first. Source: QEMU's `docs/devel/block-...`, probes of the four releases.
+//!
+//! Not here: what jobs do to the nodes that they work on. They block commands on those altogether.
+
+use std::fmt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Device, Driver, Graph, Node, export::Export};
+use crate::{
+    Release,
+    host::Host,
+    qemu::{Context, QmpError, differences::Conflict},
+};
+
+/// A set of things to do with a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Permissions(u8);
+
+impl Permissions {
+    /// Nothing.
+    pub(crate) const NONE: Permissions = Permissions(0);
+    /// To read, and find what was written.
+    pub(crate) const READ: Permissions = Permissions(1);
+    /// To write.
+    pub(crate) const WRITE: Permissions = Permissions(2);
+    /// To write what is there already.
+    pub(crate) const WRITE_UNCHANGED: Permissions = Permissions(4);
+    /// To make the node longer or shorter.
+    pub(crate) const RESIZE: Permissions = Permissions(8);
+    /// Everything.
+    pub(crate) const ALL: Permissions = Permissions(15);
+
+    const NAMES: [(Permissions, &str); 4] = [
+        (Permissions::READ, "consistent read"),
+        (Permissions::WRITE, "write"),
+        (Permissions::WRITE_UNCHANGED, "write unchanged"),
+        (Permissions::RESIZE, "resize"),
+    ];
+
+    /// These and those.
+    pub(crate) const fn and(self, more: Permissions) -> Permissions {
+        Permissions(self.0 | more.0)
+    }
+
+    /// Those that are among the others too.
+    pub(crate) const fn among(self, others: Permissions) -> Permissions {
+        Permissions(self.0 & others.0)
+    }
+
+    /// These, but not those.
+    pub(crate) const fn without(self, less: Permissions) -> Permissions {
+        Permissions(self.0 & !less.0)
+    }
+
+    /// Whether there is none.
+    pub(crate) const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut names = Self::NAMES.iter().filter(|(one, _)| !self.among(*one).is_none());
+        if let Some((_, first)) = names.next() {
+            f.write_str(first)?;
+        }
+        names.try_for_each(|(_, name)| write!(f, ", {name}"))
+    }
+}
+
+/// Who uses a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum User<'a> {
+    /// The node of this name stands on it.
+    Node(&'a str),
+    /// A device.
+    Device(&'a Device),
+    /// A job, an export or a command.
+    Unnamed,
+}
+
+/// One user of a node, and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Use<'a> {
+    /// Who.
+    pub(crate) user: User<'a>,
+    /// What the node is to its user: `root`, `file`, `backing`, `target`.
+    pub(crate) role: &'static str,
+    /// What it does.
+    pub(crate) does: Permissions,
+    /// What it lets others do.
+    pub(crate) bears: Permissions,
+}
+
+impl Use<'_> {
+    /// A command, a job or an export that does and bears this.
+    pub(crate) fn root(does: Permissions, bears: Permissions) -> Use<'static> {
+        Use { user: User::Unnamed, role: "root", does, bears }
+    }
+}
+
+impl Graph {
+    /// Checks whether a new user of a node would get along with the others.
+    ///
+    /// # Errors
+    /// The conflict, in the release's words.
+    pub(crate) fn check_use(&self, node: &str, new: Use<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
+        Check { graph: self, new: Some((node, new)), release: cx.release(), host: cx.host() }
+            .node(node, new.user)
+    }
+
+    /// Checks whether a node gets along with the other users of what it stands on.
+    ///
+    /// # Errors
+    /// The conflict, in the release's words.
+    pub(crate) fn check_children(&self, name: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
+        let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
+        self.node(name).map_or(Ok(()), |node| check.children(node))
+    }
+
+    /// Whether a user of a node writes to it.
+    pub(crate) fn is_written(&self, name: &str, cx: &mut Context<'_>) -> bool {
+        let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
+        let (does, _) = check.together(name);
+        !does.among(Permissions::WRITE).is_none()
+    }
+}
+
+impl Device {
+    /// What it does with the node below it.
+    fn permissions(&self) -> Use<'_> {
+        let writes = if self.read_only { Permissions::NONE } else { Permissions::WRITE };
+        Use {
+            user: User::Device(self),
+            role: "root",
+            does: Permissions::READ.and(writes),
+            bears: Permissions::ALL.without(Permissions::WRITE),
+        }
+    }
+}
+
+/// A look at the graph with one user more than it has.
+struct Check<'a> {
+    graph: &'a Graph,
+    new: Option<(&'a str, Use<'a>)>,
+    release: Release,
+    host: &'a Host,
+}
+
+impl<'a> Check<'a> {
+    /// Checks a node, one of whose users has changed, and all below it.
+    fn node(&self, name: &'a str, changed: User<'a>) -> Result<(), QmpError> {
+        let Some(node) = self.graph.node(name) else { return Ok(()) };
+        if let Some(asking) = self.uses(name).find(|one| one.user == changed) {
+            self.users_get_along(name, asking)?;
+        }
+        let (does, bears) = self.together(name);
+        let writes = Permissions::WRITE.and(Permissions::WRITE_UNCHANGED);
+        if node.read_only && !does.among(writes).is_none() {
+            return Err(QmpError::generic("Block node is read-only"));
+        }
+        if let Driver::File { filename, locking: true } = &node.driver {
+            self.locks(name, filename, does, bears)?;
+        }
+        self.children(node)
+    }
+
+    /// Whether a user of a node gets along with all others.
+    fn users_get_along(&self, node: &'a str, asking: Use<'a>) -> Result<(), QmpError> {
+        let others = || self.uses(node).filter(|other| *other != asking);
+        let check = |doer: Use<'a>, other: Use<'a>, doer_was_first| {
+            if doer.does.without(other.bears).is_none() {
+                return Ok(());
+            }
+            Err(self.release.conflict(Conflict { node, doer, other, doer_was_first }))
+        };
+        if self.release.users_are_checked_one_by_one() {
+            return others().try_for_each(|other| {
+                check(asking, other, false)?;
+                check(other, asking, true)
+            });
+        }
+        others().try_for_each(|other| check(other, asking, true))?;
+        others().try_for_each(|other| check(asking, other, false))
+    }
+
+    fn children(&self, node: &'a Node) -> Result<(), QmpError> {
+        let children = [node.driver.file(), node.driver.backing()];
+        children.into_iter().flatten().try_for_each(|child| self.node(child, User::Node(&node.name)))
+    }
+
+    /// All users of a node, newest first.
+    fn uses(&self, name: &'a str) -> impl Iterator<Item = Use<'a>> {
+        let new = self.new.filter(|(node, _)| *node == name).map(|(_, new)| new);
+        let nodes = self.graph.newest_first().flat_map(move |node| {
+            let role = if matches!(node.driver, Driver::Blkdebug { .. }) { "image" } else { "file" };
+            let children = [(role, node.driver.file()), ("backing", node.driver.backing())];
+            children
+                .into_iter()
+                .filter(move |(_, child)| *child == Some(name))
+                .map(move |(role, _)| (node, role))
+        });
+        let nodes = nodes.map(|(node, role)| {
+            let (does, bears) = passed_on(node, role, self.together(&node.name));
+            Use { user: User::Node(&node.name), role, does, bears }
+        });
+        let devices = self.graph.devices().iter().rev().filter(move |device| device.node == name);
+        let exports = self.graph.exports().on(name).map(Export::permissions);
+        new.into_iter().chain(exports).chain(nodes).chain(devices.map(Device::permissions))
+    }
+
+    /// What all users of a node do, and what all of them bear.
+    fn together(&self, name: &'a str) -> (Permissions, Permissions) {
+        let start = (Permissions::NONE, Permissions::ALL);
+        self.uses(name).fold(start, |(does, bears), one| (does.and(one.does), bears.among(one.bears)))
+    }
+
+    /// A file is locked against other openings of it for what its users do and do not bear.
+    fn locks(
+        &self,
+        name: &str,
+        filename: &str,
+        does: Permissions,
+        bears: Permissions,
+    ) -> Result<(), QmpError> {
+        let path = self.host.resolve(Utf8Path::new(filename));
+        let is_same = |other: &&Node| other.name != name && self.path(other).as_ref() == Some(&path);
+        for other in self.graph.newest_first().filter(is_same) {
+            let (they_do, they_bear) = self.together(&other.name);
+            for (one, what) in Permissions::NAMES {
+                if !does.among(one).without(they_bear).is_none() {
+                    return Err(QmpError::generic(format!("Failed to get \"{what}\" lock")));
+                }
+            }
+            for (one, what) in Permissions::NAMES {
+                if !they_do.among(one).without(bears).is_none() {
+                    return Err(QmpError::generic(format!("Failed to get shared \"{what}\" lock")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, node: &Node) -> Option<Utf8PathBuf> {
+        match &node.driver {
+            Driver::File { filename, locking: true } => Some(self.host.resolve(Utf8Path::new(filename))),
+            _ => None,
+        }
+    }
+}
+
+/// What a node does with a child, and bears others to do with it, when its own users do and bear this.
+fn passed_on(
+    node: &Node,
+    role: &'static str,
+    (does, bears): (Permissions, Permissions),
+) -> (Permissions, Permissions) {
+    let changes = Permissions::WRITE.and(Permissions::RESIZE);
+    match role {
+        "backing" => {
+            let changes = if bears.among(Permissions::WRITE).is_none() { Permissions::NONE } else { changes };
+            let always = Permissions::READ.and(Permissions::WRITE_UNCHANGED);
+            (does.among(Permissions::READ), always.and(changes))
+        }
+        _ if node.driver.passes_on() => (does, bears),
+        _ => {
+            let changes_itself = if node.read_only { Permissions::NONE } else { changes };
+            (does.and(Permissions::READ).and(changes_itself), bears.without(changes))
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The differences in the block graph: who may use a node beside whom, exports, bitmaps, reopening, throttling.
+
+use crate::{
+    Release,
+    qemu::{
+        QmpError,
+        block::permissions::{Use, User},
+    },
+};
+
+/// Two users of a node that do not get along.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conflict<'a> {
+    /// The node.
+    pub(crate) node: &'a str,
+    /// The user that does something.
+    pub(crate) doer: Use<'a>,
+    /// The user that does not bear it.
+    pub(crate) other: Use<'a>,
+    /// Whether it is the doer who was there before the other.
+    pub(crate) doer_was_first: bool,
+}
+
+fn shown(user: Use<'_>, node: &str) -> String {
+    let role = user.role;
+    let name = match user.user {
+        User::Node(name) => format!("node '{name}'"),
+        User::Device(device) => format!("block device '{}'", device.qdev()),
+        User::Unnamed => "an unnamed block device".into(),
+    };
+    format!("{name} (uses node '{node}' as '{role}' child)")
+}
+
+/// Texts.
+impl Release {
+    /// Two users of one node that do not get along.
+    pub(crate) fn conflict(self, conflict: Conflict<'_>) -> QmpError {
+        let Conflict { node, doer, other, doer_was_first } = conflict;
+        let what = doer.does.without(other.bears);
+        QmpError::generic(match self {
+            Release::V5_2 => {
+                let (present, verb) = if doer_was_first { (doer, "uses") } else { (other, "does not allow") };
+                let name = match present.user {
+                    User::Node(name) => name.to_owned(),
+                    User::Device(device) => device.qdev(),
+                    User::Unnamed => "a block device".into(),
+                };
+                format!("Conflicts with use by {name} as '{}', which {verb} '{what}' on {node}", present.role)
+            }
+            _ => format!(
+                "Permission conflict on node '{node}': permissions '{what}' are both required by {} and unshared \
+                 by {}.",
+                shown(doer, node),
+                shown(other, node)
+            ),
+        })
+    }
+
+    /// A backup cannot write to its target.
+    pub(crate) fn backup_cannot_write(self, refused: QmpError) -> QmpError {
+        match self {
+            Release::V5_2 => refused,
+            _ => QmpError::generic(format!("Could not create node: {}", refused.desc)),
+        }
+    }
+
+    /// Two bitmaps to be merged, of nodes of different sizes in bytes.
+    pub(crate) fn bitmaps_of_different_sizes(self, target: u64, source: u64) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Bitmaps are incompatible and can't be merged".into(),
+            _ => format!(
+                "Bitmaps are of different sizes (destination size is {target}, source size is {source}) and can't be \
+                 merged"
+            ),
+        })
+    }
+
+    /// A node that would be its own backing file after it was reopened.
+    pub(crate) fn reopen_cycle(self, below: &str, node: &str) -> QmpError {
+        let what = match self {
+            Release::V5_2 => "file",
+            _ => "child",
+        };
+        QmpError::generic(format!("Making '{below}' a backing {what} of '{node}' would create a cycle"))
+    }
+
+    /// A node to be reopened that is not named.
+    pub(crate) fn no_name_to_reopen(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Node name not specified",
+            _ => "node-name not specified",
+        })
+    }
+
+    /// A node to be reopened that is not there.
+    pub(crate) fn no_node_to_reopen(self, name: &str) -> QmpError {
+        match self {
+            Release::V5_2 => QmpError::generic(format!("Cannot find node named '{name}'")),
+            _ => self.node_not_found(name),
+        }
+    }
+
+    /// A throttle group that something is in cannot be deleted.
+    pub(crate) fn throttle_group_in_use(self, id: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V11_1 => format!("Cannot delete throttle group '{id}' with active references"),
+            _ => format!("object '{id}' is in use, can not be deleted"),
+        })
+    }
+
+    /// A node that may not be resized, and why.
+    pub(crate) fn cannot_resize(self, device: Option<&str>, busy: QmpError) -> QmpError {
+        if self >= Release::V10_0 {
+            return busy;
+        }
+        QmpError::generic(format!("Device '{}' is in use", device.unwrap_or("(null)")))
+    }
+}
+
+/// Order.
+impl Release {
+    /// Each user of a node is held against the new one in both ways before the next; later all in one way come first.
+    pub(crate) fn users_are_checked_one_by_one(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// An export that is deleted is gone before the reply to the command.
+    pub(crate) fn exports_go_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `nbd-server-stop` and `quit` end the newest export first, not the oldest.
+    pub(crate) fn newest_export_goes_first(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// A node that is written is not reopened for reading only, whatever else is to be changed.
+    pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// A reopened node stays on the node that it stands on.
+    pub(crate) fn reopen_keeps_the_file(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// A backup with nothing to copy has ended before the reply to the command.
+    pub(crate) fn empty_backups_end_before_the_reply(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// An object's id is an identifier.
+    pub(crate) fn objects_need_identifiers(self) -> bool {
+        self >= Release::V7_2
+    }
+}
+
+/// Shape of replies.
+impl Release {
+    /// A bitmap has `status`, and is shown with its device too.
+    pub(crate) fn bitmaps_have_status(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// `query-blockstats` tells that devices count requests that fail or are invalid.
+    pub(crate) fn devices_account_what_fails(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `query-blockstats` counts appends to zones.
+    pub(crate) fn accounts_have_zone_append(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// By how much an I/O thread polls longer or shorter each time.
+    pub(crate) fn iothread_polling_factor(self) -> u64 {
+        if self >= Release::V11_1 { 2 } else { 0 }
+    }
+
+    /// `query-iothreads` has `aio-max-batch`.
+    pub(crate) fn iothreads_have_batches(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// `query-iothreads` has `poll-weight`.
+    pub(crate) fn iothreads_have_poll_weight(self) -> bool {
+        self >= Release::V11_1
+    }
+}

@@ -1,0 +1,119 @@
+//! `object-add` and `object-del`: objects that clients make for others to use.
+//!
+//! Only those that block devices use: I/O threads and throttle groups. Source: probes of the four releases.
+
+use super::{
+    Context, QmpError,
+    arguments::Arguments,
+    block::{Graph, throttle::Limits},
+    job::is_well_formed,
+    not_simulated,
+};
+use crate::{
+    Release,
+    qobject::{QObject, key, qdict},
+};
+
+/// For how long an I/O thread polls at most, in nanoseconds.
+const POLLS_AT_MOST_NS: u64 = 32_768;
+
+/// The thread of the first I/O thread, as the host numbers it: any will do, and real ones differ from start to start.
+const FIRST_THREAD: u64 = 4_720;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    IoThread,
+    ThrottleGroup,
+}
+
+/// All objects that clients have made.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    /// In the order in which they were made.
+    objects: Vec<(String, Kind)>,
+}
+
+impl Objects {
+    /// Whether an object has that id.
+    fn is_there(&self, id: &str) -> bool {
+        self.objects.iter().any(|(known, _)| known == id)
+    }
+
+    /// `object-add`. The oldest release takes an object's properties in `props`, and any id.
+    pub(crate) fn add(
+        &mut self,
+        graph: &mut Graph,
+        arguments: Arguments<'_>,
+        cx: &Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let release = cx.release();
+        let id = arguments.text("id");
+        let kind = match arguments.text("qom-type") {
+            "iothread" => Kind::IoThread,
+            "throttle-group" => Kind::ThrottleGroup,
+            other => return Err(not_simulated(&format!("an object of type `{other}`"))),
+        };
+        if release.objects_need_identifiers() && !is_well_formed(id) {
+            return Err(QmpError::generic("Parameter 'id' expects an identifier"));
+        }
+        if self.is_there(id) {
+            let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");
+            return Err(QmpError::generic(text));
+        }
+        let nothing = serde_json::Map::new();
+        if kind == Kind::ThrottleGroup {
+            let properties =
+                if arguments.0.contains_key("props") { arguments.structure("props")? } else { arguments };
+            let limits = properties.0.get("limits").and_then(serde_json::Value::as_object);
+            let limits = Limits::of_object(limits.map_or(Arguments(&nothing), Arguments));
+            limits.check()?;
+            graph.add_throttle_group(id, limits);
+        }
+        self.objects.push((id.into(), kind));
+        Ok(QObject::empty())
+    }
+
+    /// `object-del`.
+    pub(crate) fn delete(
+        &mut self,
+        graph: &mut Graph,
+        arguments: Arguments<'_>,
+        cx: &Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let id = arguments.text("id");
+        let at = self.objects.iter().position(|(known, _)| known == id);
+        let at = at.ok_or_else(|| QmpError::generic(format!("object '{id}' not found")))?;
+        if self.objects[at].1 == Kind::ThrottleGroup && !graph.remove_throttle_group(id) {
+            return Err(cx.release().throttle_group_in_use(id));
+        }
+        self.objects.remove(at);
+        Ok(QObject::empty())
+    }
+
+    /// The reply to `query-iothreads`, by id.
+    pub(crate) fn query_iothreads(&self, release: Release) -> QObject {
+        let threads = self.objects.iter().filter(|(_, kind)| *kind == Kind::IoThread);
+        let mut threads: Vec<_> = threads.zip(FIRST_THREAD..).collect();
+        threads.sort_by_key(|((id, _), _)| id);
+        threads.into_iter().map(|((id, _), thread)| iothread(id, thread, release)).collect()
+    }
+}
+
+fn iothread(id: &str, thread: u64, release: Release) -> QObject {
+    let factor = release.iothread_polling_factor();
+    let mut info = qdict! {
+        "id": id.to_owned(),
+        "thread-id": thread,
+        "poll-max-ns": POLLS_AT_MOST_NS,
+        "poll-grow": factor,
+        "poll-shrink": factor,
+    };
+    if release.iothreads_have_batches() {
+        info.put(key!("aio-max-batch"), 0);
+    }
+    if release.iothreads_have_poll_weight() {
+        info.put(key!("poll-weight"), 3);
+    }
+    info.into()
+}

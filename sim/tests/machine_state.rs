@@ -1,0 +1,373 @@
+//! A machine's state that leaves, comes, or is of other hardware; the guest's own acts; the host's SIGTERM. Over the
+//! whole wire. What is expected was seen on the four releases.
+
+use std::time::Duration;
+
+use freezeframe_sim::{
+    Machine, Oracle, Port, Release, World, host::Descriptor, machine::Power, qemu::GuestAct,
+    world::Connection,
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+/// A client of a machine.
+struct Client {
+    world: World,
+    connection: Connection,
+    now: Duration,
+}
+
+impl Client {
+    /// A client of a machine whose firmware has run, to whom migrations tell how far they are.
+    fn of(machine: &Machine, release: Release) -> Self {
+        Self::with(World::new(machine, release, Oracle::default_order()))
+    }
+
+    fn with(mut world: World) -> Self {
+        let connection = world.connect(Duration::ZERO, Port::Monitor(0)).unwrap();
+        let mut client = Self { world, connection, now: Duration::ZERO };
+        client.send("qmp_capabilities", json!({}));
+        client.after(1);
+        let events = json!([{ "capability": "events", "state": true }]);
+        client.send("migrate-set-capabilities", json!({ "capabilities": events }));
+        client
+    }
+
+    /// Sends a command and returns what is heard within the next milliseconds.
+    fn send(&mut self, command: &str, arguments: Value) -> Vec<String> {
+        let line = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
+        let _ = self.world.receive(self.now, self.connection, line.as_bytes());
+        self.wait(5)
+    }
+
+    /// What is heard within that many seconds.
+    fn after(&mut self, seconds: u64) -> Vec<String> {
+        self.wait(seconds * 1000)
+    }
+
+    fn wait(&mut self, milliseconds: u64) -> Vec<String> {
+        self.now += Duration::from_millis(milliseconds);
+        self.world.advance(self.now);
+        let output = self.world.output(self.connection).to_vec();
+        self.world.consume(self.connection, output.len());
+        String::from_utf8(output).unwrap().lines().map(short).collect()
+    }
+
+    fn migrate(&mut self, uri: &str) -> Vec<String> {
+        let mut said = self.send("migrate", json!({ "uri": uri }));
+        said.extend(self.after(1));
+        said
+    }
+
+    fn guest(&mut self, act: GuestAct) -> Vec<String> {
+        self.world.guest_does(self.now, act);
+        self.wait(5)
+    }
+
+    fn set_capability(&mut self, name: &str) {
+        let capabilities = json!([{ "capability": name, "state": true }]);
+        assert_eq!(self.send("migrate-set-capabilities", json!({ "capabilities": capabilities })), ["{}"]);
+    }
+
+    fn status(&mut self) -> String {
+        let reply: Value = serde_json::from_str(&self.send("query-status", json!({}))[0]).unwrap();
+        reply["status"].as_str().unwrap().to_owned()
+    }
+
+    fn why_failed(&mut self) -> Option<String> {
+        let reply: Value = serde_json::from_str(&self.send("query-migrate", json!({}))[0]).unwrap();
+        assert_eq!(reply["status"], "failed");
+        reply["error-desc"].as_str().map(str::to_owned)
+    }
+
+    fn quit(&mut self) {
+        self.send("quit", json!({}));
+        assert!(!self.world.qemu_is_running());
+    }
+}
+
+/// An event as its name and the first member of its data; a reply as what it returns, or the error's text.
+fn short(line: &str) -> String {
+    let line: Value = serde_json::from_str(line).unwrap();
+    if let Some(event) = line["event"].as_str() {
+        let first = line["data"].as_object().and_then(|data| data.values().next().cloned());
+        return match first {
+            Some(Value::String(text)) if event != "SHUTDOWN" => format!("{event} {text}"),
+            Some(Value::Number(number)) => format!("{event} {number}"),
+            _ => {
+                line["data"]["reason"].as_str().map_or(event.to_owned(), |reason| format!("{event} {reason}"))
+            }
+        };
+    }
+    match line["error"]["desc"].as_str() {
+        Some(error) => error.to_owned(),
+        None => line["return"].to_string(),
+    }
+}
+
+fn one_disk() -> Machine {
+    Machine::new().disk("vda")
+}
+
+/// The machine that takes up what one with the same disks has left.
+fn taken_in(source: Client, machine: Machine, release: Release) -> (Client, Vec<String>) {
+    let machine = Machine { incoming: true, ..machine };
+    let mut world = World::new(&machine, release, Oracle::default_order());
+    *world.host_mut() = source.world.host().clone();
+    let mut client = Client::with(world);
+    let mut said = client.send("migrate-incoming", json!({ "uri": "exec:cat state" }));
+    said.extend(client.after(1));
+    (client, said)
+}
+
+#[rstest]
+#[case(Release::V5_2, &["MIGRATION setup", "{}", "MIGRATION_PASS 1", "MIGRATION active", "STOP", "MIGRATION_PASS 2",
+    "MIGRATION completed"])]
+#[case(Release::V10_0, &["MIGRATION setup", "{}", "MIGRATION_PASS 1", "MIGRATION active", "STOP", "MIGRATION device",
+    "MIGRATION_PASS 2", "MIGRATION completed"])]
+#[case(Release::V11_1, &["MIGRATION setup", "{}", "MIGRATION active", "MIGRATION_PASS 2", "STOP", "MIGRATION device",
+    "MIGRATION completed"])]
+fn a_migration_tells_of_itself_as_its_release_does(#[case] release: Release, #[case] said: &[&str]) {
+    let mut client = Client::of(&one_disk(), release);
+    assert_eq!(client.migrate("exec:cat >state"), said);
+    assert_eq!(client.status(), "postmigrate");
+    assert_eq!(client.send("cont", json!({})), ["RESUME", "{}"]);
+}
+
+#[rstest]
+#[case(Release::V5_2)]
+#[case(Release::V7_2)]
+#[case(Release::V10_0)]
+#[case(Release::V11_1)]
+fn a_state_goes_on_in_another_machine(#[case] release: Release) {
+    let mut source = Client::of(&one_disk(), release);
+    source.migrate("exec:cat >state");
+    source.quit();
+    let (mut client, said) = taken_in(source, one_disk(), release);
+    assert_eq!(said, ["MIGRATION setup", "{}", "MIGRATION active", "RESUME", "MIGRATION completed"]);
+    assert_eq!(client.status(), "running");
+}
+
+#[test]
+fn a_state_of_a_paused_machine_is_paused_where_it_comes_to() {
+    let mut source = Client::of(&one_disk(), Release::V10_0);
+    source.send("stop", json!({}));
+    source.migrate("file:state");
+    source.quit();
+    let (mut client, said) = taken_in(source, one_disk(), Release::V10_0);
+    assert_eq!(said, ["MIGRATION setup", "{}", "MIGRATION active", "MIGRATION completed"]);
+    assert_eq!(client.status(), "paused");
+}
+
+#[test]
+fn a_machine_started_stopped_keeps_a_running_state_paused() {
+    let mut source = Client::of(&one_disk(), Release::V10_0);
+    source.migrate("file:state");
+    source.quit();
+    let (mut client, _) = taken_in(source, one_disk().power(Power::Prelaunch), Release::V10_0);
+    assert_eq!(client.status(), "paused");
+}
+
+#[test]
+fn a_state_of_less_memory_ends_the_machine_that_waited_for_it() {
+    let mut source = Client::of(&one_disk(), Release::V10_0);
+    source.migrate("file:state");
+    source.quit();
+    let more = Machine { memory: 128 << 20, ..one_disk() };
+    let (client, said) = taken_in(source, more, Release::V10_0);
+    assert_eq!(said, ["MIGRATION setup", "{}", "MIGRATION active", "MIGRATION failed"]);
+    assert!(!client.world.qemu_is_running());
+}
+
+#[test]
+fn a_waiting_machine_that_may_not_end_tells_why_it_failed() {
+    let machine = Machine { incoming: true, ..one_disk() };
+    let mut client = Client::of(&machine, Release::V11_1);
+    client.send("migrate-incoming", json!({ "uri": "exec:cat vda.qcow2", "exit-on-error": false }));
+    client.after(1);
+    let why = "load of migration failed: Invalid argument: Not a migration stream, magic: 0 != 5145564d";
+    assert_eq!(client.why_failed().as_deref(), Some(why));
+    assert_eq!(client.status(), "inmigrate");
+}
+
+#[rstest]
+#[case(Release::V7_2, &["MIGRATION cancelling", "{}", "RESUME", "MIGRATION cancelled"])]
+#[case(Release::V11_1, &["MIGRATION cancelling", "{}", "RESUME", "MIGRATION cancelled"])]
+fn what_waits_before_the_switchover_can_be_cancelled(#[case] release: Release, #[case] said: &[&str]) {
+    let mut client = Client::of(&one_disk(), release);
+    client.set_capability("pause-before-switchover");
+    client.migrate("exec:cat >state");
+    assert_eq!(client.status(), "finish-migrate");
+    assert_eq!(client.send("cont", json!({})), ["Migration is not finalized yet"]);
+    assert_eq!(client.send("migrate_cancel", json!({})), said);
+    assert_eq!(client.status(), "running");
+}
+
+#[test]
+fn what_waits_before_the_switchover_goes_on_from_there_alone() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    client.set_capability("pause-before-switchover");
+    client.migrate("exec:cat >state");
+    let from = |state: &str| json!({ "state": state });
+    let refused = client.send("migrate-continue", from("device"));
+    assert_eq!(refused, ["Migration not in expected state: pre-switchover"]);
+    let said = client.send("migrate-continue", from("pre-switchover"));
+    assert_eq!(said, ["{}", "MIGRATION device", "MIGRATION_PASS 2", "MIGRATION completed"]);
+}
+
+#[rstest]
+#[case(Release::V10_0, "MIGRATION failed")]
+#[case(Release::V11_1, "MIGRATION failing")]
+fn a_target_without_space_lets_the_guest_run_on(#[case] release: Release, #[case] first: &str) {
+    let mut client = Client::of(&one_disk(), release);
+    client.world.host_mut().set_full("state".into(), true);
+    assert!(client.migrate("file:state").contains(&first.to_owned()));
+    assert_eq!(client.why_failed().as_deref(), Some("Unable to write to file: No space left on device"));
+    assert_eq!(client.status(), "running");
+}
+
+#[test]
+fn a_background_snapshot_leaves_the_guest_running() {
+    let mut client = Client::of(&one_disk(), Release::V7_2);
+    client.set_capability("background-snapshot");
+    let said = client.migrate("exec:cat >state");
+    assert_eq!(said, ["MIGRATION setup", "{}", "MIGRATION active", "STOP", "RESUME", "MIGRATION completed"]);
+    assert!(client.world.host().image("state".into()).unwrap().as_machine_state().is_some());
+}
+
+#[rstest]
+#[case(Release::V10_0, "{}")]
+#[case(Release::V11_1, "fd: migration to a file is not supported. Use file: instead.")]
+fn a_descriptor_is_used_once(#[case] release: Release, #[case] reply: &str) {
+    let mut client = Client::of(&one_disk(), release);
+    let name = json!({ "fdname": "f" });
+    assert_eq!(client.send("getfd", name.clone()), ["No file descriptor supplied via SCM_RIGHTS"]);
+    client.world.pass_descriptor(client.connection, Descriptor::File("state".into()));
+    assert_eq!(client.send("getfd", name), ["{}"]);
+    assert!(client.migrate("fd:f").contains(&reply.to_owned()));
+    client.send("cont", json!({}));
+    assert!(client.migrate("fd:f").contains(&"File descriptor named 'f' has not been found".to_owned()));
+}
+
+#[test]
+fn a_pipe_is_a_target_for_every_release() {
+    let mut client = Client::of(&one_disk(), Release::V11_1);
+    client.world.pass_descriptor(client.connection, Descriptor::Pipe("state".into()));
+    client.send("getfd", json!({ "fdname": "f" }));
+    assert_eq!(client.migrate("fd:f").last().unwrap(), "MIGRATION completed");
+}
+
+#[test]
+fn a_snapshot_of_the_machine_tells_of_itself_as_a_migration() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    let said = client.send("human-monitor-command", json!({ "command-line": "savevm s" }));
+    let said = [said, client.after(1)].concat();
+    let migration = ["MIGRATION setup", "MIGRATION_PASS 1", "MIGRATION_PASS 2", "MIGRATION completed"];
+    assert_eq!(said, [&["STOP"], migration.as_slice(), &["RESUME", "\"\""]].concat());
+}
+
+#[test]
+fn images_that_were_given_away_take_no_snapshot() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    client.migrate("exec:cat >/dev/null");
+    let said = client.send("human-monitor-command", json!({ "command-line": "savevm s" }));
+    let why = "Error: Device 'vda' is writable but does not support snapshots\r\n";
+    assert_eq!(said, [Value::from(why).to_string()]);
+}
+
+#[rstest]
+#[case(Release::V7_2, false)]
+#[case(Release::V10_0, true)]
+fn a_reset_machine_whose_images_are_given_away_is_migrated_again_or_aborts(
+    #[case] release: Release,
+    #[case] survives: bool,
+) {
+    let mut client = Client::of(&one_disk(), release);
+    client.migrate("exec:cat >/dev/null");
+    client.send("system_reset", json!({}));
+    assert_eq!(client.status(), "prelaunch");
+    client.migrate("exec:cat >/dev/null");
+    assert_eq!(client.world.qemu_is_running(), survives);
+}
+
+#[test]
+fn a_migration_after_a_failed_load_aborts() {
+    let mut client = Client::of(&one_disk(), Release::V11_1);
+    client.send("human-monitor-command", json!({ "command-line": "loadvm nope" }));
+    assert_eq!(client.status(), "restore-vm");
+    let said = client.migrate("exec:cat >state");
+    assert_eq!(said, ["MIGRATION setup", "{}", "MIGRATION active", "MIGRATION_PASS 2"]);
+    assert!(!client.world.qemu_is_running());
+}
+
+#[test]
+fn the_hosts_signal_is_told_and_ends_qemu() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    client.world.terminate_qemu(client.now);
+    assert_eq!(client.wait(5), ["SHUTDOWN host-signal"]);
+    assert!(client.world.at_end(client.connection));
+}
+
+#[test]
+fn a_guest_that_shuts_down_ends_qemu_or_leaves_it_to_be_reset() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    assert_eq!(client.guest(GuestAct::ShutDown), ["SHUTDOWN guest-shutdown"]);
+    assert!(!client.world.qemu_is_running());
+
+    let stays = Machine { no_shutdown: true, ..one_disk() };
+    let mut client = Client::of(&stays, Release::V10_0);
+    assert_eq!(client.guest(GuestAct::ShutDown), ["SHUTDOWN guest-shutdown", "STOP"]);
+    assert_eq!(client.send("cont", json!({})), ["Resetting the Virtual Machine is required"]);
+    client.send("system_reset", json!({}));
+    assert_eq!(client.send("cont", json!({})), ["RESUME", "{}"]);
+}
+
+#[rstest]
+#[case(Release::V5_2, &["GUEST_PANICKED pause", "STOP", "GUEST_PANICKED poweroff", "SHUTDOWN guest-panic"])]
+#[case(Release::V10_0, &["GUEST_PANICKED poweroff", "STOP", "SHUTDOWN guest-panic"])]
+fn a_panic_ends_qemu(#[case] release: Release, #[case] said: &[&str]) {
+    let mut client = Client::of(&one_disk(), release);
+    assert_eq!(client.guest(GuestAct::Panic), said);
+    assert!(!client.world.qemu_is_running());
+}
+
+#[test]
+fn a_panic_does_what_was_set() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    client.send("set-action", json!({ "panic": "none" }));
+    assert_eq!(client.guest(GuestAct::Panic), ["GUEST_PANICKED run"]);
+    client.send("set-action", json!({ "panic": "pause" }));
+    assert_eq!(client.guest(GuestAct::Panic), ["GUEST_PANICKED pause", "STOP"]);
+    assert_eq!(client.status(), "guest-panicked");
+}
+
+#[rstest]
+#[case("reset", &["WATCHDOG reset", "RESET guest-reset"], "running")]
+#[case("shutdown", &["WATCHDOG shutdown", "POWERDOWN"], "running")]
+#[case("pause", &["WATCHDOG pause", "STOP"], "watchdog")]
+#[case("none", &["WATCHDOG none"], "running")]
+fn a_watchdog_does_what_was_set(#[case] action: &str, #[case] said: &[&str], #[case] status: &str) {
+    let mut client = Client::of(&one_disk(), Release::V7_2);
+    client.send("watchdog-set-action", json!({ "action": action }));
+    assert_eq!(client.guest(GuestAct::WatchdogExpires), said);
+    assert_eq!(client.status(), status);
+}
+
+#[rstest]
+#[case(Release::V7_2, &["{}"], "suspended")]
+#[case(Release::V10_0, &["STOP", "{}"], "paused")]
+fn a_guest_that_sleeps_is_stopped_by_newer_releases(
+    #[case] release: Release,
+    #[case] said: &[&str],
+    #[case] status: &str,
+) {
+    let mut client = Client::of(&one_disk(), release);
+    let awake = client.send("system_wakeup", json!({}));
+    assert_eq!(awake, ["Unable to wake up: guest is not in suspended state"]);
+    assert_eq!(client.guest(GuestAct::Sleep), ["SUSPEND"]);
+    assert_eq!(client.send("stop", json!({})), said);
+    assert_eq!(client.status(), status);
+    client.send("cont", json!({}));
+    assert_eq!(client.send("system_wakeup", json!({})), ["WAKEUP", "{}"]);
+    assert_eq!(client.status(), "running");
+}
