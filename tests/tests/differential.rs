@@ -1,7 +1,7 @@
 //! Random commands on real QEMUs and on the simulator: the same is said.
 //!
 //! Which QEMUs: see `freezeframe_tests::real::programs`. How much: `FREEZEFRAME_DIFFERENTIAL_STEPS` over each program
-//! of each release, 500 unless it is set; `FREEZEFRAME_DIFFERENTIAL_SEED` decides the commands, 1 unless it is set.
+//! of each release, 100 unless it is set; `FREEZEFRAME_DIFFERENTIAL_SEED` decides the commands, 1 unless it is set.
 //! Each difference is shown with the fewest commands that were found to show it.
 //!
 //! A test without libtest's harness, which hides what a passing test prints: what is skipped for want of a QEMU must
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    let (steps, seed) = (number("STEPS", 500), number("SEED", 1));
+    let (steps, seed) = (number("STEPS", 100), number("SEED", 1));
     let steps = usize::try_from(steps).expect("a number of steps");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");

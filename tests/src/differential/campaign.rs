@@ -24,7 +24,7 @@ use super::{
 const LENGTH: usize = 50;
 
 /// How many tries are made to find fewer commands that show a difference.
-const SHRINKING: u32 = 60;
+const SHRINKING: u32 = 40;
 
 /// What is played.
 #[derive(Debug, Clone)]

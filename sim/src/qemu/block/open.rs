@@ -71,6 +71,9 @@ fn open_with_children(
     let (name, driver) = match options.text("driver") {
         "file" => {
             known(&["filename", "locking"])?;
+            if options.text("filename").is_empty() {
+                return Err(QmpError::generic("The 'file' block driver requires a file name"));
+            }
             let name = take_name(graph, options, cx)?;
             (name, file(options, read_only, cx)?)
         }
@@ -142,9 +145,6 @@ fn take_name(graph: &mut Graph, options: Arguments<'_>, cx: &Context<'_>) -> Res
 
 fn file(options: Arguments<'_>, read_only: bool, cx: &mut Context<'_>) -> Result<Driver, QmpError> {
     let filename = options.text("filename");
-    if filename.is_empty() {
-        return Err(QmpError::generic("The 'file' block driver requires a file name"));
-    }
     if cx.host().is_folder(Utf8Path::new(filename)) {
         // A folder can be opened, for reading only.
         return Err(match read_only {
