@@ -52,7 +52,7 @@ fn agent_of(agent: language::Agent) -> Agent {
 fn chardevs(machine: &Machine) -> Vec<Chardev> {
     let socket = |label: String, name: String, frontend| {
         let path = machine.folder.with_file_name(name);
-        Chardev { label, path, frontend: Some(frontend) }
+        Chardev { label, path, frontend: Some(frontend), connected: false }
     };
     let monitors = (0..machine.monitors).map(|number| {
         let name = format!("monitor{number}");

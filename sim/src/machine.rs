@@ -125,6 +125,8 @@ pub struct Chardev {
     pub path: Utf8PathBuf,
     /// What the machine has at its end; none if nothing.
     pub frontend: Option<Frontend>,
+    /// A program that is not simulated is connected to it throughout.
+    pub connected: bool,
 }
 
 /// What the machine has at its end of a character device.

@@ -11,6 +11,9 @@ use freezeframe_sim::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
+#[path = "qemu/devices.rs"]
+mod devices;
+
 #[path = "qemu/block_jobs.rs"]
 mod block_jobs;
 

@@ -101,7 +101,7 @@ pub async fn record(recording: &Recording, binary: &Binary) -> Result<Recording,
 /// The files that have to be there, for a recording that may be played.
 fn host(recording: &Recording) -> Result<Host, Unplayable> {
     let machine = replay::machine(recording).map_err(|unknown| Unplayable::Refused(unknown.to_string()))?;
-    let own = |text: &str| text.replace(&format!("{DIR}/"), "");
+    let own = |text: &str| replay::in_folder(text, DIR).replace(&format!("{DIR}/"), "");
     let reaches_out =
         |word: &&str| own(word).contains(['/', ':']) || word.contains("..") || *word == "-sandbox";
     if let Some(word) = recording.arguments.split_ascii_whitespace().find(reaches_out) {
@@ -137,8 +137,11 @@ fn host(recording: &Recording) -> Result<Host, Unplayable> {
 
 /// QEMU's arguments: the recorded ones, in this folder, with the accelerator that was asked for.
 fn arguments(recording: &Recording, binary: &Binary, root: &Utf8Path) -> Vec<String> {
-    let mut arguments: Vec<String> =
-        recording.arguments.split_ascii_whitespace().map(|word| word.replace(DIR, root.as_str())).collect();
+    let mut arguments: Vec<String> = recording
+        .arguments
+        .split_ascii_whitespace()
+        .map(|word| replay::in_folder(word, root.as_str()))
+        .collect();
     if let Some(at) = arguments.iter().position(|word| word == "-accel") {
         arguments[at + 1].clone_from(&binary.launch.accel);
     }

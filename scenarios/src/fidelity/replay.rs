@@ -46,8 +46,8 @@ pub struct Replayed {
     pub host: Host,
 }
 
-/// A recorded text with the recorder's folder where `folder` is.
-fn in_folder(text: &str, folder: &str) -> String {
+/// A recorded text with another folder in the place of the recorder's.
+pub(super) fn in_folder(text: &str, folder: &str) -> String {
     RECORDED.into_iter().fold(text.to_owned(), |text, recorded| text.replace(recorded, folder))
 }
 
@@ -57,8 +57,20 @@ fn in_folder(text: &str, folder: &str) -> String {
 /// [`Unknown`], if the simulator cannot be it.
 pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
     let arguments = in_folder(&recording.arguments, FOLDER);
-    let machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
+    let mut machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
+    for chardev in &mut machine.chardevs {
+        chardev.connected = is_connected(recording, &chardev.label);
+    }
     Ok(Machine { folder: FOLDER.into(), ..machine })
+}
+
+/// Whether the recorder was connected to another socket than the monitor's: only `query-chardev` tells.
+fn is_connected(recording: &Recording, label: &str) -> bool {
+    let told = format!("\"label\": \"{label}\"");
+    recording.said().filter(|line| line.contains(&told)).any(|line| {
+        let (before, _) = line.split_once(&told).unwrap_or_default();
+        before.rsplit_once("\"filename\": \"").is_some_and(|(_, filename)| filename.starts_with("unix:"))
+    })
 }
 
 /// Replays a recording on a machine; `files` are what an earlier machine left, if there was one.

@@ -94,8 +94,12 @@ impl Reader {
         if value.head != "socket" {
             return None;
         }
-        let chardev =
-            Chardev { label: value.get("id")?.to_owned(), path: value.get("path")?.into(), frontend: None };
+        let chardev = Chardev {
+            label: value.get("id")?.to_owned(),
+            path: value.get("path")?.into(),
+            frontend: None,
+            connected: false,
+        };
         self.machine.chardevs.push(chardev);
         Some(())
     }

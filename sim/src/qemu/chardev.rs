@@ -34,7 +34,7 @@ impl Chardevs {
         let socket = |chardev: &Chardev| {
             let (open, connected) = match chardev.frontend {
                 Some(Frontend::Monitor(number)) => (true, self.connected[number]),
-                Some(Frontend::SerialPort) | None => (false, false),
+                Some(Frontend::SerialPort) | None => (false, chardev.connected),
             };
             let nobody = if connected { "" } else { "disconnected:" };
             qdict! {
