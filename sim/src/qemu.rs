@@ -60,6 +60,7 @@ pub use power::GuestAct;
 use arguments::Arguments;
 use block::{query::Query, statistics::Statistics};
 use boot_sector::BootSector;
+use differences::Drain;
 use job::{Ended, Job, Jobs, Verb};
 use migration::Migration;
 use power::Actions;
@@ -227,7 +228,7 @@ impl Qemu {
             }
             "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
             "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
-            "block-stream" => block::stream::block_stream(&self.graph, &mut self.jobs, arguments, cx),
+            "block-stream" => block::stream::block_stream(&mut self.graph, &mut self.jobs, arguments, cx),
             "blockdev-reopen"
             | "x-blockdev-reopen"
             | "block_resize"
@@ -242,22 +243,25 @@ impl Qemu {
                 block::export::command(&mut self.graph, command, arguments, cx)
             }
             "blockdev-snapshot" => {
-                block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)
+                block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)?;
+                self.drained(Drain::Overlay, cx)
             }
             "blockdev-snapshot-sync" => {
-                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)
+                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)?;
+                self.drained(Drain::OverlayMade, cx)
             }
             "blockdev-snapshot-internal-sync" => {
-                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)
+                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)?;
+                self.drained(Drain::Transaction, cx)
             }
             "blockdev-snapshot-delete-internal-sync" => {
                 block::internal_snapshot::delete(&self.graph, arguments, cx)
             }
             "transaction" => {
-                self.jobs.drained(cx);
+                self.jobs.drained(Drain::Transaction, cx);
                 let machine = block::transaction::Machine {
                     graph: &mut self.graph,
-                    jobs: &self.jobs,
+                    jobs: &mut self.jobs,
                     cpus: &self.cpus,
                 };
                 block::transaction::transaction(machine, arguments, cx)
@@ -488,13 +492,7 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         match command {
-            "stop" => {
-                let ran = self.cpus.running();
-                self.cpus.pause(cx);
-                if ran {
-                    self.jobs.drained(cx);
-                }
-            }
+            "stop" => self.stop(cx),
             "cont" => self.cont(cx)?,
             "system_wakeup" => return self.wake_up(cx),
             "set-action" => self.actions.set(arguments),
@@ -518,9 +516,25 @@ impl Qemu {
         let machine = vm_snapshot::Machine {
             graph: &mut self.graph,
             cpus: &mut self.cpus,
+            jobs: &mut self.jobs,
             migration: &mut self.migration,
         };
-        snapshot_job::start(kind, machine, &mut self.jobs, arguments, cx)
+        snapshot_job::start(kind, machine, arguments, cx)
+    }
+
+    /// The end of a command that has drained all nodes.
+    fn drained(&mut self, drain: Drain, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+        self.jobs.drained(drain, cx);
+        Ok(QObject::empty())
+    }
+
+    /// Stops the guest, if it runs.
+    fn stop(&mut self, cx: &mut Context<'_>) {
+        if self.cpus.running() {
+            self.jobs.drained(Drain::Stop, cx);
+        }
+        self.cpus.pause(cx);
+        self.jobs.drained(Drain::Stopped, cx);
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
@@ -529,9 +543,13 @@ impl Qemu {
         self.cpus.may_go_on()?;
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
+        let rested = !self.cpus.running();
         self.cpus.cont(cx);
         if self.cpus.running() {
             self.graph.set_active(true);
+            if rested {
+                self.jobs.drained(Drain::Cont, cx);
+            }
         }
         self.firmware.resumed(&self.cpus, cx);
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);

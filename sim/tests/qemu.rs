@@ -16,6 +16,10 @@ mod devices;
 
 #[path = "qemu/block_jobs.rs"]
 mod block_jobs;
+#[path = "qemu/failures.rs"]
+mod failures;
+#[path = "qemu/groups.rs"]
+mod groups;
 
 /// One QEMU and its host. Time passes only when a test says so.
 struct Bench {
@@ -37,11 +41,22 @@ impl Bench {
 
     /// Sends a command; returns its events and its reply.
     fn send(&mut self, command: &str, arguments: Value) -> (Vec<String>, Result<Value, QmpError>) {
+        let (events, reply) = self.execute(command, arguments);
+        (events.into_iter().map(short).collect(), reply)
+    }
+
+    /// As [`Bench::send`], each event with the job that it is about.
+    fn send_with_ids(&mut self, command: &str, arguments: Value) -> (Vec<String>, Result<Value, QmpError>) {
+        let (events, reply) = self.execute(command, arguments);
+        (events.into_iter().map(with_id).collect(), reply)
+    }
+
+    fn execute(&mut self, command: &str, arguments: Value) -> (Vec<Event>, Result<Value, QmpError>) {
         let mut cx = Context::new(self.now, self.release, &mut self.oracle, &mut self.host);
         let reply = self.qemu.execute(command, arguments.as_object().cloned().unwrap_or_default(), &mut cx);
         let (events, timers) = cx.finish();
         self.timers.extend(timers);
-        (events.into_iter().map(short).collect(), reply.map(Value::from))
+        (events, reply.map(Value::from))
     }
 
     /// Sends a command that must succeed.
@@ -56,15 +71,31 @@ impl Bench {
 
     /// Lets the timers strike, and all that they bring; returns the events.
     fn settle(&mut self) -> Vec<String> {
+        self.strike(|_| false).into_iter().map(short).collect()
+    }
+
+    /// As [`Bench::settle`], each event with the job that it is about.
+    fn settle_with_ids(&mut self) -> Vec<String> {
+        self.strike(|_| false).into_iter().map(with_id).collect()
+    }
+
+    /// Lets timers strike until a job has come to a status.
+    fn settle_until(&mut self, status: &str) {
+        self.strike(|event| event.data.as_ref().and_then(|data| data.text("status")) == Some(status));
+    }
+
+    fn strike(&mut self, enough: impl Fn(&Event) -> bool) -> Vec<Event> {
         let mut said = Vec::new();
-        while !self.timers.is_empty() {
-            let (at, timer) = self.timers.remove(0);
+        while !said.iter().any(&enough)
+            && let Some(next) = (0..self.timers.len()).min_by_key(|timer| self.timers[*timer].0)
+        {
+            let (at, timer) = self.timers.remove(next);
             self.now = self.now.max(at);
             let mut cx = Context::new(self.now, self.release, &mut self.oracle, &mut self.host);
             self.qemu.timer(timer, &mut cx);
             let (events, timers) = cx.finish();
             self.timers.extend(timers);
-            said.extend(events.into_iter().map(short));
+            said.extend(events);
         }
         said
     }
@@ -106,6 +137,12 @@ fn short(event: Event) -> String {
         Some(status) => status.into(),
         None => event.name.into(),
     }
+}
+
+fn with_id(event: Event) -> String {
+    let data = event.data.clone().unwrap_or_default();
+    let id = data.text("id").or(data.text("device")).unwrap_or_default();
+    format!("{}.{id}", short(event))
 }
 
 fn one_disk() -> Bench {
@@ -251,10 +288,10 @@ fn a_second_start_finds_the_images_of_the_first() {
 }
 
 #[rstest]
-#[case("block-commit", json!({ "device": "vda", "on-error": "stop" }))]
+#[case("block-commit", json!({ "device": "vda", "filter-node-name": "f" }))]
 #[case("blockdev-add", json!({ "driver": "nbd", "node-name": "n" }))]
 #[case("blockdev-add", json!({ "driver": "file", "node-name": "n", "filename": "vda.qcow2", "aio": "native" }))]
-#[case("transaction", json!({ "actions": [{ "type": "blockdev-backup", "data": {} }] }))]
+#[case("transaction", json!({ "actions": [{ "type": "drive-backup", "data": {} }] }))]
 #[case("migrate", json!({ "uri": "vsock:1:2" }))]
 #[case("human-monitor-command", json!({ "command-line": "help" }))]
 #[case("human-monitor-command", json!({ "command-line": "info migrate" }))]

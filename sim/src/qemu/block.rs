@@ -655,6 +655,7 @@ pub(crate) fn job_options(
         keeps_in_step,
         takes: Duration::from_millis(takes),
         starts_drained: false,
+        ready_at_once: false,
         failure: None,
     }
 }

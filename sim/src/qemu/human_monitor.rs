@@ -143,7 +143,7 @@ fn delvm(qemu: &mut Qemu, tag: &str, cx: &mut Context<'_>) -> String {
 }
 
 fn stop(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
-    qemu.cpus.pause(cx);
+    qemu.stop(cx);
     String::new()
 }
 
@@ -169,7 +169,12 @@ fn report_ports(qemu: &mut Qemu, cx: &mut Context<'_>) {
 }
 
 fn machine(qemu: &mut Qemu) -> Machine<'_> {
-    Machine { graph: &mut qemu.graph, cpus: &mut qemu.cpus, migration: &mut qemu.migration }
+    Machine {
+        graph: &mut qemu.graph,
+        cpus: &mut qemu.cpus,
+        jobs: &mut qemu.jobs,
+        migration: &mut qemu.migration,
+    }
 }
 
 fn or_error(outcome: Result<(), String>) -> String {

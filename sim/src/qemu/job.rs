@@ -16,15 +16,18 @@
 //! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
-//! Not here: transactions of jobs, and drains other than those of `transaction` and `stop`.
+//! Jobs of one transaction may be a `group`: they end together.
+//!
+//! Not here: the drains by which a guest's firmware makes jobs rest when it resets its disks.
 
-use super::{Context, QmpError, Timer, work::Work};
+use super::{Context, QmpError, Timer, differences::Drain, work::Work};
 use crate::{
     machine::OnError,
     qobject::{QDict, key, qdict},
 };
 
 pub(crate) mod block;
+mod group;
 mod query;
 mod status;
 mod verb;
@@ -56,6 +59,8 @@ pub struct Job {
     /// It is forgotten without `job-dismiss`.
     auto_dismiss: bool,
     block: Option<BlockJob>,
+    /// The jobs of one number end together.
+    group: Option<u64>,
     attached: Vec<String>,
     paused_by_user: bool,
     cancelled: bool,
@@ -106,15 +111,22 @@ impl Job {
         match outcome {
             Ok(()) => {
                 self.go(JobStatus::Waiting, cx);
-                self.go(JobStatus::Pending, cx);
-                if self.auto_finalize {
-                    self.finalize(cx);
-                } else {
-                    let data = qdict! { "type": self.kind, "id": self.id.clone() };
-                    cx.event("BLOCK_JOB_PENDING", Some(data));
+                if self.group.is_none() {
+                    self.get_pending(cx);
+                    if self.auto_finalize {
+                        self.finalize(cx);
+                    }
                 }
             }
             Err(error) => self.abort(error, cx),
+        }
+    }
+
+    /// Nothing but its finalization is left.
+    fn get_pending(&mut self, cx: &mut Context<'_>) {
+        self.go(JobStatus::Pending, cx);
+        if !self.auto_finalize {
+            cx.event("BLOCK_JOB_PENDING", Some(qdict! { "type": self.kind, "id": self.id.clone() }));
         }
     }
 
@@ -124,10 +136,21 @@ impl Job {
         self.go(JobStatus::Concluded, cx);
     }
 
+    /// It has failed or was cancelled. One of a group concludes with the others.
     fn abort(&mut self, error: String, cx: &mut Context<'_>) {
+        self.begin_to_abort(error, cx);
+        if self.group.is_none() {
+            self.conclude_aborted(cx);
+        }
+    }
+
+    fn begin_to_abort(&mut self, error: String, cx: &mut Context<'_>) {
         self.wake_up(cx);
         self.error = Some(error);
         self.go(JobStatus::Aborting, cx);
+    }
+
+    fn conclude_aborted(&mut self, cx: &mut Context<'_>) {
         self.report(if self.cancelled { "BLOCK_JOB_CANCELLED" } else { "BLOCK_JOB_COMPLETED" }, cx);
         self.current = self.total;
         self.go(JobStatus::Concluded, cx);
@@ -177,6 +200,11 @@ impl Job {
         if let Some(block) = &mut self.block {
             block.rest(cx.now());
         }
+    }
+
+    /// Whether a drain makes it rest.
+    fn would_rest(&self) -> bool {
+        self.block.is_some() && matches!(self.status, JobStatus::Running | JobStatus::Ready)
     }
 
     /// Works again, if it rests.
@@ -348,6 +376,23 @@ impl Jobs {
         claim: Claim,
         cx: &mut Context<'_>,
     ) -> Result<(), QmpError> {
+        let serial = self.create_block(id, options, work, claim, cx)?;
+        self.start_created(&[serial], cx);
+        Ok(())
+    }
+
+    /// Creates a block job on nodes, to be started by [`Jobs::start_created`]. Returns its serial number.
+    ///
+    /// # Errors
+    /// As [`Jobs::start_block`].
+    pub(crate) fn create_block(
+        &mut self,
+        id: &str,
+        options: Options,
+        work: Work,
+        claim: Claim,
+        cx: &mut Context<'_>,
+    ) -> Result<u64, QmpError> {
         self.check_id(id)?;
         let mut job = self.create(id, options.kind, cx);
         if options.speed < 0 {
@@ -360,14 +405,27 @@ impl Jobs {
         job.work = Some(work);
         job.nodes = claim.nodes;
         job.attached = claim.attached;
-        job.go(JobStatus::Running, cx);
-        if options.starts_drained {
-            job.rest(cx);
-            job.wake_up(cx);
-        }
-        job.schedule(cx);
         self.jobs.push(job);
-        Ok(())
+        Ok(self.next_serial)
+    }
+
+    /// Starts created block jobs in this order; those whose disk is drained meanwhile go on once all have started.
+    pub(crate) fn start_created(&mut self, serials: &[u64], cx: &mut Context<'_>) {
+        for job in serials {
+            let Some(job) = self.by_serial(*job) else { continue };
+            job.go(JobStatus::Running, cx);
+            if job.block.as_ref().is_some_and(|block| block.starts_drained) {
+                job.rest(cx);
+            }
+        }
+        for job in serials {
+            let Some(job) = self.by_serial(*job) else { continue };
+            job.wake_up(cx);
+            if job.block.as_ref().is_some_and(|block| block.ready_at_once) {
+                job.get_ready(cx);
+            }
+            job.schedule(cx);
+        }
     }
 
     /// A block job that is refused only after it was created: `created`, `null`, and why.
@@ -393,6 +451,7 @@ impl Jobs {
             auto_finalize: true,
             auto_dismiss: false,
             block: None,
+            group: None,
             attached: Vec::new(),
             paused_by_user: false,
             cancelled: false,
@@ -415,13 +474,15 @@ impl Jobs {
         }
     }
 
-    /// All nodes are drained for a moment: where a release shows it, block jobs that work rest and go on.
-    pub(crate) fn drained(&mut self, cx: &mut Context<'_>) {
-        if !cx.release().drains_make_sleeping_jobs_rest() {
+    /// All nodes are drained for a moment: block jobs that work rest and go on, as often as the release shows it.
+    pub(crate) fn drained(&mut self, drain: Drain, cx: &mut Context<'_>) {
+        if !self.jobs.iter().any(Job::would_rest) {
             return;
         }
-        for job in self.jobs.iter_mut().rev().filter(|job| job.block.is_some()) {
-            if matches!(job.status, JobStatus::Running | JobStatus::Ready) {
+        let (usual, most) = cx.release().rests(drain);
+        let more = if most > usual { cx.choose("more-rests", most - usual + 1) } else { 0 };
+        for _ in 0..usual + more {
+            for job in self.jobs.iter_mut().rev().filter(|job| job.would_rest()) {
                 job.rest(cx);
                 job.wake_up(cx);
                 job.schedule(cx);
@@ -434,12 +495,20 @@ impl Jobs {
         std::mem::take(&mut self.ended)
     }
 
-    /// Puts a block job's work out when it has concluded, and forgets the job if nobody is to dismiss it.
+    /// What follows for a job and its group from where it has come to.
     fn settle(&mut self, at: usize, cx: &mut Context<'_>) {
-        let job = &mut self.jobs[at];
-        if job.status != JobStatus::Concluded {
-            return;
+        let job = &self.jobs[at];
+        match (job.group, job.status) {
+            (Some(group), JobStatus::Waiting) => self.group_waits(group, cx),
+            (Some(group), JobStatus::Aborting) => self.abort_group(group, cx),
+            (_, JobStatus::Concluded) => self.put_out(at, cx),
+            _ => {}
         }
+    }
+
+    /// Puts a block job's work out when it has concluded, and forgets the job if nobody is to dismiss it.
+    fn put_out(&mut self, at: usize, cx: &mut Context<'_>) {
+        let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
             self.ended.push(Ended { work, completion });
@@ -475,11 +544,18 @@ impl Jobs {
         self.jobs.iter_mut().filter_map(|job| job.block.as_mut()).for_each(|block| block.io_status = "ok");
     }
 
-    /// `quit`: cancels what runs and forgets all, newest first.
+    /// `quit`: cancels what runs and forgets all, newest first; nothing works any more by then.
     pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
+        self.drained(Drain::Quit, cx);
+        if cx.release().jobs_rest_before_the_end() {
+            self.jobs.iter_mut().filter(|job| job.would_rest()).for_each(|job| job.rest(cx));
+        }
         while let Some(mut job) = self.jobs.pop() {
             if job.status.is_alive() {
-                job.cancelled = true;
+                job.group = None;
+                let completes = cx.release().quit_completes_what_is_ready() && job.status == JobStatus::Ready;
+                job.cancelled = !completes;
+                job.wake_up(cx);
                 job.end(Ok(()), cx);
             }
             job.go(JobStatus::Null, cx);

@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::{
     Context, QmpError, Timer,
     arguments::Arguments,
-    job::Jobs,
     vm_snapshot::{Disks, Machine},
     work::Work,
 };
@@ -45,11 +44,10 @@ impl Kind {
 pub(crate) fn start(
     kind: Kind,
     mut machine: Machine<'_>,
-    jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    let job = jobs.start(arguments.text("job-id"), kind.name(), cx)?;
+    let job = machine.jobs.start(arguments.text("job-id"), kind.name(), cx)?;
     let tag = arguments.text("tag");
     let devices = arguments.texts("devices");
     let disks = Disks::Named { devices: &devices, vmstate: arguments.text("vmstate") };
@@ -58,7 +56,7 @@ pub(crate) fn start(
         Kind::Load => machine.load(tag, disks, cx).map_err(|error| error.text),
         Kind::Delete => machine.delete(tag, disks, cx),
     };
-    jobs.give_work(job, Work::Done(outcome), Vec::new());
+    machine.jobs.give_work(job, Work::Done(outcome), Vec::new());
     cx.schedule(Duration::ZERO, Timer::Job { serial: job });
     Ok(QObject::empty())
 }

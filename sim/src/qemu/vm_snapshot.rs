@@ -15,7 +15,8 @@
 use super::{
     Context,
     block::{Driver, Graph},
-    differences::{Unloadable, takes},
+    differences::{Drain, Unloadable, takes},
+    job::Jobs,
     migration::Migration,
     run_state::{Cpus, RunState},
 };
@@ -44,6 +45,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) graph: &'a mut Graph,
     /// The virtual processors.
     pub(crate) cpus: &'a mut Cpus,
+    /// Jobs, which a drain makes rest.
+    pub(crate) jobs: &'a mut Jobs,
     /// The machine's migrations: to save a snapshot is one.
     pub(crate) migration: &'a mut Migration,
 }
@@ -79,11 +82,12 @@ impl Machine<'_> {
         }
         let vmstate = vmstate_node(&nodes, disks, cx.release().no_disk_to_save_to())?;
         let before = self.cpus.state();
-        self.cpus.stop(RunState::SaveVm, cx);
+        self.stop(RunState::SaveVm, cx);
+        self.jobs.drained(Drain::Transaction, cx);
         let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
         cx.stall(takes::SAVE);
         if let Err(error) = self.write_state(&vmstate, cx) {
-            self.cpus.restore(before, cx);
+            self.go_on(before, cx);
             return Err(error);
         }
         for node in &nodes {
@@ -96,7 +100,7 @@ impl Machine<'_> {
                 }
             }
         }
-        self.cpus.restore(before, cx);
+        self.go_on(before, cx);
         Ok(())
     }
 
@@ -147,7 +151,7 @@ impl Machine<'_> {
         cx: &mut Context<'_>,
     ) -> Result<(), NotLoaded> {
         let before = self.cpus.state();
-        self.cpus.stop(RunState::RestoreVm, cx);
+        self.stop(RunState::RestoreVm, cx);
         let release = cx.release();
         let nodes = self.snapshotable(disks, cx.release())?;
         if let Some(lacking) = nodes.iter().find(|node| self.find(node, tag, cx).is_none()) {
@@ -158,6 +162,7 @@ impl Machine<'_> {
             let text = "This is a disk-only snapshot. Revert to it  offline using qemu-img";
             return Err(text.to_owned().into());
         }
+        self.jobs.drained(Drain::Transaction, cx);
         cx.stall(takes::LOAD);
         let mut state = None;
         for node in &nodes {
@@ -173,7 +178,7 @@ impl Machine<'_> {
                 return Err(NotLoaded { detail, text });
             }
         }
-        self.cpus.restore(before, cx);
+        self.go_on(before, cx);
         Ok(())
     }
 
@@ -202,6 +207,21 @@ impl Machine<'_> {
         cx.stall(takes::DELETE);
         self.delete_from(&nodes, tag, cx);
         Ok(())
+    }
+
+    fn stop(&mut self, why: RunState, cx: &mut Context<'_>) {
+        if self.cpus.running() {
+            self.jobs.drained(Drain::Stop, cx);
+            self.cpus.stop(why, cx);
+        }
+        self.jobs.drained(Drain::Stopped, cx);
+    }
+
+    fn go_on(&mut self, before: RunState, cx: &mut Context<'_>) {
+        self.cpus.restore(before, cx);
+        if before == RunState::Running {
+            self.jobs.drained(Drain::Cont, cx);
+        }
     }
 
     /// The chosen nodes, each of which must take snapshots.

@@ -263,3 +263,23 @@ fn a_drain_makes_a_sleeping_job_rest(
     bench.settle();
     assert_eq!(status(&mut bench), "concluded", "it goes on afterwards");
 }
+
+#[rstest]
+#[case(json!({ "base": "a", "base-node": "a" }), "'base' and 'base-node' cannot be specified at the same time")]
+#[case(json!({ "bottom": "a", "base-node": "a" }), "'bottom' and 'base-node' cannot be specified at the same time")]
+#[case(json!({ "base": "nofile" }), "Can't find 'nofile' in the backing chain")]
+#[case(json!({ "bottom": "vda-file" }), "Node 'vda-file' is not in a chain starting from 'b'")]
+fn a_stream_down_to_what_is_not_there_is_refused(#[case] base: Value, #[case] text: &str) {
+    let mut arguments = json!({ "job-id": "j", "device": "b" });
+    arguments.as_object_mut().unwrap().extend(base.as_object().unwrap().clone());
+    assert_eq!(chain().refused("block-stream", arguments), text);
+}
+
+#[test]
+fn a_stream_with_a_bottom_ends_above_what_is_below_it() {
+    let mut bench = chain();
+    bench.ok("block-stream", json!({ "job-id": "j", "device": "b", "bottom": "a" }));
+    bench.settle();
+    assert_eq!(bench.qemu.chain("vda-device"), ["b", "vda"]);
+    assert_eq!(blocks(&bench, "b"), Blocks::from([(1, 30), (2, 21)]));
+}

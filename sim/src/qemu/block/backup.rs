@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{
     Graph,
     bitmap_sync::BitmapSync,
-    failure::{Copying, failure},
+    failure::{Copying, Requests, failure},
     permissions::{Permissions, Use, User},
 };
 use crate::{
@@ -39,6 +39,14 @@ pub(crate) struct Backup {
     bitmap: Option<BitmapSync>,
 }
 
+/// A backup that is to be started.
+pub(crate) struct Created {
+    /// The serial number of its job.
+    pub(crate) job: u64,
+    /// It has nothing to copy, and ends before the reply.
+    pub(crate) ends_at_once: bool,
+}
+
 /// `blockdev-backup`.
 pub(crate) fn blockdev_backup(
     graph: &mut Graph,
@@ -46,6 +54,21 @@ pub(crate) fn blockdev_backup(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
+    let Created { job, ends_at_once } = create(graph, jobs, arguments, cx)?;
+    jobs.start_created(&[job], cx);
+    if ends_at_once {
+        jobs.newest_looks_around(cx);
+    }
+    Ok(QObject::empty())
+}
+
+/// Creates the job.
+pub(crate) fn create(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Created, QmpError> {
     arguments.only(&[
         "job-id",
         "device",
@@ -87,8 +110,9 @@ pub(crate) fn blockdev_backup(
         _ => size,
     };
     let chunk = cx.release().backup_chunk();
-    let copying = Copying { kind: "backup", source: device, target, content: &content, len };
-    let failure = failure(graph, copying, arguments, cx.release());
+    let requests = if cx.release().backups_copy_in_parallel() { Requests::Many } else { Requests::One };
+    let copying = Copying { requests, source: device, target, content: &content, len };
+    let failure = failure(graph, copying, arguments);
     let at_once = len == 0 && cx.release().empty_backups_end_before_the_reply();
     let usual = super::job_options("backup", arguments, false, (len, chunk), cx);
     let options = Options {
@@ -99,14 +123,11 @@ pub(crate) fn blockdev_backup(
     };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
     let backup = Backup { target: target.into(), content, bitmap: bitmap.clone() };
-    jobs.start_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
+    let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
     if let Some(bitmap) = bitmap {
         bitmap.begin(graph);
     }
-    if at_once {
-        jobs.newest_looks_around(cx);
-    }
-    Ok(QObject::empty())
+    Ok(Created { job, ends_at_once: at_once })
 }
 
 /// The target is written by the filter node that QEMU puts on top of the source.

@@ -10,13 +10,20 @@
 //! Not here: the filter node that QEMU puts on top meanwhile, and nodes with names of QEMU's own.
 //! Source of the order of checks: recordings.
 
-use super::{Graph, Node, filename::filename};
+use super::{
+    Graph, Node,
+    failure::{Copying, Requests, failure},
+    filename::filename,
+};
 use crate::{
     host::{Backing, Qcow2},
     qemu::{
         Context, QmpError,
         arguments::Arguments,
-        job::{Claim, Jobs, block::Completion},
+        job::{
+            Claim, Jobs,
+            block::{Completion, Options},
+        },
         not_simulated,
         work::Work,
     },
@@ -55,6 +62,7 @@ pub(crate) fn block_commit(
         "top",
         "backing-file",
         "speed",
+        "on-error",
         "auto-finalize",
         "auto-dismiss",
     ])?;
@@ -92,12 +100,22 @@ pub(crate) fn block_commit(
         nodes.push(root.name.clone());
     }
     let active = overlay.is_none();
+    let content = graph.content(&commit.top, Some(&commit.base), cx.host());
     let len = if active {
-        graph.content(&commit.top, Some(&commit.base), cx.host()).len() as u64 * Qcow2::CLUSTER
+        content.len() as u64 * Qcow2::CLUSTER
     } else {
         graph.image(top, cx.host()).map_or(0, |image| image.virtual_size())
     };
-    let options = super::job_options("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx);
+    let requests = if active { Requests::ManyThatTell } else { Requests::One };
+    let copying = Copying { requests, source: &commit.top, target: &commit.base, content: &content, len };
+    let failure = failure(graph, copying, arguments);
+    let nothing_to_do = active && len == 0 && cx.release().commits_race_their_reply();
+    let ready_at_once = nothing_to_do && cx.choose("ready-before-the-reply", 2) == 1;
+    let options = Options {
+        ready_at_once,
+        failure,
+        ..super::job_options("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx)
+    };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
     let claim = Claim { nodes, attached: vec![commit.top.clone(), commit.base.clone()] };

@@ -10,7 +10,7 @@
 
 use super::{
     Graph,
-    failure::{Copying, failure},
+    failure::{Copying, Requests, failure},
     permissions::{Permissions, Use},
 };
 use crate::{
@@ -53,11 +53,17 @@ pub(crate) fn blockdev_mirror(
         "target",
         "sync",
         "speed",
+        "buf-size",
+        "unmap",
+        "copy-mode",
         "on-source-error",
         "on-target-error",
         "auto-finalize",
         "auto-dismiss",
     ])?;
+    if arguments.optional_text("copy-mode") == Some("write-blocking") {
+        return Err(not_simulated("a mirror that writes to both disks at once"));
+    }
     let (device, target) = (arguments.text("device"), arguments.text("target"));
     let source = graph.lookup(device, cx.release())?;
     if graph.parents(device).next().is_some() || jobs.uses(device) {
@@ -83,8 +89,9 @@ pub(crate) fn blockdev_mirror(
     let everything = base.is_none() && !cx.release().a_mirror_skips_what_is_empty();
     let content = graph.content(device, base.as_deref(), cx.host());
     let len = if everything { size } else { content.len() as u64 * Qcow2::CLUSTER };
-    let copying = Copying { kind: "mirror", source: device, target, content: &content, len };
-    let failure = failure(graph, copying, arguments, cx.release());
+    let requests = Requests::ManyThatTell;
+    let copying = Copying { requests, source: device, target, content: &content, len };
+    let failure = failure(graph, copying, arguments);
     let options = Options { failure, ..super::job_options("mirror", arguments, true, (len, CHUNK), cx) };
     let claim = Claim { nodes: vec![device.into(), target.into()], attached: vec![target.into()] };
     let mirror = Mirror { source: device.into(), target: target.into(), base };

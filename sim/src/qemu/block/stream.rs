@@ -6,15 +6,25 @@
 //! Nodes that were streamed stay, since a client has added them. Content moves when the job ends: nobody but the job's
 //! own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, `bottom`, and layers named by their file.
-//! Source of the order of checks: recordings.
+//! Not here: errors that are ignored.
+//! Source of the order of checks: recordings, probes of 5.2, 7.2 and 10.0.
 
-use super::{Graph, commit::rebase};
+use super::{
+    Graph,
+    commit::rebase,
+    failure::{Copying, Requests, failure},
+    filename::filename,
+};
 use crate::{
+    machine::OnError,
     qemu::{
         Context, QmpError,
         arguments::Arguments,
-        job::{Claim, Jobs, block::Completion},
+        job::{
+            Claim, Jobs,
+            block::{Completion, Options},
+        },
+        not_simulated,
         work::Work,
     },
     qobject::QObject,
@@ -34,7 +44,7 @@ pub(crate) struct Stream {
 
 /// `block-stream`.
 pub(crate) fn block_stream(
-    graph: &Graph,
+    graph: &mut Graph,
     jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
@@ -42,22 +52,28 @@ pub(crate) fn block_stream(
     arguments.only(&[
         "job-id",
         "device",
+        "base",
         "base-node",
+        "bottom",
         "backing-file",
         "speed",
+        "on-error",
         "auto-finalize",
         "auto-dismiss",
     ])?;
     let device = arguments.text("device");
-    let release = cx.release();
-    let node = graph.lookup(device, release)?;
-    let base = arguments.optional_text("base-node");
-    if let Some(base) = base {
-        graph.node(base).ok_or_else(|| release.cannot_find_node(base))?;
-        if !graph.chain(device).skip(1).any(|below| below.name == base) {
-            return Err(QmpError::generic(format!("Node '{base}' is not a backing image of '{device}'")));
+    if cx.release().stream_looks_for_its_node_first() {
+        graph.lookup(device, cx.release())?;
+    }
+    for [one, other] in [["base", "base-node"], ["base", "bottom"], ["bottom", "base-node"]] {
+        if arguments.optional_text(one).and(arguments.optional_text(other)).is_some() {
+            let text = format!("'{one}' and '{other}' cannot be specified at the same time");
+            return Err(QmpError::generic(text));
         }
     }
+    let node = graph.lookup(device, cx.release())?.clone();
+    let base = find_base(graph, device, arguments, cx)?;
+    let base = base.as_deref();
     let layers: Vec<_> =
         graph.chain(device).map(|node| node.name.clone()).take_while(|name| Some(&**name) != base).collect();
     for layer in &layers {
@@ -69,11 +85,47 @@ pub(crate) fn block_stream(
     }
     let nothing_to_do = layers.len() == 1;
     let len = if nothing_to_do { 0 } else { graph.size(&node.name, cx.host()) };
-    let options = super::job_options("stream", arguments, false, (len, CHUNK), cx);
+    let below = layers.get(1).cloned().unwrap_or_default();
+    let content = graph.content(&below, base, cx.host());
+    let copying = Copying { requests: Requests::One, source: &below, target: device, content: &content, len };
+    let failure = failure(graph, copying, arguments);
+    if failure.is_some_and(|failure| failure.on_error == OnError::Ignore) {
+        return Err(not_simulated("a stream that ignores errors"));
+    }
+    let options = Options { failure, ..super::job_options("stream", arguments, false, (len, CHUNK), cx) };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
     let claim = Claim { nodes: layers, ..Claim::default() };
     jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
     Ok(QObject::empty())
+}
+
+/// The first node that is not streamed: named as such, by its file, or as what is below the last one that is.
+fn find_base(
+    graph: &Graph,
+    device: &str,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Option<String>, QmpError> {
+    let release = cx.release();
+    if let Some(file) = arguments.optional_text("base") {
+        let found = graph.chain(device).skip(1).find(|node| filename(graph, node, cx.host()) == file);
+        let missing = || release.no_base_of_that_file(file);
+        return found.map(|node| Some(node.name.clone())).ok_or_else(missing);
+    }
+    if let Some(base) = arguments.optional_text("base-node") {
+        graph.node(base).ok_or_else(|| release.cannot_find_node(base))?;
+        if !graph.chain(device).skip(1).any(|below| below.name == base) {
+            return Err(QmpError::generic(format!("Node '{base}' is not a backing image of '{device}'")));
+        }
+        return Ok(Some(base.to_owned()));
+    }
+    let Some(bottom) = arguments.optional_text("bottom") else { return Ok(None) };
+    let node = graph.node(bottom).ok_or_else(|| release.cannot_find_node(bottom))?;
+    if !graph.chain(device).any(|layer| layer.name == bottom) {
+        let text = format!("Node '{bottom}' is not in a chain starting from '{device}'");
+        return Err(QmpError::generic(text));
+    }
+    Ok(node.driver.backing().map(str::to_owned))
 }
 
 /// Ends a stream: none if it failed or was cancelled.

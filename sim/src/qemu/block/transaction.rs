@@ -1,15 +1,16 @@
 //! `transaction`: several actions, all of them or none.
 //!
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
-//! its error is the reply; a file that `blockdev-snapshot-sync` made stays. No events. A bitmap that is removed is gone
-//! only when all have succeeded.
+//! its error is the reply; a file that `blockdev-snapshot-sync` made stays. Jobs are created with their actions and started
+//! once all have succeeded; they may be a group that ends together. A bitmap that is removed is gone only when
+//! all have succeeded.
 //!
-//! Not here: actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
+//! Not here: other actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
 
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::{Graph, bitmap, internal_snapshot, snapshot};
+use super::{Graph, backup, bitmap, internal_snapshot, snapshot};
 use crate::{
     host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
@@ -20,8 +21,8 @@ use crate::{
 pub(crate) struct Machine<'a> {
     /// The block graph.
     pub(crate) graph: &'a mut Graph,
-    /// Jobs that may be in the way.
-    pub(crate) jobs: &'a Jobs,
+    /// Jobs, which may be in the way, and are created.
+    pub(crate) jobs: &'a mut Jobs,
     /// The virtual processors.
     pub(crate) cpus: &'a Cpus,
 }
@@ -32,18 +33,52 @@ pub(crate) fn transaction(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&["actions"])?;
+    arguments.only(&["actions", "properties"])?;
+    let grouped = match arguments.0.get("properties") {
+        Some(_) => arguments.structure("properties")?.text("completion-mode") == "grouped",
+        None => false,
+    };
+    let actions = arguments.list("actions");
+    if grouped && cx.release().groups_are_checked_first() {
+        let cannot =
+            actions.iter().filter_map(|action| action["type"].as_str()).find(|kind| !can_be_grouped(kind));
+        if let Some(kind) = cannot {
+            return Err(cx.release().not_in_a_group(kind));
+        }
+    }
     let before = (machine.graph.clone(), cx.host().clone());
-    for action in arguments.list("actions") {
-        if let Err(error) = act(&mut machine, action, cx) {
-            let (graph, host) = before;
-            machine.graph.go_back_to(graph);
-            restore_images(machine.graph, &host, cx.host());
-            return Err(error);
+    let mut created = Vec::new();
+    for action in actions {
+        match act(&mut machine, action, grouped, cx) {
+            Ok(job) => created.extend(job),
+            Err(error) => {
+                machine.jobs.discard_created(&created, cx);
+                let (graph, host) = before;
+                machine.graph.go_back_to(graph);
+                restore_images(machine.graph, &host, cx.host());
+                // Seen with all releases: it waits for the other jobs of the group, which never run.
+                let hangs = grouped && created.len() > 1;
+                return Err(if hangs {
+                    not_simulated("QEMU hangs when it undoes a group of jobs")
+                } else {
+                    error
+                });
+            }
         }
     }
     machine.graph.remove_marked_bitmaps();
+    if grouped {
+        machine.jobs.make_group(&created);
+    }
+    if !cx.release().transactions_start_jobs_in_order() {
+        created.reverse();
+    }
+    machine.jobs.start_created(&created, cx);
     Ok(QObject::empty())
+}
+
+fn can_be_grouped(action: &str) -> bool {
+    matches!(action, "blockdev-backup" | "drive-backup")
 }
 
 /// Puts the images of all nodes back; files that no node holds open stay as they are.
@@ -55,21 +90,33 @@ fn restore_images(graph: &Graph, before: &Host, now: &mut Host) {
     }
 }
 
-fn act(machine: &mut Machine<'_>, action: &Value, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
+/// Carries an action out; returns the job that it has created, if it has.
+fn act(
+    machine: &mut Machine<'_>,
+    action: &Value,
+    grouped: bool,
+    cx: &mut Context<'_>,
+) -> Result<Option<u64>, QmpError> {
     let action =
         Arguments(action.as_object().ok_or_else(|| not_simulated("an action that is no structure"))?);
-    let data = action.structure("data")?;
-    match action.text("type") {
+    let (kind, data) = (action.text("type"), action.structure("data")?);
+    if grouped && !can_be_grouped(kind) && kind != "abort" {
+        return Err(cx.release().not_in_a_group(kind));
+    }
+    let (graph, jobs) = (&mut *machine.graph, &mut *machine.jobs);
+    match kind {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
-        "blockdev-snapshot" => snapshot::blockdev_snapshot(machine.graph, machine.jobs, data, cx),
-        "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(machine.graph, machine.jobs, data, cx),
-        "blockdev-snapshot-internal-sync" => internal_snapshot::take(machine.graph, machine.cpus, data, cx),
+        "blockdev-backup" => backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
+        "blockdev-snapshot" => snapshot::blockdev_snapshot(graph, jobs, data, cx).map(|_| None),
+        "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(graph, jobs, data, cx).map(|_| None),
+        "blockdev-snapshot-internal-sync" => {
+            internal_snapshot::take(graph, machine.cpus, data, cx).map(|_| None)
+        }
         "block-dirty-bitmap-remove" => {
-            machine.graph.mark_bitmap_to_remove(data.text("node"), data.text("name"))?;
-            Ok(QObject::empty())
+            graph.mark_bitmap_to_remove(data.text("node"), data.text("name")).map(|_| None)
         }
         bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
-            bitmap::command(machine.graph, bitmap, data, cx)
+            bitmap::command(graph, bitmap, data, cx).map(|_| None)
         }
         other => Err(not_simulated(&format!("transaction action `{other}`"))),
     }

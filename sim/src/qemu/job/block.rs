@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) keeps_in_step: bool,
     /// Its disk is drained while it is started: it rests for a moment.
     pub(crate) starts_drained: bool,
+    /// It has nothing to copy and is ready before its command is answered.
+    pub(crate) ready_at_once: bool,
     /// How long it takes without a speed.
     pub(crate) takes: Duration,
     /// What will fail.
@@ -69,6 +71,8 @@ pub(crate) struct BlockJob {
     pub(super) len: u64,
     pub(super) speed: u64,
     pub(super) keeps_in_step: bool,
+    pub(super) starts_drained: bool,
+    pub(super) ready_at_once: bool,
     pub(super) completion: Option<Completion>,
     /// What will fail when all else is copied.
     pub(super) failure: Option<Failure>,
@@ -91,6 +95,8 @@ impl BlockJob {
             len: options.len,
             speed,
             keeps_in_step: options.keeps_in_step,
+            starts_drained: options.starts_drained,
+            ready_at_once: options.ready_at_once,
             completion: None,
             failure: options.failure,
             io_status: "ok",

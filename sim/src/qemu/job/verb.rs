@@ -94,7 +94,13 @@ impl Jobs {
                 job.schedule(cx);
             }
             Verb::Complete => job.complete(cx)?,
-            Verb::Finalize => job.finalize(cx),
+            Verb::Finalize => match job.group {
+                Some(group) => {
+                    self.finalize_group(group, cx);
+                    return Ok(());
+                }
+                None => job.finalize(cx),
+            },
             Verb::Dismiss => {
                 job.go(JobStatus::Null, cx);
                 self.jobs.remove(at);
