@@ -285,7 +285,10 @@ impl Client {
         for line in output.lines() {
             let message: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
             self.rules.hear(&message)?;
-            words.push(word(&message));
+            // The guest's firmware resets the machine in its own time.
+            if message["data"]["reason"] != "guest-reset" {
+                words.push(word(&message));
+            }
         }
         Ok(words)
     }
