@@ -12,12 +12,14 @@
 //! | [`command`] | the commands, valid and invalid, that may come next |
 //! | [`server`] | a real QEMU or storage daemon and its socket |
 //! | [`pair`] | both of them, told the same |
+//! | [`breakage`] | no commands but bytes: a client that keeps no rule of the protocol |
 //! | [`campaign`] | so and so many steps over one release, and what came out |
 //!
 //! What is compared: every reply, and the events of each lane in their order ([`freezeframe::fidelity::lane`]), with the
 //! placeholders of the recordings. After each step both are let come to rest, so that the client's own speed decides
 //! nothing. What the simulator says it does not simulate is told to neither: it is counted.
 
+pub mod breakage;
 pub mod campaign;
 pub mod command;
 pub mod model;

@@ -1,7 +1,7 @@
 //! Random commands on real QEMUs and on the simulator: the same is said.
 //!
 //! Which QEMUs: see `freezeframe_tests::real::programs`. How much: `FREEZEFRAME_DIFFERENTIAL_STEPS` over each program
-//! of each release, 500 unless it is set; `FREEZEFRAME_DIFFERENTIAL_SEED` decides the commands, 1 unless it is set.
+//! of each release, 100 unless it is set; `FREEZEFRAME_DIFFERENTIAL_SEED` decides the commands, 1 unless it is set.
 //! Each difference is shown with the fewest commands that were found to show it.
 //!
 //! A test without libtest's harness, which hides what a passing test prints: what is skipped for want of a QEMU must
@@ -16,19 +16,29 @@ use freezeframe::{
     world::qemu::{Binary, Launch},
 };
 use freezeframe_tests::{
-    differential::{campaign::Campaign, server::Program},
+    differential::{breakage, campaign::Campaign, server::Program},
     real,
 };
 use tokio::runtime::Builder;
 
 /// What a test runner calls these tests.
-const TESTS: [(&str, Program); 2] = [
-    ("random_commands_say_the_same_on_real_qemu", Program::Machine),
-    ("random_commands_say_the_same_on_a_real_storage_daemon", Program::StorageDaemon),
+const TESTS: [(&str, Said); 3] = [
+    ("random_commands_say_the_same_on_real_qemu", Said::Commands(Program::Machine)),
+    ("random_commands_say_the_same_on_a_real_storage_daemon", Said::Commands(Program::StorageDaemon)),
+    ("a_client_that_keeps_no_rule_gets_the_same_bytes_from_real_qemu", Said::Bytes),
 ];
 
+/// What is said to both.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    /// Commands, to one of QEMU's programs.
+    Commands(Program),
+    /// Whatever bytes.
+    Bytes,
+}
+
 /// After so many differences over one program nobody reads on.
-const ENOUGH: usize = 20;
+const ENOUGH: usize = 5;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
@@ -51,31 +61,49 @@ fn main() -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    let (steps, seed) = (number("STEPS", 500), number("SEED", 1));
+    let (steps, seed) = (number("STEPS", 100), number("SEED", 1));
+    let steps = usize::try_from(steps).expect("a number of steps");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");
     let (mut passed, mut failed) = (0, 0);
-    for (name, program) in tests {
+    for (name, said) in tests {
         println!("\n{name}, {steps} steps with seed {seed}");
         for path in &programs {
             let binary = runtime.block_on(Binary::ask(path, &Launch::default()));
             let binary = binary.unwrap_or_else(|error| panic!("{error}"));
-            let steps = usize::try_from(steps).expect("a number of steps");
-            let outcome = Campaign { program, binary: &binary, steps, seed, enough: ENOUGH }.play(&mut known);
-            println!("{:<6}{outcome}", binary.release.to_string());
-            outcome
-                .not_simulated
-                .iter()
-                .for_each(|(what, count)| println!("    not simulated, {count}: {what}"));
-            for (commands, difference) in &outcome.found {
-                println!("  differs {difference}\n  shown by");
-                commands.iter().for_each(|command| println!("    {}", command.line("c")));
-            }
-            *if outcome.found.is_empty() { &mut passed } else { &mut failed } += 1;
+            let same = match said {
+                Said::Commands(program) => commands(program, &binary, (steps, seed), &mut known),
+                Said::Bytes => bytes(&binary, (steps, seed)),
+            };
+            *if same { &mut passed } else { &mut failed } += 1;
         }
     }
     println!("\ndifferential: {passed} passed, {failed} failed, 0 skipped\n");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tells random commands; whether the same was said.
+fn commands(program: Program, binary: &Binary, (steps, seed): (usize, u64), known: &mut Known) -> bool {
+    let outcome = Campaign { program, binary, steps, seed, enough: ENOUGH }.play(known);
+    println!("{:<6}{outcome}", binary.release.to_string());
+    outcome.not_simulated.iter().for_each(|(what, count)| println!("    not simulated, {count}: {what}"));
+    for (commands, difference) in &outcome.found {
+        println!("  differs {difference}\n  shown by");
+        commands.iter().for_each(|command| println!("    {}", command.line("c")));
+    }
+    outcome.found.is_empty()
+}
+
+/// Says random bytes; whether the same was said.
+fn bytes(binary: &Binary, (pieces, seed): (usize, u64)) -> bool {
+    let (connections, found) = breakage::play(binary, pieces, seed).unwrap_or_else(|error| panic!("{error}"));
+    println!(
+        "{:<6}{pieces} pieces on {connections} connections, {} differ",
+        binary.release.to_string(),
+        found.len()
+    );
+    found.iter().for_each(|difference| println!("  differs {difference}"));
+    found.is_empty()
 }
 
 fn number(name: &str, unless_set: u64) -> u64 {

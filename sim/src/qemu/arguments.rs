@@ -37,9 +37,10 @@ impl<'a> Arguments<'a> {
         self.0.get(name).and_then(Value::as_i64).unwrap_or(0)
     }
 
-    /// A size in bytes.
+    /// A size in bytes. A negative one wraps around, as it does in QEMU.
     pub(crate) fn size(self, name: &str) -> u64 {
-        self.0.get(name).and_then(Value::as_u64).unwrap_or(0)
+        let size = self.0.get(name);
+        size.and_then(|size| size.as_u64().or(size.as_i64().map(i64::cast_unsigned))).unwrap_or(0)
     }
 
     /// A list of names.

@@ -101,6 +101,16 @@ impl Release {
         })
     }
 
+    /// What was opened as a file is none.
+    pub(crate) fn no_regular_file(self, filename: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => {
+                "A regular file was expected by the 'file' driver, but something else was given".into()
+            }
+            _ => format!("'file' driver requires '{filename}' to be a regular file"),
+        })
+    }
+
     /// A disk on a node that another device, `present`, writes; `id` is that of the disk.
     pub(crate) fn device_conflict(self, node: &str, present: &str, id: &str) -> QmpError {
         QmpError::generic(match self {

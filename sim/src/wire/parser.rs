@@ -25,6 +25,9 @@ use super::{
 use crate::release::Release;
 
 const MAX_NESTING: i64 = 1024;
+
+/// Bytes of what is told about a mistake.
+const MAX_ERROR: usize = 1023;
 const MAX_TOKENS: usize = 2 << 20;
 const MAX_TOKEN_BYTES: usize = 64 << 20;
 
@@ -88,11 +91,15 @@ impl Parser {
                 return None;
             }
             let text = token.text.split(|&byte| byte == 0).next().unwrap_or_default();
-            let error = format!("stray '{}'", String::from_utf8_lossy(text));
-            return Some(Incoming::Error(self.located(token, &error)));
+            let mut error = [b"stray '", text, b"'"].concat();
+            if self.prompt {
+                error.truncate(MAX_ERROR);
+            }
+            return Some(Incoming::Error(self.located(token, &text::shown(&error))));
         }
         let limit = self.message.count(token);
-        if self.message.broken {
+        // Up to 10.0 a message is parsed when it is whole; until then only the limits count.
+        if self.message.broken && (self.prompt || limit.is_none()) {
             return self.end_if_balanced();
         }
         if let Some(limit) = limit {
@@ -103,7 +110,8 @@ impl Parser {
             }
             return Some(Incoming::Error(limit.into()));
         }
-        if let Err(error) = self.message.read(token, self.prompt) {
+        if let Err(mut error) = self.message.read(token, self.prompt) {
+            cut(&mut error);
             self.message.broken = true;
             self.message.error = Some(self.located(token, &error));
         }
@@ -259,6 +267,11 @@ impl Progress {
         }
         Ok(())
     }
+}
+
+/// Cuts a text to what QEMU has room for.
+fn cut(error: &mut String) {
+    error.truncate(error.floor_char_boundary(MAX_ERROR));
 }
 
 fn keyword(word: &[u8]) -> Result<Value, String> {

@@ -53,6 +53,30 @@ fn nesting_beyond_the_limit_is_one_error_in_11_1_and_a_thousand_before() {
 }
 
 #[test]
+fn a_message_that_is_wrong_already_can_still_nest_too_deep_up_to_10_0() {
+    let bytes = [b"{\"a\"{".to_vec(), vec![b'['; 1100]].concat();
+    assert_eq!(read(Release::V10_0, &bytes), [error("JSON nesting depth limit exceeded")]);
+    assert_eq!(read(Release::V11_1, &bytes), [error("1:5: JSON parse error, expecting ':'")]);
+}
+
+#[test]
+fn what_is_told_about_a_long_mistake_is_cut() {
+    let word = read(Release::V10_0, &[vec![b'x'; 1100], b"\n".to_vec()].concat());
+    assert_eq!(word, [error(&format!("JSON parse error, invalid keyword '{}", "x".repeat(1006)))]);
+    let stray = [vec![b'"'], vec![b'x'; 1100], b"\n".to_vec()].concat();
+    let new = format!("1:1: JSON parse error, stray '\"{}", "x".repeat(1015));
+    assert_eq!(read(Release::V11_1, &stray), [error(&new)]);
+    let old = format!("JSON parse error, stray '\"{}\n'", "x".repeat(1100));
+    assert_eq!(read(Release::V10_0, &stray), [error(&old)]);
+}
+
+#[test]
+fn each_sequence_that_is_no_character_is_shown_as_one() {
+    let shown = read(Release::V10_0, b"\"\xc0\x80\xed\xa0\x80\xf0\x9f-\xff");
+    assert_eq!(shown, [error("JSON parse error, stray '\"\0\u{fffd}\u{fffd}-\u{fffd}'")]);
+}
+
+#[test]
 fn a_thousand_and_twenty_four_levels_are_accepted() {
     let bytes = [vec![b'['; 1024], vec![b']'; 1024]].concat();
     for release in Release::ALL {

@@ -29,6 +29,27 @@ pub(super) fn is_noncharacter(code: u32) -> bool {
     (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
 }
 
+/// Bytes as QEMU shows them in its texts: U+FFFD stands for each sequence that has the form of a character, whole or cut
+/// short, and is none. A standard reader would say it for each byte of some of them.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(&first) = rest.first() {
+        let length = match first {
+            0..0xC0 | 0xFE.. => 1,
+            _ => first.leading_ones() as usize,
+        };
+        let whole =
+            rest.iter().skip(1).take(length - 1).take_while(|byte| (0x80..0xC0).contains(*byte)).count() + 1;
+        let character = std::str::from_utf8(&rest[..whole]).ok().and_then(|text| text.chars().next());
+        let character = character.filter(|character| !is_noncharacter(u32::from(*character)));
+        let nul = (rest[..whole] == [0xC0, 0x80]).then_some('\0');
+        shown.push(nul.or(character).unwrap_or(char::REPLACEMENT_CHARACTER));
+        rest = &rest[whole..];
+    }
+    shown
+}
+
 fn simple_escape(escaped: u8) -> Option<char> {
     Some(match escaped {
         b'"' | b'\'' | b'\\' | b'/' => char::from(escaped),
@@ -44,7 +65,7 @@ fn simple_escape(escaped: u8) -> Option<char> {
 /// `\uXXXX`, or two of them that are a surrogate pair.
 fn unicode_escape(rest: &[u8]) -> Result<(char, usize), String> {
     let shown = |length: usize| {
-        let shown = String::from_utf8_lossy(&rest[..length.min(rest.len())]).into_owned();
+        let shown = shown(&rest[..length.min(rest.len())]);
         Err(format!("{shown} is not a valid Unicode character"))
     };
     let Some(high) = hex(rest) else { return shown(6) };

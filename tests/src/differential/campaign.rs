@@ -24,7 +24,7 @@ use super::{
 const LENGTH: usize = 50;
 
 /// How many tries are made to find fewer commands that show a difference.
-const SHRINKING: u32 = 100;
+const SHRINKING: u32 = 40;
 
 /// What is played.
 #[derive(Debug, Clone)]
@@ -143,11 +143,11 @@ impl Campaign<'_> {
     }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config { cases: 1, failure_persistence: None, max_shrink_iters: SHRINKING, ..Config::default() }
 }
 
-fn rng(seed: u64, sequence: u64) -> TestRng {
+pub(super) fn rng(seed: u64, sequence: u64) -> TestRng {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..16].copy_from_slice(&sequence.to_le_bytes());

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// How long the real program may take to say what the simulator says.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the simulator is let run after a step, in virtual time: longer than any job takes that ends by itself.
 const REST: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const REST: Duration = Duration::from_secs(1);
 /// How the simulator begins the text of an error for what it does not know.
 const NOT_SIMULATED: &str = "not simulated: ";
 
-/// What is not simulated while a block job works.
+/// What is not simulated while there is a block job, or the record of one.
 const FILTERS: &str = "the filter nodes of block jobs";
 
 /// The lines of each lane that the other side has not said yet.
@@ -47,6 +47,7 @@ pub struct Pair<'k> {
     heard: Pending,
     simulated: Pending,
     guest_has_run: bool,
+    exact: bool,
     known: &'k mut Known,
     recording: Recording,
     asked: usize,
@@ -107,6 +108,29 @@ impl<'k> Pair<'k> {
         release: Release,
         known: &'k mut Known,
     ) -> Result<Self, Failure> {
+        let mut pair = Self::connected(real, machine, release, known);
+        pair.compare("(the connection)")?;
+        pair.step(&Command { execute: "qmp_capabilities", arguments: serde_json::json!({}) })?;
+        Ok(pair)
+    }
+
+    /// Connects to both, without negotiating; every byte will be compared.
+    ///
+    /// # Errors
+    /// If already the greetings differ.
+    pub fn exact(
+        real: Server,
+        machine: &Machine,
+        release: Release,
+        known: &'k mut Known,
+    ) -> Result<Self, Failure> {
+        let mut pair = Self::connected(real, machine, release, known);
+        pair.exact = true;
+        pair.compare("(the connection)")?;
+        Ok(pair)
+    }
+
+    fn connected(real: Server, machine: &Machine, release: Release, known: &'k mut Known) -> Self {
         let mut world = World::new(machine, release, Oracle::default_order());
         let connection = world.connect(Duration::ZERO, Port::Monitor(0)).expect("it has just started");
         let name = "differential".to_owned();
@@ -119,14 +143,25 @@ impl<'k> Pair<'k> {
             heard: Pending::new(),
             simulated: Pending::new(),
             guest_has_run: false,
+            exact: false,
             known,
             recording: Recording { release, name, arguments: String::new(), lines: Vec::new() },
             asked: 0,
         };
         pair.listen();
-        pair.compare("(the connection)")?;
-        pair.step(&Command { execute: "qmp_capabilities", arguments: serde_json::json!({}) })?;
-        Ok(pair)
+        pair
+    }
+
+    /// Says some bytes to both and compares what they say.
+    ///
+    /// # Errors
+    /// [`Failure`] if that is not the same.
+    pub fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        // Nobody there any more shows when it is listened to.
+        let _ = self.world.receive(self.now, self.connection, bytes);
+        self.listen();
+        self.real.say(bytes);
+        self.compare(&bytes.escape_ascii().to_string())
     }
 
     /// Tells both a command and then asks for the jobs, and compares what they say.
@@ -135,7 +170,7 @@ impl<'k> Pair<'k> {
     /// [`Failure`] if that is not the same.
     pub fn step(&mut self, command: &Command) -> Result<Stepped, Failure> {
         self.asked += 1;
-        if shows_nodes(command.execute) && self.has_jobs() {
+        if touches_nodes(command.execute) && self.has_block_jobs() {
             return Ok(Stepped::NotSimulated(FILTERS.to_owned()));
         }
         let line = command.line(format!("c{}", self.asked));
@@ -154,15 +189,16 @@ impl<'k> Pair<'k> {
     /// [`Failure`] if that is not the same.
     pub fn look(&mut self) -> Result<(), Failure> {
         for query in ["query-block", "query-status", "query-block-jobs", "query-named-block-nodes"] {
-            if !shows_nodes(query) || !self.has_jobs() {
+            if !touches_nodes(query) || !self.has_block_jobs() {
                 self.ask_both(query, query)?;
             }
         }
         Ok(())
     }
 
-    fn has_jobs(&self) -> bool {
-        self.world.qemu().jobs().any(|job| job.status.is_alive())
+    fn has_block_jobs(&self) -> bool {
+        let mut jobs = self.world.qemu().jobs();
+        jobs.any(|job| matches!(job.kind, "commit" | "stream" | "mirror" | "backup"))
     }
 
     fn ask_both(&mut self, query: &str, after: &str) -> Result<Stepped, Failure> {
@@ -201,7 +237,7 @@ impl<'k> Pair<'k> {
         if let Some((_, what)) = unknown.and_then(|line| line.split_once(NOT_SIMULATED)) {
             return Some(what.split(['"', '\\']).next().unwrap_or_default().to_owned());
         }
-        sort(&lines, self.guest_has_run, &mut self.simulated);
+        Self::sort(&lines, self.exact, self.guest_has_run, &mut self.simulated);
         if self.world.at_end(self.connection) {
             self.simulated.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
         }
@@ -227,7 +263,7 @@ impl<'k> Pair<'k> {
             let folder = self.real.folder().to_string();
             let lines: Vec<String> = self.real.hear(Duration::from_millis(5));
             let lines: Vec<String> = lines.iter().map(|line| line.replace(&folder, FOLDER)).collect();
-            sort(&lines, self.guest_has_run, &mut self.heard);
+            Self::sort(&lines, self.exact, self.guest_has_run, &mut self.heard);
             if self.real.has_ended() {
                 self.heard.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
             }
@@ -265,6 +301,22 @@ impl<'k> Pair<'k> {
         }
     }
 
+    /// Sorts lines into lanes. Some time after the guest began to run its firmware has set up the disks, and turns their
+    /// write cache off. Where every byte counts all is one lane.
+    fn sort(lines: &[String], exact: bool, guest_has_run: bool, into: &mut Pending) {
+        if exact {
+            into.entry("replies".to_owned()).or_default().extend(lines.iter().cloned());
+            return;
+        }
+        let by_guest = |line: &&String| guest_has_run && line.contains("\"reason\": \"guest-reset\"");
+        for (lane, lines) in lanes(lines.iter().filter(|line| !by_guest(line))) {
+            let hidden = |line: String| {
+                if guest_has_run { line.replace("\"writeback\": false", "\"writeback\": true") } else { line }
+            };
+            into.entry(lane).or_default().extend(lines.into_iter().map(hidden));
+        }
+    }
+
     fn first_difference(&self) -> Difference {
         let names = self.heard.iter().chain(&self.simulated).filter(|(_, lane)| !lane.is_empty());
         // A refusal tells more than the events that it spares.
@@ -275,24 +327,13 @@ impl<'k> Pair<'k> {
     }
 }
 
-/// Sorts lines into lanes. Some time after the guest began to run its firmware has set up the disks, and turns their
-/// write cache off.
-fn sort(lines: &[String], guest_has_run: bool, into: &mut Pending) {
-    for (lane, lines) in lanes(lines.iter()) {
-        let hidden = |line: &String| {
-            if guest_has_run {
-                line.replace("\"writeback\": false", "\"writeback\": true")
-            } else {
-                line.clone()
-            }
-        };
-        into.entry(lane).or_default().extend(lines.iter().map(hidden));
-    }
-}
-
-/// Whether the reply to a command shows the nodes.
-fn shows_nodes(command: &str) -> bool {
-    matches!(command, "query-block" | "query-named-block-nodes")
+/// Whether a command shows or changes what nodes there are, or goes by it.
+fn touches_nodes(command: &str) -> bool {
+    const QUERIES: [&str; 3] = ["query-block", "query-named-block-nodes", "transaction"];
+    const JOBS: [&str; 2] = ["block-commit", "block-stream"];
+    QUERIES.contains(&command)
+        || JOBS.contains(&command)
+        || command.starts_with("blockdev-") && command != "blockdev-create"
 }
 
 /// Passes over a job's rests at the front of its lane.

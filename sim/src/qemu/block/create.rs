@@ -88,7 +88,11 @@ pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
 
 fn create_file(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Work, Refusal> {
     let before_the_reply = cx.release().create_fails_on_open_before_the_reply();
-    match make_file(graph, options.text("filename"), Image::raw(options.size("size")), cx) {
+    let size = options.size("size");
+    let can_be = i64::try_from(size).is_ok();
+    match make_file(graph, options.text("filename"), Image::raw(if can_be { size } else { 0 }), cx) {
+        // The file is there by then.
+        Ok(()) if !can_be => Ok(Work::Done(Err("Could not resize file: Invalid argument".into()))),
         Ok(()) => Ok(Work::Done(Ok(()))),
         Err(error) => Err(Refusal { error, before_the_reply }),
     }
@@ -104,16 +108,19 @@ pub(super) fn make_file(
     image: Image,
     cx: &mut Context<'_>,
 ) -> Result<(), String> {
+    check_not_locked(graph, filename, cx)?;
+    let made = cx.host().create(Utf8Path::new(filename), image);
+    made.map_err(|error| format!("Could not create '{filename}': {}", strerror(&error)))
+}
+
+/// A file that a format node holds open cannot be written through another.
+fn check_not_locked(graph: &Graph, filename: &str, cx: &mut Context<'_>) -> Result<(), String> {
     let path = cx.host().resolve(Utf8Path::new(filename));
     let locked = graph.newest_first().any(|node| {
         node.driver.file().is_some()
             && graph.file_of(node).is_some_and(|used| cx.host().resolve(Utf8Path::new(used)) == path)
     });
-    if locked {
-        return Err("Failed to get \"write\" lock".into());
-    }
-    let made = cx.host().create(Utf8Path::new(filename), image);
-    made.map_err(|error| format!("Could not create '{filename}': {}", strerror(&error)))
+    if locked { Err("Failed to get \"write\" lock".into()) } else { Ok(()) }
 }
 
 /// The checks before any I/O, in QEMU's order: node, size, backing format, users.

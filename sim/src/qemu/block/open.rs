@@ -77,8 +77,11 @@ fn open_with_children(
     let (name, driver) = match options.text("driver") {
         "file" => {
             known(&["filename", "locking"])?;
+            if options.text("filename").is_empty() {
+                return Err(QmpError::generic("The 'file' block driver requires a file name"));
+            }
             let name = take_name(graph, options, cx)?;
-            (name, file(options, cx)?)
+            (name, file(options, read_only, cx)?)
         }
         "blkdebug" => {
             known(&["image", "inject-error", "set-state"])?;
@@ -167,10 +170,14 @@ fn take_name(graph: &mut Graph, options: Arguments<'_>, cx: &Context<'_>) -> Res
     Ok(name.into())
 }
 
-fn file(options: Arguments<'_>, cx: &mut Context<'_>) -> Result<Driver, QmpError> {
+fn file(options: Arguments<'_>, read_only: bool, cx: &mut Context<'_>) -> Result<Driver, QmpError> {
     let filename = options.text("filename");
     if cx.host().is_folder(Utf8Path::new(filename)) {
-        return Err(QmpError::generic(format!("Could not open '{filename}': Is a directory")));
+        // A folder can be opened, for reading only.
+        return Err(match read_only {
+            true => cx.release().no_regular_file(filename),
+            false => QmpError::generic(format!("Could not open '{filename}': Is a directory")),
+        });
     }
     if !cx.host().exists(Utf8Path::new(filename)) {
         return Err(QmpError::generic(format!("Could not open '{filename}': No such file or directory")));
