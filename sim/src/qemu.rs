@@ -15,6 +15,7 @@
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
+//! - `pci`: the bus that they are on
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
@@ -47,6 +48,7 @@ mod guest;
 mod human_monitor;
 mod migration;
 mod object;
+mod pci;
 mod power;
 mod qdev;
 mod snapshot_job;
@@ -138,6 +140,7 @@ pub struct Qemu {
     boot_sector: BootSector,
     firmware: firmware::Firmware,
     devices: qdev::Devices,
+    pci: pci::PciBus,
     objects: object::Objects,
     chardevs: chardev::Chardevs,
     gone: bool,
@@ -168,6 +171,7 @@ impl Qemu {
         let mut graph = block::Graph::of(machine);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
+        let pci = pci::PciBus::of(machine);
         Self {
             graph,
             jobs: Jobs::default(),
@@ -177,11 +181,12 @@ impl Qemu {
                 Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
                 autostart,
             ),
-            migration: Migration::of(machine),
+            migration: Migration::of(machine, &pci),
             actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
+            pci,
             objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
@@ -428,6 +433,7 @@ impl Qemu {
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
+            "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }

@@ -133,3 +133,38 @@ fn a_disk_caches_writes_until_the_firmware_has_set_it_up() {
     bench.now = Duration::from_secs(1);
     assert!(!caches(&mut bench));
 }
+
+#[test]
+fn the_firmware_gives_the_devices_on_the_bus_ports_memory_and_interrupts() {
+    let machine = Machine { chipset: Chipset::Pc, serial_controller: "vser0".into(), ..Machine::new() };
+    let mut bench = Bench::new(machine.disk("vda").disk("vdb").serial_port("port0"));
+    let functions = |bench: &mut Bench| {
+        let bus = bench.ok("query-pci", json!({}))[0].clone();
+        let devices = bus["devices"].as_array().unwrap().iter();
+        let addresses = |device: &Value| -> Vec<i64> {
+            let regions = device["regions"].as_array().unwrap().iter();
+            regions.map(|region| region["address"].as_i64().unwrap()).collect()
+        };
+        let slot = |device: &Value| (device["slot"].as_u64().unwrap(), device["function"].as_u64().unwrap());
+        devices.map(|device| (slot(device), device["irq"].as_u64(), addresses(device))).collect::<Vec<_>>()
+    };
+    let before = functions(&mut bench);
+    assert_eq!(before[4], ((2, 0), Some(0), vec![-1, -1, -1]));
+    bench.now = Duration::from_secs(1);
+    // As a real 10.0 says.
+    let expected = [
+        ((0, 0), None, vec![]),
+        ((1, 0), None, vec![]),
+        ((1, 1), None, vec![49472]),
+        ((1, 3), Some(9), vec![]),
+        ((2, 0), Some(10), vec![49152, 4_273_983_488, 4_273_930_240]),
+        ((3, 0), Some(11), vec![49280, 4_273_987_584, 4_273_946_624]),
+        ((4, 0), Some(11), vec![49408, 4_273_991_680, 4_273_963_008]),
+    ];
+    assert_eq!(functions(&mut bench), expected);
+}
+
+#[test]
+fn a_bus_with_a_bridge_on_it_is_not_simulated() {
+    assert!(bench().refused("query-pci", json!({})).starts_with("not simulated: "));
+}
