@@ -16,6 +16,7 @@
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
 //! - `pci`: the bus that they are on
+//! - `qom`: where they are among QEMU's objects
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
@@ -51,6 +52,7 @@ mod object;
 mod pci;
 mod power;
 mod qdev;
+mod qom;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
@@ -273,6 +275,7 @@ impl Qemu {
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
+            "qom-list" | "qom-get" => self.qom().query(command, arguments),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -289,6 +292,11 @@ impl Qemu {
                 None => self.power_command(other, arguments, cx),
             },
         }
+    }
+
+    /// The tree of objects.
+    fn qom(&self) -> qom::Qom<'_> {
+        qom::Qom { devices: &self.devices, graph: &self.graph }
     }
 
     /// Commands that change what a node or a device is like.

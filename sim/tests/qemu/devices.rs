@@ -168,3 +168,31 @@ fn the_firmware_gives_the_devices_on_the_bus_ports_memory_and_interrupts() {
 fn a_bus_with_a_bridge_on_it_is_not_simulated() {
     assert!(bench().refused("query-pci", json!({})).starts_with("not simulated: "));
 }
+
+#[test]
+fn devices_are_listed_among_qemus_objects_with_what_they_are() {
+    let machine = Machine { serial_controller: "vser0".into(), ..Machine::new() };
+    let mut bench = Bench::new(machine.disk("vda").serial_port("port0"));
+    let listed = bench.ok("qom-list", json!({"path": "/machine/peripheral"}));
+    let kinds: Vec<_> =
+        listed.as_array().unwrap().iter().map(|each| each["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds[0], "string");
+    assert!(kinds.contains(&"child<virtio-blk-pci>") && kinds.len() == 4, "{kinds:?}");
+    let anonymous = bench.ok("qom-list", json!({"path": "/machine/peripheral-anon"}));
+    assert_eq!(anonymous, json!([{"name": "type", "type": "string"}]));
+    let nowhere = bench.refused("qom-list", json!({"path": "/machine/peripheral/nope"}));
+    assert_eq!(nowhere, "Device '/machine/peripheral/nope' not found");
+}
+
+#[test]
+fn the_drive_of_a_disk_is_its_top_node() {
+    let mut bench = Bench::new(Machine::new().disk("vda"));
+    let get = |bench: &mut Bench, path: &str, property: &str| {
+        bench.ok("qom-get", json!({"path": path, "property": property}))
+    };
+    assert_eq!(get(&mut bench, "/machine/peripheral/vda-device", "type"), "virtio-blk-pci");
+    assert_eq!(get(&mut bench, "vda-device", "drive"), "vda");
+    let overlay = json!({"node-name": "vda", "snapshot-file": "ov", "snapshot-node-name": "ov"});
+    bench.ok("blockdev-snapshot-sync", overlay);
+    assert_eq!(get(&mut bench, "/machine/peripheral/vda-device/virtio-backend", "drive"), "ov");
+}
