@@ -17,7 +17,7 @@ const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-s
 
 /// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
 /// as long as it runs under TCG.
-const UNSEEN: [&str; 16] = [
+const UNSEEN: [&str; 14] = [
     "-accel",
     "-boot",
     "-cpu",
@@ -26,13 +26,11 @@ const UNSEEN: [&str; 16] = [
     "-L",
     "-monitor",
     "-msg",
-    "-name",
     "-parallel",
     "-pidfile",
     "-rtc",
     "-sandbox",
     "-serial",
-    "-uuid",
     "-vga",
 ];
 
