@@ -142,6 +142,7 @@ pub struct Qemu {
     chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
+    hung: bool,
 }
 
 impl Qemu {
@@ -186,6 +187,7 @@ impl Qemu {
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
+            hung: false,
         }
     }
 
@@ -218,17 +220,8 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => {
-                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
-            }
-            "blockdev-backup" => {
-                let begun = block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx);
-                self.finish_block_jobs(cx);
-                begun
-            }
-            "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
-            "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
-            "block-stream" => block::stream::block_stream(&mut self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" | "drive-mirror" | "blockdev-backup" | "drive-backup" | "blockdev-create"
+            | "block-commit" | "block-stream" => self.start_block_job(command, arguments, cx),
             "blockdev-reopen"
             | "x-blockdev-reopen"
             | "block_resize"
@@ -286,6 +279,30 @@ impl Qemu {
         }
     }
 
+    /// Commands that start a job on nodes.
+    fn start_block_job(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        if command == "drive-backup" {
+            self.jobs.drained(Drain::Transaction, cx);
+        }
+        let (graph, jobs) = (&mut self.graph, &mut self.jobs);
+        let begun = match command {
+            "blockdev-mirror" => block::mirror::blockdev_mirror(graph, jobs, arguments, cx),
+            "drive-mirror" => block::drive_mirror::drive_mirror(graph, jobs, arguments, cx),
+            "blockdev-backup" => block::backup::blockdev_backup(graph, jobs, arguments, cx),
+            "drive-backup" => block::drive_backup::drive_backup(graph, jobs, arguments, cx),
+            "block-commit" => block::commit::block_commit(graph, jobs, arguments, cx),
+            "block-stream" => block::stream::block_stream(graph, jobs, arguments, cx),
+            _ => block::create::blockdev_create(graph, jobs, arguments, cx),
+        };
+        self.finish_block_jobs(cx);
+        begun
+    }
+
     /// Commands that change what a node or a device is like.
     fn node_command(
         &mut self,
@@ -314,6 +331,7 @@ impl Qemu {
     fn mark_abort(&mut self, cx: &Context<'_>) {
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
+        self.hung |= cx.hung;
     }
 
     fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
@@ -384,6 +402,11 @@ impl Qemu {
     /// Whether it has ended by an assertion of its own: what it was about to say is never said.
     pub fn aborted(&self) -> bool {
         self.aborted
+    }
+
+    /// Whether it waits for what never comes: only the host can end it, by SIGKILL.
+    pub fn hung(&self) -> bool {
+        self.hung
     }
 
     /// The block graph.

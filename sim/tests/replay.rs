@@ -97,6 +97,8 @@ fn the_model_says_what_qemu_said(
         "commit-mid",
         "create-errors",
         "create-overlay",
+        "drive-backup",
+        "drive-mirror",
         "exports",
         "filters",
         "hmp",

@@ -21,6 +21,8 @@
 //! - `export`: the NBD server, `block-export-add` and its kin
 //! - `bitmap` and `bitmap_sync`: `block-dirty-bitmap-*`, and how a backup uses a bitmap
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
+//! - `drive_mirror` and `drive_backup`: the same, to an image that the command itself makes or opens
+//! - `image`: how such an image is made and opened
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //! - `statistics`: `query-blockstats`
@@ -33,7 +35,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
+use super::{Context, QmpError, arguments::Arguments, job::block::Options};
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
@@ -47,10 +49,13 @@ pub(crate) mod bitmap_sync;
 pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod drive_backup;
+pub(crate) mod drive_mirror;
 pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod filename;
 pub mod filter;
+mod image;
 pub(crate) mod internal_snapshot;
 pub(crate) mod medium;
 pub(crate) mod mirror;
@@ -478,7 +483,8 @@ impl Graph {
         match sync {
             "full" => Ok(None),
             "top" => Ok(source.driver.backing().map(str::to_owned)),
-            other => Err(not_simulated(&format!("sync mode `{other}`"))),
+            "none" => Ok(Some(source.name.clone())),
+            other => Err(QmpError::generic(format!("Sync mode '{other}' not supported"))),
         }
     }
 
@@ -706,6 +712,8 @@ pub(crate) fn job_options(
         takes: Duration::from_millis(takes),
         starts_drained: false,
         ready_at_once: false,
+        endless: false,
+        unfit: false,
         failure: None,
     }
 }

@@ -250,6 +250,27 @@ fn header_options(graph: &Graph, node: &Node, header: &Backing) -> Result<Map<St
     Ok(options.as_object().cloned().unwrap_or_default())
 }
 
+/// Opens the backing file that a node's header names, if it names one and the node has none yet.
+///
+/// # Errors
+/// QEMU's text.
+pub(crate) fn open_stated_backing(
+    graph: &mut Graph,
+    name: &str,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
+    let Some(node) = graph.node(name).filter(|node| node.driver.backing().is_none()).cloned() else {
+        return Ok(());
+    };
+    let inherited =
+        Inherited { owned_by_monitor: false, read_only: true, caching: node.caching, with_backing: true };
+    if let Some(stated) = stated_backing(graph, &node, Arguments(&Map::new()), inherited, cx)? {
+        let backing = backing(graph, stated, node.caching, cx)?;
+        graph.set_backing(name, Some(&backing));
+    }
+    Ok(())
+}
+
 fn backing(
     graph: &mut Graph,
     stated: Stated,

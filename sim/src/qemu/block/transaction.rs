@@ -3,14 +3,14 @@
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
 //! its error is the reply; a file that `blockdev-snapshot-sync` made stays. Jobs are created with their actions and started
 //! once all have succeeded; they may be a group that ends together. A bitmap that is removed is gone only when
-//! all have succeeded.
+//! all have succeeded. QEMU never answers if it has to undo two or more jobs of a group.
 //!
-//! Not here: other actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
+//! Not here: that real QEMU crashes when a bitmap to enable or disable is not there.
 
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::{Graph, backup, bitmap, internal_snapshot, snapshot};
+use super::{Graph, backup, bitmap, drive_backup, internal_snapshot, snapshot};
 use crate::{
     host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
@@ -52,17 +52,11 @@ pub(crate) fn transaction(
         match act(&mut machine, action, grouped, cx) {
             Ok(job) => created.extend(job),
             Err(error) => {
-                machine.jobs.discard_created(&created, cx);
+                machine.jobs.discard_created(&created, grouped, cx);
                 let (graph, host) = before;
                 machine.graph.go_back_to(graph);
                 restore_images(machine.graph, &host, cx.host());
-                // Seen with all releases: it waits for the other jobs of the group, which never run.
-                let hangs = grouped && created.len() > 1;
-                return Err(if hangs {
-                    not_simulated("QEMU hangs when it undoes a group of jobs")
-                } else {
-                    error
-                });
+                return Err(error);
             }
         }
     }
@@ -107,6 +101,7 @@ fn act(
     match kind {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
         "blockdev-backup" => backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
+        "drive-backup" => drive_backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
         "blockdev-snapshot" => snapshot::blockdev_snapshot(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-internal-sync" => {
