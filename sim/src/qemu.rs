@@ -167,6 +167,7 @@ impl Qemu {
             Power::Paused => RunState::Paused,
         };
         let mut graph = block::Graph::of(machine);
+        graph.load_all_bitmaps(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
         Self {
@@ -207,7 +208,7 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let reply = self.dispatch(command, Arguments(&arguments), cx);
-        self.mark_abort(cx);
+        self.settle(cx);
         reply
     }
 
@@ -325,10 +326,12 @@ impl Qemu {
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         self.strike(timer, cx);
-        self.mark_abort(cx);
+        self.settle(cx);
     }
 
-    fn mark_abort(&mut self, cx: &Context<'_>) {
+    /// What is left to be done when a command or a timer has been carried out.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        self.graph.store_closed_bitmaps(cx.host());
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
         self.hung |= cx.hung;
@@ -625,6 +628,7 @@ impl Qemu {
         self.migration.close(cx);
         self.graph.exports_mut().close_all(cx);
         self.jobs.close_all(cx);
+        self.graph.store_all_bitmaps(cx.host());
         self.gone = true;
         self.aborted |= self.graph.leaks();
     }

@@ -126,6 +126,7 @@ fn the_model_says_what_qemu_said(
         "snap-save-paused",
         "snap-save-running",
         "snapshot-sync",
+        "stored-bitmaps",
         "stream",
         "throttle-limits",
         "two-users",

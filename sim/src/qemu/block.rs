@@ -20,6 +20,7 @@
 //! - `permissions`: who may use a node beside whom
 //! - `export`: the NBD server, `block-export-add` and its kin
 //! - `bitmap` and `bitmap_sync`: `block-dirty-bitmap-*`, and how a backup uses a bitmap
+//! - `stored_bitmap`: bitmaps that outlive their nodes
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
 //! - `drive_mirror` and `drive_backup`: the same, to an image that the command itself makes or opens
 //! - `image`: how such an image is made and opened
@@ -66,6 +67,7 @@ pub(crate) mod reopen;
 pub(crate) mod resize;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;
+pub(crate) mod stored_bitmap;
 pub(crate) mod stream;
 pub(crate) mod throttle;
 pub(crate) mod transaction;
@@ -305,6 +307,8 @@ pub struct Graph {
     exports: Exports,
     /// Oldest first.
     bitmaps: Vec<Bitmap>,
+    /// Of nodes that are closed, or read-only from now on.
+    closed: Vec<stored_bitmap::Closed>,
     groups: Vec<Group>,
     /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
     /// one has come.
@@ -565,6 +569,7 @@ impl Graph {
 
     /// Lets a node be another one of the same name.
     pub(crate) fn replace(&mut self, by: Node) {
+        self.note_bitmaps(&by.name, !by.read_only);
         for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
             *node = by.clone();
         }
@@ -582,6 +587,7 @@ impl Graph {
     /// Removes a node that nothing uses, and those below it that only it had use for.
     pub(crate) fn remove(&mut self, name: &str) {
         let Some(at) = self.nodes.iter().position(|node| node.name == name) else { return };
+        self.note_bitmaps(name, false);
         let removed = self.nodes.remove(at);
         self.forget_bitmaps(name);
         for child in removed.driver.children() {
@@ -682,6 +688,7 @@ impl Graph {
 
     /// Reopens a node, for reading only or not.
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
+        self.note_bitmaps(name, !read_only);
         for node in self.nodes.iter_mut().filter(|node| node.name == name) {
             node.read_only = read_only;
         }

@@ -60,7 +60,9 @@ pub(crate) fn open(
     let before = graph.nodes.len();
     let opened = open_with_children(graph, options, inherited, cx);
     if opened.is_err() {
-        graph.nodes.truncate(before);
+        for node in graph.nodes.split_off(before) {
+            graph.forget_bitmaps(&node.name);
+        }
     }
     opened
 }
@@ -125,6 +127,7 @@ fn open_with_children(
     if !is_format {
         return Err(QmpError::generic("Image is not in qcow2 format"));
     }
+    graph.load_bitmaps(&name, cx.host());
     if let Some(stated) = stated? {
         let backing = backing(graph, stated, caching, cx)
             .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;

@@ -60,7 +60,7 @@ pub(crate) fn transaction(
             }
         }
     }
-    machine.graph.remove_marked_bitmaps();
+    machine.graph.remove_marked_bitmaps(cx.host());
     if grouped {
         machine.jobs.make_group(&created);
     }
@@ -108,7 +108,7 @@ fn act(
             internal_snapshot::take(graph, machine.cpus, data, cx).map(|_| None)
         }
         "block-dirty-bitmap-remove" => {
-            graph.mark_bitmap_to_remove(data.text("node"), data.text("name")).map(|_| None)
+            graph.mark_bitmap_to_remove(data.text("node"), data.text("name"), cx.release()).map(|_| None)
         }
         bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
             bitmap::command(graph, bitmap, data, cx).map(|_| None)

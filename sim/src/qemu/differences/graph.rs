@@ -83,6 +83,18 @@ impl Release {
         }
     }
 
+    /// A persistent bitmap to be removed from an image that cannot be written; told as with any other change before.
+    pub(crate) fn no_write_access_to_remove(self, node: &str, bitmap: &str) -> Option<QmpError> {
+        let text = || format!("Cannot remove persistent bitmap '{bitmap}': no write access to node '{node}'");
+        (self >= Release::V11_1).then(|| QmpError::generic(text()))
+    }
+
+    /// A persistent bitmap to be added to an image that cannot be written: it would never be stored, and is taken before.
+    pub(crate) fn no_write_access_to_add(self, node: &str) -> Option<QmpError> {
+        let text = || format!("Cannot add a persistent bitmap to read-only or inactive node '{node}'");
+        (self >= Release::V11_1).then(|| QmpError::generic(text()))
+    }
+
     /// Two bitmaps to be merged, of nodes of different sizes in bytes.
     pub(crate) fn bitmaps_of_different_sizes(self, target: u64, source: u64) -> QmpError {
         QmpError::generic(match self {
