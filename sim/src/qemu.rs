@@ -15,6 +15,8 @@
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
+//! - `pci`: the bus that they are on
+//! - `qom`: where they are among QEMU's objects
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
@@ -47,8 +49,10 @@ mod guest;
 mod human_monitor;
 mod migration;
 mod object;
+mod pci;
 mod power;
 mod qdev;
+mod qom;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
@@ -138,6 +142,7 @@ pub struct Qemu {
     boot_sector: BootSector,
     firmware: firmware::Firmware,
     devices: qdev::Devices,
+    pci: pci::PciBus,
     objects: object::Objects,
     chardevs: chardev::Chardevs,
     gone: bool,
@@ -170,6 +175,7 @@ impl Qemu {
         graph.load_all_bitmaps(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
+        let pci = pci::PciBus::of(machine);
         Self {
             graph,
             jobs: Jobs::default(),
@@ -179,11 +185,12 @@ impl Qemu {
                 Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
                 autostart,
             ),
-            migration: Migration::of(machine),
+            migration: Migration::of(machine, &pci),
             actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
+            pci,
             objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
@@ -262,6 +269,7 @@ impl Qemu {
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
+            "qom-list" | "qom-get" => self.qom().query(command, arguments),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -302,6 +310,11 @@ impl Qemu {
         };
         self.finish_block_jobs(cx);
         begun
+    }
+
+    /// The tree of objects.
+    fn qom(&self) -> qom::Qom<'_> {
+        qom::Qom { devices: &self.devices, graph: &self.graph }
     }
 
     /// Commands that change what a node or a device is like.
@@ -454,6 +467,7 @@ impl Qemu {
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
+            "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }

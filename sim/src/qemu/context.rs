@@ -103,8 +103,8 @@ impl<'w> Context<'w> {
         self.timers.push((self.now + delay, timer));
     }
 
-    /// QEMU's main loop does nothing else for so long: what is said after this carries a later time, and all
-    /// that this command says reaches the clients only at the end.
+    /// QEMU's main loop does nothing else for so long: what is said after this carries a later time, and reaches the
+    /// clients only at the end of the turn.
     pub fn stall(&mut self, time: Duration) {
         self.now += time;
     }

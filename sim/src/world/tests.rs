@@ -179,18 +179,47 @@ fn port_change(at: u64) -> Event {
 }
 
 #[test]
-fn what_a_turn_says_before_a_stall_arrives_at_its_end_and_nothing_is_handled_meanwhile() {
+fn what_a_turn_says_before_a_stall_goes_out_at_once_and_nothing_in_band_is_handled_meanwhile() {
     let mut world = world("");
     let connection = negotiated(&mut world);
     world.receive(ms(1), connection, &version(1)).unwrap();
-    world.say(vec![Event { at: ms(1), name: "STOP", data: None }]);
+    let event = |at, name| Event { at: ms(at), name, data: None };
+    world.say_turn(ms(1), ms(11), vec![event(1, "STOP"), event(11, "RESUME")]);
     world.end_turn(ms(1), ms(11), Vec::new());
+    let heard = read(&mut world, connection);
+    assert_eq!(heard.len(), 1);
+    assert!(heard[0].contains("\"microseconds\": 1000}, \"event\": \"STOP\""));
     assert_eq!(world.next_event(), Some(ms(11)), "not 2 ms, when the request would be due");
     world.advance(ms(10));
     assert!(world.output(connection).is_empty());
     world.advance(ms(11));
     let heard = read(&mut world, connection);
-    assert!(heard[0].contains("\"microseconds\": 1000}, \"event\": \"STOP\""));
+    assert!(heard[0].contains("RESUME"));
+    assert_eq!(ids(&heard[1..]), ["1"]);
+}
+
+#[test]
+fn what_is_sent_out_of_band_is_answered_while_the_main_loop_stands_still() {
+    let mut world = world("");
+    let connection = connect(&mut world, ms(0), 0);
+    let agree = br#"{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}"#;
+    world.receive(ms(0), connection, agree).unwrap();
+    world.advance(ms(1));
+    read(&mut world, connection);
+    world.say_turn(ms(1), ms(50), vec![Event { at: ms(50), name: "RESUME", data: None }]);
+    world.end_turn(ms(1), ms(50), Vec::new());
+    world.receive(ms(2), connection, &version(1)).unwrap();
+    let out_of_band =
+        br#"{"exec-oob":"migrate-recover","arguments":{"uri":"x"},"id":2}{"exec-oob":"stop","id":3}"#;
+    world.receive(ms(3), connection, out_of_band).unwrap();
+    world.advance(ms(49));
+    let heard = read(&mut world, connection);
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[0].contains("Migrate recover can only be run when postcopy is paused."));
+    assert!(heard[1].contains("The command stop does not support OOB"));
+    world.advance(ms(60));
+    let heard = read(&mut world, connection);
+    assert!(heard[0].contains("RESUME"));
     assert_eq!(ids(&heard[1..]), ["1"]);
 }
 
