@@ -147,6 +147,7 @@ pub struct Qemu {
     chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
+    hung: bool,
 }
 
 impl Qemu {
@@ -171,6 +172,7 @@ impl Qemu {
             Power::Paused => RunState::Paused,
         };
         let mut graph = block::Graph::of(machine);
+        graph.load_all_bitmaps(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
         let pci = pci::PciBus::of(machine);
@@ -193,6 +195,7 @@ impl Qemu {
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
+            hung: false,
         }
     }
 
@@ -212,7 +215,7 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let reply = self.dispatch(command, Arguments(&arguments), cx);
-        self.mark_abort(cx);
+        self.settle(cx);
         reply
     }
 
@@ -225,17 +228,8 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => {
-                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
-            }
-            "blockdev-backup" => {
-                let begun = block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx);
-                self.finish_block_jobs(cx);
-                begun
-            }
-            "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
-            "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
-            "block-stream" => block::stream::block_stream(&mut self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" | "drive-mirror" | "blockdev-backup" | "drive-backup" | "blockdev-create"
+            | "block-commit" | "block-stream" => self.start_block_job(command, arguments, cx),
             "blockdev-reopen"
             | "x-blockdev-reopen"
             | "block_resize"
@@ -294,6 +288,30 @@ impl Qemu {
         }
     }
 
+    /// Commands that start a job on nodes.
+    fn start_block_job(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        if command == "drive-backup" {
+            self.jobs.drained(Drain::Transaction, cx);
+        }
+        let (graph, jobs) = (&mut self.graph, &mut self.jobs);
+        let begun = match command {
+            "blockdev-mirror" => block::mirror::blockdev_mirror(graph, jobs, arguments, cx),
+            "drive-mirror" => block::drive_mirror::drive_mirror(graph, jobs, arguments, cx),
+            "blockdev-backup" => block::backup::blockdev_backup(graph, jobs, arguments, cx),
+            "drive-backup" => block::drive_backup::drive_backup(graph, jobs, arguments, cx),
+            "block-commit" => block::commit::block_commit(graph, jobs, arguments, cx),
+            "block-stream" => block::stream::block_stream(graph, jobs, arguments, cx),
+            _ => block::create::blockdev_create(graph, jobs, arguments, cx),
+        };
+        self.finish_block_jobs(cx);
+        begun
+    }
+
     /// The tree of objects.
     fn qom(&self) -> qom::Qom<'_> {
         qom::Qom { devices: &self.devices, graph: &self.graph }
@@ -321,12 +339,15 @@ impl Qemu {
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         self.strike(timer, cx);
-        self.mark_abort(cx);
+        self.settle(cx);
     }
 
-    fn mark_abort(&mut self, cx: &Context<'_>) {
+    /// What is left to be done when a command or a timer has been carried out.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        self.graph.store_closed_bitmaps(cx.host());
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
+        self.hung |= cx.hung;
     }
 
     fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
@@ -397,6 +418,11 @@ impl Qemu {
     /// Whether it has ended by an assertion of its own: what it was about to say is never said.
     pub fn aborted(&self) -> bool {
         self.aborted
+    }
+
+    /// Whether it waits for what never comes: only the host can end it, by SIGKILL.
+    pub fn hung(&self) -> bool {
+        self.hung
     }
 
     /// The block graph.
@@ -616,6 +642,7 @@ impl Qemu {
         self.migration.close(cx);
         self.graph.exports_mut().close_all(cx);
         self.jobs.close_all(cx);
+        self.graph.store_all_bitmaps(cx.host());
         self.gone = true;
         self.aborted |= self.graph.leaks();
     }

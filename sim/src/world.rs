@@ -202,7 +202,7 @@ impl World {
 
     /// When the world next does something by itself; nothing if it only waits for its clients.
     pub fn next_event(&self) -> Option<Duration> {
-        if !self.alive {
+        if !self.alive || self.qemu.hung() {
             return None;
         }
         let due = match self.main_loop.must_at() {
@@ -381,7 +381,8 @@ impl World {
         let result = self.qemu.execute(&command, arguments, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
         self.say_turn(at, end, events);
-        let client = self.monitors[monitor].client.as_mut().filter(|_| !self.qemu.aborted());
+        let client =
+            self.monitors[monitor].client.as_mut().filter(|_| !self.qemu.aborted() && !self.qemu.hung());
         if let Some(client) = client {
             client.reply(id.as_ref(), result.map(Answer::Value));
         }

@@ -52,6 +52,8 @@ pub struct Context<'w> {
     pub(crate) passed: Option<Descriptor>,
     /// QEMU has ended by a failed assertion.
     pub(crate) aborted: bool,
+    /// QEMU's main loop waits for what never comes.
+    pub(crate) hung: bool,
 }
 
 impl<'w> Context<'w> {
@@ -66,6 +68,7 @@ impl<'w> Context<'w> {
             timers: Vec::new(),
             passed: None,
             aborted: false,
+            hung: false,
         }
     }
 
@@ -109,6 +112,11 @@ impl<'w> Context<'w> {
     /// QEMU ends here and now, by an assertion that fails: what was said goes out, but no reply.
     pub fn abort(&mut self) {
         self.aborted = true;
+    }
+
+    /// QEMU waits here and now for what never comes: what was said goes out, but nothing is answered any more.
+    pub fn hang(&mut self) {
+        self.hung = true;
     }
 
     /// What was said, in order, and what was asked for: when, and what.

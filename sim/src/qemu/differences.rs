@@ -13,7 +13,7 @@ use crate::{
 mod graph;
 mod migration;
 
-pub(crate) use graph::Conflict;
+pub(crate) use graph::{Conflict, UNFIT_TARGET};
 pub(crate) use migration::Unloadable;
 
 /// What drains all nodes.

@@ -261,3 +261,27 @@ fn the_reply_of_a_stalled_command_does_not_reach_the_next_client() {
     let heard = read(&mut world, second);
     assert_eq!(heard.len(), 1, "its greeting alone: {heard:?}");
 }
+
+#[test]
+fn qemu_that_hangs_answers_nothing_and_cannot_be_terminated() {
+    let mut world = World::new(&Machine::new().disk("vda").disk("vdb"), Release::V10_0, Oracle::default());
+    let client = negotiated(&mut world);
+    let backup = |id: &str, device: &str| {
+        let data = format!(r#"{{"job-id":"{id}","device":"{device}","target":"{id}","sync":"full"}}"#);
+        format!(r#"{{"type":"drive-backup","data":{data}}}"#)
+    };
+    let actions = [backup("A", "vda"), backup("B", "vdb"), backup("C", "nowhere")].join(",");
+    let arguments = format!(r#"{{"actions":[{actions}],"properties":{{"completion-mode":"grouped"}}}}"#);
+    let request = format!(r#"{{"execute":"transaction","arguments":{arguments},"id":1}}"#);
+    world.receive(ms(1), client, request.as_bytes()).unwrap();
+    world.receive(ms(1), client, &version(2)).unwrap();
+    world.advance(ms(100));
+    let heard = read(&mut world, client);
+    assert_eq!(heard.len(), 5);
+    assert!(heard.iter().all(|line| line.contains("JOB_STATUS_CHANGE")));
+    world.terminate_qemu(ms(100));
+    assert_eq!(world.next_event(), None);
+    assert!(world.qemu_is_running());
+    world.kill_qemu();
+    assert!(world.at_end(client));
+}
