@@ -105,6 +105,7 @@ fn the_model_says_what_qemu_said(
         "ioerr-ignore",
         "ioerr-mirror",
         "ioerr-report",
+        "job-filters",
         "mirror",
         "mirror-manual",
         "overlay-chain",

@@ -62,6 +62,7 @@ pub struct Job {
     /// The jobs of one number end together.
     group: Option<u64>,
     attached: Vec<String>,
+    filter: Option<String>,
     paused_by_user: bool,
     cancelled: bool,
     work: Option<Work>,
@@ -74,6 +75,8 @@ pub(crate) struct Claim {
     pub(crate) nodes: Vec<String>,
     /// Those among them that it opens a door of its own to.
     pub(crate) attached: Vec<String>,
+    /// The filter that it has put in.
+    pub(crate) filter: Option<String>,
 }
 
 /// What a block job has left to be done once it has ended.
@@ -81,6 +84,8 @@ pub(crate) struct Claim {
 pub(crate) struct Ended {
     /// What it was to do.
     pub(crate) work: Work,
+    /// The filter that it had put in.
+    pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
 }
@@ -405,6 +410,7 @@ impl Jobs {
         job.work = Some(work);
         job.nodes = claim.nodes;
         job.attached = claim.attached;
+        job.filter = claim.filter;
         self.jobs.push(job);
         Ok(self.next_serial)
     }
@@ -453,6 +459,7 @@ impl Jobs {
             block: None,
             group: None,
             attached: Vec::new(),
+            filter: None,
             paused_by_user: false,
             cancelled: false,
             work: None,
@@ -511,7 +518,7 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            self.ended.push(Ended { work, completion });
+            self.ended.push(Ended { work, filter: job.filter.take(), completion });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);

@@ -3,7 +3,7 @@
 //! What the guest writes meanwhile does not get into the copy. The disk is drained while the job is started, so it
 //! rests for a moment before the reply. Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, `sync` mode `none`. Source of the order of checks: QEMU's QAPI docs, recordings.
+//! Not here: `sync` mode `none`. Source of the order of checks: QEMU's QAPI docs, recordings.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::{
     Graph,
     bitmap_sync::BitmapSync,
     failure::{Copying, Requests, failure},
+    job_filter::Planned,
     permissions::{Permissions, Use, User},
 };
 use crate::{
@@ -76,6 +77,7 @@ pub(crate) fn create(
         "sync",
         "bitmap",
         "bitmap-mode",
+        "filter-node-name",
         "speed",
         "on-source-error",
         "on-target-error",
@@ -121,9 +123,15 @@ pub(crate) fn create(
         failure,
         ..usual
     };
-    let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
+    let filter = Planned::new(graph, cx.release().filter_of_backups(), arguments, cx)?;
+    let claim = Claim {
+        nodes: vec![filter.name.clone(), target.into()],
+        attached: Vec::new(),
+        filter: Some(filter.name.clone()),
+    };
     let backup = Backup { target: target.into(), content, bitmap: bitmap.clone() };
     let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
+    graph.put_filter(filter, device);
     if let Some(bitmap) = bitmap {
         bitmap.begin(graph);
     }

@@ -7,13 +7,14 @@
 //! The active layer is kept in step until the client completes the job. Nodes that were committed stay, since a client
 //! has added them. Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, and nodes with names of QEMU's own.
+//! Not here: nodes with names of QEMU's own.
 //! Source of the order of checks: recordings.
 
 use super::{
     Graph, Node,
     failure::{Copying, Requests, failure},
     filename::filename,
+    job_filter::{JobDriver, Planned},
 };
 use crate::{
     host::{Backing, Qcow2},
@@ -61,6 +62,7 @@ pub(crate) fn block_commit(
         "top-node",
         "top",
         "backing-file",
+        "filter-node-name",
         "speed",
         "on-error",
         "auto-finalize",
@@ -118,8 +120,22 @@ pub(crate) fn block_commit(
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
-    let claim = Claim { nodes, attached: vec![commit.top.clone(), commit.base.clone()] };
+    let top = commit.top.clone();
+    let driver = if active { JobDriver::MirrorTop } else { JobDriver::CommitTop };
+    let filter = match Planned::new(graph, driver, arguments, cx) {
+        Ok(filter) => filter,
+        Err(refused) if active => return Err(refused),
+        Err(refused) => return Err(jobs.refuse_block(id, refused, cx)),
+    };
+    let mut attached = vec![base.clone()];
+    if active {
+        nodes.push(filter.name.clone());
+    } else {
+        attached.push(top.clone());
+    }
+    let claim = Claim { nodes, attached, filter: Some(filter.name.clone()) };
     jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
+    graph.put_filter(filter, &top);
     graph.set_read_only(&base, false);
     Ok(QObject::empty())
 }

@@ -5,12 +5,13 @@
 //! ```
 //! Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, a target of another size, one that is in use.
+//! Not here: a target of another size, one that is in use.
 //! Source of the order of checks: QEMU's QAPI docs, recordings.
 
 use super::{
     Graph,
     failure::{Copying, Requests, failure},
+    job_filter::{JobDriver, Planned},
     permissions::{Permissions, Use},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub(crate) fn blockdev_mirror(
         "device",
         "target",
         "sync",
+        "filter-node-name",
         "speed",
         "buf-size",
         "unmap",
@@ -80,6 +82,7 @@ pub(crate) fn blockdev_mirror(
     if size != graph.size(target, cx.host()) {
         return Err(not_simulated("a target of another size"));
     }
+    let filter = Planned::new(graph, JobDriver::MirrorTop, arguments, cx)?;
     let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
     let refused = graph.check_use(target, writes, cx).err();
     // The job is made, and its speed set, before it uses its target.
@@ -93,9 +96,14 @@ pub(crate) fn blockdev_mirror(
     let copying = Copying { requests, source: device, target, content: &content, len };
     let failure = failure(graph, copying, arguments);
     let options = Options { failure, ..super::job_options("mirror", arguments, true, (len, CHUNK), cx) };
-    let claim = Claim { nodes: vec![device.into(), target.into()], attached: vec![target.into()] };
+    let claim = Claim {
+        nodes: vec![filter.name.clone(), device.into(), target.into()],
+        attached: vec![target.into()],
+        filter: Some(filter.name.clone()),
+    };
     let mirror = Mirror { source: device.into(), target: target.into(), base };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
+    graph.put_filter(filter, device);
     Ok(QObject::empty())
 }
 

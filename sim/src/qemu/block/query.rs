@@ -45,13 +45,14 @@ impl Query<'_> {
             if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
                 info.put(key!("io-status"), device.io_status);
             }
+            let shown = self.graph.shown(&device.node);
             if let (true, Some(bitmaps)) = (
                 self.release.bitmaps_have_status(),
-                self.graph.bitmaps_shown(&device.node, self.host, self.release),
+                shown.and_then(|node| self.graph.bitmaps_shown(&node.name, self.host, self.release)),
             ) {
                 info.put(key!("dirty-bitmaps"), bitmaps);
             }
-            if let Some(node) = self.graph.node(&device.node) {
+            if let Some(node) = shown {
                 info.put(key!("inserted"), self.node(node, Some(&qdev), device.write_cache(set_up)));
             }
             info.put(key!("qdev"), qdev);
@@ -70,7 +71,7 @@ impl Query<'_> {
         let depth = match &node.driver {
             _ if self.flat => 0,
             _ => {
-                std::iter::successors(Some(node), |node| self.graph.node(node.driver.filtered_or_backing()?))
+                std::iter::successors(Some(node), |node| self.graph.shown(node.driver.filtered_or_backing()?))
                     .count()
                     - 1
             }
@@ -188,7 +189,7 @@ impl Query<'_> {
         }
         let below = node.driver.filtered_or_backing();
         if !self.flat
-            && let Some(backing) = below.and_then(|below| self.graph.node(below))
+            && let Some(backing) = below.and_then(|below| self.graph.shown(below))
         {
             info.put(key!("backing-image"), self.image(backing));
         }
@@ -230,6 +231,11 @@ fn children(node: &Node) -> QObject {
     let child = |child: &'static str, node: Option<&str>| {
         node.map(|node| QObject::from(qdict! { "child": child, "node-name": node.to_owned() }))
     };
-    let file = if matches!(node.driver, Driver::Blkdebug { .. }) { "image" } else { "file" };
-    [child("backing", node.driver.backing()), child(file, node.driver.file())].into_iter().flatten().collect()
+    let target = node.driver.job_filter().and_then(|(filter, _)| filter.target.as_deref());
+    let children = [
+        child("target", target),
+        child("backing", node.driver.backing()),
+        child(node.driver.file_role(), node.driver.file()),
+    ];
+    children.into_iter().flatten().collect()
 }

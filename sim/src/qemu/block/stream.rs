@@ -14,6 +14,7 @@ use super::{
     commit::rebase,
     failure::{Copying, Requests, failure},
     filename::filename,
+    job_filter::{JobDriver, Planned},
 };
 use crate::{
     machine::OnError,
@@ -56,6 +57,7 @@ pub(crate) fn block_stream(
         "base-node",
         "bottom",
         "backing-file",
+        "filter-node-name",
         "speed",
         "on-error",
         "auto-finalize",
@@ -94,8 +96,17 @@ pub(crate) fn block_stream(
     }
     let options = Options { failure, ..super::job_options("stream", arguments, false, (len, CHUNK), cx) };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
-    let claim = Claim { nodes: layers, ..Claim::default() };
+    let filter = match cx.release().streams_have_filters() {
+        true => Some(Planned::new(graph, JobDriver::CopyOnRead, arguments, cx)?),
+        false => None,
+    };
+    let name = filter.as_ref().map(|filter| filter.name.clone());
+    let claim =
+        Claim { nodes: layers.into_iter().chain(name.clone()).collect(), attached: Vec::new(), filter: name };
     jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
+    if let Some(filter) = filter {
+        graph.put_filter(filter, device);
+    }
     Ok(QObject::empty())
 }
 
