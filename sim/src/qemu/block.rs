@@ -686,9 +686,12 @@ impl Graph {
         }
     }
 
-    /// Reopens a node, for reading only or not.
+    /// Reopens a node, for reading only or not, and with it the protocol node that was opened for it alone.
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
-        for node in self.nodes.iter_mut().filter(|node| node.name == name) {
+        let file = self.node(name).and_then(|node| self.node(node.driver.file()?));
+        let own = file.filter(|file| !file.owned_by_monitor).map(|file| file.name.clone());
+        let is_meant = |node: &Node| node.name == name || Some(&node.name) == own.as_ref();
+        for node in self.nodes.iter_mut().filter(|node| is_meant(node)) {
             node.read_only = read_only;
         }
     }

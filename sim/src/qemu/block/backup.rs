@@ -123,7 +123,8 @@ pub(crate) fn create(
         failure,
         ..usual
     };
-    let filter = Planned::new(graph, cx.release().filter_of_backups(), arguments, cx)?;
+    let filter = Planned::new(graph, cx.release().filter_of_backups(), arguments, cx)
+        .map_err(|refused| cx.release().backup_cannot_write(refused))?;
     let claim = Claim {
         nodes: vec![filter.name.clone(), target.into()],
         attached: Vec::new(),

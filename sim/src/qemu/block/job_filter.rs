@@ -13,7 +13,8 @@
 //! | stream, but for the oldest release | `copy-on-read` | `file` |
 //! | backup | `copy-before-write`, and `backup-top` in the oldest release | `file`, and `backing`; `target` |
 //!
-//! Not here: what passes through it, which is as if there were no filter. Source: probes of all releases.
+//! Not here: what passes through it, which is as if there were no filter, and the bitmaps without names in which a job
+//! keeps what it has still to copy. Source: probes of all releases.
 
 use super::{Caching, Driver, Graph, Node, filter::Filter, open::take_name, permissions::Permissions};
 use crate::qemu::{Context, QmpError, arguments::Arguments};
@@ -54,6 +55,11 @@ impl JobDriver {
             JobDriver::CopyBeforeWrite => "copy-before-write",
             JobDriver::CopyOnRead => "copy-on-read",
         }
+    }
+
+    /// Limits of the node below do not reach it.
+    pub(crate) fn has_no_limits(self) -> bool {
+        matches!(self, JobDriver::MirrorTop | JobDriver::CommitTop)
     }
 
     /// What the node below is to it.
