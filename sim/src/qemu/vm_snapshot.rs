@@ -85,7 +85,6 @@ impl Machine<'_> {
         self.stop(RunState::SaveVm, cx);
         self.jobs.drained(Drain::Transaction, cx);
         let (date, clock) = (Host::EPOCH + cx.now(), self.cpus.clock(cx.now()));
-        cx.stall(takes::SAVE);
         if let Err(error) = self.write_state(&vmstate, cx) {
             self.go_on(before, cx);
             return Err(error);
@@ -109,6 +108,7 @@ impl Machine<'_> {
         if self.migration.is_under_way() {
             return Err("There's a migration process in progress".into());
         }
+        cx.stall(takes::SAVE);
         if !self.graph.is_active() {
             cx.abort();
         }

@@ -106,9 +106,14 @@ impl Planned {
     ) -> Result<Self, QmpError> {
         let stated = arguments.optional_text("filter-node-name");
         let is_backup = matches!(driver, JobDriver::BackupTop | JobDriver::CopyBeforeWrite);
-        let target = is_backup.then(|| arguments.text("target").to_owned());
-        let filter = JobFilter { driver, implicit: stated.is_none() && !is_backup, target };
+        let filter = JobFilter { driver, implicit: stated.is_none() && !is_backup, target: None };
         Ok(Self { name: take_name(graph, stated, cx)?, filter })
+    }
+
+    /// The filter, which writes to this node.
+    pub(crate) fn with_target(mut self, target: &str) -> Self {
+        self.filter.target = Some(target.to_owned());
+        self
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Release,
-    host::{Host, Image, Qcow2},
+    host::{Host, Image, Qcow2, StoredBitmap},
     machine::OnError,
     qobject::{QDict, QObject, key, qdict},
 };
@@ -70,11 +70,7 @@ impl Query<'_> {
     fn node(&self, node: &Node, device: Option<&str>, writeback: bool) -> QDict {
         let depth = match &node.driver {
             _ if self.flat => 0,
-            _ => {
-                std::iter::successors(Some(node), |node| self.below(node, device.is_some()))
-                    .count()
-                    - 1
-            }
+            _ => std::iter::successors(Some(node), |node| self.below(node, device.is_some())).count() - 1,
         };
         let mut info = qdict! {
             "node-name": node.name.clone(),
@@ -136,7 +132,7 @@ impl Query<'_> {
             }
             Driver::Qcow2 { .. } => {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
-                info.put(key!("format-specific"), qcow2_specific());
+                info.put(key!("format-specific"), qcow2_specific(qcow2, node.read_only));
             }
             _ => {}
         }
@@ -220,17 +216,32 @@ fn actual_size(image: &Image) -> u64 {
     }
 }
 
-fn qcow2_specific() -> QDict {
+/// QAPI's `ImageInfoSpecificQCow2`.
+fn qcow2_specific(image: Option<&Qcow2>, read_only: bool) -> QDict {
+    let mut data = qdict! {
+        "compat": "1.1",
+        "compression-type": "zlib",
+        "lazy-refcounts": false,
+        "refcount-bits": 16,
+        "corrupt": false,
+        "extended-l2": false,
+    };
+    let bitmaps = image.map_or(&[][..], |image| &image.bitmaps);
+    if !bitmaps.is_empty() {
+        let stored = |bitmap| QObject::from(stored_bitmap(bitmap, read_only));
+        data.put(key!("bitmaps"), bitmaps.iter().map(stored).collect::<QObject>());
+    }
+    qdict! { "type": "qcow2", "data": data }
+}
+
+/// QAPI's `Qcow2BitmapInfo`. While its node can be written it is the node's bitmap that counts.
+fn stored_bitmap(bitmap: &StoredBitmap, read_only: bool) -> QDict {
+    let flags = [(!read_only, "in-use"), (bitmap.recording, "auto")];
+    let flags = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| QObject::from(name));
     qdict! {
-        "type": "qcow2",
-        "data": qdict! {
-            "compat": "1.1",
-            "compression-type": "zlib",
-            "lazy-refcounts": false,
-            "refcount-bits": 16,
-            "corrupt": false,
-            "extended-l2": false,
-        },
+        "flags": flags.collect::<QObject>(),
+        "name": bitmap.name.clone(),
+        "granularity": bitmap.granularity,
     }
 }
 

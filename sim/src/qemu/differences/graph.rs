@@ -31,6 +31,9 @@ fn shown(user: Use<'_>, node: &str) -> String {
     format!("{name} (uses node '{node}' as '{role}' child)")
 }
 
+/// Why nothing is copied to a target of another size than its source.
+pub(crate) const UNFIT_TARGET: &str = "Source and target image have different sizes";
+
 /// Texts.
 impl Release {
     /// Two users of one node that do not get along.
@@ -56,12 +59,40 @@ impl Release {
         })
     }
 
-    /// A backup cannot write to its target.
-    pub(crate) fn backup_cannot_write(self, refused: QmpError) -> QmpError {
+    /// A job cannot put its filter in.
+    pub(crate) fn cannot_put_filter_in(self, refused: QmpError) -> QmpError {
         match self {
             Release::V5_2 => refused,
             _ => QmpError::generic(format!("Could not create node: {}", refused.desc)),
         }
+    }
+
+    /// A mirror that is to copy pieces of a size that is no power of two.
+    pub(crate) fn granularity_no_power_of_two(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Parameter 'granularity' expects power of 2",
+            _ => "Parameter 'granularity' expects a power of 2",
+        })
+    }
+
+    /// What the last event of a job says for a target of another size: `query-jobs` tells more in the oldest release.
+    pub(crate) fn unfit_target_told(self) -> &'static str {
+        match self {
+            Release::V5_2 => "Invalid argument",
+            _ => UNFIT_TARGET,
+        }
+    }
+
+    /// A persistent bitmap to be removed from an image that cannot be written; told as with any other change before.
+    pub(crate) fn no_write_access_to_remove(self, node: &str, bitmap: &str) -> Option<QmpError> {
+        let text = || format!("Cannot remove persistent bitmap '{bitmap}': no write access to node '{node}'");
+        (self >= Release::V11_1).then(|| QmpError::generic(text()))
+    }
+
+    /// A persistent bitmap to be added to an image that cannot be written: it would never be stored, and is taken before.
+    pub(crate) fn no_write_access_to_add(self, node: &str) -> Option<QmpError> {
+        let text = || format!("Cannot add a persistent bitmap to read-only or inactive node '{node}'");
+        (self >= Release::V11_1).then(|| QmpError::generic(text()))
     }
 
     /// Two bitmaps to be merged, of nodes of different sizes in bytes.
@@ -144,9 +175,19 @@ impl Release {
         self == Release::V5_2
     }
 
-    /// A backup with nothing to copy has ended before the reply to the command.
-    pub(crate) fn empty_backups_end_before_the_reply(self) -> bool {
+    /// A backup or a stream with nothing to copy has ended before the reply to the command.
+    pub(crate) fn empty_jobs_end_before_the_reply(self) -> bool {
         self >= Release::V7_2
+    }
+
+    /// A `drive-backup` that cannot make or open its target leaves its disk drained for ever.
+    pub(crate) fn failed_drive_backups_leave_the_disk_drained(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// The filter that `block-stream` puts on top of its node before it starts: QEMU makes up its name.
+    pub(crate) fn filter_of_a_stream(self) -> Option<&'static str> {
+        (self >= Release::V7_2).then_some("#block100")
     }
 
     /// An object's id is an identifier.
