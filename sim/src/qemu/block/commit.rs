@@ -34,6 +34,22 @@ use crate::{
 /// Bytes copied in one go, of the active layer and of others.
 const CHUNKS: [u64; 2] = [1 << 20, 512 << 10];
 
+/// The arguments that are simulated.
+const KNOWN: [&str; 12] = [
+    "job-id",
+    "device",
+    "base-node",
+    "base",
+    "top-node",
+    "top",
+    "backing-file",
+    "filter-node-name",
+    "speed",
+    "on-error",
+    "auto-finalize",
+    "auto-dismiss",
+];
+
 /// A commit that is under way, by node names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
@@ -54,20 +70,7 @@ pub(crate) fn block_commit(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "base-node",
-        "base",
-        "top-node",
-        "top",
-        "backing-file",
-        "filter-node-name",
-        "speed",
-        "on-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    arguments.only(&KNOWN)?;
     let device = arguments.text("device");
     let unknown = || QmpError { class: "DeviceNotFound", desc: format!("Device '{device}' not found") };
     let root = graph.node(device).ok_or_else(unknown)?;
@@ -121,12 +124,7 @@ pub(crate) fn block_commit(
     let id = arguments.text("job-id");
     let base = commit.base.clone();
     let top = commit.top.clone();
-    let driver = if active { JobDriver::MirrorTop } else { JobDriver::CommitTop };
-    let filter = match Planned::new(graph, driver, arguments, cx) {
-        Ok(filter) => filter,
-        Err(refused) if active => return Err(refused),
-        Err(refused) => return Err(jobs.refuse_block(id, refused, cx)),
-    };
+    let filter = plan_filter(graph, jobs, active, arguments, cx)?;
     let mut attached = vec![base.clone()];
     if active {
         nodes.push(filter.name.clone());
@@ -138,6 +136,21 @@ pub(crate) fn block_commit(
     graph.put_filter(filter, &top);
     graph.set_read_only(&base, false);
     Ok(QObject::empty())
+}
+
+/// The filter that the job is to put in. A commit of layers in between makes its job first.
+fn plan_filter(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    active: bool,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Planned, QmpError> {
+    let driver = if active { JobDriver::MirrorTop } else { JobDriver::CommitTop };
+    match Planned::new(graph, driver, arguments, cx) {
+        Err(refused) if !active => Err(jobs.refuse_block(arguments.text("job-id"), refused, cx)),
+        planned => planned,
+    }
 }
 
 /// Ends a commit: none if it failed or was cancelled.
