@@ -130,10 +130,10 @@ pub(crate) fn create(
     Ok(Created { job, ends_at_once: at_once })
 }
 
-/// The target is written by the filter node that QEMU puts on top of the source.
+/// The target is written by the filter node that QEMU puts on top of the source. Its size is looked at only once.
 fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-    let filter =
-        Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears: Permissions::ALL };
+    let bears = Permissions::ALL.without(Permissions::RESIZE);
+    let filter = Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears };
     let release = cx.release();
     graph.check_use(target, filter, cx).map_err(|refused| release.backup_cannot_write(refused))
 }

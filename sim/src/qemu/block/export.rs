@@ -162,9 +162,6 @@ fn stop_server(graph: &mut Graph, cx: &mut Context<'_>) -> Result<(), QmpError> 
 /// node is.
 fn add_to_server(graph: &mut Graph, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
     arguments.only(&["device", "name", "description", "writable", "bitmap"])?;
-    if !graph.exports().server {
-        return Err(server_not_running());
-    }
     let node = graph.lookup(arguments.text("device"), cx.release())?;
     let name = arguments.optional_text("name").unwrap_or(arguments.text("device"));
     let export = Export {

@@ -130,7 +130,7 @@ impl Query<'_> {
             Driver::File { .. } if self.release.files_have_format_specific() => {
                 info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
             }
-            Driver::Filter { .. } if self.graph.stands_on_qcow2(node) => {
+            Driver::Filter { .. } | Driver::Raw { .. } if self.graph.stands_on_qcow2(node) => {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
             }
             Driver::Qcow2 { .. } => {
@@ -151,7 +151,7 @@ impl Query<'_> {
         info
     }
 
-    /// QAPI's `BlockLimitsInfo`. A filter takes over how discards are aligned, no more.
+    /// QAPI's `BlockLimitsInfo`. A filter, and raw, take over how discards are aligned, no more.
     fn limits(&self, node: &Node) -> QDict {
         let is_direct_file = node.caching.direct && matches!(node.driver, Driver::File { .. });
         let mut limits = qdict! {
@@ -164,7 +164,10 @@ impl Query<'_> {
         if is_qcow2 {
             limits.put(key!("write-zeroes-alignment"), Qcow2::CLUSTER);
         }
-        if is_qcow2 || matches!(node.driver, Driver::Filter { .. }) && self.graph.stands_on_qcow2(node) {
+        if is_qcow2
+            || matches!(node.driver, Driver::Filter { .. } | Driver::Raw { .. })
+                && self.graph.stands_on_qcow2(node)
+        {
             limits.put(key!("discard-alignment"), Qcow2::CLUSTER);
         }
         limits

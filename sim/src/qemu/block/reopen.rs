@@ -38,7 +38,7 @@ pub(crate) fn blockdev_reopen(
     if nodes.is_empty() {
         return Err(not_simulated("a reopen of nothing, at which QEMU crashes"));
     }
-    let options: Vec<_> = nodes.iter().filter_map(Value::as_object).map(Arguments).collect();
+    let mut options: Vec<_> = nodes.iter().filter_map(Value::as_object).map(Arguments).collect();
     for each in &options {
         let Some(name) = each.optional_text("node-name") else {
             return Err(cx.release().no_name_to_reopen());
@@ -47,6 +47,9 @@ pub(crate) fn blockdev_reopen(
     }
     let before = graph.clone();
     let done = options.iter().try_for_each(|each| prepare(graph, *each, cx));
+    if cx.release().last_node_to_reopen_is_checked_first() {
+        options.reverse();
+    }
     let done = done.and_then(|()| options.iter().try_for_each(|each| check(graph, &before, *each, cx)));
     if let Err(refused) = done {
         *graph = before;

@@ -14,6 +14,7 @@ use super::{
     commit::rebase,
     failure::{Copying, Requests, failure},
     filename::filename,
+    permissions::{Permissions, Use},
 };
 use crate::{
     machine::OnError,
@@ -79,6 +80,8 @@ pub(crate) fn block_stream(
     for layer in &layers {
         jobs.check_not_busy(layer)?;
     }
+    let job = Use::root(Permissions::READ, Permissions::ALL.without(Permissions::RESIZE));
+    graph.check_use(device, job, cx).map_err(|refused| cx.release().stream_bears_no_resize(refused))?;
     let backing_file = arguments.optional_text("backing-file").map(str::to_owned);
     if base.is_none() && backing_file.is_some() {
         return Err(QmpError::generic("backing file specified, but streaming the entire chain"));

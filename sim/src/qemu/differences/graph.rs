@@ -5,6 +5,7 @@ use crate::{
     qemu::{
         QmpError,
         block::permissions::{Use, User},
+        not_simulated,
     },
 };
 
@@ -61,6 +62,14 @@ impl Release {
         match self {
             Release::V5_2 => refused,
             _ => QmpError::generic(format!("Could not create node: {}", refused.desc)),
+        }
+    }
+
+    /// A stream into a node whose user may resize it. Later releases name the filter that they put on top of it.
+    pub(crate) fn stream_bears_no_resize(self, refused: QmpError) -> QmpError {
+        match self {
+            Release::V5_2 => refused,
+            _ => not_simulated("a stream into the file of an image"),
         }
     }
 
@@ -137,6 +146,11 @@ impl Release {
     /// A node that is written is not reopened for reading only, whatever else is to be changed.
     pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
         self == Release::V5_2
+    }
+
+    /// Of several nodes that are reopened the last is held against its users first.
+    pub(crate) fn last_node_to_reopen_is_checked_first(self) -> bool {
+        self == Release::V7_2
     }
 
     /// A reopened node stays on the node that it stands on.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::{
     FOLDER, Kinds,
     members::{
-        always, any_node, disk, flag, free_format_node, fresh, job_id, maybe, maybe_not, object, one_of,
-        size, texts,
+        always, any_node, flag, free_format_node, fresh, job_id, maybe, maybe_not, object, one_of, size,
+        texts,
     },
 };
 use crate::differential::model::{DISK_SIZE, Model};
@@ -96,8 +96,17 @@ fn add(model: &Model) -> BoxedStrategy<Value> {
     prop_oneof![4 => file, 6 => image, 1 => raw].boxed()
 }
 
+/// An image or a disk, not the file of one: an image inside another is not simulated.
+fn below(model: &Model) -> BoxedStrategy<Value> {
+    one_of(vec![
+        (8, model.disks.clone()),
+        (3, model.nodes_that(|node| node.driver != "file")),
+        (1, texts(&["nosuch", "vda-device", ""])),
+    ])
+}
+
 pub(super) fn snapshot(model: &Model) -> BoxedStrategy<Value> {
-    object(vec![("node", always(disk(model))), ("overlay", always(free_format_node(model)))])
+    object(vec![("node", always(below(model))), ("overlay", always(free_format_node(model)))])
 }
 
 /// A file that is there, mostly.
@@ -114,7 +123,7 @@ pub(super) fn snapshot_sync(model: &Model) -> BoxedStrategy<Value> {
     let file = fresh(model, &format!("{FOLDER}/overlay"), model.files.clone());
     let name = fresh(model, "overlay", model.nodes_that(|_| true));
     object(vec![
-        ("node-name", always(disk(model))),
+        ("node-name", always(below(model))),
         ("snapshot-file", always(file)),
         ("snapshot-node-name", always(name)),
         ("format", maybe(one_of(vec![(4, texts(&["qcow2"])), (1, texts(&["raw", "nosuch"]))]))),
@@ -140,7 +149,7 @@ fn one_to_reopen(model: &Model) -> BoxedStrategy<Value> {
             ("node-name", always(any_node(model))),
         ]);
     }
-    let (other, backing) = (any_node(model), any_node(model));
+    let (other, backing) = (any_node(model), below(model));
     let options = (select(images), other, backing, flag(), 0..12_u32, 0..4_u32);
     options
         .prop_map(|(node, other, backing, read_only, file, below)| {
@@ -160,7 +169,7 @@ fn one_to_reopen(model: &Model) -> BoxedStrategy<Value> {
 fn resize(model: &Model) -> BoxedStrategy<Value> {
     let sizes = vec![json!(2 * DISK_SIZE), json!(DISK_SIZE), json!(DISK_SIZE + 512), json!(513), json!(-1)];
     object(vec![
-        ("node-name", always(disk(model))),
+        ("node-name", always(below(model))),
         ("device", maybe_not(one_of(vec![(1, texts(&["vda", "nosuch"]))]))),
         ("size", always(select(sizes))),
     ])
