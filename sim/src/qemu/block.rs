@@ -676,8 +676,12 @@ impl Graph {
 
     /// Reopens a node, for reading only or not.
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
-        for node in self.nodes.iter_mut().filter(|node| node.name == name) {
-            node.read_only = read_only;
+        let file = self.node(name).and_then(|node| node.driver.file()).map(str::to_owned);
+        for node in &mut self.nodes {
+            let made_for_it = !node.owned_by_monitor && Some(&node.name) == file.as_ref();
+            if node.name == name || made_for_it {
+                node.read_only = read_only;
+            }
         }
     }
 }

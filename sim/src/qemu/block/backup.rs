@@ -85,12 +85,12 @@ pub(crate) fn create(
     let (device, target) = (arguments.text("device"), arguments.text("target"));
     let source = graph.lookup(device, cx.release())?;
     graph.lookup(target, cx.release())?;
+    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
     if device == target {
         return Err(QmpError::generic("Source and target cannot be the same"));
     }
     jobs.check_not_busy(device)?;
     jobs.check_not_busy(target)?;
-    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
     let base = match &bitmap {
         Some(bitmap) if bitmap.copies_dirty => None,
         _ => graph.base_of_sync(source, arguments.text("sync"))?,
@@ -121,7 +121,7 @@ pub(crate) fn create(
         failure,
         ..usual
     };
-    let claim = Claim { nodes: vec![device.into(), target.into()], attached: Vec::new() };
+    let claim = Claim { nodes: vec![device.into(), target.into()], ..Claim::default() };
     let backup = Backup { target: target.into(), content, bitmap: bitmap.clone() };
     let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
     if let Some(bitmap) = bitmap {

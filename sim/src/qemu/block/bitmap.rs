@@ -250,6 +250,10 @@ fn add(
     if exists {
         return Err(QmpError::generic(format!("Bitmap already exists: {name}")));
     }
+    if persistent && node.read_only && cx.release().persistent_bitmaps_need_a_writable_node() {
+        let text = format!("Cannot add a persistent bitmap to read-only or inactive node '{node_name}'");
+        return Err(QmpError::generic(text));
+    }
     if persistent && !matches!(node.driver, Driver::Qcow2 { .. }) {
         let text = format!("Can't store persistent bitmaps to {node_name}: Operation not supported");
         return Err(QmpError::generic(text));

@@ -118,7 +118,9 @@ pub(crate) fn block_commit(
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
-    let claim = Claim { nodes, attached: vec![commit.top.clone(), commit.base.clone()] };
+    let mut kept = if active { Vec::new() } else { nodes.clone() };
+    kept.retain(|node| *node != base);
+    let claim = Claim { nodes, kept, attached: vec![commit.top.clone(), commit.base.clone()] };
     jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
     graph.set_read_only(&base, false);
     Ok(QObject::empty())

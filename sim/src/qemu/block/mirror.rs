@@ -93,7 +93,11 @@ pub(crate) fn blockdev_mirror(
     let copying = Copying { requests, source: device, target, content: &content, len };
     let failure = failure(graph, copying, arguments);
     let options = Options { failure, ..super::job_options("mirror", arguments, true, (len, CHUNK), cx) };
-    let claim = Claim { nodes: vec![device.into(), target.into()], attached: vec![target.into()] };
+    let claim = Claim {
+        nodes: vec![device.into(), target.into()],
+        attached: vec![target.into()],
+        ..Claim::default()
+    };
     let mirror = Mirror { source: device.into(), target: target.into(), base };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
     Ok(QObject::empty())

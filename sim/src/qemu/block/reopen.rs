@@ -69,9 +69,6 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     };
     options.only(&[&WITHOUT_EFFECT[..], &own].concat())?;
     let read_only = options.flag("read-only");
-    if read_only && release.reopen_looks_for_writers_first() && graph.is_written(name, cx) {
-        return Err(QmpError::generic("Cannot make block node read-only, there is a writer on it"));
-    }
     let mut changed = Node { read_only, ..node.clone() };
     if let Driver::Qcow2 { backing, .. } = &mut changed.driver {
         *backing = backing_of(graph, node, options, cx)?;
@@ -94,6 +91,9 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     }
     if changed.driver.name() != options.text("driver") {
         return Err(cannot_change("driver"));
+    }
+    if read_only && release.reopen_looks_for_writers_first() && graph.is_written(name, cx) {
+        return Err(QmpError::generic("Cannot make block node read-only, there is a writer on it"));
     }
     graph.replace(changed);
     Ok(())

@@ -97,7 +97,7 @@ pub(crate) fn block_stream(
     }
     let options = Options { failure, ..super::job_options("stream", arguments, false, (len, CHUNK), cx) };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
-    let claim = Claim { nodes: layers, ..Claim::default() };
+    let claim = Claim { kept: layers.clone(), nodes: layers, ..Claim::default() };
     jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
     Ok(QObject::empty())
 }

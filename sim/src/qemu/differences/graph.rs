@@ -143,7 +143,7 @@ impl Release {
         self >= Release::V10_0
     }
 
-    /// A node that is written is not reopened for reading only, whatever else is to be changed.
+    /// A node that is written is not reopened for reading only; told before other users are looked at.
     pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
         self == Release::V5_2
     }
@@ -151,6 +151,11 @@ impl Release {
     /// Of several nodes that are reopened the last is held against its users first.
     pub(crate) fn last_node_to_reopen_is_checked_first(self) -> bool {
         self == Release::V7_2
+    }
+
+    /// A bitmap that is to be stored is not added to a node that cannot be written.
+    pub(crate) fn persistent_bitmaps_need_a_writable_node(self) -> bool {
+        self >= Release::V11_1
     }
 
     /// A reopened node stays on the node that it stands on.
