@@ -42,7 +42,7 @@ struct Answer {
     value: &'static str,
 }
 
-/// The stored answer to a command; nothing if answers to this command are not stored.
+/// The stored answer to a command; nothing if answers to this command, or about this object, are not stored.
 ///
 /// # Errors
 /// QEMU's, for a type that the release does not have; "not simulated" for a question that was not asked.
@@ -56,6 +56,9 @@ pub(crate) fn answer(
     }
     let found =
         answers(release).iter().find(|answer| answer.command == command && answer.arguments == *arguments);
+    if found.is_none() && matches!(command, "qom-list" | "qom-get") {
+        return None;
+    }
     Some(match (found, arguments.get("typename").and_then(Value::as_str)) {
         (Some(answer), _) => Ok(answer.value),
         (None, Some(unknown)) if !has_type(release, unknown) => {

@@ -82,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) out_of_band: VecDeque<Queued>,
     /// What was said to it and is not on the socket yet.
     pub(crate) said: Vec<u8>,
+    /// What is said to it as soon as the main loop goes on.
+    withheld: Vec<u8>,
     /// The open file that it sent along, and no command has taken up.
     pub(crate) passed: Option<Descriptor>,
     /// It has closed: what is still queued is carried out for nobody.
@@ -113,6 +115,7 @@ impl Client {
             unread: VecDeque::new(),
             out_of_band: VecDeque::new(),
             said,
+            withheld: Vec::new(),
             passed: None,
             leaving: false,
             release,
@@ -174,6 +177,16 @@ impl Client {
         if self.negotiated {
             self.said.extend_from_slice(line);
         }
+    }
+
+    /// What was said last is said at the end of a stall; what is said meanwhile goes before it.
+    pub(crate) fn stall(&mut self) {
+        self.withheld = std::mem::take(&mut self.said);
+    }
+
+    /// The stall is over.
+    pub(crate) fn end_stall(&mut self) {
+        self.said.append(&mut self.withheld);
     }
 
     /// Says the reply to a command.

@@ -15,6 +15,8 @@
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
+//! - `pci`: the bus that they are on
+//! - `qom`: where they are among QEMU's objects
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
@@ -47,8 +49,10 @@ mod guest;
 mod human_monitor;
 mod migration;
 mod object;
+mod pci;
 mod power;
 mod qdev;
+mod qom;
 mod snapshot_job;
 mod vm_snapshot;
 mod work;
@@ -138,10 +142,12 @@ pub struct Qemu {
     boot_sector: BootSector,
     firmware: firmware::Firmware,
     devices: qdev::Devices,
+    pci: pci::PciBus,
     objects: object::Objects,
     chardevs: chardev::Chardevs,
     gone: bool,
     aborted: bool,
+    hung: bool,
 }
 
 impl Qemu {
@@ -166,8 +172,10 @@ impl Qemu {
             Power::Paused => RunState::Paused,
         };
         let mut graph = block::Graph::of(machine);
+        graph.load_all_bitmaps(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
+        let pci = pci::PciBus::of(machine);
         Self {
             graph,
             jobs: Jobs::default(),
@@ -177,15 +185,17 @@ impl Qemu {
                 Guest::of(machine, release, !matches!(state, RunState::Prelaunch | RunState::InMigrate)),
                 autostart,
             ),
-            migration: Migration::of(machine),
+            migration: Migration::of(machine, &pci),
             actions: Actions::new(machine.no_shutdown),
             boot_sector: BootSector::of(machine),
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
+            pci,
             objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,
+            hung: false,
         }
     }
 
@@ -205,7 +215,7 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         let reply = self.dispatch(command, Arguments(&arguments), cx);
-        self.mark_abort(cx);
+        self.settle(cx);
         reply
     }
 
@@ -218,17 +228,8 @@ impl Qemu {
         match command {
             "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
             "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
-            "blockdev-mirror" => {
-                block::mirror::blockdev_mirror(&mut self.graph, &mut self.jobs, arguments, cx)
-            }
-            "blockdev-backup" => {
-                let begun = block::backup::blockdev_backup(&mut self.graph, &mut self.jobs, arguments, cx);
-                self.finish_block_jobs(cx);
-                begun
-            }
-            "blockdev-create" => block::create::blockdev_create(&self.graph, &mut self.jobs, arguments, cx),
-            "block-commit" => block::commit::block_commit(&mut self.graph, &mut self.jobs, arguments, cx),
-            "block-stream" => block::stream::block_stream(&mut self.graph, &mut self.jobs, arguments, cx),
+            "blockdev-mirror" | "drive-mirror" | "blockdev-backup" | "drive-backup" | "blockdev-create"
+            | "block-commit" | "block-stream" => self.start_block_job(command, arguments, cx),
             "blockdev-reopen"
             | "x-blockdev-reopen"
             | "block_resize"
@@ -268,6 +269,7 @@ impl Qemu {
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
+            "qom-list" | "qom-get" => self.qom().query(command, arguments),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -284,6 +286,35 @@ impl Qemu {
                 None => self.power_command(other, arguments, cx),
             },
         }
+    }
+
+    /// Commands that start a job on nodes.
+    fn start_block_job(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        if command == "drive-backup" {
+            self.jobs.drained(Drain::Transaction, cx);
+        }
+        let (graph, jobs) = (&mut self.graph, &mut self.jobs);
+        let begun = match command {
+            "blockdev-mirror" => block::mirror::blockdev_mirror(graph, jobs, arguments, cx),
+            "drive-mirror" => block::drive_mirror::drive_mirror(graph, jobs, arguments, cx),
+            "blockdev-backup" => block::backup::blockdev_backup(graph, jobs, arguments, cx),
+            "drive-backup" => block::drive_backup::drive_backup(graph, jobs, arguments, cx),
+            "block-commit" => block::commit::block_commit(graph, jobs, arguments, cx),
+            "block-stream" => block::stream::block_stream(graph, jobs, arguments, cx),
+            _ => block::create::blockdev_create(graph, jobs, arguments, cx),
+        };
+        self.finish_block_jobs(cx);
+        begun
+    }
+
+    /// The tree of objects.
+    fn qom(&self) -> qom::Qom<'_> {
+        qom::Qom { devices: &self.devices, graph: &self.graph }
     }
 
     /// Commands that change what a node or a device is like.
@@ -308,12 +339,15 @@ impl Qemu {
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         self.strike(timer, cx);
-        self.mark_abort(cx);
+        self.settle(cx);
     }
 
-    fn mark_abort(&mut self, cx: &Context<'_>) {
+    /// What is left to be done when a command or a timer has been carried out.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        self.graph.store_closed_bitmaps(cx.host());
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
+        self.hung |= cx.hung;
     }
 
     fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
@@ -386,6 +420,11 @@ impl Qemu {
         self.aborted
     }
 
+    /// Whether it waits for what never comes: only the host can end it, by SIGKILL.
+    pub fn hung(&self) -> bool {
+        self.hung
+    }
+
     /// The block graph.
     pub fn graph(&self) -> &block::Graph {
         &self.graph
@@ -428,6 +467,7 @@ impl Qemu {
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
+            "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => about::query(other, release),
         }
@@ -602,6 +642,7 @@ impl Qemu {
         self.migration.close(cx);
         self.graph.exports_mut().close_all(cx);
         self.jobs.close_all(cx);
+        self.graph.store_all_bitmaps(cx.host());
         self.gone = true;
         self.aborted |= self.graph.leaks();
     }

@@ -14,6 +14,8 @@ pub enum QObject {
     Bool(bool),
     /// A whole number. QEMU's sizes and counts are unsigned.
     Number(u64),
+    /// `-1`: QEMU's word for no address.
+    MinusOne,
     /// A text.
     Text(Cow<'static, str>),
     /// A list.
@@ -158,6 +160,7 @@ impl From<QObject> for Value {
         match object {
             QObject::Bool(value) => value.into(),
             QObject::Number(value) => value.into(),
+            QObject::MinusOne => (-1).into(),
             QObject::Text(text) => text.into_owned().into(),
             QObject::List(items) => items.into_iter().map(Value::from).collect(),
             QObject::Dict(dict) => Value::Object(dict.into()),

@@ -7,8 +7,11 @@
 //!
 //! ```text
 //!   idle -- something is due: one turn --> what the turn said goes out --> its zero-delay timers --> idle
-//!                      \-- the turn stalls --> busy: nothing is handled, nothing goes out -- over --/
+//!                      \-- the turn stalls --> busy: nothing is handled but what is out of band -- over --/
 //! ```
+//!
+//! Monitors have a thread of their own, which reads and writes: what a turn said before it stood still goes out at
+//! once, and what is sent out of band meanwhile is answered. The rest of what the turn says comes at its end.
 //!
 //! A turn is one of: a client is accepted, a request is dispatched, a timer fires, a held event is sent. A
 //! request is due some milliseconds after its last byte has come. Of what is due at the same instant the oracle
@@ -199,11 +202,11 @@ impl World {
 
     /// When the world next does something by itself; nothing if it only waits for its clients.
     pub fn next_event(&self) -> Option<Duration> {
-        if !self.alive {
+        if !self.alive || self.qemu.hung() {
             return None;
         }
         let due = match self.main_loop.must_at() {
-            Some(must) => must,
+            Some(must) => self.out_of_band_in_stall().map_or(must, |(due, _, _)| must.min(due)),
             None => self.main_loop.not_before(self.waiting().map(|turn| turn.due).min()?),
         };
         Some(due.max(self.now))
@@ -213,7 +216,10 @@ impl World {
     pub fn advance(&mut self, now: Duration) {
         while let Some(at) = self.next_event().filter(|at| *at <= now) {
             self.now = at;
-            if self.main_loop.stall_is_over() {
+            if let Some((_, _, monitor)) = self.out_of_band_in_stall().filter(|(due, _, _)| *due <= at) {
+                self.answer_out_of_band(at, monitor);
+            } else if self.main_loop.stall_is_over() {
+                self.clients().for_each(Client::end_stall);
                 self.deliver();
             } else {
                 self.take_turn(at);
@@ -327,6 +333,28 @@ impl World {
         }
     }
 
+    /// What is sent out of band and is due before the main loop goes on: when, its place, and the monitor.
+    fn out_of_band_in_stall(&self) -> Option<(Duration, u64, usize)> {
+        let until = self.main_loop.stalled_until()?;
+        let first = |(index, monitor): (usize, &Monitor)| {
+            let queued = monitor.client.as_ref()?.out_of_band.front()?;
+            Some((queued.due, queued.sequence, index))
+        };
+        self.monitors.iter().enumerate().filter_map(first).min().filter(|(due, _, _)| *due < until)
+    }
+
+    /// A monitor's own thread answers while the main loop stands still. Commands that may be sent so say no events.
+    fn answer_out_of_band(&mut self, at: Duration, monitor: usize) {
+        let Some(client) = self.monitors[monitor].client.as_mut() else { return };
+        let Some(queued) = client.out_of_band.pop_front() else { return };
+        if let Step::Execute { id, command, arguments } = client.take_up(queued) {
+            let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
+            let result = self.qemu.execute(&command, arguments, &mut cx);
+            client.reply(id.as_ref(), result.map(Answer::Value));
+        }
+        self.send();
+    }
+
     /// Serves the client that has waited longest on a monitor.
     fn accept(&mut self, at: Duration, index: usize) {
         let monitor = &mut self.monitors[index];
@@ -352,8 +380,9 @@ impl World {
         cx.passed = passed;
         let result = self.qemu.execute(&command, arguments, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
-        self.say(events);
-        let client = self.monitors[monitor].client.as_mut().filter(|_| !self.qemu.aborted());
+        self.say_turn(at, end, events);
+        let client =
+            self.monitors[monitor].client.as_mut().filter(|_| !self.qemu.aborted() && !self.qemu.hung());
         if let Some(client) = client {
             client.reply(id.as_ref(), result.map(Answer::Value));
         }
@@ -365,7 +394,7 @@ impl World {
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
         self.qemu.timer(timer, &mut cx);
         let (end, events, timers) = (cx.now, cx.events, cx.timers);
-        self.say(events);
+        self.say_turn(at, end, events);
         self.end_turn(at, end, timers);
     }
 
@@ -373,7 +402,20 @@ impl World {
         self.main_loop.end_turn(at, end, timers);
         if end == at {
             self.deliver();
+        } else {
+            self.clients().for_each(Client::stall);
         }
+    }
+
+    /// Says the events of a turn; those from before it stood still go out at once.
+    fn say_turn(&mut self, at: Duration, end: Duration, mut events: Vec<Event>) {
+        if at == end {
+            return self.say(events);
+        }
+        let late = events.split_off(events.partition_point(|event| event.at == at));
+        self.say(events);
+        self.send();
+        self.say(late);
     }
 
     /// Says events, but for those that are too many.
@@ -390,22 +432,30 @@ impl World {
     fn broadcast(&mut self, event: &Event) {
         let mut line = Vec::with_capacity(192);
         say::event(&mut line, event);
-        for client in self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut()) {
-            client.hear(&line);
-        }
+        self.clients().for_each(|client| client.hear(&line));
+    }
+
+    /// The clients that are served.
+    fn clients(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut())
     }
 
     /// Puts what was said on the sockets, and ends the connections if QEMU has ended.
     fn deliver(&mut self) {
+        self.send();
+        self.let_leave();
+        if self.qemu.gone() {
+            self.alive = false;
+        }
+    }
+
+    /// Puts what was said on the sockets.
+    fn send(&mut self) {
         for client in self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut()) {
             match self.links.get_mut(&client.connection) {
                 Some(link) => link.output.append(&mut client.said),
                 None => client.said.clear(),
             }
-        }
-        self.let_leave();
-        if self.qemu.gone() {
-            self.alive = false;
         }
     }
 

@@ -121,6 +121,19 @@ fn taken_in(source: Client, machine: Machine, release: Release) -> (Client, Vec<
 }
 
 #[rstest]
+fn a_narrow_bandwidth_holds_back_all_memory_before_10_0_and_what_is_not_zero_from_then_on(
+    #[values(Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    let mut client = Client::of(&one_disk(), release);
+    client.send("migrate-set-parameters", json!({ "max-bandwidth": 65536 }));
+    client.send("migrate", json!({ "uri": "exec:cat >/dev/null" }));
+    let completed = |said: &[String]| said.contains(&"MIGRATION completed".to_owned());
+    assert!(!completed(&client.wait(500)));
+    assert_eq!(completed(&client.wait(500)), release >= Release::V10_0);
+    assert_eq!(completed(&client.after(9)), release < Release::V10_0);
+}
+
+#[rstest]
 #[case(Release::V5_2, &["MIGRATION setup", "{}", "MIGRATION_PASS 1", "MIGRATION active", "STOP", "MIGRATION_PASS 2",
     "MIGRATION completed"])]
 #[case(Release::V10_0, &["MIGRATION setup", "{}", "MIGRATION_PASS 1", "MIGRATION active", "STOP", "MIGRATION device",

@@ -16,6 +16,8 @@ mod devices;
 
 #[path = "qemu/block_jobs.rs"]
 mod block_jobs;
+#[path = "qemu/drives.rs"]
+mod drives;
 #[path = "qemu/failures.rs"]
 mod failures;
 #[path = "qemu/groups.rs"]
@@ -291,7 +293,8 @@ fn a_second_start_finds_the_images_of_the_first() {
 #[case("block-commit", json!({ "device": "vda", "filter-node-name": "f" }))]
 #[case("blockdev-add", json!({ "driver": "nbd", "node-name": "n" }))]
 #[case("blockdev-add", json!({ "driver": "file", "node-name": "n", "filename": "vda.qcow2", "aio": "native" }))]
-#[case("transaction", json!({ "actions": [{ "type": "drive-backup", "data": {} }] }))]
+#[case("drive-mirror", json!({ "device": "vda", "target": "t", "sync": "full", "node-name": "t", "replaces": "vda" }))]
+#[case("drive-backup", json!({ "device": "vda", "target": "t", "sync": "full", "format": "vmdk" }))]
 #[case("migrate", json!({ "uri": "vsock:1:2" }))]
 #[case("human-monitor-command", json!({ "command-line": "help" }))]
 #[case("human-monitor-command", json!({ "command-line": "info migrate" }))]

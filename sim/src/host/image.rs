@@ -3,7 +3,11 @@
 //! Contents are kept as "block number, which write it carries". An image holds only what was written to it: a
 //! block that is absent from an overlay is looked for in its backing file, by whoever reads the chain.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::machine_state::{Hardware, MachineState};
 
@@ -39,6 +43,21 @@ pub struct Qcow2 {
     pub blocks: Blocks,
     /// Internal snapshots, oldest first.
     pub snapshots: Vec<InternalSnapshot>,
+    /// Persistent dirty bitmaps, as they were when they were last stored.
+    pub bitmaps: Vec<StoredBitmap>,
+}
+
+/// A dirty bitmap that is stored in a qcow2 image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBitmap {
+    /// Its name.
+    pub name: String,
+    /// Bytes that one bit stands for.
+    pub granularity: u64,
+    /// It goes on recording when the image is opened.
+    pub recording: bool,
+    /// What is dirty, by number of granule.
+    pub dirty: BTreeSet<u64>,
 }
 
 /// What a qcow2 header says of its backing file. Both are plain text there, resolved only when opened.

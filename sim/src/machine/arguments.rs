@@ -17,8 +17,22 @@ const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-s
 
 /// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
 /// as long as it runs under TCG.
-const UNSEEN: [&str; 8] =
-    ["-accel", "-cpu", "-display", "-sandbox", "-msg", "-monitor", "-serial", "-parallel"];
+const UNSEEN: [&str; 14] = [
+    "-accel",
+    "-boot",
+    "-cpu",
+    "-D",
+    "-display",
+    "-L",
+    "-monitor",
+    "-msg",
+    "-parallel",
+    "-pidfile",
+    "-rtc",
+    "-sandbox",
+    "-serial",
+    "-vga",
+];
 
 /// Properties of a disk's device that make none either.
 const UNSEEN_OF_DISKS: [&str; 6] = ["id", "drive", "iothread", "bootindex", "bus", "werror"];
@@ -75,8 +89,8 @@ struct Reader {
 impl Reader {
     fn option(&mut self, option: &str, value: &Properties<'_>) -> Option<()> {
         match option {
-            "-machine" => self.machine.chipset = chipset(value.head)?,
-            "-m" => self.machine.memory = value.head.parse::<u64>().ok()? << 20,
+            "-machine" => self.machine.chipset = chipset(value.get("type").unwrap_or(value.head))?,
+            "-m" => self.machine.memory = memory(value.get("size").unwrap_or(value.head))?,
             "-mon" => self.monitor(value)?,
             "-chardev" => self.chardev(value)?,
             "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
@@ -203,6 +217,18 @@ fn rules(value: &Properties<'_>) -> Option<Vec<(String, Value)>> {
     value.names().filter(rule).map(|name| Some((name.to_owned(), typed(name)?))).collect()
 }
 
+/// The memory in bytes: in MiB unless a unit is given.
+fn memory(size: &str) -> Option<u64> {
+    let digits = size.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match &size[digits.len()..] {
+        "k" | "K" => 10,
+        "" | "m" | "M" => 20,
+        "g" | "G" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 /// The chipset of a machine type, versioned (`pc-q35-7.2`) or not.
 fn chipset(machine: &str) -> Option<Chipset> {
     let is = |name: &str, versioned: &str| machine == name || machine.starts_with(versioned);
@@ -295,6 +321,13 @@ mod tests {
         assert_eq!(disk.on_write_error, OnError::Stop);
         let rules = &disk.injected.as_ref().unwrap().rules;
         assert!(rules.contains(&("inject-error.0.errno".into(), 28.into())), "{rules:?}");
+    }
+
+    #[test]
+    fn memory_is_in_mebibytes_unless_a_unit_is_given() {
+        let of = |arguments: &str| machine(arguments).unwrap().memory;
+        assert_eq!([of("-m 64"), of("-m 1G"), of("-m size=512k")], [64 << 20, 1 << 30, 512 << 10]);
+        assert!(machine("-m 1T").is_err());
     }
 
     #[test]

@@ -20,7 +20,10 @@
 //! - `permissions`: who may use a node beside whom
 //! - `export`: the NBD server, `block-export-add` and its kin
 //! - `bitmap` and `bitmap_sync`: `block-dirty-bitmap-*`, and how a backup uses a bitmap
+//! - `stored_bitmap`: bitmaps that outlive their nodes
 //! - `mirror` and `backup`: `blockdev-mirror` and `blockdev-backup`, jobs that copy a disk
+//! - `drive_mirror` and `drive_backup`: the same, to an image that the command itself makes or opens
+//! - `image`: how such an image is made and opened
 //! - `transaction`: several of the two above, all or none
 //! - `query` and `filename`: `query-block` and `query-named-block-nodes`
 //! - `statistics`: `query-blockstats`
@@ -33,7 +36,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Context, QmpError, arguments::Arguments, job::block::Options, not_simulated};
+use super::{Context, QmpError, arguments::Arguments, job::block::Options};
 use crate::{
     Machine, Release,
     host::{Blocks, Host, Image, Qcow2},
@@ -47,10 +50,13 @@ pub(crate) mod bitmap_sync;
 pub mod blkdebug;
 pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod drive_backup;
+pub(crate) mod drive_mirror;
 pub(crate) mod export;
 pub(crate) mod failure;
 pub(crate) mod filename;
 pub mod filter;
+mod image;
 pub(crate) mod internal_snapshot;
 pub(crate) mod medium;
 pub(crate) mod mirror;
@@ -61,6 +67,7 @@ pub(crate) mod reopen;
 pub(crate) mod resize;
 pub(crate) mod snapshot;
 pub(crate) mod statistics;
+pub(crate) mod stored_bitmap;
 pub(crate) mod stream;
 pub(crate) mod throttle;
 pub(crate) mod transaction;
@@ -300,6 +307,8 @@ pub struct Graph {
     exports: Exports,
     /// Oldest first.
     bitmaps: Vec<Bitmap>,
+    /// Of nodes that are closed, or read-only from now on.
+    closed: Vec<stored_bitmap::Closed>,
     groups: Vec<Group>,
     /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
     /// one has come.
@@ -478,7 +487,8 @@ impl Graph {
         match sync {
             "full" => Ok(None),
             "top" => Ok(source.driver.backing().map(str::to_owned)),
-            other => Err(not_simulated(&format!("sync mode `{other}`"))),
+            "none" => Ok(Some(source.name.clone())),
+            other => Err(QmpError::generic(format!("Sync mode '{other}' not supported"))),
         }
     }
 
@@ -559,6 +569,7 @@ impl Graph {
 
     /// Lets a node be another one of the same name.
     pub(crate) fn replace(&mut self, by: Node) {
+        self.note_bitmaps(&by.name, !by.read_only);
         for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
             *node = by.clone();
         }
@@ -576,6 +587,7 @@ impl Graph {
     /// Removes a node that nothing uses, and those below it that only it had use for.
     pub(crate) fn remove(&mut self, name: &str) {
         let Some(at) = self.nodes.iter().position(|node| node.name == name) else { return };
+        self.note_bitmaps(name, false);
         let removed = self.nodes.remove(at);
         self.forget_bitmaps(name);
         for child in removed.driver.children() {
@@ -676,6 +688,7 @@ impl Graph {
 
     /// Reopens a node, for reading only or not.
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
+        self.note_bitmaps(name, !read_only);
         let file = self.node(name).and_then(|node| node.driver.file()).map(str::to_owned);
         for node in &mut self.nodes {
             let made_for_it = !node.owned_by_monitor && Some(&node.name) == file.as_ref();
@@ -710,6 +723,8 @@ pub(crate) fn job_options(
         takes: Duration::from_millis(takes),
         starts_drained: false,
         ready_at_once: false,
+        endless: false,
+        unfit: false,
         failure: None,
     }
 }

@@ -52,6 +52,8 @@ pub struct Context<'w> {
     pub(crate) passed: Option<Descriptor>,
     /// QEMU has ended by a failed assertion.
     pub(crate) aborted: bool,
+    /// QEMU's main loop waits for what never comes.
+    pub(crate) hung: bool,
 }
 
 impl<'w> Context<'w> {
@@ -66,6 +68,7 @@ impl<'w> Context<'w> {
             timers: Vec::new(),
             passed: None,
             aborted: false,
+            hung: false,
         }
     }
 
@@ -100,8 +103,8 @@ impl<'w> Context<'w> {
         self.timers.push((self.now + delay, timer));
     }
 
-    /// QEMU's main loop does nothing else for so long: what is said after this carries a later time, and all
-    /// that this command says reaches the clients only at the end.
+    /// QEMU's main loop does nothing else for so long: what is said after this carries a later time, and reaches the
+    /// clients only at the end of the turn.
     pub fn stall(&mut self, time: Duration) {
         self.now += time;
     }
@@ -109,6 +112,11 @@ impl<'w> Context<'w> {
     /// QEMU ends here and now, by an assertion that fails: what was said goes out, but no reply.
     pub fn abort(&mut self) {
         self.aborted = true;
+    }
+
+    /// QEMU waits here and now for what never comes: what was said goes out, but nothing is answered any more.
+    pub fn hang(&mut self) {
+        self.hung = true;
     }
 
     /// What was said, in order, and what was asked for: when, and what.

@@ -20,7 +20,12 @@
 //!
 //! Not here: the drains by which a guest's firmware makes jobs rest when it resets its disks.
 
-use super::{Context, QmpError, Timer, differences::Drain, work::Work};
+use super::{
+    Context, QmpError, Timer,
+    differences::{Drain, UNFIT_TARGET},
+    not_simulated,
+    work::Work,
+};
 use crate::{
     machine::OnError,
     qobject::{QDict, key, qdict},
@@ -171,7 +176,9 @@ impl Job {
             block.rest(cx.now());
             let mut data = self.block_data(cx);
             if let (Some(error), false) = (&self.error, self.cancelled) {
-                data.put(key!("error"), error.clone());
+                let unfit = self.block.as_ref().is_some_and(|block| block.unfit);
+                let told = if unfit { cx.release().unfit_target_told().into() } else { error.clone() };
+                data.put(key!("error"), told);
             }
             cx.event(event, Some(data));
         }
@@ -240,6 +247,7 @@ impl Job {
                 self.end(Ok(()), cx);
             }
             JobStatus::Running | JobStatus::Ready if self.paused_by_user => self.rest(cx),
+            JobStatus::Running if block.unfit => self.abort(UNFIT_TARGET.into(), cx),
             JobStatus::Running
                 if all_is_copied && self.block.as_ref().is_some_and(|b| b.failure.is_some()) =>
             {
@@ -304,6 +312,8 @@ pub(crate) struct Jobs {
     next_serial: u64,
     /// Block jobs that have ended and whose work is not yet taken.
     ended: Vec<Ended>,
+    /// Nodes that were drained and never let go.
+    drained: Vec<String>,
 }
 
 impl Jobs {
@@ -404,6 +414,9 @@ impl Jobs {
         cx: &mut Context<'_>,
     ) -> Result<u64, QmpError> {
         self.check_id(id)?;
+        if claim.nodes.iter().any(|node| self.drained.contains(node)) {
+            return Err(not_simulated("a job on a disk that stays drained"));
+        }
         let mut job = self.create(id, options.kind, cx);
         if options.speed < 0 {
             job.go(JobStatus::Null, cx);
@@ -471,6 +484,11 @@ impl Jobs {
         };
         job.go(JobStatus::Created, cx);
         job
+    }
+
+    /// A node is drained and will never be let go.
+    pub(crate) fn leave_drained(&mut self, node: &str) {
+        self.drained.push(node.to_owned());
     }
 
     /// Lets the newest job look around.

@@ -22,10 +22,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Context, QmpError, Timer, arguments::Arguments, block::Graph, not_simulated, run_state::Cpus};
+use super::{
+    Context, QmpError, Timer, arguments::Arguments, block::Graph, not_simulated, pci::PciBus, run_state::Cpus,
+};
 use crate::{
-    host::{Descriptor, Hardware, PciDevice},
-    machine::{Chipset, Machine as Described},
+    host::{Descriptor, Hardware},
+    machine::Machine as Described,
     qobject::{QObject, qdict},
 };
 
@@ -113,18 +115,9 @@ pub(crate) struct Migration {
 
 impl Migration {
     /// Of a machine that starts.
-    pub(crate) fn of(machine: &Described) -> Self {
-        let disks = std::iter::repeat_n(PciDevice::VirtioBlk, machine.disks.len());
-        let ports = !machine.serial_ports.is_empty() || machine.agent.is_some();
-        let controller = ports.then_some(PciDevice::VirtioSerial);
-        let (first, last) = if machine.serial_first { (controller, None) } else { (None, controller) };
-        let devices = first.into_iter().chain(disks).chain(last).collect();
-        let first_slot = match machine.chipset {
-            Chipset::Q35 => 1,
-            Chipset::Pc => 2,
-        };
+    pub(crate) fn of(machine: &Described, bus: &PciBus) -> Self {
         Self {
-            hardware: Arc::new(Hardware { memory: machine.memory, first_slot, devices }),
+            hardware: Arc::new(bus.hardware(machine.memory)),
             capabilities: Capabilities::default(),
             parameters: Parameters::default(),
             descriptors: BTreeMap::new(),

@@ -112,6 +112,26 @@ impl Devices {
                 || graph.devices().iter().any(|device| device.id == id))
     }
 
+    /// All ids, in the order in which the devices were made, each with its device's type; nothing if some device has none.
+    pub(crate) fn with_types<'a>(&'a self, graph: &'a Graph) -> Option<Vec<(&'a str, &'static str)>> {
+        let of_block = |device: &'a Device| {
+            let kind = match (device.model, self.place(&device.id)) {
+                (Model::VirtioBlk { .. }, _) => "virtio-blk-pci",
+                // Its controller has no id.
+                (Model::Cd { .. }, Place::Controller) => return None,
+                (Model::Cd { .. }, _) => "ide-cd",
+            };
+            Some((device.id.as_str(), kind))
+        };
+        let mut all: Vec<_> = self.root_ports.iter().map(|id| (id.as_str(), "pcie-root-port")).collect();
+        all.extend(graph.devices().iter().map(of_block).collect::<Option<Vec<_>>>()?);
+        if !self.serial_ports.is_empty() || !self.serial_controller.is_empty() {
+            all.push((&self.serial_controller, "virtio-serial-pci"));
+        }
+        all.extend(self.serial_ports.iter().map(|id| (id.as_str(), "virtserialport")));
+        all.iter().all(|(id, _)| !id.is_empty()).then_some(all)
+    }
+
     fn place(&self, id: &str) -> Place {
         self.places.get(id).cloned().unwrap_or(match self.chipset {
             Chipset::Pc => Place::Pci,

@@ -131,7 +131,7 @@ impl Cpus {
         autostart: bool,
     ) -> Self {
         // A guest that was stopped before anybody asked had run long enough.
-        let clock = if state == RunState::Paused { takes::FIRMWARE } else { Duration::ZERO };
+        let clock = if state == RunState::Paused { takes::BOOT } else { Duration::ZERO };
         let (booted, since) = (Duration::ZERO, Duration::ZERO);
         let guest = guest.map(Box::new);
         Self { state, clock, since, booted, serial_ports, ports_due: false, guest, autostart, asleep: false }
@@ -159,7 +159,7 @@ impl Cpus {
 
     /// When the firmware looked for a system on the first disk, if the guest has run for so long.
     pub(crate) fn found_disks_at(&self, now: Duration) -> Option<Duration> {
-        let since = self.clock(now).saturating_sub(self.booted).checked_sub(takes::FIRMWARE)?;
+        let since = self.clock(now).saturating_sub(self.booted).checked_sub(takes::BOOT)?;
         Some(now.saturating_sub(since))
     }
 

@@ -72,6 +72,7 @@ pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
     match object {
         QObject::Bool(true) => out.extend_from_slice(b"true"),
         QObject::Bool(false) => out.extend_from_slice(b"false"),
+        QObject::MinusOne => out.extend_from_slice(b"-1"),
         QObject::Number(number) => {
             std::io::Write::write_fmt(out, format_args!("{number}"))
                 .expect("memory takes all that is written to it");

@@ -45,7 +45,7 @@ pub(super) struct MainLoop<T> {
     at_once: VecDeque<T>,
     /// The end of the last turn.
     free_at: Duration,
-    /// The last turn has stalled, and what it said has not gone out.
+    /// The last turn has stalled, and what it said at its end has not gone out.
     stalled: bool,
     sequence: u64,
 }
@@ -91,6 +91,11 @@ impl<T> MainLoop<T> {
     /// When the loop has to go on, whatever else waits: the end of a stall, or a timer without delay.
     pub(super) fn must_at(&self) -> Option<Duration> {
         (self.stalled || !self.at_once.is_empty()).then_some(self.free_at)
+    }
+
+    /// The end of a stall, if there is one.
+    pub(super) fn stalled_until(&self) -> Option<Duration> {
+        self.stalled.then_some(self.free_at)
     }
 
     /// When something that is due is handled: not while the loop is busy.

@@ -179,18 +179,47 @@ fn port_change(at: u64) -> Event {
 }
 
 #[test]
-fn what_a_turn_says_before_a_stall_arrives_at_its_end_and_nothing_is_handled_meanwhile() {
+fn what_a_turn_says_before_a_stall_goes_out_at_once_and_nothing_in_band_is_handled_meanwhile() {
     let mut world = world("");
     let connection = negotiated(&mut world);
     world.receive(ms(1), connection, &version(1)).unwrap();
-    world.say(vec![Event { at: ms(1), name: "STOP", data: None }]);
+    let event = |at, name| Event { at: ms(at), name, data: None };
+    world.say_turn(ms(1), ms(11), vec![event(1, "STOP"), event(11, "RESUME")]);
     world.end_turn(ms(1), ms(11), Vec::new());
+    let heard = read(&mut world, connection);
+    assert_eq!(heard.len(), 1);
+    assert!(heard[0].contains("\"microseconds\": 1000}, \"event\": \"STOP\""));
     assert_eq!(world.next_event(), Some(ms(11)), "not 2 ms, when the request would be due");
     world.advance(ms(10));
     assert!(world.output(connection).is_empty());
     world.advance(ms(11));
     let heard = read(&mut world, connection);
-    assert!(heard[0].contains("\"microseconds\": 1000}, \"event\": \"STOP\""));
+    assert!(heard[0].contains("RESUME"));
+    assert_eq!(ids(&heard[1..]), ["1"]);
+}
+
+#[test]
+fn what_is_sent_out_of_band_is_answered_while_the_main_loop_stands_still() {
+    let mut world = world("");
+    let connection = connect(&mut world, ms(0), 0);
+    let agree = br#"{"execute":"qmp_capabilities","arguments":{"enable":["oob"]}}"#;
+    world.receive(ms(0), connection, agree).unwrap();
+    world.advance(ms(1));
+    read(&mut world, connection);
+    world.say_turn(ms(1), ms(50), vec![Event { at: ms(50), name: "RESUME", data: None }]);
+    world.end_turn(ms(1), ms(50), Vec::new());
+    world.receive(ms(2), connection, &version(1)).unwrap();
+    let out_of_band =
+        br#"{"exec-oob":"migrate-recover","arguments":{"uri":"x"},"id":2}{"exec-oob":"stop","id":3}"#;
+    world.receive(ms(3), connection, out_of_band).unwrap();
+    world.advance(ms(49));
+    let heard = read(&mut world, connection);
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[0].contains("Migrate recover can only be run when postcopy is paused."));
+    assert!(heard[1].contains("The command stop does not support OOB"));
+    world.advance(ms(60));
+    let heard = read(&mut world, connection);
+    assert!(heard[0].contains("RESUME"));
     assert_eq!(ids(&heard[1..]), ["1"]);
 }
 
@@ -231,4 +260,28 @@ fn the_reply_of_a_stalled_command_does_not_reach_the_next_client() {
     world.advance(ms(60));
     let heard = read(&mut world, second);
     assert_eq!(heard.len(), 1, "its greeting alone: {heard:?}");
+}
+
+#[test]
+fn qemu_that_hangs_answers_nothing_and_cannot_be_terminated() {
+    let mut world = World::new(&Machine::new().disk("vda").disk("vdb"), Release::V10_0, Oracle::default());
+    let client = negotiated(&mut world);
+    let backup = |id: &str, device: &str| {
+        let data = format!(r#"{{"job-id":"{id}","device":"{device}","target":"{id}","sync":"full"}}"#);
+        format!(r#"{{"type":"drive-backup","data":{data}}}"#)
+    };
+    let actions = [backup("A", "vda"), backup("B", "vdb"), backup("C", "nowhere")].join(",");
+    let arguments = format!(r#"{{"actions":[{actions}],"properties":{{"completion-mode":"grouped"}}}}"#);
+    let request = format!(r#"{{"execute":"transaction","arguments":{arguments},"id":1}}"#);
+    world.receive(ms(1), client, request.as_bytes()).unwrap();
+    world.receive(ms(1), client, &version(2)).unwrap();
+    world.advance(ms(100));
+    let heard = read(&mut world, client);
+    assert_eq!(heard.len(), 5);
+    assert!(heard.iter().all(|line| line.contains("JOB_STATUS_CHANGE")));
+    world.terminate_qemu(ms(100));
+    assert_eq!(world.next_event(), None);
+    assert!(world.qemu_is_running());
+    world.kill_qemu();
+    assert!(world.at_end(client));
 }

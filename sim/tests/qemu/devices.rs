@@ -133,3 +133,66 @@ fn a_disk_caches_writes_until_the_firmware_has_set_it_up() {
     bench.now = Duration::from_secs(1);
     assert!(!caches(&mut bench));
 }
+
+#[test]
+fn the_firmware_gives_the_devices_on_the_bus_ports_memory_and_interrupts() {
+    let machine = Machine { chipset: Chipset::Pc, serial_controller: "vser0".into(), ..Machine::new() };
+    let mut bench = Bench::new(machine.disk("vda").disk("vdb").serial_port("port0"));
+    let functions = |bench: &mut Bench| {
+        let bus = bench.ok("query-pci", json!({}))[0].clone();
+        let devices = bus["devices"].as_array().unwrap().iter();
+        let addresses = |device: &Value| -> Vec<i64> {
+            let regions = device["regions"].as_array().unwrap().iter();
+            regions.map(|region| region["address"].as_i64().unwrap()).collect()
+        };
+        let slot = |device: &Value| (device["slot"].as_u64().unwrap(), device["function"].as_u64().unwrap());
+        devices.map(|device| (slot(device), device["irq"].as_u64(), addresses(device))).collect::<Vec<_>>()
+    };
+    let before = functions(&mut bench);
+    assert_eq!(before[4], ((2, 0), Some(0), vec![-1, -1, -1]));
+    bench.now = Duration::from_secs(1);
+    // As a real 10.0 says.
+    let expected = [
+        ((0, 0), None, vec![]),
+        ((1, 0), None, vec![]),
+        ((1, 1), None, vec![49472]),
+        ((1, 3), Some(9), vec![]),
+        ((2, 0), Some(10), vec![49152, 4_273_983_488, 4_273_930_240]),
+        ((3, 0), Some(11), vec![49280, 4_273_987_584, 4_273_946_624]),
+        ((4, 0), Some(11), vec![49408, 4_273_991_680, 4_273_963_008]),
+    ];
+    assert_eq!(functions(&mut bench), expected);
+}
+
+#[test]
+fn a_bus_with_a_bridge_on_it_is_not_simulated() {
+    assert!(bench().refused("query-pci", json!({})).starts_with("not simulated: "));
+}
+
+#[test]
+fn devices_are_listed_among_qemus_objects_with_what_they_are() {
+    let machine = Machine { serial_controller: "vser0".into(), ..Machine::new() };
+    let mut bench = Bench::new(machine.disk("vda").serial_port("port0"));
+    let listed = bench.ok("qom-list", json!({"path": "/machine/peripheral"}));
+    let kinds: Vec<_> =
+        listed.as_array().unwrap().iter().map(|each| each["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds[0], "string");
+    assert!(kinds.contains(&"child<virtio-blk-pci>") && kinds.len() == 4, "{kinds:?}");
+    let anonymous = bench.ok("qom-list", json!({"path": "/machine/peripheral-anon"}));
+    assert_eq!(anonymous, json!([{"name": "type", "type": "string"}]));
+    let nowhere = bench.refused("qom-list", json!({"path": "/machine/peripheral/nope"}));
+    assert_eq!(nowhere, "Device '/machine/peripheral/nope' not found");
+}
+
+#[test]
+fn the_drive_of_a_disk_is_its_top_node() {
+    let mut bench = Bench::new(Machine::new().disk("vda"));
+    let get = |bench: &mut Bench, path: &str, property: &str| {
+        bench.ok("qom-get", json!({"path": path, "property": property}))
+    };
+    assert_eq!(get(&mut bench, "/machine/peripheral/vda-device", "type"), "virtio-blk-pci");
+    assert_eq!(get(&mut bench, "vda-device", "drive"), "vda");
+    let overlay = json!({"node-name": "vda", "snapshot-file": "ov", "snapshot-node-name": "ov"});
+    bench.ok("blockdev-snapshot-sync", overlay);
+    assert_eq!(get(&mut bench, "/machine/peripheral/vda-device/virtio-backend", "drive"), "ov");
+}

@@ -118,3 +118,15 @@ fn a_snapshot_cannot_be_in_a_group(#[case] release: Release, #[case] text: &str)
     let arguments = json!({ "actions": [snapshot], "properties": properties });
     assert_eq!(bench(release).refused("transaction", arguments), text);
 }
+
+#[test]
+fn qemu_waits_for_ever_when_it_undoes_a_group() {
+    let mut bench = bench(Release::V10_0);
+    let nowhere = backup("C", "nowhere", "ta", 0);
+    let actions = json!([backup("A", "vda", "ta", 0), backup("B", "vdb", "tb", 0), nowhere]);
+    let properties = json!({ "completion-mode": "grouped" });
+    let (events, _) =
+        bench.send_with_ids("transaction", json!({ "actions": actions, "properties": properties }));
+    assert_eq!(events, ["created.A", "created.B", "aborting.B", "concluded.B", "null.B"]);
+    assert!(bench.qemu.hung());
+}

@@ -1,9 +1,11 @@
-//! `blockdev-backup`: copies a disk, as it was when the job began, to another node.
+//! `blockdev-backup`: copies a disk, as it was when the job began, to another node. The job is `drive-backup`'s too.
 //!
 //! What the guest writes meanwhile does not get into the copy. The disk is drained while the job is started, so it
 //! rests for a moment before the reply. Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, `sync` mode `none`. Source of the order of checks: QEMU's QAPI docs, recordings.
+//! With `sync` mode `none` only what is about to be overwritten is copied, until the client cancels the job.
+//!
+//! Not here: the filter node that QEMU puts on top meanwhile. Source of the order of checks: QEMU's QAPI docs, recordings.
 
 use std::time::Duration;
 
@@ -33,10 +35,23 @@ const FILTER: &str = "#block100";
 /// A backup that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backup {
+    source: String,
     target: String,
-    /// What the disk held when it began.
+    /// What of the disk is copied, as it was when the job began.
     content: Blocks,
+    /// Of that, only what was overwritten since is copied.
+    only_overwritten: bool,
     bitmap: Option<BitmapSync>,
+}
+
+/// Between what nodes a backup is to be.
+pub(crate) struct Plan<'a> {
+    /// What is read.
+    pub(crate) device: &'a str,
+    /// What is written.
+    pub(crate) target: &'a str,
+    /// What is copied, by QAPI's `MirrorSyncMode`.
+    pub(crate) sync: &'a str,
 }
 
 /// A backup that is to be started.
@@ -54,15 +69,20 @@ pub(crate) fn blockdev_backup(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    let Created { job, ends_at_once } = create(graph, jobs, arguments, cx)?;
-    jobs.start_created(&[job], cx);
-    if ends_at_once {
-        jobs.newest_looks_around(cx);
-    }
-    Ok(QObject::empty())
+    let created = create(graph, jobs, arguments, cx)?;
+    Ok(start(jobs, &created, cx))
 }
 
-/// Creates the job.
+/// Starts the job that was created.
+pub(crate) fn start(jobs: &mut Jobs, created: &Created, cx: &mut Context<'_>) -> QObject {
+    jobs.start_created(&[created.job], cx);
+    if created.ends_at_once {
+        jobs.newest_looks_around(cx);
+    }
+    QObject::empty()
+}
+
+/// Creates the job of a `blockdev-backup`.
 pub(crate) fn create(
     graph: &mut Graph,
     jobs: &mut Jobs,
@@ -83,17 +103,33 @@ pub(crate) fn create(
         "auto-dismiss",
     ])?;
     let (device, target) = (arguments.text("device"), arguments.text("target"));
-    let source = graph.lookup(device, cx.release())?;
+    graph.lookup(device, cx.release())?;
     graph.lookup(target, cx.release())?;
-    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
+    BitmapSync::of(graph, device, arguments, cx.host())?;
     if device == target {
         return Err(QmpError::generic("Source and target cannot be the same"));
     }
+    let plan = Plan { device, target, sync: arguments.text("sync") };
+    create_planned(graph, jobs, plan, arguments, cx)
+}
+
+/// Creates the job.
+pub(crate) fn create_planned(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    Plan { device, target, sync }: Plan<'_>,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Created, QmpError> {
+    let source = graph.lookup(device, cx.release())?;
     jobs.check_not_busy(device)?;
     jobs.check_not_busy(target)?;
+    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
+    let only_overwritten = sync == "none";
     let base = match &bitmap {
         Some(bitmap) if bitmap.copies_dirty => None,
-        _ => graph.base_of_sync(source, arguments.text("sync"))?,
+        _ if only_overwritten => None,
+        _ => graph.base_of_sync(source, sync)?,
     };
     let size = graph.size(device, cx.host());
     if size != graph.size(target, cx.host()) {
@@ -106,23 +142,30 @@ pub(crate) fn create(
             bitmap.keep_dirty(graph, &mut content);
             bitmap.dirty_blocks(graph) as u64 * Qcow2::CLUSTER
         }
-        _ if arguments.text("sync") == "top" => content.len() as u64 * Qcow2::CLUSTER,
+        _ if sync == "top" => content.len() as u64 * Qcow2::CLUSTER,
         _ => size,
     };
     let chunk = cx.release().backup_chunk();
     let requests = if cx.release().backups_copy_in_parallel() { Requests::Many } else { Requests::One };
     let copying = Copying { requests, source: device, target, content: &content, len };
     let failure = failure(graph, copying, arguments);
-    let at_once = len == 0 && cx.release().empty_backups_end_before_the_reply();
+    let at_once = len == 0 && cx.release().empty_jobs_end_before_the_reply();
     let usual = super::job_options("backup", arguments, false, (len, chunk), cx);
     let options = Options {
         takes: if at_once { Duration::ZERO } else { usual.takes },
         starts_drained: true,
-        failure,
+        endless: only_overwritten,
+        failure: failure.filter(|_| !only_overwritten),
         ..usual
     };
     let claim = Claim { nodes: vec![device.into(), target.into()], ..Claim::default() };
-    let backup = Backup { target: target.into(), content, bitmap: bitmap.clone() };
+    let backup = Backup {
+        source: device.into(),
+        target: target.into(),
+        content,
+        only_overwritten,
+        bitmap: bitmap.clone(),
+    };
     let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
     if let Some(bitmap) = bitmap {
         bitmap.begin(graph);
@@ -138,7 +181,7 @@ fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(),
     graph.check_use(target, filter, cx).map_err(|refused| release.backup_cannot_write(refused))
 }
 
-/// Ends a backup: none if it failed or was cancelled.
+/// Ends a backup: none if it failed or was cancelled. A target that the client has not added goes.
 pub(crate) fn finish(
     graph: &mut Graph,
     backup: Backup,
@@ -148,7 +191,13 @@ pub(crate) fn finish(
     if let Some(bitmap) = backup.bitmap {
         bitmap.end(graph, completion.is_some());
     }
-    if completion.is_some() {
-        graph.write(&backup.target, backup.content, cx.host());
+    let mut content = backup.content;
+    if backup.only_overwritten {
+        let now = graph.content(&backup.source, None, cx.host());
+        content.retain(|block, write| now.get(block) != Some(write));
     }
+    if completion.is_some() || backup.only_overwritten {
+        graph.write(&backup.target, content, cx.host());
+    }
+    graph.release(&backup.target);
 }

@@ -6,8 +6,8 @@
 //! Either may be cleared, merged into another, removed, or busy: used by an export or a backup. Nothing is counted when
 //! something is written. A bitmap remembers what its node held when it began to record, and compares when it is asked.
 //!
-//! Not here: bitmaps in an image's header, so that a persistent one lives no longer than its node. Source of the order
-//! of checks: probes of the four releases.
+//! How a persistent bitmap outlives its node is told in `stored_bitmap`. Source of the order of checks: probes of the four
+//! releases.
 
 use std::collections::BTreeSet;
 
@@ -33,23 +33,25 @@ const NAME_MAX: usize = 1023;
 /// A dirty bitmap of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bitmap {
-    node: String,
-    name: String,
-    granularity: u64,
-    persistent: bool,
+    pub(super) node: String,
+    pub(super) name: String,
+    pub(super) granularity: u64,
+    pub(super) persistent: bool,
+    /// It is stored in an image that cannot be written.
+    pub(super) read_only: bool,
     /// What is dirty for certain, by number of granule.
-    dirty: BTreeSet<u64>,
+    pub(super) dirty: BTreeSet<u64>,
     /// What the node held when it began to record; none while it rests.
-    recording_since: Option<Blocks>,
+    pub(super) recording_since: Option<Blocks>,
     /// A backup works with it.
-    busy: bool,
+    pub(super) busy: bool,
     /// It goes when the transaction succeeds.
-    to_remove: bool,
+    pub(super) to_remove: bool,
 }
 
 impl Bitmap {
     /// The granules that are dirty, when the node holds this.
-    fn granules(&self, held: &Blocks) -> BTreeSet<u64> {
+    pub(super) fn granules(&self, held: &Blocks) -> BTreeSet<u64> {
         let mut granules = self.dirty.clone();
         if let Some(before) = &self.recording_since {
             let written = held.iter().filter(|(block, write)| before.get(block) != Some(write));
@@ -80,6 +82,16 @@ impl Graph {
     fn find_idle_bitmap(&self, node: &str, name: &str) -> Result<usize, QmpError> {
         let at = self.find_bitmap(node, name)?;
         if self.is_busy(&self.bitmaps[at]) { Err(in_use(name)) } else { Ok(at) }
+    }
+
+    /// Looks up a bitmap to be changed.
+    fn find_writable_bitmap(&self, node: &str, name: &str) -> Result<usize, QmpError> {
+        let at = self.find_idle_bitmap(node, name)?;
+        if self.bitmaps[at].read_only {
+            let text = format!("Bitmap '{name}' is readonly and cannot be modified");
+            return Err(QmpError::generic(text));
+        }
+        Ok(at)
     }
 
     /// Whether something works with a bitmap.
@@ -168,14 +180,32 @@ impl Graph {
     ///
     /// # Errors
     /// There is none, or it is in use.
-    pub(crate) fn mark_bitmap_to_remove(&mut self, node: &str, name: &str) -> Result<(), QmpError> {
+    pub(crate) fn mark_bitmap_to_remove(
+        &mut self,
+        node: &str,
+        name: &str,
+        release: Release,
+    ) -> Result<(), QmpError> {
         let at = self.find_idle_bitmap(node, name)?;
+        let read_only = self.node(node).is_some_and(|node| node.read_only);
+        if self.bitmaps[at].persistent
+            && read_only
+            && let Some(refused) = release.no_write_access_to_remove(node, name)
+        {
+            return Err(refused);
+        }
+        self.find_writable_bitmap(node, name)?;
         self.bitmaps[at].to_remove = true;
         Ok(())
     }
 
-    /// Removes the bitmaps that are to be removed.
-    pub(crate) fn remove_marked_bitmaps(&mut self) {
+    /// Removes the bitmaps that are to be removed, and from the headers that know them.
+    pub(crate) fn remove_marked_bitmaps(&mut self, host: &mut Host) {
+        for bitmap in self.bitmaps.iter().filter(|bitmap| bitmap.to_remove) {
+            if let Some(image) = self.qcow2_mut(&bitmap.node, host) {
+                image.bitmaps.retain(|stored| stored.name != bitmap.name);
+            }
+        }
         self.bitmaps.retain(|bitmap| !bitmap.to_remove);
     }
 
@@ -203,11 +233,11 @@ pub(crate) fn command(
         "block-dirty-bitmap-add" => add(graph, node, name, arguments, cx)?,
         "block-dirty-bitmap-merge" => merge(graph, node, arguments, cx)?,
         "block-dirty-bitmap-remove" => {
-            graph.mark_bitmap_to_remove(node, name)?;
-            graph.remove_marked_bitmaps();
+            graph.mark_bitmap_to_remove(node, name, cx.release())?;
+            graph.remove_marked_bitmaps(cx.host());
         }
         "block-dirty-bitmap-clear" => {
-            let at = graph.find_idle_bitmap(node, name)?;
+            let at = graph.find_writable_bitmap(node, name)?;
             let held = graph.held_by(node, cx.host());
             let bitmap = &mut graph.bitmaps[at];
             bitmap.dirty.clear();
@@ -250,9 +280,11 @@ fn add(
     if exists {
         return Err(QmpError::generic(format!("Bitmap already exists: {name}")));
     }
-    if persistent && node.read_only && cx.release().persistent_bitmaps_need_a_writable_node() {
-        let text = format!("Cannot add a persistent bitmap to read-only or inactive node '{node_name}'");
-        return Err(QmpError::generic(text));
+    if persistent
+        && node.read_only
+        && let Some(refused) = cx.release().no_write_access_to_add(node_name)
+    {
+        return Err(refused);
     }
     if persistent && !matches!(node.driver, Driver::Qcow2 { .. }) {
         let text = format!("Can't store persistent bitmaps to {node_name}: Operation not supported");
@@ -270,6 +302,7 @@ fn add(
         name: name.into(),
         granularity,
         persistent,
+        read_only: false,
         dirty: BTreeSet::new(),
         recording_since: (!arguments.flag("disabled")).then_some(held),
         busy: false,
@@ -285,7 +318,7 @@ fn merge(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<(), QmpError> {
-    let target = graph.find_idle_bitmap(node, arguments.text("target"))?;
+    let target = graph.find_writable_bitmap(node, arguments.text("target"))?;
     let sources = arguments.list("bitmaps");
     if sources.is_empty() {
         return Err(not_simulated("a merge of nothing, at which later releases crash"));

@@ -60,7 +60,9 @@ pub(crate) fn open(
     let before = graph.nodes.len();
     let opened = open_with_children(graph, options, inherited, cx);
     if opened.is_err() {
-        graph.nodes.truncate(before);
+        for node in graph.nodes.split_off(before) {
+            graph.forget_bitmaps(&node.name);
+        }
     }
     opened
 }
@@ -125,6 +127,7 @@ fn open_with_children(
     if !is_format {
         return Err(QmpError::generic("Image is not in qcow2 format"));
     }
+    graph.load_bitmaps(&name, cx.host());
     if let Some(stated) = stated? {
         let backing = backing(graph, stated, caching, cx)
             .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;
@@ -248,6 +251,27 @@ fn header_options(graph: &Graph, node: &Node, header: &Backing) -> Result<Map<St
     let filename = combined(graph, node, &header.file);
     let options = json!({ "driver": format, "file": { "driver": "file", "filename": filename } });
     Ok(options.as_object().cloned().unwrap_or_default())
+}
+
+/// Opens the backing file that a node's header names, if it names one and the node has none yet.
+///
+/// # Errors
+/// QEMU's text.
+pub(crate) fn open_stated_backing(
+    graph: &mut Graph,
+    name: &str,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
+    let Some(node) = graph.node(name).filter(|node| node.driver.backing().is_none()).cloned() else {
+        return Ok(());
+    };
+    let inherited =
+        Inherited { owned_by_monitor: false, read_only: true, caching: node.caching, with_backing: true };
+    if let Some(stated) = stated_backing(graph, &node, Arguments(&Map::new()), inherited, cx)? {
+        let backing = backing(graph, stated, node.caching, cx)?;
+        graph.set_backing(name, Some(&backing));
+    }
+    Ok(())
 }
 
 fn backing(

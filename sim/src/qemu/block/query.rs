@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Release,
-    host::{Host, Image, Qcow2},
+    host::{Host, Image, Qcow2, StoredBitmap},
     machine::OnError,
     qobject::{QDict, QObject, key, qdict},
 };
@@ -135,7 +135,7 @@ impl Query<'_> {
             }
             Driver::Qcow2 { .. } => {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
-                info.put(key!("format-specific"), qcow2_specific());
+                info.put(key!("format-specific"), qcow2_specific(qcow2, node.read_only));
             }
             _ => {}
         }
@@ -215,17 +215,32 @@ fn actual_size(image: &Image) -> u64 {
     }
 }
 
-fn qcow2_specific() -> QDict {
+/// QAPI's `ImageInfoSpecificQCow2`.
+fn qcow2_specific(image: Option<&Qcow2>, read_only: bool) -> QDict {
+    let mut data = qdict! {
+        "compat": "1.1",
+        "compression-type": "zlib",
+        "lazy-refcounts": false,
+        "refcount-bits": 16,
+        "corrupt": false,
+        "extended-l2": false,
+    };
+    let bitmaps = image.map_or(&[][..], |image| &image.bitmaps);
+    if !bitmaps.is_empty() {
+        let stored = |bitmap| QObject::from(stored_bitmap(bitmap, read_only));
+        data.put(key!("bitmaps"), bitmaps.iter().map(stored).collect::<QObject>());
+    }
+    qdict! { "type": "qcow2", "data": data }
+}
+
+/// QAPI's `Qcow2BitmapInfo`. While its node can be written it is the node's bitmap that counts.
+fn stored_bitmap(bitmap: &StoredBitmap, read_only: bool) -> QDict {
+    let flags = [(!read_only, "in-use"), (bitmap.recording, "auto")];
+    let flags = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| QObject::from(name));
     qdict! {
-        "type": "qcow2",
-        "data": qdict! {
-            "compat": "1.1",
-            "compression-type": "zlib",
-            "lazy-refcounts": false,
-            "refcount-bits": 16,
-            "corrupt": false,
-            "extended-l2": false,
-        },
+        "flags": flags.collect::<QObject>(),
+        "name": bitmap.name.clone(),
+        "granularity": bitmap.granularity,
     }
 }
 

@@ -6,26 +6,14 @@
 //! QEMU does not compare sizes or formats, and says no event. Source of the order of checks: recordings and probes
 //! of all four releases.
 
-use serde_json::json;
-
 use super::{
     Caching, Driver, Graph, Node,
-    create::make_file,
-    filename::filename,
-    open::{Inherited, open},
+    image::{NamedImage, is_new},
 };
 use crate::{
-    host::{Backing, Image, Qcow2},
-    qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated},
+    qemu::{Context, QmpError, arguments::Arguments, job::Jobs},
     qobject::QObject,
 };
-
-/// Names that QEMU makes up while it writes the header of an overlay.
-const NAMES_USED_UP: u64 = 3;
-
-/// Formats of QEMU's that are not simulated.
-const OTHER_FORMATS: [&str; 12] =
-    ["bochs", "cloop", "dmg", "luks", "parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "vvfat"];
 
 /// `blockdev-snapshot`.
 pub(crate) fn blockdev_snapshot(
@@ -56,31 +44,17 @@ pub(crate) fn blockdev_snapshot_sync(
     if graph.node(overlay).is_some() {
         return Err(cx.release().overlay_name_in_use());
     }
-    let (file, format) =
-        (arguments.text("snapshot-file"), arguments.optional_text("format").unwrap_or("qcow2"));
-    if OTHER_FORMATS.contains(&format) {
-        return Err(not_simulated(&format!("an overlay of format `{format}`")));
-    }
-    if arguments.optional_text("mode") != Some("existing") {
-        make_image(graph, below, file, format, cx)?;
-        graph.skip_names(NAMES_USED_UP);
-    }
-    if !matches!(format, "qcow2" | "raw") {
-        return Err(QmpError::generic(format!("Unknown driver '{format}'")));
-    }
-    let options = json!({
-        "driver": format,
-        "node-name": overlay,
-        "file": { "driver": "file", "filename": file },
-    });
-    let Some(options) = options.as_object() else { return Ok(QObject::empty()) };
-    let inherited = Inherited {
-        owned_by_monitor: false,
-        read_only: false,
-        caching: Caching::default(),
-        with_backing: false,
+    let image = NamedImage {
+        file: arguments.text("snapshot-file"),
+        format: arguments.optional_text("format").unwrap_or("qcow2"),
+        node_name: Some(overlay),
     };
-    open(graph, Arguments(options), inherited, cx)?;
+    if is_new(arguments) {
+        let size = graph.size(&below.name, cx.host());
+        let below = below.name.clone();
+        image.make(graph, size, Some(&below), cx)?;
+    }
+    image.open(graph, Caching::default(), false, cx)?;
     let put = put_on_top(graph, node, overlay, cx);
     if put.is_err() {
         graph.remove(overlay);
@@ -92,31 +66,6 @@ pub(crate) fn blockdev_snapshot_sync(
 fn check_below(graph: &Graph, jobs: &Jobs, below: &Node) -> Result<(), QmpError> {
     jobs.check_not_busy(&below.name)?;
     graph.check_not_backing(&below.name)
-}
-
-/// Makes the file of an overlay, as big as what it is for.
-fn make_image(
-    graph: &Graph,
-    below: &Node,
-    file: &str,
-    format: &str,
-    cx: &mut Context<'_>,
-) -> Result<(), QmpError> {
-    let refused = match format {
-        "qcow2" if filename(graph, below, cx.host()) == file => {
-            "Error: Trying to create an image with the same filename as the backing file".into()
-        }
-        "qcow2" => {
-            let size = graph.size(&below.name, cx.host());
-            let backing =
-                Backing { file: filename(graph, below, cx.host()), format: Some(below.driver.name().into()) };
-            let image = Qcow2 { size, backing: Some(backing), ..Qcow2::default() };
-            return make_file(graph, file, Image::Qcow2(image), cx).map_err(QmpError::generic);
-        }
-        "raw" => "Backing file not supported for file format 'raw'".into(),
-        unknown => format!("Unknown file format '{unknown}'"),
-    };
-    Err(QmpError::generic(refused))
 }
 
 /// The checks of the overlay itself, and the switch.

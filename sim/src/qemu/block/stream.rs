@@ -9,6 +9,8 @@
 //! Not here: errors that are ignored.
 //! Source of the order of checks: recordings, probes of 5.2, 7.2 and 10.0.
 
+use std::time::Duration;
+
 use super::{
     Graph,
     commit::rebase,
@@ -80,8 +82,7 @@ pub(crate) fn block_stream(
     for layer in &layers {
         jobs.check_not_busy(layer)?;
     }
-    let job = Use::root(Permissions::READ, Permissions::ALL.without(Permissions::RESIZE));
-    graph.check_use(device, job, cx).map_err(|refused| cx.release().stream_bears_no_resize(refused))?;
+    check_not_resized(graph, jobs, device, arguments, cx)?;
     let backing_file = arguments.optional_text("backing-file").map(str::to_owned);
     if base.is_none() && backing_file.is_some() {
         return Err(QmpError::generic("backing file specified, but streaming the entire chain"));
@@ -95,11 +96,34 @@ pub(crate) fn block_stream(
     if failure.is_some_and(|failure| failure.on_error == OnError::Ignore) {
         return Err(not_simulated("a stream that ignores errors"));
     }
-    let options = Options { failure, ..super::job_options("stream", arguments, false, (len, CHUNK), cx) };
+    let at_once = nothing_to_do && cx.release().empty_jobs_end_before_the_reply();
+    let usual = super::job_options("stream", arguments, false, (len, CHUNK), cx);
+    let takes = if at_once { Duration::ZERO } else { usual.takes };
+    let options = Options { failure, takes, ..usual };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
     let claim = Claim { kept: layers.clone(), nodes: layers, ..Claim::default() };
     jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
+    if at_once {
+        jobs.newest_looks_around(cx);
+    }
     Ok(QObject::empty())
+}
+
+/// What writes to the node may not resize it meanwhile, as a format node does with its file. Where a filter is put on
+/// top first, it is the filter's users that do not get along, once the job was created.
+fn check_not_resized(
+    graph: &Graph,
+    jobs: &mut Jobs,
+    device: &str,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
+    let bears = Permissions::ALL.without(Permissions::RESIZE);
+    let does = Permissions::READ.and(Permissions::WRITE_UNCHANGED);
+    let Err(refused) = graph.check_use(device, Use::root(does, bears), cx) else { return Ok(()) };
+    let Some(filter) = cx.release().filter_of_a_stream() else { return Err(refused) };
+    let desc = refused.desc.replace(&format!("node '{device}'"), &format!("node '{filter}'"));
+    Err(jobs.refuse_block(arguments.text("job-id"), QmpError::generic(desc), cx))
 }
 
 /// The first node that is not streamed: named as such, by its file, or as what is below the last one that is.

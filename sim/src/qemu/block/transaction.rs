@@ -3,14 +3,14 @@
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
 //! its error is the reply; a file that `blockdev-snapshot-sync` made stays. Jobs are created with their actions and started
 //! once all have succeeded; they may be a group that ends together. A bitmap that is removed is gone only when
-//! all have succeeded.
+//! all have succeeded. QEMU never answers if it has to undo two or more jobs of a group.
 //!
-//! Not here: other actions that start jobs, and that real QEMU crashes when a bitmap to enable or disable is not there.
+//! Not here: that real QEMU crashes when a bitmap to enable or disable is not there.
 
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::{Graph, backup, bitmap, internal_snapshot, snapshot};
+use super::{Graph, backup, bitmap, drive_backup, internal_snapshot, snapshot};
 use crate::{
     host::Host,
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated, run_state::Cpus},
@@ -52,21 +52,15 @@ pub(crate) fn transaction(
         match act(&mut machine, action, grouped, cx) {
             Ok(job) => created.extend(job),
             Err(error) => {
-                machine.jobs.discard_created(&created, cx);
+                machine.jobs.discard_created(&created, grouped, cx);
                 let (graph, host) = before;
                 machine.graph.go_back_to(graph);
                 restore_images(machine.graph, &host, cx.host());
-                // Seen with all releases: it waits for the other jobs of the group, which never run.
-                let hangs = grouped && created.len() > 1;
-                return Err(if hangs {
-                    not_simulated("QEMU hangs when it undoes a group of jobs")
-                } else {
-                    error
-                });
+                return Err(error);
             }
         }
     }
-    machine.graph.remove_marked_bitmaps();
+    machine.graph.remove_marked_bitmaps(cx.host());
     if grouped {
         machine.jobs.make_group(&created);
     }
@@ -107,13 +101,14 @@ fn act(
     match kind {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
         "blockdev-backup" => backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
+        "drive-backup" => drive_backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
         "blockdev-snapshot" => snapshot::blockdev_snapshot(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-internal-sync" => {
             internal_snapshot::take(graph, machine.cpus, data, cx).map(|_| None)
         }
         "block-dirty-bitmap-remove" => {
-            graph.mark_bitmap_to_remove(data.text("node"), data.text("name")).map(|_| None)
+            graph.mark_bitmap_to_remove(data.text("node"), data.text("name"), cx.release()).map(|_| None)
         }
         bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
             bitmap::command(graph, bitmap, data, cx).map(|_| None)

@@ -5,7 +5,6 @@ use crate::{
     qemu::{
         QmpError,
         block::permissions::{Use, User},
-        not_simulated,
     },
 };
 
@@ -31,6 +30,9 @@ fn shown(user: Use<'_>, node: &str) -> String {
     };
     format!("{name} (uses node '{node}' as '{role}' child)")
 }
+
+/// Why nothing is copied to a target of another size than its source.
+pub(crate) const UNFIT_TARGET: &str = "Source and target image have different sizes";
 
 /// Texts.
 impl Release {
@@ -65,12 +67,32 @@ impl Release {
         }
     }
 
-    /// A stream into a node whose user may resize it. Later releases name the filter that they put on top of it.
-    pub(crate) fn stream_bears_no_resize(self, refused: QmpError) -> QmpError {
+    /// A mirror that is to copy pieces of a size that is no power of two.
+    pub(crate) fn granularity_no_power_of_two(self) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Parameter 'granularity' expects power of 2",
+            _ => "Parameter 'granularity' expects a power of 2",
+        })
+    }
+
+    /// What the last event of a job says for a target of another size: `query-jobs` tells more in the oldest release.
+    pub(crate) fn unfit_target_told(self) -> &'static str {
         match self {
-            Release::V5_2 => refused,
-            _ => not_simulated("a stream into the file of an image"),
+            Release::V5_2 => "Invalid argument",
+            _ => UNFIT_TARGET,
         }
+    }
+
+    /// A persistent bitmap to be removed from an image that cannot be written; told as with any other change before.
+    pub(crate) fn no_write_access_to_remove(self, node: &str, bitmap: &str) -> Option<QmpError> {
+        let text = || format!("Cannot remove persistent bitmap '{bitmap}': no write access to node '{node}'");
+        (self >= Release::V11_1).then(|| QmpError::generic(text()))
+    }
+
+    /// A persistent bitmap to be added to an image that cannot be written: it would never be stored, and is taken before.
+    pub(crate) fn no_write_access_to_add(self, node: &str) -> Option<QmpError> {
+        let text = || format!("Cannot add a persistent bitmap to read-only or inactive node '{node}'");
+        (self >= Release::V11_1).then(|| QmpError::generic(text()))
     }
 
     /// Two bitmaps to be merged, of nodes of different sizes in bytes.
@@ -153,9 +175,9 @@ impl Release {
         self == Release::V7_2
     }
 
-    /// A bitmap that is to be stored is not added to a node that cannot be written.
-    pub(crate) fn persistent_bitmaps_need_a_writable_node(self) -> bool {
-        self >= Release::V11_1
+    /// The human monitor's snapshots are of nodes too that nothing uses.
+    pub(crate) fn unused_nodes_are_snapshotted(self) -> bool {
+        self != Release::V10_0
     }
 
     /// A reopened node stays on the node that it stands on.
@@ -163,9 +185,19 @@ impl Release {
         self == Release::V5_2
     }
 
-    /// A backup with nothing to copy has ended before the reply to the command.
-    pub(crate) fn empty_backups_end_before_the_reply(self) -> bool {
+    /// A backup or a stream with nothing to copy has ended before the reply to the command.
+    pub(crate) fn empty_jobs_end_before_the_reply(self) -> bool {
         self >= Release::V7_2
+    }
+
+    /// A `drive-backup` that cannot make or open its target leaves its disk drained for ever.
+    pub(crate) fn failed_drive_backups_leave_the_disk_drained(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// The filter that `block-stream` puts on top of its node before it starts: QEMU makes up its name.
+    pub(crate) fn filter_of_a_stream(self) -> Option<&'static str> {
+        (self >= Release::V7_2).then_some("#block100")
     }
 
     /// An object's id is an identifier.

@@ -50,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) starts_drained: bool,
     /// It has nothing to copy and is ready before its command is answered.
     pub(crate) ready_at_once: bool,
+    /// It copies only what is about to be overwritten, and ends when it is cancelled.
+    pub(crate) endless: bool,
+    /// Its target has another size than its source: it fails as soon as it looks around.
+    pub(crate) unfit: bool,
     /// How long it takes without a speed.
     pub(crate) takes: Duration,
     /// What will fail.
@@ -73,6 +77,8 @@ pub(crate) struct BlockJob {
     pub(super) keeps_in_step: bool,
     pub(super) starts_drained: bool,
     pub(super) ready_at_once: bool,
+    pub(super) unfit: bool,
+    pub(super) endless: bool,
     pub(super) completion: Option<Completion>,
     /// What will fail when all else is copied.
     pub(super) failure: Option<Failure>,
@@ -97,13 +103,15 @@ impl BlockJob {
             keeps_in_step: options.keeps_in_step,
             starts_drained: options.starts_drained,
             ready_at_once: options.ready_at_once,
+            unfit: options.unfit,
+            endless: options.endless,
             completion: None,
             failure: options.failure,
             io_status: "ok",
             lacks: 0,
             chunk: options.chunk,
             takes: options.takes,
-            copied: if speed > 0 { options.chunk.min(options.len) } else { 0 },
+            copied: if speed > 0 && !options.endless { options.chunk.min(options.len) } else { 0 },
             since: Some(now),
         }
     }
@@ -115,7 +123,7 @@ impl BlockJob {
 
     /// As far as requests have come by now.
     fn reached(&self, now: Duration) -> u64 {
-        let Some(since) = self.since else { return self.copied };
+        let Some(since) = self.since.filter(|_| !self.endless) else { return self.copied };
         let elapsed = now.saturating_sub(since);
         match self.speed {
             0 if elapsed >= self.takes => self.len,
@@ -127,9 +135,9 @@ impl BlockJob {
         }
     }
 
-    /// How long until all is copied; none while it rests.
+    /// How long until all is copied; none while it rests, and if that never comes.
     pub(super) fn remaining(&self, now: Duration) -> Option<Duration> {
-        let end = self.since? + self.time_for(self.len - self.copied);
+        let end = self.since.filter(|_| !self.endless)? + self.time_for(self.len - self.copied);
         Some(end.saturating_sub(now))
     }
 

@@ -43,7 +43,7 @@ impl Jobs {
                     "device": job.id.clone(),
                     "len": total,
                     "offset": current,
-                    "busy": job.status == JobStatus::Running && block.speed == 0,
+                    "busy": job.status == JobStatus::Running && block.speed == 0 && !block.endless,
                     "paused": rests || drained || job.paused_by_user,
                     "speed": block.speed,
                     "io-status": block.io_status,

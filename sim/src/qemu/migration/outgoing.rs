@@ -241,13 +241,12 @@ impl Migration {
     /// How long it takes to send all memory.
     fn time_for_memory(&self, cx: &Context<'_>) -> Duration {
         const USUAL: Duration = Duration::from_millis(8);
-        match self.parameters.number("max-bandwidth") {
-            0 => USUAL,
-            bandwidth => {
-                let size = cx.release().vm_state_size();
-                USUAL.max(Duration::from_millis(size.saturating_mul(1000) / bandwidth))
-            }
-        }
+        /// What an idle machine sends before the switchover, in bytes: pages of zeroes cost next to nothing.
+        const SENT: u64 = 540_000;
+        let bandwidth = self.parameters.number("max-bandwidth");
+        let Some(milliseconds) = (SENT * 1000).checked_div(bandwidth) else { return USUAL };
+        let slowest = cx.release().slowest_migration(self.hardware.memory).unwrap_or(Duration::MAX);
+        Duration::from_millis(milliseconds).clamp(USUAL, slowest)
     }
 
     /// A new bandwidth counts from now on.

@@ -1,0 +1,89 @@
+//! Jobs that make and open their target by themselves, and what outlives a node in its image.
+
+use super::*;
+
+fn drive(command: &str, sync: &str) -> (String, Value) {
+    (command.into(), json!({ "job-id": "j", "device": "vda", "target": "t", "sync": sync }))
+}
+
+#[rstest]
+#[case("drive-mirror")]
+#[case("drive-backup")]
+fn a_job_that_is_refused_leaves_its_file_and_no_node(#[case] command: &str) {
+    let mut bench = one_disk();
+    let graph = bench.qemu.graph().clone();
+    let (command, mut arguments) = drive(command, "full");
+    arguments["job-id"] = "1".into();
+    assert_eq!(bench.refused(&command, arguments), "Invalid job ID '1'");
+    assert!(bench.qemu.graph().newest_first().eq(graph.newest_first()));
+    assert!(bench.host.exists("t".into()));
+}
+
+#[test]
+fn the_target_of_a_backup_is_closed_when_the_job_ends() {
+    let mut bench = one_disk();
+    bench.host.image_mut("vda.qcow2".into()).unwrap().write(3, 1);
+    let nodes = bench.qemu.graph().newest_first().count();
+    let (command, arguments) = drive("drive-backup", "full");
+    bench.ok(&command, arguments);
+    assert_eq!(bench.qemu.graph().newest_first().count(), nodes + 2);
+    bench.settle();
+    assert_eq!(bench.qemu.graph().newest_first().count(), nodes);
+    assert_eq!(bench.host.image("t".into()).unwrap().blocks(), &Blocks::from([(3, 1)]));
+}
+
+#[test]
+fn a_backup_without_sync_keeps_what_is_overwritten_until_it_is_cancelled() {
+    let mut bench = one_disk();
+    for block in [1, 2] {
+        bench.host.image_mut("vda.qcow2".into()).unwrap().write(block, 1);
+    }
+    let (command, arguments) = drive("drive-backup", "none");
+    bench.ok(&command, arguments);
+    bench.host.image_mut("vda.qcow2".into()).unwrap().write(2, 5);
+    assert_eq!(bench.settle(), Vec::<String>::new());
+    bench.ok("job-cancel", json!({ "id": "j" }));
+    bench.settle();
+    let target = bench.host.image("t".into()).unwrap();
+    assert_eq!(target.blocks(), &Blocks::from([(2, 1)]));
+    assert_eq!(target.as_qcow2().unwrap().backing.as_ref().unwrap().file, "/images/vda.qcow2");
+}
+
+#[test]
+fn a_mirror_with_a_target_of_another_size_fails_by_itself() {
+    let mut bench = one_disk();
+    bench.host.create_new("t".into(), Image::qcow2(512)).unwrap();
+    let (command, mut arguments) = drive("drive-mirror", "full");
+    arguments["mode"] = "existing".into();
+    bench.ok(&command, arguments);
+    assert_eq!(bench.settle(), ["aborting", "BLOCK_JOB_COMPLETED", "concluded", "null"]);
+    assert_eq!(bench.qemu.chain("vda-device"), ["vda"]);
+}
+
+#[test]
+fn the_oldest_release_leaves_a_disk_drained_whose_backup_it_could_not_open() {
+    let mut bench = one_disk();
+    bench.release = Release::V5_2;
+    let (command, mut arguments) = drive("drive-backup", "full");
+    arguments["target"] = "/nowhere/t".into();
+    bench.refused(&command, arguments.clone());
+    arguments["target"] = "t".into();
+    assert!(bench.refused(&command, arguments).starts_with("not simulated: "));
+}
+
+#[test]
+fn a_persistent_bitmap_is_there_at_the_next_start() {
+    let machine = Machine::new().disk("vda");
+    let mut bench = Bench::new(machine.clone());
+    for (name, persistent) in [("kept", true), ("lost", false)] {
+        let arguments = json!({ "node": "vda", "name": name, "persistent": persistent });
+        bench.ok("block-dirty-bitmap-add", arguments);
+    }
+    bench.host.image_mut("vda.qcow2".into()).unwrap().write(7, 1);
+    bench.ok("quit", json!({}));
+    bench.qemu = Qemu::new(&machine, Release::V10_0, &mut bench.host);
+    let nodes = bench.ok("query-named-block-nodes", json!({ "flat": true }));
+    let bitmaps = nodes[0]["dirty-bitmaps"].as_array().unwrap();
+    assert_eq!(bitmaps.len(), 1);
+    assert_eq!((&bitmaps[0]["name"], &bitmaps[0]["count"]), (&json!("kept"), &json!(65536)));
+}
