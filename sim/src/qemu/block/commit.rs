@@ -118,8 +118,7 @@ pub(crate) fn block_commit(
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
-    let mut kept = if active { Vec::new() } else { nodes.clone() };
-    kept.retain(|node| *node != base);
+    let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
     let claim = Claim { nodes, kept, attached: vec![commit.top.clone(), commit.base.clone()] };
     jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
     graph.set_read_only(&base, false);

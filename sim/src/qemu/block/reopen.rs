@@ -81,6 +81,9 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
                 return Err(cannot_change("file"));
             }
             graph.node(wanted).ok_or_else(|| release.cannot_find_node(wanted))?;
+            if graph.stands_on(wanted, name) {
+                return Err(not_simulated("a node that would be its own file"));
+            }
             *present = wanted.into();
         }
         Driver::File { filename, .. } if *filename != options.text("filename") => {
