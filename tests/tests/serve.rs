@@ -1,6 +1,11 @@
 //! `freezeframe serve` as other programs meet it: a socket client, and the driver over a real socket. Each test starts
 //! the command and ends it. QEMU's own Python client is in `python_client.rs`.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real programs on real sockets")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "real programs on real sockets"
+)]
 
 use std::{
     fs,
