@@ -1,5 +1,5 @@
-//! `freezeframe serve` as other programs meet it: a socket client, the driver over a real socket, and QEMU's own
-//! Python client. Each test starts the command and ends it.
+//! `freezeframe serve` as other programs meet it: a socket client, and the driver over a real socket. Each test starts
+//! the command and ends it. QEMU's own Python client is in `python_client.rs`.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -440,55 +440,4 @@ fn ticks(server: &Server) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11..13].iter().map(|time| time.parse::<u64>().unwrap()).sum()
-}
-
-/// QEMU's own Python client, if it can be had.
-fn python() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
-    let script = format!("{}/../ci/python-clients.sh", env!("CARGO_MANIFEST_DIR"));
-    let made = Command::new(script).arg(&folder).output().unwrap();
-    if made.status.success() {
-        return Some(folder.join("bin"));
-    }
-    eprintln!("skipped: {}", String::from_utf8_lossy(&made.stderr));
-    None
-}
-
-#[test]
-fn the_python_client_takes_a_snapshot_and_its_shell_works() {
-    let Some(python) = python() else { return };
-    let server = Server::start("external/one-disk", &["--qmp", "unix:{dir}/qmp"]);
-    let script = r#"
-import asyncio, sys
-from qemu.qmp import EventListener, QMPClient
-
-async def main():
-    client = QMPClient("test")
-    await client.connect(sys.argv[1])
-    with client.listener(names=("JOB_STATUS_CHANGE",)) as listener:
-        await client.execute("snapshot-save", {"job-id": "j", "tag": "t", "vmstate": "vda", "devices": ["vda"]})
-        async for event in listener:
-            if event["data"]["status"] == "concluded":
-                break
-    print(await client.execute("query-status"))
-    await client.disconnect()
-
-asyncio.run(main())
-"#;
-    let done = Command::new(python.join("python")).args(["-c", script]).arg(server.path("qmp")).output();
-    let done = done.unwrap();
-    assert!(done.status.success(), "{done:?}");
-    assert!(String::from_utf8_lossy(&done.stdout).contains("'status': 'running'"), "{done:?}");
-
-    let mut shell = Command::new(python.join("qmp-shell"))
-        .arg(server.path("qmp"))
-        .env("HOME", server.folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    shell.stdin.take().unwrap().write_all(b"query-status\n").unwrap();
-    let said = shell.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&said.stdout);
-    assert!(text.contains("Connected to QEMU 11.1.3") && text.contains("\"status\": \"running\""), "{text}");
 }

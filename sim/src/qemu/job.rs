@@ -68,6 +68,7 @@ pub struct Job {
     group: Option<u64>,
     attached: Vec<String>,
     filter: Option<String>,
+    kept: Vec<String>,
     paused_by_user: bool,
     cancelled: bool,
     work: Option<Work>,
@@ -82,6 +83,8 @@ pub(crate) struct Claim {
     pub(crate) attached: Vec<String>,
     /// The filter that it has put in.
     pub(crate) filter: Option<String>,
+    /// Those among them that stay claimed until the job is dismissed.
+    pub(crate) kept: Vec<String>,
 }
 
 /// What a block job has left to be done once it has ended.
@@ -99,6 +102,12 @@ impl Job {
     /// Whether it waits for its timer to do, or to tell, the rest of its work.
     pub(crate) fn has_work(&self) -> bool {
         self.work.is_some()
+    }
+
+    /// Whether it has ended and a node is still its own: only a commit that failed lets go of them.
+    fn keeps(&self, node: &str) -> bool {
+        let keeps = self.status == JobStatus::Concluded && (self.error.is_none() || self.kind != "commit");
+        keeps && self.kept.iter().any(|kept| kept == node)
     }
 
     fn go(&mut self, status: JobStatus, cx: &mut Context<'_>) {
@@ -328,7 +337,8 @@ impl Jobs {
     /// # Errors
     /// QEMU's text for a blocked operation.
     pub(crate) fn check_not_busy(&self, node: &str) -> Result<(), QmpError> {
-        match self.users(node).find(|job| job.block.is_some()) {
+        let keeps = |job: &&Job| job.block.is_some() && job.keeps(node);
+        match self.users(node).find(|job| job.block.is_some()).or_else(|| self.newest_first().find(keeps)) {
             Some(job) => Err(QmpError::generic(format!(
                 "Node '{node}' is busy: block device is in use by block job: {}",
                 job.kind
@@ -422,6 +432,7 @@ impl Jobs {
         job.nodes = claim.nodes;
         job.attached = claim.attached;
         job.filter = claim.filter;
+        job.kept = claim.kept;
         self.jobs.push(job);
         Ok(self.next_serial)
     }
@@ -471,6 +482,7 @@ impl Jobs {
             group: None,
             attached: Vec::new(),
             filter: None,
+            kept: Vec::new(),
             paused_by_user: false,
             cancelled: false,
             work: None,

@@ -202,7 +202,7 @@ impl Machine<'_> {
         let nodes = if cx.release().delete_needs_all_disks() {
             self.snapshotable(disks, cx.release())?
         } else {
-            self.chosen(disks)?
+            self.chosen(disks, cx.release())?
         };
         cx.stall(takes::DELETE);
         self.delete_from(&nodes, tag, cx);
@@ -226,7 +226,7 @@ impl Machine<'_> {
 
     /// The chosen nodes, each of which must take snapshots.
     fn snapshotable(&self, disks: Disks<'_>, release: Release) -> Result<Vec<String>, String> {
-        let nodes = self.chosen(disks)?;
+        let nodes = self.chosen(disks, release)?;
         let given_away = !self.graph.is_active() && !release.writing_given_images_aborts();
         let refused = nodes.iter().find(|name| {
             let read_only = self.graph.node(name).is_none_or(|node| node.read_only);
@@ -238,7 +238,7 @@ impl Machine<'_> {
         }
     }
 
-    fn chosen(&self, disks: Disks<'_>) -> Result<Vec<String>, String> {
+    fn chosen(&self, disks: Disks<'_>, release: Release) -> Result<Vec<String>, String> {
         match disks {
             Disks::Named { devices: [], .. } => Err("At least one device is required for snapshot".into()),
             Disks::Named { devices, .. } => match devices.iter().find(|name| self.graph.node(name).is_none())
@@ -246,18 +246,20 @@ impl Machine<'_> {
                 Some(unknown) => Err(format!("No block device node '{unknown}'")),
                 None => Ok(devices.iter().map(ToString::to_string).collect()),
             },
-            Disks::All => Ok(self.writable_roots()),
+            Disks::All => Ok(self.writable_roots(release)),
         }
     }
 
     /// The nodes that the human monitor snapshots: those of the devices, then those that nothing uses.
-    pub(crate) fn writable_roots(&self) -> Vec<String> {
+    pub(crate) fn writable_roots(&self, release: Release) -> Vec<String> {
         let graph = &*self.graph;
         let attached = graph.devices().iter().filter_map(|device| graph.below_job_filters(&device.node));
         let mut loose: Vec<_> = graph
             .newest_first()
             .filter(|node| {
-                graph.device_on(&node.name).is_none() && graph.parents(&node.name).next().is_none()
+                release.unused_nodes_are_snapshotted()
+                    && graph.device_on(&node.name).is_none()
+                    && graph.parents(&node.name).next().is_none()
             })
             .collect();
         loose.reverse();

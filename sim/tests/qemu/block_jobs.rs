@@ -283,3 +283,34 @@ fn a_stream_with_a_bottom_ends_above_what_is_below_it() {
     assert_eq!(bench.qemu.chain("vda-device"), ["b", "vda"]);
     assert_eq!(blocks(&bench, "b"), Blocks::from([(1, 30), (2, 21)]));
 }
+
+#[test]
+fn a_stream_that_has_ended_keeps_its_node_busy_until_it_is_dismissed() {
+    let mut bench = chain();
+    bench.ok("block-stream", json!({ "job-id": "j", "device": "b", "auto-dismiss": false }));
+    bench.settle();
+    assert_eq!(status(&mut bench), "concluded");
+    bench.add_overlay("c");
+    let snapshot = json!({ "node": "b", "overlay": "c" });
+    assert_eq!(
+        bench.refused("blockdev-snapshot", snapshot.clone()),
+        "Node 'b' is busy: block device is in use by block job: stream"
+    );
+    bench.ok("job-dismiss", json!({ "id": "j" }));
+    bench.ok("blockdev-snapshot", snapshot);
+}
+
+#[test]
+fn a_commit_that_has_failed_keeps_nothing_and_one_that_succeeded_its_overlay() {
+    for (cancel, free) in [(true, true), (false, false)] {
+        let mut bench = chain();
+        let commit = json!({ "job-id": "j", "device": "b", "top-node": "a", "auto-dismiss": false, "auto-finalize": false });
+        bench.ok("block-commit", commit);
+        bench.settle();
+        bench.ok(if cancel { "job-cancel" } else { "job-finalize" }, json!({ "id": "j" }));
+        bench.settle();
+        bench.add_overlay("c");
+        let outcome = bench.send("blockdev-snapshot", json!({ "node": "b", "overlay": "c" })).1;
+        assert_eq!(outcome.is_ok(), free);
+    }
+}

@@ -26,6 +26,10 @@ pub struct Model {
     pub nodes: Vec<Node>,
     /// Ids of jobs that may still be there.
     pub jobs: Vec<String>,
+    /// Names of dirty bitmaps.
+    pub bitmaps: Vec<String>,
+    /// Ids of exports, or their names.
+    pub exports: Vec<String>,
     /// Tags of snapshots.
     pub tags: Vec<String>,
     /// How many names were made up.
@@ -39,6 +43,8 @@ pub struct Node {
     pub name: String,
     /// `file`, `raw` or `qcow2`.
     pub driver: String,
+    /// The name of the node that holds its bytes; none if it is a file itself.
+    pub file: Option<String>,
     /// Whether something stands on it.
     pub used: bool,
     /// Whether a file node holds a qcow2 image.
@@ -55,12 +61,16 @@ impl Model {
             files: Vec::new(),
             nodes: Vec::new(),
             jobs: Vec::new(),
+            bitmaps: Vec::new(),
+            exports: Vec::new(),
             tags: Vec::new(),
             named: 0,
         };
         for disk in machine(program).disks {
-            model.nodes.push(Node::new(&disk.file_node, "file", true));
-            model.nodes.push(Node::new(&disk.target, disk.format.driver(), true));
+            let (file, format) = (&disk.file_node, disk.format.driver());
+            for node in [Node::new(file, "file", None), Node::new(&disk.target, format, Some(file))] {
+                model.nodes.push(Node { used: true, ..node });
+            }
             model.disks.push(disk.target);
         }
         model
@@ -69,14 +79,33 @@ impl Model {
     /// What is believed once a command was given.
     #[must_use]
     pub fn after(mut self, command: &Command) -> Self {
-        let arguments = &command.arguments;
-        let text = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
         self.named += 1;
-        match command.execute {
+        if command.execute == "transaction" {
+            for action in command.arguments["actions"].as_array().into_iter().flatten() {
+                self.obey(action["type"].as_str().unwrap_or_default(), &action["data"]);
+            }
+        } else {
+            self.obey(command.execute, &command.arguments);
+        }
+        self
+    }
+
+    fn obey(&mut self, execute: &str, arguments: &Value) {
+        let text = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
+        match execute {
             "blockdev-create" => self.created(&arguments["options"]),
             "blockdev-add" => self.added(arguments),
             "blockdev-del" => self.nodes.retain(|node| node.name != text("node-name")),
             "blockdev-snapshot" => self.stacked(&text("node"), &text("overlay")),
+            "blockdev-snapshot-sync" => {
+                let overlay = text("snapshot-node-name");
+                self.files.push(text("snapshot-file"));
+                self.nodes.push(Node::new(&overlay, "qcow2", None));
+                self.stacked(&text("node-name"), &overlay);
+            }
+            "block-dirty-bitmap-add" => self.bitmaps.push(text("name")),
+            "nbd-server-add" => self.exports.push(text("device")),
+            "block-export-add" => self.exports.push(text("id")),
             "snapshot-save" => self.tags.push(text("tag")),
             "blockdev-snapshot-internal-sync" => self.tags.push(text("name")),
             "human-monitor-command" => {
@@ -89,7 +118,6 @@ impl Model {
         if let Some(id) = arguments["job-id"].as_str() {
             self.jobs.push(id.to_owned());
         }
-        self
     }
 
     fn created(&mut self, options: &Value) {
@@ -109,7 +137,7 @@ impl Model {
         for node in &mut self.nodes {
             node.used |= arguments["file"] == *node.name || arguments["backing"] == *node.name;
         }
-        self.nodes.push(Node::new(name, driver, false));
+        self.nodes.push(Node::new(name, driver, arguments["file"].as_str()));
     }
 
     fn stacked(&mut self, below: &str, overlay: &str) {
@@ -133,8 +161,9 @@ impl Model {
 }
 
 impl Node {
-    fn new(name: &str, driver: &str, used: bool) -> Self {
-        Self { name: name.to_owned(), driver: driver.to_owned(), used, formatted: false }
+    fn new(name: &str, driver: &str, file: Option<&str>) -> Self {
+        let file = file.map(str::to_owned);
+        Self { name: name.to_owned(), driver: driver.to_owned(), file, used: false, formatted: false }
     }
 }
 

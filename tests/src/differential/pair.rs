@@ -174,11 +174,11 @@ impl<'k> Pair<'k> {
             return Ok(Stepped::NotSimulated(FILTERS.to_owned()));
         }
         let line = command.line(format!("c{}", self.asked));
+        self.guest_has_run |= line.contains("cont");
         if let Some(what) = self.tell_simulator(&line) {
             return Ok(Stepped::NotSimulated(what));
         }
         self.real.say(line.replace(FOLDER, self.real.folder().as_str()).as_bytes());
-        self.guest_has_run |= line.contains("cont");
         self.compare(&line)?;
         self.ask_both("query-jobs", &line)
     }
@@ -311,7 +311,11 @@ impl<'k> Pair<'k> {
         let by_guest = |line: &&String| guest_has_run && line.contains("\"reason\": \"guest-reset\"");
         for (lane, lines) in lanes(lines.iter().filter(|line| !by_guest(line))) {
             let hidden = |line: String| {
-                if guest_has_run { line.replace("\"writeback\": false", "\"writeback\": true") } else { line }
+                if !guest_has_run {
+                    return line;
+                }
+                let line = line.replace("\"writeback\": false", "\"writeback\": true");
+                line.replace("Cache mode:       writethrough", "Cache mode:       writeback")
             };
             into.entry(lane).or_default().extend(lines.into_iter().map(hidden));
         }
@@ -329,7 +333,8 @@ impl<'k> Pair<'k> {
 
 /// Whether a command shows or changes what nodes there are, or goes by it.
 fn touches_nodes(command: &str) -> bool {
-    const QUERIES: [&str; 3] = ["query-block", "query-named-block-nodes", "transaction"];
+    const QUERIES: [&str; 4] =
+        ["query-block", "query-named-block-nodes", "transaction", "human-monitor-command"];
     const JOBS: [&str; 2] = ["block-commit", "block-stream"];
     QUERIES.contains(&command)
         || JOBS.contains(&command)

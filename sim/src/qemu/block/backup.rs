@@ -107,6 +107,7 @@ pub(crate) fn create(
     let (device, target) = (arguments.text("device"), arguments.text("target"));
     graph.lookup(device, cx.release())?;
     graph.lookup(target, cx.release())?;
+    BitmapSync::of(graph, device, arguments, cx.host())?;
     if device == target {
         return Err(QmpError::generic("Source and target cannot be the same"));
     }
@@ -165,8 +166,8 @@ pub(crate) fn create_planned(
         .with_target(target);
     let claim = Claim {
         nodes: vec![filter.name.clone(), target.into()],
-        attached: Vec::new(),
         filter: Some(filter.name.clone()),
+        ..Claim::default()
     };
     let backup = Backup {
         source: device.into(),
@@ -183,10 +184,10 @@ pub(crate) fn create_planned(
     Ok(Created { job, ends_at_once: at_once })
 }
 
-/// The target is written by the filter node that QEMU puts on top of the source.
+/// The target is written by the filter node that QEMU puts on top of the source. Its size is looked at only once.
 fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-    let filter =
-        Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears: Permissions::ALL };
+    let bears = Permissions::ALL.without(Permissions::RESIZE);
+    let filter = Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears };
     let release = cx.release();
     graph.check_use(target, filter, cx).map_err(|refused| release.cannot_put_filter_in(refused))
 }

@@ -123,6 +123,7 @@ pub(crate) fn block_commit(
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
+    let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
     let top = commit.top.clone();
     let filter = plan_filter(graph, jobs, active, arguments, cx)?;
     let mut attached = vec![base.clone()];
@@ -131,7 +132,7 @@ pub(crate) fn block_commit(
     } else {
         attached.push(top.clone());
     }
-    let claim = Claim { nodes, attached, filter: Some(filter.name.clone()) };
+    let claim = Claim { nodes, attached, kept, filter: Some(filter.name.clone()) };
     jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
     graph.put_filter(filter, &top);
     graph.set_read_only(&base, false);

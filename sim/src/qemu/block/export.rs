@@ -162,9 +162,6 @@ fn stop_server(graph: &mut Graph, cx: &mut Context<'_>) -> Result<(), QmpError> 
 /// node is.
 fn add_to_server(graph: &mut Graph, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
     arguments.only(&["device", "name", "description", "writable", "bitmap"])?;
-    if !graph.exports().server {
-        return Err(server_not_running());
-    }
     let node = graph.lookup(arguments.text("device"), cx.release())?;
     let name = arguments.optional_text("name").unwrap_or(arguments.text("device"));
     let export = Export {
@@ -223,7 +220,8 @@ fn insert(graph: &mut Graph, export: Export, cx: &mut Context<'_>) -> Result<(),
     if node.read_only && export.writable {
         return Err(QmpError::generic("Cannot export read-only node as writable"));
     }
-    graph.check_use(&export.node, export.permissions(), cx)?;
+    let asked = export.permissions();
+    graph.check_use(&export.node, Use { bears: Permissions::ALL, ..asked }, cx)?;
     if let Kind::Nbd { name } = &export.kind {
         if !exports.server {
             return Err(server_not_running());
@@ -235,6 +233,7 @@ fn insert(graph: &mut Graph, export: Export, cx: &mut Context<'_>) -> Result<(),
             return Err(QmpError::generic(format!("NBD server already has export named '{name}'")));
         }
     }
+    graph.check_use(&export.node, asked, cx)?;
     for bitmap in &export.bitmaps {
         graph.check_bitmap_to_export(&export.node, bitmap, export.writable)?;
     }

@@ -39,8 +39,14 @@ fn plain(graph: &Graph, node: &Node, host: &Host) -> Option<String> {
         Driver::Blkdebug { .. } | Driver::Filter { .. } => None,
         Driver::Null(null) => null.filename(),
         Driver::Raw { .. } | Driver::Qcow2 { .. } if backing_overridden(graph, node, host) => None,
+        // An image inside another cannot be opened by a name.
+        Driver::Raw { .. } | Driver::Qcow2 { .. } if file.is_some_and(|file| is_image(&file.driver)) => None,
         Driver::Raw { .. } | Driver::Qcow2 { .. } => plain(graph, file?, host),
     }
+}
+
+fn is_image(driver: &Driver) -> bool {
+    matches!(driver, Driver::Raw { .. } | Driver::Qcow2 { .. })
 }
 
 /// What the image's header says of its backing file.

@@ -167,6 +167,7 @@ pub(crate) fn start(
         nodes: vec![filter.name.clone(), source.into(), target.into()],
         attached: vec![target.into()],
         filter: Some(filter.name.clone()),
+        ..Claim::default()
     };
     let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;

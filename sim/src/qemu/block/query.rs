@@ -127,7 +127,7 @@ impl Query<'_> {
             Driver::File { .. } if self.release.files_have_format_specific() => {
                 info.put(key!("format-specific"), qdict! { "type": "file", "data": qdict! {} });
             }
-            Driver::Filter { .. } if self.graph.stands_on_qcow2(node) => {
+            Driver::Filter { .. } | Driver::Raw { .. } if self.graph.stands_on_qcow2(node) => {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
             }
             Driver::Qcow2 { .. } => {
@@ -148,10 +148,10 @@ impl Query<'_> {
         info
     }
 
-    /// QAPI's `BlockLimitsInfo`. A filter takes over how discards are aligned, no more.
+    /// QAPI's `BlockLimitsInfo`. A filter, and raw, take over how discards are aligned, no more.
     fn limits(&self, node: &Node) -> QDict {
         let has_none = node.driver.job_filter().is_some_and(|(filter, _)| filter.driver.has_no_limits());
-        let takes_over = matches!(node.driver, Driver::Filter { .. }) && !has_none;
+        let takes_over = matches!(node.driver, Driver::Filter { .. } | Driver::Raw { .. }) && !has_none;
         let is_direct_file = node.caching.direct && matches!(node.driver, Driver::File { .. });
         let mut limits = qdict! {
             "request-alignment": if is_direct_file { 512 } else { 1 },

@@ -38,7 +38,7 @@ pub(crate) fn blockdev_reopen(
     if nodes.is_empty() {
         return Err(not_simulated("a reopen of nothing, at which QEMU crashes"));
     }
-    let options: Vec<_> = nodes.iter().filter_map(Value::as_object).map(Arguments).collect();
+    let mut options: Vec<_> = nodes.iter().filter_map(Value::as_object).map(Arguments).collect();
     for each in &options {
         let Some(name) = each.optional_text("node-name") else {
             return Err(cx.release().no_name_to_reopen());
@@ -47,6 +47,9 @@ pub(crate) fn blockdev_reopen(
     }
     let before = graph.clone();
     let done = options.iter().try_for_each(|each| prepare(graph, *each, cx));
+    if cx.release().last_node_to_reopen_is_checked_first() {
+        options.reverse();
+    }
     let done = done.and_then(|()| options.iter().try_for_each(|each| check(graph, &before, *each, cx)));
     if let Err(refused) = done {
         *graph = before;
@@ -66,9 +69,6 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     };
     options.only(&[&WITHOUT_EFFECT[..], &own].concat())?;
     let read_only = options.flag("read-only");
-    if read_only && release.reopen_looks_for_writers_first() && graph.is_written(name, cx) {
-        return Err(QmpError::generic("Cannot make block node read-only, there is a writer on it"));
-    }
     let mut changed = Node { read_only, ..node.clone() };
     if let Driver::Qcow2 { backing, .. } = &mut changed.driver {
         *backing = backing_of(graph, node, options, cx)?;
@@ -81,6 +81,9 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
                 return Err(cannot_change("file"));
             }
             graph.node(wanted).ok_or_else(|| release.cannot_find_node(wanted))?;
+            if graph.stands_on(wanted, name) {
+                return Err(not_simulated("a node that would be its own file"));
+            }
             *present = wanted.into();
         }
         Driver::File { filename, .. } if *filename != options.text("filename") => {
@@ -91,6 +94,9 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     }
     if changed.driver.name() != options.text("driver") {
         return Err(cannot_change("driver"));
+    }
+    if read_only && release.reopen_looks_for_writers_first() && graph.is_written(name, cx) {
+        return Err(QmpError::generic("Cannot make block node read-only, there is a writer on it"));
     }
     graph.replace(changed);
     Ok(())

@@ -111,8 +111,8 @@ pub(crate) fn block_stream(
         false => None,
     };
     let name = filter.as_ref().map(|filter| filter.name.clone());
-    let claim =
-        Claim { nodes: layers.into_iter().chain(name.clone()).collect(), attached: Vec::new(), filter: name };
+    let nodes = layers.iter().cloned().chain(name.clone()).collect();
+    let claim = Claim { nodes, kept: layers, filter: name, ..Claim::default() };
     jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
     if let Some(filter) = filter {
         graph.put_filter(filter, device);

@@ -165,9 +165,19 @@ impl Release {
         self >= Release::V10_0
     }
 
-    /// A node that is written is not reopened for reading only, whatever else is to be changed.
+    /// A node that is written is not reopened for reading only; told before other users are looked at.
     pub(crate) fn reopen_looks_for_writers_first(self) -> bool {
         self == Release::V5_2
+    }
+
+    /// Of several nodes that are reopened the last is held against its users first.
+    pub(crate) fn last_node_to_reopen_is_checked_first(self) -> bool {
+        self == Release::V7_2
+    }
+
+    /// The human monitor's snapshots are of nodes too that nothing uses.
+    pub(crate) fn unused_nodes_are_snapshotted(self) -> bool {
+        self != Release::V10_0
     }
 
     /// A reopened node stays on the node that it stands on.

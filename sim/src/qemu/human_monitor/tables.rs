@@ -59,7 +59,7 @@ impl Civil {
 /// snapshots has none, and so makes all of the others' partial.
 pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     let release = cx.release();
-    let nodes = super::machine(qemu).writable_roots();
+    let nodes = super::machine(qemu).writable_roots(release);
     let host: &Host = cx.host();
     let of = |node: &str| snapshots_of(&qemu.graph, node, host);
     let takes_snapshots = |node: &&String| is_qcow2(&qemu.graph, node);

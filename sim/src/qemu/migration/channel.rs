@@ -70,6 +70,9 @@ fn of_uri(uri: &str, release: Release) -> Result<Channel, QmpError> {
     Ok(match protocol {
         "exec" => Channel::Command(rest.to_owned()),
         "fd" => Channel::Descriptor(rest.to_owned()),
+        "tcp" if !rest.contains(':') => {
+            return Err(QmpError::generic(format!("error parsing address '{rest}'")));
+        }
         "tcp" => Channel::Deaf(format!("Failed to connect to '{rest}': Connection refused")),
         "unix" => Channel::Deaf(format!("Failed to connect to '{rest}': No such file or directory")),
         "file" if release.protocols_are_checked_first() => match rest.split_once(",offset=") {
