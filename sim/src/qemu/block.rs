@@ -8,6 +8,8 @@
 //! A format node stands on one protocol node (`file`), which opens a file of the simulated host. Here is the graph
 //! itself and who uses whom; each command on it has a module:
 //!
+//! - `node` and `device`: what the graph is made of
+//! - `content`: the images of nodes, and what they hold
 //! - `add` and `open`: `blockdev-add` and `blockdev-del`, and how a node is opened
 //! - `blkdebug` and `failure`: a filter that lets requests fail, and what that does to a job
 //! - `create`: `blockdev-create`
@@ -33,15 +35,10 @@
 //!
 //! Not here: protocols other than `file`.
 
-use std::time::Duration;
-
-use camino::Utf8Path;
-
-use super::{Context, QmpError, arguments::Arguments, job::block::Options};
+use super::QmpError;
 use crate::{
     Machine, Release,
-    host::{Blocks, Host, Image, Qcow2},
-    machine::{Errno, Format, Injected, OnError},
+    machine::{Errno, Format, Injected},
 };
 
 pub(crate) mod add;
@@ -50,7 +47,9 @@ pub(crate) mod bitmap;
 pub(crate) mod bitmap_sync;
 pub mod blkdebug;
 pub(crate) mod commit;
+mod content;
 pub(crate) mod create;
+mod device;
 pub(crate) mod drive_backup;
 pub(crate) mod drive_mirror;
 pub(crate) mod export;
@@ -62,6 +61,7 @@ pub(crate) mod internal_snapshot;
 pub mod job_filter;
 pub(crate) mod medium;
 pub(crate) mod mirror;
+mod node;
 pub(crate) mod open;
 pub(crate) mod permissions;
 pub(crate) mod query;
@@ -74,238 +74,15 @@ pub(crate) mod stream;
 pub(crate) mod throttle;
 pub(crate) mod transaction;
 
+pub use device::{Device, Model};
+pub use node::{Caching, DetectZeroes, Driver, Node};
+
 use bitmap::Bitmap;
 use export::Exports;
-use filter::{Filter, Null};
 use throttle::Group;
 
 /// The smallest piece of a disk, in bytes.
 const SECTOR: u64 = 512;
-
-/// A node of the block graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// Its `node-name`.
-    pub name: String,
-    /// What it does with its children.
-    pub driver: Driver,
-    /// Whether it was opened, or reopened, for reading only.
-    pub read_only: bool,
-    /// Whether a client added it by its own name. Any other goes when nothing uses it any more.
-    pub owned_by_monitor: bool,
-    /// How it treats what passes through it.
-    pub caching: Caching,
-}
-
-/// How a node treats what passes through it. Nothing is cached here: queries show it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Caching {
-    /// It goes past the host's page cache.
-    pub direct: bool,
-    /// It ignores that data are to be flushed.
-    pub no_flush: bool,
-    /// What becomes of zeroes that are written.
-    pub detect_zeroes: DetectZeroes,
-}
-
-/// What becomes of zeroes that are written, by QAPI's `BlockdevDetectZeroesOptions`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DetectZeroes {
-    /// They are written.
-    #[default]
-    Off,
-    /// The node is told that they are zeroes.
-    On,
-    /// They are given back to the host.
-    Unmap,
-}
-
-impl DetectZeroes {
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            DetectZeroes::Off => "off",
-            DetectZeroes::On => "on",
-            DetectZeroes::Unmap => "unmap",
-        }
-    }
-}
-
-/// The block drivers that are simulated, with their children by node name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Driver {
-    /// Protocol: a file of the host.
-    File {
-        /// As it was given.
-        filename: String,
-        /// Whether it keeps others from opening the file.
-        locking: bool,
-    },
-    /// Filter: lets requests to what is below it fail.
-    Blkdebug {
-        /// The protocol node.
-        image: String,
-        /// When they fail.
-        rules: blkdebug::Blkdebug,
-    },
-    /// Filter: passes requests on.
-    Filter {
-        /// What it does with them.
-        filter: Filter,
-        /// The node below it.
-        file: String,
-    },
-    /// Protocol: holds nothing.
-    Null(Null),
-    /// Format: the file as it is.
-    Raw {
-        /// The protocol node.
-        file: String,
-    },
-    /// Format: a qcow2 image.
-    Qcow2 {
-        /// The protocol node.
-        file: String,
-        /// The node that holds what this one does not; none if there is none, or if the header's was suppressed.
-        backing: Option<String>,
-    },
-}
-
-impl Driver {
-    /// Whether it passes on what its users do as they do it.
-    pub(crate) fn passes_on(&self) -> bool {
-        matches!(self, Driver::Raw { .. } | Driver::Blkdebug { .. } | Driver::Filter { .. })
-    }
-
-    /// The child whose content a node shows where it has none of its own: that of a filter, or `backing`.
-    pub(crate) fn filtered_or_backing(&self) -> Option<&str> {
-        match self {
-            Driver::Blkdebug { image: file, .. } | Driver::Filter { file, .. } => Some(file),
-            other => other.backing(),
-        }
-    }
-
-    /// Stands on another node where it stood on this one.
-    fn replace_child(&mut self, child: &str, by: &str) {
-        let (file, backing) = match self {
-            Driver::File { .. } | Driver::Null(_) => (None, None),
-            Driver::Raw { file } | Driver::Blkdebug { image: file, .. } | Driver::Filter { file, .. } => {
-                (Some(file), None)
-            }
-            Driver::Qcow2 { file, backing } => (Some(file), backing.as_mut()),
-        };
-        for name in file.into_iter().chain(backing).filter(|name| *name == child) {
-            *name = by.into();
-        }
-    }
-
-    /// The driver's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Driver::File { .. } => "file",
-            Driver::Blkdebug { .. } => "blkdebug",
-            Driver::Filter { filter, .. } => filter.driver(),
-            Driver::Null(null) => null.driver(),
-            Driver::Raw { .. } => "raw",
-            Driver::Qcow2 { .. } => "qcow2",
-        }
-    }
-
-    /// The child that its own data is in: `file`, or `image` of `blkdebug`.
-    pub fn file(&self) -> Option<&str> {
-        match self {
-            Driver::File { .. } | Driver::Null(_) => None,
-            Driver::Blkdebug { image, .. } => Some(image),
-            Driver::Filter { file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
-        }
-    }
-
-    /// What the child is to it that its own data is in.
-    pub(crate) fn file_role(&self) -> &'static str {
-        match self {
-            Driver::Blkdebug { .. } => "image",
-            other => other.job_filter().map_or("file", |(filter, _)| filter.driver.role()),
-        }
-    }
-
-    /// All children.
-    pub fn children(&self) -> impl Iterator<Item = &str> {
-        self.file().into_iter().chain(self.backing())
-    }
-
-    /// The `backing` child.
-    pub fn backing(&self) -> Option<&str> {
-        match self {
-            Driver::Qcow2 { backing, .. } => backing.as_deref(),
-            _ => None,
-        }
-    }
-}
-
-/// A device that the guest sees a disk in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its qdev id.
-    pub id: String,
-    /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
-    pub node: String,
-    /// Whether the guest may only read it.
-    pub read_only: bool,
-    /// What is done when a write of the guest fails.
-    pub on_write_error: OnError,
-    /// QAPI's `BlockDeviceIoStatus`.
-    pub io_status: &'static str,
-    /// What it is.
-    pub model: Model,
-}
-
-/// What a device is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Model {
-    /// virtio-blk: always holds its disk.
-    VirtioBlk {
-        /// It came after the firmware had looked for devices.
-        unseen: bool,
-    },
-    /// A drive for media that come and go.
-    Cd {
-        /// Whether the tray is open.
-        tray_open: bool,
-    },
-}
-
-impl Model {
-    /// Whether the tray is open; nothing for a device without.
-    pub fn tray_open(self) -> Option<bool> {
-        match self {
-            Model::Cd { tray_open } => Some(tray_open),
-            Model::VirtioBlk { .. } => None,
-        }
-    }
-}
-
-impl Device {
-    /// A device as QEMU makes it when nothing is said of errors.
-    pub(crate) fn new(id: String, node: String, model: Model) -> Self {
-        Self { id, node, read_only: false, on_write_error: OnError::Enospc, io_status: "ok", model }
-    }
-
-    /// How queries name it.
-    pub fn qdev(&self) -> String {
-        match self.model {
-            Model::VirtioBlk { .. } => format!("/machine/peripheral/{}/virtio-backend", self.id),
-            Model::Cd { .. } => self.id.clone(),
-        }
-    }
-
-    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up.
-    pub fn write_cache(&self, set_up: bool) -> bool {
-        match self.model {
-            Model::VirtioBlk { unseen } => unseen || !set_up,
-            Model::Cd { .. } => true,
-        }
-    }
-}
 
 /// Nodes and devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -451,47 +228,10 @@ impl Graph {
         self.nodes.iter().filter(move |node| node.driver.children().any(|each| each == child))
     }
 
-    /// The name of the file that a node's own data is in, as it was given.
-    pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
-        match &node.driver {
-            Driver::File { filename, .. } => Some(filename),
-            Driver::Null(_) => None,
-            other => self.file_of(self.node(other.file()?)?),
-        }
-    }
-
     /// What a node stands on, down to the protocol node.
     pub(crate) fn nodes_below<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Node> {
         let below = |node: &Node| self.node(node.driver.file()?);
         std::iter::successors(below(node), move |node| below(node))
-    }
-
-    /// The image that a node reads and writes.
-    pub fn image<'h>(&self, node: &Node, host: &'h Host) -> Option<&'h Image> {
-        host.image(Utf8Path::new(self.file_of(node)?))
-    }
-
-    /// The image of a node of that name, to be changed.
-    pub(crate) fn image_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Image> {
-        host.image_mut(Utf8Path::new(self.file_of(self.node(name)?)?))
-    }
-
-    /// What the layers from `top` down to above `base` hold together; down to the end without one.
-    pub(crate) fn content(&self, top: &str, base: Option<&str>, host: &Host) -> Blocks {
-        let mut content = Blocks::new();
-        for layer in self.chain(top).take_while(|node| Some(&*node.name) != base) {
-            for (block, write) in self.image(layer, host).into_iter().flat_map(Image::blocks) {
-                content.entry(*block).or_insert(*write);
-            }
-        }
-        content
-    }
-
-    /// Writes blocks to a node.
-    pub(crate) fn write(&self, name: &str, content: Blocks, host: &mut Host) {
-        if let Some(image) = self.image_mut(name, host) {
-            content.into_iter().for_each(|(block, write)| image.write(block, write));
-        }
     }
 
     /// The first node that a job of this `sync` mode does not copy.
@@ -533,28 +273,6 @@ impl Graph {
     pub(crate) fn ends_in_null(&self, node: &Node) -> bool {
         let is_null = |node: &Node| matches!(node.driver, Driver::Null(_));
         is_null(node) || self.nodes_below(node).any(is_null)
-    }
-
-    /// What a guest would see as the size of a node, in bytes.
-    pub(crate) fn size(&self, name: &str, host: &Host) -> u64 {
-        self.node(name).map_or(0, |node| self.size_of(node, host))
-    }
-
-    /// What a guest would see as the size of a node, in bytes: whole sectors.
-    pub(crate) fn size_of(&self, node: &Node, host: &Host) -> u64 {
-        let image = self.image(node, host);
-        match &node.driver {
-            Driver::Null(null) => null.size(),
-            Driver::File { .. } => image.map_or(0, Image::file_length).next_multiple_of(SECTOR),
-            Driver::Qcow2 { .. } => image.map_or(0, Image::virtual_size),
-            other => other.file().map_or(0, |below| self.size(below, host)),
-        }
-    }
-
-    /// The qcow2 image of a node of that name; none for another format.
-    pub(crate) fn qcow2_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Qcow2> {
-        let node = self.node(name).filter(|node| matches!(node.driver, Driver::Qcow2 { .. }))?;
-        host.image_mut(Utf8Path::new(self.file_of(node)?))?.as_qcow2_mut()
     }
 
     /// Looks a node up the way commands do that take a device or a node. The simulated devices have no name of the
@@ -707,35 +425,5 @@ impl Graph {
         for node in self.nodes.iter_mut().filter(|node| is_meant(node)) {
             node.read_only = read_only;
         }
-    }
-}
-
-/// How long a block job without speed may take, in milliseconds.
-const JOB_TAKES_MS: [u64; 4] = [5, 1, 20, 100];
-
-/// What the commands that start a block job have in common: a length and a chunk in bytes, and the members for speed
-/// and end.
-pub(crate) fn job_options(
-    kind: &'static str,
-    arguments: Arguments<'_>,
-    keeps_in_step: bool,
-    (len, chunk): (u64, u64),
-    cx: &mut Context<'_>,
-) -> Options {
-    let takes = JOB_TAKES_MS[cx.choose("block-job-takes", JOB_TAKES_MS.len())];
-    Options {
-        kind,
-        speed: arguments.integer("speed"),
-        auto_finalize: arguments.flag_or("auto-finalize", true),
-        auto_dismiss: arguments.flag_or("auto-dismiss", true),
-        len,
-        chunk,
-        keeps_in_step,
-        takes: Duration::from_millis(takes),
-        starts_drained: false,
-        ready_at_once: false,
-        endless: false,
-        unfit: false,
-        failure: None,
     }
 }

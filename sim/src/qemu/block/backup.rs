@@ -153,7 +153,7 @@ pub(crate) fn create_planned(
     let copying = Copying { requests, source: device, target, content: &content, len };
     let failure = failure(graph, copying, arguments);
     let at_once = len == 0 && cx.release().empty_jobs_end_before_the_reply();
-    let usual = super::job_options("backup", arguments, false, (len, chunk), cx);
+    let usual = Options::of("backup", arguments, false, (len, chunk), cx);
     let options = Options {
         takes: if at_once { Duration::ZERO } else { usual.takes },
         starts_drained: true,

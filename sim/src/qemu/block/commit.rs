@@ -119,7 +119,7 @@ pub(crate) fn block_commit(
     let options = Options {
         ready_at_once,
         failure,
-        ..super::job_options("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx)
+        ..Options::of("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx)
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();

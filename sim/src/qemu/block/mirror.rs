@@ -158,7 +158,7 @@ pub(crate) fn start(
     let requests = Requests::ManyThatTell;
     let copying = Copying { requests, source, target, content: &content, len };
     let failure = failure(graph, copying, arguments);
-    let usual = super::job_options("mirror", arguments, true, (len, CHUNK), cx);
+    let usual = Options::of("mirror", arguments, true, (len, CHUNK), cx);
     let takes = if unfit { Duration::ZERO } else { usual.takes };
     // Seen of 1 in 40 mirrors: mostly the first of a file.
     let at_once = len == 0 && !unfit && cx.choose("mirror-ready-behind-the-reply", 2) == 0;

@@ -99,7 +99,7 @@ pub(crate) fn block_stream(
         return Err(not_simulated("a stream that ignores errors"));
     }
     let at_once = nothing_to_do && cx.release().empty_jobs_end_before_the_reply();
-    let usual = super::job_options("stream", arguments, false, (len, CHUNK), cx);
+    let usual = Options::of("stream", arguments, false, (len, CHUNK), cx);
     let takes = if at_once { Duration::ZERO } else { usual.takes };
     let options = Options { failure, takes, ..usual };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };

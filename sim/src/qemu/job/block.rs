@@ -8,7 +8,13 @@
 
 use std::time::Duration;
 
-use crate::machine::{Errno, OnError};
+use crate::{
+    machine::{Errno, OnError},
+    qemu::{Context, arguments::Arguments},
+};
+
+/// How long a block job without speed may take, in milliseconds.
+const JOB_TAKES_MS: [u64; 4] = [5, 1, 20, 100];
 
 /// Requests of a job that will fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,35 @@ pub(crate) struct Options {
     pub(crate) takes: Duration,
     /// What will fail.
     pub(crate) failure: Option<Failure>,
+}
+
+impl Options {
+    /// What the commands that start a block job have in common: a length and a chunk in bytes, and the members for speed
+    /// and end.
+    pub(crate) fn of(
+        kind: &'static str,
+        arguments: Arguments<'_>,
+        keeps_in_step: bool,
+        (len, chunk): (u64, u64),
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let takes = JOB_TAKES_MS[cx.choose("block-job-takes", JOB_TAKES_MS.len())];
+        Self {
+            kind,
+            speed: arguments.integer("speed"),
+            auto_finalize: arguments.flag_or("auto-finalize", true),
+            auto_dismiss: arguments.flag_or("auto-dismiss", true),
+            len,
+            chunk,
+            keeps_in_step,
+            takes: Duration::from_millis(takes),
+            starts_drained: false,
+            ready_at_once: false,
+            endless: false,
+            unfit: false,
+            failure: None,
+        }
+    }
 }
 
 /// How a job that is `ready` is to end.

@@ -1,0 +1,67 @@
+//! The images of nodes on the simulated host, and what they hold.
+
+use camino::Utf8Path;
+
+use super::{Driver, Graph, Node, SECTOR};
+use crate::host::{Blocks, Host, Image, Qcow2};
+
+impl Graph {
+    /// The name of the file that a node's own data is in, as it was given.
+    pub fn file_of<'a>(&'a self, node: &'a Node) -> Option<&'a str> {
+        match &node.driver {
+            Driver::File { filename, .. } => Some(filename),
+            Driver::Null(_) => None,
+            other => self.file_of(self.node(other.file()?)?),
+        }
+    }
+
+    /// The image that a node reads and writes.
+    pub fn image<'h>(&self, node: &Node, host: &'h Host) -> Option<&'h Image> {
+        host.image(Utf8Path::new(self.file_of(node)?))
+    }
+
+    /// The image of a node of that name, to be changed.
+    pub(crate) fn image_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Image> {
+        host.image_mut(Utf8Path::new(self.file_of(self.node(name)?)?))
+    }
+
+    /// What the layers from `top` down to above `base` hold together; down to the end without one.
+    pub(crate) fn content(&self, top: &str, base: Option<&str>, host: &Host) -> Blocks {
+        let mut content = Blocks::new();
+        for layer in self.chain(top).take_while(|node| Some(&*node.name) != base) {
+            for (block, write) in self.image(layer, host).into_iter().flat_map(Image::blocks) {
+                content.entry(*block).or_insert(*write);
+            }
+        }
+        content
+    }
+
+    /// Writes blocks to a node.
+    pub(crate) fn write(&self, name: &str, content: Blocks, host: &mut Host) {
+        if let Some(image) = self.image_mut(name, host) {
+            content.into_iter().for_each(|(block, write)| image.write(block, write));
+        }
+    }
+
+    /// What a guest would see as the size of a node, in bytes.
+    pub(crate) fn size(&self, name: &str, host: &Host) -> u64 {
+        self.node(name).map_or(0, |node| self.size_of(node, host))
+    }
+
+    /// What a guest would see as the size of a node, in bytes: whole sectors.
+    pub(crate) fn size_of(&self, node: &Node, host: &Host) -> u64 {
+        let image = self.image(node, host);
+        match &node.driver {
+            Driver::Null(null) => null.size(),
+            Driver::File { .. } => image.map_or(0, Image::file_length).next_multiple_of(SECTOR),
+            Driver::Qcow2 { .. } => image.map_or(0, Image::virtual_size),
+            other => other.file().map_or(0, |below| self.size(below, host)),
+        }
+    }
+
+    /// The qcow2 image of a node of that name; none for another format.
+    pub(crate) fn qcow2_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Qcow2> {
+        let node = self.node(name).filter(|node| matches!(node.driver, Driver::Qcow2 { .. }))?;
+        host.image_mut(Utf8Path::new(self.file_of(node)?))?.as_qcow2_mut()
+    }
+}

@@ -1,0 +1,68 @@
+//! A device on top of the block graph: a disk, or a drive for media that come and go.
+
+use crate::machine::OnError;
+
+/// A device that the guest sees a disk in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its qdev id.
+    pub id: String,
+    /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
+    pub node: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// What is done when a write of the guest fails.
+    pub on_write_error: OnError,
+    /// QAPI's `BlockDeviceIoStatus`.
+    pub io_status: &'static str,
+    /// What it is.
+    pub model: Model,
+}
+
+/// What a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// virtio-blk: always holds its disk.
+    VirtioBlk {
+        /// It came after the firmware had looked for devices.
+        unseen: bool,
+    },
+    /// A drive for media that come and go.
+    Cd {
+        /// Whether the tray is open.
+        tray_open: bool,
+    },
+}
+
+impl Model {
+    /// Whether the tray is open; nothing for a device without.
+    pub fn tray_open(self) -> Option<bool> {
+        match self {
+            Model::Cd { tray_open } => Some(tray_open),
+            Model::VirtioBlk { .. } => None,
+        }
+    }
+}
+
+impl Device {
+    /// A device as QEMU makes it when nothing is said of errors.
+    pub(crate) fn new(id: String, node: String, model: Model) -> Self {
+        Self { id, node, read_only: false, on_write_error: OnError::Enospc, io_status: "ok", model }
+    }
+
+    /// How queries name it.
+    pub fn qdev(&self) -> String {
+        match self.model {
+            Model::VirtioBlk { .. } => format!("/machine/peripheral/{}/virtio-backend", self.id),
+            Model::Cd { .. } => self.id.clone(),
+        }
+    }
+
+    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up.
+    pub fn write_cache(&self, set_up: bool) -> bool {
+        match self.model {
+            Model::VirtioBlk { unseen } => unseen || !set_up,
+            Model::Cd { .. } => true,
+        }
+    }
+}
