@@ -9,6 +9,7 @@
 //! - `snapshot_job` and `vm_snapshot`: snapshots of the whole machine
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
+//! - `request`: `stop`, `cont`, `system_reset`, `quit`
 //! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
@@ -30,7 +31,7 @@ use crate::{
     guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
-    qobject::{QDict, QObject},
+    qobject::QObject,
     release::Release,
 };
 
@@ -53,13 +54,17 @@ mod pci;
 mod power;
 mod qdev;
 mod qom;
+mod request;
 mod snapshot_job;
+mod timer;
 mod vm_snapshot;
 mod work;
 
 pub use context::{Context, Event, QmpError};
 pub use guest::GuestAction;
 pub use power::GuestAct;
+pub use request::Request;
+pub use timer::Timer;
 
 use arguments::Arguments;
 use block::{query::Query, statistics::Statistics};
@@ -71,65 +76,6 @@ use power::Actions;
 use run_state::{Cpus, RunState};
 use snapshot_job::Kind;
 use work::Work;
-
-/// What the model asked to be called for later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timer {
-    /// A job's work is done, or due.
-    Job {
-        /// Which job, counted over the life of this QEMU.
-        serial: u64,
-    },
-    /// A block job looks around.
-    BlockJob {
-        /// Which job, counted over the life of this QEMU.
-        serial: u64,
-    },
-    /// Exports that are gone are to be reported.
-    Exports,
-    /// VSS in the guest lets its writers go.
-    WritersLetGo {
-        /// For which freeze, counted over the life of the agent.
-        freeze: u64,
-    },
-    /// Serial ports that a loaded state closed are to be reported.
-    SerialPorts,
-    /// The guest writes to its disk.
-    GuestWrite,
-    /// The guest is to be stopped: a request of it has failed.
-    StopForIoError,
-    /// The guest's firmware has come to where it resets the machine.
-    Firmware,
-    /// Devices that the guest was asked to let go leave: the machine was reset.
-    Unplug,
-    /// A device's end is to be told.
-    DeviceDeleted {
-        /// Which end, counted over the life of this QEMU.
-        serial: u64,
-    },
-    /// A request that the oldest release carries out behind its reply, or the host's own.
-    Request(Request),
-    /// The migration thread goes on.
-    Migration {
-        /// Only the last that was asked for counts.
-        serial: u64,
-    },
-    /// The guest does something.
-    Guest(GuestAct),
-}
-
-/// What a client, or the host, asks of the machine's power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// `quit`
-    Quit,
-    /// `system_reset`
-    Reset,
-    /// `system_powerdown`
-    Powerdown,
-    /// The host's SIGTERM.
-    Terminate,
-}
 
 /// One QEMU process.
 #[derive(Debug)]
@@ -532,28 +478,6 @@ impl Qemu {
         self.migration.command(command, &mut machine, arguments, cx)
     }
 
-    fn power_command(
-        &mut self,
-        command: &str,
-        arguments: Arguments<'_>,
-        cx: &mut Context<'_>,
-    ) -> Result<QObject, QmpError> {
-        match command {
-            "stop" => self.stop(cx),
-            "cont" => self.cont(cx)?,
-            "system_wakeup" => return self.wake_up(cx),
-            "set-action" => self.actions.set(arguments),
-            "watchdog-set-action" => self.actions.set_watchdog(arguments.text("action")),
-            // The guest gets it, and there is none to do anything about it.
-            "inject-nmi" => {}
-            "quit" => self.request(Request::Quit, cx),
-            "system_reset" => self.request(Request::Reset, cx),
-            "system_powerdown" => self.request(Request::Powerdown, cx),
-            other => return Err(not_simulated(&format!("command `{other}`"))),
-        }
-        Ok(QObject::empty())
-    }
-
     fn snapshot(
         &mut self,
         kind: Kind,
@@ -573,78 +497,6 @@ impl Qemu {
     fn drained(&mut self, drain: Drain, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         self.jobs.drained(drain, cx);
         Ok(QObject::empty())
-    }
-
-    /// Stops the guest, if it runs.
-    fn stop(&mut self, cx: &mut Context<'_>) {
-        if self.cpus.running() {
-            self.jobs.drained(Drain::Stop, cx);
-        }
-        self.cpus.pause(cx);
-        self.jobs.drained(Drain::Stopped, cx);
-    }
-
-    /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;
-    /// always behind it by the oldest release.
-    fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        self.cpus.may_go_on()?;
-        self.graph.reset_io_status();
-        self.jobs.reset_io_status();
-        let rested = !self.cpus.running();
-        self.cpus.cont(cx);
-        if self.cpus.running() {
-            self.graph.set_active(true);
-            if rested {
-                self.jobs.drained(Drain::Cont, cx);
-            }
-        }
-        self.firmware.resumed(&self.cpus, cx);
-        self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
-        if !self.cpus.owes_a_port_report() {
-            return Ok(());
-        }
-        let before = cx.release().ports_report_before_the_reply();
-        if before && cx.choose("port-report-behind-cont", 2) == 0 {
-            self.cpus.report_ports(cx);
-        } else {
-            cx.schedule(Duration::ZERO, Timer::SerialPorts);
-        }
-        Ok(())
-    }
-
-    fn request(&mut self, request: Request, cx: &mut Context<'_>) {
-        if cx.release().requests_act_before_the_reply() {
-            self.carry_out(request, cx);
-        } else {
-            cx.schedule(Duration::ZERO, Timer::Request(request));
-        }
-    }
-
-    fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
-        match request {
-            Request::Reset if self.actions.reset_ends() => {
-                self.end(run_state::by_host("host-qmp-system-reset"), cx);
-            }
-            Request::Reset => {
-                self.cpus.reset(cx);
-                self.devices.reset(&mut self.graph, &mut self.cpus, cx);
-                self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
-            }
-            Request::Powerdown => cx.event("POWERDOWN", None),
-            Request::Quit => self.end(run_state::by_host("host-qmp-quit"), cx),
-            Request::Terminate => self.end(run_state::by_host("host-signal"), cx),
-        }
-    }
-
-    /// The process ends, in order: what is under way is given up.
-    fn end(&mut self, cause: QDict, cx: &mut Context<'_>) {
-        cx.event("SHUTDOWN", Some(cause));
-        self.migration.close(cx);
-        self.graph.exports_mut().close_all(cx);
-        self.jobs.close_all(cx);
-        self.graph.store_all_bitmaps(cx.host());
-        self.gone = true;
-        self.aborted |= self.graph.leaks();
     }
 }
 

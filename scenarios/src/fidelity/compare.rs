@@ -137,7 +137,7 @@ fn resets_of_a_storm(pairs: &[(Option<&String>, Option<&String>)]) -> Vec<usize>
     if recorded < STORM {
         return Vec::new();
     }
-    let only_simulated = |at: &usize| pairs[*at].0.is_none() && pairs[*at].1.is_some_and(&is_reset);
+    let only_simulated = |at: &usize| pairs[*at].0.is_none() && pairs[*at].1.is_some_and(is_reset);
     (0..pairs.len()).filter(only_simulated).collect()
 }
 

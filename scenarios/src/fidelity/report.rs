@@ -13,7 +13,7 @@ use super::{
 const AREAS: [(&str, &[&str]); 8] = [
     ("machine snapshots", &["snap-", "save-", "load-", "quit-during-save", "raw-disk", "partial-"]),
     ("disk snapshots", &["internal-sync", "snapshot-sync", "txn-", "create-", "overlay-"]),
-    ("block jobs", &["backup", "commit", "mirror", "stream"]),
+    ("block jobs", &["backup", "commit", "drive-", "mirror", "stream"]),
     ("I/O errors", &["ioerr", "werror"]),
     ("migration", &["migrate", "background-snapshot"]),
     ("wire", &["proto", "oob", "greeting", "two-users"]),
