@@ -91,7 +91,7 @@ fn nodes(graph: &Graph, host: &Host) -> Vec<String> {
             let Some(child) = child else { continue };
             match graph.node(child) {
                 None => broken.push(format!("node {name} stands on {child}, which does not exist")),
-                Some(found) if is_protocol(found) != protocol => {
+                Some(found) if is_protocol(found) != protocol && driver.job_filter().is_none() => {
                     broken.push(format!("node {name} stands on {child}, which is of the wrong kind"));
                 }
                 Some(_) => {}

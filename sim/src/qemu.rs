@@ -380,6 +380,7 @@ impl Qemu {
     pub fn chain(&self, device: &str) -> Vec<&str> {
         let device = self.graph.devices().iter().find(|known| known.id == device);
         let nodes = device.into_iter().flat_map(|device| self.graph.chain(&device.node));
+        let nodes = nodes.filter(|node| node.driver.job_filter().is_none());
         nodes.map(|node| node.name.as_str()).collect()
     }
 
@@ -457,7 +458,8 @@ impl Qemu {
 
     /// Lets the block jobs that have ended leave graph and images as they should.
     fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, completion } in self.jobs.take_ended() {
+        for Ended { work, filter, completion } in self.jobs.take_ended() {
+            let filtered = filter.and_then(|filter| self.graph.take_filter(&filter));
             match work {
                 Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
                 Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
@@ -465,6 +467,8 @@ impl Qemu {
                 Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
                 Work::Done(_) | Work::WriteHeader(_) => {}
             }
+            // Its device may have gone meanwhile: the filter was its last user then.
+            filtered.into_iter().for_each(|node| self.graph.release(&node));
         }
     }
 

@@ -29,6 +29,7 @@
 //! - `statistics`: `query-blockstats`
 //!
 //! - `filter` and `throttle`: other filters, the null drivers, and throttle groups
+//! - `job_filter`: the filters of block jobs
 //!
 //! Not here: protocols other than `file`.
 
@@ -58,6 +59,7 @@ pub(crate) mod filename;
 pub mod filter;
 mod image;
 pub(crate) mod internal_snapshot;
+pub mod job_filter;
 pub(crate) mod medium;
 pub(crate) mod mirror;
 pub(crate) mod open;
@@ -215,6 +217,14 @@ impl Driver {
             Driver::File { .. } | Driver::Null(_) => None,
             Driver::Blkdebug { image, .. } => Some(image),
             Driver::Filter { file, .. } | Driver::Raw { file } | Driver::Qcow2 { file, .. } => Some(file),
+        }
+    }
+
+    /// What the child is to it that its own data is in.
+    pub(crate) fn file_role(&self) -> &'static str {
+        match self {
+            Driver::Blkdebug { .. } => "image",
+            other => other.job_filter().map_or("file", |(filter, _)| filter.driver.role()),
         }
     }
 
@@ -418,9 +428,11 @@ impl Graph {
         self.nodes.iter().find(|node| node.name == name)
     }
 
-    /// The names of a node and of what it is backed by, top first.
+    /// A node and what it is backed by, top first, with the filters of jobs.
     pub fn chain<'a>(&'a self, top: &'a str) -> impl Iterator<Item = &'a Node> {
-        std::iter::successors(self.node(top), |node| self.node(node.driver.backing()?))
+        let below =
+            |node: &'a Node| node.driver.job_filter().map(|(_, below)| below).or(node.driver.backing());
+        std::iter::successors(self.node(top), move |node| self.node(below(node)?))
     }
 
     /// A node and what it is backed by, top first, down to a base of the same chain and with it.
@@ -626,7 +638,7 @@ impl Graph {
 
     /// The rules of `blkdebug` right below a format node.
     pub(crate) fn injected_below(&mut self, name: &str) -> Option<&mut blkdebug::Blkdebug> {
-        let below = self.node(name)?.driver.file()?.to_owned();
+        let below = self.below_job_filters(name)?.driver.file()?.to_owned();
         let below = self.nodes.iter_mut().find(|node| node.name == below)?;
         match &mut below.driver {
             Driver::Blkdebug { rules, .. } => Some(rules),
@@ -686,15 +698,14 @@ impl Graph {
         }
     }
 
-    /// Reopens a node, for reading only or not.
+    /// Reopens a node, for reading only or not, and with it the protocol node that was opened for it alone.
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
         self.note_bitmaps(name, !read_only);
-        let file = self.node(name).and_then(|node| node.driver.file()).map(str::to_owned);
-        for node in &mut self.nodes {
-            let made_for_it = !node.owned_by_monitor && Some(&node.name) == file.as_ref();
-            if node.name == name || made_for_it {
-                node.read_only = read_only;
-            }
+        let file = self.node(name).and_then(|node| self.node(node.driver.file()?));
+        let own = file.filter(|file| !file.owned_by_monitor).map(|file| file.name.clone());
+        let is_meant = |node: &Node| node.name == name || Some(&node.name) == own.as_ref();
+        for node in self.nodes.iter_mut().filter(|node| is_meant(node)) {
+            node.read_only = read_only;
         }
     }
 }

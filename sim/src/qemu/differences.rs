@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{QmpError, job::is_well_formed};
+use super::{QmpError, block::job_filter::JobDriver, job::is_well_formed};
 use crate::{
     Release,
     machine::{Chipset, Errno},
@@ -422,6 +422,19 @@ impl Release {
     /// `BlockDeviceInfo` has `children`, its image has `limits`.
     pub(crate) fn nodes_have_children_and_limits(self) -> bool {
         self >= Release::V11_1
+    }
+
+    /// The driver of the filter that a backup puts in.
+    pub(crate) fn filter_of_backups(self) -> JobDriver {
+        match self {
+            Release::V5_2 => JobDriver::BackupTop,
+            _ => JobDriver::CopyBeforeWrite,
+        }
+    }
+
+    /// A stream puts a filter in.
+    pub(crate) fn streams_have_filters(self) -> bool {
+        self != Release::V5_2
     }
 
     /// Bytes that a backup with a speed copies in one go.

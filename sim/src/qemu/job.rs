@@ -68,6 +68,7 @@ pub struct Job {
     group: Option<u64>,
     attached: Vec<String>,
     kept: Vec<String>,
+    filter: Option<String>,
     paused_by_user: bool,
     cancelled: bool,
     work: Option<Work>,
@@ -82,6 +83,8 @@ pub(crate) struct Claim {
     pub(crate) attached: Vec<String>,
     /// Those among them that stay claimed until the job is dismissed.
     pub(crate) kept: Vec<String>,
+    /// The filter that it has put in.
+    pub(crate) filter: Option<String>,
 }
 
 /// What a block job has left to be done once it has ended.
@@ -89,6 +92,8 @@ pub(crate) struct Claim {
 pub(crate) struct Ended {
     /// What it was to do.
     pub(crate) work: Work,
+    /// The filter that it had put in.
+    pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
 }
@@ -414,9 +419,7 @@ impl Jobs {
         cx: &mut Context<'_>,
     ) -> Result<u64, QmpError> {
         self.check_id(id)?;
-        if claim.nodes.iter().any(|node| self.drained.contains(node)) {
-            return Err(not_simulated("a job on a disk that stays drained"));
-        }
+        claim.nodes.iter().try_for_each(|node| self.check_not_left_drained(node))?;
         let mut job = self.create(id, options.kind, cx);
         if options.speed < 0 {
             job.go(JobStatus::Null, cx);
@@ -429,6 +432,7 @@ impl Jobs {
         job.nodes = claim.nodes;
         job.attached = claim.attached;
         job.kept = claim.kept;
+        job.filter = claim.filter;
         self.jobs.push(job);
         Ok(self.next_serial)
     }
@@ -478,6 +482,7 @@ impl Jobs {
             group: None,
             attached: Vec::new(),
             kept: Vec::new(),
+            filter: None,
             paused_by_user: false,
             cancelled: false,
             work: None,
@@ -489,6 +494,17 @@ impl Jobs {
     /// A node is drained and will never be let go.
     pub(crate) fn leave_drained(&mut self, node: &str) {
         self.drained.push(node.to_owned());
+    }
+
+    /// Refuses a job on a node that stays drained.
+    ///
+    /// # Errors
+    /// What such a job does is not modelled.
+    pub(crate) fn check_not_left_drained(&self, node: &str) -> Result<(), QmpError> {
+        match self.drained.iter().any(|drained| drained == node) {
+            true => Err(not_simulated("a job on a disk that stays drained")),
+            false => Ok(()),
+        }
     }
 
     /// Lets the newest job look around.
@@ -541,7 +557,7 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            self.ended.push(Ended { work, completion });
+            self.ended.push(Ended { work, filter: job.filter.take(), completion });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);

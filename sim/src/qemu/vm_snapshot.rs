@@ -253,7 +253,7 @@ impl Machine<'_> {
     /// The nodes that the human monitor snapshots: those of the devices, then those that nothing uses.
     pub(crate) fn writable_roots(&self, release: Release) -> Vec<String> {
         let graph = &*self.graph;
-        let attached = graph.devices().iter().filter_map(|device| graph.node(&device.node));
+        let attached = graph.devices().iter().filter_map(|device| graph.below_job_filters(&device.node));
         let mut loose: Vec<_> = graph
             .newest_first()
             .filter(|node| {

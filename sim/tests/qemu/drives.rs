@@ -26,7 +26,7 @@ fn the_target_of_a_backup_is_closed_when_the_job_ends() {
     let nodes = bench.qemu.graph().newest_first().count();
     let (command, arguments) = drive("drive-backup", "full");
     bench.ok(&command, arguments);
-    assert_eq!(bench.qemu.graph().newest_first().count(), nodes + 2);
+    assert_eq!(bench.qemu.graph().newest_first().count(), nodes + 3, "the target, its file, the filter");
     bench.settle();
     assert_eq!(bench.qemu.graph().newest_first().count(), nodes);
     assert_eq!(bench.host.image("t".into()).unwrap().blocks(), &Blocks::from([(3, 1)]));

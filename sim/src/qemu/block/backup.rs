@@ -5,7 +5,7 @@
 //!
 //! With `sync` mode `none` only what is about to be overwritten is copied, until the client cancels the job.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile. Source of the order of checks: QEMU's QAPI docs, recordings.
+//! Source of the order of checks: QEMU's QAPI docs, recordings.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::{
     Graph,
     bitmap_sync::BitmapSync,
     failure::{Copying, Requests, failure},
+    job_filter::Planned,
     permissions::{Permissions, Use, User},
 };
 use crate::{
@@ -96,6 +97,7 @@ pub(crate) fn create(
         "sync",
         "bitmap",
         "bitmap-mode",
+        "filter-node-name",
         "speed",
         "on-source-error",
         "on-target-error",
@@ -122,6 +124,7 @@ pub(crate) fn create_planned(
     cx: &mut Context<'_>,
 ) -> Result<Created, QmpError> {
     let source = graph.lookup(device, cx.release())?;
+    jobs.check_not_left_drained(device)?;
     jobs.check_not_busy(device)?;
     jobs.check_not_busy(target)?;
     let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
@@ -158,7 +161,15 @@ pub(crate) fn create_planned(
         failure: failure.filter(|_| !only_overwritten),
         ..usual
     };
-    let claim = Claim { nodes: vec![device.into(), target.into()], ..Claim::default() };
+    let filter = Planned::new(graph, cx.release().filter_of_backups(), arguments, cx)
+        .map_err(|refused| cx.release().cannot_put_filter_in(refused))?
+        .with_target(target);
+    let claim = Claim {
+        nodes: vec![filter.name.clone(), target.into()],
+        attached: Vec::new(),
+        kept: Vec::new(),
+        filter: Some(filter.name.clone()),
+    };
     let backup = Backup {
         source: device.into(),
         target: target.into(),
@@ -167,6 +178,7 @@ pub(crate) fn create_planned(
         bitmap: bitmap.clone(),
     };
     let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
+    graph.put_filter(filter, device);
     if let Some(bitmap) = bitmap {
         bitmap.begin(graph);
     }
@@ -178,7 +190,7 @@ fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(),
     let bears = Permissions::ALL.without(Permissions::RESIZE);
     let filter = Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears };
     let release = cx.release();
-    graph.check_use(target, filter, cx).map_err(|refused| release.backup_cannot_write(refused))
+    graph.check_use(target, filter, cx).map_err(|refused| release.cannot_put_filter_in(refused))
 }
 
 /// Ends a backup: none if it failed or was cancelled. A target that the client has not added goes.

@@ -7,13 +7,14 @@
 //! The active layer is kept in step until the client completes the job. Nodes that were committed stay, since a client
 //! has added them. Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile, and nodes with names of QEMU's own.
+//! Not here: nodes with names of QEMU's own.
 //! Source of the order of checks: recordings.
 
 use super::{
     Graph, Node,
     failure::{Copying, Requests, failure},
     filename::filename,
+    job_filter::{JobDriver, Planned},
 };
 use crate::{
     host::{Backing, Qcow2},
@@ -32,6 +33,22 @@ use crate::{
 
 /// Bytes copied in one go, of the active layer and of others.
 const CHUNKS: [u64; 2] = [1 << 20, 512 << 10];
+
+/// The arguments that are simulated.
+const KNOWN: [&str; 12] = [
+    "job-id",
+    "device",
+    "base-node",
+    "base",
+    "top-node",
+    "top",
+    "backing-file",
+    "filter-node-name",
+    "speed",
+    "on-error",
+    "auto-finalize",
+    "auto-dismiss",
+];
 
 /// A commit that is under way, by node names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,19 +70,7 @@ pub(crate) fn block_commit(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "base-node",
-        "base",
-        "top-node",
-        "top",
-        "backing-file",
-        "speed",
-        "on-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    arguments.only(&KNOWN)?;
     let device = arguments.text("device");
     let unknown = || QmpError { class: "DeviceNotFound", desc: format!("Device '{device}' not found") };
     let root = graph.node(device).ok_or_else(unknown)?;
@@ -118,11 +123,35 @@ pub(crate) fn block_commit(
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
+    let top = commit.top.clone();
+    let filter = plan_filter(graph, jobs, active, arguments, cx)?;
     let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
-    let claim = Claim { nodes, kept, attached: vec![commit.top.clone(), commit.base.clone()] };
+    let mut attached = vec![base.clone()];
+    if active {
+        nodes.push(filter.name.clone());
+    } else {
+        attached.push(top.clone());
+    }
+    let claim = Claim { nodes, attached, kept, filter: Some(filter.name.clone()) };
     jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
+    graph.put_filter(filter, &top);
     graph.set_read_only(&base, false);
     Ok(QObject::empty())
+}
+
+/// The filter that the job is to put in. A commit of layers in between makes its job first.
+fn plan_filter(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    active: bool,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<Planned, QmpError> {
+    let driver = if active { JobDriver::MirrorTop } else { JobDriver::CommitTop };
+    match Planned::new(graph, driver, arguments, cx) {
+        Err(refused) if !active => Err(jobs.refuse_block(arguments.text("job-id"), refused, cx)),
+        planned => planned,
+    }
 }
 
 /// Ends a commit: none if it failed or was cancelled.

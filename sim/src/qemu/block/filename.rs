@@ -33,6 +33,9 @@ fn plain(graph: &Graph, node: &Node, host: &Host) -> Option<String> {
         Driver::Blkdebug { rules, .. } if rules.stated.is_empty() => {
             Some(format!("blkdebug::{}", plain(graph, file?, host)?))
         }
+        Driver::Filter { filter: Filter::OfJob(filter), .. } if filter.has_name_of_what_is_below() => {
+            plain(graph, file?, host)
+        }
         Driver::Blkdebug { .. } | Driver::Filter { .. } => None,
         Driver::Null(null) => null.filename(),
         Driver::Raw { .. } | Driver::Qcow2 { .. } if backing_overridden(graph, node, host) => None,

@@ -2,7 +2,7 @@
 //!
 //! Neither slows down, copies, allocates or loses anything here: they are opened, used, and shown by queries.
 
-use super::{Driver, Graph};
+use super::{Driver, Graph, job_filter::JobFilter};
 use crate::qemu::{QmpError, arguments::Arguments};
 
 /// What a filter does with requests.
@@ -17,6 +17,8 @@ pub enum Filter {
     CopyOnRead,
     /// `preallocate`: makes the file longer ahead of time.
     Preallocate,
+    /// Put in by a block job while it works.
+    OfJob(JobFilter),
 }
 
 /// `null-co` and `null-aio`: take all that is written and keep nothing.
@@ -56,6 +58,7 @@ impl Filter {
             Filter::Throttle { .. } => "throttle",
             Filter::CopyOnRead => "copy-on-read",
             Filter::Preallocate => "preallocate",
+            Filter::OfJob(filter) => filter.driver.name(),
         }
     }
 }

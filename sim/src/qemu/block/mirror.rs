@@ -6,7 +6,6 @@
 //! ```
 //! Content moves when the job ends: nobody but the job's own client could tell.
 //!
-//! Not here: the filter node that QEMU puts on top meanwhile.
 //! Source of the order of checks: QEMU's QAPI docs, recordings.
 
 use std::time::Duration;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use super::{
     Graph,
     failure::{Copying, Requests, failure},
+    job_filter::{JobDriver, Planned},
     open::open_stated_backing,
     permissions::{Permissions, Use},
 };
@@ -83,6 +83,7 @@ pub(crate) fn blockdev_mirror(
         "device",
         "target",
         "sync",
+        "filter-node-name",
         "speed",
         "granularity",
         "buf-size",
@@ -137,6 +138,7 @@ pub(crate) fn start(
     if source == target {
         return Err(QmpError::generic("Can't mirror node into itself"));
     }
+    let filter = Planned::new(graph, JobDriver::MirrorTop, arguments, cx)?;
     let size = graph.size(source, cx.host());
     let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
     let refused = graph.check_use(target, writes, cx).err();
@@ -162,12 +164,14 @@ pub(crate) fn start(
     let at_once = len == 0 && !unfit && cx.choose("mirror-ready-behind-the-reply", 2) == 0;
     let options = Options { failure, unfit, takes, ready_at_once: at_once, ..usual };
     let claim = Claim {
-        nodes: vec![source.into(), target.into()],
+        nodes: vec![filter.name.clone(), source.into(), target.into()],
         attached: vec![target.into()],
-        ..Claim::default()
+        kept: Vec::new(),
+        filter: Some(filter.name.clone()),
     };
     let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
+    graph.put_filter(filter, source);
     Ok(QObject::empty())
 }
 

@@ -82,39 +82,39 @@ fn open_with_children(
             if options.text("filename").is_empty() {
                 return Err(QmpError::generic("The 'file' block driver requires a file name"));
             }
-            let name = take_name(graph, options, cx)?;
+            let name = take_name(graph, options.optional_text("node-name"), cx)?;
             (name, file(options, read_only, cx)?)
         }
         "blkdebug" => {
             known(&["image", "inject-error", "set-state"])?;
             let rules = Blkdebug::new(options)?;
-            let name = take_name(graph, options, cx)?;
+            let name = take_name(graph, options.optional_text("node-name"), cx)?;
             let image = child(graph, options, "image", (read_only, caching), cx)?;
             (name, Driver::Blkdebug { image, rules })
         }
         "raw" => {
             known(&["file"])?;
             let file = child(graph, options, "file", (read_only, caching), cx)?;
-            let name = take_name(graph, options, cx)?;
+            let name = take_name(graph, options.optional_text("node-name"), cx)?;
             (name, Driver::Raw { file })
         }
         "qcow2" => {
             known(&["file", "backing"])?;
             let file = child(graph, options, "file", (read_only, caching), cx)?;
-            let name = take_name(graph, options, cx)?;
+            let name = take_name(graph, options.optional_text("node-name"), cx)?;
             (name, Driver::Qcow2 { file, backing: None })
         }
         "throttle" | "copy-on-read" | "preallocate" => {
             known(&["file", "throttle-group"])?;
             let file = child(graph, options, "file", (read_only, caching), cx)?;
-            let name = take_name(graph, options, cx)?;
+            let name = take_name(graph, options.optional_text("node-name"), cx)?;
             let filter = Filter::of(graph, options)?;
             let filter = filter.ok_or_else(|| not_simulated("a filter that is none"))?;
             (name, Driver::Filter { filter, file })
         }
         "null-co" | "null-aio" => {
             known(&["size", "latency-ns", "read-zeroes"])?;
-            (take_name(graph, options, cx)?, Null::of(options))
+            (take_name(graph, options.optional_text("node-name"), cx)?, Null::of(options))
         }
         other => return Err(not_simulated(&format!("block driver `{other}`"))),
     };
@@ -158,9 +158,13 @@ fn caching(options: Arguments<'_>, inherited: Caching) -> Result<Caching, QmpErr
     })
 }
 
-/// The name that the options state, or one that QEMU makes up.
-fn take_name(graph: &mut Graph, options: Arguments<'_>, cx: &Context<'_>) -> Result<String, QmpError> {
-    let Some(name) = options.optional_text("node-name") else { return Ok(graph.make_up_name()) };
+/// The name that a client states, or one that QEMU makes up.
+pub(super) fn take_name(
+    graph: &mut Graph,
+    stated: Option<&str>,
+    cx: &Context<'_>,
+) -> Result<String, QmpError> {
+    let Some(name) = stated else { return Ok(graph.make_up_name()) };
     if !is_well_formed(name) {
         return Err(cx.release().invalid_node_name(name));
     }

@@ -207,8 +207,8 @@ impl<'a> Check<'a> {
     fn uses(&self, name: &'a str) -> impl Iterator<Item = Use<'a>> {
         let new = self.new.filter(|(node, _)| *node == name).map(|(_, new)| new);
         let nodes = self.graph.newest_first().flat_map(move |node| {
-            let role = if matches!(node.driver, Driver::Blkdebug { .. }) { "image" } else { "file" };
-            let children = [(role, node.driver.file()), ("backing", node.driver.backing())];
+            let children =
+                [(node.driver.file_role(), node.driver.file()), ("backing", node.driver.backing())];
             children
                 .into_iter()
                 .filter(move |(_, child)| *child == Some(name))
@@ -270,6 +270,9 @@ fn passed_on(
     (does, bears): (Permissions, Permissions),
 ) -> (Permissions, Permissions) {
     let changes = Permissions::WRITE.and(Permissions::RESIZE);
+    if let Some((filter, _)) = node.driver.job_filter() {
+        return filter.driver.passed_on((does, bears));
+    }
     match role {
         "backing" => {
             let changes = if bears.among(Permissions::WRITE).is_none() { Permissions::NONE } else { changes };

@@ -45,13 +45,14 @@ impl Query<'_> {
             if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
                 info.put(key!("io-status"), device.io_status);
             }
+            let shown = self.graph.shown(&device.node);
             if let (true, Some(bitmaps)) = (
                 self.release.bitmaps_have_status(),
-                self.graph.bitmaps_shown(&device.node, self.host, self.release),
+                shown.and_then(|node| self.graph.bitmaps_shown(&node.name, self.host, self.release)),
             ) {
                 info.put(key!("dirty-bitmaps"), bitmaps);
             }
-            if let Some(node) = self.graph.node(&device.node) {
+            if let Some(node) = shown {
                 info.put(key!("inserted"), self.node(node, Some(&qdev), device.write_cache(set_up)));
             }
             info.put(key!("qdev"), qdev);
@@ -69,17 +70,13 @@ impl Query<'_> {
     fn node(&self, node: &Node, device: Option<&str>, writeback: bool) -> QDict {
         let depth = match &node.driver {
             _ if self.flat => 0,
-            _ => {
-                std::iter::successors(Some(node), |node| self.graph.node(node.driver.filtered_or_backing()?))
-                    .count()
-                    - 1
-            }
+            _ => std::iter::successors(Some(node), |node| self.below(node, device.is_some())).count() - 1,
         };
         let mut info = qdict! {
             "node-name": node.name.clone(),
             "drv": node.driver.name(),
             "file": filename(self.graph, node, self.host),
-            "image": self.image(node),
+            "image": self.image(node, device.is_some()),
             "ro": node.read_only,
             "backing_file_depth": depth as u64,
             "cache": qdict! {
@@ -112,7 +109,7 @@ impl Query<'_> {
     }
 
     /// QAPI's `ImageInfo`.
-    fn image(&self, node: &Node) -> QDict {
+    fn image(&self, node: &Node, of_device: bool) -> QDict {
         let image = self.graph.image(node, self.host);
         let qcow2 = image.and_then(Image::as_qcow2).filter(|_| matches!(node.driver, Driver::Qcow2 { .. }));
         let mut info = qdict! {
@@ -147,16 +144,18 @@ impl Query<'_> {
         if self.release.nodes_have_children_and_limits() {
             info.put(key!("limits"), self.limits(node));
         }
-        self.add_backing(node, &mut info);
+        self.add_backing(node, of_device, &mut info);
         info
     }
 
     /// QAPI's `BlockLimitsInfo`. A filter, and raw, take over how discards are aligned, no more.
     fn limits(&self, node: &Node) -> QDict {
+        let has_none = node.driver.job_filter().is_some_and(|(filter, _)| filter.driver.has_no_limits());
+        let takes_over = matches!(node.driver, Driver::Filter { .. } | Driver::Raw { .. }) && !has_none;
         let is_direct_file = node.caching.direct && matches!(node.driver, Driver::File { .. });
         let mut limits = qdict! {
             "request-alignment": if is_direct_file { 512 } else { 1 },
-            "min-mem-alignment": if self.graph.needs_aligned_memory(node) { 512 } else { 1 },
+            "min-mem-alignment": if has_none || self.graph.needs_aligned_memory(node) { 512 } else { 1 },
             "opt-mem-alignment": 4096,
             "max-iov": 1024,
         };
@@ -164,10 +163,7 @@ impl Query<'_> {
         if is_qcow2 {
             limits.put(key!("write-zeroes-alignment"), Qcow2::CLUSTER);
         }
-        if is_qcow2
-            || matches!(node.driver, Driver::Filter { .. } | Driver::Raw { .. })
-                && self.graph.stands_on_qcow2(node)
-        {
+        if is_qcow2 || takes_over && self.graph.stands_on_qcow2(node) {
             limits.put(key!("discard-alignment"), Qcow2::CLUSTER);
         }
         limits
@@ -179,7 +175,7 @@ impl Query<'_> {
         [Some(node), below].into_iter().flatten().all(|node| !matches!(node.driver, Driver::Blkdebug { .. }))
     }
 
-    fn add_backing(&self, node: &Node, info: &mut QDict) {
+    fn add_backing(&self, node: &Node, of_device: bool, info: &mut QDict) {
         if matches!(node.driver, Driver::Qcow2 { .. })
             && let Some(stated) = backing_in_header(self.graph, node, self.host)
         {
@@ -189,12 +185,17 @@ impl Query<'_> {
                 info.put(key!("backing-filename-format"), format.clone());
             }
         }
-        let below = node.driver.filtered_or_backing();
         if !self.flat
-            && let Some(backing) = below.and_then(|below| self.graph.node(below))
+            && let Some(backing) = self.below(node, of_device)
         {
-            info.put(key!("backing-image"), self.image(backing));
+            info.put(key!("backing-image"), self.image(backing, of_device));
         }
+    }
+
+    /// The node whose content a node shows where it has none of its own; below a device no implicit filter.
+    fn below(&self, node: &Node, of_device: bool) -> Option<&Node> {
+        let below = node.driver.filtered_or_backing()?;
+        if of_device { self.graph.shown(below) } else { self.graph.node(below) }
     }
 
     fn backing_file(&self, node: &Node) -> Option<String> {
@@ -248,6 +249,11 @@ fn children(node: &Node) -> QObject {
     let child = |child: &'static str, node: Option<&str>| {
         node.map(|node| QObject::from(qdict! { "child": child, "node-name": node.to_owned() }))
     };
-    let file = if matches!(node.driver, Driver::Blkdebug { .. }) { "image" } else { "file" };
-    [child("backing", node.driver.backing()), child(file, node.driver.file())].into_iter().flatten().collect()
+    let target = node.driver.job_filter().and_then(|(filter, _)| filter.target.as_deref());
+    let children = [
+        child("target", target),
+        child("backing", node.driver.backing()),
+        child(node.driver.file_role(), node.driver.file()),
+    ];
+    children.into_iter().flatten().collect()
 }

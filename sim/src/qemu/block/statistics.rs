@@ -60,7 +60,7 @@ impl Statistics<'_> {
             counts.put(key!("idle_time_ns"), u64::try_from(idle).unwrap_or(u64::MAX));
         }
         let mut info = qdict! { "device": "", "stats": counts };
-        if let Some(node) = self.graph.node(&device.node) {
+        if let Some(node) = self.graph.shown(&device.node) {
             self.add_node(node, true, &mut info);
         }
         info.put(key!("qdev"), device.qdev());

@@ -16,6 +16,7 @@ use super::{
     commit::rebase,
     failure::{Copying, Requests, failure},
     filename::filename,
+    job_filter::{JobDriver, Planned},
     permissions::{Permissions, Use},
 };
 use crate::{
@@ -59,6 +60,7 @@ pub(crate) fn block_stream(
         "base-node",
         "bottom",
         "backing-file",
+        "filter-node-name",
         "speed",
         "on-error",
         "auto-finalize",
@@ -101,8 +103,20 @@ pub(crate) fn block_stream(
     let takes = if at_once { Duration::ZERO } else { usual.takes };
     let options = Options { failure, takes, ..usual };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
-    let claim = Claim { kept: layers.clone(), nodes: layers, ..Claim::default() };
+    let filter = match cx.release().streams_have_filters() {
+        true => Some(
+            Planned::new(graph, JobDriver::CopyOnRead, arguments, cx)
+                .map_err(|refused| cx.release().cannot_put_filter_in(refused))?,
+        ),
+        false => None,
+    };
+    let name = filter.as_ref().map(|filter| filter.name.clone());
+    let nodes = layers.iter().cloned().chain(name.clone()).collect();
+    let claim = Claim { nodes, kept: layers, filter: name, ..Claim::default() };
     jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
+    if let Some(filter) = filter {
+        graph.put_filter(filter, device);
+    }
     if at_once {
         jobs.newest_looks_around(cx);
     }

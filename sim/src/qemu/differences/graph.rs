@@ -59,8 +59,8 @@ impl Release {
         })
     }
 
-    /// A backup cannot write to its target.
-    pub(crate) fn backup_cannot_write(self, refused: QmpError) -> QmpError {
+    /// A job cannot put its filter in.
+    pub(crate) fn cannot_put_filter_in(self, refused: QmpError) -> QmpError {
         match self {
             Release::V5_2 => refused,
             _ => QmpError::generic(format!("Could not create node: {}", refused.desc)),

@@ -102,7 +102,7 @@ pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
             format!("    Removable device: not locked, tray {tray}\r\n")
         });
         let removable = removable.unwrap_or_default();
-        let Some(node) = qemu.graph.node(&device.node) else {
+        let Some(node) = qemu.graph.shown(&device.node) else {
             let id = &device.id;
             blocks.push(format!("{id}: [not inserted]\r\n    Attached to:      {id}\r\n{removable}"));
             continue;

@@ -1,0 +1,177 @@
+//! The filter that QEMU puts on top of a node while a block job works on it.
+//!
+//! ```text
+//! device -> node      while the job works: device -> filter -> node      then: device -> node
+//! ```
+//! A filter whose name the client has not stated is implicit: `query-block` shows what is below it. That of a backup is
+//! always shown. Which driver, by job:
+//!
+//! | job | driver | child |
+//! | --- | --- | --- |
+//! | mirror, commit of the active layer | `mirror_top` | `backing` |
+//! | commit of layers in between | `commit_top` | `backing` |
+//! | stream, but for the oldest release | `copy-on-read` | `file` |
+//! | backup | `copy-before-write`, and `backup-top` in the oldest release | `file`, and `backing`; `target` |
+//!
+//! Not here: what passes through it, which is as if there were no filter, and the bitmaps without names in which a job
+//! keeps what it has still to copy. Source: probes of all releases.
+
+use super::{Caching, Driver, Graph, Node, filter::Filter, open::take_name, permissions::Permissions};
+use crate::qemu::{Context, QmpError, arguments::Arguments};
+
+/// The filter of a block job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFilter {
+    /// What it does.
+    pub driver: JobDriver,
+    /// Queries of devices do not show it.
+    pub implicit: bool,
+    /// The node that a backup's filter writes to.
+    pub target: Option<String>,
+}
+
+/// The drivers of filters that only jobs put in, and the one that clients may open too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobDriver {
+    /// `mirror_top`
+    MirrorTop,
+    /// `commit_top`
+    CommitTop,
+    /// `backup-top`
+    BackupTop,
+    /// `copy-before-write`
+    CopyBeforeWrite,
+    /// `copy-on-read`
+    CopyOnRead,
+}
+
+impl JobDriver {
+    /// The driver's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            JobDriver::MirrorTop => "mirror_top",
+            JobDriver::CommitTop => "commit_top",
+            JobDriver::BackupTop => "backup-top",
+            JobDriver::CopyBeforeWrite => "copy-before-write",
+            JobDriver::CopyOnRead => "copy-on-read",
+        }
+    }
+
+    /// Limits of the node below do not reach it.
+    pub(crate) fn has_no_limits(self) -> bool {
+        matches!(self, JobDriver::MirrorTop | JobDriver::CommitTop)
+    }
+
+    /// What the node below is to it.
+    pub(crate) fn role(self) -> &'static str {
+        match self {
+            JobDriver::MirrorTop | JobDriver::CommitTop | JobDriver::BackupTop => "backing",
+            JobDriver::CopyBeforeWrite | JobDriver::CopyOnRead => "file",
+        }
+    }
+
+    /// What it does with the node below, and bears others to do, when its own users do and bear this.
+    pub(crate) fn passed_on(self, (does, bears): (Permissions, Permissions)) -> (Permissions, Permissions) {
+        match self {
+            JobDriver::CommitTop => (Permissions::NONE, Permissions::ALL),
+            _ => (does, bears.without(Permissions::RESIZE)),
+        }
+    }
+}
+
+impl JobFilter {
+    /// Its filename is that of the node below; otherwise a description stands for it.
+    pub(crate) fn has_name_of_what_is_below(&self) -> bool {
+        self.implicit || self.driver != JobDriver::CopyOnRead
+    }
+}
+
+/// A filter that is to be put in.
+pub(crate) struct Planned {
+    /// Its node name.
+    pub(crate) name: String,
+    filter: JobFilter,
+}
+
+impl Planned {
+    /// The filter of a job with these arguments.
+    ///
+    /// # Errors
+    /// A name that is malformed or taken.
+    pub(crate) fn new(
+        graph: &mut Graph,
+        driver: JobDriver,
+        arguments: Arguments<'_>,
+        cx: &Context<'_>,
+    ) -> Result<Self, QmpError> {
+        let stated = arguments.optional_text("filter-node-name");
+        let is_backup = matches!(driver, JobDriver::BackupTop | JobDriver::CopyBeforeWrite);
+        let filter = JobFilter { driver, implicit: stated.is_none() && !is_backup, target: None };
+        Ok(Self { name: take_name(graph, stated, cx)?, filter })
+    }
+
+    /// The filter, which writes to this node.
+    pub(crate) fn with_target(mut self, target: &str) -> Self {
+        self.filter.target = Some(target.to_owned());
+        self
+    }
+}
+
+impl Graph {
+    /// Puts a job's filter on top of a node: what used the node uses the filter.
+    pub(crate) fn put_filter(&mut self, planned: Planned, below: &str) {
+        let Planned { name, filter } = planned;
+        let Some(read_only) = self.node(below).map(|node| node.read_only) else { return };
+        self.move_users(below, &name);
+        let driver = Driver::Filter { filter: Filter::OfJob(filter), file: below.into() };
+        let caching = Caching::default();
+        self.insert(Node { name, driver, read_only, owned_by_monitor: false, caching });
+    }
+
+    /// Takes a job's filter out: what used it uses the node below, whose name is returned.
+    pub(crate) fn take_filter(&mut self, name: &str) -> Option<String> {
+        let at = self.nodes.iter().position(|node| node.name == name)?;
+        let below = self.nodes.remove(at).driver.file()?.to_owned();
+        self.forget_bitmaps(name);
+        self.move_users(name, &below);
+        Some(below)
+    }
+
+    fn move_users(&mut self, from: &str, to: &str) {
+        for device in self.devices.iter_mut().filter(|device| device.node == from) {
+            device.node = to.into();
+        }
+        self.exports.move_up(from, to);
+        for node in &mut self.nodes {
+            node.driver.replace_child(from, to);
+        }
+    }
+
+    /// The node of that name, or what is below it if it is an implicit filter: what queries of devices show.
+    pub(crate) fn shown(&self, name: &str) -> Option<&Node> {
+        let node = self.node(name)?;
+        match node.driver.job_filter() {
+            Some((filter, below)) if filter.implicit => self.shown(below),
+            _ => Some(node),
+        }
+    }
+
+    /// The node of that name, or the first below it that is no job's filter.
+    pub(crate) fn below_job_filters(&self, name: &str) -> Option<&Node> {
+        let node = self.node(name)?;
+        match node.driver.job_filter() {
+            Some((_, below)) => self.below_job_filters(below),
+            None => Some(node),
+        }
+    }
+}
+
+impl Driver {
+    /// The filter of a job, and the node below it.
+    pub(crate) fn job_filter(&self) -> Option<(&JobFilter, &str)> {
+        match self {
+            Driver::Filter { filter: Filter::OfJob(filter), file } => Some((filter, file)),
+            _ => None,
+        }
+    }
+}
