@@ -67,8 +67,8 @@ pub struct Job {
     /// The jobs of one number end together.
     group: Option<u64>,
     attached: Vec<String>,
-    kept: Vec<String>,
     filter: Option<String>,
+    kept: Vec<String>,
     paused_by_user: bool,
     cancelled: bool,
     work: Option<Work>,
@@ -81,10 +81,10 @@ pub(crate) struct Claim {
     pub(crate) nodes: Vec<String>,
     /// Those among them that it opens a door of its own to.
     pub(crate) attached: Vec<String>,
-    /// Those among them that stay claimed until the job is dismissed.
-    pub(crate) kept: Vec<String>,
     /// The filter that it has put in.
     pub(crate) filter: Option<String>,
+    /// Those among them that stay claimed until the job is dismissed.
+    pub(crate) kept: Vec<String>,
 }
 
 /// What a block job has left to be done once it has ended.
@@ -431,8 +431,8 @@ impl Jobs {
         job.work = Some(work);
         job.nodes = claim.nodes;
         job.attached = claim.attached;
-        job.kept = claim.kept;
         job.filter = claim.filter;
+        job.kept = claim.kept;
         self.jobs.push(job);
         Ok(self.next_serial)
     }
@@ -481,8 +481,8 @@ impl Jobs {
             block: None,
             group: None,
             attached: Vec::new(),
-            kept: Vec::new(),
             filter: None,
+            kept: Vec::new(),
             paused_by_user: false,
             cancelled: false,
             work: None,

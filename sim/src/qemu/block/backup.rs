@@ -166,9 +166,8 @@ pub(crate) fn create_planned(
         .with_target(target);
     let claim = Claim {
         nodes: vec![filter.name.clone(), target.into()],
-        attached: Vec::new(),
-        kept: Vec::new(),
         filter: Some(filter.name.clone()),
+        ..Claim::default()
     };
     let backup = Backup {
         source: device.into(),

@@ -168,6 +168,7 @@ pub(crate) fn start(
         attached: vec![target.into()],
         kept: Vec::new(),
         filter: Some(filter.name.clone()),
+        ..Claim::default()
     };
     let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
