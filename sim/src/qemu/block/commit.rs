@@ -126,6 +126,7 @@ pub(crate) fn block_commit(
     let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
     let top = commit.top.clone();
     let filter = plan_filter(graph, jobs, active, arguments, cx)?;
+    let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
     let mut attached = vec![base.clone()];
     if active {
         nodes.push(filter.name.clone());
