@@ -123,7 +123,6 @@ pub(crate) fn block_commit(
     };
     let id = arguments.text("job-id");
     let base = commit.base.clone();
-    let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
     let top = commit.top.clone();
     let filter = plan_filter(graph, jobs, active, arguments, cx)?;
     let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
