@@ -166,7 +166,6 @@ pub(crate) fn start(
     let claim = Claim {
         nodes: vec![filter.name.clone(), source.into(), target.into()],
         attached: vec![target.into()],
-        kept: Vec::new(),
         filter: Some(filter.name.clone()),
         ..Claim::default()
     };
