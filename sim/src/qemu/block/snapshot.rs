@@ -55,10 +55,9 @@ pub(crate) fn blockdev_snapshot_sync(
         image.make(graph, size, Some(&below), cx)?;
     }
     image.open(graph, Caching::default(), false, cx)?;
-    let put = put_on_top(graph, node, overlay, cx);
-    if put.is_err() {
-        graph.remove(overlay);
-    }
+    let put = put_on_top(graph, node, overlay, cx).inspect_err(|_| graph.remove(overlay));
+    // Nobody but what used the node holds the overlay: on top of one that nobody used it is closed again at once.
+    graph.release(overlay);
     put
 }
 

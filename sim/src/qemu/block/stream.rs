@@ -133,10 +133,17 @@ fn check_not_resized(
     cx: &mut Context<'_>,
 ) -> Result<(), QmpError> {
     let bears = Permissions::ALL.without(Permissions::RESIZE);
-    let does = Permissions::READ.and(Permissions::WRITE_UNCHANGED);
+    // A node that may only be read is opened for writing once nothing else is in the way.
+    let read_only = graph.node(device).is_some_and(|node| node.read_only);
+    let writes = if read_only { Permissions::NONE } else { Permissions::WRITE_UNCHANGED };
+    let does = Permissions::READ.and(writes);
     let Err(refused) = graph.check_use(device, Use::root(does, bears), cx) else { return Ok(()) };
     let Some(filter) = cx.release().filter_of_a_stream() else { return Err(refused) };
-    let desc = refused.desc.replace(&format!("node '{device}'"), &format!("node '{filter}'"));
+    // A conflict further down is between those who stand there.
+    let desc = match refused.desc.contains(&format!("on node '{device}'")) {
+        true => refused.desc.replace(&format!("node '{device}'"), &format!("node '{filter}'")),
+        false => refused.desc,
+    };
     Err(jobs.refuse_block(arguments.text("job-id"), QmpError::generic(desc), cx))
 }
 
