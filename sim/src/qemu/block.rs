@@ -35,7 +35,7 @@
 //!
 //! Not here: protocols other than `file`.
 
-use super::QmpError;
+use super::{QmpError, job::Jobs};
 use crate::{
     Machine, Release,
     machine::{Errno, Format, Injected},
@@ -279,6 +279,14 @@ impl Graph {
     /// old kind, so it is always a node.
     pub(crate) fn lookup(&self, name: &str, release: Release) -> Result<&Node, QmpError> {
         self.node(name).ok_or_else(|| release.cannot_find(name))
+    }
+
+    /// Refuses what may only be done to a root: a node that nothing but a device stands on, and that no job uses.
+    pub(crate) fn check_root(&self, name: &str, jobs: &Jobs) -> Result<(), QmpError> {
+        if self.parents(name).next().is_some() || jobs.uses(name) {
+            return Err(QmpError::generic("Need a root block node"));
+        }
+        Ok(())
     }
 
     /// Refuses what may not be done to a node that backs another.

@@ -53,6 +53,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) target: &'a str,
     /// What is copied, by QAPI's `MirrorSyncMode`.
     pub(crate) sync: &'a str,
+    /// The bitmap that takes part, if one does.
+    pub(crate) bitmap: Option<BitmapSync>,
 }
 
 /// A backup that is to be started.
@@ -90,28 +92,26 @@ pub(crate) fn create(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<Created, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "target",
-        "sync",
-        "bitmap",
-        "bitmap-mode",
-        "filter-node-name",
-        "speed",
-        "on-source-error",
-        "on-target-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    Options::only(
+        arguments,
+        &[
+            "target",
+            "sync",
+            "bitmap",
+            "bitmap-mode",
+            "filter-node-name",
+            "on-source-error",
+            "on-target-error",
+        ],
+    )?;
     let (device, target) = (arguments.text("device"), arguments.text("target"));
     graph.lookup(device, cx.release())?;
     graph.lookup(target, cx.release())?;
-    BitmapSync::of(graph, device, arguments, cx.host())?;
+    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
     if device == target {
         return Err(QmpError::generic("Source and target cannot be the same"));
     }
-    let plan = Plan { device, target, sync: arguments.text("sync") };
+    let plan = Plan { device, target, sync: arguments.text("sync"), bitmap };
     create_planned(graph, jobs, plan, arguments, cx)
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn create(
 pub(crate) fn create_planned(
     graph: &mut Graph,
     jobs: &mut Jobs,
-    Plan { device, target, sync }: Plan<'_>,
+    Plan { device, target, sync, bitmap }: Plan<'_>,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<Created, QmpError> {
@@ -127,7 +127,6 @@ pub(crate) fn create_planned(
     jobs.check_not_left_drained(device)?;
     jobs.check_not_busy(device)?;
     jobs.check_not_busy(target)?;
-    let bitmap = BitmapSync::of(graph, device, arguments, cx.host())?;
     let only_overwritten = sync == "none";
     let base = match &bitmap {
         Some(bitmap) if bitmap.copies_dirty => None,

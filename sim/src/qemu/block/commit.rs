@@ -34,22 +34,6 @@ use crate::{
 /// Bytes copied in one go, of the active layer and of others.
 const CHUNKS: [u64; 2] = [1 << 20, 512 << 10];
 
-/// The arguments that are simulated.
-const KNOWN: [&str; 12] = [
-    "job-id",
-    "device",
-    "base-node",
-    "base",
-    "top-node",
-    "top",
-    "backing-file",
-    "filter-node-name",
-    "speed",
-    "on-error",
-    "auto-finalize",
-    "auto-dismiss",
-];
-
 /// A commit that is under way, by node names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
@@ -70,13 +54,14 @@ pub(crate) fn block_commit(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&KNOWN)?;
+    Options::only(
+        arguments,
+        &["base-node", "base", "top-node", "top", "backing-file", "filter-node-name", "on-error"],
+    )?;
     let device = arguments.text("device");
     let unknown = || QmpError { class: "DeviceNotFound", desc: format!("Device '{device}' not found") };
     let root = graph.node(device).ok_or_else(unknown)?;
-    if graph.parents(device).next().is_some() || jobs.uses(device) {
-        return Err(QmpError::generic("Need a root block node"));
-    }
+    graph.check_root(device, jobs)?;
     let top = find(graph, root, ["top-node", "top"], arguments, cx)?.unwrap_or(root);
     let base = find(graph, top, ["base-node", "base"], arguments, cx)?
         .or_else(|| graph.chain(&top.name).last())

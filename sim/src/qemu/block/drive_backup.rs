@@ -13,10 +13,15 @@
 use super::{
     Graph,
     backup::{self, Created, Plan},
+    bitmap_sync::BitmapSync,
     image::Target,
 };
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments, job::Jobs},
+    qemu::{
+        Context, QmpError,
+        arguments::Arguments,
+        job::{Jobs, block::Options},
+    },
     qobject::QObject,
 };
 
@@ -38,22 +43,20 @@ pub(crate) fn create(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<Created, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "target",
-        "format",
-        "mode",
-        "sync",
-        "bitmap",
-        "bitmap-mode",
-        "speed",
-        "compress",
-        "on-source-error",
-        "on-target-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    Options::only(
+        arguments,
+        &[
+            "target",
+            "format",
+            "mode",
+            "sync",
+            "bitmap",
+            "bitmap-mode",
+            "compress",
+            "on-source-error",
+            "on-target-error",
+        ],
+    )?;
     let device = arguments.text("device");
     graph.lookup(device, cx.release())?;
     jobs.check_not_busy(device)?;
@@ -67,8 +70,10 @@ pub(crate) fn create(
         "top" if graph.lookup(device, cx.release())?.driver.backing().is_none() => "full",
         other => other,
     };
-    let plan = Plan { device, target: &target, sync };
-    let created = backup::create_planned(graph, jobs, plan, arguments, cx);
+    let created = BitmapSync::of(graph, device, arguments, cx.host()).and_then(|bitmap| {
+        let plan = Plan { device, target: &target, sync, bitmap };
+        backup::create_planned(graph, jobs, plan, arguments, cx)
+    });
     if created.is_err() {
         graph.remove(&target);
     }

@@ -14,10 +14,15 @@
 use super::{
     Graph,
     image::{Target, is_new},
-    mirror::{Backing, Pair, check_source, start},
+    mirror::{Backing, Pair, start},
 };
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated},
+    qemu::{
+        Context, QmpError,
+        arguments::Arguments,
+        job::{Jobs, block::Options},
+        not_simulated,
+    },
     qobject::QObject,
 };
 
@@ -28,27 +33,26 @@ pub(crate) fn drive_mirror(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "target",
-        "format",
-        "node-name",
-        "mode",
-        "sync",
-        "replaces",
-        "speed",
-        "granularity",
-        "buf-size",
-        "unmap",
-        "copy-mode",
-        "on-source-error",
-        "on-target-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    Options::only(
+        arguments,
+        &[
+            "target",
+            "format",
+            "node-name",
+            "mode",
+            "sync",
+            "replaces",
+            "granularity",
+            "buf-size",
+            "unmap",
+            "copy-mode",
+            "on-source-error",
+            "on-target-error",
+        ],
+    )?;
     let source = arguments.text("device");
-    check_source(graph, jobs, source, cx)?;
+    graph.lookup(source, cx.release())?;
+    graph.check_root(source, jobs)?;
     let node_name = arguments.optional_text("node-name");
     match (arguments.optional_text("replaces"), node_name) {
         (Some(_), None) => {

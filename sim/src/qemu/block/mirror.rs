@@ -78,41 +78,26 @@ pub(crate) fn blockdev_mirror(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "target",
-        "sync",
-        "filter-node-name",
-        "speed",
-        "granularity",
-        "buf-size",
-        "unmap",
-        "copy-mode",
-        "on-source-error",
-        "on-target-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    Options::only(
+        arguments,
+        &[
+            "target",
+            "sync",
+            "filter-node-name",
+            "granularity",
+            "buf-size",
+            "unmap",
+            "copy-mode",
+            "on-source-error",
+            "on-target-error",
+        ],
+    )?;
     let (source, target) = (arguments.text("device"), arguments.text("target"));
-    check_source(graph, jobs, source, cx)?;
+    graph.lookup(source, cx.release())?;
+    graph.check_root(source, jobs)?;
     graph.lookup(target, cx.release())?;
     let pair = Pair { source, target, target_is_new: false, backing: Backing::Its };
     start(graph, jobs, pair, arguments, cx)
-}
-
-/// Checks that a node may be the source of a mirror: nothing but a device stands on it.
-pub(crate) fn check_source(
-    graph: &Graph,
-    jobs: &Jobs,
-    source: &str,
-    cx: &Context<'_>,
-) -> Result<(), QmpError> {
-    graph.lookup(source, cx.release())?;
-    if graph.parents(source).next().is_some() || jobs.uses(source) {
-        return Err(QmpError::generic("Need a root block node"));
-    }
-    Ok(())
 }
 
 /// Starts the job.

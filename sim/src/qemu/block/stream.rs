@@ -53,19 +53,10 @@ pub(crate) fn block_stream(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    arguments.only(&[
-        "job-id",
-        "device",
-        "base",
-        "base-node",
-        "bottom",
-        "backing-file",
-        "filter-node-name",
-        "speed",
-        "on-error",
-        "auto-finalize",
-        "auto-dismiss",
-    ])?;
+    Options::only(
+        arguments,
+        &["base", "base-node", "bottom", "backing-file", "filter-node-name", "on-error"],
+    )?;
     let device = arguments.text("device");
     if cx.release().stream_looks_for_its_node_first() {
         graph.lookup(device, cx.release())?;
@@ -84,7 +75,6 @@ pub(crate) fn block_stream(
     for layer in &layers {
         jobs.check_not_busy(layer)?;
     }
-    check_not_resized(graph, jobs, device, arguments, cx)?;
     let backing_file = arguments.optional_text("backing-file").map(str::to_owned);
     if base.is_none() && backing_file.is_some() {
         return Err(QmpError::generic("backing file specified, but streaming the entire chain"));
@@ -103,48 +93,53 @@ pub(crate) fn block_stream(
     let takes = if at_once { Duration::ZERO } else { usual.takes };
     let options = Options { failure, takes, ..usual };
     let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
-    let filter = match cx.release().streams_have_filters() {
-        true => Some(
-            Planned::new(graph, JobDriver::CopyOnRead, arguments, cx)
-                .map_err(|refused| cx.release().cannot_put_filter_in(refused))?,
-        ),
-        false => None,
-    };
-    let name = filter.as_ref().map(|filter| filter.name.clone());
-    let nodes = layers.iter().cloned().chain(name.clone()).collect();
-    let claim = Claim { nodes, kept: layers, filter: name, ..Claim::default() };
-    jobs.start_block(arguments.text("job-id"), options, Work::Stream(stream), claim, cx)?;
-    if let Some(filter) = filter {
-        graph.put_filter(filter, device);
-    }
+    begin(graph, jobs, stream, layers, options, arguments, cx)?;
     if at_once {
         jobs.newest_looks_around(cx);
     }
     Ok(QObject::empty())
 }
 
-/// What writes to the node may not resize it meanwhile, as a format node does with its file. Where a filter is put on
-/// top first, it is the filter's users that do not get along, once the job was created.
-fn check_not_resized(
-    graph: &Graph,
+/// Puts the filter in, where a release has one, and starts the job; the filter goes again if the job is refused.
+fn begin(
+    graph: &mut Graph,
     jobs: &mut Jobs,
-    device: &str,
+    stream: Stream,
+    layers: Vec<String>,
+    options: Options,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<(), QmpError> {
+    let id = arguments.text("job-id");
+    if !cx.release().streams_have_filters() {
+        check_not_resized(graph, &stream.node, cx)?;
+        let claim = Claim { nodes: layers.clone(), kept: layers, ..Claim::default() };
+        return jobs.start_block(id, options, Work::Stream(stream), claim, cx);
+    }
+    let filter = Planned::new(graph, JobDriver::CopyOnRead, arguments, cx)
+        .map_err(|refused| cx.release().cannot_put_filter_in(refused))?;
+    let name = filter.name.clone();
+    graph.put_filter(filter, &stream.node);
+    let nodes = layers.iter().chain([&name]).cloned().collect();
+    let claim = Claim { nodes, kept: layers, filter: Some(name.clone()), ..Claim::default() };
+    let begun = match check_not_resized(graph, &name, cx) {
+        // It is the filter's users that do not get along, once the job was created.
+        Err(refused) => Err(jobs.refuse_block(id, refused, cx)),
+        Ok(()) => jobs.start_block(id, options, Work::Stream(stream), claim, cx),
+    };
+    if begun.is_err() {
+        graph.take_filter(&name);
+    }
+    begun
+}
+
+/// What writes to the top node may not resize it meanwhile, as a format node does with its file.
+fn check_not_resized(graph: &Graph, top: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
     let bears = Permissions::ALL.without(Permissions::RESIZE);
     // A node that may only be read is opened for writing once nothing else is in the way.
-    let read_only = graph.node(device).is_some_and(|node| node.read_only);
+    let read_only = graph.node(top).is_some_and(|node| node.read_only);
     let writes = if read_only { Permissions::NONE } else { Permissions::WRITE_UNCHANGED };
-    let does = Permissions::READ.and(writes);
-    let Err(refused) = graph.check_use(device, Use::root(does, bears), cx) else { return Ok(()) };
-    let Some(filter) = cx.release().filter_of_a_stream() else { return Err(refused) };
-    // A conflict further down is between those who stand there.
-    let desc = match refused.desc.contains(&format!("on node '{device}'")) {
-        true => refused.desc.replace(&format!("node '{device}'"), &format!("node '{filter}'")),
-        false => refused.desc,
-    };
-    Err(jobs.refuse_block(arguments.text("job-id"), QmpError::generic(desc), cx))
+    graph.check_use(top, Use::root(Permissions::READ.and(writes), bears), cx)
 }
 
 /// The first node that is not streamed: named as such, by its file, or as what is below the last one that is.

@@ -195,11 +195,6 @@ impl Release {
         self == Release::V5_2
     }
 
-    /// The filter that `block-stream` puts on top of its node before it starts: QEMU makes up its name.
-    pub(crate) fn filter_of_a_stream(self) -> Option<&'static str> {
-        (self >= Release::V7_2).then_some("#block100")
-    }
-
     /// An object's id is an identifier.
     pub(crate) fn objects_need_identifiers(self) -> bool {
         self >= Release::V7_2

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::{
     machine::{Errno, OnError},
-    qemu::{Context, arguments::Arguments},
+    qemu::{Context, QmpError, arguments::Arguments},
 };
 
 /// How long a block job without speed may take, in milliseconds.
@@ -66,7 +66,18 @@ pub(crate) struct Options {
     pub(crate) failure: Option<Failure>,
 }
 
+/// Members that every command has that starts a block job.
+const MEMBERS: [&str; 5] = ["job-id", "device", "speed", "auto-finalize", "auto-dismiss"];
+
 impl Options {
+    /// Refuses members of the command beyond those that all have and its own.
+    ///
+    /// # Errors
+    /// As [`Arguments::only`].
+    pub(crate) fn only(arguments: Arguments<'_>, own: &[&str]) -> Result<(), QmpError> {
+        arguments.only(&[&MEMBERS[..], own].concat())
+    }
+
     /// What the commands that start a block job have in common: a length and a chunk in bytes, and the members for speed
     /// and end.
     pub(crate) fn of(

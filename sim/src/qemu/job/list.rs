@@ -223,10 +223,10 @@ impl Jobs {
     /// # Errors
     /// What such a job does is not modelled.
     pub(crate) fn check_not_left_drained(&self, node: &str) -> Result<(), QmpError> {
-        match self.drained.iter().any(|drained| drained == node) {
-            true => Err(not_simulated("a job on a disk that stays drained")),
-            false => Ok(()),
+        if self.drained.iter().any(|drained| drained == node) {
+            return Err(not_simulated("a job on a disk that stays drained"));
         }
+        Ok(())
     }
 
     /// Lets the newest job look around.
