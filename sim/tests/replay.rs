@@ -107,6 +107,7 @@ fn the_model_says_what_qemu_said(
         "ioerr-ignore",
         "ioerr-mirror",
         "ioerr-report",
+        "job-bitmaps",
         "job-filters",
         "mirror",
         "mirror-manual",
