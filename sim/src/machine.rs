@@ -52,6 +52,8 @@ pub struct Disk {
     pub file_node: String,
     /// The id of its device: `<target>-device` unless set.
     pub device: String,
+    /// The name of its drive, where it is one of `-drive`; its nodes have none then.
+    pub drive: String,
     /// The id of the PCIe root port that its device is plugged into; none for the chipset's own bus.
     pub bus: Option<String>,
     /// The format of its image.
@@ -86,6 +88,7 @@ impl Disk {
             target: target.into(),
             file_node: format!("{target}-file"),
             device: format!("{target}-device"),
+            drive: String::new(),
             bus: None,
             format: Format::Qcow2,
             path,
@@ -154,8 +157,14 @@ pub enum Power {
 /// A machine to simulate. `Machine::new().disk("vda").disk("vdb")` is a running one with two qcow2 disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
+    /// Its name, by `-name`.
+    pub name: Option<String>,
+    /// Its UUID, by `-uuid`, in lower case.
+    pub uuid: Option<String>,
     /// Its chipset.
     pub chipset: Chipset,
+    /// The version of its type, `q35-7.2`, if it is not the release's own.
+    pub version: Option<String>,
     /// Its disks, in the order of the command line.
     pub disks: Vec<Disk>,
     /// Its drives for media that come and go, behind the disks.
@@ -191,7 +200,10 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
+            name: None,
+            uuid: None,
             chipset: Chipset::Q35,
+            version: None,
             disks: Vec::new(),
             cd_drives: Vec::new(),
             power: Power::Running,

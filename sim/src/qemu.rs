@@ -10,6 +10,7 @@
 //! - [`run_state`]: whether the guest runs
 //! - `guest`: where QEMU and the guest on it meet
 //! - `command`: which part carries a command out
+//! - `drive_name`: disks by the names of drives
 //! - `request`: `stop`, `cont`, `system_reset`, `quit`
 //! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
@@ -47,6 +48,7 @@ mod boot_sector;
 mod chardev;
 mod command;
 mod differences;
+mod drive_name;
 mod firmware;
 mod guest;
 mod human_monitor;
@@ -70,6 +72,7 @@ pub use timer::Timer;
 
 use arguments::Arguments;
 use boot_sector::BootSector;
+use drive_name::DriveNames;
 use job::{Ended, Job, Jobs};
 use migration::Migration;
 use power::Actions;
@@ -90,6 +93,7 @@ pub struct Qemu {
     pci: pci::PciBus,
     objects: object::Objects,
     chardevs: chardev::Chardevs,
+    about: about::About,
     gone: bool,
     aborted: bool,
     hung: bool,
@@ -138,6 +142,7 @@ impl Qemu {
             pci,
             objects: object::Objects::default(),
             chardevs: chardev::Chardevs::of(machine),
+            about: about::About::of(machine),
             gone: false,
             aborted: false,
             hung: false,
@@ -156,12 +161,14 @@ impl Qemu {
     pub fn execute(
         &mut self,
         command: &str,
-        arguments: Map<String, Value>,
+        mut arguments: Map<String, Value>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
+        let drives = DriveNames::of(&self.graph);
+        drives.resolve(command, &mut arguments);
         let reply = self.dispatch(command, Arguments(&arguments), cx);
         self.settle(cx);
-        reply
+        reply.map_err(|refused| drives.name(refused))
     }
 
     /// Carries out what it had asked for with [`Context::schedule`].

@@ -12,7 +12,7 @@ use std::{fmt, path::Path, time::Duration};
 use freezeframe_sim::{
     Machine, Oracle, Release,
     host::{Host, Image, Qcow2},
-    machine::{Disk, Format, Power},
+    machine::Power,
     qemu::{Context, Event, Qemu, QmpError, Timer},
     qobject::QObject,
 };
@@ -28,7 +28,8 @@ const WRITTEN: [u64; 2] = [2 << 20, 8 << 20];
 
 /// Recordings in which sizes on disk differ too: where a machine's state is saved, a job under way has copied already, a
 /// snapshot was undone, bitmaps are stored, or the host's file system counts its own.
-const SIZES_DIFFER: [&str; 9] = [
+const SIZES_DIFFER: [&str; 10] = [
+    "drive-option",
     "internal-sync",
     "job-bitmaps",
     "job-filters",
@@ -124,6 +125,7 @@ fn the_model_says_what_qemu_said(
         "create-overlay",
         "drive-backup",
         "drive-mirror",
+        "drive-option",
         "exports",
         "filters",
         "hmp",
@@ -336,7 +338,8 @@ fn read(path: &str) -> Recording {
     for record in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let line = record["line"].as_str().unwrap();
         if let Some(arguments) = line.strip_prefix("args ") {
-            recording.machine = machine(arguments);
+            let machine = Machine::from_arguments(arguments.split(' ')).unwrap();
+            recording.machine = Machine { folder: FOLDER.into(), ..machine };
             if path.ends_with(BEFORE_THE_FIRMWARE) {
                 recording.machine.power = Power::Prelaunch;
             }
@@ -365,38 +368,4 @@ fn read(path: &str) -> Recording {
 /// Events that the guest's firmware causes when it finds its devices reset: how many varies.
 fn by_the_firmware(message: &Value) -> bool {
     message["event"] == "RESET" && message["data"]["guest"] == true
-}
-
-/// The machine of QEMU's arguments: `-blockdev`s come in pairs, each followed by its device.
-fn machine(arguments: &str) -> Machine {
-    let mut machine = Machine::new();
-    machine.folder = FOLDER.into();
-    let mut disks: Vec<Disk> = Vec::new();
-    let words: Vec<_> = arguments.split(' ').collect();
-    for (at, word) in words.iter().enumerate() {
-        let options = words.get(at + 1).copied().unwrap_or_default();
-        let option =
-            |name: &str| options.split(',').find_map(|each| each.strip_prefix(name)).unwrap_or_default();
-        match *word {
-            "-S" => machine.power = Power::Prelaunch,
-            "-blockdev" if option("driver=") == "file" => {
-                disks.push(Disk::new("", option("filename=").into()));
-                disks.last_mut().unwrap().file_node = option("node-name=").into();
-            }
-            "-blockdev" => {
-                let disk = disks.last_mut().unwrap();
-                disk.target = option("node-name=").into();
-                disk.format = if option("driver=") == "raw" { Format::Raw } else { Format::Qcow2 };
-            }
-            "-device" if options.starts_with("virtio-blk-pci") => {
-                disks.last_mut().unwrap().device = option("id=").into()
-            }
-            "-device" if options.starts_with("virtserialport") => {
-                machine = machine.serial_port(option("id="))
-            }
-            _ => {}
-        }
-    }
-    machine.disks = disks;
-    machine
 }

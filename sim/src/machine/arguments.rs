@@ -37,6 +37,9 @@ const UNSEEN: [&str; 14] = [
 /// Properties of a disk's device that make none either.
 const UNSEEN_OF_DISKS: [&str; 6] = ["id", "drive", "iothread", "bootindex", "bus", "werror"];
 
+/// Properties of a drive.
+const OF_DRIVES: [&str; 6] = ["file", "format", "id", "if", "read-only", "readonly"];
+
 /// The simulator cannot be this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a machine with `{0}`")]
@@ -89,13 +92,20 @@ struct Reader {
 impl Reader {
     fn option(&mut self, option: &str, value: &Properties<'_>) -> Option<()> {
         match option {
-            "-machine" => self.machine.chipset = chipset(value.get("type").unwrap_or(value.head))?,
+            "-machine" => {
+                let name = value.get("type").unwrap_or(value.head);
+                self.machine.chipset = chipset(name)?;
+                self.machine.version = name.strip_prefix("pc-").map(str::to_owned);
+            }
             "-m" => self.machine.memory = memory(value.get("size").unwrap_or(value.head))?,
+            "-name" => self.machine.name = Some(value.get("guest").unwrap_or(value.head).to_owned()),
+            "-uuid" => self.machine.uuid = Some(value.head.to_ascii_lowercase()),
             "-mon" => self.monitor(value)?,
             "-chardev" => self.chardev(value)?,
             "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
             "-incoming" if value.head == "defer" => self.machine.incoming = true,
             "-blockdev" => self.node(value)?,
+            "-drive" => self.drive(value)?,
             "-device" => self.device(value)?,
             _ if UNSEEN.contains(&option) => {}
             _ => return None,
@@ -159,6 +169,22 @@ impl Reader {
         disk.format = format(driver)?;
         disk.readonly = value.get("read-only") == Some("on");
         self.format_nodes.insert(name.to_owned(), disk);
+        Some(())
+    }
+
+    /// A disk that a device takes by the name of its drive.
+    fn drive(&mut self, value: &Properties<'_>) -> Option<()> {
+        let is_other = value.names().any(|name| !OF_DRIVES.contains(&name));
+        if is_other || value.get("if") != Some("none") {
+            return None;
+        }
+        let id = value.get("id")?;
+        let mut disk = Disk::new("", value.get("file")?.into());
+        disk.file_node = String::new();
+        disk.drive = id.to_owned();
+        disk.format = format(value.get("format")?)?;
+        disk.readonly = value.get("readonly").or(value.get("read-only")) == Some("on");
+        self.format_nodes.insert(id.to_owned(), disk);
         Some(())
     }
 
@@ -324,6 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn a_drive_gives_its_disk_a_name_and_its_nodes_none() {
+        let drive = "-drive file=/a,format=raw,if=none,id=drive0";
+        let machine = machine(&format!("{drive} -device virtio-blk-pci,id=vd0,drive=drive0")).unwrap();
+        let disk = &machine.disks[0];
+        assert_eq!((disk.drive.as_str(), disk.device.as_str(), disk.target.as_str()), ("drive0", "vd0", ""));
+        assert_eq!((disk.path.as_str(), disk.format), ("/a", Format::Raw));
+    }
+
+    #[test]
+    fn a_machine_has_the_name_and_the_uuid_that_it_is_given() {
+        let machine = machine("-name guest=vm,debug-threads=on -uuid C9B3F5A0-1111-2222-3333-444455556666");
+        let machine = machine.unwrap();
+        assert_eq!(machine.name.as_deref(), Some("vm"));
+        assert_eq!(machine.uuid.as_deref(), Some("c9b3f5a0-1111-2222-3333-444455556666"));
+    }
+
+    #[test]
     fn memory_is_in_mebibytes_unless_a_unit_is_given() {
         let of = |arguments: &str| machine(arguments).unwrap().memory;
         assert_eq!([of("-m 64"), of("-m 1G"), of("-m size=512k")], [64 << 20, 1 << 30, 512 << 10]);
@@ -335,6 +378,8 @@ mod tests {
         let asked = [
             "-incoming tcp:0:1".to_owned(),
             "-machine microvm".to_owned(),
+            "-drive file=/a,format=raw,if=virtio".to_owned(),
+            "-drive file=/a,format=raw,if=none,id=d,snapshot=on".to_owned(),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
             "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),

@@ -133,7 +133,8 @@ impl Graph {
             let node = add(&mut graph, &disk.target, format);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
             let model = Model::VirtioBlk { unseen: false };
-            graph.devices.push(Device { read_only, on_write_error, ..Device::new(id, node, model) });
+            let drive = disk.drive.clone();
+            graph.devices.push(Device { drive, read_only, on_write_error, ..Device::new(id, node, model) });
         }
         for drive in &machine.cd_drives {
             let model = Model::Cd { tray_open: false };

@@ -1,7 +1,7 @@
 //! Which part of QEMU carries a command out.
 
 use super::{
-    Context, Qemu, QmpError, about,
+    Context, Qemu, QmpError,
     arguments::Arguments,
     block::{self, query::Query, statistics::Statistics},
     differences::Drain,
@@ -64,7 +64,7 @@ impl Qemu {
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
-            "qom-list" | "qom-get" => self.qom().query(command, arguments),
+            "qom-list" | "qom-get" | "qom-set" => self.qom().command(command, arguments, cx.release()),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -109,7 +109,7 @@ impl Qemu {
 
     /// The tree of objects.
     fn qom(&self) -> qom::Qom<'_> {
-        qom::Qom { devices: &self.devices, graph: &self.graph }
+        qom::Qom { devices: &self.devices, graph: &self.graph, about: &self.about }
     }
 
     /// Commands that change what a node or a device is like.
@@ -154,7 +154,7 @@ impl Qemu {
             }
             "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
-            other => about::query(other, release),
+            other => self.about.query(other, release),
         }
     }
 

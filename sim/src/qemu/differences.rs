@@ -149,6 +149,23 @@ impl Release {
         }
     }
 
+    /// `qom-set` of a property that can only be read.
+    pub(crate) fn property_not_writable(self, kind: &str, property: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => "Insufficient permission to perform this operation".into(),
+            _ => format!("Property '{kind}.{property}' is not writable"),
+        })
+    }
+
+    /// `device_del` of nothing: the empty path is that of the root of all objects.
+    pub(crate) fn root_is_no_device(self) -> QmpError {
+        match self {
+            Release::V5_2 => super::qdev::not_found(""),
+            Release::V7_2 => QmpError::generic(" is not a hotpluggable device"),
+            Release::V10_0 | Release::V11_1 => QmpError::generic(" is not a device"),
+        }
+    }
+
     /// How `query-chardev` shows that a socket listens.
     pub(crate) fn server_option(self) -> &'static str {
         match self {

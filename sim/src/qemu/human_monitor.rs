@@ -58,11 +58,13 @@ const COMMANDS: [Command; 5] = [
     Command { name: "cont|c", argument: Argument::None, act: |qemu, _, cx| cont(qemu, cx) },
 ];
 
-const INFO: [Command; 4] = [
+const INFO: [Command; 6] = [
     Command { name: "block", argument: Argument::None, act: |qemu, _, cx| tables::block(qemu, cx) },
     Command { name: "block-jobs", argument: Argument::None, act: |_, _, _| "No active jobs\r\n".into() },
+    Command { name: "name", argument: Argument::None, act: |qemu, _, _| qemu.about.name_line() },
     Command { name: "snapshots", argument: Argument::None, act: |qemu, _, cx| tables::snapshots(qemu, cx) },
     Command { name: "status", argument: Argument::None, act: |qemu, _, _| status(qemu) },
+    Command { name: "uuid", argument: Argument::None, act: |qemu, _, _| qemu.about.uuid_line() },
 ];
 
 /// `human-monitor-command`.

@@ -162,8 +162,11 @@ impl Devices {
     ) -> Result<QObject, QmpError> {
         let named = arguments.text("id");
         let id = named.strip_prefix(PERIPHERAL).unwrap_or(named);
+        if named.is_empty() {
+            return Err(cx.release().root_is_no_device());
+        }
         if !self.has(id, graph) {
-            let is_path = named.is_empty() || named.starts_with('/');
+            let is_path = named.starts_with('/');
             return Err(if is_path {
                 not_simulated("`device_del` of such a path")
             } else {

@@ -1,4 +1,4 @@
-//! QEMU's tree of objects, as far as the devices that have an id are in it: `qom-list`, `qom-get`.
+//! QEMU's tree of objects, as far as the devices that have an id are in it: `qom-list`, `qom-get`, `qom-set`.
 //!
 //! ```text
 //! /machine -- peripheral -- vda-device -- virtio-backend       what it is, its `drive`
@@ -11,12 +11,16 @@
 
 use super::{
     QmpError,
+    about::About,
     arguments::Arguments,
-    block::Graph,
+    block::{Device, Graph},
     not_simulated,
     qdev::{self, Devices, PERIPHERAL},
 };
-use crate::qobject::{QObject, qdict};
+use crate::{
+    Release,
+    qobject::{QObject, qdict},
+};
 
 mod property_table;
 
@@ -25,16 +29,23 @@ use property_table::PropertyTable;
 /// What is inside of a `virtio-blk-pci`.
 const BACKEND: &str = "/virtio-backend";
 
+/// What the root of all objects may hold, and what is asked of the empty path.
+const ROOTS: [&str; 6] = ["", "audiodevs", "backend", "chardevs", "machine", "objects"];
+
 /// The tree.
 pub(crate) struct Qom<'a> {
     /// The machine's devices beside its disks.
     pub(crate) devices: &'a Devices,
     /// The disks.
     pub(crate) graph: &'a Graph,
+    /// What the machine is.
+    pub(crate) about: &'a About,
 }
 
 /// An object of the tree.
 enum Object<'a> {
+    /// The root of what the machine consists of.
+    Machine,
     /// Holds the devices with an id.
     Peripheral,
     /// Holds the devices without.
@@ -46,12 +57,21 @@ enum Object<'a> {
 }
 
 impl Qom<'_> {
-    /// Answers `qom-list` or `qom-get`.
+    /// Carries out `qom-list`, `qom-get` or `qom-set`.
     ///
     /// # Errors
     /// As those below.
-    pub(crate) fn query(&self, command: &str, arguments: Arguments<'_>) -> Result<QObject, QmpError> {
-        if command == "qom-list" { self.list(arguments) } else { self.get(arguments) }
+    pub(crate) fn command(
+        &self,
+        command: &str,
+        arguments: Arguments<'_>,
+        release: Release,
+    ) -> Result<QObject, QmpError> {
+        match command {
+            "qom-list" => self.list(arguments),
+            "qom-get" => self.get(arguments, release),
+            _ => Err(self.refuse_to_set(arguments, release)),
+        }
     }
 
     /// `qom-list`: the properties of an object, `type` first.
@@ -70,8 +90,8 @@ impl Qom<'_> {
                 }
             }
             Object::Anonymous => {}
-            Object::Device { .. } | Object::Backend { .. } => {
-                return Err(not_simulated("`qom-list` of a device"));
+            Object::Machine | Object::Device { .. } | Object::Backend { .. } => {
+                return Err(not_simulated("`qom-list` of a device or the machine"));
             }
         }
         Ok(QObject::List(properties))
@@ -81,28 +101,49 @@ impl Qom<'_> {
     ///
     /// # Errors
     /// QEMU's, where there is no such object; "not simulated" for other properties.
-    fn get(&self, arguments: Arguments<'_>) -> Result<QObject, QmpError> {
+    fn get(&self, arguments: Arguments<'_>, release: Release) -> Result<QObject, QmpError> {
         let object = self.find(arguments.text("path"))?;
         match (object, arguments.text("property")) {
-            (Object::Peripheral | Object::Anonymous, "type") => Ok("container".into()),
-            (Object::Device { kind, .. }, "type") => Ok(kind.into()),
-            (Object::Backend { .. }, "type") => Ok("virtio-blk-device".into()),
+            (object, "type") => Ok(self.type_of(&object, release).into()),
             (Object::Device { id, .. } | Object::Backend { id }, "drive") => self.drive(id),
             (_, other) => Err(not_simulated(&format!("property `{other}` of a device"))),
         }
     }
 
-    /// The top node of a disk.
+    fn type_of(&self, object: &Object<'_>, release: Release) -> String {
+        match object {
+            Object::Machine => self.about.machine_type(release),
+            Object::Peripheral | Object::Anonymous => "container".into(),
+            Object::Device { kind, .. } => (*kind).into(),
+            Object::Backend { .. } => "virtio-blk-device".into(),
+        }
+    }
+
+    /// `qom-set` sets nothing: `type` cannot be, and no other property is simulated.
+    fn refuse_to_set(&self, arguments: Arguments<'_>, release: Release) -> QmpError {
+        let property = arguments.text("property");
+        match self.find(arguments.text("path")) {
+            Err(refused) => refused,
+            Ok(object) if property == "type" => {
+                release.property_not_writable(&self.type_of(&object, release), property)
+            }
+            Ok(_) => not_simulated("`qom-set` of such a property"),
+        }
+    }
+
+    /// The drive of a disk, or its top node.
     fn drive(&self, id: &str) -> Result<QObject, QmpError> {
         let disk = self.graph.devices().iter().find(|device| device.id == id);
         let disk = disk.filter(|disk| disk.model.tray_open().is_none());
-        disk.map(|disk| disk.node.clone().into()).ok_or_else(|| not_simulated("property `drive` of a drive"))
+        let named = |disk: &Device| if disk.drive.is_empty() { &disk.node } else { &disk.drive }.clone();
+        disk.map(|disk| named(disk).into()).ok_or_else(|| not_simulated("property `drive` of a drive"))
     }
 
     /// The object of a path. The last part of one will do if it is the only one of that name, as ids are.
     fn find<'a>(&'a self, path: &'a str) -> Result<Object<'a>, QmpError> {
         let path = path.trim_end_matches('/');
         match path {
+            "/machine" => return Ok(Object::Machine),
             "/machine/peripheral" | "peripheral" => return Ok(Object::Peripheral),
             "/machine/peripheral-anon" | "peripheral-anon" => return Ok(Object::Anonymous),
             _ => {}
@@ -113,7 +154,7 @@ impl Qom<'_> {
         match self.devices()?.iter().find(|(known, _)| *known == id) {
             Some((id, "virtio-blk-pci")) if inner => Ok(Object::Backend { id }),
             Some((id, kind)) if !inner => Ok(Object::Device { id, kind }),
-            None if below.is_some() => Err(qdev::not_found(path)),
+            None if below.is_some() || leads_nowhere(path) => Err(qdev::not_found(path)),
             _ => Err(not_simulated("an object of such a path")),
         }
     }
@@ -121,6 +162,12 @@ impl Qom<'_> {
     fn devices(&self) -> Result<Vec<(&str, &'static str)>, QmpError> {
         self.devices.with_types(self.graph).ok_or_else(|| not_simulated("devices that have no id"))
     }
+}
+
+/// Whether there is nothing at all where an absolute path begins.
+fn leads_nowhere(path: &str) -> bool {
+    let first = path.strip_prefix('/').and_then(|path| path.split('/').next());
+    first.is_some_and(|first| !ROOTS.contains(&first))
 }
 
 /// QAPI's `ObjectPropertyInfo`.

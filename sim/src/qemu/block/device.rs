@@ -7,6 +7,8 @@ use crate::machine::OnError;
 pub struct Device {
     /// Its qdev id.
     pub id: String,
+    /// The name of its drive; empty unless the command line has one for it.
+    pub drive: String,
     /// The node that it reads and writes: the top of its chain. Empty for a drive without medium.
     pub node: String,
     /// Whether the guest may only read it.
@@ -47,7 +49,15 @@ impl Model {
 impl Device {
     /// A device as QEMU makes it when nothing is said of errors.
     pub(crate) fn new(id: String, node: String, model: Model) -> Self {
-        Self { id, node, read_only: false, on_write_error: OnError::Enospc, io_status: "ok", model }
+        Self {
+            id,
+            drive: String::new(),
+            node,
+            read_only: false,
+            on_write_error: OnError::Enospc,
+            io_status: "ok",
+            model,
+        }
     }
 
     /// How queries name it.

@@ -41,7 +41,7 @@ impl Query<'_> {
             let tray_open = device.model.tray_open();
             let qdev = device.qdev();
             let mut info = qdict! {
-                "device": "",
+                "device": device.drive.clone(),
                 "type": "unknown",
                 "locked": false,
                 "removable": tray_open.is_some(),

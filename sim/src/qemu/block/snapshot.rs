@@ -39,25 +39,28 @@ pub(crate) fn blockdev_snapshot_sync(
     let (device, node) = (arguments.text("device"), arguments.text("node-name"));
     let below = graph.node(node).ok_or_else(|| cx.release().cannot_find_either(device, node))?;
     check_below(graph, jobs, below)?;
-    let overlay =
-        arguments.optional_text("snapshot-node-name").ok_or_else(|| cx.release().overlay_name_missing())?;
-    if graph.node(overlay).is_some() {
+    let name = arguments.optional_text("snapshot-node-name");
+    // Who names a device need not name the overlay.
+    if name.is_none() && device.is_empty() {
+        return Err(cx.release().overlay_name_missing());
+    }
+    if name.is_some_and(|name| graph.node(name).is_some()) {
         return Err(cx.release().overlay_name_in_use());
     }
     let image = NamedImage {
         file: arguments.text("snapshot-file"),
         format: arguments.optional_text("format").unwrap_or("qcow2"),
-        node_name: Some(overlay),
+        node_name: name,
     };
     if is_new(arguments) {
         let size = graph.size(&below.name, cx.host());
         let below = below.name.clone();
         image.make(graph, size, Some(&below), cx)?;
     }
-    image.open(graph, Caching::default(), false, cx)?;
-    let put = put_on_top(graph, node, overlay, cx).inspect_err(|_| graph.remove(overlay));
+    let overlay = image.open(graph, Caching::default(), false, cx)?;
+    let put = put_on_top(graph, node, &overlay, cx).inspect_err(|_| graph.remove(&overlay));
     // Nobody but what used the node holds the overlay: on top of one that nobody used it is closed again at once.
-    graph.release(overlay);
+    graph.release(&overlay);
     put
 }
 

@@ -53,13 +53,13 @@ impl Statistics<'_> {
         let mut counts = self.counts(Counted {
             reads: u64::from(was_read),
             failed_writes: u64::from(self.failed_write == Some(device.id.as_str())),
-            what_fails: self.release.devices_account_what_fails(),
+            what_fails: self.release.devices_account_what_fails() || !device.drive.is_empty(),
         });
         if let Some(booted) = self.booted.filter(|_| was_read) {
             let idle = self.now.saturating_sub(booted).as_nanos();
             counts.put(key!("idle_time_ns"), u64::try_from(idle).unwrap_or(u64::MAX));
         }
-        let mut info = qdict! { "device": "", "stats": counts };
+        let mut info = qdict! { "device": device.drive.clone(), "stats": counts };
         if let Some(node) = self.graph.shown(&device.node) {
             self.add_node(node, true, &mut info);
         }

@@ -218,7 +218,7 @@ impl Release {
         self >= Release::V7_2
     }
 
-    /// `query-blockstats` tells that devices count requests that fail or are invalid.
+    /// `query-blockstats` tells that devices count requests that fail or are invalid, those of `-drive` always.
     pub(crate) fn devices_account_what_fails(self) -> bool {
         self >= Release::V7_2
     }

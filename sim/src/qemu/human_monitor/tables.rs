@@ -111,7 +111,11 @@ pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
         let cache = if device.write_cache(set_up) { "writeback" } else { "writethrough" };
         let read_only = if node.read_only { ", read-only" } else { "" };
         let file = filename(&qemu.graph, node, host);
-        let _ = write!(text, "{name}: {file} ({driver}{read_only})\r\n");
+        let title = match device.drive.as_str() {
+            "" => name.clone(),
+            drive => format!("{drive} ({name})"),
+        };
+        let _ = write!(text, "{title}: {file} ({driver}{read_only})\r\n");
         let _ = write!(text, "    Attached to:      {}\r\n{removable}", device.qdev());
         let _ = write!(text, "    Cache mode:       {cache}\r\n");
         if let Some(backing) = node.driver.backing().and_then(|backing| qemu.graph.node(backing)) {
