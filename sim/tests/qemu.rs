@@ -290,7 +290,6 @@ fn a_second_start_finds_the_images_of_the_first() {
 }
 
 #[rstest]
-#[case("blockdev-mirror", json!({ "device": "vda", "target": "t", "job-id": "j", "sync": "full", "replaces": "f" }))]
 #[case("blockdev-add", json!({ "driver": "nbd", "node-name": "n" }))]
 #[case("blockdev-add", json!({ "driver": "file", "node-name": "n", "filename": "vda.qcow2", "aio": "native" }))]
 #[case("drive-mirror", json!({ "device": "vda", "target": "t", "sync": "full", "node-name": "t", "replaces": "vda" }))]

@@ -138,6 +138,7 @@ fn the_model_says_what_qemu_said(
         "job-filters",
         "mirror",
         "mirror-manual",
+        "mirror-modes",
         "overlay-chain",
         "node-options",
         "partial-snapshots",

@@ -182,11 +182,13 @@ impl Qemu {
             "job-dismiss" => Verb::Dismiss,
             "job-cancel" => Verb::Cancel,
             "job-set-speed" => Verb::SetSpeed,
+            "job-change" => Verb::Change,
             _ => return Err(not_simulated(&format!("command `{command}`"))),
         };
         match (command, verb) {
             ("block-job-cancel", _) => jobs.block_cancel(id, arguments.flag("force"), cx)?,
             ("block-job-set-speed", _) => jobs.set_speed(id, arguments.integer("speed"), cx)?,
+            ("block-job-change", _) => jobs.change(id, arguments.text("copy-mode"))?,
             (command, verb) if command.starts_with("block-") => jobs.block_verb(id, verb, cx)?,
             (_, verb) => jobs.verb(id, verb, cx)?,
         }

@@ -4,7 +4,8 @@
 //! ```text
 //! device -> source      then: device -> target  (job-complete), or as before (a cancel without force)
 //! ```
-//! Content moves when the job ends: nobody but the job's own client could tell.
+//! Content moves when the job ends: nobody but the job's own client could tell. With `copy-mode` write-blocking what the
+//! guest writes goes to both at once, which shows only in what queries say.
 //!
 //! Source of the order of checks: QEMU's QAPI docs, recordings.
 
@@ -84,6 +85,7 @@ pub(crate) fn blockdev_mirror(
         &[
             "target",
             "sync",
+            "replaces",
             "filter-node-name",
             "granularity",
             "buf-size",
@@ -110,12 +112,11 @@ pub(crate) fn start(
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
     let Pair { source, target, target_is_new, backing } = pair;
-    if arguments.optional_text("copy-mode") == Some("write-blocking") {
-        return Err(not_simulated("a mirror that writes to both disks at once"));
-    }
+    let write_blocking = arguments.optional_text("copy-mode") == Some("write-blocking");
     check_granularity(arguments.integer("granularity"), cx)?;
     jobs.check_not_busy(target)?;
     graph.check_not_backing(target)?;
+    check_to_replace(graph, source, arguments.optional_text("replaces"), cx)?;
     let node = graph.lookup(source, cx.release())?;
     let base = graph.base_of_sync(node, arguments.text("sync"))?;
     if arguments.integer("buf-size") < 0 {
@@ -148,7 +149,7 @@ pub(crate) fn start(
     let takes = if unfit { Duration::ZERO } else { usual.takes };
     // Seen of 1 in 40 mirrors: mostly the first of a file.
     let at_once = len == 0 && !unfit && cx.choose("mirror-ready-behind-the-reply", 2) == 0;
-    let options = Options { failure, unfit, takes, ready_at_once: at_once, ..usual };
+    let options = Options { failure, unfit, takes, ready_at_once: at_once, write_blocking, ..usual };
     let claim = Claim {
         nodes: vec![filter.name.clone(), source.into(), target.into()],
         attached: vec![target.into()],
@@ -162,10 +163,31 @@ pub(crate) fn start(
         0 => usual.granularity,
         stated => stated,
     };
-    let mirrored = Mirrored { granularity, ..usual };
+    let mirrored = Mirrored { granularity, write_blocking, ..usual };
     graph.keep_for_mirror(&mirrored, cx.release());
     graph.put_filter(filter, source);
     Ok(QObject::empty())
+}
+
+/// The node whose place the target takes must show what the source shows: it is the source itself, or one that filters
+/// alone are on top of.
+fn check_to_replace(
+    graph: &Graph,
+    source: &str,
+    replaced: Option<&str>,
+    cx: &Context<'_>,
+) -> Result<(), QmpError> {
+    let Some(replaced) = replaced.filter(|replaced| *replaced != source) else { return Ok(()) };
+    if graph.node(replaced).is_none() {
+        return Err(cx.release().no_node_to_replace(replaced));
+    }
+    if graph.node(source).is_some_and(|source| source.driver.passes_on()) {
+        return Err(not_simulated("a mirror that replaces what is below a filter"));
+    }
+    Err(QmpError::generic(format!(
+        "Cannot replace '{replaced}' by a node mirrored from '{source}', because it cannot be guaranteed that doing so \
+         would not lead to an abrupt change of visible data"
+    )))
 }
 
 /// Zero stands for the usual one.

@@ -201,6 +201,17 @@ impl Release {
     }
 }
 
+/// Mirrors.
+impl Release {
+    /// `replaces` names no node.
+    pub(crate) fn no_node_to_replace(self, name: &str) -> QmpError {
+        QmpError::generic(match self {
+            Release::V5_2 => format!("Node name '{name}' not found"),
+            _ => format!("Failed to find node with node-name='{name}'"),
+        })
+    }
+}
+
 /// Shape of replies.
 impl Release {
     /// A bitmap has `status`, and is shown with its device too.

@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) chunk: u64,
     /// Once all is copied it keeps in step with its source until its client completes it.
     pub(crate) keeps_in_step: bool,
+    /// What the guest writes goes to its target at once.
+    pub(crate) write_blocking: bool,
     /// Its disk is drained while it is started: it rests for a moment.
     pub(crate) starts_drained: bool,
     /// It has nothing to copy and is ready before its command is answered.
@@ -97,6 +99,7 @@ impl Options {
             chunk,
             keeps_in_step,
             takes: Duration::from_millis(takes),
+            write_blocking: false,
             starts_drained: false,
             ready_at_once: false,
             endless: false,
@@ -121,6 +124,7 @@ pub(crate) struct BlockJob {
     pub(super) len: u64,
     pub(super) speed: u64,
     pub(super) keeps_in_step: bool,
+    pub(super) write_blocking: bool,
     pub(super) starts_drained: bool,
     pub(super) ready_at_once: bool,
     pub(super) unfit: bool,
@@ -147,6 +151,7 @@ impl BlockJob {
             len: options.len,
             speed,
             keeps_in_step: options.keeps_in_step,
+            write_blocking: options.write_blocking,
             starts_drained: options.starts_drained,
             ready_at_once: options.ready_at_once,
             unfit: options.unfit,

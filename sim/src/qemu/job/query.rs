@@ -53,7 +53,8 @@ impl Jobs {
                     "auto-dismiss": job.auto_dismiss,
                 };
                 if job.kind == "mirror" && release.mirrors_tell_whether_in_step() {
-                    info.put(key!("actively-synced"), false);
+                    let ready = matches!(job.status, JobStatus::Ready | JobStatus::Standby);
+                    info.put(key!("actively-synced"), block.write_blocking && ready);
                 }
                 if let Some(error) = &job.error {
                     info.put(key!("error"), error.clone());

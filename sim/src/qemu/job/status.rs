@@ -73,7 +73,7 @@ impl JobStatus {
         use JobStatus::*;
         match verb {
             Verb::Cancel => matches!(self, Created | Running | Paused | Ready | Standby | Waiting | Pending),
-            Verb::Pause | Verb::Resume | Verb::SetSpeed => {
+            Verb::Pause | Verb::Resume | Verb::SetSpeed | Verb::Change => {
                 matches!(self, Created | Running | Paused | Ready | Standby)
             }
             Verb::Complete => matches!(self, Ready | Standby),
@@ -100,6 +100,8 @@ pub enum Verb {
     Dismiss,
     /// `block-job-set-speed`.
     SetSpeed,
+    /// `block-job-change`.
+    Change,
 }
 
 impl Verb {
@@ -113,6 +115,7 @@ impl Verb {
             Verb::Finalize => "finalize",
             Verb::Dismiss => "dismiss",
             Verb::SetSpeed => "set-speed",
+            Verb::Change => "change",
         }
     }
 }

@@ -69,6 +69,26 @@ impl Jobs {
         Ok(())
     }
 
+    /// `block-job-change`: a mirror writes to both disks at once from now on.
+    ///
+    /// # Errors
+    /// As [`Jobs::block_verb`]; for a job that is no mirror, and the way back.
+    pub(crate) fn change(&mut self, id: &str, copy_mode: &str) -> Result<(), QmpError> {
+        let at = self.block_job(id)?;
+        let job = &mut self.jobs[at];
+        job.accept(Verb::Change)?;
+        let Some(block) = job.block.as_mut().filter(|_| job.kind == "mirror") else {
+            return Err(QmpError::generic("Job type does not support change"));
+        };
+        let write_blocking = copy_mode == "write-blocking";
+        if block.write_blocking && !write_blocking {
+            let text = format!("Change to copy mode '{copy_mode}' is not implemented");
+            return Err(QmpError::generic(text));
+        }
+        block.write_blocking = write_blocking;
+        Ok(())
+    }
+
     fn block_job(&self, id: &str) -> Result<usize, QmpError> {
         let at = self.jobs.iter().position(|job| job.id == id && job.block.is_some());
         at.ok_or_else(|| QmpError { class: "DeviceNotActive", desc: format!("Block job '{id}' not found") })
@@ -106,7 +126,7 @@ impl Jobs {
                 self.jobs.remove(at);
                 return Ok(());
             }
-            Verb::SetSpeed => {}
+            Verb::SetSpeed | Verb::Change => {}
         }
         self.settle(at, cx);
         Ok(())
