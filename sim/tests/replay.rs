@@ -28,7 +28,8 @@ const WRITTEN: [u64; 2] = [2 << 20, 8 << 20];
 
 /// Recordings in which sizes on disk differ too: where a machine's state is saved, a job under way has copied already, a
 /// snapshot was undone, bitmaps are stored, or the host's file system counts its own.
-const SIZES_DIFFER: [&str; 10] = [
+const SIZES_DIFFER: [&str; 11] = [
+    "mirror-modes",
     "drive-option",
     "internal-sync",
     "job-bitmaps",
@@ -74,8 +75,8 @@ const VOLATILE: [&str; 8] = [
     "idle_time_ns",
 ];
 
-/// An image that the recorder made beforehand, to copy to.
-const TARGET: &str = "t0";
+/// Images that the recorder made beforehand, to copy to.
+const TARGETS: [&str; 4] = ["t0", "m1", "m2", "m3"];
 
 /// How the names of nodes begin that QEMU has named itself.
 const NAMED_BY_QEMU: &str = "#block";
@@ -192,7 +193,9 @@ fn replay(recording: &Recording, release: Release) -> Vec<Said> {
         let image = host.image_mut(&disk.path).unwrap();
         (0..recording.written / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
     }
-    host.create_new(TARGET.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
+    for target in TARGETS {
+        host.create_new(target.into(), Image::qcow2(Machine::DISK_SIZE)).unwrap();
+    }
     let mut said = Vec::new();
     let mut timers: Vec<(Duration, Timer)> = Vec::new();
     for command in &recording.commands {
