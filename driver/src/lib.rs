@@ -41,6 +41,7 @@ pub mod report;
 pub mod request;
 pub mod step;
 pub mod wire;
+pub mod xml;
 
 pub use execute::UNDO_WITHIN;
 pub use machine::Machine;
