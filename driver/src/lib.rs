@@ -24,6 +24,7 @@ pub mod capabilities;
 pub mod client;
 pub mod commands;
 pub mod domain;
+pub mod domain_snapshot;
 pub mod env;
 pub mod error;
 mod execute;
