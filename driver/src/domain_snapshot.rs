@@ -22,16 +22,17 @@ use crate::xml::Element;
 /// A snapshot's definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainSnapshot {
-    /// Its name. Not yet checked as a file's name: a record may have one that no new snapshot may.
-    pub name: String,
+    /// Its name; none in a wish that leaves it to [`DomainSnapshot::taken_at`]. Not yet checked as a file's name: a record may
+    /// have one that no new snapshot may.
+    pub name: Option<String>,
     /// What a person says of it.
     pub description: Option<String>,
     /// What the machine did when it was taken; none in a wish.
     pub state: Option<State>,
     /// The snapshot that was current then.
     pub parent: Option<String>,
-    /// When it was taken, in seconds since 1970 (UTC).
-    pub creation_time: i64,
+    /// When it was taken, in seconds since 1970 (UTC); none in a wish.
+    pub creation_time: Option<i64>,
     /// Where the memory is.
     pub memory: Memory,
     /// The disks, as far as they are named.
@@ -127,6 +128,16 @@ pub struct SnapshotDisk {
     pub delete_in_progress: bool,
     /// What else stands there.
     pub others: Vec<Element>,
+}
+
+impl DomainSnapshot {
+    /// The wish as it is carried out at a time, in seconds since 1970: without a name of its own it is called by its second.
+    #[must_use]
+    pub fn taken_at(mut self, now: i64) -> Self {
+        self.name.get_or_insert_with(|| now.to_string());
+        self.creation_time = Some(now);
+        self
+    }
 }
 
 impl SnapshotDisk {

@@ -10,6 +10,7 @@
 //! | [`client`] | one monitor connection: commands, replies by id, events |
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
+//! | [`xml`], [`domain_snapshot`] | documents as trees, and `<domainsnapshot>` as libvirt means it |
 //! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |

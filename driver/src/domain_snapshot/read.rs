@@ -8,10 +8,8 @@ use crate::xml::{self, Element, Limits};
 /// What a definition is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A new snapshot is to be taken: what it needs not say is made up, what it says of the past is passed over.
+    /// A new snapshot is to be taken: what it says of the past is passed over.
     Create {
-        /// The time, in seconds since 1970: when it is taken, and its name if it has none.
-        now: i64,
         /// Whether there is no memory: the machine is off, or only its disks are wanted.
         without_memory: bool,
     },
@@ -48,7 +46,7 @@ impl DomainSnapshot {
             return Err(bad(root, Why::Root(root.name.clone())));
         }
         let past = match purpose {
-            Purpose::Create { now, without_memory } => Past::to_be(root, now, without_memory),
+            Purpose::Create { without_memory } => Past::to_be(root, without_memory),
             Purpose::Redefine | Purpose::Load => Past::recorded(root)?,
         };
         let memory = memory(root, &past)?;
@@ -76,28 +74,21 @@ impl DomainSnapshot {
 /// What a definition says of the time when the snapshot was taken.
 struct Past {
     recorded: bool,
-    name: String,
+    name: Option<String>,
     state: Option<State>,
     parent: Option<String>,
-    creation_time: i64,
+    creation_time: Option<i64>,
     without_memory: bool,
 }
 
 impl Past {
-    fn to_be(root: &Element, now: i64, without_memory: bool) -> Self {
-        Self {
-            recorded: false,
-            name: root.text_of("name").filter(|name| !name.is_empty()).unwrap_or_else(|| now.to_string()),
-            state: None,
-            parent: None,
-            creation_time: now,
-            without_memory,
-        }
+    fn to_be(root: &Element, without_memory: bool) -> Self {
+        let name = named(root);
+        Self { recorded: false, name, state: None, parent: None, creation_time: None, without_memory }
     }
 
     fn recorded(root: &Element) -> Result<Self, BadDefinition> {
-        let name =
-            root.text_of("name").filter(|name| !name.is_empty()).ok_or_else(|| bad(root, Why::NoName))?;
+        let name = named(root).ok_or_else(|| bad(root, Why::NoName))?;
         let time = root.child("creationTime");
         let creation_time = time
             .and_then(|time| time.text().trim().parse().ok())
@@ -108,13 +99,17 @@ impl Past {
             super::of_name(&State::NAMES, &said).ok_or_else(|| bad(state, Why::UnknownState(said)))?;
         Ok(Self {
             recorded: true,
-            name,
+            name: Some(name),
             state: Some(state),
             parent: root.child("parent").and_then(|parent| parent.text_of("name")),
-            creation_time,
+            creation_time: Some(creation_time),
             without_memory: state.has_no_memory(),
         })
     }
+}
+
+fn named(root: &Element) -> Option<String> {
+    root.text_of("name").filter(|name| !name.is_empty())
 }
 
 fn memory(root: &Element, past: &Past) -> Result<Memory, BadDefinition> {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::error::Code;
 
-const CREATE: Purpose = Purpose::Create { now: 1_700_000_000, without_memory: false };
-const DISKS_ONLY: Purpose = Purpose::Create { now: 1_700_000_000, without_memory: true };
+const CREATE: Purpose = Purpose::Create { without_memory: false };
+const DISKS_ONLY: Purpose = Purpose::Create { without_memory: true };
 
 fn read(inside: &str, purpose: Purpose) -> Result<DomainSnapshot, BadDefinition> {
     DomainSnapshot::read(format!("<domainsnapshot>{inside}</domainsnapshot>").as_bytes(), purpose)
@@ -17,9 +17,12 @@ fn record(inside: &str) -> Result<DomainSnapshot, BadDefinition> {
 
 #[test]
 fn a_new_snapshot_without_a_name_is_called_by_its_second() {
-    let made = read("<description>d</description>", CREATE).unwrap();
-    assert_eq!((made.name.as_str(), made.creation_time), ("1700000000", 1_700_000_000));
-    assert_eq!(made.description.as_deref(), Some("d"));
+    let wish = read("<description>d</description>", CREATE).unwrap();
+    assert_eq!((wish.name.as_deref(), wish.creation_time), (None, None));
+    let taken = wish.taken_at(1_700_000_000);
+    assert_eq!((taken.name.as_deref(), taken.creation_time), (Some("1700000000"), Some(1_700_000_000)));
+    assert_eq!(taken.description.as_deref(), Some("d"));
+    assert_eq!(read("<name>s</name>", CREATE).unwrap().taken_at(1).name.as_deref(), Some("s"));
 }
 
 #[test]
@@ -30,7 +33,7 @@ fn a_new_snapshot_takes_nothing_from_what_a_document_says_of_the_past() {
         CREATE,
     )
     .unwrap();
-    assert_eq!(made, DomainSnapshot { name: "s".into(), ..read("", CREATE).unwrap() });
+    assert_eq!(made, DomainSnapshot { name: Some("s".into()), ..read("", CREATE).unwrap() });
 }
 
 #[test]

@@ -29,7 +29,9 @@ impl DomainSnapshot {
     fn element(&self) -> Element {
         let mut root = Element::new("domainsnapshot");
         let text = |root: &mut Element, name: &str, text: &str| root.push(Element::of_text(name, text));
-        text(&mut root, "name", &self.name);
+        if let Some(name) = &self.name {
+            text(&mut root, "name", name);
+        }
         if let Some(description) = &self.description {
             text(&mut root, "description", description);
         }
@@ -41,7 +43,9 @@ impl DomainSnapshot {
             text(&mut element, "name", parent);
             root.push(element);
         }
-        text(&mut root, "creationTime", &self.creation_time.to_string());
+        if let Some(time) = self.creation_time {
+            text(&mut root, "creationTime", &time.to_string());
+        }
         if let Some(memory) = self.memory.element() {
             root.push(memory);
         }

@@ -41,8 +41,8 @@ pub struct Unreadable {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// More bytes than [`Limits::bytes`].
-    #[error("the document has {0} bytes; {1} is the most")]
-    TooLong(usize, usize),
+    #[error("the document is larger than {0} bytes")]
+    TooLong(usize),
     /// Deeper than [`Limits::depth`].
     #[error("more than {0} elements within one another")]
     TooDeep(usize),
@@ -91,7 +91,7 @@ pub enum Why {
 pub fn read(bytes: &[u8], limits: Limits) -> Result<Element, Unreadable> {
     let start = Position { line: 1, column: 1 };
     if bytes.len() > limits.bytes {
-        return Err(Unreadable { at: start, why: Why::TooLong(bytes.len(), limits.bytes) });
+        return Err(Unreadable { at: start, why: Why::TooLong(limits.bytes) });
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
