@@ -161,13 +161,7 @@ impl SnapshotDisk {
 
     /// The overlay's path: a file's, a device's, or the name within a network's storage.
     pub fn path(&self) -> Option<&Utf8Path> {
-        let attribute = match self.source_type {
-            SourceType::File => "file",
-            SourceType::Block | SourceType::VhostVdpa => "dev",
-            SourceType::Network => "name",
-            SourceType::Nvme | SourceType::VhostUser => return None,
-        };
-        self.source.as_ref()?.attribute(attribute).map(Utf8Path::new)
+        self.source_type.path(self.source.as_ref())
     }
 }
 
@@ -227,6 +221,17 @@ impl SourceType {
     /// `"file"`.
     pub fn name(self) -> &'static str {
         name_of(&Self::NAMES, self)
+    }
+
+    /// The path that a `<source>` of this type names.
+    pub(crate) fn path(self, source: Option<&Element>) -> Option<&Utf8Path> {
+        let attribute = match self {
+            SourceType::File => "file",
+            SourceType::Block | SourceType::VhostVdpa => "dev",
+            SourceType::Network => "name",
+            SourceType::Nvme | SourceType::VhostUser => return None,
+        };
+        source?.attribute(attribute).map(Utf8Path::new)
     }
 
     /// The type of that name.

@@ -26,6 +26,7 @@ pub mod client;
 pub mod commands;
 pub mod domain;
 pub mod domain_snapshot;
+pub mod domain_xml;
 pub mod env;
 pub mod error;
 mod execute;
@@ -42,6 +43,7 @@ pub mod race;
 pub mod report;
 pub mod request;
 pub mod step;
+pub mod tree;
 pub mod wire;
 pub mod xml;
 
