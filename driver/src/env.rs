@@ -74,9 +74,6 @@ pub trait Env: Clone + Unpin + 'static {
     /// or the other.
     async fn replace_file(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes durable which names are in a folder: a file removed before is not there again when the host comes back.
-    async fn sync_folder(&self, path: &Utf8Path) -> io::Result<()>;
-
     /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
 }

@@ -43,6 +43,7 @@ pub mod race;
 pub mod report;
 pub mod request;
 pub mod step;
+pub mod store;
 pub mod tree;
 pub mod wire;
 pub mod xml;

@@ -207,6 +207,16 @@ impl SnapshotTree {
         children.into_iter().collect()
     }
 
+    /// The names of those that are not in `old` as they are here, those that are in `old` alone, and those that became the current
+    /// one or ceased to be it.
+    pub fn changed_since(&self, old: &SnapshotTree) -> BTreeSet<String> {
+        let differs = |name: &&String| self.get(name) != old.get(name);
+        let names = self.snapshots.keys().chain(old.snapshots.keys()).filter(differs).cloned();
+        let current =
+            [&self.current, &old.current].into_iter().flatten().filter(|_| self.current != old.current);
+        names.chain(current.cloned()).collect()
+    }
+
     fn take_out(&mut self, name: &str) -> Option<Entry> {
         let entry = self.snapshots.remove(name)?;
         if let Some(parent) = &entry.snapshot.parent {

@@ -20,7 +20,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freezeframe_sim::Release;
 
-use self::interrupt::Signal;
+use self::{interrupt::Signal, snapshot::SnapshotError};
 use crate::{
     diagnostic::Diagnostics,
     fidelity::{known::KnownError, recording::RecordingError},
@@ -214,6 +214,9 @@ enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An operation on snapshots failed.
+    #[error("error: {code}: {0}", code = .0.code())]
+    Snapshot(#[from] SnapshotError),
     /// A document has a mistake.
     #[error("{0}")]
     Document(Diagnostics),
@@ -249,6 +252,7 @@ impl CliError {
             | CliError::Document(_)
             | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
+            CliError::Snapshot(error) => error.exit_code(),
             CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
         }

@@ -139,10 +139,6 @@ impl<E: Env> Env for Recorded<E> {
         result
     }
 
-    async fn sync_folder(&self, path: &Utf8Path) -> io::Result<()> {
-        self.inner.sync_folder(path).await
-    }
-
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
         self.inner.lock(path).await
     }

@@ -46,7 +46,7 @@ pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-pub(super) fn sync_folder(path: &Utf8Path) -> io::Result<()> {
+fn sync_folder(path: &Utf8Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

@@ -110,11 +110,6 @@ impl Env for TokioEnv {
         beside(move || files::replace_file(&path, &bytes)).await
     }
 
-    async fn sync_folder(&self, path: &Utf8Path) -> io::Result<()> {
-        let path = path.to_owned();
-        beside(move || files::sync_folder(&path)).await
-    }
-
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
         let path = path.to_owned();
         beside(move || files::lock(&path)).await

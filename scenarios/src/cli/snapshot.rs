@@ -1,24 +1,14 @@
 //! `freezeframe snapshot`: snapshots of a machine, as a user of virsh knows them.
-#![allow(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    reason = "it reads the one document that is named"
-)]
 
-use std::{
-    fs::File,
-    io::{self, Read},
-};
+mod list;
+mod records;
+mod show;
+mod xml;
 
-use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
-use freezeframe_driver::{
-    domain_snapshot::{DomainSnapshot, Purpose},
-    xml::Limits,
-};
+use freezeframe_driver::{error::Code, store::StoreError, tree::BadRedefinition};
 
-use super::{CliError, output};
-use crate::diagnostic::Diagnostics;
+use super::CliError;
 
 #[derive(Debug, Args)]
 pub(super) struct SnapshotArgs {
@@ -28,60 +18,79 @@ pub(super) struct SnapshotArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// List the snapshots of a machine
+    List(list::ListArgs),
+    /// Say the main things of one snapshot
+    Info(show::OneArgs),
+    /// Print the document of one snapshot
+    Dumpxml(show::OneArgs),
+    /// Print the name of the current snapshot, or make another one current
+    Current(show::CurrentArgs),
+    /// Print the name of a snapshot's parent
+    Parent(show::OneArgs),
+    /// Hand in the record of a snapshot that exists; no disk is touched
+    Redefine(records::RedefineArgs),
+    /// Remove a snapshot
+    Delete(records::DeleteArgs),
     /// Read a <domainsnapshot> document, check it and print its canonical form; needs no machine
-    Xml(XmlArgs),
+    Xml(xml::XmlArgs),
 }
 
-#[derive(Debug, Args)]
-struct XmlArgs {
-    /// The document; - is standard input
-    #[arg(value_name = "FILE")]
-    file: Utf8PathBuf,
-    /// It describes a snapshot that exists: its name, state and time must be there
-    #[arg(long)]
-    redefine: bool,
-    /// The machine is off, or only its disks are to be taken: there is no memory
-    #[arg(long, conflicts_with = "redefine")]
-    disk_only: bool,
+/// Why a verb was not carried out. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SnapshotError {
+    /// There is no such snapshot.
+    #[error("no snapshot `{0}` of this machine")]
+    NoSuch(String),
+    /// None is the current one.
+    #[error("this machine has no current snapshot")]
+    NoCurrent,
+    /// It is a root.
+    #[error("snapshot `{0}` has no parent")]
+    NoParent(String),
+    /// The record does not fit.
+    #[error(transparent)]
+    Redefinition(#[from] BadRedefinition),
+    /// The records cannot be worked with.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SnapshotError {
+    /// libvirt's name for it.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            SnapshotError::NoSuch(_) | SnapshotError::NoCurrent | SnapshotError::NoParent(_) => {
+                Code::NoDomainSnapshot
+            }
+            SnapshotError::Redefinition(bad) => bad.code(),
+            SnapshotError::Store(error) => error.code(),
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            SnapshotError::Store(
+                StoreError::Locked(_) | StoreError::File { .. } | StoreError::CurrentUnknown { .. },
+            ) => 75,
+            _ => 1,
+        }
+    }
 }
 
 /// Carries out a verb.
 ///
 /// # Errors
-/// [`CliError`] when a document cannot be read or used.
+/// [`CliError`] when a document cannot be read or used, or the verb cannot be carried out.
 pub(super) fn snapshot(arguments: &SnapshotArgs) -> Result<(), CliError> {
     match &arguments.verb {
-        Verb::Xml(arguments) => xml(arguments),
+        Verb::List(arguments) => list::list(arguments),
+        Verb::Info(arguments) => show::info(arguments),
+        Verb::Dumpxml(arguments) => show::dumpxml(arguments),
+        Verb::Current(arguments) => show::current(arguments),
+        Verb::Parent(arguments) => show::parent(arguments),
+        Verb::Redefine(arguments) => records::redefine(arguments),
+        Verb::Delete(arguments) => records::delete(arguments),
+        Verb::Xml(arguments) => xml::xml(arguments),
     }
-}
-
-fn xml(arguments: &XmlArgs) -> Result<(), CliError> {
-    let document = document(&arguments.file)
-        .map_err(|source| CliError::Unreadable { path: arguments.file.clone(), source })?;
-    let purpose = match arguments.redefine {
-        true => Purpose::Redefine,
-        false => Purpose::Create { without_memory: arguments.disk_only },
-    };
-    let definition = DomainSnapshot::read(&document, purpose).map_err(|error| {
-        let place = (error.at.line as usize, error.at.column as usize);
-        let message = format!("{}: {}", error.why.code(), error.why);
-        CliError::Document(Diagnostics::at(
-            &arguments.file,
-            &String::from_utf8_lossy(&document),
-            place,
-            message,
-        ))
-    })?;
-    output::print(&definition.document())
-}
-
-/// The bytes of a document, and one more than may be read if it is too long.
-fn document(file: &Utf8Path) -> io::Result<Vec<u8>> {
-    let most = Limits::default().bytes as u64 + 1;
-    let mut bytes = Vec::new();
-    match file.as_str() {
-        "-" => io::stdin().lock().take(most).read_to_end(&mut bytes)?,
-        _ => File::open(file)?.take(most).read_to_end(&mut bytes)?,
-    };
-    Ok(bytes)
 }

@@ -154,11 +154,6 @@ impl<T: Time> Env for SimEnv<T> {
         self.sockets.world_mut().host_mut().replace_document(path, bytes).map_err(in_the_systems_words)
     }
 
-    /// The simulated host keeps all that it was told.
-    async fn sync_folder(&self, _path: &Utf8Path) -> io::Result<()> {
-        Ok(())
-    }
-
     async fn lock(&self, path: &Utf8Path) -> io::Result<SimLock> {
         let free = self.sockets.world_mut().host_mut().lock(path);
         let lock = || SimLock { sockets: self.sockets.clone(), path: path.to_owned() };
