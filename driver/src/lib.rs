@@ -10,7 +10,8 @@
 //! | [`client`] | one monitor connection: commands, replies by id, events |
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
-//! | [`xml`], [`domain_snapshot`] | documents as trees, and `<domainsnapshot>` as libvirt means it |
+//! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
+//! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
 //! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |

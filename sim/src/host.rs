@@ -223,16 +223,26 @@ impl Host {
         }
         let all = self.files.keys().chain(self.documents.keys()).chain(&self.folders);
         let inside =
-            all.map(Utf8Path::new).filter(|path| path.parent().is_some_and(|parent| parent == &*folder));
+            all.map(Utf8Path::new).filter(|path| path.parent().is_some_and(|parent| parent == *folder));
         let mut names: Vec<String> = inside.filter_map(Utf8Path::file_name).map(str::to_owned).collect();
         names.sort_unstable();
         Ok(names)
     }
 
-    /// Locks a file; `false` if somebody has it.
-    pub fn lock(&mut self, path: &Utf8Path) -> bool {
-        let path = self.plain(path).into_owned();
-        self.locked.insert(path)
+    /// Locks a document, made for it if it is not there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody has it; and as [`Host::replace_document`].
+    pub fn lock(&mut self, path: &Utf8Path) -> io::Result<()> {
+        let plain = self.plain(path).into_owned();
+        if self.locked.contains(&plain) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if !self.documents.contains_key(&plain) {
+            self.replace_document(path, b"")?;
+        }
+        self.locked.insert(plain);
+        Ok(())
     }
 
     /// Gives a lock back.

@@ -155,9 +155,8 @@ impl<T: Time> Env for SimEnv<T> {
     }
 
     async fn lock(&self, path: &Utf8Path) -> io::Result<SimLock> {
-        let free = self.sockets.world_mut().host_mut().lock(path);
-        let lock = || SimLock { sockets: self.sockets.clone(), path: path.to_owned() };
-        free.then(lock).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
+        Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
     }
 }
 
