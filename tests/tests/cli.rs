@@ -308,12 +308,14 @@ mod real_qemu {
             ("bin/hanging", "cannot run `bin/hanging`: it did not end within 1 s"),
         ];
         for (program, words) in cases {
-            let options = ["probe.toml", "--qemu", program, "--start-within", "1"];
+            // Only what hangs is waited for to the end; the others get time on a loaded machine too.
+            let within = if program == "bin/hanging" { "1" } else { "20" };
+            let options = ["probe.toml", "--qemu", program, "--start-within", within];
             desk.run(&[&["conform"], &options[..]].concat()).assert(2, words);
             desk.run(&[&["record"], &options[..]].concat()).assert(2, words);
             desk.run(&[&["run", "--target", "qemu"], &options[..]].concat()).assert(2, words);
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     }
 
     /// Holds the command against a QEMU that behaves in this manner.
