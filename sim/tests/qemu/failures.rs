@@ -125,3 +125,10 @@ fn qemu_aborts_at_its_end_after_a_machine_state_that_could_not_be_written() {
     bench.ok("quit", json!({}));
     assert!(bench.qemu.gone() && bench.qemu.aborted());
 }
+
+#[test]
+fn qemu_aborts_at_a_node_of_negative_size() {
+    let mut bench = one_disk();
+    bench.ok("blockdev-add", json!({ "driver": "null-co", "node-name": "n", "size": -1 }));
+    assert!(bench.qemu.gone() && bench.qemu.aborted());
+}
