@@ -402,7 +402,8 @@ impl Qemu {
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
         let set_up = self.cpus.devices_are_set_up(cx.now()) || self.boot_sector.has_run();
-        let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
+        let (now, flat) = (cx.now(), arguments.flag("flat"));
+        let blocks = Query { graph: &self.graph, jobs: &self.jobs, now, host: cx.host(), release, flat };
         match query {
             "query-block" => Ok(blocks.devices(set_up)),
             "query-named-block-nodes" => Ok(blocks.nodes()),

@@ -2,8 +2,7 @@
 //!
 //! Each recording is the traffic of one monitor, one line of JSON a line; its first line holds QEMU's arguments, from
 //! which the machine is made. Commands that the model does not answer itself are left out ([`ANSWERED_OUTSIDE`]); what
-//! no model can repeat is masked ([`VOLATILE`]), bitmaps without a name, in which a job keeps what it has still to copy, are
-//! left out, and so are the digits of `info snapshots`, which shows the same. Resets
+//! no model can repeat is masked ([`VOLATILE`]), and so are the digits of `info snapshots`, which shows the same. Resets
 //! by the guest's firmware are left out ([`by_the_firmware`]), and so is that it makes jobs rest for a moment
 //! ([`without_rests`]). All else must be equal, member by member.
 #![allow(clippy::disallowed_methods, reason = "reads the recordings beside it")]
@@ -108,6 +107,7 @@ fn the_model_says_what_qemu_said(
         "ioerr-ignore",
         "ioerr-mirror",
         "ioerr-report",
+        "job-bitmaps",
         "job-filters",
         "mirror",
         "mirror-manual",
@@ -262,13 +262,6 @@ fn mask(value: &mut Value) {
             *text = rests.join(NAMED_BY_QEMU);
         }
         Value::Object(members) => {
-            let own_of_jobs = |bitmap: &Value| bitmap.get("name").is_none();
-            if let Some(bitmaps) = members.get_mut("dirty-bitmaps").and_then(Value::as_array_mut) {
-                bitmaps.retain(|bitmap| !own_of_jobs(bitmap));
-            }
-            if members.get("dirty-bitmaps").is_some_and(|bitmaps| *bitmaps == json!([])) {
-                members.remove("dirty-bitmaps");
-            }
             let protocol = members.get("format").is_some_and(|format| format == "file");
             for (name, member) in members {
                 let volatile = VOLATILE.contains(&name.as_str()) || (protocol && name == "virtual-size");

@@ -23,17 +23,11 @@ fn measure_one(recording: Recording) -> Report {
     measure(&[recording], Known::default())
 }
 
-/// Held to command by command, in `sim/tests/replay.rs`, but not yet over the whole wire: the bitmaps that jobs keep are
-/// not shown, and jobs that are throttled or end at once get further than they should, or less far.
-const NOT_OVER_THE_WHOLE_WIRE: [&str; 3] = ["backup-bitmaps", "drive-mirror", "job-filters"];
-
 #[rstest]
 fn the_recordings_that_are_kept_here_are_repeated(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
-    let mut recordings = recordings(release);
-    recordings.retain(|recording| !NOT_OVER_THE_WHOLE_WIRE.contains(&recording.name.as_str()));
-    let report = measure(&recordings, Known::own());
+    let report = measure(&recordings(release), Known::own());
     assert!(report.is_clean(), "{}", report.lines().join("\n"));
     let Tally { equal, not_simulated, .. } = report.total();
     assert!(equal > 1_500 && not_simulated == 0, "{}", report.total());

@@ -1,8 +1,8 @@
 //! What lay in the recorder's folder before QEMU was started, as far as the recording tells.
 //!
 //! - Images that a client opened and nobody had made: the targets of copies, empty.
-//! - What the first disk held: as much as a mirror had to copy, or could not. Where nothing tells, but something was
-//!   copied, two megabytes.
+//! - What the disks held: as much as a mirror had to copy, or could not, or else the most that a backup copied which
+//!   skipped what was empty. Where nothing tells, but something was copied, two megabytes on the first.
 
 use std::collections::BTreeSet;
 
@@ -23,17 +23,18 @@ const HELD: u64 = 2 << 20;
 /// Puts the files there, beside those of the machine itself.
 pub fn put_beforehand(recording: &Recording, machine: &Machine, host: &mut Host) {
     let targets = opened(recording);
-    if targets.is_empty() {
-        return;
-    }
+    let (disks, held) = match held(recording) {
+        Some(held) => (machine.disks.len(), held),
+        None => (usize::from(!targets.is_empty()), HELD),
+    };
     for path in targets {
         // What the machine has is not made anew.
         let _ = host.create_new(path.as_str().into(), Image::qcow2(Machine::DISK_SIZE));
     }
-    let image = machine.disks.first().and_then(|disk| host.image_mut(&disk.path));
-    if let Some(image) = image.filter(|image| image.blocks().is_empty()) {
-        let held = held(recording).unwrap_or(HELD);
-        (0..held / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
+    for disk in machine.disks.iter().take(disks) {
+        if let Some(image) = host.image_mut(&disk.path).filter(|image| image.blocks().is_empty()) {
+            (0..held / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
+        }
     }
 }
 
@@ -75,17 +76,17 @@ fn succeeded(recording: &Recording, id: &Value) -> bool {
     answers.any(|answer| answer.get("return").is_some() && answer["id"] == *id)
 }
 
-/// What a mirror was to copy where it skipped what was empty, or what it could not copy.
+/// What a mirror was to copy where it skipped what was empty, or what it could not copy; or what a backup copied.
 fn held(recording: &Recording) -> Option<u64> {
     let events = recording.said().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut mirrors = events.map(|event| event["data"].clone()).filter(|data| data["type"] == "mirror");
-    mirrors.find_map(|data| {
-        let (len, offset) = (data["len"].as_u64()?, data["offset"].as_u64()?);
-        match data.get("error") {
-            Some(_) => Some(len - offset),
-            None => (len < Machine::DISK_SIZE).then_some(len),
-        }
-    })
+    let jobs: Vec<Value> = events.map(|mut event| event["data"].take()).collect();
+    let of_kind = |kind: &'static str| jobs.iter().filter(move |data| data["type"] == kind);
+    let skipping = |data: &Value| data["len"].as_u64().filter(|len| (1..Machine::DISK_SIZE).contains(len));
+    let mut mirrors = of_kind("mirror").filter_map(|data| match data.get("error") {
+        Some(_) => Some(data["len"].as_u64()? - data["offset"].as_u64()?),
+        None => skipping(data),
+    });
+    mirrors.next().or_else(|| of_kind("backup").filter_map(skipping).max())
 }
 
 #[cfg(test)]

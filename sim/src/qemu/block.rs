@@ -58,6 +58,7 @@ pub(crate) mod filename;
 pub mod filter;
 mod image;
 pub(crate) mod internal_snapshot;
+pub(crate) mod job_bitmap;
 pub mod job_filter;
 pub(crate) mod medium;
 pub(crate) mod mirror;

@@ -176,10 +176,12 @@ pub(crate) fn create_planned(
         bitmap: bitmap.clone(),
     };
     let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
-    graph.put_filter(filter, device);
     if let Some(bitmap) = bitmap {
         bitmap.begin(graph);
     }
+    let release = cx.release();
+    graph.keep_for_backup(&filter.name, device, cx.host(), release);
+    graph.put_filter(filter, device);
     Ok(Created { job, ends_at_once: at_once })
 }
 

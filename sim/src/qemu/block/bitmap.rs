@@ -6,14 +6,18 @@
 //! Either may be cleared, merged into another, removed, or busy: used by an export or a backup. Nothing is counted when
 //! something is written. A bitmap remembers what its node held when it began to record, and compares when it is asked.
 //!
-//! How a persistent bitmap outlives its node is told in `stored_bitmap`. Source of the order of checks: probes of the four
+//! How a persistent bitmap outlives its node is told in `stored_bitmap`, which ones jobs keep for themselves in
+//! `job_bitmap`. Source of the order of checks: probes of the four
 //! releases.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Driver, Graph};
+use super::{
+    Driver, Graph,
+    job_bitmap::{Counts, Kept, Owner},
+};
 use crate::{
     Release,
     host::{Blocks, Host, Qcow2},
@@ -22,7 +26,7 @@ use crate::{
 };
 
 /// Bytes that one bit of a bitmap stands for, unless another number is asked for: a cluster.
-const GRANULARITY: u64 = Qcow2::CLUSTER;
+pub(super) const GRANULARITY: u64 = Qcow2::CLUSTER;
 
 /// The smallest number that may be asked for.
 const SMALLEST_GRANULARITY: u64 = 512;
@@ -34,7 +38,9 @@ const NAME_MAX: usize = 1023;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bitmap {
     pub(super) node: String,
+    /// Empty for one that no client has made.
     pub(super) name: String,
+    pub(super) owner: Owner,
     pub(super) granularity: u64,
     pub(super) persistent: bool,
     /// It is stored in an image that cannot be written.
@@ -43,13 +49,18 @@ pub(crate) struct Bitmap {
     pub(super) dirty: BTreeSet<u64>,
     /// What the node held when it began to record; none while it rests.
     pub(super) recording_since: Option<Blocks>,
-    /// A backup works with it.
+    /// A backup works with it: it stays as it is.
     pub(super) busy: bool,
     /// It goes when the transaction succeeds.
     pub(super) to_remove: bool,
 }
 
 impl Bitmap {
+    /// Whether it is the client's bitmap of that name.
+    pub(super) fn is(&self, node: &str, name: &str) -> bool {
+        self.node == node && self.name == name && self.owner == Owner::Client
+    }
+
     /// The granules that are dirty, when the node holds this.
     pub(super) fn granules(&self, held: &Blocks) -> BTreeSet<u64> {
         let mut granules = self.dirty.clone();
@@ -63,18 +74,26 @@ impl Bitmap {
         }
         granules
     }
+
+    /// Whether it is told what is written.
+    fn records(&self) -> bool {
+        match &self.owner {
+            Owner::Job(kept) => kept.records,
+            _ => self.recording_since.is_some(),
+        }
+    }
 }
 
 impl Graph {
     /// The bitmap of that name.
     pub(super) fn bitmap(&self, node: &str, name: &str) -> Option<&Bitmap> {
-        self.bitmaps.iter().find(|bitmap| bitmap.node == node && bitmap.name == name)
+        self.bitmaps.iter().find(|bitmap| bitmap.is(node, name))
     }
 
     /// Looks up a bitmap, as most commands do.
     fn find_bitmap(&self, node: &str, name: &str) -> Result<usize, QmpError> {
         self.node(node).ok_or_else(|| QmpError::generic(format!("Node '{node}' not found")))?;
-        let at = self.bitmaps.iter().position(|bitmap| bitmap.node == node && bitmap.name == name);
+        let at = self.bitmaps.iter().position(|bitmap| bitmap.is(node, name));
         at.ok_or_else(|| QmpError::generic(format!("Dirty bitmap '{name}' not found")))
     }
 
@@ -118,29 +137,43 @@ impl Graph {
         Ok(())
     }
 
-    /// QAPI's list of `BlockDirtyInfo` of a node, newest first; none if it has no bitmap.
-    pub(crate) fn bitmaps_shown(&self, node: &str, host: &Host, release: Release) -> Option<QObject> {
+    /// QAPI's list of `BlockDirtyInfo` of a node, newest first; none if it has no bitmap. `left` tells how many bytes
+    /// the job of a filter has still to copy.
+    pub(crate) fn bitmaps_shown(
+        &self,
+        node: &str,
+        host: &Host,
+        release: Release,
+        left: impl Fn(&str) -> u64,
+    ) -> Option<QObject> {
         let mut shown = self.bitmaps.iter().rev().filter(|bitmap| bitmap.node == node).peekable();
         shown.peek()?;
         let held = self.held_by(node, host);
+        let count = |bitmap: &Bitmap| match &bitmap.owner {
+            Owner::Job(Kept { counts: Counts::Left, filter, .. }) => left(filter),
+            Owner::Job(Kept { counts: Counts::All, .. }) => self.size(node, host),
+            _ if bitmap.busy => bitmap.dirty.len() as u64 * bitmap.granularity,
+            _ => bitmap.granules(&held).len() as u64 * bitmap.granularity,
+        };
         let info = |bitmap: &Bitmap| {
-            let recording = bitmap.recording_since.is_some();
+            let recording = bitmap.records();
             let busy = self.is_busy(bitmap);
             let mut info = qdict! {
-                "name": bitmap.name.clone(),
-                "count": bitmap.granules(&held).len() as u64 * bitmap.granularity,
+                "count": count(bitmap),
                 "granularity": bitmap.granularity,
                 "recording": recording,
                 "busy": busy,
                 "persistent": bitmap.persistent,
             };
+            if bitmap.owner == Owner::Client {
+                info.put(key!("name"), bitmap.name.clone());
+            }
             if release.bitmaps_have_status() {
-                let status = if busy {
-                    "locked"
-                } else if recording {
-                    "active"
-                } else {
-                    "disabled"
+                let status = match (bitmap.busy, busy, recording) {
+                    (true, ..) => "frozen",
+                    (_, true, _) => "locked",
+                    (.., true) => "active",
+                    (.., false) => "disabled",
                 };
                 info.put(key!("status"), status);
             }
@@ -157,23 +190,6 @@ impl Graph {
             from / Qcow2::CLUSTER..=to / Qcow2::CLUSTER
         };
         bitmap.granules(held).into_iter().flat_map(blocks).collect()
-    }
-
-    /// A backup begins or ends to work with a bitmap.
-    pub(crate) fn set_bitmap_busy(&mut self, node: &str, name: &str, busy: bool) {
-        let is_it = |bitmap: &&mut Bitmap| bitmap.node == node && bitmap.name == name;
-        self.bitmaps.iter_mut().filter(is_it).for_each(|bitmap| bitmap.busy = busy);
-    }
-
-    /// A bitmap knows only of what was written since its node held this. It counts as new: QEMU has made another one
-    /// of its name.
-    pub(crate) fn clean_bitmap(&mut self, node: &str, name: &str, held: Blocks) {
-        let is_it = |bitmap: &Bitmap| bitmap.node == node && bitmap.name == name;
-        let Some(at) = self.bitmaps.iter().position(is_it) else { return };
-        let mut bitmap = self.bitmaps.remove(at);
-        bitmap.dirty.clear();
-        bitmap.recording_since = bitmap.recording_since.map(|_| held);
-        self.bitmaps.push(bitmap);
     }
 
     /// Says that a bitmap is to be removed: until then nothing else may use it, and its name is taken.
@@ -300,6 +316,7 @@ fn add(
     graph.bitmaps.push(Bitmap {
         node: node_name.into(),
         name: name.into(),
+        owner: Owner::Client,
         granularity,
         persistent,
         read_only: false,

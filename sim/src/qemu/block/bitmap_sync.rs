@@ -92,14 +92,11 @@ impl BitmapSync {
 
     /// The backup begins.
     pub(crate) fn begin(&self, graph: &mut Graph) {
-        graph.set_bitmap_busy(&self.node, &self.name, true);
+        graph.begin_with_bitmap(&self.node, &self.name, &self.held);
     }
 
     /// The backup has ended, well or not.
     pub(crate) fn end(self, graph: &mut Graph, well: bool) {
-        graph.set_bitmap_busy(&self.node, &self.name, false);
-        if well && self.cleans {
-            graph.clean_bitmap(&self.node, &self.name, self.held);
-        }
+        graph.end_with_bitmap(&self.node, &self.name, well && self.cleans);
     }
 }

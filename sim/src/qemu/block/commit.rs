@@ -14,6 +14,7 @@ use super::{
     Graph, Node,
     failure::{Copying, Requests, failure},
     filename::filename,
+    job_bitmap::Mirrored,
     job_filter::{JobDriver, Planned},
 };
 use crate::{
@@ -119,6 +120,11 @@ pub(crate) fn block_commit(
     }
     let claim = Claim { nodes, attached, kept, filter: Some(filter.name.clone()) };
     jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
+    if active {
+        let (filter, source) = (filter.name.as_str(), top.as_str());
+        let mirrored = Mirrored { filter, source, granularity: Qcow2::CLUSTER, write_blocking: false };
+        graph.keep_for_mirror(&mirrored, cx.release());
+    }
     graph.put_filter(filter, &top);
     graph.set_read_only(&base, false);
     Ok(QObject::empty())

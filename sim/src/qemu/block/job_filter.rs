@@ -13,8 +13,7 @@
 //! | stream, but for the oldest release | `copy-on-read` | `file` |
 //! | backup | `copy-before-write`, and `backup-top` in the oldest release | `file`, and `backing`; `target` |
 //!
-//! Not here: what passes through it, which is as if there were no filter, and the bitmaps without names in which a job
-//! keeps what it has still to copy. Source: probes of all releases.
+//! Not here: what passes through it, which is as if there were no filter. Source: probes of all releases.
 
 use super::{Caching, Driver, Graph, Node, filter::Filter, open::take_name, permissions::Permissions};
 use crate::qemu::{Context, QmpError, arguments::Arguments};
@@ -133,6 +132,7 @@ impl Graph {
         let at = self.nodes.iter().position(|node| node.name == name)?;
         let below = self.nodes.remove(at).driver.file()?.to_owned();
         self.forget_bitmaps(name);
+        self.forget_bitmaps_of_job(name);
         self.move_users(name, &below);
         Some(below)
     }

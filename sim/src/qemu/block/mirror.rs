@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{
     Graph,
     failure::{Copying, Requests, failure},
+    job_bitmap::Mirrored,
     job_filter::{JobDriver, Planned},
     open::open_stated_backing,
     permissions::{Permissions, Use},
@@ -156,6 +157,12 @@ pub(crate) fn start(
     };
     let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
+    let granularity = match arguments.integer("granularity").unsigned_abs() {
+        0 => Qcow2::CLUSTER,
+        stated => stated,
+    };
+    let mirrored = Mirrored { filter: &filter.name, source, granularity, write_blocking: false };
+    graph.keep_for_mirror(&mirrored, cx.release());
     graph.put_filter(filter, source);
     Ok(QObject::empty())
 }

@@ -3,6 +3,8 @@
 //! Throttling, encryption and caching are not simulated: their members are those of a node that was
 //! given none. Sizes on disk are plausible, not exact. The order of members is the wire's business.
 
+use std::time::Duration;
+
 use super::{
     Device, Driver, Graph, Node,
     filename::{backing_in_header, combined, filename},
@@ -12,6 +14,7 @@ use crate::{
     Release,
     host::{Host, Image, Qcow2, StoredBitmap},
     machine::OnError,
+    qemu::job::Jobs,
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -19,6 +22,10 @@ use crate::{
 pub(crate) struct Query<'a> {
     /// The graph to show.
     pub(crate) graph: &'a Graph,
+    /// The jobs on it.
+    pub(crate) jobs: &'a Jobs,
+    /// When it is asked for.
+    pub(crate) now: Duration,
     /// The images in it.
     pub(crate) host: &'a Host,
     /// In whose shape.
@@ -46,10 +53,9 @@ impl Query<'_> {
                 info.put(key!("io-status"), device.io_status);
             }
             let shown = self.graph.shown(&device.node);
-            if let (true, Some(bitmaps)) = (
-                self.release.bitmaps_have_status(),
-                shown.and_then(|node| self.graph.bitmaps_shown(&node.name, self.host, self.release)),
-            ) {
+            if let (true, Some(bitmaps)) =
+                (self.release.bitmaps_have_status(), shown.and_then(|node| self.bitmaps(node)))
+            {
                 info.put(key!("dirty-bitmaps"), bitmaps);
             }
             if let Some(node) = shown {
@@ -93,7 +99,7 @@ impl Query<'_> {
         }
         // In the bucket of `backing_file`, in front of which it is written.
         info.put(key!("write_threshold"), 0);
-        if let Some(bitmaps) = self.graph.bitmaps_shown(&node.name, self.host, self.release) {
+        if let Some(bitmaps) = self.bitmaps(node) {
             info.put(key!("dirty-bitmaps"), bitmaps);
         }
         if self.release.nodes_have_encryption_key_missing() {
@@ -106,6 +112,11 @@ impl Query<'_> {
             info.put(key!("children"), children(node));
         }
         info
+    }
+
+    fn bitmaps(&self, node: &Node) -> Option<QObject> {
+        let left = |filter: &str| self.jobs.left_to_copy(filter, self.now);
+        self.graph.bitmaps_shown(&node.name, self.host, self.release, left)
     }
 
     /// QAPI's `ImageInfo`.

@@ -12,7 +12,7 @@
 
 use camino::Utf8Path;
 
-use super::{Driver, Graph, bitmap::Bitmap};
+use super::{Driver, Graph, bitmap::Bitmap, job_bitmap::Owner};
 use crate::host::{Blocks, Host, Image, Qcow2, StoredBitmap};
 
 /// Bitmaps that are to be stored.
@@ -35,6 +35,7 @@ impl Graph {
         let loaded = image.bitmaps.iter().map(|stored| Bitmap {
             node: name.to_owned(),
             name: stored.name.clone(),
+            owner: Owner::Client,
             granularity: stored.granularity,
             persistent: true,
             read_only,

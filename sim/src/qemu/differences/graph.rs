@@ -208,6 +208,16 @@ impl Release {
         self == Release::V5_2
     }
 
+    /// Jobs keep the bitmap of what they have still to copy in their filter, else in their source.
+    pub(crate) fn jobs_keep_bitmaps_in_their_filters(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// The filter of a backup keeps what was overwritten, and what may be read.
+    pub(crate) fn filters_of_backups_keep_bitmaps(self) -> bool {
+        self >= Release::V7_2
+    }
+
     /// `query-blockstats` tells that devices count requests that fail or are invalid.
     pub(crate) fn devices_account_what_fails(self) -> bool {
         self >= Release::V7_2

@@ -1,5 +1,7 @@
 //! All jobs of a QEMU: which are there, who may be started, and what is left to be done once one has ended.
 
+use std::time::Duration;
+
 use super::{
     Job, JobStatus,
     block::{BlockJob, Completion, Options},
@@ -72,6 +74,12 @@ impl Jobs {
     /// Whether a block job reads or writes a node directly.
     pub(crate) fn is_attached_to(&self, node: &str) -> bool {
         self.users(node).any(|job| job.attached.iter().any(|attached| attached == node))
+    }
+
+    /// Bytes that the job of a filter has still to copy.
+    pub(crate) fn left_to_copy(&self, filter: &str, now: Duration) -> u64 {
+        let job = self.jobs.iter().find(|job| job.filter.as_deref() == Some(filter));
+        job.map(|job| job.progress(now)).map_or(0, |(current, total)| total - current)
     }
 
     pub(super) fn users<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Job> {
