@@ -18,6 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 mod descriptor;
 mod image;
+mod layout;
 mod machine_state;
 pub use descriptor::Descriptor;
 pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2, StoredBitmap};

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use super::layout::Layout;
 use super::machine_state::{Hardware, MachineState};
 
 use crate::guest::Guest;
@@ -45,6 +46,7 @@ pub struct Qcow2 {
     pub snapshots: Vec<InternalSnapshot>,
     /// Persistent dirty bitmaps, as they were when they were last stored.
     pub bitmaps: Vec<StoredBitmap>,
+    pub(super) layout: Box<Layout>,
 }
 
 /// A dirty bitmap that is stored in a qcow2 image.
@@ -101,6 +103,11 @@ impl Image {
         Image::Qcow2(Qcow2 { size, ..Qcow2::default() })
     }
 
+    /// A qcow2 image in which nothing was written, whose header names this backing file.
+    pub fn overlay(size: u64, backing: Option<Backing>) -> Self {
+        Image::Qcow2(Qcow2 { size, backing, ..Qcow2::default() })
+    }
+
     /// The qcow2 image, unless it is raw.
     pub fn as_qcow2(&self) -> Option<&Qcow2> {
         match self {
@@ -136,10 +143,8 @@ impl Image {
 
     /// Makes the disk so big in bytes, if it is smaller.
     pub fn grow(&mut self, to: u64) {
-        match self {
-            Image::Raw { size, .. } => *size = to.max(*size),
-            Image::Qcow2(image) => image.size = to.max(image.size),
-            Image::MachineState(_) => {}
+        if to > self.virtual_size() {
+            self.resize(to);
         }
     }
 
@@ -147,7 +152,10 @@ impl Image {
     pub fn resize(&mut self, to: u64) {
         let (size, blocks) = match self {
             Image::Raw { size, blocks } => (size, blocks),
-            Image::Qcow2(image) => (&mut image.size, &mut image.blocks),
+            Image::Qcow2(image) => {
+                image.layout.resize(image.size, to);
+                (&mut image.size, &mut image.blocks)
+            }
             Image::MachineState(_) => return,
         };
         *size = to;
@@ -160,6 +168,15 @@ impl Image {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.file_length(),
             Image::MachineState(state) => state.size,
+        }
+    }
+
+    /// Bytes of the host's disk that the file takes.
+    pub fn on_disk(&self) -> u64 {
+        match self {
+            Image::Raw { blocks, .. } => blocks.len() as u64 * Qcow2::CLUSTER,
+            Image::Qcow2(image) => image.layout.on_disk(),
+            Image::MachineState(state) => state.size.next_multiple_of(4096),
         }
     }
 
@@ -177,7 +194,10 @@ impl Image {
     pub fn write(&mut self, block: u64, write: u64) {
         match self {
             Image::Raw { blocks, .. } => blocks.insert(block, write),
-            Image::Qcow2(image) => image.blocks.insert(block, write),
+            Image::Qcow2(image) => {
+                image.layout.write(block);
+                image.blocks.insert(block, write)
+            }
             Image::MachineState(state) => {
                 *self = Image::Raw { size: state.size, blocks: Blocks::from([(block, write)]) };
                 None
@@ -190,17 +210,9 @@ impl Qcow2 {
     /// The size of a cluster in bytes.
     pub const CLUSTER: u64 = 65536;
 
-    /// Length in bytes of the file of a new, empty image of 16 MiB. From a recording.
-    const EMPTY: u64 = 197_120;
-
-    /// Length of the file in bytes: metadata, and what the snapshots added to it. Plausible, not exact.
+    /// Length of the file in bytes.
     pub fn file_length(&self) -> u64 {
-        let snapshots: u64 = self
-            .snapshots
-            .iter()
-            .map(|s| 2 * Self::CLUSTER + s.vm_state_size.next_multiple_of(Self::CLUSTER))
-            .sum();
-        Self::EMPTY + snapshots + self.blocks.len() as u64 * Self::CLUSTER
+        self.layout.length(self.size)
     }
 
     /// The first snapshot of that name.
@@ -237,6 +249,8 @@ impl Qcow2 {
             blocks,
             memory: None,
         });
+        let names = self.snapshots.iter().map(|known| (known.id.as_str(), known.name.as_str()));
+        self.layout.take_snapshot(self.size, vm_state_size, names);
         id
     }
 
@@ -256,7 +270,9 @@ impl Qcow2 {
 
     /// Reverts the active layer to a snapshot; returns that snapshot.
     pub fn revert(&mut self, id: &str) -> Option<&InternalSnapshot> {
-        let snapshot = self.snapshots.iter().find(|snapshot| snapshot.id == id)?;
+        let at = self.snapshots.iter().position(|snapshot| snapshot.id == id)?;
+        self.layout.revert(at);
+        let snapshot = &self.snapshots[at];
         self.blocks.clone_from(&snapshot.blocks);
         Some(snapshot)
     }
@@ -264,7 +280,10 @@ impl Qcow2 {
     /// Removes a snapshot and returns it.
     pub fn delete_snapshot(&mut self, id: &str) -> Option<InternalSnapshot> {
         let at = self.snapshots.iter().position(|snapshot| snapshot.id == id)?;
-        Some(self.snapshots.remove(at))
+        let deleted = self.snapshots.remove(at);
+        let names = self.snapshots.iter().map(|known| (known.id.as_str(), known.name.as_str()));
+        self.layout.delete_snapshot(at, names);
+        Some(deleted)
     }
 }
 

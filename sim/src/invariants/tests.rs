@@ -28,8 +28,8 @@ fn broken(world: &World) -> Vec<String> {
 fn with_overlay(backing: &str) -> World {
     let mut world = world(&[]);
     let header = Backing { file: backing.into(), format: Some("qcow2".into()) };
-    let overlay = Qcow2 { size: Machine::DISK_SIZE, backing: Some(header), ..Qcow2::default() };
-    world.host_mut().create_new("s1".into(), Image::Qcow2(overlay)).unwrap();
+    let overlay = Image::overlay(Machine::DISK_SIZE, Some(header));
+    world.host_mut().create_new("s1".into(), overlay).unwrap();
     world
 }
 

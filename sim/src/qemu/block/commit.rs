@@ -107,7 +107,6 @@ pub(crate) fn block_commit(
         failure,
         ..Options::of("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx)
     };
-    let id = arguments.text("job-id");
     let base = commit.base.clone();
     let top = commit.top.clone();
     let filter = plan_filter(graph, jobs, active, arguments, cx)?;
@@ -119,11 +118,9 @@ pub(crate) fn block_commit(
         attached.push(top.clone());
     }
     let claim = Claim { nodes, attached, kept, filter: Some(filter.name.clone()) };
-    jobs.start_block(id, options, Work::Commit(commit), claim, cx)?;
+    jobs.start_block(arguments.text("job-id"), options, Work::Commit(commit), claim, cx)?;
     if active {
-        let (filter, source) = (filter.name.as_str(), top.as_str());
-        let mirrored = Mirrored { filter, source, granularity: Qcow2::CLUSTER, write_blocking: false };
-        graph.keep_for_mirror(&mirrored, cx.release());
+        graph.keep_for_mirror(&Mirrored::usual(&filter.name, &top), cx.release());
     }
     graph.put_filter(filter, &top);
     graph.set_read_only(&base, false);

@@ -13,7 +13,7 @@ use super::{
     permissions::{Permissions, Use},
 };
 use crate::{
-    host::{Backing, Image, Qcow2},
+    host::{Backing, Image},
     qemu::{
         Context, QmpError, Timer,
         arguments::Arguments,
@@ -82,7 +82,7 @@ pub(crate) fn blockdev_create(
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
 pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
     if let Some(image) = cx.host().image_mut(&header.path) {
-        *image = Image::Qcow2(Qcow2 { size: header.size, backing: header.backing, ..Qcow2::default() });
+        *image = Image::overlay(header.size, header.backing);
     }
 }
 

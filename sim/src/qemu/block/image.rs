@@ -14,7 +14,7 @@ use super::{
     open::{Inherited, open},
 };
 use crate::{
-    host::{Backing, Image, Qcow2},
+    host::{Backing, Image},
     qemu::{Context, QmpError, arguments::Arguments, not_simulated},
 };
 
@@ -60,7 +60,7 @@ impl NamedImage<'_> {
                     file: filename(graph, below, cx.host()),
                     format: Some(below.driver.name().into()),
                 });
-                Image::Qcow2(Qcow2 { size, backing, ..Qcow2::default() })
+                Image::overlay(size, backing)
             }
             ("raw", None) => Image::raw(size),
             ("raw", Some(_)) => {

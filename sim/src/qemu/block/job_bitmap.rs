@@ -72,6 +72,13 @@ pub(crate) struct Mirrored<'a> {
     pub(crate) write_blocking: bool,
 }
 
+impl<'a> Mirrored<'a> {
+    /// Of which nothing was stated.
+    pub(crate) fn usual(filter: &'a str, source: &'a str) -> Self {
+        Self { filter, source, granularity: GRANULARITY, write_blocking: false }
+    }
+}
+
 impl Graph {
     /// A mirror begins: what it has to copy is kept.
     pub(crate) fn keep_for_mirror(&mut self, mirrored: &Mirrored<'_>, release: Release) {

@@ -157,11 +157,12 @@ pub(crate) fn start(
     };
     let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
     jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
+    let usual = Mirrored::usual(&filter.name, source);
     let granularity = match arguments.integer("granularity").unsigned_abs() {
-        0 => Qcow2::CLUSTER,
+        0 => usual.granularity,
         stated => stated,
     };
-    let mirrored = Mirrored { filter: &filter.name, source, granularity, write_blocking: false };
+    let mirrored = Mirrored { granularity, ..usual };
     graph.keep_for_mirror(&mirrored, cx.release());
     graph.put_filter(filter, source);
     Ok(QObject::empty())

@@ -1,7 +1,7 @@
 //! `query-block` and `query-named-block-nodes`: the graph as QEMU shows it.
 //!
 //! Throttling, encryption and caching are not simulated: their members are those of a node that was
-//! given none. Sizes on disk are plausible, not exact. The order of members is the wire's business.
+//! given none. The order of members is the wire's business.
 
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ impl Query<'_> {
             info.put(key!("dirty-flag"), false);
         }
         if self.has_actual_size(node) {
-            info.put(key!("actual-size"), image.map_or(0, actual_size));
+            info.put(key!("actual-size"), image.map_or(0, Image::on_disk));
         }
         match &node.driver {
             Driver::File { .. } if self.release.files_have_format_specific() => {
@@ -212,18 +212,6 @@ impl Query<'_> {
     fn backing_file(&self, node: &Node) -> Option<String> {
         let backing = node.driver.backing().and_then(|backing| self.graph.node(backing))?;
         Some(filename(self.graph, backing, self.host))
-    }
-}
-
-fn actual_size(image: &Image) -> u64 {
-    match image {
-        Image::Raw { blocks, .. } => blocks.len() as u64 * 4096,
-        Image::Qcow2(qcow2) => {
-            let states: u64 =
-                qcow2.snapshots.iter().map(|s| 8192 + s.vm_state_size.next_multiple_of(4096)).sum();
-            200_704 + states + qcow2.blocks.len() as u64 * Qcow2::CLUSTER
-        }
-        Image::MachineState(state) => state.size.next_multiple_of(4096),
     }
 }
 
