@@ -82,10 +82,7 @@ pub(super) fn fidelity(arguments: &FidelityArgs) -> Result<bool, CliError> {
 }
 
 /// The real QEMUs that were named, each of a release that was recorded: whoever named a wrong one is told at once.
-fn real(
-    arguments: &FidelityArgs,
-    recordings: &[Recording],
-) -> Result<Option<(Real, Vec<Binary>)>, CliError> {
+fn real(arguments: &FidelityArgs, recordings: &[Recording]) -> Result<Option<(Real, Vec<Binary>)>, CliError> {
     if arguments.qemu.is_empty() {
         return Ok(None);
     }
@@ -95,7 +92,9 @@ fn real(
         let binary = real.ask(program, &arguments.launch)?;
         if !recordings.iter().any(|recording| recording.release == binary.release) {
             let release = binary.release;
-            return Err(CliError::Usage(format!("{program} is QEMU {release}, of which no recording is here")));
+            return Err(CliError::Usage(format!(
+                "{program} is QEMU {release}, of which no recording is here"
+            )));
         }
         binaries.push(binary);
     }
@@ -121,6 +120,10 @@ fn live(
 fn play(real: &Real, binary: &Binary, recordings: &[Recording], known: &Known) -> Result<Live, CliError> {
     let (mut anew, mut repetitions, mut not_played) = (Vec::new(), Report::default(), Vec::new());
     for recording in recordings.iter().filter(|recording| recording.release == binary.release) {
+        if let Some(source) = recording.source_among(recordings) {
+            not_played.push((recording.name.clone(), format!("it needs the files of `{}`", source.name)));
+            continue;
+        }
         match real.record(recording, binary)? {
             Ok(again) => {
                 repetitions.add(recording, repeated(recording, &again));

@@ -10,7 +10,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_sim::Release;
 use serde::Deserialize;
 
-use super::{compare::Pair, recording::Recording};
+use super::{
+    compare::{Difference, Pair},
+    recording::Recording,
+};
 
 /// What is known, and how often each was met in which recording.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,7 @@ struct Entry {
     /// Why it is let pass.
     reason: String,
     /// The recordings that show it, [`Recording::id`]: where one of them is replayed, it must be met.
+    #[serde(default)]
     seen_in: Vec<String>,
     /// Only these releases.
     #[serde(default)]
@@ -143,6 +147,14 @@ impl Known {
             }
         }
         reasons
+    }
+
+    /// Whether a difference is known by itself: two programs that are held against each other as they speak have no
+    /// recording whose lines could be counted, so neither neighbours nor bounds are asked for.
+    pub fn explains(&self, recording: &Recording, difference: &Difference) -> bool {
+        let pair = [(difference.recorded.as_ref(), difference.simulated.as_ref())];
+        let lane = &difference.lane;
+        self.entries.iter().any(|(entry, _)| entry.is_for(recording, lane) && entry.covers(&pair, &pair))
     }
 
     /// The reasons of those that were not met in a recording that they were seen in, and that recording.

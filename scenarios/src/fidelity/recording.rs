@@ -147,11 +147,8 @@ fn text(path: &Utf8Path) -> io::Result<String> {
 impl Recording {
     fn read(path: &Utf8Path, release: Release) -> Result<Self, RecordingError> {
         let text = text(path).map_err(|source| RecordingError::Read { path: path.to_owned(), source })?;
-        Self::parse(release, name(path).unwrap_or_default(), &text).map_err(|(line, reason)| RecordingError::Line {
-            path: path.to_owned(),
-            line,
-            reason,
-        })
+        Self::parse(release, name(path).unwrap_or_default(), &text)
+            .map_err(|(line, reason)| RecordingError::Line { path: path.to_owned(), line, reason })
     }
 
     /// Reads the text of a recording.
@@ -187,6 +184,22 @@ impl Recording {
             return Err((1, "no note with QEMU's arguments".to_owned()));
         }
         Ok(recording)
+    }
+
+    /// What stands before the first point of the name: those of one family used the same files.
+    pub fn family(&self) -> &str {
+        self.name.split_once('.').map_or(self.name.as_str(), |(family, _)| family)
+    }
+
+    /// Whether it was the machine that made the snapshot which the rest of its family loads: `X.src`.
+    pub fn is_source(&self) -> bool {
+        self.name.ends_with(".src")
+    }
+
+    /// The recording whose files it began with, if that is one of these.
+    pub fn source_among<'a>(&self, recordings: &'a [Recording]) -> Option<&'a Recording> {
+        let of_family = |other: &&Recording| other.release == self.release && other.family() == self.family();
+        recordings.iter().filter(of_family).find(|other| other.is_source() && !self.is_source())
     }
 
     /// Which recording of all that were ever made of this release and name: `5.2/quit@1795212598`, by the second of its
