@@ -49,9 +49,11 @@ pub fn measure(recordings: &[Recording], mut known: Known) -> Report {
     let (sources, others): (Vec<_>, Vec<_>) = recordings.iter().partition(|recording| recording.is_source());
     for recording in sources.into_iter().chain(others) {
         let family = (recording.release, recording.family());
+        let mut assumed = Vec::new();
         let outcomes = match replay::machine(recording) {
             Err(unknown) => not_simulated(recording, &unknown.to_string()),
             Ok(machine) => {
+                assumed = files::assumed(recording, &machine);
                 let replayed = replay::replay(recording, &machine, left_behind.get(&family));
                 if recording.is_source() {
                     left_behind.insert(family, replayed.host);
@@ -59,7 +61,7 @@ pub fn measure(recordings: &[Recording], mut known: Known) -> Report {
                 compare(recording, &lanes(recording.said()), &lanes(replayed.said.iter()), &mut known)
             }
         };
-        report.add(recording, outcomes);
+        report.add(recording, outcomes, assumed);
     }
     report.stale = known.stale(recordings);
     report

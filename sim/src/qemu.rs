@@ -19,6 +19,7 @@
 //! - `qdev`: devices that come and go
 //! - `pci`: the bus that they are on
 //! - `qom`: where they are among QEMU's objects
+//! - `change`: what puts nodes into the graph, and the rests of jobs that follow
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
@@ -44,6 +45,7 @@ pub mod run_state;
 mod about;
 mod arguments;
 mod boot_sector;
+mod change;
 mod chardev;
 mod command;
 mod differences;

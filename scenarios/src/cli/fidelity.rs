@@ -126,7 +126,7 @@ fn play(real: &Real, binary: &Binary, recordings: &[Recording], known: &Known) -
         }
         match real.record(recording, binary)? {
             Ok(again) => {
-                repetitions.add(recording, repeated(recording, &again));
+                repetitions.add(recording, repeated(recording, &again), Vec::new());
                 anew.push(again);
             }
             Err(why) => not_played.push((recording.name.clone(), why.to_string())),

@@ -99,6 +99,8 @@ pub struct Measured {
     pub explained: Vec<Explained>,
     /// What is not simulated, and how many lines that makes.
     pub not_simulated: BTreeMap<String, usize>,
+    /// What the replay took for given that the recorded arguments do not tell.
+    pub assumed: Vec<String>,
 }
 
 /// All results.
@@ -111,8 +113,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a recording's outcomes.
-    pub fn add(&mut self, recording: &Recording, outcomes: Vec<Outcome>) {
+    /// Adds a recording's outcomes, and what was taken for given about it.
+    pub fn add(&mut self, recording: &Recording, outcomes: Vec<Outcome>, assumed: Vec<String>) {
         let mut measured = Measured {
             release: recording.release.to_string(),
             area: area(&recording.name),
@@ -121,6 +123,7 @@ impl Report {
             differences: Vec::new(),
             explained: Vec::new(),
             not_simulated: BTreeMap::new(),
+            assumed,
         };
         for outcome in outcomes {
             let tally = &mut measured.tally;
@@ -195,6 +198,14 @@ impl Report {
                     of_area.iter().for_each(|measured| measured.show(&mut lines));
                 }
             }
+            let mut assumed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for measured in of_release() {
+                let of_it = measured.assumed.iter();
+                of_it.for_each(|what| assumed.entry(what).or_default().push(&measured.recording));
+            }
+            lines.extend(
+                assumed.into_iter().map(|(what, of)| format!("  assumed: {what}: {}", of.join(", "))),
+            );
         }
         lines
     }
@@ -264,6 +275,7 @@ mod tests {
             differences: Vec::new(),
             explained: Vec::new(),
             not_simulated: BTreeMap::new(),
+            assumed: Vec::new(),
         };
         Report { measured: vec![measured], stale: Vec::new() }
     }
