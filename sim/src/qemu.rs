@@ -138,7 +138,7 @@ impl Qemu {
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             pci,
-            objects: object::Objects::default(),
+            objects: object::Objects::of(machine),
             chardevs: chardev::Chardevs::of(machine),
             gone: false,
             aborted: false,

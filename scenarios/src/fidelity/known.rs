@@ -271,7 +271,7 @@ mod tests {
     fn a_known_difference_that_is_not_met_where_it_was_seen_is_told() {
         let mut known = known("recorded = \"RESET\"");
         let (seen, again) = (recording(Release::V5_2, 7), recording(Release::V5_2, 8));
-        assert_eq!(known.stale(&[seen.clone()]), ["r (5.2/a@7)"]);
+        assert_eq!(known.stale(std::slice::from_ref(&seen)), ["r (5.2/a@7)"]);
         assert!(known.stale(&[again]).is_empty(), "another recording need not show it");
         assert_eq!(passed(&mut known, &seen, "job j", &["RESET"], &[]), 1);
         assert!(known.stale(&[seen]).is_empty());

@@ -140,7 +140,7 @@ fn text(path: &Utf8Path) -> io::Result<String> {
         return std::fs::read_to_string(path);
     }
     let mut text = String::new();
-    GzDecoder::new(std::fs::File::open(path)?).read_to_string(&mut text)?;
+    GzDecoder::new(std::fs::read(path)?.as_slice()).read_to_string(&mut text)?;
     Ok(text)
 }
 
