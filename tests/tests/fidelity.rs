@@ -115,7 +115,7 @@ fn another_recording_of_the_same_name_need_not_show_what_this_one_did() {
         line.text.contains("\"standby\"")
             || line.text.contains("\"ready\"") && line.text.contains("JOB_STATUS")
     };
-    let first_ready = anew.lines.iter().position(|line| rests(line)).unwrap();
+    let first_ready = anew.lines.iter().position(&rests).unwrap();
     let mut index = 0;
     anew.lines.retain(|line| {
         index += 1;
