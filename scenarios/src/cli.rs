@@ -48,6 +48,9 @@ enum Command {
     /// Play scenarios on a real QEMU and write down what was said.
     Record(RecordArgs),
     /// Replay recordings of real QEMU on the simulator and count the lines that are the same.
+    ///
+    /// Exit codes: 0 every release reaches what --least-equal and --least-explained ask for, recorded and live; 1 one does
+    /// not, or a known difference is none any more; 2 recordings, known differences or a QEMU that cannot be used.
     Fidelity(FidelityArgs),
     /// Put the simulated machine of a scenario on real sockets, for other programs.
     Serve(serve::ServeArgs),
@@ -160,13 +163,19 @@ struct RecordArgs {
 
 #[derive(Debug, Args)]
 struct FidelityArgs {
-    /// Folder with recordings, <DIR>/<release>/<name>.jsonl
+    /// Folder with recordings, <DIR>/<release>/<name>.jsonl [default: those that freezeframe comes with]
     #[arg(long, value_name = "DIR")]
-    recordings: Utf8PathBuf,
+    recordings: Option<Utf8PathBuf>,
     /// Only this release
     #[arg(long, value_name = "R")]
     release: Option<Release>,
-    /// Write every difference to this file
+    /// At least so much of each release must be equal; less is a finding, exit code 1
+    #[arg(long, value_name = "PERCENT", default_value = "97", value_parser = clap::value_parser!(u8).range(..=100))]
+    least_equal: u8,
+    /// At least so much must be equal or explained: the rest differs or is not simulated
+    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u8).range(..=100))]
+    least_explained: u8,
+    /// Write every difference, with the reason where there is one, to this file
     #[arg(long, value_name = "FILE")]
     json: Option<Utf8PathBuf>,
     /// A real QEMU that every recording of its release is played on too; may be given several times

@@ -32,7 +32,7 @@ pub mod report;
 
 use std::collections::BTreeMap;
 
-use freezeframe_sim::host::Host;
+use freezeframe_sim::{Release, host::Host};
 
 use compare::{Outcome, compare};
 use known::Known;
@@ -42,27 +42,26 @@ use report::Report;
 
 /// Replays every recording and holds what the simulator says against it.
 ///
-/// A recording named `X.src` leaves its files to those named `X` and `X.<anything>` of the same release: it was the
-/// machine that made the snapshot which they load.
+/// A recording's files are those that its [source](Recording::source_among) left.
 pub fn measure(recordings: &[Recording], mut known: Known) -> Report {
     let mut report = Report::default();
-    let mut left_behind: BTreeMap<(String, String), Host> = BTreeMap::new();
-    let (sources, others): (Vec<_>, Vec<_>) =
-        recordings.iter().partition(|recording| recording.name.ends_with(".src"));
+    let mut left_behind: BTreeMap<(Release, &str), Host> = BTreeMap::new();
+    let (sources, others): (Vec<_>, Vec<_>) = recordings.iter().partition(|recording| recording.is_source());
     for recording in sources.into_iter().chain(others) {
-        let stem = recording.name.split_once('.').map_or(recording.name.as_str(), |(stem, _)| stem);
-        let family = (recording.release.to_string(), stem.to_owned());
+        let family = (recording.release, recording.family());
+        let mut assumed = Vec::new();
         let outcomes = match replay::machine(recording) {
             Err(unknown) => not_simulated(recording, &unknown.to_string()),
             Ok(machine) => {
+                assumed = files::assumed(recording, &machine);
                 let replayed = replay::replay(recording, &machine, left_behind.get(&family));
-                if recording.name.ends_with(".src") {
+                if recording.is_source() {
                     left_behind.insert(family, replayed.host);
                 }
                 compare(recording, &lanes(recording.said()), &lanes(replayed.said.iter()), &mut known)
             }
         };
-        report.add(recording, outcomes);
+        report.add(recording, outcomes, assumed);
     }
     report.stale = known.stale(recordings);
     report

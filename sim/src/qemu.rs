@@ -20,6 +20,7 @@
 //! - `qdev`: devices that come and go
 //! - `pci`: the bus that they are on
 //! - `qom`: where they are among QEMU's objects
+//! - `change`: what puts nodes into the graph, and the rests of jobs that follow
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
 //! - `about`: what never changes
@@ -45,6 +46,7 @@ pub mod run_state;
 mod about;
 mod arguments;
 mod boot_sector;
+mod change;
 mod chardev;
 mod command;
 mod differences;
@@ -140,7 +142,7 @@ impl Qemu {
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             pci,
-            objects: object::Objects::default(),
+            objects: object::Objects::of(machine),
             chardevs: chardev::Chardevs::of(machine),
             about: about::About::of(machine),
             gone: false,

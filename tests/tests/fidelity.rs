@@ -1,18 +1,16 @@
 //! The fidelity report: what it counts, and that it finds what it must.
 
-use camino::Utf8Path;
 use freezeframe::fidelity::{
     known::Known,
     measure,
     recording::{self, Recording, Speaker},
-    report::{Report, Tally},
+    report::{Claim, Report, Tally},
 };
 use freezeframe_sim::Release;
 use rstest::rstest;
 
 fn recordings(release: Release) -> Vec<Recording> {
-    let folder = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/tests/recordings");
-    recording::read_all(&folder, Some(release)).unwrap()
+    recording::read_all(&recording::own(), Some(release)).unwrap()
 }
 
 fn one(name: &str) -> Recording {
@@ -28,7 +26,8 @@ fn the_recordings_that_are_kept_here_are_repeated(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
     let report = measure(&recordings(release), Known::own());
-    assert!(report.is_clean(), "{}", report.lines().join("\n"));
+    let findings = report.findings(Claim::default());
+    assert!(findings.is_empty(), "{findings:#?}\n{}", report.lines().join("\n"));
     let Tally { equal, not_simulated, .. } = report.total();
     assert!(equal > 1_500 && not_simulated == 0, "{}", report.total());
 }
@@ -67,7 +66,7 @@ fn times_and_folders_make_no_difference() {
     for line in recording.lines.iter_mut().filter(|line| line.speaker == Speaker::Server) {
         line.text = line.text.replace("\"seconds\": 1", "\"seconds\": 2").replace("$DIR", "/vm/abc");
     }
-    assert!(measure_one(recording).is_clean());
+    assert!(measure_one(recording).findings(Claim::default()).is_empty());
 }
 
 #[test]
@@ -83,8 +82,46 @@ fn a_machine_that_cannot_be_simulated_counts_with_its_reason() {
 
 #[test]
 fn a_known_difference_that_is_none_any_more_is_a_finding() {
-    let known = "[[difference]]\nreason = \"long gone\"\nlane = \"replies\"\nrecorded = \"gone\"\n";
-    let report = measure(&[one("quit")], Known::parse(known).unwrap());
-    assert!(!report.is_clean());
-    assert_eq!(report.stale, ["long gone"]);
+    let quit = one("quit");
+    let entry = "[[difference]]\nreason = \"long gone\"\nlane = \"replies\"\nrecorded = \"gone\"\n";
+    let known = format!("{entry}seen-in = [\"{}\"]\n", quit.id());
+    let findings = measure(&[quit], Known::parse(&known).unwrap()).findings(Claim::default());
+    assert!(findings[0].starts_with("known difference that is none any more: long gone"), "{findings:?}");
+}
+
+#[test]
+fn what_is_let_pass_is_listed_with_its_reason() {
+    let report = measure(&[one("commit-active")], Known::own());
+    let explained = &report.measured[0].explained;
+    assert_eq!(explained.len(), report.total().explained);
+    let reason = &explained.first().expect("its job rests for a moment").reason;
+    let told = report.lines().into_iter().find(|line| line.contains(reason.as_str())).unwrap();
+    assert!(told.contains("commit-active: 2 explained: "), "{told}");
+}
+
+#[test]
+fn one_recording_by_itself_needs_none_of_the_others() {
+    let report = measure(&[one("quit")], Known::own());
+    assert!(report.findings(Claim::default()).is_empty(), "{:?}", report.stale);
+}
+
+#[test]
+fn another_recording_of_the_same_name_need_not_show_what_this_one_did() {
+    let mut anew = one("commit-active");
+    for line in anew.lines.iter_mut().filter(|line| line.speaker == Speaker::Server) {
+        line.text = line.text.replace("\"seconds\": 1", "\"seconds\": 2");
+    }
+    let rests = |line: &recording::Line| {
+        line.text.contains("\"standby\"")
+            || line.text.contains("\"ready\"") && line.text.contains("JOB_STATUS")
+    };
+    let first_ready = anew.lines.iter().position(&rests).unwrap();
+    let mut index = 0;
+    anew.lines.retain(|line| {
+        index += 1;
+        index - 1 <= first_ready || !rests(line)
+    });
+    let report = measure(&[anew], Known::own());
+    assert_eq!(report.total().explained, 0);
+    assert!(report.stale.is_empty(), "{:?}", report.stale);
 }

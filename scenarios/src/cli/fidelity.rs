@@ -10,7 +10,7 @@ use crate::{
         measure,
         recording::{self, Recording},
         repeated,
-        report::{Report, Tally},
+        report::{Claim, Report},
     },
     world::qemu::Binary,
 };
@@ -38,13 +38,15 @@ struct Live {
     not_played: Vec<(String, String)>,
 }
 
-/// Replays and compares. True if nothing differs but what is known to.
+/// Replays and compares. True if that is as faithful as is asked for.
 pub(super) fn fidelity(arguments: &FidelityArgs) -> Result<bool, CliError> {
     let known = match &arguments.known {
         Some(path) => Known::read(path)?,
         None => Known::own(),
     };
-    let recordings = recording::read_all(&arguments.recordings, arguments.release)?;
+    let folder = arguments.recordings.clone().unwrap_or_else(recording::own);
+    let recordings = recording::read_all(&folder, arguments.release)?;
+    let real = real(arguments, &recordings)?;
     print(&format!(
         "freezeframe {} fidelity of {} recordings\n",
         env!("CARGO_PKG_VERSION"),
@@ -54,7 +56,10 @@ pub(super) fn fidelity(arguments: &FidelityArgs) -> Result<bool, CliError> {
     for line in recorded.lines() {
         print(&format!("{line}\n"))?;
     }
-    let live = live(arguments, &recordings, &known)?;
+    let live = match real {
+        Some((real, binaries)) => live(&real, &binaries, &recordings, &known)?,
+        None => Vec::new(),
+    };
     if let Some(path) = &arguments.json {
         let written = Written { recorded: &recorded, live: &live };
         let mut json = serde_json::to_string_pretty(&written).expect("a report holds only text and numbers");
@@ -62,23 +67,49 @@ pub(super) fn fidelity(arguments: &FidelityArgs) -> Result<bool, CliError> {
         let unwritable = |source| CliError::Write { path: path.clone(), source };
         std::fs::write(path, json).map_err(unwritable)?;
     }
-    let total = live.iter().fold(recorded.total(), |mut total: Tally, live| {
+    let claim = Claim { least_equal: arguments.least_equal, least_explained: arguments.least_explained };
+    let mut total = recorded.total();
+    let mut findings = recorded.findings(claim);
+    for live in &live {
         total.add(live.simulated.total());
-        total
-    });
+        findings.extend(live.simulated.findings(claim).into_iter().map(|found| format!("live: {found}")));
+    }
+    for found in &findings {
+        print(&format!("{found}\n"))?;
+    }
     print(&format!("{total}\n"))?;
-    Ok(recorded.is_clean() && live.iter().all(|live| live.simulated.is_clean()))
+    Ok(findings.is_empty())
 }
 
-/// Plays the recordings on the real QEMUs that were named.
-fn live(arguments: &FidelityArgs, recordings: &[Recording], known: &Known) -> Result<Vec<Live>, CliError> {
+/// The real QEMUs that were named, each of a release that was recorded: whoever named a wrong one is told at once.
+fn real(arguments: &FidelityArgs, recordings: &[Recording]) -> Result<Option<(Real, Vec<Binary>)>, CliError> {
     if arguments.qemu.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let real = Real::new(&Interrupt::listen().map_err(CliError::Runtime)?)?;
-    let played = arguments.qemu.iter().map(|program| {
+    let mut binaries = Vec::new();
+    for program in &arguments.qemu {
         let binary = real.ask(program, &arguments.launch)?;
-        let live = play(&real, &binary, recordings, known)?;
+        if !recordings.iter().any(|recording| recording.release == binary.release) {
+            let release = binary.release;
+            return Err(CliError::Usage(format!(
+                "{program} is QEMU {release}, of which no recording is here"
+            )));
+        }
+        binaries.push(binary);
+    }
+    Ok(Some((real, binaries)))
+}
+
+/// Plays the recordings on real QEMUs.
+fn live(
+    real: &Real,
+    binaries: &[Binary],
+    recordings: &[Recording],
+    known: &Known,
+) -> Result<Vec<Live>, CliError> {
+    let played = binaries.iter().map(|binary| {
+        let live = play(real, binary, recordings, known)?;
         live.show()?;
         Ok(live)
     });
@@ -89,15 +120,19 @@ fn live(arguments: &FidelityArgs, recordings: &[Recording], known: &Known) -> Re
 fn play(real: &Real, binary: &Binary, recordings: &[Recording], known: &Known) -> Result<Live, CliError> {
     let (mut anew, mut repetitions, mut not_played) = (Vec::new(), Report::default(), Vec::new());
     for recording in recordings.iter().filter(|recording| recording.release == binary.release) {
+        if let Some(source) = recording.source_among(recordings) {
+            not_played.push((recording.name.clone(), format!("it needs the files of `{}`", source.name)));
+            continue;
+        }
         match real.record(recording, binary)? {
             Ok(again) => {
-                repetitions.add(recording, repeated(recording, &again));
+                repetitions.add(recording, repeated(recording, &again), Vec::new());
                 anew.push(again);
             }
             Err(why) => not_played.push((recording.name.clone(), why.to_string())),
         }
     }
-    let simulated = Report { stale: Vec::new(), ..measure(&anew, known.clone()) };
+    let simulated = measure(&anew, known.clone());
     let (program, version) = (binary.program.to_string(), binary.version_name());
     Ok(Live { program, version, simulated, repeated: repetitions, not_played })
 }

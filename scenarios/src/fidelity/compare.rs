@@ -3,8 +3,6 @@
 //! Within a lane the longest common sequence is equal. What lies between is paired in order; a line that is left over
 //! on either side counts for itself, so that saying too much is as wrong as saying too little.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use similar::{Algorithm, capture_diff_slices};
 
@@ -23,7 +21,7 @@ pub enum Outcome {
     /// The same bytes, but for placeholders.
     Equal,
     /// Not the same, for a reason that is known: [`Known`].
-    Explained,
+    Explained(Explained),
     /// Not the same.
     Differs(Difference),
     /// The simulator says that it does not know this.
@@ -43,6 +41,19 @@ pub struct Difference {
     /// What the simulator says there; none if nothing.
     pub simulated: Option<String>,
 }
+
+/// A line that is not as it was recorded, and need not be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// Why.
+    pub reason: String,
+    /// What is let pass.
+    #[serde(flatten)]
+    pub difference: Difference,
+}
+
+/// Lines that stand for each other, the recorded one first; none where one side has nothing more to say.
+pub type Pair<'a> = (Option<&'a String>, Option<&'a String>);
 
 /// Compares all lanes.
 pub fn compare(
@@ -66,14 +77,9 @@ pub fn compare(
             continue;
         }
         let pairs = pairs(real, ours);
-        let mut let_pass = recorded_rests(&pairs);
-        let_pass.extend(resets_of_a_storm(&pairs));
-        for (index, (recorded, simulated)) in pairs.into_iter().enumerate() {
-            outcomes.push(if let_pass.contains(&index) {
-                Outcome::Explained
-            } else {
-                outcome(recording, name, recorded, simulated, known)
-            });
+        let reasons = known.explain(recording, name, &pairs);
+        for ((recorded, simulated), reason) in pairs.into_iter().zip(reasons) {
+            outcomes.push(outcome(name, recorded, simulated, reason));
         }
     }
     outcomes
@@ -92,8 +98,7 @@ fn belongs_to_unknown(recording: &Recording, lane: &str) -> bool {
     }
 }
 
-/// Lines that stand for each other.
-fn pairs<'a>(real: &'a [String], ours: &'a [String]) -> Vec<(Option<&'a String>, Option<&'a String>)> {
+fn pairs<'a>(real: &'a [String], ours: &'a [String]) -> Vec<Pair<'a>> {
     let mut pairs = Vec::new();
     for part in capture_diff_slices(Algorithm::Myers, real, ours) {
         let (real, ours) = (&real[part.old_range()], &ours[part.new_range()]);
@@ -104,49 +109,11 @@ fn pairs<'a>(real: &'a [String], ours: &'a [String]) -> Vec<(Option<&'a String>,
     pairs
 }
 
-/// Where only the recording says that a job rested and went on at once, or the other way round: the guest's firmware
-/// resets its disks in the first second, QEMU then drains their nodes, and when that is varies from run to run.
-fn recorded_rests(pairs: &[(Option<&String>, Option<&String>)]) -> BTreeSet<usize> {
-    const RESTS: [[&str; 2]; 2] = [["\"paused\"", "\"running\""], ["\"standby\"", "\"ready\""]];
-    let says = |at: usize, status: &str| {
-        let alone = pairs[at].0.filter(|_| pairs[at].1.is_none());
-        alone.is_some_and(|line| line.contains(&format!("\"data\": {{\"status\": {status}, \"id\"")))
-    };
-    let mut rests = BTreeSet::new();
-    let mut at = 1;
-    while at < pairs.len() {
-        let rested = RESTS.iter().any(|[rests, works]| {
-            says(at - 1, rests) && says(at, works) || says(at - 1, works) && says(at, rests)
-        });
-        if rested {
-            rests.extend([at - 1, at]);
-        }
-        at += if rested { 2 } else { 1 };
-    }
-    rests
-}
-
-/// Where only the simulator says that the guest has reset the machine, in a storm of resets without end that the
-/// recording has too: how many there are until the guest is stopped depends on the host's speed. The real 5.2, told to
-/// do the same five times, said 11 to 39.
-fn resets_of_a_storm(pairs: &[(Option<&String>, Option<&String>)]) -> Vec<usize> {
-    /// More than a firmware that finds an end does.
-    const STORM: usize = 10;
-    let is_reset = |line: &String| line.contains(r#""event": "RESET", "data": {"guest": true"#);
-    let recorded = pairs.iter().filter_map(|(real, _)| *real).filter(|line| is_reset(line)).count();
-    if recorded < STORM {
-        return Vec::new();
-    }
-    let only_simulated = |at: &usize| pairs[*at].0.is_none() && pairs[*at].1.is_some_and(is_reset);
-    (0..pairs.len()).filter(only_simulated).collect()
-}
-
 fn outcome(
-    recording: &Recording,
     lane: &str,
     recorded: Option<&String>,
     simulated: Option<&String>,
-    known: &mut Known,
+    reason: Option<String>,
 ) -> Outcome {
     if recorded == simulated {
         return Outcome::Equal;
@@ -156,7 +123,10 @@ fn outcome(
     }
     let difference =
         Difference { lane: lane.to_owned(), recorded: recorded.cloned(), simulated: simulated.cloned() };
-    if known.explains(recording, &difference) { Outcome::Explained } else { Outcome::Differs(difference) }
+    match reason {
+        Some(reason) => Outcome::Explained(Explained { reason, difference }),
+        None => Outcome::Differs(difference),
+    }
 }
 
 /// What a reply says is not simulated.
@@ -178,28 +148,6 @@ mod tests {
         let (real, ours) = (lines(&["a", "b", "c"]), lines(&["a", "x", "b", "c"]));
         let differ = pairs(&real, &ours).into_iter().filter(|(real, ours)| real != ours).collect::<Vec<_>>();
         assert_eq!(differ, [(None, Some(&"x".to_owned()))]);
-    }
-
-    #[test]
-    fn a_moments_rest_that_only_the_recording_has_is_known_and_half_of_one_is_not() {
-        let event = |status: &str| {
-            format!(r#"{{"event": "JOB_STATUS_CHANGE", "data": {{"status": "{status}", "id": "j"}}}}"#)
-        };
-        let events = |said: &[&str]| said.iter().map(|status| event(status)).collect::<Vec<_>>();
-        let ours = events(&["running", "waiting"]);
-        let rests = |real: &[&str]| recorded_rests(&pairs(&events(real), &ours)).len();
-        assert_eq!(rests(&["running", "paused", "running", "waiting"]), 2);
-        assert_eq!(rests(&["running", "paused", "running", "paused", "running", "waiting"]), 4);
-        assert_eq!(rests(&["running", "paused", "waiting"]), 0);
-    }
-
-    #[test]
-    fn more_resets_are_known_in_a_storm_alone() {
-        let reset = r#"{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}"#;
-        let resets = |count| lines(&vec![reset; count]);
-        let known = |real, ours| resets_of_a_storm(&pairs(&resets(real), &resets(ours))).len();
-        assert_eq!(known(30, 35), 5);
-        assert_eq!(known(1, 35), 0, "the recorded firmware found an end");
     }
 
     #[test]

@@ -3,18 +3,23 @@
 //! - Images that a client opened and nobody had made: the targets of copies, empty.
 //! - What the disks held: as much as a mirror had to copy, or could not, or else the most that a backup copied which
 //!   skipped what was empty. Where nothing tells, but something was copied, two megabytes on the first.
+//! - How large the disks were: as the first query says, or else 16 MiB.
+//!
+//! QEMU's arguments tell none of this, so the report names it as [assumed].
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
 use freezeframe_sim::{
     Machine,
     host::{Host, Image, Qcow2},
+    machine::{Chardev, Frontend},
 };
 use serde_json::Value;
 
 use super::{
     recording::{Recording, Speaker},
-    replay::FOLDER,
+    replay::{FOLDER, in_folder},
 };
 
 /// What the first disk held, in bytes, if the recording does not tell.
@@ -23,7 +28,7 @@ const HELD: u64 = 2 << 20;
 /// Puts the files there, beside those of the machine itself.
 pub fn put_beforehand(recording: &Recording, machine: &Machine, host: &mut Host) {
     let targets = opened(recording);
-    let (disks, held) = match held(recording) {
+    let (disks, most) = match held(recording) {
         Some(held) => (machine.disks.len(), held),
         None => (usize::from(!targets.is_empty()), HELD),
     };
@@ -33,9 +38,45 @@ pub fn put_beforehand(recording: &Recording, machine: &Machine, host: &mut Host)
     }
     for disk in machine.disks.iter().take(disks) {
         if let Some(image) = host.image_mut(&disk.path).filter(|image| image.blocks().is_empty()) {
+            let held = most.min(disk.size);
             (0..held / Qcow2::CLUSTER).for_each(|block| image.write(block, 1));
         }
     }
+}
+
+/// What of the host is taken from the recorded answers, or from nothing: the arguments do not tell.
+pub fn assumed(recording: &Recording, machine: &Machine) -> Vec<String> {
+    let mut assumed = Vec::new();
+    match held(recording) {
+        Some(held) => assumed.push(format!("every disk held {held} bytes, as a job of it says")),
+        None if !opened(recording).is_empty() => {
+            assumed.push(format!("the first disk held {HELD} bytes, though nothing says so"));
+        }
+        None => {}
+    }
+    let other = machine.disks.iter().filter(|disk| disk.size != Machine::DISK_SIZE);
+    assumed.extend(
+        other.map(|disk| format!("{} had {} bytes, as its first query says", disk.target, disk.size)),
+    );
+    let is_monitor = |chardev: &&Chardev| matches!(chardev.frontend, Some(Frontend::Monitor(_)));
+    let connected = machine.chardevs.iter().filter(|chardev| chardev.connected && !is_monitor(chardev));
+    assumed.extend(
+        connected.map(|chardev| format!("a program was at {}, as query-chardev says", chardev.label)),
+    );
+    assumed
+}
+
+/// The virtual size of a disk's image as the first answer that shows the image has it, while nobody has changed it.
+pub fn size(recording: &Recording, file: &Utf8Path) -> Option<u64> {
+    let unchanged = recording.lines.iter().take_while(|line| !line.text.contains("\"block_resize\""));
+    let said = unchanged.filter(|line| line.speaker == Speaker::Server).map(|line| &line.text);
+    said.flat_map(|line| line.split(r#""virtual-size": "#).skip(1)).find_map(|image| {
+        let (size, rest) = image.split_once(r#", "filename": ""#)?;
+        let (name, rest) = rest.split_once('"')?;
+        let (_, format) = rest.split_once(r#""format": ""#)?;
+        let shown = in_folder(name, FOLDER) == file.as_str() && !format.starts_with("file\"");
+        size.parse().ok().filter(|_| shown)
+    })
 }
 
 /// The files that `blockdev-add` opened with success, and no command had made.
@@ -112,6 +153,29 @@ mod tests {
         let opened_if = |answer| opened(&answered(answer)).into_iter().collect::<Vec<_>>();
         assert_eq!(opened_if(r#"{"return": {}, "id": 1}"#), ["/recorded/t0"]);
         assert!(opened_if(r#"{"id": 1, "error": {}}"#).is_empty());
+    }
+
+    #[test]
+    fn the_first_query_tells_how_large_a_disk_was_and_its_file_does_not() {
+        let image = |size, format| {
+            format!(
+                r#"{{"image": {{"virtual-size": {size}, "filename": "$DIR/disk0", "format": "{format}"}}}}"#
+            )
+        };
+        let shown = [image(196_616, "file"), image(8 << 20, "raw"), image(9 << 20, "raw")];
+        let lines: Vec<_> = shown.iter().map(|image| (Speaker::Server, image.as_str())).collect();
+        assert_eq!(size(&recording(&lines), "/recorded/disk0".into()), Some(8 << 20));
+        assert_eq!(size(&recording(&lines), "/recorded/disk1".into()), None);
+    }
+
+    #[test]
+    fn what_the_arguments_do_not_tell_is_assumed_aloud() {
+        let event =
+            r#"{"event": "BLOCK_JOB_READY", "data": {"type": "mirror", "len": 65536, "offset": 65536}}"#;
+        let told = recording(&[(Speaker::Server, event)]);
+        let machine = Machine::new().disk("vda");
+        assert_eq!(assumed(&told, &machine), ["every disk held 65536 bytes, as a job of it says"]);
+        assert!(assumed(&recording(&[]), &machine).is_empty());
     }
 
     #[test]

@@ -101,6 +101,9 @@ pub async fn record(recording: &Recording, binary: &Binary) -> Result<Recording,
 /// The files that have to be there, for a recording that may be played.
 fn host(recording: &Recording) -> Result<Host, Unplayable> {
     let machine = replay::machine(recording).map_err(|unknown| Unplayable::Refused(unknown.to_string()))?;
+    if machine.disks.iter().any(|disk| disk.guest_writes) {
+        return Err(Unplayable::Refused("its guest is to write to its disk".to_owned()));
+    }
     let own = |text: &str| replay::in_folder(text, DIR).replace(&format!("{DIR}/"), "");
     let reaches_out =
         |word: &&str| own(word).contains(['/', ':']) || word.contains("..") || *word == "-sandbox";

@@ -1,14 +1,18 @@
 //! A recording of real QEMU: what one client and one monitor said to each other.
 //!
 //! A file holds one JSON object a line, `{"t": ms, "dir": "C>S" | "S>C" | "note", "line": text}`; the first is a note
-//! with QEMU's arguments. The files lie in `DIR/<release>/<name>.jsonl`.
+//! with QEMU's arguments. The files lie in `DIR/<release>/<name>.jsonl`; large ones may be compressed, `.jsonl.gz`.
 //!
 //! What it does not do: understand the lines. They are kept as they went over the wire, without their line ends.
 #![allow(clippy::disallowed_methods, reason = "reads the recordings, which are no part of any run")]
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use flate2::read::GzDecoder;
 use freezeframe_sim::Release;
 use serde::Deserialize;
 
@@ -72,8 +76,13 @@ pub enum RecordingError {
         reason: String,
     },
     /// There is nothing to replay.
-    #[error("error: no recordings in {0}: expected <release>/<name>.jsonl")]
-    None(Utf8PathBuf),
+    #[error("error: no recordings in {folder}: expected {release}/<name>.jsonl")]
+    None {
+        /// Where they were looked for.
+        folder: Utf8PathBuf,
+        /// The release that was asked for, or `<release>`.
+        release: String,
+    },
 }
 
 /// A line as it is written in the file.
@@ -100,25 +109,46 @@ pub fn read_all(folder: &Utf8Path, release: Option<Release>) -> Result<Vec<Recor
         for entry in folder.read_dir_utf8().map_err(unreadable)? {
             paths.push(entry.map_err(unreadable)?.into_path());
         }
-        paths.retain(|path| path.extension() == Some("jsonl"));
+        paths.retain(|path| name(path).is_some());
         paths.sort();
         for path in paths {
             recordings.push(Recording::read(&path, known)?);
         }
     }
-    if recordings.is_empty() { Err(RecordingError::None(folder.to_owned())) } else { Ok(recordings) }
+    if recordings.is_empty() {
+        let release = release.map_or("<release>".to_owned(), |release| release.to_string());
+        return Err(RecordingError::None { folder: folder.to_owned(), release });
+    }
+    Ok(recordings)
+}
+
+/// The folder of those that freezeframe comes with.
+pub fn own() -> Utf8PathBuf {
+    let here = Utf8Path::new("sim/tests/recordings");
+    let built = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(here);
+    if here.is_dir() { here.to_owned() } else { built }
+}
+
+/// The name of the recording in a file; none if it holds none.
+fn name(path: &Utf8Path) -> Option<&str> {
+    let name = path.file_name()?;
+    name.strip_suffix(".gz").unwrap_or(name).strip_suffix(".jsonl")
+}
+
+fn text(path: &Utf8Path) -> io::Result<String> {
+    if path.extension() != Some("gz") {
+        return std::fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    GzDecoder::new(std::fs::read(path)?.as_slice()).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 impl Recording {
     fn read(path: &Utf8Path, release: Release) -> Result<Self, RecordingError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| RecordingError::Read { path: path.to_owned(), source })?;
-        let name = path.file_stem().unwrap_or_default();
-        Self::parse(release, name, &text).map_err(|(line, reason)| RecordingError::Line {
-            path: path.to_owned(),
-            line,
-            reason,
-        })
+        let text = text(path).map_err(|source| RecordingError::Read { path: path.to_owned(), source })?;
+        Self::parse(release, name(path).unwrap_or_default(), &text)
+            .map_err(|(line, reason)| RecordingError::Line { path: path.to_owned(), line, reason })
     }
 
     /// Reads the text of a recording.
@@ -154,6 +184,33 @@ impl Recording {
             return Err((1, "no note with QEMU's arguments".to_owned()));
         }
         Ok(recording)
+    }
+
+    /// What stands before the first point of the name: those of one family used the same files.
+    pub fn family(&self) -> &str {
+        self.name.split_once('.').map_or(self.name.as_str(), |(family, _)| family)
+    }
+
+    /// Whether it was the machine that made the snapshot which the rest of its family loads: `X.src`.
+    pub fn is_source(&self) -> bool {
+        self.name.ends_with(".src")
+    }
+
+    /// The recording whose files it began with, if that is one of these.
+    pub fn source_among<'a>(&self, recordings: &'a [Recording]) -> Option<&'a Recording> {
+        let of_family = |other: &&Recording| other.release == self.release && other.family() == self.family();
+        recordings.iter().filter(of_family).find(|other| other.is_source() && !self.is_source())
+    }
+
+    /// Which recording of all that were ever made of this release and name: `5.2/quit@1795212598`, by the second of its
+    /// first event; without that where it has none.
+    pub fn id(&self) -> String {
+        let seconds = |line: &String| {
+            let (_, rest) = line.split_once(r#""timestamp": {"seconds": "#)?;
+            rest.split(',').next().map(|seconds| format!("@{seconds}"))
+        };
+        let began = self.said().find_map(seconds).unwrap_or_default();
+        format!("{}/{}{began}", self.release, self.name)
     }
 
     /// What QEMU said.

@@ -15,7 +15,7 @@ use freezeframe_sim::{
 use serde::de::IgnoredAny;
 
 use super::{
-    files::put_beforehand,
+    files::{put_beforehand, size},
     recording::{Line, Recording, Speaker},
 };
 
@@ -58,6 +58,9 @@ pub(super) fn in_folder(text: &str, folder: &str) -> String {
 pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
     let arguments = in_folder(&recording.arguments, FOLDER);
     let mut machine = Machine::from_arguments(arguments.split_ascii_whitespace())?;
+    for disk in &mut machine.disks {
+        disk.size = size(recording, &disk.path).unwrap_or(disk.size);
+    }
     for chardev in &mut machine.chardevs {
         chardev.connected = is_connected(recording, &chardev.label);
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use super::{
-    compare::{Difference, Outcome},
+    compare::{Difference, Explained, Outcome},
     recording::Recording,
 };
 
@@ -66,6 +66,22 @@ impl fmt::Display for Tally {
     }
 }
 
+/// What part of each release's lines there must be, in whole percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Equal.
+    pub least_equal: u8,
+    /// Equal, or different for a known reason. The rest differs or is not simulated.
+    pub least_explained: u8,
+}
+
+impl Default for Claim {
+    /// Nothing differs but what is known to, and that is little.
+    fn default() -> Self {
+        Self { least_equal: 97, least_explained: 100 }
+    }
+}
+
 /// One recording's result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Measured {
@@ -79,8 +95,12 @@ pub struct Measured {
     pub tally: Tally,
     /// Where it differs.
     pub differences: Vec<Difference>,
+    /// Where it may, and why.
+    pub explained: Vec<Explained>,
     /// What is not simulated, and how many lines that makes.
     pub not_simulated: BTreeMap<String, usize>,
+    /// What the replay took for given that the recorded arguments do not tell.
+    pub assumed: Vec<String>,
 }
 
 /// All results.
@@ -93,21 +113,26 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a recording's outcomes.
-    pub fn add(&mut self, recording: &Recording, outcomes: Vec<Outcome>) {
+    /// Adds a recording's outcomes, and what was taken for given about it.
+    pub fn add(&mut self, recording: &Recording, outcomes: Vec<Outcome>, assumed: Vec<String>) {
         let mut measured = Measured {
             release: recording.release.to_string(),
             area: area(&recording.name),
             recording: recording.name.clone(),
             tally: Tally::default(),
             differences: Vec::new(),
+            explained: Vec::new(),
             not_simulated: BTreeMap::new(),
+            assumed,
         };
         for outcome in outcomes {
             let tally = &mut measured.tally;
             match outcome {
                 Outcome::Equal => tally.equal += 1,
-                Outcome::Explained => tally.explained += 1,
+                Outcome::Explained(explained) => {
+                    tally.explained += 1;
+                    measured.explained.push(explained);
+                }
                 Outcome::Differs(difference) => {
                     tally.differ += 1;
                     measured.differences.push(difference);
@@ -126,9 +151,34 @@ impl Report {
         sum(self.measured.iter())
     }
 
-    /// Whether nothing differs and every known difference is still real.
-    pub fn is_clean(&self) -> bool {
-        self.total().differ == 0 && self.stale.is_empty()
+    /// Where it falls short of a claim, release by release, and the known differences that are none any more; nothing if
+    /// all is well.
+    pub fn findings(&self, claim: Claim) -> Vec<String> {
+        let mut findings = Vec::new();
+        for release in self.releases() {
+            let tally = self.of_release(release);
+            let asked = [
+                ("equal", tally.equal, claim.least_equal),
+                ("equal or explained", tally.equal + tally.explained, claim.least_explained),
+            ];
+            for (what, lines, least) in asked {
+                if !reaches(lines, tally.lines(), least) {
+                    let share = percent(lines, tally.lines());
+                    findings.push(format!(
+                        "QEMU {release}: {share} of the lines are {what}, {least} % are to be"
+                    ));
+                }
+            }
+        }
+        findings.extend(
+            self.stale.iter().map(|reason| format!("known difference that is none any more: {reason}")),
+        );
+        findings
+    }
+
+    /// The sum over a release.
+    fn of_release(&self, release: &str) -> Tally {
+        sum(self.measured.iter().filter(|measured| measured.release == release))
     }
 
     /// The report for people, line by line, without the closing line.
@@ -136,7 +186,10 @@ impl Report {
         let mut lines = Vec::new();
         for release in self.releases() {
             let of_release = || self.measured.iter().filter(move |measured| measured.release == release);
-            lines.push(format!("QEMU {release}: {}", sum(of_release())));
+            let tally = self.of_release(release);
+            let share = |lines| percent(lines, tally.lines());
+            let (equal, explained) = (share(tally.equal), share(tally.equal + tally.explained));
+            lines.push(format!("QEMU {release}: {tally}: {equal} equal, {explained} equal or explained"));
             let areas = AREAS.iter().map(|(area, _)| *area).chain(["other"]);
             for area in areas {
                 let of_area: Vec<_> = of_release().filter(|measured| measured.area == area).collect();
@@ -145,10 +198,15 @@ impl Report {
                     of_area.iter().for_each(|measured| measured.show(&mut lines));
                 }
             }
+            let mut assumed: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for measured in of_release() {
+                let of_it = measured.assumed.iter();
+                of_it.for_each(|what| assumed.entry(what).or_default().push(&measured.recording));
+            }
+            lines.extend(
+                assumed.into_iter().map(|(what, of)| format!("  assumed: {what}: {}", of.join(", "))),
+            );
         }
-        lines.extend(
-            self.stale.iter().map(|reason| format!("known difference that is none any more: {reason}")),
-        );
         lines
     }
 
@@ -165,7 +223,7 @@ impl Report {
 }
 
 impl Measured {
-    /// The first difference, and what is not simulated.
+    /// The first difference, what is not simulated, and why other lines may differ.
     fn show(&self, lines: &mut Vec<String>) {
         if let Some(first) = self.differences.first() {
             let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "(nothing)".to_owned());
@@ -179,11 +237,65 @@ impl Measured {
         for (what, count) in &self.not_simulated {
             lines.push(format!("    {}: {count} not simulated: {what}", self.recording));
         }
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        self.explained.iter().for_each(|explained| *reasons.entry(&explained.reason).or_default() += 1);
+        for (reason, count) in reasons {
+            lines.push(format!("    {}: {count} explained: {reason}", self.recording));
+        }
     }
+}
+
+/// Whether so many lines of all are at least so many percent of them.
+fn reaches(lines: usize, all: usize, percent: u8) -> bool {
+    lines * 100 >= all * usize::from(percent)
+}
+
+/// A part in percent, never rounded up: `99.87 %`.
+fn percent(lines: usize, all: usize) -> String {
+    let hundredths = (lines * 10_000).checked_div(all).unwrap_or(10_000);
+    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 
 fn sum<'a>(measured: impl Iterator<Item = &'a Measured>) -> Tally {
     let mut total = Tally::default();
     measured.for_each(|measured| total.add(measured.tally));
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(tally: Tally) -> Report {
+        let measured = Measured {
+            release: "5.2".into(),
+            area: "other",
+            recording: "a".into(),
+            tally,
+            differences: Vec::new(),
+            explained: Vec::new(),
+            not_simulated: BTreeMap::new(),
+            assumed: Vec::new(),
+        };
+        Report { measured: vec![measured], stale: Vec::new() }
+    }
+
+    #[test]
+    fn a_share_that_is_too_small_is_a_finding_of_its_release() {
+        let claim = Claim { least_equal: 97, least_explained: 99 };
+        let found = |equal, explained, differ| {
+            report(Tally { equal, explained, differ, not_simulated: 0 }).findings(claim)
+        };
+        assert!(found(970, 20, 10).is_empty());
+        assert_eq!(found(969, 21, 10), ["QEMU 5.2: 96.90 % of the lines are equal, 97 % are to be"]);
+        let short = "QEMU 5.2: 98.90 % of the lines are equal or explained, 99 % are to be";
+        assert_eq!(found(980, 9, 11), [short]);
+    }
+
+    #[test]
+    fn what_is_not_simulated_is_a_finding_unless_less_is_asked_for() {
+        let report = report(Tally { equal: 999, not_simulated: 1, ..Tally::default() });
+        assert_eq!(report.findings(Claim::default()).len(), 1);
+        assert!(report.findings(Claim { least_explained: 99, ..Claim::default() }).is_empty());
+    }
 }

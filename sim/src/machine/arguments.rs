@@ -35,7 +35,7 @@ const UNSEEN: [&str; 14] = [
 ];
 
 /// Properties of a disk's device that make none either.
-const UNSEEN_OF_DISKS: [&str; 6] = ["id", "drive", "iothread", "bootindex", "bus", "werror"];
+const UNSEEN_OF_DISKS: [&str; 7] = ["id", "drive", "iothread", "bootindex", "bus", "werror", "serial"];
 
 /// Properties of a drive.
 const OF_DRIVES: [&str; 6] = ["file", "format", "id", "if", "read-only", "readonly"];

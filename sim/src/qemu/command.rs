@@ -21,8 +21,9 @@ impl Qemu {
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
         match command {
-            "blockdev-add" => block::add::blockdev_add(&mut self.graph, arguments, cx),
-            "blockdev-del" => block::add::blockdev_del(&mut self.graph, &self.jobs, arguments, cx),
+            "blockdev-add" | "blockdev-del" | "blockdev-snapshot" | "blockdev-snapshot-sync" => {
+                self.change_graph(command, arguments, cx)
+            }
             "blockdev-mirror" | "drive-mirror" | "blockdev-backup" | "drive-backup" | "blockdev-create"
             | "block-commit" | "block-stream" => self.start_block_job(command, arguments, cx),
             "blockdev-reopen"
@@ -37,14 +38,6 @@ impl Qemu {
             "nbd-server-start" | "nbd-server-stop" | "nbd-server-add" | "nbd-server-remove"
             | "block-export-add" | "block-export-del" => {
                 block::export::command(&mut self.graph, command, arguments, cx)
-            }
-            "blockdev-snapshot" => {
-                block::snapshot::blockdev_snapshot(&mut self.graph, &self.jobs, arguments, cx)?;
-                self.drained(Drain::Overlay, cx)
-            }
-            "blockdev-snapshot-sync" => {
-                block::snapshot::blockdev_snapshot_sync(&mut self.graph, &self.jobs, arguments, cx)?;
-                self.drained(Drain::OverlayMade, cx)
             }
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)?;

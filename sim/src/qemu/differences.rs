@@ -31,6 +31,14 @@ pub(crate) enum Drain {
     Overlay,
     /// An overlay is made and put on top.
     OverlayMade,
+    /// A node that a job uses is to get an overlay.
+    BelowOverlay,
+    /// A node that was there before becomes the child of a new one.
+    Attached,
+    /// Likewise, and a job uses it.
+    AttachedBelowJob,
+    /// A node is taken out, or one that could not be opened.
+    NodeGone,
     /// QEMU is about to end.
     Quit,
 }
@@ -301,6 +309,10 @@ impl Release {
             Drain::Stopped | Drain::Transaction => (1, 1),
             Drain::Overlay => (1, most(1, 3, 3)),
             Drain::OverlayMade => (1, most(1, 19, 19)),
+            Drain::BelowOverlay => (1, 1),
+            Drain::Attached => (most(0, 3, 3), most(0, 3, 3)),
+            Drain::AttachedBelowJob => (2, 2),
+            Drain::NodeGone => (most(0, 1, 1), most(0, 1, 1)),
             Drain::Quit => (0, most(0, 2, 4)),
         };
         if self == Release::V5_2 { (0, 0) } else { (usual, most) }

@@ -1,14 +1,14 @@
 //! `human-monitor-command`: the few commands of the human monitor that snapshot drivers use.
 //!
-//! `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `qemu-io`, `info snapshots`, `info block`, `info block-jobs`,
-//! `info status`. What goes wrong, even a command that does not exist, is part of the text that is returned: the command
+//! `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `system_reset`, `qemu-io`, `info snapshots`, `info block`,
+//! `info block-jobs`, `info status`, `info version`. What goes wrong, even a command that does not exist, is part of the text that is returned: the command
 //! succeeds.
 //! Other commands of the human monitor are not simulated.
 
 use std::time::Duration;
 
 use super::{
-    Context, Qemu, QmpError, Timer,
+    Context, Qemu, QmpError, Request, Timer,
     arguments::Arguments,
     not_simulated,
     run_state::RunState,
@@ -42,7 +42,7 @@ enum Argument {
     Required,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 6] = [
     Command { name: "savevm", argument: Argument::Optional, act: savevm },
     Command {
         name: "loadvm",
@@ -56,15 +56,17 @@ const COMMANDS: [Command; 5] = [
     },
     Command { name: "stop|s", argument: Argument::None, act: |qemu, _, cx| stop(qemu, cx) },
     Command { name: "cont|c", argument: Argument::None, act: |qemu, _, cx| cont(qemu, cx) },
+    Command { name: "system_reset", argument: Argument::None, act: |qemu, _, cx| system_reset(qemu, cx) },
 ];
 
-const INFO: [Command; 6] = [
+const INFO: [Command; 7] = [
     Command { name: "block", argument: Argument::None, act: |qemu, _, cx| tables::block(qemu, cx) },
     Command { name: "block-jobs", argument: Argument::None, act: |_, _, _| "No active jobs\r\n".into() },
     Command { name: "name", argument: Argument::None, act: |qemu, _, _| qemu.about.name_line() },
     Command { name: "snapshots", argument: Argument::None, act: |qemu, _, cx| tables::snapshots(qemu, cx) },
     Command { name: "status", argument: Argument::None, act: |qemu, _, _| status(qemu) },
     Command { name: "uuid", argument: Argument::None, act: |qemu, _, _| qemu.about.uuid_line() },
+    Command { name: "version", argument: Argument::None, act: |_, _, cx| version(cx.release()) },
 ];
 
 /// `human-monitor-command`.
@@ -151,6 +153,17 @@ fn stop(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
 
 fn cont(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     or_error(qemu.cont(cx).map_err(|error| error.desc))
+}
+
+fn system_reset(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
+    qemu.request(Request::Reset, cx);
+    String::new()
+}
+
+/// The version, and the package straight behind it.
+fn version(release: Release) -> String {
+    let (major, minor, micro) = release.version();
+    format!("{major}.{minor}.{micro}{}\r\n", release.package())
 }
 
 fn status(qemu: &Qemu) -> String {

@@ -10,7 +10,7 @@ use super::{
     not_simulated,
 };
 use crate::{
-    Release,
+    Machine, Release,
     qobject::{QObject, key, qdict},
 };
 
@@ -27,14 +27,19 @@ enum Kind {
     ThrottleGroup,
 }
 
-/// All objects that clients have made.
-#[derive(Debug, Default)]
+/// All objects that the command line or clients have made.
+#[derive(Debug)]
 pub(crate) struct Objects {
     /// In the order in which they were made.
     objects: Vec<(String, Kind)>,
 }
 
 impl Objects {
+    /// Those of the command line.
+    pub(crate) fn of(machine: &Machine) -> Self {
+        Self { objects: machine.iothreads.iter().map(|id| (id.clone(), Kind::IoThread)).collect() }
+    }
+
     /// Whether an object has that id.
     fn is_there(&self, id: &str) -> bool {
         self.objects.iter().any(|(known, _)| known == id)

@@ -87,7 +87,7 @@ impl Qemu {
         Ok(())
     }
 
-    fn request(&mut self, request: Request, cx: &mut Context<'_>) {
+    pub(super) fn request(&mut self, request: Request, cx: &mut Context<'_>) {
         if cx.release().requests_act_before_the_reply() {
             self.carry_out(request, cx);
         } else {

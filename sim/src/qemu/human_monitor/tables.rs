@@ -151,13 +151,15 @@ fn row(release: Release, id: &str, snapshot: &InternalSnapshot) -> String {
     columns(release, [id, &snapshot.name, &size, &date, &clock, icount])
 }
 
-/// The widths of the columns: they differ where a tag is longer than its own.
+/// The widths of the columns: they differ where a tag is longer than its own. A tag's bytes are counted, not its letters.
 fn columns(release: Release, [id, tag, size, date, clock, icount]: [&str; 6]) -> String {
+    let width: usize = if release == Release::V5_2 { 17 } else { 16 };
+    let tag = format!("{tag}{:1$}", "", width.saturating_sub(tag.len()));
     match release {
-        Release::V5_2 => format!("{id:<10}{tag:<17}{size:>8}{date:>20}{clock:>13}{icount:>11}\r\n"),
-        Release::V7_2 => format!("{id:<9} {tag:<16} {size:>8}{date:>20}{clock:>13}{icount:>11}\r\n"),
+        Release::V5_2 => format!("{id:<10}{tag}{size:>8}{date:>20}{clock:>13}{icount:>11}\r\n"),
+        Release::V7_2 => format!("{id:<9} {tag} {size:>8}{date:>20}{clock:>13}{icount:>11}\r\n"),
         Release::V10_0 | Release::V11_1 => {
-            format!("{id:<7} {tag:<16} {size:>8} {date:>19} {clock:>15} {icount:>10}\r\n")
+            format!("{id:<7} {tag} {size:>8} {date:>19} {clock:>15} {icount:>10}\r\n")
         }
     }
 }
