@@ -5,7 +5,7 @@
 
 mod served;
 
-use std::{fs, io::Read as _, os::unix::net::UnixListener, path::Path, process::Command, time::Duration};
+use std::{fs, io::Read as _, os::unix::net::UnixListener, process::Command, time::Duration};
 
 use freezeframe_driver::{
     Machine, Patience,
