@@ -22,7 +22,7 @@ const MIB: u64 = 1 << 10;
 
 /// A command that a client pipelines: long to send, longer to answer.
 fn schema(id: usize) -> Vec<u8> {
-    format!("{{\"execute\":\"query-qmp-schema\",\"id\":{id}}}{:1000}\n", "").into_bytes()
+    format!("{{\"execute\":\"query-qmp-schema\",{:1000}\"id\":{id}}}\n", "").into_bytes()
 }
 
 /// Writes for a time and never reads; how much was taken, in bytes.
