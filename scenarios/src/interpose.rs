@@ -14,6 +14,7 @@ pub(crate) mod aim;
 use std::{
     cell::{Cell, RefCell},
     future::Future,
+    io,
     pin::Pin,
     rc::Rc,
     time::Duration,
@@ -26,7 +27,7 @@ use freezeframe_driver::{
     wire::{Band, Framer},
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 
 use self::aim::{Aim, Side};
 use crate::{
@@ -110,6 +111,7 @@ struct Wire<E: Env> {
 impl<E: Env> Wire<E> {
     /// Waits for bytes or for a delayed line, and handles them. None when the connection is over.
     async fn pass(&mut self) -> Option<()> {
+        self.messages().await?;
         let (mut near, mut far) = ([0; 4096], [0; 16384]);
         let due = self.delayed.first().map_or(Duration::MAX, |delayed| delayed.0);
         let timer = async {
@@ -134,12 +136,17 @@ impl<E: Env> Wire<E> {
             First::Left(First::Right(read)) => {
                 let length = read.ok().filter(|length| *length > 0)?;
                 self.from_far.push(&far[..length]);
-                while let Some(line) = self.from_far.next_line().ok()?.map(<[u8]>::to_vec) {
-                    self.message(line).await?;
-                }
-                Some(())
+                self.messages().await
             }
         }
+    }
+
+    /// Handles the lines that have come from QEMU.
+    async fn messages(&mut self) -> Option<()> {
+        while let Some(line) = self.from_far.next_line().ok()?.map(<[u8]>::to_vec) {
+            self.message(line).await?;
+        }
+        Some(())
     }
 
     /// A line from the driver.
@@ -244,9 +251,30 @@ impl<E: Env> Wire<E> {
             Way::ToDriver => self.near.write_all(bytes).await.ok(),
             Way::ToQemu => {
                 // QEMU may have gone; what it said before is still to be passed on.
-                let _ = self.far.write_all(bytes).await;
+                let _ = self.write_to_qemu(bytes).await;
                 Some(())
             }
         }
+    }
+
+    /// Writes to QEMU. One that takes no more until somebody reads what it says is read from.
+    async fn write_to_qemu(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            // Whoever takes all at once is not asked what it says.
+            if let First::Left(written) = race(self.far.write(bytes), std::future::ready(())).await {
+                bytes = &bytes[written?..];
+                continue;
+            }
+            let mut said = [0; 4096];
+            let (mut from, mut to) = split(&mut self.far);
+            match race(to.write(bytes), from.read(&mut said)).await {
+                First::Left(written) => bytes = &bytes[written?..],
+                First::Right(read) => match read? {
+                    0 => return Err(io::ErrorKind::BrokenPipe.into()),
+                    length => self.from_far.push(&said[..length]),
+                },
+            }
+        }
+        Ok(())
     }
 }

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Any number of machines live on one thread; one that nobody talks to sleeps. The first monitor of a machine is the
-//! one that the scenario's faults strike at and that the transcript is of; the guest agent has a socket of its own. The scenario's steps are not played:
-//! what is done to the machine is for the programs that connect.
+//! one that the scenario's faults strike at and that the transcript is of; the guest agent has a socket of its own. The
+//! scenario's steps are not played: what is done to the machine is for the programs that connect. A program that writes
+//! and never reads takes a few megabytes and no other machine's time: see [`freezeframe_sim::world`].
 //!
 //! What it does not do: pass on out-of-band data or file descriptors, and authenticate anybody. Since time comes from
 //! a real clock and bytes from a real socket, no run repeats bit for bit; every choice of the simulator itself goes
@@ -43,6 +44,7 @@ use tokio::task::JoinSet;
 
 use self::{
     address::Address, clock::Clock, door::Door, images::Images, listener::Listener, subject::Subject,
+    transcript::Transcript,
 };
 use crate::{
     interpose::{Faults, Kill, aim::Aim},
@@ -192,7 +194,7 @@ impl Served {
         behind.spawn_local(async move { time.run().await });
         let noted = transcript.is_some() || !subject.faults.is_empty();
         if noted {
-            behind.spawn_local(transcript::follow(record.clone(), transcript));
+            behind.spawn_local(Transcript::new(record.clone(), transcript).follow());
         }
         let (over, watch) = tokio::sync::watch::channel(false);
         let time = clock.clone();
@@ -212,8 +214,6 @@ impl Served {
             serving.spawn_local(door.clone().serve(listener, port, recorded, watch.clone()));
         }
         serving.join_all().await;
-        // What was noted last is still to be written.
-        tokio::task::yield_now().await;
         Ok(())
     }
 }

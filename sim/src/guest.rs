@@ -113,6 +113,11 @@ impl Guest {
         self.port == PortState::Open
     }
 
+    /// Whether it takes what the host sends: the port is open, and the agent not too far behind.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.port_is_open() && self.agent.takes_input()
+    }
+
     /// Takes what the host has sent: the agent reads it, or will.
     pub(crate) fn receive(&mut self, bytes: &[u8], now: Duration, takes: impl FnMut() -> usize) {
         self.agent.receive(bytes, now, takes);

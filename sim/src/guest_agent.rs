@@ -92,6 +92,9 @@ impl Agent {
     const TAKES: [Takes; 3] =
         [Takes::milliseconds(2, 100, 40), Takes::milliseconds(3, 150, 60), Takes::milliseconds(8, 400, 170)];
 
+    /// How many requests it takes before it has answered: as many buffers as a virtio serial port has.
+    const WAITING: usize = 128;
+
     /// How many ways there are for how long a request takes.
     pub(crate) const PACES: usize = Self::TAKES.len();
 
@@ -131,6 +134,11 @@ impl Agent {
             requests.push_back(Waiting { request, takes: pace() });
         });
         self.begin(now);
+    }
+
+    /// Whether it takes more than it has.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.requests.len() < Self::WAITING
     }
 
     /// When it answers next, if nothing stops it.

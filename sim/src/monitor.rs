@@ -79,6 +79,8 @@ pub(crate) struct Client {
     /// When the last of the requests so far is due.
     last_due: Duration,
     unread: VecDeque<Unread>,
+    /// How many bytes have come since all that had come was read.
+    held: usize,
     pub(crate) out_of_band: VecDeque<Queued>,
     /// What was said to it and is not on the socket yet.
     pub(crate) said: Vec<u8>,
@@ -88,6 +90,8 @@ pub(crate) struct Client {
     pub(crate) passed: Option<Descriptor>,
     /// It has closed: what is still queued is carried out for nobody.
     pub(crate) leaving: bool,
+    /// It does not read what is said to it: nothing more is taken up until it does.
+    pub(crate) behind: bool,
     release: Release,
     reader: Reader,
     negotiated: bool,
@@ -103,6 +107,14 @@ pub(crate) struct Monitor {
     pub(crate) waiting: VecDeque<(Duration, u64, Connection)>,
 }
 
+impl Monitor {
+    /// How many bytes of this connection it has taken in and not read.
+    pub(crate) fn held(&self, connection: Connection) -> usize {
+        let client = self.client.as_ref().filter(|client| client.connection == connection);
+        client.map_or(0, |client| client.held)
+    }
+}
+
 impl Client {
     /// Accepts a client: the greeting is the first thing it hears.
     pub(crate) fn accept(connection: Connection, release: Release) -> Self {
@@ -113,11 +125,13 @@ impl Client {
             requests: VecDeque::new(),
             last_due: Duration::ZERO,
             unread: VecDeque::new(),
+            held: 0,
             out_of_band: VecDeque::new(),
             said,
             withheld: Vec::new(),
             passed: None,
             leaving: false,
+            behind: false,
             release,
             reader: Reader::new(release),
             negotiated: false,
@@ -132,13 +146,17 @@ impl Client {
             let (due, sequence) = place();
             unread.push_back(Unread { due, sequence, message });
         });
+        self.held += bytes.len();
         self.read_on();
     }
 
     /// Reads messages until as many requests are queued as may be.
     fn read_on(&mut self) {
         while self.requests.len() < if self.oob { QUEUED_WITH_OOB } else { 1 } {
-            let Some(Unread { due, sequence, message }) = self.unread.pop_front() else { return };
+            let Some(Unread { due, sequence, message }) = self.unread.pop_front() else {
+                self.held = 0;
+                return;
+            };
             let request = Request::read(message, self.oob);
             if request.is_out_of_band() {
                 self.out_of_band.push_back(Queued { due, sequence, request });
@@ -152,7 +170,12 @@ impl Client {
 
     /// The request that is next in order.
     pub(crate) fn next_request(&self) -> Option<&Queued> {
-        self.requests.front()
+        self.requests.front().filter(|_| !self.behind)
+    }
+
+    /// The next of those that overtake the others.
+    pub(crate) fn next_out_of_band(&self) -> Option<&Queued> {
+        self.out_of_band.front().filter(|_| !self.behind)
     }
 
     /// Takes the request that is next in order, to be taken up.

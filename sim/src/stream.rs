@@ -7,7 +7,8 @@
 //! * a task on any other runtime that runs [`Sockets::drive`], such as tokio with paused time.
 //!
 //! How what QEMU has said is cut into reads is a choice, by default all at once. What is written arrives at
-//! once and whole: a client that wants it cut writes it in pieces.
+//! once and whole: a client that wants it cut writes it in pieces. A client that writes much more than QEMU takes up has
+//! to wait, and one that does not read is not answered: see [`World::takes_input`] and [`World::consume`].
 
 use std::{
     cell::{Cell, Ref, RefCell, RefMut},
@@ -41,6 +42,8 @@ struct Shared {
     now: Box<dyn Fn() -> Duration>,
     /// Who waits for something to read.
     readers: RefCell<BTreeMap<Connection, Waker>>,
+    /// Who waits until what was written is taken.
+    writers: RefCell<BTreeMap<Connection, Waker>>,
     /// A client has done something since [`Sockets::drive`] last looked.
     touched: Cell<bool>,
     driver: RefCell<Option<Waker>>,
@@ -59,6 +62,7 @@ impl Sockets {
             world: RefCell::new(world),
             now: Box::new(now),
             readers: RefCell::default(),
+            writers: RefCell::default(),
             touched: Cell::new(false),
             driver: RefCell::default(),
         };
@@ -78,7 +82,7 @@ impl Sockets {
     /// Ends QEMU as the host's SIGKILL does.
     pub fn kill_qemu(&self) {
         self.world_mut().kill_qemu();
-        self.wake_readers();
+        self.wake();
         self.touch();
     }
 
@@ -148,18 +152,25 @@ impl Sockets {
         Poll::Pending
     }
 
-    fn wake_readers(&self) {
+    /// Wakes those who have something to read, and those who can write again.
+    fn wake(&self) {
         let world = self.world();
         let has_news =
             |connection: Connection| !world.output(connection).is_empty() || world.at_end(connection);
-        self.shared.readers.borrow_mut().retain(|connection, reader| {
-            let news = has_news(*connection);
-            if news {
-                reader.wake_by_ref();
-            }
-            !news
-        });
+        wake_where(&self.shared.readers, has_news);
+        wake_where(&self.shared.writers, |connection| world.takes_input(connection));
     }
+}
+
+/// Wakes those for whom it is true.
+fn wake_where(waiting: &RefCell<BTreeMap<Connection, Waker>>, ready: impl Fn(Connection) -> bool) {
+    waiting.borrow_mut().retain(|connection, waker| {
+        let ready = ready(*connection);
+        if ready {
+            waker.wake_by_ref();
+        }
+        !ready
+    });
 }
 
 impl Surroundings for Sockets {
@@ -169,7 +180,7 @@ impl Surroundings for Sockets {
 
     fn advance(&self, now: Duration) {
         self.world_mut().advance(now);
-        self.wake_readers();
+        self.wake();
     }
 
     fn choose(&self, label: &'static str, n: usize) -> usize {
@@ -209,7 +220,10 @@ impl AsyncRead for Stream {
             let count = self.cut(available);
             let mut world = self.sockets.world_mut();
             buf.put_slice(&world.output(self.connection)[..count]);
-            world.consume(self.connection, count);
+            if world.consume(self.connection, count) {
+                drop(world);
+                self.sockets.touch();
+            }
             return Poll::Ready(Ok(()));
         }
         if buf.remaining() == 0 || self.sockets.world().at_end(self.connection) {
@@ -221,7 +235,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.sockets.world().takes_input(self.connection) {
+            self.sockets.shared.writers.borrow_mut().insert(self.connection, cx.waker().clone());
+            return Poll::Pending;
+        }
         let now = self.sockets.now();
         let received = self.sockets.world_mut().receive(now, self.connection, bytes);
         self.sockets.touch();
@@ -244,8 +262,9 @@ impl Stream {
     fn close(&self) {
         let now = self.sockets.now();
         self.sockets.world_mut().close(now, self.connection);
-        self.sockets.wake_readers();
+        self.sockets.wake();
         self.sockets.shared.readers.borrow_mut().remove(&self.connection);
+        self.sockets.shared.writers.borrow_mut().remove(&self.connection);
         self.sockets.touch();
     }
 }

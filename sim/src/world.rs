@@ -21,6 +21,7 @@
 //! What a command does is for [`Qemu`]; what it looks like on the wire for [`crate::monitor`].
 
 mod agent;
+mod link;
 mod main_loop;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -39,18 +40,8 @@ use crate::{
     qemu::{Context, Event, GuestAct, Qemu, Request, Timer},
     release::Release,
 };
+use link::Link;
 use main_loop::{MainLoop, Turn, What};
-
-/// A connection, as its client's side sees it.
-#[derive(Debug)]
-struct Link {
-    port: Port,
-    /// Sent before QEMU has accepted the connection.
-    early: Vec<u8>,
-    /// Said by QEMU and not read yet: what is in `output` from `read` on.
-    output: Vec<u8>,
-    read: usize,
-}
 
 /// The simulated world.
 #[derive(Debug)]
@@ -117,8 +108,7 @@ impl World {
         let connection = Connection::new(self.connections);
         self.connections += 1;
         waiting.push_back((now, self.main_loop.next_sequence(), connection));
-        let link = Link { port, early: Vec::new(), output: Vec::new(), read: 0 };
-        self.links.insert(connection, link);
+        self.links.insert(connection, Link::to(port));
         Ok(connection)
     }
 
@@ -174,24 +164,39 @@ impl World {
             let kept = self.oracle.choose("requests-after-close", client.pending() + 1);
             client.forget(kept);
             client.leaving = true;
+            client.behind = false;
             self.let_leave();
         }
     }
 
     /// What QEMU has said on a connection and the client has not read.
     pub fn output(&self, connection: Connection) -> &[u8] {
-        self.links.get(&connection).map_or(&[], |link| &link.output[link.read..])
+        self.links.get(&connection).map_or(&[], Link::unread)
     }
 
-    /// Takes the first `count` bytes of [`World::output`] as read.
-    pub fn consume(&mut self, connection: Connection, count: usize) {
-        if let Some(link) = self.links.get_mut(&connection) {
-            link.read += count;
-            if link.read == link.output.len() {
-                link.output.clear();
-                link.read = 0;
-            }
+    /// Takes the first `count` bytes of [`World::output`] as read. Says whether QEMU goes on with it: a client that has
+    /// left 4 MiB unread is not answered any more until it reads, and [`World::next_event`] may be another now.
+    pub fn consume(&mut self, connection: Connection, count: usize) -> bool {
+        let Some(link) = self.links.get_mut(&connection) else { return false };
+        let was_behind = link.is_behind();
+        link.consume(count);
+        let catches_up = was_behind && !link.is_behind();
+        if let (true, Port::Monitor(index)) = (catches_up, link.port) {
+            let client = self.monitors[index].client.as_mut();
+            client.into_iter().for_each(|client| client.behind = false);
         }
+        catches_up
+    }
+
+    /// Whether QEMU has room for what a client sends. While it has none, a socket would let its client wait; what is
+    /// sent all the same is taken.
+    pub fn takes_input(&self, connection: Connection) -> bool {
+        let Some(link) = self.links.get(&connection).filter(|_| self.alive) else { return true };
+        let held = match link.port {
+            Port::Monitor(index) => self.monitors[index].held(connection),
+            Port::Agent => self.agent.as_ref().map_or(0, |agent| agent.held(connection)),
+        };
+        held + link.early.len() < link::INPUT
     }
 
     /// Whether a connection has ended: all is read, and nothing more will come.
@@ -283,7 +288,7 @@ impl World {
         let of_monitors = self.monitors.iter().enumerate().flat_map(|(index, monitor)| {
             let (accept, request, out_of_band) = match &monitor.client {
                 None => (monitor.waiting.front(), None, None),
-                Some(client) => (None, client.next_request(), client.out_of_band.front()),
+                Some(client) => (None, client.next_request(), client.next_out_of_band()),
             };
             let turn = |due, sequence, what| Turn { due, sequence, what };
             [
@@ -337,7 +342,7 @@ impl World {
     fn out_of_band_in_stall(&self) -> Option<(Duration, u64, usize)> {
         let until = self.main_loop.stalled_until()?;
         let first = |(index, monitor): (usize, &Monitor)| {
-            let queued = monitor.client.as_ref()?.out_of_band.front()?;
+            let queued = monitor.client.as_ref()?.next_out_of_band()?;
             Some((queued.due, queued.sequence, index))
         };
         self.monitors.iter().enumerate().filter_map(first).min().filter(|(due, _, _)| *due < until)
@@ -449,13 +454,22 @@ impl World {
         }
     }
 
-    /// Puts what was said on the sockets.
+    /// Puts what was said on the sockets. A client that is lost is let go.
     fn send(&mut self) {
+        let mut lost = None;
         for client in self.monitors.iter_mut().filter_map(|monitor| monitor.client.as_mut()) {
             match self.links.get_mut(&client.connection) {
-                Some(link) => link.output.append(&mut client.said),
+                Some(link) if !client.said.is_empty() => {
+                    link.say(&mut client.said);
+                    client.behind = link.is_behind();
+                    lost = lost.or(link.is_lost().then_some(client.connection));
+                }
+                Some(_) => {}
                 None => client.said.clear(),
             }
+        }
+        if let Some(connection) = lost {
+            self.close(self.now, connection);
         }
     }
 

@@ -1,20 +1,11 @@
 //! `freezeframe serve` as other programs meet it: a socket client, and the driver over a real socket. Each test starts
-//! the command and ends it. QEMU's own Python client is in `python_client.rs`.
-#![allow(
-    clippy::disallowed_types,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "real programs on real sockets"
-)]
+//! the command and ends it. QEMU's own Python client is in `python_client.rs`; what many machines and unruly clients cost
+//! is in `serve_bounds.rs` and `serve_surroundings.rs`.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real programs on real sockets")]
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
-};
+mod served;
+
+use std::{fs, io::Read as _, os::unix::net::UnixListener, process::Command, time::Duration};
 
 use freezeframe_driver::{
     Machine, Patience,
@@ -25,122 +16,9 @@ use freezeframe_driver::{
 };
 use rstest::rstest;
 use serde_json::Value;
+use served::Server;
 use tempfile::TempDir;
 use tokio::{runtime, task::LocalSet};
-
-/// A command that serves. Dropped, it is killed.
-struct Server {
-    process: Child,
-    folder: TempDir,
-    /// What it says first.
-    said: Vec<String>,
-}
-
-impl Server {
-    /// Serves a scenario of the suite; `{dir}` in an argument is the server's own folder.
-    fn start(scenario: &str, arguments: &[&str]) -> Self {
-        let scenario = format!("{}/../scenarios/suite/{scenario}.toml", env!("CARGO_MANIFEST_DIR"));
-        Self::of(Path::new(&scenario), TempDir::new().unwrap(), arguments)
-    }
-
-    /// Serves a machine that is described in a file of this name and contents.
-    fn machine(name: &str, contents: &str, arguments: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join(name);
-        fs::write(&path, contents).unwrap();
-        Self::of(&path, folder, arguments)
-    }
-
-    fn of(subject: &Path, folder: TempDir, arguments: &[&str]) -> Self {
-        let dir = folder.path().to_str().unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
-            .arg("serve")
-            .arg(subject)
-            .args(arguments.iter().map(|argument| argument.replace("{dir}", dir)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut server = Self { process, folder, said: Vec::new() };
-        for line in BufReader::new(server.process.stdout.take().unwrap()).lines() {
-            server.said.push(line.unwrap());
-            if server.said.last().is_some_and(|line| line.starts_with("ready: ")) {
-                return server;
-            }
-        }
-        panic!("it ended before it was ready: {:?}", server.said);
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// What it says last, on standard error.
-    fn complaints(&mut self) -> String {
-        let mut said = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        said
-    }
-
-    fn connect(&self, name: &str) -> Client {
-        Client::over(UnixStream::connect(self.path(name)).unwrap())
-    }
-
-    fn end(&mut self, signal: &str) -> ExitStatus {
-        let sent = Command::new("kill").args(["-s", signal, &self.process.id().to_string()]).status();
-        assert!(sent.unwrap().success());
-        self.process.wait().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A client that sends what it likes and reads lines.
-struct Client(BufReader<UnixStream>);
-
-impl Client {
-    fn over(stream: UnixStream) -> Self {
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
-    }
-
-    /// The next line; empty at the end.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// The next line of an agent, whose 0xFF is no UTF-8: bytes as the characters of the same number.
-    fn agent_line(&mut self) -> String {
-        let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line).unwrap();
-        line.into_iter().map(char::from).collect()
-    }
-
-    /// Nothing comes for a while.
-    fn silence(&mut self) -> bool {
-        self.0.get_ref().set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let silent = self.0.fill_buf().is_err();
-        self.0.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        silent
-    }
-
-    fn negotiate(&mut self) {
-        assert!(self.line().starts_with("{\"QMP\": "));
-        self.send(b"{\"execute\":\"qmp_capabilities\"}\n");
-        assert_eq!(self.line(), "{\"return\": {}}");
-    }
-}
 
 #[rstest]
 fn a_client_that_breaks_the_rules_hears_what_real_qemu_was_recorded_to_say(
@@ -388,7 +266,6 @@ fn the_driver_takes_snapshots_over_a_real_socket() {
     let name = server.path("vda.qcow2");
     let name = name.to_str().unwrap().as_bytes();
     assert!(overlay.windows(name.len()).any(|part| part == name), "it names its backing file");
-    check(&server.path("vda.disks"));
 }
 
 #[test]
@@ -405,39 +282,4 @@ fn an_image_that_was_there_before_is_not_written_to() {
     client.send(b"{\"execute\":\"query-status\"}");
     client.line();
     assert_eq!(fs::read_to_string(&image).unwrap(), "somebody's");
-}
-
-/// Lets qemu-img judge an image, if there is a qemu-img.
-fn check(image: &Path) {
-    match Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(image).output() {
-        Ok(judged) => assert!(judged.status.success(), "{judged:?}"),
-        Err(_) => eprintln!("skipped: there is no qemu-img to judge {}", image.display()),
-    }
-}
-
-#[test]
-fn a_thousand_idle_machines_take_no_time_and_a_mebibyte_each_at_most() {
-    let one = Server::start("external/one-disk", &["--qmp", "unix:{dir}/{n}.sock"]);
-    let many = Server::start("external/one-disk", &["--count", "1000", "--qmp", "unix:{dir}/{n}.sock"]);
-    many.connect("999.sock").negotiate();
-    let each = (resident_kib(&many) - resident_kib(&one)) / 999;
-    assert!(each <= 1024, "{each} KiB a machine");
-    let before = ticks(&many);
-    std::thread::sleep(Duration::from_secs(1));
-    let used = ticks(&many) - before;
-    assert!(used <= 5, "{used} hundredths of a second of an idle one");
-    eprintln!("{each} KiB a machine; {used} hundredths of an idle second");
-}
-
-fn resident_kib(server: &Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// Processor time in hundredths of a second.
-fn ticks(server: &Server) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.process.id())).unwrap();
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11..13].iter().map(|time| time.parse::<u64>().unwrap()).sum()
 }

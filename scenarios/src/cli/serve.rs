@@ -50,7 +50,8 @@ pub(super) struct ServeArgs {
     /// Keep the machine's images in this folder, as real files without data
     #[arg(long, value_name = "DIR")]
     images: Option<Utf8PathBuf>,
-    /// Serve so many machines; `{n}` in a path is the machine's number
+    // Braces around the n would be taken for the end of a line.
+    /// Serve so many machines; an `n` in braces in a path is the machine's number
     #[arg(long, value_name = "N", default_value = "1")]
     count: NonZeroUsize,
     /// Allow TCP addresses that other hosts can reach: whoever connects is in command of the machine

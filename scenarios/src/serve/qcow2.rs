@@ -61,6 +61,12 @@ pub fn bytes(image: &Qcow2) -> Option<Vec<u8>> {
     Some(file)
 }
 
+/// The size of the disk in an image that begins with these bytes; none if it is no qcow2 image.
+pub fn size(beginning: &[u8]) -> Option<u64> {
+    let size = beginning.strip_prefix(b"QFI\xfb")?.get(20..28)?;
+    Some(u64::from_be_bytes(size.try_into().ok()?))
+}
+
 /// The header extensions: the backing file's format, if it is stated, and the end.
 fn extensions(backing: Option<&Backing>) -> Vec<u8> {
     const BACKING_FORMAT: u32 = 0xe279_2aca;

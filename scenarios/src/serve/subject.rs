@@ -5,18 +5,23 @@
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "it reads the one file that is served"
+    clippy::print_stderr,
+    reason = "it reads the one file that is served, and how large its images are"
 )]
 
-use std::{fs, io};
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::error::Code;
 use freezeframe_sim::{
     Machine, Release,
-    machine::{Agent, Unknown},
+    machine::{Agent, Disk, Format, Unknown},
 };
 
+use super::qcow2;
 use crate::{
     language::{self, Diagnostics, Fault, Scenario},
     machine,
@@ -45,6 +50,9 @@ pub enum SubjectError {
         /// What the system says.
         source: io::Error,
     },
+    /// It holds nothing.
+    #[error("error: {0} holds none of QEMU's arguments")]
+    Empty(Utf8PathBuf),
     /// It has mistakes.
     #[error(transparent)]
     Mistakes(#[from] Diagnostics),
@@ -62,7 +70,12 @@ impl Subject {
         let text = fs::read_to_string(path)
             .map_err(|source| SubjectError::Unreadable { path: path.to_owned(), source })?;
         if path.extension() != Some("toml") {
-            return Ok(Self::of(Machine::from_arguments(words(&text))?, false));
+            if words(&text).next().is_none() {
+                return Err(SubjectError::Empty(path.to_owned()));
+            }
+            let mut machine = Machine::from_arguments(words(&text))?;
+            machine.disks.iter_mut().for_each(measure);
+            return Ok(Self::of(machine, false));
         }
         if let Some(machine) = language::Machine::alone(path, &text)? {
             return Ok(Self::of(machine::in_folder(&machine, &Machine::new().folder), true));
@@ -101,6 +114,25 @@ impl From<&Scenario> for Subject {
     }
 }
 
+/// Gives a disk the size of its image, which arguments do not tell; says so if there is none.
+fn measure(disk: &mut Disk) {
+    match size(disk) {
+        Some(size) => disk.size = size,
+        None => eprintln!("{}: no such image, one of {} MiB is assumed", disk.path, disk.size >> 20),
+    }
+}
+
+fn size(disk: &Disk) -> Option<u64> {
+    let mut beginning = [0; 32];
+    match disk.format {
+        Format::Raw => Some(fs::metadata(&disk.path).ok()?.len()),
+        Format::Qcow2 => {
+            File::open(&disk.path).and_then(|mut file| file.read_exact(&mut beginning)).ok()?;
+            qcow2::size(&beginning)
+        }
+    }
+}
+
 /// The words of a command line.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
@@ -110,6 +142,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use freezeframe_sim::host::Qcow2;
+
     use super::*;
 
     fn served(name: &str, text: &str) -> Result<Subject, SubjectError> {
@@ -128,6 +162,26 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_of_arguments_is_as_large_as_the_image_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Utf8PathBuf::from_path_buf(folder.path().join(name)).unwrap();
+        let image = Qcow2 { size: 64 << 20, ..Qcow2::default() };
+        fs::write(path("disk.qcow2"), qcow2::bytes(&image).unwrap()).unwrap();
+        fs::write(path("disk.raw"), [0; 4096]).unwrap();
+        let size = |format: &str, name: &str| {
+            let arguments = format!(
+                "-nodefaults -blockdev driver=file,node-name=f,filename={} -blockdev driver={format},node-name=d,file=f \
+                 -device virtio-blk-pci,id=v,drive=d",
+                path(name)
+            );
+            served("vm", &arguments).unwrap().machine.disks[0].size
+        };
+        assert_eq!(size("qcow2", "disk.qcow2"), 64 << 20);
+        assert_eq!(size("raw", "disk.raw"), 4096);
+        assert_eq!(size("qcow2", "not-there"), Machine::DISK_SIZE);
+    }
+
+    #[test]
     fn a_machine_alone_needs_no_steps() {
         let subject = served("vm.toml", "[machine]\ndisks = [{ target = \"vda\" }]\n").unwrap();
         assert_eq!(subject.machine.disks[0].target, "vda");
@@ -140,6 +194,12 @@ mod tests {
     fn what_cannot_be_served_says_why() {
         let unknown = served("vm", "-nodefaults -device vfio-pci").unwrap_err().to_string();
         assert!(unknown.contains("-device vfio-pci"), "{unknown}");
+        let bogus = served("vm", "-bogus -machine pc").unwrap_err().to_string();
+        assert_eq!(bogus, "error: the simulator cannot be a machine with `-bogus`");
+        for nothing in ["", "# a remark\n", "qemu-system-x86_64\n"] {
+            let empty = served("vm", nothing).unwrap_err().to_string();
+            assert!(empty.ends_with("holds none of QEMU's arguments"), "{empty}");
+        }
         let mistake = served("vm.toml", "[machine]\ndisk = []\n").unwrap_err().to_string();
         assert!(mistake.contains("disk"), "{mistake}");
     }

@@ -29,19 +29,42 @@ impl Writer {
     }
 }
 
-/// Writes what is noted for as long as it is run; without a file it is let go. Never ends.
-pub(super) async fn follow(record: Record, mut writer: Option<Writer>) {
-    loop {
-        record.noted().await;
-        let entries = record.take();
-        let Some(open) = &mut writer else { continue };
+/// Follows a record with a file. Dropped, it writes what was noted last: a signal may end the command at any moment.
+pub(super) struct Transcript {
+    record: Record,
+    /// None: what is noted is let go.
+    writer: Option<Writer>,
+}
+
+impl Transcript {
+    pub(super) fn new(record: Record, writer: Option<Writer>) -> Self {
+        Self { record, writer }
+    }
+
+    /// Writes what is noted for as long as it is run. Never ends.
+    pub(super) async fn follow(mut self) {
+        loop {
+            self.record.noted().await;
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        let entries = self.record.take();
+        let Some(open) = &mut self.writer else { return };
         for (at, entry) in entries {
             let line = open.lines.line(at, &entry);
             if let Err(error) = open.file.write_all(render_line(&line, LANE).as_bytes()) {
                 eprintln!("the transcript {} ends here: {error}", open.path);
-                writer = None;
-                break;
+                self.writer = None;
+                return;
             }
         }
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        self.write();
     }
 }

@@ -1,7 +1,7 @@
 //! The host's side of the agent's port: a socket of QEMU's, behind which lies a virtio serial port.
 //!
 //! ```text
-//!   a client -> held until the guest runs and has the port open -> the guest
+//!   a client -> held until the guest runs, has the port open and takes it -> the guest
 //!   the agent -> held until a client is there -> that client, whoever asked
 //! ```
 //! One client is served at a time; others have connected and wait. What was not handed to the guest when a client
@@ -25,6 +25,14 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// How many bytes of this connection the guest has not taken.
+    pub(crate) fn held(&self, connection: Connection) -> usize {
+        if self.client != Some(connection) {
+            return 0;
+        }
+        self.to_guest.iter().map(|(_, _, bytes)| bytes.len()).sum()
+    }
+
     /// A client leaves.
     pub(crate) fn close(&mut self, connection: Connection) {
         self.waiting.retain(|(_, _, waiting)| *waiting != connection);

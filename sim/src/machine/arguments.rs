@@ -71,7 +71,8 @@ impl Machine {
             }
             let value = words.next().unwrap_or_default();
             let read = reader.option(option, &Properties::read(value));
-            read.ok_or_else(|| Unknown(format!("{option} {value}")))?;
+            let told = if value.starts_with('-') { option.to_owned() } else { format!("{option} {value}") };
+            read.ok_or(Unknown(told))?;
         }
         Ok(reader.machine)
     }

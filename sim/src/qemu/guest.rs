@@ -32,9 +32,9 @@ pub enum GuestAction {
 }
 
 impl Qemu {
-    /// Whether the guest takes what is sent to its agent: it runs, and the port is open.
+    /// Whether the guest takes what is sent to its agent: it runs, the port is open, and the agent keeps up.
     pub(crate) fn guest_takes_input(&self) -> bool {
-        self.cpus.running() && self.guest().is_some_and(Guest::port_is_open)
+        self.cpus.running() && self.guest().is_some_and(Guest::takes_input)
     }
 
     /// When the guest next does something by itself.

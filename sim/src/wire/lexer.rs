@@ -10,10 +10,15 @@
 //!   any   -- a byte that fits nowhere --> recovery -- { } [ ] : , or a control byte but a tab --> start
 //! ```
 //!
-//! It does not judge what is in a token, only where it ends. A number or a keyword is known to have ended by
+//! It does not judge what is in a token, only where it ends; one of more than 64 MiB is cut off there, and what follows
+//! begins a new one. A number or a keyword is known to have ended by
 //! the byte behind it, which is then looked at again; so the last one on a connection needs a byte more.
 //!
 //! Source: recorded errors of all releases (`proto-errors`) and further inputs tried on the same binaries.
+
+/// How long a token may be, and how much room is kept for the next one, both in bytes.
+pub(super) const MAX_TOKEN: usize = 64 << 20;
+const ROOM: usize = 64 << 10;
 
 /// Where a byte stands on its connection, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub(super) enum Kind {
     String,
     /// Bytes that are no token, up to and with the one that made it so.
     Stray,
+    /// The beginning of a token that does not end.
+    Endless,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +106,7 @@ impl Lexer {
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Token<'_>)) {
         while let Some((&byte, rest)) = bytes.split_first() {
             let plain = match self.state {
-                State::String { quote } => plain_run(bytes, quote),
+                State::String { quote } => plain_run(bytes, quote).min(MAX_TOKEN - self.text.len()),
                 _ => 0,
             };
             if plain > 0 {
@@ -127,6 +134,9 @@ impl Lexer {
                 Step::Take(state) => {
                     self.text.push(byte);
                     self.state = state;
+                    if self.text.len() > MAX_TOKEN {
+                        self.finish(Kind::Endless, each);
+                    }
                     return;
                 }
                 Step::Last(kind) => {
@@ -152,6 +162,7 @@ impl Lexer {
     fn finish(&mut self, kind: Kind, each: &mut impl FnMut(Token<'_>)) {
         each(Token { kind, text: &self.text, start: self.start });
         self.text.clear();
+        self.text.shrink_to(ROOM);
         self.state = if kind == Kind::Stray { State::Recovery } else { State::Start };
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Map, Number, Value};
 use super::INFINITY;
 use super::{
     Incoming,
-    lexer::{Kind, Token},
+    lexer::{Kind, MAX_TOKEN, Token},
     text,
 };
 use crate::release::Release;
@@ -29,7 +29,6 @@ const MAX_NESTING: i64 = 1024;
 /// Bytes of what is told about a mistake.
 const MAX_ERROR: usize = 1023;
 const MAX_TOKENS: usize = 2 << 20;
-const MAX_TOKEN_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parser {
@@ -90,12 +89,7 @@ impl Parser {
             if self.prompt && dropped.broken {
                 return None;
             }
-            let text = token.text.split(|&byte| byte == 0).next().unwrap_or_default();
-            let mut error = [b"stray '", text, b"'"].concat();
-            if self.prompt {
-                error.truncate(MAX_ERROR);
-            }
-            return Some(Incoming::Error(self.located(token, &text::shown(&error))));
+            return Some(Incoming::Error(self.stray(token)));
         }
         let limit = self.message.count(token);
         // Up to 10.0 a message is parsed when it is whole; until then only the limits count.
@@ -103,9 +97,8 @@ impl Parser {
             return self.end_if_balanced();
         }
         if let Some(limit) = limit {
-            if self.prompt {
-                self.message.broken = true;
-            } else {
+            self.message.broken = true;
+            if !self.prompt || self.message.balanced() {
                 self.message = Progress::default();
             }
             return Some(Incoming::Error(limit.into()));
@@ -134,6 +127,17 @@ impl Parser {
         }
     }
 
+    fn stray(&self, token: &Token<'_>) -> String {
+        let mut error = self.located(token, "stray '");
+        let text = token.text.split(|&byte| byte == 0).next().unwrap_or_default();
+        let room = if self.prompt { MAX_ERROR - "stray '".len() } else { usize::MAX };
+        text::show(&mut error, &text[..text.len().min(room)]);
+        if text.len() < room {
+            error.push('\'');
+        }
+        error
+    }
+
     fn located(&self, token: &Token<'_>, error: &str) -> String {
         if self.prompt {
             format!("{}:{}: JSON parse error, {error}", token.start.line, token.start.column)
@@ -159,7 +163,7 @@ impl Progress {
         }
         self.tokens += 1;
         self.token_bytes += token.text.len();
-        if self.token_bytes >= MAX_TOKEN_BYTES {
+        if self.token_bytes >= MAX_TOKEN {
             Some("JSON token size limit exceeded")
         } else if self.tokens > MAX_TOKENS {
             Some("JSON token count limit exceeded")
@@ -243,7 +247,11 @@ impl Progress {
 
     fn close(&mut self, prompt: bool) -> Result<(), String> {
         match self.open.pop() {
-            Some(Open::Array(elements)) => self.complete(Value::Array(elements), prompt),
+            Some(Open::Array(mut elements)) => {
+                // A million small ones would take several times the room.
+                elements.shrink_to_fit();
+                self.complete(Value::Array(elements), prompt)
+            }
             Some(Open::Object { members, .. }) => self.complete(Value::Object(members), prompt),
             Some(Open::NoKey) | None => unreachable!("nothing but an array or an object expects its end"),
         }

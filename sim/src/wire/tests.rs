@@ -120,3 +120,26 @@ fn members_are_written_in_the_order_of_their_buckets() {
         qdict::in_order(&many).into_iter().map(|key| text.find(&format!("\"{key}\"")).unwrap()).collect();
     assert!(order.is_sorted());
 }
+
+/// What is read after `front`, so many bytes of a string that does not end, and `behind`.
+fn read_endless(release: Release, front: &[u8], length: usize, behind: &[u8]) -> Vec<Incoming> {
+    read(release, &[front, &vec![b'x'; length], behind].concat())
+}
+
+#[test]
+fn a_token_beyond_64_mib_ends_there_and_its_rest_is_read_as_a_new_one() {
+    let behind = b"\"}}\n{\"a\": 1}";
+    let limit = || error("JSON token size limit exceeded");
+    let message = || Incoming::Message(serde_json::json!({"a": 1}));
+    let old = read_endless(Release::V7_2, b"{\"execute\":\"", (64 << 20) + 20, behind);
+    let word = format!("JSON parse error, invalid keyword '{}'", "x".repeat(20));
+    let stray = "JSON parse error, stray '\"}}\n'";
+    assert_eq!(old, [limit(), error(&word), error(stray), message()]);
+    let new = read_endless(Release::V11_1, b"{\"execute\":\"", (64 << 20) + 20, behind);
+    assert_eq!(new, [limit(), message()]);
+
+    for release in [Release::V7_2, Release::V11_1] {
+        let bare = read_endless(release, b"", (64 << 20) + 1, b"{\"a\": 1}");
+        assert_eq!(bare, [limit(), message()], "{release}");
+    }
+}

@@ -31,8 +31,8 @@ pub(super) fn is_noncharacter(code: u32) -> bool {
 
 /// Bytes as QEMU shows them in its texts: U+FFFD stands for each sequence that has the form of a character, whole or cut
 /// short, and is none. A standard reader would say it for each byte of some of them.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    let mut shown = String::with_capacity(bytes.len());
+pub(super) fn show(shown: &mut String, bytes: &[u8]) {
+    shown.reserve(bytes.len());
     let mut rest = bytes;
     while let Some(&first) = rest.first() {
         let length = match first {
@@ -47,7 +47,6 @@ pub(super) fn shown(bytes: &[u8]) -> String {
         shown.push(nul.or(character).unwrap_or(char::REPLACEMENT_CHARACTER));
         rest = &rest[whole..];
     }
-    shown
 }
 
 fn simple_escape(escaped: u8) -> Option<char> {
@@ -65,8 +64,10 @@ fn simple_escape(escaped: u8) -> Option<char> {
 /// `\uXXXX`, or two of them that are a surrogate pair.
 fn unicode_escape(rest: &[u8]) -> Result<(char, usize), String> {
     let shown = |length: usize| {
-        let shown = shown(&rest[..length.min(rest.len())]);
-        Err(format!("{shown} is not a valid Unicode character"))
+        let mut error = String::new();
+        show(&mut error, &rest[..length.min(rest.len())]);
+        error.push_str(" is not a valid Unicode character");
+        Err(error)
     };
     let Some(high) = hex(rest) else { return shown(6) };
     let low = if (0xD800..0xDC00).contains(&high) { hex(&rest[6..]) } else { None };

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::{
     World,
+    link::Link,
     main_loop::{AgentTurn, Turn, What},
     place,
 };
 use crate::{
     connection::Connection,
+    guest::Guest,
     qemu::{Context, GuestAction},
 };
 
@@ -44,13 +46,21 @@ impl World {
             let turn = |due, sequence, turn| Turn { due, sequence, what: What::Agent(turn) };
             let accept = agent.waiting.front().filter(|_| agent.client.is_none());
             let input = agent.to_guest.front().filter(|_| self.qemu.guest_takes_input());
+            // An agent whose words go nowhere stands still in the middle of one.
+            let stuck = self.agent_is_unheard() && self.qemu.guest().is_some_and(Guest::port_is_open);
             [
                 accept.map(|&(due, sequence, _)| turn(due, sequence, AgentTurn::Accept)),
                 input.map(|&(due, sequence, _)| turn(due, sequence, AgentTurn::Input)),
-                self.qemu.guest_event().map(|due| turn(due, 0, AgentTurn::Guest)),
+                self.qemu.guest_event().filter(|_| !stuck).map(|due| turn(due, 0, AgentTurn::Guest)),
             ]
         });
         turns.into_iter().flatten().flatten()
+    }
+
+    /// Whether its client does not read what it says.
+    fn agent_is_unheard(&self) -> bool {
+        let client = self.agent.as_ref().and_then(|agent| agent.client);
+        client.and_then(|client| self.links.get(&client)).is_some_and(Link::is_behind)
     }
 
     /// Handles one thing at the agent's port.
@@ -92,7 +102,7 @@ impl World {
     fn agent_deliver(&mut self) {
         let Some(agent) = &mut self.agent else { return };
         if let Some(link) = agent.client.and_then(|connection| self.links.get_mut(&connection)) {
-            link.output.append(&mut agent.to_host);
+            link.say(&mut agent.to_host);
         }
     }
 }

@@ -285,3 +285,63 @@ fn qemu_that_hangs_answers_nothing_and_cannot_be_terminated() {
     world.kill_qemu();
     assert!(world.at_end(client));
 }
+
+/// Asks for the schema so often, without reading.
+fn ask_for_schemas(world: &mut World, connection: Connection, times: usize) {
+    for _ in 0..times {
+        world.receive(ms(1), connection, b"{\"execute\":\"query-qmp-schema\"}").unwrap();
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_answered_until_it_does() {
+    let mut world = world("");
+    let connection = negotiated(&mut world);
+    ask_for_schemas(&mut world, connection, 100);
+    world.advance(ms(10));
+    let one = world.output(connection).iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let (unread, bound) = (world.output(connection).len(), link::BACKLOG + one);
+    assert!((link::BACKLOG..=bound).contains(&unread), "{unread}");
+    assert_eq!(world.next_event(), None, "nobody waits for anything but the client");
+
+    let mut answers = 0;
+    while !world.output(connection).is_empty() {
+        answers += read(&mut world, connection).len();
+        world.advance(ms(20));
+    }
+    assert_eq!(answers, 100);
+}
+
+#[test]
+fn a_client_waits_while_what_it_sent_is_not_taken_up() {
+    let mut world = world("");
+    let connection = negotiated(&mut world);
+    assert!(world.takes_input(connection));
+    ask_for_schemas(&mut world, connection, 1000);
+    assert!(!world.takes_input(connection));
+    let other = world.connect(ms(1), Port::Monitor(0)).unwrap();
+    world.receive(ms(1), other, &[b' '; link::INPUT]).unwrap();
+    assert!(!world.takes_input(other), "nobody has accepted it");
+}
+
+#[test]
+fn a_client_that_never_reads_is_let_go_after_many_events_and_others_are_not() {
+    let mut world = world("");
+    let idle = negotiated(&mut world);
+    let busy = connect(&mut world, ms(1), 1);
+    world.receive(ms(1), busy, b"{\"execute\":\"qmp_capabilities\"}").unwrap();
+    let id = "j".repeat(256 << 10);
+    for round in 1..30 {
+        let now = ms(10 * round);
+        let job = format!(
+            "{{\"execute\":\"blockdev-create\",\"arguments\":{{\"job-id\":\"{id}\",\"options\":\
+             {{\"driver\":\"file\",\"filename\":\"/images/new\",\"size\":0}}}}}}\
+             {{\"execute\":\"job-dismiss\",\"arguments\":{{\"id\":\"{id}\"}}}}"
+        );
+        world.receive(now, busy, job.as_bytes()).unwrap();
+        world.advance(now + ms(9));
+        read(&mut world, busy);
+    }
+    assert!(world.at_end(idle));
+    assert!(!world.at_end(busy));
+}
