@@ -142,7 +142,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use freezeframe_sim::host::Qcow2;
+    use freezeframe_sim::host::Image;
 
     use super::*;
 
@@ -165,8 +165,8 @@ mod tests {
     fn a_disk_of_arguments_is_as_large_as_the_image_that_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| Utf8PathBuf::from_path_buf(folder.path().join(name)).unwrap();
-        let image = Qcow2 { size: 64 << 20, ..Qcow2::default() };
-        fs::write(path("disk.qcow2"), qcow2::bytes(&image).unwrap()).unwrap();
+        let image = Image::qcow2(64 << 20);
+        fs::write(path("disk.qcow2"), qcow2::bytes(image.as_qcow2().unwrap()).unwrap()).unwrap();
         fs::write(path("disk.raw"), [0; 4096]).unwrap();
         let size = |format: &str, name: &str| {
             let arguments = format!(
