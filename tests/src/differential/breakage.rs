@@ -19,7 +19,7 @@ use tokio::runtime::Builder;
 use super::{
     campaign::{config, rng},
     model,
-    pair::{Failure, Pair},
+    pair::{Compared, Failure, Pair},
     server::{Program, Server},
 };
 
@@ -139,7 +139,8 @@ pub fn play(binary: &Binary, pieces: usize, seed: u64) -> Result<(usize, Vec<Str
             let real = Server::start(Program::Machine, binary, &machine, &runtime);
             let real = real.map_err(|error| TestCaseError::reject(error.to_string()))?;
             let mut known = Known::default();
-            let mut pair = Pair::exact(real, &machine, binary.release, &mut known).map_err(failed)?;
+            let mut pair =
+                Pair::new(real, &machine, binary.release, Compared::Bytes, &mut known).map_err(failed)?;
             pieces.iter().try_for_each(|piece| pair.say(piece)).map_err(failed)?;
             // What comes to rest here shows what state the last piece has left behind.
             pair.say(b"\n{\"execute\": \"query-status\"}\n").map_err(failed)

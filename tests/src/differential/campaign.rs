@@ -11,12 +11,13 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 use proptest_state_machine::strategy::Sequential;
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
     command::{self, Command},
     model::{self, Model},
-    pair::{Failure, Pair, Stepped},
+    pair::{Compared, Failure, Pair, Stepped},
     server::{Program, Server},
 };
 
@@ -131,7 +132,8 @@ impl Campaign<'_> {
         let real = Server::start(self.program, self.binary, &machine, runtime);
         let real =
             real.unwrap_or_else(|error| panic!("{:?} of {}: {error}", self.program, self.binary.program));
-        let mut pair = Pair::new(real, &machine, self.binary.release, known)?;
+        let mut pair = Pair::new(real, &machine, self.binary.release, Compared::Lanes, known)?;
+        pair.step(&Command { execute: "qmp_capabilities", arguments: json!({}) })?;
         for command in commands {
             let stepped = pair.step(command);
             step(stepped.clone().unwrap_or(Stepped::Same));

@@ -3,9 +3,7 @@
 //! After each step the simulator is let come to rest in virtual time, and the real one is listened to until it has said
 //! as much, at most for [`PATIENCE`]. What either says later is held against the next step, so nothing gets lost.
 //!
-//! Once the guest has run, its firmware may reset the devices at any time and thereby drain their nodes: jobs that rest
-//! for a moment (`paused running`, `standby ready`) are then passed over on both sides, and so are the guest's own
-//! resets.
+//! What neither is held to is in [`super::passed_over`].
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "waits for a real program")]
 
 use std::{
@@ -15,10 +13,11 @@ use std::{
 };
 
 use freezeframe::fidelity::{compare::Difference, known::Known, lane::lanes, recording::Recording};
-use freezeframe_sim::{Machine, Oracle, Port, Release, World, world::Connection};
+use freezeframe_sim::{Machine, Oracle, Port, Release, World, qemu::run_state::RunState, world::Connection};
 
 use super::{
     command::{Command, FOLDER},
+    passed_over::{is_reset_by_guest, skip_rests, with_write_cache, without_unnamed_bitmaps},
     server::Server,
 };
 
@@ -30,9 +29,6 @@ const REST: Duration = Duration::from_secs(1);
 
 /// How the simulator begins the text of an error for what it does not know.
 const NOT_SIMULATED: &str = "not simulated: ";
-
-/// What is not simulated while there is a block job, or the record of one.
-const FILTERS: &str = "the filter nodes of block jobs";
 
 /// The lines of each lane that the other side has not said yet.
 type Pending = BTreeMap<String, VecDeque<String>>;
@@ -47,10 +43,19 @@ pub struct Pair<'k> {
     heard: Pending,
     simulated: Pending,
     guest_has_run: bool,
-    exact: bool,
+    compared: Compared,
     known: &'k mut Known,
     recording: Recording,
     asked: usize,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// Each lane, with the placeholders of the recordings.
+    Lanes,
+    /// Every byte, in one order.
+    Bytes,
 }
 
 /// How a step went.
@@ -98,39 +103,17 @@ fn excerpt(line: Option<&str>, at: usize) -> String {
 }
 
 impl<'k> Pair<'k> {
-    /// Connects to both and negotiates.
+    /// Connects to both, without negotiating.
     ///
     /// # Errors
-    /// If already that goes another way.
+    /// If already the greetings differ.
     pub fn new(
         real: Server,
         machine: &Machine,
         release: Release,
+        compared: Compared,
         known: &'k mut Known,
     ) -> Result<Self, Failure> {
-        let mut pair = Self::connected(real, machine, release, known);
-        pair.compare("(the connection)")?;
-        pair.step(&Command { execute: "qmp_capabilities", arguments: serde_json::json!({}) })?;
-        Ok(pair)
-    }
-
-    /// Connects to both, without negotiating; every byte will be compared.
-    ///
-    /// # Errors
-    /// If already the greetings differ.
-    pub fn exact(
-        real: Server,
-        machine: &Machine,
-        release: Release,
-        known: &'k mut Known,
-    ) -> Result<Self, Failure> {
-        let mut pair = Self::connected(real, machine, release, known);
-        pair.exact = true;
-        pair.compare("(the connection)")?;
-        Ok(pair)
-    }
-
-    fn connected(real: Server, machine: &Machine, release: Release, known: &'k mut Known) -> Self {
         let mut world = World::new(machine, release, Oracle::default_order());
         let connection = world.connect(Duration::ZERO, Port::Monitor(0)).expect("it has just started");
         let name = "differential".to_owned();
@@ -143,13 +126,14 @@ impl<'k> Pair<'k> {
             heard: Pending::new(),
             simulated: Pending::new(),
             guest_has_run: false,
-            exact: false,
+            compared,
             known,
             recording: Recording { release, name, arguments: String::new(), lines: Vec::new() },
             asked: 0,
         };
         pair.listen();
-        pair
+        pair.compare("(the connection)")?;
+        Ok(pair)
     }
 
     /// Says some bytes to both and compares what they say.
@@ -170,11 +154,7 @@ impl<'k> Pair<'k> {
     /// [`Failure`] if that is not the same.
     pub fn step(&mut self, command: &Command) -> Result<Stepped, Failure> {
         self.asked += 1;
-        if touches_nodes(command.execute) && self.has_block_jobs() {
-            return Ok(Stepped::NotSimulated(FILTERS.to_owned()));
-        }
         let line = command.line(format!("c{}", self.asked));
-        self.guest_has_run |= line.contains("cont");
         if let Some(what) = self.tell_simulator(&line) {
             return Ok(Stepped::NotSimulated(what));
         }
@@ -189,16 +169,9 @@ impl<'k> Pair<'k> {
     /// [`Failure`] if that is not the same.
     pub fn look(&mut self) -> Result<(), Failure> {
         for query in ["query-block", "query-status", "query-block-jobs", "query-named-block-nodes"] {
-            if !touches_nodes(query) || !self.has_block_jobs() {
-                self.ask_both(query, query)?;
-            }
+            self.ask_both(query, query)?;
         }
         Ok(())
-    }
-
-    fn has_block_jobs(&self) -> bool {
-        let mut jobs = self.world.qemu().jobs();
-        jobs.any(|job| matches!(job.kind, "commit" | "stream" | "mirror" | "backup"))
     }
 
     fn ask_both(&mut self, query: &str, after: &str) -> Result<Stepped, Failure> {
@@ -228,6 +201,7 @@ impl<'k> Pair<'k> {
         }
         self.now = until;
         self.world.advance(until);
+        self.guest_has_run |= self.world.qemu().run_state() == RunState::Running;
         let output = self.world.output(self.connection);
         let text = String::from_utf8_lossy(output).replace(&self.folder, FOLDER);
         let length = output.len();
@@ -237,7 +211,7 @@ impl<'k> Pair<'k> {
         if let Some((_, what)) = unknown.and_then(|line| line.split_once(NOT_SIMULATED)) {
             return Some(what.split(['"', '\\']).next().unwrap_or_default().to_owned());
         }
-        Self::sort(&lines, self.exact, self.guest_has_run, &mut self.simulated);
+        Self::sort(&lines, self.compared, self.guest_has_run, &mut self.simulated);
         if self.world.at_end(self.connection) {
             self.simulated.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
         }
@@ -263,7 +237,7 @@ impl<'k> Pair<'k> {
             let folder = self.real.folder().to_string();
             let lines: Vec<String> = self.real.hear(Duration::from_millis(5));
             let lines: Vec<String> = lines.iter().map(|line| line.replace(&folder, FOLDER)).collect();
-            Self::sort(&lines, self.exact, self.guest_has_run, &mut self.heard);
+            Self::sort(&lines, self.compared, self.guest_has_run, &mut self.heard);
             if self.real.has_ended() {
                 self.heard.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
             }
@@ -301,23 +275,17 @@ impl<'k> Pair<'k> {
         }
     }
 
-    /// Sorts lines into lanes. Some time after the guest began to run its firmware has set up the disks, and turns their
-    /// write cache off. Where every byte counts all is one lane.
-    fn sort(lines: &[String], exact: bool, guest_has_run: bool, into: &mut Pending) {
-        if exact {
+    /// Sorts lines into lanes. Where every byte counts all is one lane.
+    fn sort(lines: &[String], compared: Compared, guest_has_run: bool, into: &mut Pending) {
+        if compared == Compared::Bytes {
             into.entry("replies".to_owned()).or_default().extend(lines.iter().cloned());
             return;
         }
-        let by_guest = |line: &&String| guest_has_run && line.contains("\"reason\": \"guest-reset\"");
+        let by_guest = |line: &&String| guest_has_run && is_reset_by_guest(line);
         for (lane, lines) in lanes(lines.iter().filter(|line| !by_guest(line))) {
-            let hidden = |line: String| {
-                if !guest_has_run {
-                    return line;
-                }
-                let line = line.replace("\"writeback\": false", "\"writeback\": true");
-                line.replace("Cache mode:       writethrough", "Cache mode:       writeback")
-            };
-            into.entry(lane).or_default().extend(lines.into_iter().map(hidden));
+            let lines = lines.iter().map(|line| without_unnamed_bitmaps(line));
+            let hidden = lines.map(|line| if guest_has_run { with_write_cache(&line) } else { line });
+            into.entry(lane).or_default().extend(hidden);
         }
     }
 
@@ -328,29 +296,5 @@ impl<'k> Pair<'k> {
         let lane = lane.unwrap_or_default();
         let front = |side: &Pending| side.get(&lane).and_then(|lane| lane.front().cloned());
         Difference { recorded: front(&self.heard), simulated: front(&self.simulated), lane }
-    }
-}
-
-/// Whether a command shows or changes what nodes there are, or goes by it.
-fn touches_nodes(command: &str) -> bool {
-    const QUERIES: [&str; 4] =
-        ["query-block", "query-named-block-nodes", "transaction", "human-monitor-command"];
-    const JOBS: [&str; 2] = ["block-commit", "block-stream"];
-    QUERIES.contains(&command)
-        || JOBS.contains(&command)
-        || command.starts_with("blockdev-") && command != "blockdev-create"
-}
-
-/// Passes over a job's rests at the front of its lane.
-fn skip_rests(lane: &mut VecDeque<String>) {
-    let says = |line: Option<&String>, status: &str| {
-        line.is_some_and(|line| line.contains(&format!("{{\"status\": \"{status}\"")))
-    };
-    let rests = |lane: &VecDeque<String>| {
-        let (first, second) = (lane.front(), lane.get(1));
-        says(first, "paused") && says(second, "running") || says(first, "standby") && says(second, "ready")
-    };
-    while rests(lane) {
-        lane.drain(..2);
     }
 }
