@@ -198,11 +198,11 @@ impl Qemu {
                 self.drained(Drain::OverlayMade, cx)
             }
             "blockdev-snapshot-internal-sync" => {
-                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)?;
+                block::internal_snapshot::take(&self.graph, &self.jobs, &self.cpus, arguments, cx)?;
                 self.drained(Drain::Transaction, cx)
             }
             "blockdev-snapshot-delete-internal-sync" => {
-                block::internal_snapshot::delete(&self.graph, arguments, cx)
+                block::internal_snapshot::delete(&self.graph, &self.jobs, arguments, cx)
             }
             "transaction" => {
                 self.jobs.drained(Drain::Transaction, cx);
@@ -402,6 +402,10 @@ impl Qemu {
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
         let set_up = self.cpus.devices_are_set_up(cx.now()) || self.boot_sector.has_run();
+        let torn_off = release.filters_left_behind_are_torn_off() && self.graph.has_left_behind_filters();
+        if query == "query-named-block-nodes" && torn_off {
+            cx.abort();
+        }
         let blocks = Query { graph: &self.graph, host: cx.host(), release, flat: arguments.flag("flat") };
         match query {
             "query-block" => Ok(blocks.devices(set_up)),
@@ -458,8 +462,11 @@ impl Qemu {
 
     /// Lets the block jobs that have ended leave graph and images as they should.
     fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, filter, completion } in self.jobs.take_ended() {
-            let filtered = filter.and_then(|filter| self.graph.take_filter(&filter));
+        for Ended { work, filter, completion, filter_stays } in self.jobs.take_ended() {
+            let filtered = filter.and_then(|filter| match filter_stays {
+                true => self.graph.leave_filter_behind(&filter),
+                false => self.graph.take_filter(&filter),
+            });
             match work {
                 Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
                 Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),

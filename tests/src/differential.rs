@@ -23,6 +23,7 @@
 pub mod breakage;
 pub mod campaign;
 pub mod command;
+pub mod kept;
 pub mod model;
 pub mod pair;
 mod passed_over;

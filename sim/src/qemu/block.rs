@@ -283,7 +283,7 @@ impl Graph {
 
     /// Refuses what may only be done to a root: a node that nothing but a device stands on, and that no job uses.
     pub(crate) fn check_root(&self, name: &str, jobs: &Jobs) -> Result<(), QmpError> {
-        if self.parents(name).next().is_some() || jobs.uses(name) {
+        if self.parents(name).next().is_some() || jobs.holds(name) {
             return Err(QmpError::generic("Need a root block node"));
         }
         Ok(())

@@ -12,17 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use freezeframe::fidelity::{compare::Difference, known::Known, lane::lanes, recording::Recording};
-use freezeframe_sim::{Machine, Oracle, Port, Release, World, qemu::run_state::RunState, world::Connection};
+use camino::Utf8Path;
+use freezeframe::fidelity::{
+    compare::Difference,
+    known::Known,
+    lane::lanes,
+    recording::{Line, Recording, Speaker},
+};
+use freezeframe_sim::{Machine, Oracle, Port, World, qemu::run_state::RunState, world::Connection};
 
 use super::{
     command::{Command, FOLDER},
     passed_over::{is_reset_by_guest, skip_rests, with_write_cache, without_unnamed_bitmaps},
-    server::Server,
+    server::Program,
 };
 
 /// How long the real program may take to say what the simulator says.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who has said nothing for so long is taken to be done.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// How long the simulator is let run after a step, in virtual time: longer than any job takes that ends by itself.
 const REST: Duration = Duration::from_secs(1);
@@ -33,9 +42,27 @@ const NOT_SIMULATED: &str = "not simulated: ";
 /// The lines of each lane that the other side has not said yet.
 type Pending = BTreeMap<String, VecDeque<String>>;
 
+/// What the simulator is held against: a program that runs, or one that was recorded.
+pub trait Peer {
+    /// The folder of its files.
+    fn folder(&self) -> &Utf8Path;
+
+    /// Tells it something.
+    fn say(&mut self, bytes: &[u8]);
+
+    /// The whole lines that come within some time; it does not wait for more than the first bytes.
+    fn hear(&mut self, within: Duration) -> Vec<String>;
+
+    /// Whether it has closed the connection.
+    fn has_ended(&self) -> bool;
+
+    /// Whether it may say something before it is told more.
+    fn may_say_more(&self) -> bool;
+}
+
 /// Both of them.
 pub struct Pair<'k> {
-    real: Server,
+    real: Box<dyn Peer>,
     world: World,
     connection: Connection,
     folder: String,
@@ -46,6 +73,7 @@ pub struct Pair<'k> {
     compared: Compared,
     known: &'k mut Known,
     recording: Recording,
+    began: Instant,
     asked: usize,
 }
 
@@ -65,6 +93,8 @@ pub enum Stepped {
     Same,
     /// The simulator does not know this; the real one was not told.
     NotSimulated(String),
+    /// The same was said, and both have closed the connection.
+    Ended,
     /// The simulator found out only later that it does not know this: from here on they are no longer the same machine.
     Parted(String),
 }
@@ -103,20 +133,19 @@ fn excerpt(line: Option<&str>, at: usize) -> String {
 }
 
 impl<'k> Pair<'k> {
-    /// Connects to both, without negotiating.
+    /// Connects to both, without negotiating. What is said from here on is written down in the recording.
     ///
     /// # Errors
     /// If already the greetings differ.
     pub fn new(
-        real: Server,
+        real: Box<dyn Peer>,
         machine: &Machine,
-        release: Release,
+        recording: Recording,
         compared: Compared,
         known: &'k mut Known,
     ) -> Result<Self, Failure> {
-        let mut world = World::new(machine, release, Oracle::default_order());
+        let mut world = World::new(machine, recording.release, Oracle::default_order());
         let connection = world.connect(Duration::ZERO, Port::Monitor(0)).expect("it has just started");
-        let name = "differential".to_owned();
         let mut pair = Self {
             real,
             world,
@@ -128,7 +157,8 @@ impl<'k> Pair<'k> {
             guest_has_run: false,
             compared,
             known,
-            recording: Recording { release, name, arguments: String::new(), lines: Vec::new() },
+            recording,
+            began: Instant::now(),
             asked: 0,
         };
         pair.listen();
@@ -155,33 +185,69 @@ impl<'k> Pair<'k> {
     pub fn step(&mut self, command: &Command) -> Result<Stepped, Failure> {
         self.asked += 1;
         let line = command.line(format!("c{}", self.asked));
-        if let Some(what) = self.tell_simulator(&line) {
-            return Ok(Stepped::NotSimulated(what));
+        match self.tell(&line, &line)? {
+            Stepped::Same => self.ask("query-jobs", &line),
+            unknown => Ok(unknown),
         }
-        self.real.say(line.replace(FOLDER, self.real.folder().as_str()).as_bytes());
-        self.compare(&line)?;
-        self.ask_both("query-jobs", &line)
     }
 
     /// Compares all that can be asked for.
     ///
     /// # Errors
     /// [`Failure`] if that is not the same.
-    pub fn look(&mut self) -> Result<(), Failure> {
-        for query in ["query-block", "query-status", "query-block-jobs", "query-named-block-nodes"] {
-            self.ask_both(query, query)?;
+    pub fn look(&mut self, program: Program) -> Result<(), Failure> {
+        let of_machines = ["query-block", "query-status"];
+        let machine = of_machines.iter().filter(|_| program == Program::Machine);
+        for query in machine.chain(&["query-block-jobs", "query-named-block-nodes"]) {
+            if self.ask(query, query)? != Stepped::Same {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn ask_both(&mut self, query: &str, after: &str) -> Result<Stepped, Failure> {
-        let line = format!("{{\"execute\": \"{query}\"}}");
-        if let Some(what) = self.tell_simulator(&line) {
-            return Ok(Stepped::Parted(what));
+    fn ask(&mut self, query: &str, after: &str) -> Result<Stepped, Failure> {
+        match self.tell(&format!("{{\"execute\": \"{query}\"}}"), after)? {
+            Stepped::NotSimulated(what) => Ok(Stepped::Parted(what)),
+            stepped => Ok(stepped),
         }
-        self.real.say(line.as_bytes());
+    }
+
+    /// Tells both a line, unless the simulator does not know it, and compares what they say; `after` names the step.
+    ///
+    /// # Errors
+    /// [`Failure`] if that is not the same.
+    pub fn tell(&mut self, line: &str, after: &str) -> Result<Stepped, Failure> {
+        if let Some(what) = self.tell_simulator(line) {
+            return Ok(Stepped::NotSimulated(what));
+        }
+        self.write_down(Speaker::Client, line);
+        self.real.say(line.replace(FOLDER, self.real.folder().as_str()).as_bytes());
         self.compare(after)?;
-        Ok(Stepped::Same)
+        Ok(if self.real.has_ended() { Stepped::Ended } else { Stepped::Same })
+    }
+
+    /// All that was said, once the real one says no more.
+    pub fn into_recording(mut self) -> Recording {
+        while self.listen_to_real(SILENCE) {}
+        self.recording
+    }
+
+    /// Sorts what the real one says within some time; whether it said something.
+    fn listen_to_real(&mut self, within: Duration) -> bool {
+        let folder = self.real.folder().to_string();
+        let lines = self.real.hear(within);
+        let lines: Vec<String> = lines.iter().map(|line| line.replace(&folder, FOLDER)).collect();
+        lines.iter().for_each(|line| self.write_down(Speaker::Server, line));
+        Self::sort(&lines, self.compared, self.guest_has_run, &mut self.heard);
+        if self.real.has_ended() {
+            self.heard.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
+        }
+        !lines.is_empty()
+    }
+
+    fn write_down(&mut self, speaker: Speaker, text: &str) {
+        self.recording.lines.push(Line { at: self.began.elapsed(), speaker, text: text.to_owned() });
     }
 
     /// Says a line to the simulator; what it does not know of it, if that is so.
@@ -231,16 +297,10 @@ impl<'k> Pair<'k> {
             let fails = differs.is_some_and(|(lane, _)| {
                 self.simulated.get(lane).is_some_and(|lane| !lane.is_empty()) && !lane.starts_with("job ")
             });
-            if fails || Instant::now() > deadline || self.real.has_ended() {
+            if fails || Instant::now() > deadline || !self.real.may_say_more() {
                 return Err(Failure { said: said.to_owned(), difference: self.first_difference() });
             }
-            let folder = self.real.folder().to_string();
-            let lines: Vec<String> = self.real.hear(Duration::from_millis(5));
-            let lines: Vec<String> = lines.iter().map(|line| line.replace(&folder, FOLDER)).collect();
-            Self::sort(&lines, self.compared, self.guest_has_run, &mut self.heard);
-            if self.real.has_ended() {
-                self.heard.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
-            }
+            self.listen_to_real(Duration::from_millis(5));
         }
     }
 

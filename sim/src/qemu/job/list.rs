@@ -29,6 +29,8 @@ pub(crate) struct Ended {
     pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
+    /// The filter has no more use, but stays until the job is dismissed: a stream's does.
+    pub(crate) filter_stays: bool,
 }
 
 /// All jobs of a QEMU.
@@ -59,14 +61,22 @@ impl Jobs {
     /// # Errors
     /// QEMU's text for a blocked operation.
     pub(crate) fn check_not_busy(&self, node: &str) -> Result<(), QmpError> {
-        let keeps = |job: &&Job| job.block.is_some() && job.keeps(node);
-        match self.users(node).find(|job| job.block.is_some()).or_else(|| self.newest_first().find(keeps)) {
+        match self.users(node).find(|job| job.block.is_some()).or_else(|| self.keeper(node)) {
             Some(job) => Err(QmpError::generic(format!(
                 "Node '{node}' is busy: block device is in use by block job: {}",
                 job.kind
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a job uses a node, or has ended and still keeps it.
+    pub(crate) fn holds(&self, node: &str) -> bool {
+        self.uses(node) || self.keeper(node).is_some()
+    }
+
+    fn keeper(&self, node: &str) -> Option<&Job> {
+        self.newest_first().find(|job| job.block.is_some() && job.keeps(node))
     }
 
     /// Whether a block job reads or writes a node directly.
@@ -279,11 +289,23 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            self.ended.push(Ended { work, filter: job.filter.take(), completion });
+            let filter_stays = !job.auto_dismiss && matches!(work, Work::Stream(_));
+            let filter = if filter_stays { job.filter.clone() } else { job.filter.take() };
+            self.ended.push(Ended { work, filter, completion, filter_stays });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
             self.jobs.remove(at);
+        }
+    }
+
+    /// Forgets a job that has concluded, and what it kept until then.
+    pub(super) fn dismiss(&mut self, at: usize, cx: &mut Context<'_>) {
+        let mut job = self.jobs.remove(at);
+        job.go(JobStatus::Null, cx);
+        if let Some(filter) = job.filter.take() {
+            let (work, filter) = (Work::Done(Ok(())), Some(filter));
+            self.ended.push(Ended { work, filter, completion: None, filter_stays: false });
         }
     }
 
