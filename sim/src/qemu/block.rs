@@ -428,7 +428,10 @@ impl Graph {
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
         self.note_bitmaps(name, !read_only);
         let file = self.node(name).and_then(|node| self.node(node.driver.file()?));
-        let own = file.filter(|file| !file.owned_by_monitor).map(|file| file.name.clone());
+        let opened_for_it = |file: &&Node| {
+            !file.owned_by_monitor && matches!(file.driver, Driver::File { .. } | Driver::Blkdebug { .. })
+        };
+        let own = file.filter(opened_for_it).map(|file| file.name.clone());
         let is_meant = |node: &Node| node.name == name || Some(&node.name) == own.as_ref();
         for node in self.nodes.iter_mut().filter(|node| is_meant(node)) {
             node.read_only = read_only;
