@@ -48,7 +48,8 @@ impl Way<'_> {
     fn most(&self) -> Option<u64> {
         match self {
             Way::Member(_, "granularity") => Some(u32::MAX.into()),
-            Way::Member(Way::Member(Way::Root, "options"), "size") => Some(u64::MAX),
+            Way::Member(Way::Member(Way::Root, "options"), "size")
+            | Way::Member(Way::Member(_, "addr"), "offset") => Some(u64::MAX),
             _ => None,
         }
     }

@@ -108,13 +108,13 @@ impl Campaign<'_> {
                     }
                 };
                 let told = self.tell(&commands, &runtime, &mut known, step);
-                told.map_err(|(failure, _)| TestCaseError::fail(failure.to_string()))
+                told.map_err(|parted| TestCaseError::fail(parted.0.to_string()))
             });
             match played {
                 Ok(()) => {}
                 Err(TestError::Fail(reason, (_, commands, _))) => {
                     let again = self.tell(&commands, &runtime, &mut known.borrow_mut(), |_| ());
-                    let recording = again.err().map(|(_, recording)| Recording {
+                    let recording = again.err().map(|parted| parted.1).map(|recording| Recording {
                         name: format!("{}-{number}", recording.name),
                         ..recording
                     });
@@ -150,7 +150,7 @@ impl Campaign<'_> {
         runtime: &Runtime,
         known: &mut Known,
         mut step: impl FnMut(Stepped),
-    ) -> Result<(), (Failure, Recording)> {
+    ) -> Result<(), Box<(Failure, Recording)>> {
         let machine = model::machine(self.program);
         let start = || Server::start(self.program, self.binary, &machine, runtime);
         // A host that is busy for a while is no finding.
@@ -174,7 +174,7 @@ impl Campaign<'_> {
             pair.look(self.program)
         };
         let told = steps();
-        told.map_err(|failure| (failure, pair.into_recording()))
+        told.map_err(|failure| Box::new((failure, pair.into_recording())))
     }
 }
 
