@@ -70,7 +70,7 @@ use arguments::Arguments;
 use block::{query::Query, statistics::Statistics};
 use boot_sector::BootSector;
 use differences::Drain;
-use job::{Ended, Job, Jobs, Verb};
+use job::{Job, Jobs, Verb};
 use migration::Migration;
 use power::Actions;
 use run_state::{Cpus, RunState};
@@ -458,25 +458,6 @@ impl Qemu {
         }
         self.finish_block_jobs(cx);
         Ok(QObject::empty())
-    }
-
-    /// Lets the block jobs that have ended leave graph and images as they should.
-    fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, filter, completion, filter_stays } in self.jobs.take_ended() {
-            let filtered = filter.and_then(|filter| match filter_stays {
-                true => self.graph.leave_filter_behind(&filter),
-                false => self.graph.take_filter(&filter),
-            });
-            match work {
-                Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
-                Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
-                Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
-                Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
-                Work::Done(_) | Work::WriteHeader(_) => {}
-            }
-            // Its device may have gone meanwhile: the filter was its last user then.
-            filtered.into_iter().for_each(|node| self.graph.release(&node));
-        }
     }
 
     fn migration_command(

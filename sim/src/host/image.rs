@@ -45,6 +45,8 @@ pub struct Qcow2 {
     pub snapshots: Vec<InternalSnapshot>,
     /// Persistent dirty bitmaps, as they were when they were last stored.
     pub bitmaps: Vec<StoredBitmap>,
+    /// Bytes of the file into which the header was written: it does not get shorter.
+    pub file_had: u64,
 }
 
 /// A dirty bitmap that is stored in a qcow2 image.
@@ -200,7 +202,7 @@ impl Qcow2 {
             .iter()
             .map(|s| 2 * Self::CLUSTER + s.vm_state_size.next_multiple_of(Self::CLUSTER))
             .sum();
-        Self::EMPTY + snapshots + self.blocks.len() as u64 * Self::CLUSTER
+        self.file_had.max(Self::EMPTY + snapshots + self.blocks.len() as u64 * Self::CLUSTER)
     }
 
     /// The first snapshot of that name.

@@ -100,6 +100,8 @@ pub struct Graph {
     /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
     /// one has come.
     inactive: bool,
+    /// Nodes that jobs hold which have ended.
+    kept: Vec<String>,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -335,9 +337,21 @@ impl Graph {
 
     /// A user has let go of a node: unless a client added it, it goes with its last one.
     pub(crate) fn release(&mut self, name: &str) {
-        if !self.is_used(name) && self.node(name).is_some_and(|node| !node.owned_by_monitor) {
+        let kept = self.kept.iter().any(|kept| kept == name);
+        if !kept && !self.is_used(name) && self.node(name).is_some_and(|node| !node.owned_by_monitor) {
             self.remove(name);
         }
+    }
+
+    /// A job that has ended holds these nodes until it is dismissed.
+    pub(crate) fn keep_nodes(&mut self, names: &[String]) {
+        self.kept.extend_from_slice(names);
+    }
+
+    /// That job was dismissed.
+    pub(crate) fn let_go_of_nodes(&mut self, names: &[String]) {
+        self.kept.retain(|kept| !names.contains(kept));
+        names.iter().for_each(|name| self.release(name));
     }
 
     /// The guest's request to a device has failed.

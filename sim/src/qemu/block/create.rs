@@ -82,7 +82,8 @@ pub(crate) fn blockdev_create(
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
 pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
     if let Some(image) = cx.host().image_mut(&header.path) {
-        *image = Image::Qcow2(Qcow2 { size: header.size, backing: header.backing, ..Qcow2::default() });
+        let (size, backing, file_had) = (header.size, header.backing, image.file_length());
+        *image = Image::Qcow2(Qcow2 { size, backing, file_had, ..Qcow2::default() });
     }
 }
 

@@ -29,8 +29,10 @@ pub(crate) struct Ended {
     pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
-    /// The filter has no more use, but stays until the job is dismissed: a stream's does.
-    pub(crate) filter_stays: bool,
+    /// Its filter, which has no more use, and its nodes stay until it is dismissed: so it is with a stream.
+    pub(crate) stays: bool,
+    /// Those nodes, when it has ended and when it is dismissed.
+    pub(crate) kept: Vec<String>,
 }
 
 /// All jobs of a QEMU.
@@ -289,9 +291,10 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            let filter_stays = !job.auto_dismiss && matches!(work, Work::Stream(_));
-            let filter = if filter_stays { job.filter.clone() } else { job.filter.take() };
-            self.ended.push(Ended { work, filter, completion, filter_stays });
+            let stays = !job.auto_dismiss && matches!(work, Work::Stream(_));
+            let filter = if stays { job.filter.clone() } else { job.filter.take() };
+            let kept = if stays { job.kept.clone() } else { Vec::new() };
+            self.ended.push(Ended { work, filter, completion, stays, kept });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
@@ -303,9 +306,9 @@ impl Jobs {
     pub(super) fn dismiss(&mut self, at: usize, cx: &mut Context<'_>) {
         let mut job = self.jobs.remove(at);
         job.go(JobStatus::Null, cx);
-        if let Some(filter) = job.filter.take() {
-            let (work, filter) = (Work::Done(Ok(())), Some(filter));
-            self.ended.push(Ended { work, filter, completion: None, filter_stays: false });
+        if job.kind == "stream" {
+            let (work, filter, kept) = (Work::Done(Ok(())), job.filter.take(), job.kept);
+            self.ended.push(Ended { work, filter, completion: None, stays: false, kept });
         }
     }
 
