@@ -75,7 +75,7 @@ pub use timer::Timer;
 use arguments::Arguments;
 use boot_sector::BootSector;
 use drive_name::DriveNames;
-use job::{Ended, Job, Jobs};
+use job::{Job, Jobs};
 use migration::Migration;
 use power::Actions;
 use run_state::{Cpus, RunState};
@@ -283,22 +283,6 @@ impl Qemu {
     /// Whether the guest runs, and why not.
     pub fn run_state(&self) -> RunState {
         self.cpus.state()
-    }
-
-    /// Lets the block jobs that have ended leave graph and images as they should.
-    fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, filter, completion } in self.jobs.take_ended() {
-            let filtered = filter.and_then(|filter| self.graph.take_filter(&filter));
-            match work {
-                Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
-                Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
-                Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
-                Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
-                Work::Done(_) | Work::WriteHeader(_) => {}
-            }
-            // Its device may have gone meanwhile: the filter was its last user then.
-            filtered.into_iter().for_each(|node| self.graph.release(&node));
-        }
     }
 }
 

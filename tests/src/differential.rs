@@ -12,6 +12,7 @@
 //! | [`command`] | the commands, valid and invalid, that may come next |
 //! | [`server`] | a real QEMU or storage daemon and its socket |
 //! | [`pair`] | both of them, told the same |
+//! | `passed_over` | what neither is held to |
 //! | [`breakage`] | no commands but bytes: a client that keeps no rule of the protocol |
 //! | [`campaign`] | so and so many steps over one release, and what came out |
 //!
@@ -22,6 +23,8 @@
 pub mod breakage;
 pub mod campaign;
 pub mod command;
+pub mod kept;
 pub mod model;
 pub mod pair;
+mod passed_over;
 pub mod server;

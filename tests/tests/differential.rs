@@ -2,7 +2,10 @@
 //!
 //! Which QEMUs: see `freezeframe_tests::real::programs`. How much: `FREEZEFRAME_DIFFERENTIAL_STEPS` over each program
 //! of each release, 100 unless it is set; `FREEZEFRAME_DIFFERENTIAL_SEED` decides the commands, 1 unless it is set.
-//! Each difference is shown with the fewest commands that were found to show it.
+//! Each difference is shown with the fewest commands that were found to show it, and kept as a recording in the build
+//! folder: moved to `tests/tests/differential/kept/<release>/` it is repeated from then on ([`kept`]), without a QEMU
+//! against what the real one said, and on each QEMU of its release. There every known difference
+//! (`differential/known.toml`) must still be met.
 //!
 //! A test without libtest's harness, which hides what a passing test prints: what is skipped for want of a QEMU must
 //! be seen.
@@ -11,18 +14,28 @@
 
 use std::{env, process::ExitCode};
 
+use camino::Utf8Path;
 use freezeframe::{
-    fidelity::known::Known,
+    fidelity::{
+        known::Known,
+        recording::{self, Recording},
+    },
     world::qemu::{Binary, Launch},
 };
 use freezeframe_tests::{
-    differential::{breakage, campaign::Campaign, server::Program},
+    differential::{
+        breakage,
+        campaign::{Campaign, Finding},
+        kept, model,
+        server::{Program, Server},
+    },
     real,
 };
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 /// What a test runner calls these tests.
-const TESTS: [(&str, Said); 3] = [
+const TESTS: [(&str, Said); 4] = [
+    ("what_was_found_before_is_said_again_by_real_qemu", Said::Kept),
     ("random_commands_say_the_same_on_real_qemu", Said::Commands(Program::Machine)),
     ("random_commands_say_the_same_on_a_real_storage_daemon", Said::Commands(Program::StorageDaemon)),
     ("a_client_that_keeps_no_rule_gets_the_same_bytes_from_real_qemu", Said::Bytes),
@@ -35,7 +48,15 @@ enum Said {
     Commands(Program),
     /// Whatever bytes.
     Bytes,
+    /// What was kept of earlier runs.
+    Kept,
 }
+
+/// Where recordings are that were worth keeping.
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/kept");
+
+/// Where those go that are found.
+const FOUND: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/differential");
 
 /// After so many differences over one program nobody reads on.
 const ENOUGH: usize = 5;
@@ -53,19 +74,17 @@ fn main() -> ExitCode {
     if options("--ignored") || tests.is_empty() {
         return ExitCode::SUCCESS;
     }
+    let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");
+    let recordings = recording::read_all(Utf8Path::new(KEPT), None).unwrap_or_else(|error| panic!("{error}"));
+    let held = replay(&recordings, &mut known);
     let programs = real::programs();
     if programs.is_empty() {
-        let count = tests.len();
-        println!(
-            "\nskipped {count}: no real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them\n"
-        );
-        return ExitCode::SUCCESS;
+        return without_qemu(tests.len(), held);
     }
     let (steps, seed) = (number("STEPS", 100), number("SEED", 1));
     let steps = usize::try_from(steps).expect("a number of steps");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed) = if held { (1, 0) } else { (0, 1) };
     for (name, said) in tests {
         println!("\n{name}, {steps} steps with seed {seed}");
         for path in &programs {
@@ -74,6 +93,7 @@ fn main() -> ExitCode {
             let same = match said {
                 Said::Commands(program) => commands(program, &binary, (steps, seed), &mut known),
                 Said::Bytes => bytes(&binary, (steps, seed)),
+                Said::Kept => repeat(&recordings, &binary, &runtime),
             };
             *if same { &mut passed } else { &mut failed } += 1;
         }
@@ -82,14 +102,69 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Where there must be a QEMU it is a failure that there is none.
+fn without_qemu(skipped: usize, held: bool) -> ExitCode {
+    let needed = env::var("CI").is_ok_and(|ci| ci == "true");
+    let (passed, failed) = (u8::from(held), u8::from(!held));
+    println!(
+        "\nskipped {skipped}: no real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them"
+    );
+    println!("\ndifferential: {passed} passed, {failed} failed, {skipped} skipped\n");
+    if needed {
+        println!("CI=true: there must be real QEMUs\n");
+    }
+    if held && !needed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Holds the simulator to all that was kept; whether it says what the real ones had said, and each known difference is
+/// still met by some of it.
+fn replay(recordings: &[Recording], known: &mut Known) -> bool {
+    println!("\nwhat_was_found_before_is_said_as_real_qemu_said_it, {} recordings", recordings.len());
+    let mut same = true;
+    for recording in recordings {
+        if let Err(failure) = kept::replay(recording, known) {
+            same = false;
+            println!("  {}/{} differs {failure}", recording.release, recording.name);
+        }
+    }
+    let stale = known.stale(recordings);
+    stale.iter().for_each(|reason| println!("  known, but met by nothing that was kept: {reason}"));
+    same && stale.is_empty()
+}
+
+/// Tells all that was kept of a release to a real QEMU of it; whether the same is said, and what is known still differs.
+fn repeat(recordings: &[Recording], binary: &Binary, runtime: &Runtime) -> bool {
+    let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");
+    let own: Vec<_> =
+        recordings.iter().filter(|recording| recording.release == binary.release).cloned().collect();
+    let mut differ = 0;
+    for recording in &own {
+        let program = kept::program(recording);
+        let real = Server::start(program, binary, &model::machine(program), runtime);
+        let real = real.unwrap_or_else(|error| panic!("{error}"));
+        if let Err(failure) = kept::tell(recording, Box::new(real), &mut known) {
+            differ += 1;
+            println!("  {} differs {failure}", recording.name);
+        }
+    }
+    let stale = known.stale(&own);
+    stale.iter().for_each(|reason| println!("  known, but no longer so: {reason}"));
+    println!("{:<6}{} recordings repeated, {differ} differ", binary.release.to_string(), own.len());
+    differ == 0 && stale.is_empty()
+}
+
 /// Tells random commands; whether the same was said.
 fn commands(program: Program, binary: &Binary, (steps, seed): (usize, u64), known: &mut Known) -> bool {
     let outcome = Campaign { program, binary, steps, seed, enough: ENOUGH }.play(known);
     println!("{:<6}{outcome}", binary.release.to_string());
     outcome.not_simulated.iter().for_each(|(what, count)| println!("    not simulated, {count}: {what}"));
-    for (commands, difference) in &outcome.found {
+    for Finding { commands, difference, recording } in &outcome.found {
         println!("  differs {difference}\n  shown by");
         commands.iter().for_each(|command| println!("    {}", command.line("c")));
+        match recording.as_ref().map(|recording| kept::write(recording, Utf8Path::new(FOUND))) {
+            Some(path) => println!("  kept as {}", path.expect("the build folder can be written")),
+            None => println!("  and not a second time"),
+        }
     }
     outcome.found.is_empty()
 }

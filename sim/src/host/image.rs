@@ -103,6 +103,11 @@ impl Image {
         Image::Qcow2(Qcow2 { size, ..Qcow2::default() })
     }
 
+    /// A qcow2 image whose header is written into a file of `had` bytes, which does not get shorter.
+    pub fn formatted(had: u64, size: u64, backing: Option<Backing>) -> Self {
+        Image::Qcow2(Qcow2 { size, backing, layout: Box::new(Layout::in_file_of(had)), ..Qcow2::default() })
+    }
+
     /// A qcow2 image in which nothing was written, whose header names this backing file.
     pub fn overlay(size: u64, backing: Option<Backing>) -> Self {
         Image::Qcow2(Qcow2 { size, backing, ..Qcow2::default() })

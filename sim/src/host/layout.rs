@@ -91,6 +91,12 @@ impl Default for Layout {
 }
 
 impl Layout {
+    /// Of a new image in a file that has been this long before, in bytes.
+    pub(super) fn in_file_of(had: u64) -> Self {
+        let new = Self::default();
+        Self { length: new.length.max(had), ..new }
+    }
+
     /// Length of the file in bytes, of an image of this virtual size.
     pub(super) fn length(&self, size: u64) -> u64 {
         self.length.max(FIRST_L1 as u64 * Qcow2::CLUSTER + l1_entries(size) * ENTRY)

@@ -101,6 +101,8 @@ pub struct Graph {
     /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
     /// one has come.
     inactive: bool,
+    /// Nodes that jobs hold which have ended.
+    kept: Vec<String>,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -285,7 +287,7 @@ impl Graph {
 
     /// Refuses what may only be done to a root: a node that nothing but a device stands on, and that no job uses.
     pub(crate) fn check_root(&self, name: &str, jobs: &Jobs) -> Result<(), QmpError> {
-        if self.parents(name).next().is_some() || jobs.uses(name) {
+        if self.parents(name).next().is_some() || jobs.holds(name) {
             return Err(QmpError::generic("Need a root block node"));
         }
         Ok(())
@@ -337,9 +339,21 @@ impl Graph {
 
     /// A user has let go of a node: unless a client added it, it goes with its last one.
     pub(crate) fn release(&mut self, name: &str) {
-        if !self.is_used(name) && self.node(name).is_some_and(|node| !node.owned_by_monitor) {
+        let kept = self.kept.iter().any(|kept| kept == name);
+        if !kept && !self.is_used(name) && self.node(name).is_some_and(|node| !node.owned_by_monitor) {
             self.remove(name);
         }
+    }
+
+    /// A job that has ended holds these nodes until it is dismissed.
+    pub(crate) fn keep_nodes(&mut self, names: &[String]) {
+        self.kept.extend_from_slice(names);
+    }
+
+    /// That job was dismissed.
+    pub(crate) fn let_go_of_nodes(&mut self, names: &[String]) {
+        self.kept.retain(|kept| !names.contains(kept));
+        names.iter().for_each(|name| self.release(name));
     }
 
     /// The guest's request to a device has failed.
@@ -430,7 +444,10 @@ impl Graph {
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
         self.note_bitmaps(name, !read_only);
         let file = self.node(name).and_then(|node| self.node(node.driver.file()?));
-        let own = file.filter(|file| !file.owned_by_monitor).map(|file| file.name.clone());
+        let opened_for_it = |file: &&Node| {
+            !file.owned_by_monitor && matches!(file.driver, Driver::File { .. } | Driver::Blkdebug { .. })
+        };
+        let own = file.filter(opened_for_it).map(|file| file.name.clone());
         let is_meant = |node: &Node| node.name == name || Some(&node.name) == own.as_ref();
         for node in self.nodes.iter_mut().filter(|node| is_meant(node)) {
             node.read_only = read_only;

@@ -40,11 +40,11 @@ impl Qemu {
                 block::export::command(&mut self.graph, command, arguments, cx)
             }
             "blockdev-snapshot-internal-sync" => {
-                block::internal_snapshot::take(&self.graph, &self.cpus, arguments, cx)?;
+                block::internal_snapshot::take(&self.graph, &self.jobs, &self.cpus, arguments, cx)?;
                 self.drained(Drain::Transaction, cx)
             }
             "blockdev-snapshot-delete-internal-sync" => {
-                block::internal_snapshot::delete(&self.graph, arguments, cx)
+                block::internal_snapshot::delete(&self.graph, &self.jobs, arguments, cx)
             }
             "transaction" => {
                 self.jobs.drained(Drain::Transaction, cx);
@@ -132,6 +132,10 @@ impl Qemu {
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
         let set_up = self.cpus.devices_are_set_up(cx.now()) || self.boot_sector.has_run();
+        let torn_off = release.filters_left_behind_are_torn_off() && self.graph.has_left_behind_filters();
+        if query == "query-named-block-nodes" && torn_off {
+            cx.abort();
+        }
         let (now, flat) = (cx.now(), arguments.flag("flat"));
         let blocks = Query { graph: &self.graph, jobs: &self.jobs, now, host: cx.host(), release, flat };
         match query {

@@ -27,6 +27,28 @@ enum Kind {
     ThrottleGroup,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::IoThread => "iothread",
+            Kind::ThrottleGroup => "throttle-group",
+        }
+    }
+
+    /// Refuses a property that such an object does not have; throttle groups take each limit as one, too.
+    fn check_properties(self, arguments: Arguments<'_>) -> Result<(), QmpError> {
+        let has = |name: &str| match self {
+            Kind::IoThread => name.starts_with("poll-"),
+            Kind::ThrottleGroup => name == "limits" || name.starts_with("x-"),
+        };
+        let known = |name: &str| ["qom-type", "id", "props"].contains(&name) || has(name);
+        match arguments.0.keys().find(|name| !known(name)) {
+            Some(name) => Err(QmpError::generic(format!("Property '{}.{name}' not found", self.name()))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// All objects that the command line or clients have made.
 #[derive(Debug)]
 pub(crate) struct Objects {
@@ -53,6 +75,12 @@ impl Objects {
         cx: &Context<'_>,
     ) -> Result<QObject, QmpError> {
         let release = cx.release();
+        if release.objects_are_made_of_anything() {
+            for needed in ["qom-type", "id"] {
+                let missing = || QmpError::generic(format!("Parameter '{needed}' is missing"));
+                arguments.optional_text(needed).ok_or_else(missing)?;
+            }
+        }
         let id = arguments.text("id");
         let kind = match arguments.text("qom-type") {
             "iothread" => Kind::IoThread,
@@ -61,6 +89,9 @@ impl Objects {
         };
         if release.objects_need_identifiers() && !is_well_formed(id) {
             return Err(QmpError::generic("Parameter 'id' expects an identifier"));
+        }
+        if release.objects_are_made_of_anything() {
+            kind.check_properties(arguments)?;
         }
         if self.is_there(id) {
             let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");

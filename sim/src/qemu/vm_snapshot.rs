@@ -233,9 +233,19 @@ impl Machine<'_> {
             read_only || given_away || !is_qcow2(self.graph, name)
         });
         match refused {
-            Some(name) => Err(format!("Device '{name}' is writable but does not support snapshots")),
+            Some(name) => {
+                let shown = matches!(disks, Disks::All).then(|| self.top_of(name)).flatten();
+                let name = shown.unwrap_or(name);
+                Err(format!("Device '{name}' is writable but does not support snapshots"))
+            }
             None => Ok(nodes),
         }
+    }
+
+    /// The top node of the device that a node, or a job's filter on it, is under.
+    fn top_of(&self, node: &str) -> Option<&str> {
+        let mut tops = self.graph.devices().iter().map(|device| device.node.as_str());
+        tops.find(|top| self.graph.below_job_filters(top).is_some_and(|below| below.name == node))
     }
 
     fn chosen(&self, disks: Disks<'_>, release: Release) -> Result<Vec<String>, String> {
@@ -258,6 +268,7 @@ impl Machine<'_> {
             .newest_first()
             .filter(|node| {
                 release.unused_nodes_are_snapshotted()
+                    && node.owned_by_monitor
                     && graph.device_on(&node.name).is_none()
                     && graph.parents(&node.name).next().is_none()
             })

@@ -44,6 +44,16 @@ impl Way<'_> {
         }
     }
 
+    /// The largest value of a member that is unsigned, which introspection does not tell: it calls all integers the same.
+    fn most(&self) -> Option<u64> {
+        match self {
+            Way::Member(_, "granularity") => Some(u32::MAX.into()),
+            Way::Member(Way::Member(Way::Root, "options"), "size")
+            | Way::Member(Way::Member(_, "addr"), "offset") => Some(u64::MAX),
+            _ => None,
+        }
+    }
+
     /// `node`
     fn last(&self) -> &str {
         match self {
@@ -60,6 +70,9 @@ struct Visit<'s> {
 
 impl Visit<'_> {
     fn value(&self, id: TypeId, value: &Value, way: &Way<'_>) -> Result<(), QmpError> {
+        if let (Type::Integer, Some(most)) = (&self.types[id], way.most()) {
+            return unsigned(value, most, way);
+        }
         match (&self.types[id], value) {
             (Type::Any, _)
             | (Type::Null, Value::Null)
@@ -131,6 +144,17 @@ impl Visit<'_> {
             format!("Parameter '{}' does not accept value '{text}'", way.last())
         }))
     }
+}
+
+/// A negative number is read as the unsigned one of the same 64 bits.
+fn unsigned(value: &Value, most: u64, way: &Way<'_>) -> Result<(), QmpError> {
+    let read = value.as_u64().or(value.as_i64().map(i64::cast_unsigned));
+    let expected = match read {
+        Some(number) if number <= most => return Ok(()),
+        Some(_) => "uint32_t",
+        None => "uint64",
+    };
+    Err(QmpError::generic(format!("Parameter '{}' expects {expected}", way.whole())))
 }
 
 fn wrong_type(name: &str, expected: &str) -> QmpError {

@@ -5,7 +5,10 @@
 
 use std::error::Error;
 
-use freezeframe::{fidelity::known::Known, world::qemu::Binary};
+use freezeframe::{
+    fidelity::{known::Known, recording::Recording},
+    world::qemu::Binary,
+};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, any},
@@ -19,7 +22,7 @@ use tokio::runtime::Builder;
 use super::{
     campaign::{config, rng},
     model,
-    pair::{Failure, Pair},
+    pair::{Compared, Failure, Pair},
     server::{Program, Server},
 };
 
@@ -139,7 +142,10 @@ pub fn play(binary: &Binary, pieces: usize, seed: u64) -> Result<(usize, Vec<Str
             let real = Server::start(Program::Machine, binary, &machine, &runtime);
             let real = real.map_err(|error| TestCaseError::reject(error.to_string()))?;
             let mut known = Known::default();
-            let mut pair = Pair::exact(real, &machine, binary.release, &mut known).map_err(failed)?;
+            let (arguments, lines) = (Program::Machine.name().to_owned(), Vec::new());
+            let about = Recording { release: binary.release, name: "bytes".to_owned(), arguments, lines };
+            let mut pair =
+                Pair::new(Box::new(real), &machine, about, Compared::Bytes, &mut known).map_err(failed)?;
             pieces.iter().try_for_each(|piece| pair.say(piece)).map_err(failed)?;
             // What comes to rest here shows what state the last piece has left behind.
             pair.say(b"\n{\"execute\": \"query-status\"}\n").map_err(failed)

@@ -5,18 +5,22 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, sync::atomic::Ordering};
 
-use freezeframe::{fidelity::known::Known, world::qemu::Binary};
+use freezeframe::{
+    fidelity::{known::Known, recording::Recording},
+    world::qemu::Binary,
+};
 use proptest::{
     strategy::{Just, Strategy as _},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 use proptest_state_machine::strategy::Sequential;
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
     command::{self, Command},
     model::{self, Model},
-    pair::{Failure, Pair, Stepped},
+    pair::{Compared, Failure, Pair, Stepped},
     server::{Program, Server},
 };
 
@@ -24,7 +28,10 @@ use super::{
 const LENGTH: usize = 50;
 
 /// How many tries are made to find fewer commands that show a difference.
-const SHRINKING: u32 = 40;
+const SHRINKING: u32 = 200;
+
+/// How often a program is tried to be started.
+const STARTS: usize = 4;
 
 /// What is played.
 #[derive(Debug, Clone)]
@@ -50,8 +57,19 @@ pub struct Outcome {
     pub sequences: usize,
     /// What the simulator does not know, and how often it was asked for.
     pub not_simulated: BTreeMap<String, usize>,
-    /// The differences, each with the commands that show it.
-    pub found: Vec<(Vec<Command>, String)>,
+    /// The differences.
+    pub found: Vec<Finding>,
+}
+
+/// One difference.
+#[derive(Debug)]
+pub struct Finding {
+    /// The fewest commands that were found to show it.
+    pub commands: Vec<Command>,
+    /// Where the two part.
+    pub difference: String,
+    /// What the real program said to them; none if they did not part again.
+    pub recording: Option<Recording>,
 }
 
 impl fmt::Display for Outcome {
@@ -82,7 +100,7 @@ impl Campaign<'_> {
                     if let (Some(counts), Some(seen)) = (&mut counts, &seen) {
                         seen.fetch_add(1, Ordering::SeqCst);
                         match stepped {
-                            Stepped::Same => counts.same += 1,
+                            Stepped::Same | Stepped::Ended => counts.same += 1,
                             Stepped::NotSimulated(what) | Stepped::Parted(what) => {
                                 *counts.not_simulated.entry(what).or_default() += 1
                             }
@@ -90,12 +108,18 @@ impl Campaign<'_> {
                     }
                 };
                 let told = self.tell(&commands, &runtime, &mut known, step);
-                told.map_err(|failure| TestCaseError::fail(failure.to_string()))
+                told.map_err(|parted| TestCaseError::fail(parted.0.to_string()))
             });
             match played {
                 Ok(()) => {}
                 Err(TestError::Fail(reason, (_, commands, _))) => {
-                    outcome.borrow_mut().found.push((commands, reason.to_string()));
+                    let again = self.tell(&commands, &runtime, &mut known.borrow_mut(), |_| ());
+                    let recording = again.err().map(|parted| parted.1).map(|recording| Recording {
+                        name: format!("{}-{number}", recording.name),
+                        ..recording
+                    });
+                    let difference = reason.to_string();
+                    outcome.borrow_mut().found.push(Finding { commands, difference, recording });
                 }
                 Err(TestError::Abort(reason)) => panic!("no sequence could be made: {reason}"),
             }
@@ -119,27 +143,38 @@ impl Campaign<'_> {
         )
     }
 
-    /// Tells both a sequence.
+    /// Tells both a sequence; what the real one said, too, where that is not the same.
     fn tell(
         &self,
         commands: &[Command],
         runtime: &Runtime,
         known: &mut Known,
         mut step: impl FnMut(Stepped),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Box<(Failure, Recording)>> {
         let machine = model::machine(self.program);
-        let real = Server::start(self.program, self.binary, &machine, runtime);
+        let start = || Server::start(self.program, self.binary, &machine, runtime);
+        // A host that is busy for a while is no finding.
+        let real = (1..STARTS).find_map(|_| start().ok()).map_or_else(start, Ok);
         let real =
             real.unwrap_or_else(|error| panic!("{:?} of {}: {error}", self.program, self.binary.program));
-        let mut pair = Pair::new(real, &machine, self.binary.release, known)?;
-        for command in commands {
-            let stepped = pair.step(command);
-            step(stepped.clone().unwrap_or(Stepped::Same));
-            if matches!(stepped?, Stepped::Parted(_)) {
-                return Ok(());
+        let arguments = self.program.name().to_owned();
+        let name = format!("{arguments}-{}", self.seed);
+        let recording = Recording { release: self.binary.release, name, arguments, lines: Vec::new() };
+        let mut pair = Pair::new(Box::new(real), &machine, recording, Compared::Lanes, known)
+            .unwrap_or_else(|failure| panic!("{failure}"));
+        let mut steps = || {
+            pair.step(&Command { execute: "qmp_capabilities", arguments: json!({}) })?;
+            for command in commands {
+                let stepped = pair.step(command);
+                step(stepped.clone().unwrap_or(Stepped::Same));
+                if let Stepped::Parted(_) | Stepped::Ended = stepped? {
+                    return Ok(());
+                }
             }
-        }
-        if self.program == Program::Machine { pair.look() } else { Ok(()) }
+            pair.look(self.program)
+        };
+        let told = steps();
+        told.map_err(|failure| Box::new((failure, pair.into_recording())))
     }
 }
 

@@ -3,9 +3,7 @@
 //! After each step the simulator is let come to rest in virtual time, and the real one is listened to until it has said
 //! as much, at most for [`PATIENCE`]. What either says later is held against the next step, so nothing gets lost.
 //!
-//! Once the guest has run, its firmware may reset the devices at any time and thereby drain their nodes: jobs that rest
-//! for a moment (`paused running`, `standby ready`) are then passed over on both sides, and so are the guest's own
-//! resets.
+//! What neither is held to is in [`super::passed_over`].
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "waits for a real program")]
 
 use std::{
@@ -14,16 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use freezeframe::fidelity::{compare::Difference, known::Known, lane::lanes, recording::Recording};
-use freezeframe_sim::{Machine, Oracle, Port, Release, World, world::Connection};
+use camino::Utf8Path;
+use freezeframe::fidelity::{
+    compare::Difference,
+    known::Known,
+    lane::lanes,
+    recording::{Line, Recording, Speaker},
+};
+use freezeframe_sim::{Machine, Oracle, Port, World, qemu::run_state::RunState, world::Connection};
 
 use super::{
     command::{Command, FOLDER},
-    server::Server,
+    passed_over::{is_reset_by_guest, skip_rests, with_write_cache, without_unnamed_bitmaps},
+    server::Program,
 };
 
 /// How long the real program may take to say what the simulator says.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Who has said nothing for so long is taken to be done.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// How long the simulator is let run after a step, in virtual time: longer than any job takes that ends by itself.
 const REST: Duration = Duration::from_secs(1);
@@ -31,15 +39,30 @@ const REST: Duration = Duration::from_secs(1);
 /// How the simulator begins the text of an error for what it does not know.
 const NOT_SIMULATED: &str = "not simulated: ";
 
-/// What is not simulated while there is a block job, or the record of one.
-const FILTERS: &str = "the filter nodes of block jobs";
-
 /// The lines of each lane that the other side has not said yet.
 type Pending = BTreeMap<String, VecDeque<String>>;
 
+/// What the simulator is held against: a program that runs, or one that was recorded.
+pub trait Peer {
+    /// The folder of its files.
+    fn folder(&self) -> &Utf8Path;
+
+    /// Tells it something.
+    fn say(&mut self, bytes: &[u8]);
+
+    /// The whole lines that come within some time; it does not wait for more than the first bytes.
+    fn hear(&mut self, within: Duration) -> Vec<String>;
+
+    /// Whether it has closed the connection.
+    fn has_ended(&self) -> bool;
+
+    /// Whether it may say something before it is told more.
+    fn may_say_more(&self) -> bool;
+}
+
 /// Both of them.
 pub struct Pair<'k> {
-    real: Server,
+    real: Box<dyn Peer>,
     world: World,
     connection: Connection,
     folder: String,
@@ -47,10 +70,20 @@ pub struct Pair<'k> {
     heard: Pending,
     simulated: Pending,
     guest_has_run: bool,
-    exact: bool,
+    compared: Compared,
     known: &'k mut Known,
     recording: Recording,
+    began: Instant,
     asked: usize,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// Each lane, with the placeholders of the recordings.
+    Lanes,
+    /// Every byte, in one order.
+    Bytes,
 }
 
 /// How a step went.
@@ -60,6 +93,8 @@ pub enum Stepped {
     Same,
     /// The simulator does not know this; the real one was not told.
     NotSimulated(String),
+    /// The same was said, and both have closed the connection.
+    Ended,
     /// The simulator found out only later that it does not know this: from here on they are no longer the same machine.
     Parted(String),
 }
@@ -98,42 +133,19 @@ fn excerpt(line: Option<&str>, at: usize) -> String {
 }
 
 impl<'k> Pair<'k> {
-    /// Connects to both and negotiates.
-    ///
-    /// # Errors
-    /// If already that goes another way.
-    pub fn new(
-        real: Server,
-        machine: &Machine,
-        release: Release,
-        known: &'k mut Known,
-    ) -> Result<Self, Failure> {
-        let mut pair = Self::connected(real, machine, release, known);
-        pair.compare("(the connection)")?;
-        pair.step(&Command { execute: "qmp_capabilities", arguments: serde_json::json!({}) })?;
-        Ok(pair)
-    }
-
-    /// Connects to both, without negotiating; every byte will be compared.
+    /// Connects to both, without negotiating. What is said from here on is written down in the recording.
     ///
     /// # Errors
     /// If already the greetings differ.
-    pub fn exact(
-        real: Server,
+    pub fn new(
+        real: Box<dyn Peer>,
         machine: &Machine,
-        release: Release,
+        recording: Recording,
+        compared: Compared,
         known: &'k mut Known,
     ) -> Result<Self, Failure> {
-        let mut pair = Self::connected(real, machine, release, known);
-        pair.exact = true;
-        pair.compare("(the connection)")?;
-        Ok(pair)
-    }
-
-    fn connected(real: Server, machine: &Machine, release: Release, known: &'k mut Known) -> Self {
-        let mut world = World::new(machine, release, Oracle::default_order());
+        let mut world = World::new(machine, recording.release, Oracle::default_order());
         let connection = world.connect(Duration::ZERO, Port::Monitor(0)).expect("it has just started");
-        let name = "differential".to_owned();
         let mut pair = Self {
             real,
             world,
@@ -143,13 +155,15 @@ impl<'k> Pair<'k> {
             heard: Pending::new(),
             simulated: Pending::new(),
             guest_has_run: false,
-            exact: false,
+            compared,
             known,
-            recording: Recording { release, name, arguments: String::new(), lines: Vec::new() },
+            recording,
+            began: Instant::now(),
             asked: 0,
         };
         pair.listen();
-        pair
+        pair.compare("(the connection)")?;
+        Ok(pair)
     }
 
     /// Says some bytes to both and compares what they say.
@@ -170,45 +184,70 @@ impl<'k> Pair<'k> {
     /// [`Failure`] if that is not the same.
     pub fn step(&mut self, command: &Command) -> Result<Stepped, Failure> {
         self.asked += 1;
-        if touches_nodes(command.execute) && self.has_block_jobs() {
-            return Ok(Stepped::NotSimulated(FILTERS.to_owned()));
-        }
         let line = command.line(format!("c{}", self.asked));
-        self.guest_has_run |= line.contains("cont");
-        if let Some(what) = self.tell_simulator(&line) {
-            return Ok(Stepped::NotSimulated(what));
+        match self.tell(&line, &line)? {
+            Stepped::Same => self.ask("query-jobs", &line),
+            unknown => Ok(unknown),
         }
-        self.real.say(line.replace(FOLDER, self.real.folder().as_str()).as_bytes());
-        self.compare(&line)?;
-        self.ask_both("query-jobs", &line)
     }
 
     /// Compares all that can be asked for.
     ///
     /// # Errors
     /// [`Failure`] if that is not the same.
-    pub fn look(&mut self) -> Result<(), Failure> {
-        for query in ["query-block", "query-status", "query-block-jobs", "query-named-block-nodes"] {
-            if !touches_nodes(query) || !self.has_block_jobs() {
-                self.ask_both(query, query)?;
+    pub fn look(&mut self, program: Program) -> Result<(), Failure> {
+        let of_machines = ["query-block", "query-status"];
+        let machine = of_machines.iter().filter(|_| program == Program::Machine);
+        for query in machine.chain(&["query-block-jobs", "query-named-block-nodes"]) {
+            if self.ask(query, query)? != Stepped::Same {
+                break;
             }
         }
         Ok(())
     }
 
-    fn has_block_jobs(&self) -> bool {
-        let mut jobs = self.world.qemu().jobs();
-        jobs.any(|job| matches!(job.kind, "commit" | "stream" | "mirror" | "backup"))
+    fn ask(&mut self, query: &str, after: &str) -> Result<Stepped, Failure> {
+        match self.tell(&format!("{{\"execute\": \"{query}\"}}"), after)? {
+            Stepped::NotSimulated(what) => Ok(Stepped::Parted(what)),
+            stepped => Ok(stepped),
+        }
     }
 
-    fn ask_both(&mut self, query: &str, after: &str) -> Result<Stepped, Failure> {
-        let line = format!("{{\"execute\": \"{query}\"}}");
-        if let Some(what) = self.tell_simulator(&line) {
-            return Ok(Stepped::Parted(what));
+    /// Tells both a line, unless the simulator does not know it, and compares what they say; `after` names the step.
+    ///
+    /// # Errors
+    /// [`Failure`] if that is not the same.
+    pub fn tell(&mut self, line: &str, after: &str) -> Result<Stepped, Failure> {
+        if let Some(what) = self.tell_simulator(line) {
+            return Ok(Stepped::NotSimulated(what));
         }
-        self.real.say(line.as_bytes());
+        self.write_down(Speaker::Client, line);
+        self.real.say(line.replace(FOLDER, self.real.folder().as_str()).as_bytes());
         self.compare(after)?;
-        Ok(Stepped::Same)
+        Ok(if self.real.has_ended() { Stepped::Ended } else { Stepped::Same })
+    }
+
+    /// All that was said, once the real one says no more.
+    pub fn into_recording(mut self) -> Recording {
+        while self.listen_to_real(SILENCE) {}
+        self.recording
+    }
+
+    /// Sorts what the real one says within some time; whether it said something.
+    fn listen_to_real(&mut self, within: Duration) -> bool {
+        let folder = self.real.folder().to_string();
+        let lines = self.real.hear(within);
+        let lines: Vec<String> = lines.iter().map(|line| line.replace(&folder, FOLDER)).collect();
+        lines.iter().for_each(|line| self.write_down(Speaker::Server, line));
+        Self::sort(&lines, self.compared, self.guest_has_run, &mut self.heard);
+        if self.real.has_ended() {
+            self.heard.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
+        }
+        !lines.is_empty()
+    }
+
+    fn write_down(&mut self, speaker: Speaker, text: &str) {
+        self.recording.lines.push(Line { at: self.began.elapsed(), speaker, text: text.to_owned() });
     }
 
     /// Says a line to the simulator; what it does not know of it, if that is so.
@@ -228,6 +267,7 @@ impl<'k> Pair<'k> {
         }
         self.now = until;
         self.world.advance(until);
+        self.guest_has_run |= self.world.qemu().run_state() == RunState::Running;
         let output = self.world.output(self.connection);
         let text = String::from_utf8_lossy(output).replace(&self.folder, FOLDER);
         let length = output.len();
@@ -237,7 +277,7 @@ impl<'k> Pair<'k> {
         if let Some((_, what)) = unknown.and_then(|line| line.split_once(NOT_SIMULATED)) {
             return Some(what.split(['"', '\\']).next().unwrap_or_default().to_owned());
         }
-        Self::sort(&lines, self.exact, self.guest_has_run, &mut self.simulated);
+        Self::sort(&lines, self.compared, self.guest_has_run, &mut self.simulated);
         if self.world.at_end(self.connection) {
             self.simulated.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
         }
@@ -257,16 +297,10 @@ impl<'k> Pair<'k> {
             let fails = differs.is_some_and(|(lane, _)| {
                 self.simulated.get(lane).is_some_and(|lane| !lane.is_empty()) && !lane.starts_with("job ")
             });
-            if fails || Instant::now() > deadline || self.real.has_ended() {
+            if fails || Instant::now() > deadline || !self.real.may_say_more() {
                 return Err(Failure { said: said.to_owned(), difference: self.first_difference() });
             }
-            let folder = self.real.folder().to_string();
-            let lines: Vec<String> = self.real.hear(Duration::from_millis(5));
-            let lines: Vec<String> = lines.iter().map(|line| line.replace(&folder, FOLDER)).collect();
-            Self::sort(&lines, self.exact, self.guest_has_run, &mut self.heard);
-            if self.real.has_ended() {
-                self.heard.entry("connection".to_owned()).or_default().push_back("(ended)".to_owned());
-            }
+            self.listen_to_real(Duration::from_millis(5));
         }
     }
 
@@ -301,23 +335,17 @@ impl<'k> Pair<'k> {
         }
     }
 
-    /// Sorts lines into lanes. Some time after the guest began to run its firmware has set up the disks, and turns their
-    /// write cache off. Where every byte counts all is one lane.
-    fn sort(lines: &[String], exact: bool, guest_has_run: bool, into: &mut Pending) {
-        if exact {
+    /// Sorts lines into lanes. Where every byte counts all is one lane.
+    fn sort(lines: &[String], compared: Compared, guest_has_run: bool, into: &mut Pending) {
+        if compared == Compared::Bytes {
             into.entry("replies".to_owned()).or_default().extend(lines.iter().cloned());
             return;
         }
-        let by_guest = |line: &&String| guest_has_run && line.contains("\"reason\": \"guest-reset\"");
+        let by_guest = |line: &&String| guest_has_run && is_reset_by_guest(line);
         for (lane, lines) in lanes(lines.iter().filter(|line| !by_guest(line))) {
-            let hidden = |line: String| {
-                if !guest_has_run {
-                    return line;
-                }
-                let line = line.replace("\"writeback\": false", "\"writeback\": true");
-                line.replace("Cache mode:       writethrough", "Cache mode:       writeback")
-            };
-            into.entry(lane).or_default().extend(lines.into_iter().map(hidden));
+            let lines = lines.iter().map(|line| without_unnamed_bitmaps(line));
+            let hidden = lines.map(|line| if guest_has_run { with_write_cache(&line) } else { line });
+            into.entry(lane).or_default().extend(hidden);
         }
     }
 
@@ -328,29 +356,5 @@ impl<'k> Pair<'k> {
         let lane = lane.unwrap_or_default();
         let front = |side: &Pending| side.get(&lane).and_then(|lane| lane.front().cloned());
         Difference { recorded: front(&self.heard), simulated: front(&self.simulated), lane }
-    }
-}
-
-/// Whether a command shows or changes what nodes there are, or goes by it.
-fn touches_nodes(command: &str) -> bool {
-    const QUERIES: [&str; 4] =
-        ["query-block", "query-named-block-nodes", "transaction", "human-monitor-command"];
-    const JOBS: [&str; 2] = ["block-commit", "block-stream"];
-    QUERIES.contains(&command)
-        || JOBS.contains(&command)
-        || command.starts_with("blockdev-") && command != "blockdev-create"
-}
-
-/// Passes over a job's rests at the front of its lane.
-fn skip_rests(lane: &mut VecDeque<String>) {
-    let says = |line: Option<&String>, status: &str| {
-        line.is_some_and(|line| line.contains(&format!("{{\"status\": \"{status}\"")))
-    };
-    let rests = |lane: &VecDeque<String>| {
-        let (first, second) = (lane.front(), lane.get(1));
-        says(first, "paused") && says(second, "running") || says(first, "standby") && says(second, "ready")
-    };
-    while rests(lane) {
-        lane.drain(..2);
     }
 }

@@ -22,6 +22,8 @@ use freezeframe_driver::env::Endpoint;
 use freezeframe_sim::{Machine, machine::Power};
 use tokio::{runtime::Runtime, task::LocalSet};
 
+use super::pair::Peer;
+
 /// Which of QEMU's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
@@ -29,6 +31,19 @@ pub enum Program {
     Machine,
     /// `qemu-storage-daemon`: block nodes and jobs without a machine.
     StorageDaemon,
+}
+
+impl Program {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Machine, Self::StorageDaemon];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Machine => "qemu-system-x86_64",
+            Self::StorageDaemon => "qemu-storage-daemon",
+        }
+    }
 }
 
 /// How long a program may take to open its monitor.
@@ -73,7 +88,7 @@ impl Server {
         runtime: &Runtime,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         if program == Program::StorageDaemon {
-            return Self::daemon(&binary.program.with_file_name("qemu-storage-daemon"));
+            return Self::daemon(&binary.program.with_file_name(program.name()));
         }
         debug_assert!(machine.power == Power::Prelaunch, "its firmware would disturb");
         let world = LocalSet::new().block_on(runtime, QemuWorld::start(binary, machine))?;
@@ -100,19 +115,18 @@ impl Server {
         let stream = connect(&path)?;
         Ok(Self { stream, read: Vec::new(), ended: false, folder, _life: Life::Daemon(daemon, temporary) })
     }
+}
 
-    /// The folder of its files.
-    pub fn folder(&self) -> &Utf8Path {
+impl Peer for Server {
+    fn folder(&self) -> &Utf8Path {
         &self.folder
     }
 
-    /// Sends bytes; a program that is gone shows when it is listened to.
-    pub fn say(&mut self, bytes: &[u8]) {
+    fn say(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The whole lines that come within some time; it does not wait for more than the first bytes.
-    pub fn hear(&mut self, within: Duration) -> Vec<String> {
+    fn hear(&mut self, within: Duration) -> Vec<String> {
         let mut buffer = [0; 1 << 16];
         let _ = self.stream.set_read_timeout(Some(within));
         match self.stream.read(&mut buffer) {
@@ -126,9 +140,12 @@ impl Server {
         String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect()
     }
 
-    /// Whether it has closed the connection.
-    pub fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    fn may_say_more(&self) -> bool {
+        !self.ended
     }
 }
 

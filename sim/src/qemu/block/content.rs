@@ -11,6 +11,8 @@ impl Graph {
         match &node.driver {
             Driver::File { filename, .. } => Some(filename),
             Driver::Null(_) => None,
+            // An image inside others, which were put on its file, is in the last of them.
+            Driver::Qcow2 { file, .. } => self.file_of(self.chain(file).last()?),
             other => self.file_of(self.node(other.file()?)?),
         }
     }

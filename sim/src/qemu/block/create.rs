@@ -82,7 +82,7 @@ pub(crate) fn blockdev_create(
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
 pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
     if let Some(image) = cx.host().image_mut(&header.path) {
-        *image = Image::overlay(header.size, header.backing);
+        *image = Image::formatted(image.file_length(), header.size, header.backing);
     }
 }
 

@@ -16,11 +16,11 @@ pub(crate) fn filename(graph: &Graph, node: &Node, host: &Host) -> String {
     plain(graph, node, host).unwrap_or_else(|| format!("json:{}", options(graph, node, host)))
 }
 
-/// A name from a header: a relative one starts in the folder of the image.
+/// A name from a header: a relative one starts in the folder of the image, unless it is none of a file (`json:{...}`).
 pub(crate) fn combined(graph: &Graph, node: &Node, name: &str) -> String {
     let folder = graph.file_of(node).and_then(|file| file.rsplit_once('/')).map(|(folder, _)| folder);
     match folder {
-        Some(folder) if !name.starts_with('/') => format!("{folder}/{name}"),
+        Some(folder) if !name.starts_with('/') && !name.starts_with("json:") => format!("{folder}/{name}"),
         _ => name.into(),
     }
 }

@@ -1,22 +1,24 @@
 //! `blockdev-snapshot-internal-sync` and `blockdev-snapshot-delete-internal-sync`: internal snapshots of one disk,
 //! without machine state.
 
-use super::{Graph, Node};
+use super::Graph;
 use crate::{
     host::{Host, InternalSnapshot},
-    qemu::{Context, QmpError, arguments::Arguments, run_state::Cpus},
+    qemu::{Context, QmpError, arguments::Arguments, job::Jobs, run_state::Cpus},
     qobject::{QDict, QObject, qdict},
 };
 
 /// `blockdev-snapshot-internal-sync`.
 pub(crate) fn take(
     graph: &Graph,
+    jobs: &Jobs,
     cpus: &Cpus,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
     let (device, name) = (arguments.text("device"), arguments.text("name"));
-    let node = root_node(graph, device, cx)?;
+    let node = graph.lookup(device, cx.release())?;
+    graph.check_root(device, jobs)?;
     if node.read_only {
         return Err(QmpError::generic(format!("Device '{device}' is read only")));
     }
@@ -43,12 +45,14 @@ pub(crate) fn take(
 /// `blockdev-snapshot-delete-internal-sync`; returns what it deleted.
 pub(crate) fn delete(
     graph: &Graph,
+    jobs: &Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
     let device = arguments.text("device");
     let (id, name) = (arguments.optional_text("id"), arguments.optional_text("name"));
-    root_node(graph, device, cx)?;
+    graph.lookup(device, cx.release())?;
+    graph.check_root(device, jobs)?;
     if id.is_none() && name.is_none() {
         return Err(QmpError::generic("Name or id must be provided"));
     }
@@ -80,14 +84,5 @@ pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> QDict {
         "date-nsec": u64::from(snapshot.date.subsec_nanos()),
         "vm-clock-sec": snapshot.vm_clock.as_secs(),
         "vm-clock-nsec": u64::from(snapshot.vm_clock.subsec_nanos()),
-    }
-}
-
-/// The node, if no other node stands on it.
-fn root_node<'g>(graph: &'g Graph, device: &str, cx: &Context<'_>) -> Result<&'g Node, QmpError> {
-    let node = graph.lookup(device, cx.release())?;
-    match graph.parents(device).next() {
-        Some(_) => Err(QmpError::generic("Need a root block node")),
-        None => Ok(node),
     }
 }

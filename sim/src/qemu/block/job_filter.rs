@@ -27,6 +27,8 @@ pub struct JobFilter {
     pub implicit: bool,
     /// The node that a backup's filter writes to.
     pub target: Option<String>,
+    /// Its job has concluded: nothing passes through it any more.
+    pub left_behind: bool,
 }
 
 /// The drivers of filters that only jobs put in, and the one that clients may open too.
@@ -70,7 +72,7 @@ impl JobDriver {
     }
 
     /// What it does with the node below, and bears others to do, when its own users do and bear this.
-    pub(crate) fn passed_on(self, (does, bears): (Permissions, Permissions)) -> (Permissions, Permissions) {
+    fn passed_on(self, (does, bears): (Permissions, Permissions)) -> (Permissions, Permissions) {
         match self {
             JobDriver::CommitTop => (Permissions::NONE, Permissions::ALL),
             _ => (does, bears.without(Permissions::RESIZE)),
@@ -79,6 +81,11 @@ impl JobDriver {
 }
 
 impl JobFilter {
+    /// What it does with the node below, and bears others to do, when its own users do and bear this.
+    pub(crate) fn passed_on(&self, used: (Permissions, Permissions)) -> (Permissions, Permissions) {
+        if self.left_behind { (Permissions::NONE, Permissions::ALL) } else { self.driver.passed_on(used) }
+    }
+
     /// Its filename is that of the node below; otherwise a description stands for it.
     pub(crate) fn has_name_of_what_is_below(&self) -> bool {
         self.implicit || self.driver != JobDriver::CopyOnRead
@@ -105,7 +112,8 @@ impl Planned {
     ) -> Result<Self, QmpError> {
         let stated = arguments.optional_text("filter-node-name");
         let is_backup = matches!(driver, JobDriver::BackupTop | JobDriver::CopyBeforeWrite);
-        let filter = JobFilter { driver, implicit: stated.is_none() && !is_backup, target: None };
+        let filter =
+            JobFilter { driver, implicit: stated.is_none() && !is_backup, target: None, left_behind: false };
         Ok(Self { name: take_name(graph, stated, cx)?, filter })
     }
 
@@ -135,6 +143,21 @@ impl Graph {
         self.forget_bitmaps_of_job(name);
         self.move_users(name, &below);
         Some(below)
+    }
+
+    /// Lets what used a job's filter use the node below, whose name is returned; the filter itself stays, unused.
+    pub(crate) fn leave_filter_behind(&mut self, name: &str) -> Option<String> {
+        let node = self.nodes.iter_mut().find(|node| node.name == name)?;
+        let Driver::Filter { filter: Filter::OfJob(filter), file } = &mut node.driver else { return None };
+        filter.left_behind = true;
+        let below = file.clone();
+        self.move_users(name, &below);
+        Some(below)
+    }
+
+    /// Whether there is such a filter.
+    pub(crate) fn has_left_behind_filters(&self) -> bool {
+        self.nodes.iter().any(|node| node.driver.job_filter().is_some_and(|(filter, _)| filter.left_behind))
     }
 
     fn move_users(&mut self, from: &str, to: &str) {

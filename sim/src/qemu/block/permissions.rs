@@ -271,7 +271,7 @@ fn passed_on(
 ) -> (Permissions, Permissions) {
     let changes = Permissions::WRITE.and(Permissions::RESIZE);
     if let Some((filter, _)) = node.driver.job_filter() {
-        return filter.driver.passed_on((does, bears));
+        return filter.passed_on((does, bears));
     }
     match role {
         "backing" => {

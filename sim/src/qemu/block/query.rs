@@ -147,7 +147,7 @@ impl Query<'_> {
             }
             _ => {}
         }
-        let snapshots = qcow2.map_or(&[][..], |qcow2| &qcow2.snapshots);
+        let snapshots = self.snapshots(node).map_or(&[][..], |qcow2| &qcow2.snapshots);
         if !snapshots.is_empty() {
             let snapshots: QObject = snapshots.iter().map(|known| snapshot_info(known).into()).collect();
             info.put(key!("snapshots"), snapshots);
@@ -157,6 +157,18 @@ impl Query<'_> {
         }
         self.add_backing(node, of_device, &mut info);
         info
+    }
+
+    /// The image whose internal snapshots a node shows: its own, or that of the one node below it.
+    fn snapshots(&self, node: &Node) -> Option<&Qcow2> {
+        let has_target = node.driver.job_filter().is_some_and(|(filter, _)| filter.target.is_some());
+        match &node.driver {
+            Driver::Qcow2 { .. } => self.graph.image(node, self.host).and_then(Image::as_qcow2),
+            Driver::Filter { file, .. } | Driver::Raw { file } if !has_target => {
+                self.snapshots(self.graph.node(file)?)
+            }
+            _ => None,
+        }
     }
 
     /// QAPI's `BlockLimitsInfo`. A filter, and raw, take over how discards are aligned, no more.

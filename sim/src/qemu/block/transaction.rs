@@ -105,7 +105,7 @@ fn act(
         "blockdev-snapshot" => snapshot::blockdev_snapshot(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(graph, jobs, data, cx).map(|_| None),
         "blockdev-snapshot-internal-sync" => {
-            internal_snapshot::take(graph, machine.cpus, data, cx).map(|_| None)
+            internal_snapshot::take(graph, jobs, machine.cpus, data, cx).map(|_| None)
         }
         "block-dirty-bitmap-remove" => {
             graph.mark_bitmap_to_remove(data.text("node"), data.text("name"), cx.release()).map(|_| None)

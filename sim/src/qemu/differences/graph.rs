@@ -195,6 +195,17 @@ impl Release {
         self == Release::V5_2
     }
 
+    /// The filter of a stream that has concluded has lost the node below it until the job is dismissed: QEMU ends by a
+    /// signal when it is asked for its nodes.
+    pub(crate) fn filters_left_behind_are_torn_off(self) -> bool {
+        self == Release::V7_2
+    }
+
+    /// An object is made of whatever was said: what it needs and knows is looked at one by one.
+    pub(crate) fn objects_are_made_of_anything(self) -> bool {
+        self == Release::V5_2
+    }
+
     /// An object's id is an identifier.
     pub(crate) fn objects_need_identifiers(self) -> bool {
         self >= Release::V7_2

@@ -31,6 +31,10 @@ pub(crate) struct Ended {
     pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
+    /// Its filter, which has no more use, and its nodes stay until it is dismissed: so it is with a stream.
+    pub(crate) stays: bool,
+    /// Those nodes, when it has ended and when it is dismissed.
+    pub(crate) kept: Vec<String>,
 }
 
 /// All jobs of a QEMU.
@@ -61,14 +65,22 @@ impl Jobs {
     /// # Errors
     /// QEMU's text for a blocked operation.
     pub(crate) fn check_not_busy(&self, node: &str) -> Result<(), QmpError> {
-        let keeps = |job: &&Job| job.block.is_some() && job.keeps(node);
-        match self.users(node).find(|job| job.block.is_some()).or_else(|| self.newest_first().find(keeps)) {
+        match self.users(node).find(|job| job.block.is_some()).or_else(|| self.keeper(node)) {
             Some(job) => Err(QmpError::generic(format!(
                 "Node '{node}' is busy: block device is in use by block job: {}",
                 job.kind
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a job uses a node, or has ended and still keeps it.
+    pub(crate) fn holds(&self, node: &str) -> bool {
+        self.uses(node) || self.keeper(node).is_some()
+    }
+
+    fn keeper(&self, node: &str) -> Option<&Job> {
+        self.newest_first().find(|job| job.block.is_some() && job.keeps(node))
     }
 
     /// Whether a block job reads or writes a node directly.
@@ -287,11 +299,24 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            self.ended.push(Ended { work, filter: job.filter.take(), completion });
+            let stays = !job.auto_dismiss && matches!(work, Work::Stream(_));
+            let filter = if stays { job.filter.clone() } else { job.filter.take() };
+            let kept = if stays { job.kept.clone() } else { Vec::new() };
+            self.ended.push(Ended { work, filter, completion, stays, kept });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
             self.jobs.remove(at);
+        }
+    }
+
+    /// Forgets a job that has concluded, and what it kept until then.
+    pub(super) fn dismiss(&mut self, at: usize, cx: &mut Context<'_>) {
+        let mut job = self.jobs.remove(at);
+        job.go(JobStatus::Null, cx);
+        if job.kind == "stream" {
+            let (work, filter, kept) = (Work::Done(Ok(())), job.filter.take(), job.kept);
+            self.ended.push(Ended { work, filter, completion: None, stays: false, kept });
         }
     }
 

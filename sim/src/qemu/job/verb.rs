@@ -122,8 +122,7 @@ impl Jobs {
                 None => job.finalize(cx),
             },
             Verb::Dismiss => {
-                job.go(JobStatus::Null, cx);
-                self.jobs.remove(at);
+                self.dismiss(at, cx);
                 return Ok(());
             }
             Verb::SetSpeed | Verb::Change => {}
