@@ -20,6 +20,7 @@
 //! - `qom`: where they are among QEMU's objects
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
+//! - `ended`: what is left when a job has ended, or the process
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
 
@@ -45,6 +46,7 @@ mod arguments;
 mod boot_sector;
 mod chardev;
 mod differences;
+mod ended;
 mod firmware;
 mod guest;
 mod human_monitor;
@@ -70,7 +72,8 @@ use arguments::Arguments;
 use block::{query::Query, statistics::Statistics};
 use boot_sector::BootSector;
 use differences::Drain;
-use job::{Ended, Job, Jobs, Verb};
+use ended::Saving;
+use job::{Job, Jobs, Verb};
 use migration::Migration;
 use power::Actions;
 use run_state::{Cpus, RunState};
@@ -94,6 +97,8 @@ pub struct Qemu {
     gone: bool,
     aborted: bool,
     hung: bool,
+    /// Internal snapshots that are not in the images before the main loop goes on.
+    saving: Option<Saving>,
 }
 
 impl Qemu {
@@ -142,6 +147,7 @@ impl Qemu {
             gone: false,
             aborted: false,
             hung: false,
+            saving: None,
         }
     }
 
@@ -294,6 +300,7 @@ impl Qemu {
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
         self.hung |= cx.hung;
+        self.saving = cx.saving.take().or(self.saving.take());
     }
 
     fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {
@@ -454,22 +461,6 @@ impl Qemu {
         }
         self.finish_block_jobs(cx);
         Ok(QObject::empty())
-    }
-
-    /// Lets the block jobs that have ended leave graph and images as they should.
-    fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, filter, completion } in self.jobs.take_ended() {
-            let filtered = filter.and_then(|filter| self.graph.take_filter(&filter));
-            match work {
-                Work::Commit(commit) => block::commit::finish(&mut self.graph, &commit, completion, cx),
-                Work::Stream(stream) => block::stream::finish(&mut self.graph, &stream, completion, cx),
-                Work::Mirror(mirror) => block::mirror::finish(&mut self.graph, &mirror, completion, cx),
-                Work::Backup(backup) => block::backup::finish(&mut self.graph, backup, completion, cx),
-                Work::Done(_) | Work::WriteHeader(_) => {}
-            }
-            // Its device may have gone meanwhile: the filter was its last user then.
-            filtered.into_iter().for_each(|node| self.graph.release(&node));
-        }
     }
 
     fn migration_command(

@@ -2,7 +2,7 @@
 
 use super::{
     Job, JobStatus,
-    block::{BlockJob, Completion, Options},
+    block::{BlockJob, Completion, Copied, Options},
     is_well_formed, verb,
 };
 use crate::qemu::{Context, QmpError, differences::Drain, not_simulated, work::Work};
@@ -29,6 +29,8 @@ pub(crate) struct Ended {
     pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
+    /// How far it had come.
+    pub(crate) copied: Copied,
 }
 
 /// All jobs of a QEMU.
@@ -279,12 +281,22 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            self.ended.push(Ended { work, filter: job.filter.take(), completion });
+            let copied = block.written(cx.now());
+            self.ended.push(Ended { work, filter: job.filter.take(), completion, copied });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
             self.jobs.remove(at);
         }
+    }
+
+    /// The work of block jobs that have not ended, and how far they have come: QEMU is gone.
+    pub(crate) fn take_unfinished(&mut self, cx: &Context<'_>) -> Vec<(Work, Copied)> {
+        let unfinished = self.jobs.iter_mut().filter_map(|job| {
+            let copied = Copied { killed: true, ..job.block.as_ref()?.written(cx.now()) };
+            Some((job.work.take()?, copied))
+        });
+        unfinished.collect()
     }
 
     /// Gives a running job what it will do when its timer comes, and the nodes that it uses until then.
