@@ -23,7 +23,7 @@ const FILES: [&str; 7] = [
 ];
 
 /// Where the machine's images are, in its arguments and in what is said.
-pub const FOLDER: &str = "$DIR";
+pub(crate) const FOLDER: &str = "$DIR";
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,46 +38,49 @@ struct File {
 
 /// A machine to talk to.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Machine {
+#[serde(deny_unknown_fields)]
+pub(crate) struct Machine {
     /// QEMU's arguments.
-    pub arguments: String,
+    pub(crate) arguments: String,
     /// How long its firmware is left alone at the start, in milliseconds: it resets the devices.
     #[serde(default)]
-    pub boot: u64,
-    /// The guest is booted from its first disk, and writes to it.
-    #[serde(default)]
-    pub boot_sector: bool,
+    pub(crate) boot: u64,
 }
 
 /// Something that is said, and the orders in which the answers and events may come.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Conversation {
+pub(crate) struct Conversation {
     /// What it is about.
-    pub name: String,
+    pub(crate) name: String,
     /// Where the orders come from.
-    pub source: String,
+    source: String,
     machine: Option<String>,
     /// Lines that are said one after the other, each when all is at rest.
     #[serde(default)]
-    pub before: Vec<String>,
+    pub(crate) before: Vec<String>,
     /// Lines that are said in one go.
-    pub then: Vec<String>,
+    pub(crate) then: Vec<String>,
     rest: Option<u64>,
     /// By releases: patterns of all orders that there are. Each must come up.
     orders: BTreeMap<String, Vec<String>>,
     /// By releases: patterns of orders that QEMU's source allows, and that may be too rare to come up.
     #[serde(default)]
     rare: BTreeMap<String, Vec<String>>,
+    /// By releases: patterns of orders that real QEMU has and the simulator has not. One that comes up is to be moved.
+    #[serde(default, rename = "not-yet")]
+    not_yet: BTreeMap<String, Vec<String>>,
+    /// A job is left to its client.
+    #[serde(default)]
+    pub(crate) leaves: bool,
 }
 
 /// All that is said.
-pub struct Book {
+pub(crate) struct Book {
     machines: BTreeMap<String, Machine>,
     lines: BTreeMap<String, String>,
     /// Every conversation there is.
-    pub conversations: Vec<Conversation>,
+    pub(crate) conversations: Vec<Conversation>,
 }
 
 impl Book {
@@ -85,7 +88,7 @@ impl Book {
     ///
     /// # Panics
     /// When one of them is wrong.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let mut book = Self { machines: BTreeMap::new(), lines: BTreeMap::new(), conversations: Vec::new() };
         for text in FILES {
             let file: File = toml::from_str(text).unwrap_or_else(|error| panic!("{error}"));
@@ -95,35 +98,38 @@ impl Book {
                 line["id"] = name.as_str().into();
                 book.lines.insert(name, line.to_string());
             }
+            for conversation in &file.conversation {
+                assert!(!conversation.source.is_empty(), "{}: where from?", conversation.name);
+            }
             book.conversations.extend(file.conversation);
         }
         book
     }
 
     /// The machine of a conversation: one that was never started unless it says another.
-    pub fn machine(&self, conversation: &Conversation) -> &Machine {
+    pub(crate) fn machine(&self, conversation: &Conversation) -> &Machine {
         &self.machines[conversation.machine.as_deref().unwrap_or("still")]
     }
 
     /// The bytes of a line.
-    pub fn line(&self, name: &str) -> &str {
+    pub(crate) fn line(&self, name: &str) -> &str {
         self.lines.get(name).unwrap_or_else(|| panic!("no line `{name}`"))
     }
 }
 
 impl Conversation {
     /// The releases that it is held with.
-    pub fn releases(&self) -> impl Iterator<Item = Release> + '_ {
+    pub(crate) fn releases(&self) -> impl Iterator<Item = Release> + '_ {
         let of = |key: &str, release: Release| key.split(' ').any(|name| name == release.name());
         Release::ALL.into_iter().filter(move |release| self.orders.keys().any(|key| of(key, *release)))
     }
 
-    /// The orders that a release has, and those that it may have beside them.
+    /// The orders that a release has, those that it may have beside them, and those that only a real one has.
     ///
     /// # Panics
     /// When a pattern is none.
-    pub fn orders(&self, release: Release) -> [Vec<String>; 2] {
-        [&self.orders, &self.rare].map(|lists| {
+    pub(crate) fn orders(&self, release: Release) -> [Vec<String>; 3] {
+        [&self.orders, &self.rare, &self.not_yet].map(|lists| {
             let of = |key: &str| key.split(' ').any(|name| name == release.name());
             let patterns = lists.iter().filter(|(key, _)| of(key)).flat_map(|(_, patterns)| patterns);
             let orders = patterns.flat_map(|pattern| {
@@ -134,13 +140,13 @@ impl Conversation {
     }
 
     /// How long it is quiet before a conversation is over.
-    pub fn rest(&self) -> Duration {
+    pub(crate) fn rest(&self) -> Duration {
         Duration::from_millis(self.rest.unwrap_or(250))
     }
 }
 
 /// The word for a line of QEMU's: the id of a reply, with `!` for an error; an event's name, or what it tells.
-pub fn word(message: &Value) -> String {
+pub(crate) fn word(message: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let data = |name: &str| text(&message["data"][name]);
     let bang = |yes: bool| if yes { "!" } else { "" };
@@ -164,7 +170,7 @@ pub fn word(message: &Value) -> String {
 }
 
 /// The words for a line behind those before: the firmware resets the machine as often as it likes.
-pub fn push(words: &mut Vec<String>, message: &Value) {
+pub(crate) fn push(words: &mut Vec<String>, message: &Value) {
     let word = word(message);
     if word != "RESET:guest" || words.last() != Some(&word) {
         words.push(word);

@@ -20,7 +20,7 @@ mod grammar;
 mod rules;
 
 /// How many seeds of a conversation are tried before an order that does not come up is given up.
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 400;
 
 /// The folder of the images on the simulated host.
 const IMAGES: &str = "/images";
@@ -36,18 +36,18 @@ fn no_seed_brings_an_order_that_recordings_do_not_show_and_some_seed_brings_each
             conversation.releases().map(|release| Case::new(&book, conversation, release))
         })
         .collect();
+    let count = cases.len() as u64;
     let mut found = Vec::new();
     for run in 0..wanted {
-        let at = run as usize % cases.len();
-        found.extend(cases[at].walk(&book, run / cases.len() as u64));
+        found.extend(cases[(run % count) as usize].walk(&book, run / count));
     }
-    let begun = wanted / cases.len() as u64 + 1;
     for case in &mut cases {
-        found.extend(
-            (begun..SEEDS)
-                .map_while(|seed| case.missing().is_some().then(|| case.walk(&book, seed)))
-                .flatten(),
-        );
+        for seed in wanted / count + 1..SEEDS {
+            if case.missing().is_none() {
+                break;
+            }
+            found.extend(case.walk(&book, seed));
+        }
         found.extend(case.missing().map(|order| format!("{case}: never: {order}")));
     }
     found.sort();
@@ -63,6 +63,7 @@ struct Case<'b> {
     boot: Duration,
     orders: Vec<String>,
     rare: Vec<String>,
+    not_yet: Vec<String>,
     reached: BTreeSet<String>,
 }
 
@@ -77,9 +78,9 @@ impl<'b> Case<'b> {
         let of = book.machine(conversation);
         let arguments = of.arguments.replace(FOLDER, IMAGES);
         let machine = Machine::from_arguments(arguments.split_ascii_whitespace()).expect("a machine");
-        let [orders, rare] = conversation.orders(release);
-        let boot = Duration::from_millis(of.boot);
-        Self { conversation, release, machine, boot, orders, rare, reached: BTreeSet::new() }
+        let [orders, rare, not_yet] = conversation.orders(release);
+        let boot = Duration::from_millis(of.boot).max(conversation.rest());
+        Self { conversation, release, machine, boot, orders, rare, not_yet, reached: BTreeSet::new() }
     }
 
     /// An order that has not come up.
@@ -93,6 +94,9 @@ impl<'b> Case<'b> {
             Ok(order) if self.orders.contains(&order) || self.rare.contains(&order) => {
                 self.reached.insert(order);
                 None
+            }
+            Ok(order) if self.not_yet.contains(&order) => {
+                Some(format!("{self}: the simulator has it now: {order}"))
             }
             Ok(order) => Some(format!("{self}: not listed: {order}")),
             Err(broken) => Some(format!("{self}: seed {seed}: {broken}")),
@@ -112,7 +116,9 @@ impl<'b> Case<'b> {
         }
         let lines: String = self.conversation.then.iter().map(|name| book.line(name)).collect();
         let order = client.say(&lines, rest)?;
-        client.world.check_invariants().map_err(|broken| broken.to_string())?;
+        if !self.conversation.leaves {
+            client.world.check_invariants().map_err(|broken| broken.to_string())?;
+        }
         Ok(order.join(" "))
     }
 }

@@ -25,7 +25,7 @@ fn may_follow(state: &str, next: &str) -> bool {
 
 /// What was heard, as far as the rules need it.
 #[derive(Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     jobs: BTreeMap<String, String>,
     /// Whether the guest was last heard to stop; nothing if neither.
     stopped: Option<bool>,
@@ -38,7 +38,7 @@ impl Rules {
     ///
     /// # Errors
     /// Which rule it breaks.
-    pub fn hear(&mut self, message: &Value) -> Result<(), String> {
+    pub(crate) fn hear(&mut self, message: &Value) -> Result<(), String> {
         let Some(event) = message["event"].as_str() else { return Ok(()) };
         let stamp = &message["timestamp"];
         let time = (stamp["seconds"].as_u64().unwrap_or(0), stamp["microseconds"].as_u64().unwrap_or(0));
