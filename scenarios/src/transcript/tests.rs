@@ -70,6 +70,17 @@ fn a_throttled_event_may_come_late_but_not_be_missing() {
 }
 
 #[test]
+fn what_a_job_says_while_no_connection_stands_is_not_compared_what_it_says_afterwards_is() {
+    let broken = "1.save -> snapshot-save\n monitor .. closed by QEMU\n monitor .. connected";
+    let asked = "connect -> qmp_capabilities\n connect <- return {}\n 2.probe-save -> query-jobs";
+    let lost = run(&format!("{broken}\n {asked}"));
+    let heard = run(&format!("{broken}\n 1.save .. job j waiting\n {asked}"));
+    let afterwards = run(&format!("{broken}\n {asked}\n 1.save .. job j null"));
+    assert_eq!(compare(&lost, &heard), []);
+    assert_eq!(compare(&lost, &afterwards).len(), 1);
+}
+
+#[test]
 fn how_long_it_took_is_not_compared() {
     let one = run("1.a <- no reply to `x` within 5 s");
     let other = run("1.a <- no reply to `x` within 5.0012 s");
