@@ -10,6 +10,8 @@ use ::tokio::io::{AsyncRead, AsyncWrite};
 use camino::{Utf8Path, Utf8PathBuf};
 
 #[cfg(feature = "tokio-env")]
+mod files;
+#[cfg(feature = "tokio-env")]
 pub mod tokio;
 
 /// Where a monitor or an agent listens.
@@ -33,6 +35,9 @@ pub trait Env: Clone + Unpin + 'static {
     /// A connected byte stream. Dropping it closes the connection.
     type Io: AsyncRead + AsyncWrite + Unpin + 'static;
 
+    /// A lock on a file, held until it is dropped or its process ends.
+    type Lock: 'static;
+
     /// Connects to a monitor or an agent.
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io>;
 
@@ -54,4 +59,21 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// Removes one file, and nothing else.
     async fn remove_file(&self, path: &Utf8Path) -> io::Result<()>;
+
+    /// Makes a folder that only its owner may enter, and those above it; one that is there stays as it is.
+    async fn create_folder(&self, path: &Utf8Path) -> io::Result<()>;
+
+    /// The names in a folder, in their order as texts. Names that are no text are passed over: none of ours is.
+    async fn list_folder(&self, path: &Utf8Path) -> io::Result<Vec<String>>;
+
+    /// What a file holds. A symbolic link is not followed, and one that holds more than `most` bytes is
+    /// [`io::ErrorKind::FileTooLarge`].
+    async fn read_file(&self, path: &Utf8Path, most: usize) -> io::Result<Vec<u8>>;
+
+    /// Puts `bytes` in the place of what a file holds, whole and durably: whenever the host dies, the file then holds the one
+    /// or the other.
+    async fn replace_file(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.
+    async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
 }

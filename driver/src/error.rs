@@ -36,11 +36,13 @@ pub enum Code {
     SystemError,
     /// A name is not allowed.
     XmlDetail,
+    /// A document says what it must not, or leaves out what it must say.
+    XmlError,
 }
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 11] = [
         Code::ConfigUnsupported,
         Code::InternalError,
         Code::InvalidArg,
@@ -51,6 +53,7 @@ impl Code {
         Code::OperationUnsupported,
         Code::SystemError,
         Code::XmlDetail,
+        Code::XmlError,
     ];
 
     /// `"OPERATION_FAILED"`.
@@ -66,6 +69,7 @@ impl Code {
             Code::OperationUnsupported => "OPERATION_UNSUPPORTED",
             Code::SystemError => "SYSTEM_ERROR",
             Code::XmlDetail => "XML_DETAIL",
+            Code::XmlError => "XML_ERROR",
         }
     }
 }

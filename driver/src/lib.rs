@@ -10,6 +10,8 @@
 //! | [`client`] | one monitor connection: commands, replies by id, events |
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
+//! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
+//! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
 //! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |
@@ -24,6 +26,8 @@ pub mod capabilities;
 pub mod client;
 pub mod commands;
 pub mod domain;
+pub mod domain_snapshot;
+pub mod domain_xml;
 pub mod env;
 pub mod error;
 mod execute;
@@ -40,7 +44,10 @@ pub mod race;
 pub mod report;
 pub mod request;
 pub mod step;
+pub mod store;
+pub mod tree;
 pub mod wire;
+pub mod xml;
 
 pub use execute::UNDO_WITHIN;
 pub use machine::Machine;

@@ -11,6 +11,7 @@ mod real;
 mod record;
 mod run;
 mod serve;
+mod snapshot;
 mod workers;
 
 use std::{process::ExitCode, time::Duration};
@@ -19,8 +20,9 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use freezeframe_sim::Release;
 
-use self::interrupt::Signal;
+use self::{interrupt::Signal, snapshot::SnapshotError};
 use crate::{
+    diagnostic::Diagnostics,
     fidelity::{known::KnownError, recording::RecordingError},
     language::json_schema,
     play::CannotPlay,
@@ -49,6 +51,8 @@ enum Command {
     Fidelity(FidelityArgs),
     /// Put the simulated machine of a scenario on real sockets, for other programs.
     Serve(serve::ServeArgs),
+    /// Snapshots of a machine.
+    Snapshot(snapshot::SnapshotArgs),
     /// Print the JSON Schema of scenario files.
     Schema,
 }
@@ -202,6 +206,20 @@ enum CliError {
     /// A signal asked the command to end.
     #[error("ended by a signal; what was started is cleared away")]
     Interrupted(Signal),
+    /// A file cannot be read.
+    #[error("error: cannot read {path}: {source}")]
+    Unreadable {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An operation on snapshots failed.
+    #[error("error: {code}: {0}", code = .0.code())]
+    Snapshot(#[from] SnapshotError),
+    /// A document has a mistake.
+    #[error("{0}")]
+    Document(Diagnostics),
     /// A file cannot be written.
     #[error("error: cannot write {path}: {source}")]
     Write {
@@ -230,8 +248,11 @@ impl CliError {
             | CliError::Recording(_)
             | CliError::Known(_)
             | CliError::Usage(_)
+            | CliError::Unreadable { .. }
+            | CliError::Document(_)
             | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
+            CliError::Snapshot(error) => error.exit_code(),
             CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
         }
@@ -246,6 +267,7 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::record(&arguments).map(well),
         Command::Fidelity(arguments) => fidelity::fidelity(&arguments).map(well),
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Snapshot(arguments) => snapshot::snapshot(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Schema => output::print(&json_schema()).map(|()| ExitCode::SUCCESS),
     };
     match done {

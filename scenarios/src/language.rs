@@ -21,10 +21,8 @@
 //! | `schema` | the JSON Schema |
 //! | `tree`, `shape`, `meaning` | the passes |
 //! | `reach` | what raw commands may reach on a real QEMU |
-//! | `diagnostic` | a mistake, and how it is shown |
 //! | `load` | files and folders |
 
-mod diagnostic;
 mod expect;
 mod fault;
 mod forms;
@@ -44,7 +42,7 @@ mod tests;
 use camino::Utf8Path;
 use serde::Deserialize;
 
-pub use diagnostic::{Diagnostic, Diagnostics};
+pub use crate::diagnostic::{Diagnostic, Diagnostics};
 pub use expect::{Expect, GuestState};
 pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
 pub use forms::{Size, Timespan, WrongForm};

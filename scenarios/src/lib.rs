@@ -10,6 +10,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`language`] | scenario files: reading, checking, their JSON Schema |
+//! | [`diagnostic`] | what is wrong with a file, and where |
 //! | [`world`] | where a scenario is played |
 //! | [`play`] | plays one scenario in one world |
 //! | [`recorded`], [`interpose`] | what stands between driver and world: the record, and the faults |
@@ -19,6 +20,7 @@
 //! | [`fidelity`] | the simulator held against recordings of real QEMU |
 
 pub mod cli;
+pub mod diagnostic;
 pub mod fidelity;
 pub mod golden;
 pub mod inspect;

@@ -68,6 +68,7 @@ impl<E: Env> Recorded<E> {
 
 impl<E: Env> Env for Recorded<E> {
     type Io = RecordedIo<E>;
+    type Lock = E::Lock;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io> {
         let io =
@@ -118,6 +119,28 @@ impl<E: Env> Env for Recorded<E> {
         let result = self.inner.remove_file(path).await;
         self.note_host("remove", path, &result);
         result
+    }
+
+    async fn create_folder(&self, path: &Utf8Path) -> io::Result<()> {
+        self.inner.create_folder(path).await
+    }
+
+    async fn list_folder(&self, path: &Utf8Path) -> io::Result<Vec<String>> {
+        self.inner.list_folder(path).await
+    }
+
+    async fn read_file(&self, path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
+        self.inner.read_file(path, most).await
+    }
+
+    async fn replace_file(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+        let result = self.inner.replace_file(path, bytes).await;
+        self.note_host("write", path, &result);
+        result
+    }
+
+    async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
+        self.inner.lock(path).await
     }
 }
 

@@ -32,6 +32,10 @@ pub struct Host {
     files: BTreeMap<String, Image>,
     /// Files that can take no more.
     full: BTreeSet<String>,
+    /// Files that are no image: what programs have written down. QEMU opens none of them.
+    documents: BTreeMap<String, Vec<u8>>,
+    /// Files that a program has locked.
+    locked: BTreeSet<String>,
 }
 
 impl Default for Host {
@@ -41,6 +45,8 @@ impl Default for Host {
             folders: BTreeSet::from(["/".into()]),
             files: BTreeMap::new(),
             full: BTreeSet::new(),
+            documents: BTreeMap::new(),
+            locked: BTreeSet::new(),
         }
     }
 }
@@ -178,7 +184,71 @@ impl Host {
     /// `NotFound`.
     pub fn remove(&mut self, path: &Utf8Path) -> io::Result<()> {
         let path = self.plain(path);
-        self.files.remove(&*path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let document = self.documents.remove(&*path).map(drop);
+        self.files.remove(&*path).map(drop).or(document).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Documents: files that are no image.
+impl Host {
+    /// What a document holds.
+    pub fn document(&self, path: &Utf8Path) -> Option<&[u8]> {
+        self.documents.get(&*self.plain(path)).map(Vec::as_slice)
+    }
+
+    /// Puts a document in the place of what was there.
+    ///
+    /// # Errors
+    /// `NotFound` for a folder that is not there, `IsADirectory` for one that is.
+    pub fn replace_document(&mut self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+        let plain = self.plain(path).into_owned();
+        if self.folders.contains(&plain) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !self.has_folder_of(&plain) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.documents.insert(plain, bytes.to_owned());
+        Ok(())
+    }
+
+    /// The names in a folder, in their order.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn names(&self, folder: &Utf8Path) -> io::Result<Vec<String>> {
+        let folder = self.plain(folder);
+        if !self.folders.contains(&*folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let all = self.files.keys().chain(self.documents.keys()).chain(&self.folders);
+        let inside =
+            all.map(Utf8Path::new).filter(|path| path.parent().is_some_and(|parent| parent == *folder));
+        let mut names: Vec<String> = inside.filter_map(Utf8Path::file_name).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Locks a document, made for it if it is not there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody has it; and as [`Host::replace_document`].
+    pub fn lock(&mut self, path: &Utf8Path) -> io::Result<()> {
+        let plain = self.plain(path).into_owned();
+        if self.locked.contains(&plain) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if !self.documents.contains_key(&plain) {
+            self.replace_document(path, b"")?;
+        }
+        self.locked.insert(plain);
+        Ok(())
+    }
+
+    /// Gives a lock back.
+    pub fn unlock(&mut self, path: &Utf8Path) {
+        let path = self.plain(path).into_owned();
+        self.locked.remove(&path);
     }
 }
 

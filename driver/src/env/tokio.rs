@@ -22,7 +22,7 @@ use ::tokio::{
 };
 use camino::Utf8Path;
 
-use super::{Endpoint, Env};
+use super::{Endpoint, Env, files};
 
 /// The real world. Use it inside a `tokio::task::LocalSet` or a local runtime.
 #[derive(Debug, Clone)]
@@ -48,8 +48,14 @@ impl Default for TokioEnv {
     }
 }
 
+/// Does what blocks beside the runtime's thread.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    task::spawn_blocking(work).await?
+}
+
 impl Env for TokioEnv {
     type Io = UnixStream;
+    type Lock = std::fs::File;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<UnixStream> {
         match endpoint {
@@ -82,5 +88,30 @@ impl Env for TokioEnv {
 
     async fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
         fs::remove_file(path).await
+    }
+
+    async fn create_folder(&self, path: &Utf8Path) -> io::Result<()> {
+        let path = path.to_owned();
+        beside(move || files::create_folder(&path)).await
+    }
+
+    async fn list_folder(&self, path: &Utf8Path) -> io::Result<Vec<String>> {
+        let path = path.to_owned();
+        beside(move || files::list_folder(&path)).await
+    }
+
+    async fn read_file(&self, path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
+        let path = path.to_owned();
+        beside(move || files::read_file(&path, most)).await
+    }
+
+    async fn replace_file(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+        let (path, bytes) = (path.to_owned(), bytes.to_owned());
+        beside(move || files::replace_file(&path, &bytes)).await
+    }
+
+    async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
+        let path = path.to_owned();
+        beside(move || files::lock(&path)).await
     }
 }

@@ -11,9 +11,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     Diagnostics, Scenario,
-    diagnostic::Found,
     tree::{self, FILE_BYTES_MAX, Node},
 };
+use crate::diagnostic::Found;
 
 /// A file that gave no scenario, in the form in which a person is told of it.
 #[derive(Debug, thiserror::Error)]

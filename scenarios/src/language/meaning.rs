@@ -9,12 +9,12 @@ use std::{collections::BTreeSet, ops::Range};
 use camino::Utf8Path;
 
 use super::{
-    diagnostic::Found,
     machine::DISKS_MAX,
     reach,
     shape::{listed, suggest},
     tree::{Key, Node},
 };
+use crate::diagnostic::Found;
 
 /// The actions of a step that the driver carries out; the others, `qmp` and `agent`, go past it.
 const DRIVER_ACTIONS: [&str; 4] = ["snapshot", "revert", "delete", "probe"];

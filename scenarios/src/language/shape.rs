@@ -10,10 +10,8 @@ use regex_lite::Regex;
 use serde_json::Value;
 use toml::de::{DeInteger, DeValue};
 
-use super::{
-    diagnostic::Found,
-    tree::{Key, Node},
-};
+use super::tree::{Key, Node};
+use crate::diagnostic::Found;
 
 /// Every mistake in the shape of the tree.
 pub(super) fn check(root: Node<'_>, schema: &Value) -> Vec<Found> {

@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::diagnostic::Found;
+use crate::diagnostic::Found;
 
 /// A file may be this large, in bytes. The longest scenario that anyone can read is far smaller.
 pub(super) const FILE_BYTES_MAX: usize = 1024 * 1024;

@@ -77,8 +77,22 @@ pub struct SimEnv<T> {
     time: T,
 }
 
+/// A lock on a file of the simulated host.
+#[derive(Debug)]
+pub struct SimLock {
+    sockets: Sockets,
+    path: Utf8PathBuf,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.sockets.world_mut().host_mut().unlock(&self.path);
+    }
+}
+
 impl<T: Time> Env for SimEnv<T> {
     type Io = Stream;
+    type Lock = SimLock;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
         let Endpoint::Unix(path) = endpoint;
@@ -116,6 +130,33 @@ impl<T: Time> Env for SimEnv<T> {
 
     async fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
         self.sockets.world_mut().host_mut().remove(path).map_err(in_the_systems_words)
+    }
+
+    async fn create_folder(&self, path: &Utf8Path) -> io::Result<()> {
+        self.sockets.world_mut().host_mut().add_folder(path);
+        Ok(())
+    }
+
+    async fn list_folder(&self, path: &Utf8Path) -> io::Result<Vec<String>> {
+        self.sockets.world_mut().host_mut().names(path).map_err(in_the_systems_words)
+    }
+
+    async fn read_file(&self, path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
+        let mut world = self.sockets.world_mut();
+        match world.host_mut().document(path) {
+            None => Err(in_the_systems_words(io::ErrorKind::NotFound.into())),
+            Some(bytes) if bytes.len() > most => Err(io::ErrorKind::FileTooLarge.into()),
+            Some(bytes) => Ok(bytes.to_owned()),
+        }
+    }
+
+    async fn replace_file(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+        self.sockets.world_mut().host_mut().replace_document(path, bytes).map_err(in_the_systems_words)
+    }
+
+    async fn lock(&self, path: &Utf8Path) -> io::Result<SimLock> {
+        self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
+        Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
     }
 }
 

@@ -45,15 +45,15 @@ impl std::error::Error for Diagnostics {}
 
 /// A mistake that a pass has found, before its line and column are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) span: Range<usize>,
-    pub(super) message: String,
-    pub(super) help: Option<String>,
+pub(crate) struct Found {
+    pub(crate) span: Range<usize>,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
 }
 
 impl Found {
     /// An empty help is none.
-    pub(super) fn new(span: Range<usize>, message: String, help: String) -> Self {
+    pub(crate) fn new(span: Range<usize>, message: String, help: String) -> Self {
         Found { span, message, help: Some(help).filter(|help| !help.is_empty()) }
     }
 }
@@ -74,12 +74,22 @@ const LEAD_CHARS: usize = 60;
 const TEXT_CHARS_MAX: usize = 600;
 
 impl Diagnostics {
-    pub(super) fn new(file: &Utf8Path, text: &str, mut found: Vec<Found>) -> Self {
+    pub(crate) fn new(file: &Utf8Path, text: &str, mut found: Vec<Found>) -> Self {
         found.sort_by_key(|found| (found.span.start, found.span.end));
         let more = found.len().saturating_sub(KEPT_MAX);
         found.truncate(KEPT_MAX);
         let placed = found.into_iter().map(|found| place(text, found)).collect();
         Diagnostics { file: file.into(), placed, more }
+    }
+
+    /// The one mistake of a file whose reader tells line and column, both from 1; what is marked is the word there.
+    pub(crate) fn at(file: &Utf8Path, text: &str, (line, column): (usize, usize), message: String) -> Self {
+        let line_start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+        let line = text[line_start..].lines().next().unwrap_or_default();
+        let start = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+        let width = line[start..].find([' ', '>']).unwrap_or(line.len() - start);
+        let span = line_start + start..line_start + start + width;
+        Self::new(file, text, vec![Found { span, message, help: None }])
     }
 
     /// The file that is wrong.

@@ -1,0 +1,142 @@
+//! libvirt's rules, one row each, and its own records read without loss.
+
+use super::*;
+use crate::error::Code;
+
+const CREATE: Purpose = Purpose::Create { without_memory: false };
+const DISKS_ONLY: Purpose = Purpose::Create { without_memory: true };
+
+fn read(inside: &str, purpose: Purpose) -> Result<DomainSnapshot, BadDefinition> {
+    DomainSnapshot::read(format!("<domainsnapshot>{inside}</domainsnapshot>").as_bytes(), purpose)
+}
+
+/// A record with what every record must say.
+fn record(inside: &str) -> Result<DomainSnapshot, BadDefinition> {
+    read(&format!("<name>s</name><creationTime>1</creationTime>{inside}"), Purpose::Redefine)
+}
+
+#[test]
+fn a_new_snapshot_without_a_name_is_called_by_its_second() {
+    let wish = read("<description>d</description>", CREATE).unwrap();
+    assert_eq!((wish.name.as_deref(), wish.creation_time), (None, None));
+    let taken = wish.taken_at(1_700_000_000);
+    assert_eq!((taken.name.as_deref(), taken.creation_time), (Some("1700000000"), Some(1_700_000_000)));
+    assert_eq!(taken.description.as_deref(), Some("d"));
+    assert_eq!(read("<name>s</name>", CREATE).unwrap().taken_at(1).name.as_deref(), Some("s"));
+}
+
+#[test]
+fn a_new_snapshot_takes_nothing_from_what_a_document_says_of_the_past() {
+    let made = read(
+        "<name>s</name><state>paused</state><creationTime>5</creationTime><parent><name>p</name></parent>\
+         <domain type='kvm'/><revertDisks><disk name='vda'/></revertDisks><active>1</active>",
+        CREATE,
+    )
+    .unwrap();
+    assert_eq!(made, DomainSnapshot { name: Some("s".into()), ..read("", CREATE).unwrap() });
+}
+
+#[test]
+fn what_a_record_must_say_is_missed_by_name() {
+    let why = |inside: &str, purpose| read(inside, purpose).unwrap_err().why;
+    let named = "<name>s</name>";
+    assert_eq!(why("", Purpose::Redefine), Why::NoName);
+    assert_eq!(why("<name/>", Purpose::Redefine), Why::NoName);
+    assert_eq!(why(named, Purpose::Redefine), Why::NoCreationTime);
+    assert_eq!(
+        why(&format!("{named}<creationTime>x</creationTime>"), Purpose::Redefine),
+        Why::NoCreationTime
+    );
+    assert_eq!(why(&format!("{named}<creationTime>1</creationTime>"), Purpose::Redefine), Why::NoState);
+    let full = format!("{named}<creationTime>1</creationTime><state>running</state>");
+    assert_eq!(why(&full, Purpose::Load), Why::NoActive);
+    assert_eq!(why(&format!("{full}<active>yes</active>"), Purpose::Load), Why::NoActive);
+    assert_eq!(why(&full.replace("running", "on"), Purpose::Redefine), Why::UnknownState("on".into()));
+    assert!(read(&full, Purpose::Redefine).is_ok());
+}
+
+#[test]
+fn the_memory_is_where_it_is_said_or_where_the_state_puts_it() {
+    let of = |state: &str, memory: &str| {
+        record(&format!("<state>{state}</state>{memory}"))
+            .map(|record| record.memory.location)
+            .map_err(|e| e.why)
+    };
+    assert_eq!(of("running", ""), Ok(Some(Location::Internal)));
+    assert_eq!(of("shutoff", ""), Ok(Some(Location::No)));
+    assert_eq!(of("disk-snapshot", ""), Ok(Some(Location::No)));
+    assert_eq!(of("running", "<memory file='/m'/>"), Ok(Some(Location::External)));
+    assert_eq!(of("running", "<memory snapshot='no'/>"), Ok(Some(Location::No)));
+    assert_eq!(of("shutoff", "<memory snapshot='internal'/>"), Err(Why::MemoryWithoutMachine));
+    assert_eq!(read("", CREATE).unwrap().memory.location, None);
+    let disks_only =
+        |memory: &str| read(memory, DISKS_ONLY).map(|made| made.memory.location).map_err(|e| e.why);
+    assert_eq!(disks_only("<memory file='/m'/>"), Err(Why::MemoryWithoutMachine));
+    assert_eq!(disks_only("<memory snapshot='no'/>"), Ok(Some(Location::No)));
+}
+
+#[test]
+fn memory_that_cannot_be_is_refused() {
+    let why = |memory: &str| read(memory, CREATE).unwrap_err().why;
+    assert_eq!(why("<memory snapshot='manual'/>"), Why::ManualMemory);
+    assert_eq!(why("<memory snapshot='here'/>"), Why::UnknownMemory("here".into()));
+    assert_eq!(why("<memory snapshot='external'/>"), Why::NoMemoryFile);
+    assert_eq!(why("<memory snapshot='no' file='/m'/>"), Why::MemoryFileUnused("/m".into()));
+    assert_eq!(why("<memory snapshot='external' file='m'/>"), Why::RelativeMemoryFile("m".into()));
+}
+
+#[test]
+fn a_disk_with_a_file_or_a_format_is_external() {
+    let disk = |text: &str| read(&format!("<disks>{text}</disks>"), CREATE).unwrap().disks.remove(0);
+    assert_eq!(disk("<disk name='vda'/>").location, None);
+    assert_eq!(disk("<disk name='vda'><source file='/a'/></disk>").location, Some(Location::External));
+    assert_eq!(disk("<disk name='vda'><driver type='qed'/></disk>").location, Some(Location::External));
+    let block = disk("<disk name='vda' snapshot='external' type='block'><source dev='/dev/a'/></disk>");
+    assert_eq!((block.source_type, block.path()), (SourceType::Block, Some("/dev/a".into())));
+    let network = disk("<disk name='vda' type='network'><source protocol='rbd' name='p/i'/></disk>");
+    assert_eq!((network.path(), network.location), (Some("p/i".into()), Some(Location::External)));
+}
+
+#[test]
+fn a_disk_that_cannot_be_is_refused_where_it_stands() {
+    let bad = |text: &str| read(&format!("\n<disks>\n  {text}</disks>"), CREATE).unwrap_err();
+    assert_eq!(bad("<disk/>").why, Why::NoDiskName);
+    assert_eq!(bad("<disk name='vda' snapshot='default'/>").why, Why::UnknownLocation("default".into()));
+    assert_eq!(bad("<disk name='vda' type='volume'/>").why, Why::SourceTypeUnsupported("volume".into()));
+    assert_eq!(bad("<disk name='vda' type='tape'/>").why, Why::UnknownSourceType("tape".into()));
+    let format = bad("<disk name='vda'>\n   <driver type='foo'/></disk>");
+    assert_eq!(
+        (format.to_string(), format.why.code()),
+        ("4:4: `foo` is no format of an image".into(), Code::ConfigUnsupported)
+    );
+    let relative = bad("<disk name='vda'><source file='a.qcow2'/></disk>");
+    assert_eq!((relative.why.code(), relative.why), (Code::XmlError, Why::RelativePath("a.qcow2".into())));
+    assert_eq!(read("", CREATE).map(|_| ()), Ok(()));
+    assert_eq!(DomainSnapshot::read(b"<domain/>", CREATE).unwrap_err().why, Why::Root("domain".into()));
+}
+
+#[test]
+fn the_records_of_real_libvirt_are_read_without_loss() {
+    for (name, file) in [
+        ("disk-only", include_str!("../../tests/libvirt-9.0/metadata-disk-only.xml")),
+        ("disk-only-2", include_str!("../../tests/libvirt-9.0/metadata-disk-only-2.xml")),
+        ("ext-mem", include_str!("../../tests/libvirt-9.0/metadata-ext-mem.xml")),
+        ("internal-full", include_str!("../../tests/libvirt-9.0/metadata-internal-full.xml")),
+    ] {
+        let record = DomainSnapshot::read(file.as_bytes(), Purpose::Load).expect(name);
+        let after_the_head = |text: &str| text.split_once("-->\n\n").expect("a head").1.to_owned();
+        assert_eq!(after_the_head(&record.file()), after_the_head(file), "{name}");
+    }
+}
+
+#[test]
+fn what_real_libvirt_shows_of_a_snapshot_is_a_record_to_hand_in() {
+    for (name, text) in [
+        ("disk-only", include_str!("../../tests/libvirt-9.0/dumpxml-disk-only.xml")),
+        ("ext-mem", include_str!("../../tests/libvirt-9.0/dumpxml-ext-mem.xml")),
+        ("internal-full", include_str!("../../tests/libvirt-9.0/dumpxml-internal-full.xml")),
+    ] {
+        let record = DomainSnapshot::read(text.as_bytes(), Purpose::Redefine).expect(name);
+        assert_eq!(record.document().trim_end(), text.trim_end(), "{name}");
+    }
+}

@@ -1,0 +1,258 @@
+//! `<domain>`: a machine as libvirt describes it, as far as snapshots need it.
+//!
+//! The document stays whole, and what is asked of it is looked up in it: so nothing is lost that this driver does not
+//! understand, and a changed disk is a changed element.
+//!
+//! Source: libvirt's documentation of the domain XML format.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8Path;
+
+use crate::{
+    domain_snapshot::{Location, SourceType},
+    error::Code,
+    xml::{self, Element, Limits, Position},
+};
+
+/// A machine's description.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainXml {
+    element: Element,
+}
+
+/// One disk of a machine's description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk<'a> {
+    element: &'a Element,
+    /// What the guest and the caller call it: `vda`.
+    pub target: &'a str,
+}
+
+/// A machine's description that is refused, and where in the document that shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {why}")]
+pub struct BadDomain {
+    /// Where.
+    pub at: Position,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a machine's description is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// It is no XML, or too large.
+    #[error(transparent)]
+    Xml(xml::Why),
+    /// Another document.
+    #[error("the root element is `<{0}>`; a machine is described by `<domain>`")]
+    Root(String),
+    /// No name.
+    #[error("the machine has no `<name>`")]
+    NoName,
+    /// Not a UUID.
+    #[error("`{0}` is no UUID")]
+    BadUuid(String),
+    /// A disk without a target.
+    #[error("a `<disk>` has no `<target dev='...'/>`")]
+    NoTarget,
+    /// Two disks with one target.
+    #[error("two disks have the target `{0}`")]
+    TargetTwice(String),
+    /// Not one of [`Location`].
+    #[error("`{0}` is no place for a disk's snapshot; there are no, internal, external and manual")]
+    UnknownLocation(String),
+}
+
+impl Why {
+    /// libvirt's name of this error.
+    pub fn code(&self) -> Code {
+        Code::XmlError
+    }
+}
+
+impl DomainXml {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`BadDomain`].
+    pub fn read(document: &[u8]) -> Result<Self, BadDomain> {
+        let root = xml::read(document, Limits::default())
+            .map_err(|error| BadDomain { at: error.at, why: Why::Xml(error.why) })?;
+        Self::of(root)
+    }
+
+    /// Checks an element: `<domain>`, or a snapshot's `<inactiveDomain>`.
+    ///
+    /// # Errors
+    /// [`BadDomain`].
+    pub fn of(element: Element) -> Result<Self, BadDomain> {
+        let bad = |at: &Element, why| Err(BadDomain { at: at.at, why });
+        if !matches!(element.name.as_str(), "domain" | "inactiveDomain") {
+            return bad(&element, Why::Root(element.name.clone()));
+        }
+        match element.child("name") {
+            Some(name) if !name.text().trim().is_empty() => {}
+            other => return bad(other.unwrap_or(&element), Why::NoName),
+        }
+        if let Some(uuid) = element.child("uuid")
+            && canonical_uuid(&uuid.text()).is_none()
+        {
+            return bad(uuid, Why::BadUuid(uuid.text()));
+        }
+        let mut targets = BTreeSet::new();
+        for disk in disk_elements(&element) {
+            let Some(target) = target(disk) else {
+                return bad(disk, Why::NoTarget);
+            };
+            if !targets.insert(target) {
+                return bad(disk, Why::TargetTwice(target.into()));
+            }
+            if let Some(said) = disk.attribute("snapshot").filter(|said| Location::of(said).is_none()) {
+                return bad(disk, Why::UnknownLocation(said.into()));
+            }
+        }
+        Ok(Self { element })
+    }
+
+    /// The document as a tree.
+    pub fn element(&self) -> &Element {
+        &self.element
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.element.text_of("name").unwrap_or_default().trim().to_owned()
+    }
+
+    /// Its UUID in small letters with hyphens.
+    pub fn uuid(&self) -> Option<String> {
+        canonical_uuid(&self.element.text_of("uuid")?)
+    }
+
+    /// Its disks, in order.
+    pub fn disks(&self) -> impl Iterator<Item = Disk<'_>> {
+        disk_elements(&self.element).filter_map(|element| Some(Disk { element, target: target(element)? }))
+    }
+
+    /// The disk of that target, or with that source.
+    pub fn disk(&self, name: &str) -> Option<Disk<'_>> {
+        self.disks()
+            .find(|disk| disk.target == name)
+            .or_else(|| self.disks().find(|disk| disk.path().is_some_and(|path| path == name)))
+    }
+}
+
+impl<'a> Disk<'a> {
+    /// `disk`, `cdrom`, `floppy` or `lun`.
+    pub fn device(&self) -> &'a str {
+        self.element.attribute("device").unwrap_or("disk")
+    }
+
+    /// What kind of thing its data is in; none if that is one that this driver does not know.
+    pub fn source_type(&self) -> Option<SourceType> {
+        SourceType::of(self.element.attribute("type").unwrap_or("file"))
+    }
+
+    /// Its format, always stated and never looked for in the data.
+    pub fn format(&self) -> &'a str {
+        self.element.child("driver").and_then(|driver| driver.attribute("type")).unwrap_or("raw")
+    }
+
+    /// Its source's path; none if it is empty or has no path.
+    pub fn path(&self) -> Option<&'a Utf8Path> {
+        self.source_type()?.path(self.element.child("source"))
+    }
+
+    /// Whether the guest cannot write it: a CD's disc never.
+    pub fn read_only(&self) -> bool {
+        self.element.child("readonly").is_some() || self.device() == "cdrom"
+    }
+
+    /// Whether other machines write it too.
+    pub fn shareable(&self) -> bool {
+        self.element.child("shareable").is_some()
+    }
+
+    /// Whether what the guest writes is thrown away when the machine stops.
+    pub fn transient(&self) -> bool {
+        self.element.child("transient").is_some()
+    }
+
+    /// Where its part of a snapshot goes if the snapshot does not say: a disk that the guest cannot write has none.
+    pub fn snapshot(&self) -> Option<Location> {
+        match self.element.attribute("snapshot") {
+            Some(said) => Location::of(said),
+            None if self.read_only() => Some(Location::No),
+            None => None,
+        }
+    }
+}
+
+fn disk_elements(domain: &Element) -> impl Iterator<Item = &Element> {
+    let devices = domain.child("devices").into_iter();
+    devices.flat_map(Element::elements).filter(|device| device.name == "disk")
+}
+
+fn target(disk: &Element) -> Option<&str> {
+    disk.child("target")?.attribute("dev").filter(|target| !target.is_empty())
+}
+
+/// libvirt takes a UUID with or without its hyphens, in letters of any size.
+fn canonical_uuid(text: &str) -> Option<String> {
+    let digits: String = text.trim().chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
+    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let part = |from: usize, to: usize| &digits[from..to];
+    Some([part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOMAIN: &str = "<domain type='kvm'><name>vm</name><uuid>AB1234560000000000000000000000FF</uuid><devices>
+        <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/a.qcow2'/><target dev='vda'/></disk>
+        <disk type='block' snapshot='no'><source dev='/dev/b'/><target dev='vdb'/><shareable/><transient/></disk>
+        <disk type='file' device='cdrom'><target dev='sda'/></disk>
+        <interface type='user'/></devices></domain>";
+
+    fn why(text: &str) -> Why {
+        DomainXml::read(text.as_bytes()).expect_err(text).why
+    }
+
+    #[test]
+    fn a_machine_and_its_disks_are_found() {
+        let domain = DomainXml::read(DOMAIN.as_bytes()).unwrap();
+        assert_eq!(domain.name(), "vm");
+        assert_eq!(domain.uuid().as_deref(), Some("ab123456-0000-0000-0000-0000000000ff"));
+        let disks: Vec<_> = domain
+            .disks()
+            .map(|disk| (disk.target, disk.format(), disk.path().map(Utf8Path::as_str)))
+            .collect();
+        assert_eq!(
+            disks,
+            [("vda", "qcow2", Some("/a.qcow2")), ("vdb", "raw", Some("/dev/b")), ("sda", "raw", None)]
+        );
+        let disk = |name: &str| domain.disk(name).unwrap();
+        assert_eq!(disk("/dev/b").target, "vdb");
+        assert!(disk("vdb").shareable() && disk("vdb").transient() && !disk("vda").shareable());
+        assert_eq!(disk("vdb").snapshot(), Some(Location::No));
+        assert_eq!((disk("vda").snapshot(), disk("sda").snapshot()), (None, Some(Location::No)));
+    }
+
+    #[test]
+    fn a_description_that_cannot_be_is_refused() {
+        assert_eq!(why("<a/>"), Why::Root("a".into()));
+        assert_eq!(why("<domain/>"), Why::NoName);
+        assert_eq!(why("<domain><name>a</name><uuid>12</uuid></domain>"), Why::BadUuid("12".into()));
+        assert_eq!(why(&DOMAIN.replace("<target dev='vda'/>", "")), Why::NoTarget);
+        assert_eq!(why(&DOMAIN.replace("'vdb'", "'vda'")), Why::TargetTwice("vda".into()));
+        assert_eq!(
+            why(&DOMAIN.replace("snapshot='no'", "snapshot='yes'")),
+            Why::UnknownLocation("yes".into())
+        );
+    }
+}

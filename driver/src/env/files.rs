@@ -1,0 +1,71 @@
+//! Files of the real host that must outlive its death: blocking calls, run beside the runtime's thread by [`super::tokio`].
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "this is the shell that the rest of the driver is kept from"
+)]
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::OFlags;
+
+pub(super) fn create_folder(path: &Utf8Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+pub(super) fn list_folder(path: &Utf8Path) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    let mut names: Vec<String> = entries.filter_map(io::Result::transpose).collect::<io::Result<_>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(super) fn read_file(path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// Written beside it, synced, renamed over it; then the folder is synced, since the new name is in the folder.
+pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = Utf8PathBuf::from(format!("{path}.new"));
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(path: &Utf8Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+pub(super) fn lock(path: &Utf8Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(no_follow())
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// A path whose last part is a symbolic link fails with `ELOOP`.
+fn no_follow() -> i32 {
+    OFlags::NOFOLLOW.bits().cast_signed()
+}

@@ -1,0 +1,241 @@
+//! The records of one machine's snapshots, on the host's disk.
+//!
+//! ```text
+//! <state>/<machine>/s1.xml      one snapshot each, as libvirt would write it
+//!                   s2.xml
+//!                   current     the name of the current one
+//!                   lock        held by whoever works on the machine
+//! ```
+//!
+//! Each file is replaced whole and durably, so that after a crash it holds what it held or what it should. Which snapshot is the
+//! current one is said in one file alone: no crash leaves two. (`<active>` in a record is for who reads it as libvirt's.)
+//! Folder and files are their owner's alone; symbolic links in it are not followed.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    domain_snapshot::{BadDefinition, DomainSnapshot, Purpose},
+    env::Env,
+    error::Code,
+    name::{BadName, SnapshotName},
+    tree::{Inconsistent, SnapshotTree},
+    xml::Limits,
+};
+
+/// The file that names the current snapshot.
+const CURRENT: &str = "current";
+/// The longest name that a record may have, in bytes: no file's is longer.
+const LONGEST: usize = 256;
+/// The file that is locked.
+const LOCK: &str = "lock";
+
+/// The records of one machine, for this driver alone until it is dropped.
+#[derive(Debug)]
+pub struct Store<E: Env> {
+    env: E,
+    folder: Utf8PathBuf,
+    tree: SnapshotTree,
+    _lock: E::Lock,
+}
+
+/// Why the records cannot be worked with, and how they stand.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The machine's name cannot be that of a folder.
+    #[error("the machine's records cannot be kept under its name: {0}. Nothing was touched.")]
+    Machine(BadName),
+    /// A snapshot's name cannot be that of a file.
+    #[error("{0}. Nothing was changed.")]
+    Name(#[from] BadName),
+    /// Another driver works on the machine.
+    #[error(
+        "another freezeframe works on this machine's snapshots (it holds `{0}`). Nothing was changed; try again when it is done."
+    )]
+    Locked(Utf8PathBuf),
+    /// The host refused. What was to be changed is as it was.
+    #[error("cannot {action} `{path}`: {source}. The record is as it was before.")]
+    File {
+        /// `read`, `write`, `remove`, `lock`, `make`.
+        action: &'static str,
+        /// Which file or folder.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The record is removed or written, and which snapshot is current could not be written down.
+    #[error(
+        "the records are changed, but which snapshot is current could not be written to `{path}`: {source}. Set it anew with `snapshot current`."
+    )]
+    CurrentUnknown {
+        /// Which file.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A file among the records that is passed over, or a record that does not fit; all stay where they are.
+#[derive(Debug, thiserror::Error)]
+pub enum Passed {
+    /// It cannot be read.
+    #[error("the record `{path}` is passed over: {source}")]
+    Unreadable {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no record.
+    #[error("the record `{path}` is passed over: {bad}")]
+    Bad {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        bad: BadDefinition,
+    },
+    /// It holds another snapshot than its name says.
+    #[error("the record `{path}` is passed over: it holds the snapshot `{name}`")]
+    OtherName {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What it holds.
+        name: String,
+    },
+    /// The records do not make a tree.
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
+}
+
+impl StoreError {
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            StoreError::Machine(_) | StoreError::Name(_) => Code::XmlDetail,
+            StoreError::Locked(_) => Code::OperationTimeout,
+            StoreError::File { .. } | StoreError::CurrentUnknown { .. } => Code::SystemError,
+        }
+    }
+}
+
+impl<E: Env> Store<E> {
+    /// Opens a machine's records under `state`, made if there are none, and locks them. What is passed over is given beside them.
+    ///
+    /// # Errors
+    /// [`StoreError::Machine`], [`StoreError::Locked`], [`StoreError::File`].
+    pub async fn open(env: E, state: &Utf8Path, machine: &str) -> Result<(Self, Vec<Passed>), StoreError> {
+        let folder = folder(state, machine)?;
+        env.create_folder(&folder).await.map_err(|source| failed("make", &folder, source))?;
+        let path = folder.join(LOCK);
+        let lock = env.lock(&path).await.map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => StoreError::Locked(path.clone()),
+            _ => failed("lock", &path, source),
+        })?;
+        let (tree, passed) = load(&env, state, machine).await?;
+        Ok((Self { env, folder, tree, _lock: lock }, passed))
+    }
+
+    /// The snapshots.
+    pub fn tree(&self) -> &SnapshotTree {
+        &self.tree
+    }
+
+    /// The file of a snapshot's record.
+    fn path(&self, name: &str) -> Result<Utf8PathBuf, BadName> {
+        Ok(self.folder.join(format!("{}.xml", SnapshotName::new(name)?)))
+    }
+
+    /// Takes over a changed tree: writes and removes what differs, each file at once, children before what they came from is
+    /// removed, and at last which is current.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`] before anything is written; [`StoreError::File`], [`StoreError::CurrentUnknown`]: what was written
+    /// until then stays, and [`Store::tree`] says so.
+    pub async fn save(&mut self, tree: SnapshotTree) -> Result<(), StoreError> {
+        let changed = tree.changed_since(&self.tree);
+        let paths = changed.iter().map(|name| self.path(name)).collect::<Result<Vec<_>, _>>()?;
+        for (name, path) in changed.iter().zip(&paths) {
+            let Some(record) = tree.get(name) else { continue };
+            let active = tree.current() == Some(name);
+            let file = DomainSnapshot { active: Some(active), ..record.clone() }.file();
+            self.env
+                .replace_file(path, file.as_bytes())
+                .await
+                .map_err(|source| failed("write", path, source))?;
+            self.tree.insert(record.clone());
+        }
+        for (name, path) in changed.iter().zip(&paths).filter(|(name, _)| tree.get(name).is_none()) {
+            match self.env.remove_file(path).await {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", path, source));
+                }
+                _ => self.tree.remove(name),
+            };
+        }
+        // It makes the removals durable too: they are changes of the same folder.
+        let path = self.folder.join(CURRENT);
+        let current = format!("{}\n", tree.current().unwrap_or_default());
+        let unknown = |source| StoreError::CurrentUnknown { path: path.clone(), source };
+        self.env.replace_file(&path, current.as_bytes()).await.map_err(unknown)?;
+        self.tree = tree;
+        Ok(())
+    }
+}
+
+/// Reads a machine's records under `state` without a lock: each is whole, though somebody may be changing them. What is passed
+/// over is given beside them.
+///
+/// # Errors
+/// [`StoreError::Machine`], [`StoreError::File`].
+pub async fn load<E: Env>(
+    env: &E,
+    state: &Utf8Path,
+    machine: &str,
+) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
+    let folder = folder(state, machine)?;
+    let names = match env.list_folder(&folder).await {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(|source| failed("read", &folder, source))?,
+    };
+    let (mut records, mut passed) = (Vec::new(), Vec::new());
+    for name in names.iter().filter_map(|name| name.strip_suffix(".xml")) {
+        match read(env, &folder, name).await {
+            Ok(record) => records.push(record),
+            Err(why) => passed.push(why),
+        }
+    }
+    let current = if names.iter().any(|name| name == CURRENT) {
+        let path = folder.join(CURRENT);
+        let bytes = env.read_file(&path, LONGEST).await.map_err(|source| failed("read", &path, source))?;
+        Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+    } else {
+        // Records that were libvirt's say it themselves.
+        records.iter().find(|record| record.active == Some(true)).and_then(|record| record.name.clone())
+    };
+    let (tree, wrong) = SnapshotTree::new(records, current.filter(|name| !name.is_empty()));
+    passed.extend(wrong.into_iter().map(Passed::from));
+    Ok((tree, passed))
+}
+
+/// The folder of a machine's records: its name is under the same rules as a file's.
+fn folder(state: &Utf8Path, machine: &str) -> Result<Utf8PathBuf, StoreError> {
+    Ok(state.join(SnapshotName::new(machine).map_err(StoreError::Machine)?.as_str()))
+}
+
+fn failed(action: &'static str, path: &Utf8Path, source: io::Error) -> StoreError {
+    StoreError::File { action, path: path.to_owned(), source }
+}
+
+async fn read<E: Env>(env: &E, folder: &Utf8Path, name: &str) -> Result<DomainSnapshot, Passed> {
+    let path = folder.join(format!("{name}.xml"));
+    let bytes = match env.read_file(&path, Limits::default().bytes).await {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(Passed::Unreadable { path, source }),
+    };
+    match DomainSnapshot::read(&bytes, Purpose::Load) {
+        Err(bad) => Err(Passed::Bad { path, bad }),
+        Ok(record) if record.name.as_deref() == Some(name) => Ok(record),
+        Ok(record) => Err(Passed::OtherName { path, name: record.name.unwrap_or_default() }),
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether a record that is handed in may stand in the tree; in libvirt's order of checks.
+
+use super::SnapshotTree;
+use crate::{
+    domain_snapshot::{DomainSnapshot, State},
+    domain_xml::DomainXml,
+    error::Code,
+};
+
+/// Why a record is refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRedefinition {
+    /// It is its own parent.
+    #[error("snapshot `{0}` cannot be its own parent")]
+    OwnParent(String),
+    /// Its parent is not there.
+    #[error(
+        "snapshot `{name}` says that its parent is `{parent}`, which does not exist; hand in the parent first"
+    )]
+    NoParent {
+        /// The snapshot.
+        name: String,
+        /// What it says.
+        parent: String,
+    },
+    /// Its parent descends from it.
+    #[error("snapshot `{name}` cannot descend from `{parent}`, which descends from it")]
+    Circle {
+        /// The snapshot.
+        name: String,
+        /// What it says.
+        parent: String,
+    },
+    /// It is asked to be of disks alone, and is not.
+    #[error("snapshot `{0}` is to be of disks alone, but its state is not disk-snapshot")]
+    NotDiskOnly(String),
+    /// It is another machine's.
+    #[error("snapshot `{name}` is of a machine with another UUID; this one's is {uuid}")]
+    OtherMachine {
+        /// The snapshot.
+        name: String,
+        /// The machine's UUID.
+        uuid: String,
+    },
+    /// The one that it replaces was of a running machine, and it is not, or the other way round.
+    #[error(
+        "snapshot `{0}` cannot change between one of a running machine and one of a machine that was off"
+    )]
+    OnlineOffline(String),
+    /// The one that it replaces was of disks alone, and it is not, or the other way round.
+    #[error("snapshot `{0}` cannot change between one of disks alone and one of the whole machine")]
+    DiskOnlyFull(String),
+}
+
+impl BadRedefinition {
+    /// libvirt's name of this error.
+    pub fn code(&self) -> Code {
+        Code::InvalidArg
+    }
+}
+
+impl SnapshotTree {
+    /// Puts a record that is handed in into its place; without a `<domain>` it keeps that of the one it replaces. The current
+    /// snapshot stays the same.
+    ///
+    /// # Errors
+    /// [`BadRedefinition`], the first that libvirt would find.
+    pub fn redefine(
+        &mut self,
+        mut record: DomainSnapshot,
+        uuid: Option<&str>,
+        disk_only: bool,
+    ) -> Result<(), BadRedefinition> {
+        let name = record.name.clone().unwrap_or_default();
+        self.check_parent(&name, record.parent.as_deref())?;
+        if disk_only && record.state != Some(State::DiskSnapshot) {
+            return Err(BadRedefinition::NotDiskOnly(name));
+        }
+        let theirs = record.domain.as_ref().and_then(|domain| DomainXml::of(domain.clone()).ok()?.uuid());
+        if let (Some(theirs), Some(ours)) = (theirs, uuid)
+            && theirs != ours
+        {
+            return Err(BadRedefinition::OtherMachine { name, uuid: ours.into() });
+        }
+        if let Some(known) = self.get(&name) {
+            if is_online(known) != is_online(&record) {
+                return Err(BadRedefinition::OnlineOffline(name));
+            }
+            if (known.state == Some(State::DiskSnapshot)) != (record.state == Some(State::DiskSnapshot)) {
+                return Err(BadRedefinition::DiskOnlyFull(name));
+            }
+            if record.domain.is_none() {
+                record.domain.clone_from(&known.domain);
+            }
+        }
+        self.insert(record);
+        Ok(())
+    }
+
+    fn check_parent(&self, name: &str, parent: Option<&str>) -> Result<(), BadRedefinition> {
+        let Some(parent) = parent else { return Ok(()) };
+        if parent == name {
+            return Err(BadRedefinition::OwnParent(name.into()));
+        }
+        if self.get(parent).is_none() {
+            return Err(BadRedefinition::NoParent { name: name.into(), parent: parent.into() });
+        }
+        let mut at = Some(parent);
+        while let Some(ancestor) = at {
+            if ancestor == name {
+                return Err(BadRedefinition::Circle { name: name.into(), parent: parent.into() });
+            }
+            at = self.get(ancestor).and_then(|snapshot| snapshot.parent.as_deref());
+        }
+        Ok(())
+    }
+}
+
+fn is_online(snapshot: &DomainSnapshot) -> bool {
+    matches!(snapshot.state, Some(State::Running | State::Paused))
+}

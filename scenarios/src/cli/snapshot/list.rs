@@ -1,0 +1,196 @@
+//! `freezeframe snapshot list`: a table, a tree, names alone, or JSON.
+
+use clap::Args;
+use freezeframe_driver::{
+    domain_snapshot::{DomainSnapshot, State},
+    tree::{Filter, Scope, SnapshotTree},
+};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    SnapshotError,
+    records::{MachineArgs, Records},
+};
+use crate::cli::{CliError, output};
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Only those without a parent
+    #[arg(long, conflicts_with_all = ["from", "current"])]
+    roots: bool,
+    /// Only the children of this one
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// Only the children of the current one
+    #[arg(long, conflicts_with = "from")]
+    current: bool,
+    /// With --from or --current: all that descend from it
+    #[arg(long)]
+    descendants: bool,
+    /// Only those without children
+    #[arg(long)]
+    leaves: bool,
+    /// Only those with children
+    #[arg(long)]
+    no_leaves: bool,
+    /// Only those taken while the machine was off
+    #[arg(long)]
+    inactive: bool,
+    /// Only those taken while it was on, with its memory
+    #[arg(long)]
+    active: bool,
+    /// Only those of disks alone
+    #[arg(long)]
+    disk_only: bool,
+    /// Only those inside the images
+    #[arg(long)]
+    internal: bool,
+    /// Only those with a part in a file of its own
+    #[arg(long)]
+    external: bool,
+    /// Only those with a record: all of them
+    #[arg(long)]
+    metadata: bool,
+    /// Only those without a record: none of them
+    #[arg(long)]
+    no_metadata: bool,
+    /// Each behind its parent
+    #[arg(long)]
+    topological: bool,
+    /// Show each one's parent too
+    #[arg(long)]
+    parent: bool,
+    /// Print names alone
+    #[arg(long, conflicts_with_all = ["tree", "json", "parent"])]
+    name: bool,
+    /// Draw how they descend from one another
+    #[arg(long, conflicts_with_all = ["json", "parent", "roots"])]
+    tree: bool,
+    /// Print JSON, one object a snapshot
+    #[arg(long)]
+    json: bool,
+}
+
+impl ListArgs {
+    fn filter(&self) -> Filter {
+        Filter {
+            leaves: self.leaves,
+            no_leaves: self.no_leaves,
+            inactive: self.inactive,
+            active: self.active,
+            disk_only: self.disk_only,
+            internal: self.internal,
+            external: self.external,
+            metadata: self.metadata,
+            no_metadata: self.no_metadata,
+            topological: self.topological || self.tree,
+        }
+    }
+
+    fn scope<'a>(&'a self, tree: &'a SnapshotTree) -> Result<Scope<'a>, SnapshotError> {
+        let from = match (&self.from, self.current) {
+            (None, false) if self.roots => return Ok(Scope::Roots),
+            (None, false) => return Ok(Scope::All),
+            (Some(name), _) => name,
+            (None, true) => tree.current().ok_or(SnapshotError::NoCurrent)?,
+        };
+        tree.get(from).ok_or_else(|| SnapshotError::NoSuch(from.to_owned()))?;
+        Ok(if self.descendants || self.tree { Scope::Descendants(from) } else { Scope::Children(from) })
+    }
+}
+
+pub(super) fn list(arguments: &ListArgs) -> Result<(), CliError> {
+    let records = Records::read(&arguments.machine)?;
+    let tree = &records.tree;
+    let names = tree.list(arguments.scope(tree)?, arguments.filter());
+    let listed: Vec<&DomainSnapshot> = names.iter().filter_map(|name| tree.get(name)).collect();
+    output::print(&if arguments.tree {
+        drawn(&listed)
+    } else if arguments.name {
+        names.iter().map(|name| format!("{name}\n")).collect()
+    } else if arguments.json {
+        listed.iter().map(|snapshot| line_of_json(tree, snapshot)).collect()
+    } else {
+        table(&listed, arguments.parent)
+    })
+}
+
+fn name(snapshot: &DomainSnapshot) -> &str {
+    snapshot.name.as_deref().unwrap_or_default()
+}
+
+fn state(snapshot: &DomainSnapshot) -> &'static str {
+    snapshot.state.map_or("", State::name)
+}
+
+fn taken(snapshot: &DomainSnapshot) -> String {
+    let time = snapshot.creation_time.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()).unwrap_or_default()
+}
+
+fn line_of_json(tree: &SnapshotTree, snapshot: &DomainSnapshot) -> String {
+    let object = json!({
+        "name": name(snapshot),
+        "parent": snapshot.parent,
+        "creation-time": snapshot.creation_time,
+        "state": state(snapshot),
+        "external": snapshot.is_external(),
+        "current": tree.current() == snapshot.name.as_deref(),
+    });
+    format!("{object}\n")
+}
+
+/// Columns as wide as their widest text, as virsh prints them.
+fn table(snapshots: &[&DomainSnapshot], with_parent: bool) -> String {
+    let mut rows = vec![vec!["Name".to_owned(), "Creation Time".into(), "State".into()]];
+    rows.extend(
+        snapshots.iter().map(|snapshot| vec![name(snapshot).into(), taken(snapshot), state(snapshot).into()]),
+    );
+    if with_parent {
+        rows[0].push("Parent".into());
+        for (row, snapshot) in rows[1..].iter_mut().zip(snapshots) {
+            row.push(snapshot.parent.clone().unwrap_or_default());
+        }
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let mut lines = rows.iter().map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!(" {cell:<width$}  "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    });
+    let head = lines.next().unwrap_or_default();
+    let rule = "-".repeat(widths.iter().map(|width| width + 3).sum());
+    std::iter::once(format!("{head}{rule}\n")).chain(lines).collect()
+}
+
+/// Roots at the margin, each other one under its parent. `snapshots` come each behind its parent; one whose parent is not among
+/// them stands as a root.
+fn drawn(snapshots: &[&DomainSnapshot]) -> String {
+    let mut way: Vec<&str> = Vec::new();
+    let mut depths = Vec::new();
+    for snapshot in snapshots {
+        let depth =
+            way.iter().position(|name| snapshot.parent.as_deref() == Some(name)).map_or(0, |at| at + 1);
+        way.truncate(depth);
+        way.push(name(snapshot));
+        depths.push(depth);
+    }
+    // From the end: at each depth, whether a sibling follows, to which a line must lead.
+    let mut follows: Vec<bool> = Vec::new();
+    let mut lines = Vec::new();
+    for (index, snapshot) in snapshots.iter().enumerate().rev() {
+        let depth = depths[index];
+        follows.resize(depth + 1, false);
+        let bars: String = (1..depth).map(|level| if follows[level] { "  | " } else { "    " }).collect();
+        lines.push(match depth {
+            0 => format!("{}{}\n", if index == 0 { "" } else { "\n" }, name(snapshot)),
+            _ => format!("{bars}  |\n{bars}  +- {}\n", name(snapshot)),
+        });
+        follows[depth] = true;
+    }
+    lines.iter().rev().map(String::as_str).collect()
+}
