@@ -23,6 +23,7 @@
 //! - `change`: what puts nodes into the graph, and the rests of jobs that follow
 //! - `chardev`: the machine's sockets
 //! - `human_monitor`: `savevm` and its kin
+//! - `ended`: what is left when a job has ended, or the process
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
 
@@ -51,6 +52,7 @@ mod chardev;
 mod command;
 mod differences;
 mod drive_name;
+mod ended;
 mod firmware;
 mod guest;
 mod human_monitor;
@@ -75,6 +77,7 @@ pub use timer::Timer;
 use arguments::Arguments;
 use boot_sector::BootSector;
 use drive_name::DriveNames;
+use ended::Saving;
 use job::{Job, Jobs};
 use migration::Migration;
 use power::Actions;
@@ -99,6 +102,8 @@ pub struct Qemu {
     gone: bool,
     aborted: bool,
     hung: bool,
+    /// Internal snapshots that are not in the images before the main loop goes on.
+    saving: Option<Saving>,
 }
 
 impl Qemu {
@@ -148,6 +153,7 @@ impl Qemu {
             gone: false,
             aborted: false,
             hung: false,
+            saving: None,
         }
     }
 
@@ -185,6 +191,7 @@ impl Qemu {
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
         self.hung |= cx.hung;
+        self.saving = cx.saving.take().or(self.saving.take());
     }
 
     fn strike(&mut self, timer: Timer, cx: &mut Context<'_>) {

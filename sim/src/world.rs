@@ -235,6 +235,9 @@ impl World {
 
     /// Ends QEMU as the host's SIGKILL does: at once, and without a word.
     pub fn kill_qemu(&mut self) {
+        if self.alive {
+            self.qemu.killed(&mut Context::new(self.now, self.release, &mut self.oracle, &mut self.host));
+        }
         self.alive = false;
         for monitor in &mut self.monitors {
             *monitor = Monitor::default();

@@ -1,8 +1,14 @@
-//! The orders in which real QEMU varies, of the commands that are simulated: each one listed is reached by some seed,
-//! no other is, and the driver comes through all of them.
+//! The orders in which real QEMU varies, as a client meets them that waits or does not, and the driver that comes through
+//! all of them. Each one listed is reached by some seed, and no other is:
 //!
-//! Block jobs that rest when their disk is drained, I/O errors, devices that go and the migration thread vary too: those
-//! are choices of the simulator that no test lists yet. `walk.rs` has whole conversations.
+//! - the end of a job, and the reply to the next command
+//! - the ends of two jobs, and the beginning of the second
+//! - the failure of a job that is refused at once, beside another, and its reply
+//! - the report of ports that a load closed, and the reply to `cont`
+//! - a throttled report, and the reply to a command that is sent about that time
+//!
+//! All else that varies stands in the conversations of `walk`, whole orders as data: block jobs and their drains, groups,
+//! errors, devices that go, the migration thread. What only a real QEMU does so far is named there as `not-yet`.
 
 use std::{collections::BTreeMap, time::Duration};
 

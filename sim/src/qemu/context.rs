@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     host::{Descriptor, Host},
     oracle::Oracle,
-    qemu::Timer,
+    qemu::{Timer, ended::Saving},
     qobject::QDict,
     release::Release,
 };
@@ -48,6 +48,8 @@ pub struct Context<'w> {
     pub(crate) host: &'w mut Host,
     pub(crate) events: Vec<Event>,
     pub(crate) timers: Vec<(Duration, Timer)>,
+    /// A snapshot of the machine that is in the images once this turn has ended.
+    pub(crate) saving: Option<Saving>,
     /// What the client has passed with its bytes.
     pub(crate) passed: Option<Descriptor>,
     /// QEMU has ended by a failed assertion.
@@ -66,6 +68,7 @@ impl<'w> Context<'w> {
             host,
             events: Vec::new(),
             timers: Vec::new(),
+            saving: None,
             passed: None,
             aborted: false,
             hung: false,

@@ -32,6 +32,7 @@ mod list;
 mod query;
 mod status;
 mod verb;
+pub(crate) use block::Copied;
 pub(crate) use list::{Claim, Ended, Jobs};
 pub use status::{JobStatus, Verb};
 

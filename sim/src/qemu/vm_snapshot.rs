@@ -16,6 +16,7 @@ use super::{
     Context,
     block::{Driver, Graph},
     differences::{Drain, Unloadable, takes},
+    ended::Saving,
     job::Jobs,
     migration::Migration,
     run_state::{Cpus, RunState},
@@ -89,16 +90,18 @@ impl Machine<'_> {
             self.go_on(before, cx);
             return Err(error);
         }
+        let mut saving = Saving { until: cx.now(), snapshots: Vec::new() };
         for node in &nodes {
             let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
             if let Some(image) = self.graph.qcow2_mut(node, cx.host()) {
-                image.take_snapshot(tag, state, date, clock);
+                saving.snapshots.push((node.clone(), image.take_snapshot(tag, state, date, clock)));
                 if *node == vmstate {
                     image.keep_memory(self.cpus.memory());
                     image.keep_hardware(self.migration.hardware().clone());
                 }
             }
         }
+        cx.saving = Some(saving);
         self.go_on(before, cx);
         Ok(())
     }

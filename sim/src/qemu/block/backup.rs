@@ -1,7 +1,8 @@
 //! `blockdev-backup`: copies a disk, as it was when the job began, to another node. The job is `drive-backup`'s too.
 //!
 //! What the guest writes meanwhile does not get into the copy. The disk is drained while the job is started, so it
-//! rests for a moment before the reply. Content moves when the job ends: nobody but the job's own client could tell.
+//! rests for a moment before the reply. Content moves when the job ends, or QEMU does ([`leave`]): nobody
+//! could tell before.
 //!
 //! With `sync` mode `none` only what is about to be overwritten is copied, until the client cancels the job.
 //!
@@ -22,7 +23,7 @@ use crate::{
         Context, QmpError,
         arguments::Arguments,
         job::{
-            Claim, Jobs,
+            Claim, Copied, Jobs,
             block::{Completion, Options},
         },
         work::Work,
@@ -198,18 +199,24 @@ pub(crate) fn finish(
     graph: &mut Graph,
     backup: Backup,
     completion: Option<Completion>,
+    copied: Copied,
     cx: &mut Context<'_>,
 ) {
+    leave(graph, &backup, copied, cx);
     if let Some(bitmap) = backup.bitmap {
         bitmap.end(graph, completion.is_some());
     }
-    let mut content = backup.content;
+    graph.release(&backup.target);
+}
+
+/// Leaves a backup where it stands: what it has copied stays in the target.
+pub(crate) fn leave(graph: &Graph, backup: &Backup, copied: Copied, cx: &mut Context<'_>) {
+    let mut content = backup.content.clone();
     if backup.only_overwritten {
         let now = graph.content(&backup.source, None, cx.host());
         content.retain(|block, write| now.get(block) != Some(write));
-    }
-    if completion.is_some() || backup.only_overwritten {
         graph.write(&backup.target, content, cx.host());
+    } else {
+        graph.write_part(&backup.target, content, copied, cx.host());
     }
-    graph.release(&backup.target);
 }

@@ -5,7 +5,7 @@
 //! of those in between:   base <- ... <- top <- overlay           then: base <- overlay
 //! ```
 //! The active layer is kept in step until the client completes the job. Nodes that were committed stay, since a client
-//! has added them. Content moves when the job ends: nobody but the job's own client could tell.
+//! has added them. Content moves when the job ends, or QEMU does ([`leave`]): nobody could tell before.
 //!
 //! Not here: nodes with names of QEMU's own.
 //! Source of the order of checks: recordings.
@@ -23,7 +23,7 @@ use crate::{
         Context, QmpError,
         arguments::Arguments,
         job::{
-            Claim, Jobs,
+            Claim, Copied, Jobs,
             block::{Completion, Options},
         },
         not_simulated,
@@ -147,9 +147,11 @@ pub(crate) fn finish(
     graph: &mut Graph,
     commit: &Commit,
     completion: Option<Completion>,
+    copied: Copied,
     cx: &mut Context<'_>,
 ) {
     let Some(completion) = completion else {
+        leave(graph, commit, copied, cx);
         graph.set_read_only(&commit.base, commit.base_was_read_only);
         return;
     };
@@ -167,6 +169,12 @@ pub(crate) fn finish(
             rebase(graph, overlay, Some(&commit.base), commit.backing_file.clone(), cx);
         }
     }
+}
+
+/// Leaves a commit where it stands: what it has copied stays in the base.
+pub(crate) fn leave(graph: &Graph, commit: &Commit, copied: Copied, cx: &mut Context<'_>) {
+    let content = graph.content(&commit.top, Some(&commit.base), cx.host());
+    graph.write_part(&commit.base, content, copied, cx.host());
 }
 
 /// Gives a node another backing node, or none, and says so in its header: by the node's own name unless another is

@@ -3,7 +3,10 @@
 use camino::Utf8Path;
 
 use super::{Driver, Graph, Node, SECTOR};
-use crate::host::{Blocks, Host, Image, Qcow2};
+use crate::{
+    host::{Blocks, Host, Image, Qcow2},
+    qemu::job::Copied,
+};
 
 impl Graph {
     /// The name of the file that a node's own data is in, as it was given.
@@ -36,6 +39,20 @@ impl Graph {
             }
         }
         content
+    }
+
+    /// Writes to a node what a job has copied so far. The tables of a qcow2 image are written later: of a process that is
+    /// killed only what lies where the image had data before is found.
+    pub(crate) fn write_part(&self, name: &str, content: Blocks, copied: Copied, host: &mut Host) {
+        let data_alone = copied.len == content.len() as u64 * Qcow2::CLUSTER;
+        let had =
+            copied.killed.then(|| self.qcow2_mut(name, host).map(|image| image.blocks.clone())).flatten();
+        let part = content.into_iter().enumerate().filter(|(index, (block, _))| {
+            let place = if data_alone { *index as u64 } else { *block };
+            let reached = copied.whole || place * Qcow2::CLUSTER < copied.offset;
+            reached && had.as_ref().is_none_or(|had| had.contains_key(block))
+        });
+        self.write(name, part.map(|(_, block)| block).collect(), host);
     }
 
     /// Writes blocks to a node.

@@ -4,8 +4,8 @@
 //! ```text
 //! device -> source      then: device -> target  (job-complete), or as before (a cancel without force)
 //! ```
-//! Content moves when the job ends: nobody but the job's own client could tell. With `copy-mode` write-blocking what the
-//! guest writes goes to both at once, which shows only in what queries say.
+//! Content moves when the job ends, or QEMU does ([`leave`]): nobody could tell before. With `copy-mode` write-blocking what
+//! the guest writes goes to both at once, which shows only in what queries say.
 //!
 //! Source of the order of checks: QEMU's QAPI docs, recordings.
 
@@ -25,7 +25,7 @@ use crate::{
         Context, QmpError,
         arguments::Arguments,
         job::{
-            Claim, Jobs,
+            Claim, Copied, Jobs,
             block::{Completion, Options},
         },
         not_simulated,
@@ -208,12 +208,10 @@ pub(crate) fn finish(
     graph: &mut Graph,
     mirror: &Mirror,
     completion: Option<Completion>,
+    copied: Copied,
     cx: &mut Context<'_>,
 ) {
-    if completion.is_some() {
-        let content = graph.content(&mirror.source, mirror.base.as_deref(), cx.host());
-        graph.write(&mirror.target, content, cx.host());
-    }
+    leave(graph, mirror, copied, cx);
     if completion == Some(Completion::Pivot) {
         match &mirror.backing {
             Backing::Its => {}
@@ -224,4 +222,10 @@ pub(crate) fn finish(
         graph.pivot(&mirror.source, &mirror.target);
     }
     graph.release(&mirror.target);
+}
+
+/// Leaves a mirror where it stands: what it has copied stays in the target.
+pub(crate) fn leave(graph: &Graph, mirror: &Mirror, copied: Copied, cx: &mut Context<'_>) {
+    let content = graph.content(&mirror.source, mirror.base.as_deref(), cx.host());
+    graph.write_part(&mirror.target, content, copied, cx.host());
 }

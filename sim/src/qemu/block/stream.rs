@@ -3,8 +3,8 @@
 //! ```text
 //! base <- ... <- node      then: base <- node, or no base at all
 //! ```
-//! Nodes that were streamed stay, since a client has added them. Content moves when the job ends: nobody but the job's
-//! own client could tell.
+//! Nodes that were streamed stay, since a client has added them. Content moves when the job ends, or
+//! QEMU does ([`leave`]): nobody could tell before.
 //!
 //! Not here: errors that are ignored.
 //! Source of the order of checks: recordings, probes of 5.2, 7.2 and 10.0.
@@ -25,7 +25,7 @@ use crate::{
         Context, QmpError,
         arguments::Arguments,
         job::{
-            Claim, Jobs,
+            Claim, Copied, Jobs,
             block::{Completion, Options},
         },
         not_simulated,
@@ -176,12 +176,19 @@ pub(crate) fn finish(
     graph: &mut Graph,
     stream: &Stream,
     completion: Option<Completion>,
+    copied: Copied,
     cx: &mut Context<'_>,
 ) {
     if completion.is_none() {
-        return;
+        return leave(graph, stream, copied, cx);
     }
     let content = graph.content(&stream.node, stream.base.as_deref(), cx.host());
     graph.write(&stream.node, content, cx.host());
     rebase(graph, &stream.node, stream.base.as_deref(), stream.backing_file.clone(), cx);
+}
+
+/// Leaves a stream where it stands: what it has copied stays in the overlay.
+pub(crate) fn leave(graph: &Graph, stream: &Stream, copied: Copied, cx: &mut Context<'_>) {
+    let content = graph.content(&stream.node, stream.base.as_deref(), cx.host());
+    graph.write_part(&stream.node, content, copied, cx.host());
 }

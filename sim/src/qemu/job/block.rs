@@ -118,6 +118,19 @@ pub(crate) enum Completion {
     Leave,
 }
 
+/// How far a block job has come, in bytes: of data where it copies nothing else, else of the whole disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Copied {
+    /// What is copied.
+    pub(crate) offset: u64,
+    /// Of how much.
+    pub(crate) len: u64,
+    /// It is all, and what was written since.
+    pub(crate) whole: bool,
+    /// The process was killed over it.
+    pub(crate) killed: bool,
+}
+
 /// The part of a job that only block jobs have.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BlockJob {
@@ -170,6 +183,20 @@ impl BlockJob {
     /// Bytes that are copied by now.
     pub(super) fn offset(&self, now: Duration) -> u64 {
         self.reached(now) - self.lacks.min(self.reached(now))
+    }
+
+    /// What has reached the target by now. Clients are not told of it before the end where a job has no speed.
+    pub(super) fn written(&self, now: Duration) -> Copied {
+        let offset = match self.since {
+            Some(since) if self.speed == 0 && !self.endless && now < since + self.takes => {
+                let (elapsed, takes) = (now.saturating_sub(since).as_micros(), self.takes.as_micros());
+                let ahead = u128::from(self.len - self.copied) * elapsed / takes;
+                let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.chunk * self.chunk;
+                reached - self.lacks.min(reached)
+            }
+            _ => self.offset(now),
+        };
+        Copied { offset, len: self.len, whole: offset == self.len && !self.unfit, killed: false }
     }
 
     /// As far as requests have come by now.

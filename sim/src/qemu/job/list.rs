@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Job, JobStatus,
-    block::{BlockJob, Completion, Options},
+    block::{BlockJob, Completion, Copied, Options},
     is_well_formed, verb,
 };
 use crate::qemu::{Context, QmpError, differences::Drain, not_simulated, work::Work};
@@ -31,6 +31,8 @@ pub(crate) struct Ended {
     pub(crate) filter: Option<String>,
     /// How: none if it failed or was cancelled.
     pub(crate) completion: Option<Completion>,
+    /// How far it had come.
+    pub(crate) copied: Copied,
     /// Its filter, which has no more use, and its nodes stay until it is dismissed: so it is with a stream.
     pub(crate) stays: bool,
     /// Those nodes, when it has ended and when it is dismissed.
@@ -302,7 +304,8 @@ impl Jobs {
             let stays = !job.auto_dismiss && matches!(work, Work::Stream(_));
             let filter = if stays { job.filter.clone() } else { job.filter.take() };
             let kept = if stays { job.kept.clone() } else { Vec::new() };
-            self.ended.push(Ended { work, filter, completion, stays, kept });
+            let copied = block.written(cx.now());
+            self.ended.push(Ended { work, filter, completion, copied, stays, kept });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
@@ -315,9 +318,19 @@ impl Jobs {
         let mut job = self.jobs.remove(at);
         job.go(JobStatus::Null, cx);
         if job.kind == "stream" {
-            let (work, filter, kept) = (Work::Done(Ok(())), job.filter.take(), job.kept);
-            self.ended.push(Ended { work, filter, completion: None, stays: false, kept });
+            let (work, copied) = (Work::Done(Ok(())), Copied::default());
+            let (filter, kept) = (job.filter.take(), job.kept);
+            self.ended.push(Ended { work, filter, completion: None, copied, stays: false, kept });
         }
+    }
+
+    /// The work of block jobs that have not ended, and how far they have come: QEMU is gone.
+    pub(crate) fn take_unfinished(&mut self, cx: &Context<'_>) -> Vec<(Work, Copied)> {
+        let unfinished = self.jobs.iter_mut().filter_map(|job| {
+            let copied = Copied { killed: true, ..job.block.as_ref()?.written(cx.now()) };
+            Some((job.work.take()?, copied))
+        });
+        unfinished.collect()
     }
 
     /// Gives a running job what it will do when its timer comes, and the nodes that it uses until then.

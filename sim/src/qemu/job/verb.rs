@@ -137,7 +137,10 @@ impl Job {
         self.cancelled = true;
         self.paused_by_user = false;
         let Some(block) = &self.block else { return };
-        let sleeps = cx.release().sleeping_jobs_act_before_the_reply() && !block.keeps_in_step;
+        // A backup that an error has stopped waits for its requests behind the reply: asked of all releases.
+        let stopped_by_an_error = self.kind == "backup" && block.io_status != "ok";
+        let sleeps =
+            cx.release().sleeping_jobs_act_before_the_reply() && !block.keeps_in_step && !stopped_by_an_error;
         if sleeps || matches!(self.status, JobStatus::Waiting | JobStatus::Pending) {
             self.abort("Operation canceled".into(), cx);
         } else {
