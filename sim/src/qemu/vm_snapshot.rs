@@ -263,7 +263,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The nodes that the human monitor snapshots: those of the devices, then those that nothing uses.
+    /// The nodes that the human monitor snapshots: those of the devices, those that jobs write, then those that nothing uses.
     pub(crate) fn writable_roots(&self, release: Release) -> Vec<String> {
         let graph = &*self.graph;
         let attached = graph.devices().iter().filter_map(|device| graph.below_job_filters(&device.node));
@@ -277,7 +277,8 @@ impl Machine<'_> {
             })
             .collect();
         loose.reverse();
-        attached.chain(loose).filter(|node| !node.read_only).map(|node| node.name.clone()).collect()
+        let of_jobs = self.jobs.written_disks().filter_map(|node| graph.node(node));
+        attached.chain(of_jobs).chain(loose).filter(|node| !node.read_only).map(|node| node.name.clone()).collect()
     }
 
     fn find(&self, node: &str, tag: &str, cx: &mut Context<'_>) -> Option<InternalSnapshot> {

@@ -48,6 +48,13 @@ pub(crate) struct Commit {
     base_was_read_only: bool,
 }
 
+impl Commit {
+    /// The base, where the active layer is committed into it.
+    pub(crate) fn active_base(&self) -> Option<&str> {
+        self.overlay.is_none().then_some(self.base.as_str())
+    }
+}
+
 /// `block-commit`.
 pub(crate) fn block_commit(
     graph: &mut Graph,

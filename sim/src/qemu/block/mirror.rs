@@ -47,6 +47,13 @@ pub(crate) struct Mirror {
     backing: Backing,
 }
 
+impl Mirror {
+    /// Where it copies to.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+}
+
 /// What a target that takes its source's place stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Backing {

@@ -57,6 +57,15 @@ impl Jobs {
         self.jobs.iter().rev()
     }
 
+    /// The nodes that jobs write as if they were a guest's disks: they hold them by backends of their own.
+    pub(crate) fn written_disks(&self) -> impl Iterator<Item = &str> {
+        self.jobs.iter().filter_map(|job| match job.work.as_ref()? {
+            Work::Commit(commit) => commit.active_base(),
+            Work::Mirror(mirror) => Some(mirror.target()),
+            _ => None,
+        })
+    }
+
     /// Whether a job uses a node.
     pub(crate) fn uses(&self, node: &str) -> bool {
         self.users(node).next().is_some()
