@@ -23,7 +23,7 @@ use freezeframe_sim::{Machine, Oracle, Port, World, qemu::run_state::RunState, w
 
 use super::{
     command::{Command, FOLDER},
-    passed_over::{is_reset_by_guest, skip_rests, with_write_cache, without_unnamed_bitmaps},
+    passed_over::{is_reset_by_guest, skip_rests, with_write_cache},
     server::Program,
 };
 
@@ -343,7 +343,7 @@ impl<'k> Pair<'k> {
         }
         let by_guest = |line: &&String| guest_has_run && is_reset_by_guest(line);
         for (lane, lines) in lanes(lines.iter().filter(|line| !by_guest(line))) {
-            let lines = lines.iter().map(|line| without_unnamed_bitmaps(line));
+            let lines = lines.into_iter();
             let hidden = lines.map(|line| if guest_has_run { with_write_cache(&line) } else { line });
             into.entry(lane).or_default().extend(hidden);
         }

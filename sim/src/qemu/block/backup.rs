@@ -31,9 +31,6 @@ use crate::{
     qobject::QObject,
 };
 
-/// The filter's name: QEMU makes up a new one each time.
-const FILTER: &str = "#block100";
-
 /// A backup that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backup {
@@ -138,7 +135,6 @@ pub(crate) fn create_planned(
     if size != graph.size(target, cx.host()) {
         return Err(QmpError::generic("Source and target image have different sizes"));
     }
-    check_target(graph, target, cx)?;
     let mut content = graph.content(device, base.as_deref(), cx.host());
     let len = match &bitmap {
         Some(bitmap) if bitmap.copies_dirty => {
@@ -164,11 +160,6 @@ pub(crate) fn create_planned(
     let filter = Planned::new(graph, cx.release().filter_of_backups(), arguments, cx)
         .map_err(|refused| cx.release().cannot_put_filter_in(refused))?
         .with_target(target);
-    let claim = Claim {
-        nodes: vec![filter.name.clone(), target.into()],
-        filter: Some(filter.name.clone()),
-        ..Claim::default()
-    };
     let backup = Backup {
         source: device.into(),
         target: target.into(),
@@ -176,20 +167,52 @@ pub(crate) fn create_planned(
         only_overwritten,
         bitmap: bitmap.clone(),
     };
-    let job = jobs.create_block(arguments.text("job-id"), options, Work::Backup(backup), claim, cx)?;
+    let name = filter.name.clone();
+    let job = begin(graph, jobs, filter, backup, options, arguments, cx)?;
     if let Some(bitmap) = bitmap {
         bitmap.begin(graph);
     }
     let release = cx.release();
-    graph.keep_for_backup(&filter.name, device, cx.host(), release);
-    graph.put_filter(filter, device);
+    graph.keep_for_backup(&name, device, cx.host(), release);
     Ok(Created { job, ends_at_once: at_once })
 }
 
+/// Puts the filter in and creates the job; the filter goes again if the job is refused. Returns the job's serial number.
+fn begin(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    filter: Planned,
+    backup: Backup,
+    options: Options,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<u64, QmpError> {
+    let (id, name, release) = (arguments.text("job-id"), filter.name.clone(), cx.release());
+    let (source, target) = (backup.source.clone(), backup.target.clone());
+    let source_first = release.backups_check_their_source_first();
+    if !source_first {
+        check_target(graph, &name, &target, cx)?;
+    }
+    graph.put_filter(filter, &source);
+    let checked = match graph.check_children(&name, cx) {
+        Err(refused) if source_first => Err(release.cannot_limit_filter(refused)),
+        // It is the filter's users that do not get along, once the job was created.
+        Err(refused) => Err(jobs.refuse_block(id, refused, cx)),
+        Ok(()) if source_first => check_target(graph, &name, &target, cx),
+        Ok(()) => Ok(()),
+    };
+    let claim = Claim { nodes: vec![name.clone(), target], filter: Some(name.clone()), ..Claim::default() };
+    let begun = checked.and_then(|()| jobs.create_block(id, options, Work::Backup(backup), claim, cx));
+    if begun.is_err() {
+        graph.take_filter(&name);
+    }
+    begun
+}
+
 /// The target is written by the filter node that QEMU puts on top of the source. Its size is looked at only once.
-fn check_target(graph: &Graph, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
+fn check_target(graph: &Graph, filter: &str, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
     let bears = Permissions::ALL.without(Permissions::RESIZE);
-    let filter = Use { user: User::Node(FILTER), role: "target", does: Permissions::WRITE, bears };
+    let filter = Use { user: User::Node(filter), role: "target", does: Permissions::WRITE, bears };
     let release = cx.release();
     graph.check_use(target, filter, cx).map_err(|refused| release.cannot_put_filter_in(refused))
 }

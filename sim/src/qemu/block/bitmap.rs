@@ -292,10 +292,6 @@ fn add(
         return Err(QmpError::generic("Granularity must be power of 2 and at least 512"));
     }
     let persistent = arguments.flag("persistent");
-    let exists = graph.bitmap(&node.name, name).is_some();
-    if exists {
-        return Err(QmpError::generic(format!("Bitmap already exists: {name}")));
-    }
     if persistent
         && node.read_only
         && let Some(refused) = cx.release().no_write_access_to_add(node_name)
@@ -305,6 +301,9 @@ fn add(
     if persistent && !matches!(node.driver, Driver::Qcow2 { .. }) {
         let text = format!("Can't store persistent bitmaps to {node_name}: Operation not supported");
         return Err(QmpError::generic(text));
+    }
+    if graph.bitmap(&node.name, name).is_some() {
+        return Err(QmpError::generic(format!("Bitmap already exists: {name}")));
     }
     if name.len() > NAME_MAX {
         return Err(match persistent {

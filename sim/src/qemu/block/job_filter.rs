@@ -16,7 +16,10 @@
 //! Not here: what passes through it, which is as if there were no filter. Source: probes of all releases.
 
 use super::{Caching, Driver, Graph, Node, filter::Filter, open::take_name, permissions::Permissions};
-use crate::qemu::{Context, QmpError, arguments::Arguments};
+use crate::{
+    Release,
+    qemu::{Context, QmpError, arguments::Arguments},
+};
 
 /// The filter of a block job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +75,21 @@ impl JobDriver {
     }
 
     /// What it does with the node below, and bears others to do, when its own users do and bear this.
-    fn passed_on(self, (does, bears): (Permissions, Permissions)) -> (Permissions, Permissions) {
+    fn passed_on(
+        self,
+        (does, bears): (Permissions, Permissions),
+        release: Release,
+    ) -> (Permissions, Permissions) {
         match self {
             JobDriver::CommitTop => (Permissions::NONE, Permissions::ALL),
+            JobDriver::MirrorTop if release.mirrors_bear_whatever_is_done() => {
+                (does.among(Permissions::WRITE), Permissions::ALL.without(Permissions::RESIZE))
+            }
+            JobDriver::BackupTop | JobDriver::CopyBeforeWrite => {
+                let writes = !does.among(Permissions::WRITE).is_none();
+                let reads = if writes { Permissions::READ } else { Permissions::NONE };
+                (does.and(reads), bears.without(Permissions::WRITE.and(Permissions::RESIZE)))
+            }
             _ => (does, bears.without(Permissions::RESIZE)),
         }
     }
@@ -82,8 +97,16 @@ impl JobDriver {
 
 impl JobFilter {
     /// What it does with the node below, and bears others to do, when its own users do and bear this.
-    pub(crate) fn passed_on(&self, used: (Permissions, Permissions)) -> (Permissions, Permissions) {
-        if self.left_behind { (Permissions::NONE, Permissions::ALL) } else { self.driver.passed_on(used) }
+    pub(crate) fn passed_on(
+        &self,
+        used: (Permissions, Permissions),
+        release: Release,
+    ) -> (Permissions, Permissions) {
+        if self.left_behind {
+            (Permissions::NONE, Permissions::ALL)
+        } else {
+            self.driver.passed_on(used, release)
+        }
     }
 
     /// Its filename is that of the node below; otherwise a description stands for it.

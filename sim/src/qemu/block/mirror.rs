@@ -134,12 +134,6 @@ pub(crate) fn start(
     }
     let filter = Planned::new(graph, JobDriver::MirrorTop, arguments, cx)?;
     let size = graph.size(source, cx.host());
-    let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
-    let refused = graph.check_use(target, writes, cx).err();
-    // The job is made, and its speed set, before it uses its target.
-    if let Some(refused) = refused.filter(|_| arguments.integer("speed") >= 0) {
-        return Err(jobs.refuse_block(arguments.text("job-id"), refused, cx));
-    }
     let content = graph.content(source, base.as_deref(), cx.host());
     let holds_nothing = target_is_new
         || cx.release().a_mirror_skips_what_is_empty() && graph.content(target, None, cx.host()).is_empty();
@@ -157,23 +151,49 @@ pub(crate) fn start(
     // Seen of 1 in 40 mirrors: mostly the first of a file.
     let at_once = len == 0 && !unfit && cx.choose("mirror-ready-behind-the-reply", 2) == 0;
     let options = Options { failure, unfit, takes, ready_at_once: at_once, write_blocking, ..usual };
-    let claim = Claim {
-        nodes: vec![filter.name.clone(), source.into(), target.into()],
-        attached: vec![target.into()],
-        filter: Some(filter.name.clone()),
-        ..Claim::default()
-    };
     let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
-    jobs.start_block(arguments.text("job-id"), options, Work::Mirror(mirror), claim, cx)?;
-    let usual = Mirrored::usual(&filter.name, source);
+    let name = filter.name.clone();
+    begin(graph, jobs, filter, mirror, options, arguments, cx)?;
+    let usual = Mirrored::usual(&name, source);
     let granularity = match arguments.integer("granularity").unsigned_abs() {
         0 => usual.granularity,
         stated => stated,
     };
     let mirrored = Mirrored { granularity, write_blocking, ..usual };
     graph.keep_for_mirror(&mirrored, cx.release());
-    graph.put_filter(filter, source);
     Ok(QObject::empty())
+}
+
+/// Puts the filter in and starts the job; the filter goes again if the job is refused.
+fn begin(
+    graph: &mut Graph,
+    jobs: &mut Jobs,
+    filter: Planned,
+    mirror: Mirror,
+    options: Options,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
+    let (id, name) = (arguments.text("job-id"), filter.name.clone());
+    graph.put_filter(filter, &mirror.source);
+    let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
+    let begun = match graph.check_use(&mirror.target, writes, cx) {
+        // The job is made, and its speed set, before it uses its target.
+        Err(refused) if arguments.integer("speed") >= 0 => Err(jobs.refuse_block(id, refused, cx)),
+        _ => {
+            let claim = Claim {
+                nodes: vec![name.clone(), mirror.source.clone(), mirror.target.clone()],
+                attached: vec![mirror.target.clone()],
+                filter: Some(name.clone()),
+                ..Claim::default()
+            };
+            jobs.start_block(id, options, Work::Mirror(mirror), claim, cx)
+        }
+    };
+    if begun.is_err() {
+        graph.take_filter(&name);
+    }
+    begun
 }
 
 /// The node whose place the target takes must show what the source shows: it is the source itself, or one that filters

@@ -215,7 +215,7 @@ impl<'a> Check<'a> {
                 .map(move |(role, _)| (node, role))
         });
         let nodes = nodes.map(|(node, role)| {
-            let (does, bears) = passed_on(node, role, self.together(&node.name));
+            let (does, bears) = passed_on(node, role, self.together(&node.name), self.release);
             Use { user: User::Node(&node.name), role, does, bears }
         });
         let devices = self.graph.devices().iter().rev().filter(move |device| device.node == name);
@@ -268,10 +268,11 @@ fn passed_on(
     node: &Node,
     role: &'static str,
     (does, bears): (Permissions, Permissions),
+    release: Release,
 ) -> (Permissions, Permissions) {
     let changes = Permissions::WRITE.and(Permissions::RESIZE);
     if let Some((filter, _)) = node.driver.job_filter() {
-        return filter.passed_on((does, bears));
+        return filter.passed_on((does, bears), release);
     }
     match role {
         "backing" => {

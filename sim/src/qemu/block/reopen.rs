@@ -6,7 +6,7 @@
 //!
 //! Not here: options that change nothing of what is simulated, and links that a job holds fast.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Driver, Graph, Node, filename::backing_in_header};
 use crate::{
@@ -38,7 +38,8 @@ pub(crate) fn blockdev_reopen(
     if nodes.is_empty() {
         return Err(not_simulated("a reopen of nothing, at which QEMU crashes"));
     }
-    let mut options: Vec<_> = nodes.iter().filter_map(Value::as_object).map(Arguments).collect();
+    let listed = merged(nodes);
+    let mut options: Vec<_> = listed.iter().map(Arguments).collect();
     for each in &options {
         let Some(name) = each.optional_text("node-name") else {
             return Err(cx.release().no_name_to_reopen());
@@ -56,6 +57,19 @@ pub(crate) fn blockdev_reopen(
         return Err(refused);
     }
     Ok(QObject::empty())
+}
+
+/// The options of each node: where one is listed again, what is said later counts, and goes to the earlier place.
+fn merged(nodes: &[Value]) -> Vec<Map<String, Value>> {
+    let mut merged: Vec<Map<String, Value>> = Vec::new();
+    for options in nodes.iter().filter_map(Value::as_object) {
+        let name = options.get("node-name");
+        match merged.iter_mut().find(|earlier| name.is_some() && earlier.get("node-name") == name) {
+            Some(earlier) => earlier.extend(options.clone()),
+            None => merged.push(options.clone()),
+        }
+    }
+    merged
 }
 
 /// Changes a node, unless its options say something that can never be.

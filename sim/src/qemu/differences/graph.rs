@@ -67,6 +67,11 @@ impl Release {
         }
     }
 
+    /// The filter of a backup is in, and does not get along with the other users of the source.
+    pub(crate) fn cannot_limit_filter(self, refused: QmpError) -> QmpError {
+        QmpError::generic(format!("Cannot set permissions for backup-top filter: {}", refused.desc))
+    }
+
     /// A mirror that is to copy pieces of a size that is no power of two.
     pub(crate) fn granularity_no_power_of_two(self) -> QmpError {
         QmpError::generic(match self {
@@ -178,6 +183,16 @@ impl Release {
     /// The human monitor's snapshots are of nodes too that nothing uses.
     pub(crate) fn unused_nodes_are_snapshotted(self) -> bool {
         self != Release::V10_0
+    }
+
+    /// A backup looks at who else uses its source before it looks at its target, and does both before it has a job.
+    pub(crate) fn backups_check_their_source_first(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// The filter of a mirror lets others do to the source what they like, whatever its own users bear.
+    pub(crate) fn mirrors_bear_whatever_is_done(self) -> bool {
+        self == Release::V5_2
     }
 
     /// A reopened node stays on the node that it stands on.
