@@ -8,7 +8,8 @@
 //! - a throttled report, and the reply to a command that is sent about that time
 //!
 //! All else that varies stands in the conversations of `walk`, whole orders as data: block jobs and their drains, groups,
-//! errors, devices that go, the migration thread. What only a real QEMU does so far is named there as `not-yet`.
+//! errors, devices that go, the migration thread. The orders in which the recordings themselves vary stand in its
+//! `varied.toml`, and are reached by replays. What only a real QEMU does so far is named in both as `not-yet`.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -42,6 +42,8 @@ const PASSED: &str = "passed";
 pub struct Replayed {
     /// Its lines, without line ends.
     pub said: Vec<String>,
+    /// How many of them had come each time that the client spoke.
+    pub turns: Vec<usize>,
     /// The files as they were at the end.
     pub host: Host,
 }
@@ -78,13 +80,23 @@ fn is_connected(recording: &Recording, label: &str) -> bool {
 
 /// Replays a recording on a machine; `files` are what an earlier machine left, if there was one.
 pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) -> Replayed {
-    let mut world = World::new(machine, recording.release, Oracle::default_order());
+    replay_in_order(recording, machine, files, Oracle::default_order())
+}
+
+/// As [`replay`], with whatever varies as an oracle chooses.
+pub fn replay_in_order(
+    recording: &Recording,
+    machine: &Machine,
+    files: Option<&Host>,
+    oracle: Oracle,
+) -> Replayed {
+    let mut world = World::new(machine, recording.release, oracle);
     if let Some(files) = files {
         *world.host_mut() = files.clone();
     }
     put_beforehand(recording, machine, world.host_mut());
     let Ok(connection) = world.connect(Duration::ZERO, Port::Monitor(0)) else {
-        return Replayed { said: Vec::new(), host: world.host().clone() };
+        return Replayed { said: Vec::new(), turns: Vec::new(), host: world.host().clone() };
     };
     let mut client = Client {
         world,
@@ -94,6 +106,7 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
         heard: Heard::default(),
         given_up: Heard::default(),
         said: Vec::new(),
+        turns: Vec::new(),
     };
     let mut recorded = Heard::default();
     for (index, line) in recording.lines.iter().enumerate() {
@@ -118,7 +131,7 @@ pub fn replay(recording: &Recording, machine: &Machine, files: Option<&Host>) ->
         client.wait_until(last.at);
     }
     client.wait_for(recorded);
-    Replayed { said: client.said, host: client.world.host().clone() }
+    Replayed { said: client.said, turns: client.turns, host: client.world.host().clone() }
 }
 
 /// The bytes of a client's line. A piece of a command that nothing answered was sent without a line end: the rest of
@@ -176,6 +189,7 @@ struct Client {
     /// What was waited for in vain.
     given_up: Heard,
     said: Vec<String>,
+    turns: Vec<usize>,
 }
 
 impl Client {
@@ -215,6 +229,7 @@ impl Client {
 
     /// Sends bytes. Nobody may be there any more: the recorded client could not know either.
     fn say(&mut self, bytes: &[u8]) {
+        self.turns.push(self.said.len());
         let _ = self.world.receive(self.now, self.connection, bytes);
     }
 

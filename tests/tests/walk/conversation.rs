@@ -144,35 +144,3 @@ impl Conversation {
         Duration::from_millis(self.rest.unwrap_or(250))
     }
 }
-
-/// The word for a line of QEMU's: the id of a reply, with `!` for an error; an event's name, or what it tells.
-pub(crate) fn word(message: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let data = |name: &str| text(&message["data"][name]);
-    let bang = |yes: bool| if yes { "!" } else { "" };
-    match text(&message["event"]).as_str() {
-        "" => format!("{}{}", text(&message["id"]), bang(message.get("error").is_some())),
-        "JOB_STATUS_CHANGE" => format!("{}:{}", data("id"), data("status")),
-        "MIGRATION" => format!("migration:{}", data("status")),
-        "MIGRATION_PASS" => "PASS".to_owned(),
-        "BLOCK_IO_ERROR" => format!("BLOCK_IO_ERROR:{}", data("action")),
-        "RESET" if message["data"]["guest"] == true => "RESET:guest".to_owned(),
-        "DEVICE_DELETED" if data("device").is_empty() => "DEVICE_DELETED:path".to_owned(),
-        "DEVICE_DELETED" => format!("DEVICE_DELETED:{}", data("device")),
-        event => match event.strip_prefix("BLOCK_JOB_") {
-            Some(what) => {
-                let job = Some(data("device")).filter(|job| !job.is_empty()).unwrap_or_else(|| data("id"));
-                format!("{job}:{what}{}", bang(message["data"].get("error").is_some()))
-            }
-            None => event.to_owned(),
-        },
-    }
-}
-
-/// The words for a line behind those before: the firmware resets the machine as often as it likes.
-pub(crate) fn push(words: &mut Vec<String>, message: &Value) {
-    let word = word(message);
-    if word != "RESET:guest" || words.last() != Some(&word) {
-        words.push(word);
-    }
-}

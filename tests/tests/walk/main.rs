@@ -10,6 +10,7 @@
 use std::{collections::BTreeSet, env, time::Duration};
 
 use freezeframe_sim::{Machine, Oracle, Port, Release, World, world::Connection};
+use freezeframe_tests::words;
 use serde_json::Value;
 
 use conversation::{Book, Conversation, FOLDER};
@@ -18,6 +19,7 @@ use rules::Rules;
 mod conversation;
 mod grammar;
 mod rules;
+mod varied;
 
 /// How many seeds of a conversation are tried before an order that does not come up is given up.
 const SEEDS: u64 = 400;
@@ -149,7 +151,7 @@ impl Client {
         for line in output.lines() {
             let message: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
             self.rules.hear(&message)?;
-            conversation::push(&mut words, &message);
+            words::push(&mut words, &message);
         }
         if self.world.at_end(self.connection) {
             words.push("EOF".to_owned());
