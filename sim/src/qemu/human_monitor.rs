@@ -76,7 +76,11 @@ pub(crate) fn command(
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
     let line = arguments.text("command-line");
-    let words = words(line);
+    // One processor is simulated.
+    if arguments.0.get("cpu-index").is_some_and(|index| index.as_i64() != Some(0)) {
+        return Err(QmpError::generic("Parameter 'cpu-index' expects a CPU number"));
+    }
+    let (words, is_whole) = words(line);
     let Some((name, rest)) = words.split_first() else { return Ok("".into()) };
     if name == "qemu-io" {
         return qemu_io::command(qemu, rest, cx).map(QObject::from);
@@ -94,6 +98,7 @@ pub(crate) fn command(
         return Ok(format!("unknown command: '{help}{name}'\r\n").into());
     };
     let complaint = match rest.len() {
+        1.. if !is_whole && found.argument != Argument::None => Some("string expected"),
         0 if found.argument == Argument::Required => Some("string expected"),
         1 if found.argument == Argument::None => Some("extraneous characters at the end of line"),
         2.. => Some("extraneous characters at the end of line"),
@@ -112,19 +117,45 @@ pub(crate) fn command(
     Ok((found.act)(qemu, rest.first().map(String::as_str), cx).into())
 }
 
-/// Splits a line at blanks; double quotes keep them together.
-fn words(line: &str) -> Vec<String> {
+/// Splits a line at blanks; double quotes keep them together. Where a quoted word has no end, or an escape that is none, it is
+/// the last, as it stands there, and the line is not whole.
+fn words(line: &str) -> (Vec<String>, bool) {
     let mut words = Vec::new();
     let mut rest = line.trim_start();
     while !rest.is_empty() {
-        let (word, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
+        let (word, after) = match rest.strip_prefix('"').map(quoted) {
+            Some(Some((word, after))) => (word, after),
+            Some(None) => {
+                words.push(rest.to_owned());
+                return (words, false);
+            }
+            None => {
+                let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+                (word.to_owned(), after)
+            }
         };
-        words.push(word.to_owned());
+        words.push(word);
         rest = after.trim_start();
     }
-    words
+    (words, true)
+}
+
+/// The word up to the closing quote, and what is behind it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut word = String::new();
+    let mut left = text.chars();
+    loop {
+        word.push(match left.next()? {
+            '"' => return Some((word, left.as_str())),
+            '\\' => match left.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                c @ ('\\' | '\'' | '"') => c,
+                _ => return None,
+            },
+            c => c,
+        });
+    }
 }
 
 fn savevm(qemu: &mut Qemu, tag: Option<&str>, cx: &mut Context<'_>) -> String {

@@ -202,6 +202,13 @@ impl Migration {
         cx.schedule(delay, Timer::Migration { serial: self.serial });
     }
 
+    /// That an incoming migration is set up.
+    fn tell_setup(&self, cx: &mut Context<'_>) {
+        if self.capabilities.has("events") || cx.release().incoming_setup_is_always_told() {
+            cx.event("MIGRATION", Some(qdict! { "status": Status::Setup.name() }));
+        }
+    }
+
     fn tell(&self, status: Status, cx: &mut Context<'_>) {
         if self.capabilities.has("events") {
             cx.event("MIGRATION", Some(qdict! { "status": status.name() }));

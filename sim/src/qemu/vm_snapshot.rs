@@ -278,7 +278,12 @@ impl Machine<'_> {
             .collect();
         loose.reverse();
         let of_jobs = self.jobs.written_disks().filter_map(|node| graph.node(node));
-        attached.chain(of_jobs).chain(loose).filter(|node| !node.read_only).map(|node| node.name.clone()).collect()
+        attached
+            .chain(of_jobs)
+            .chain(loose)
+            .filter(|node| !node.read_only)
+            .map(|node| node.name.clone())
+            .collect()
     }
 
     fn find(&self, node: &str, tag: &str, cx: &mut Context<'_>) -> Option<InternalSnapshot> {

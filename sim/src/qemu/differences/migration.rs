@@ -203,6 +203,11 @@ impl Release {
         self >= Release::V11_1
     }
 
+    /// An incoming migration says `setup` even to who has not asked for its events.
+    pub(crate) fn incoming_setup_is_always_told(self) -> bool {
+        self < Release::V10_0
+    }
+
     /// The state of an incoming migration is `setup` from the command on.
     pub(crate) fn incoming_setup_is_kept(self) -> bool {
         self >= Release::V10_0

@@ -67,7 +67,7 @@ impl Migration {
             return Err(QmpError::generic(text));
         }
         if !release.protocols_are_checked_first() {
-            self.tell(Status::Setup, cx);
+            self.tell_setup(cx);
         }
         let unknown = |error: QmpError| match arguments.optional_text("uri") {
             // All releases say it alike here.
@@ -78,7 +78,7 @@ impl Migration {
         };
         let from = channel(arguments, release).map_err(unknown)?;
         if release.protocols_are_checked_first() {
-            self.tell(Status::Setup, cx);
+            self.tell_setup(cx);
         }
         if let Some(incoming) = self.incoming.as_mut().filter(|_| release.incoming_setup_is_kept()) {
             incoming.status = Status::Setup;
