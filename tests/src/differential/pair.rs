@@ -309,10 +309,8 @@ impl<'k> Pair<'k> {
         for (name, heard) in &mut self.heard {
             let simulated = self.simulated.entry(name.clone()).or_default();
             loop {
-                if self.guest_has_run {
-                    skip_rests(heard);
-                    skip_rests(simulated);
-                }
+                skip_rests(heard);
+                skip_rests(simulated);
                 let Some(real) = heard.front() else { break };
                 if simulated.front() != Some(real) {
                     let ours = simulated.front().cloned();

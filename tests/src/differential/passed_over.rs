@@ -1,7 +1,10 @@
-//! What is passed over, on both sides: what the guest's firmware does in its own time once it has run.
+//! What is passed over, on both sides: what the guest's firmware does in its own time once it has run, and how often a job
+//! rests.
 //!
 //! Some time after the guest began to run, its firmware sets up the disks, turns their write cache off and may reset
-//! them, which drains their nodes: jobs then rest for a moment.
+//! them, which drains their nodes: jobs then rest for a moment. A command drains them too, and a real QEMU says one and
+//! the same of them once, twice or four times (a reset beside a ready mirror, for one): recordings and the walk hold how
+//! often it may be, here only that a job goes on as it was.
 
 use std::collections::VecDeque;
 
