@@ -1,0 +1,121 @@
+//! `snapshot`: the records of a machine, listed and changed.
+
+use super::*;
+
+const DOMAIN: &str =
+    "<domain type='qemu'><name>vm</name><uuid>11111111-2222-3333-4444-555555555555</uuid></domain>";
+const HERE: [&str; 4] = ["--domain", "vm.xml", "--state", "state"];
+
+fn record(name: &str, parent: Option<&str>, state: &str) -> String {
+    let parent = parent.map(|parent| format!("<parent><name>{parent}</name></parent>")).unwrap_or_default();
+    format!(
+        "<domainsnapshot><name>{name}</name><state>{state}</state>{parent}\
+             <creationTime>1795212236</creationTime></domainsnapshot>"
+    )
+}
+
+fn snapshot(desk: &Desk, arguments: &[&str]) -> Said {
+    desk.run(&[&["snapshot"], arguments, &HERE].concat())
+}
+
+/// `a` with `b` and `d`, `b` with `c`, `d` with `e`; `f` alone. `e` is current.
+fn desk_with_records() -> Desk {
+    let mut desk = Desk::new().with("vm.xml", DOMAIN);
+    let records =
+        [("a", None), ("b", Some("a")), ("c", Some("b")), ("d", Some("a")), ("e", Some("d")), ("f", None)];
+    for (name, parent) in records {
+        let state = if name == "c" { "shutoff" } else { "running" };
+        desk = desk.with("record.xml", &record(name, parent, state));
+        let current: &[&str] = if name == "e" { &["--current"] } else { &[] };
+        snapshot(&desk, &[&["redefine", "record.xml"], current].concat()).assert(0, "recorded");
+    }
+    desk
+}
+
+#[test]
+fn records_are_listed_as_table_tree_names_and_json() {
+    let desk = desk_with_records();
+    for arguments in [
+        &["list"][..],
+        &["list", "--tree"],
+        &["list", "--json", "--leaves"],
+        &["list", "--parent", "--topological", "--active"],
+        &["list", "--from", "a", "--descendants", "--name"],
+        &["list", "--from", "a", "--tree"],
+        &["info", "d"],
+        &["dumpxml", "b"],
+    ] {
+        let name = format!("snapshot {}", arguments.join(" ").replace("--", ""));
+        insta::assert_snapshot!(name, snapshot(&desk, arguments).whole());
+    }
+    snapshot(&desk, &["current"]).assert(0, "e\n");
+    snapshot(&desk, &["parent", "e"]).assert(0, "d\n");
+}
+
+#[test]
+fn a_record_that_is_removed_gives_its_children_to_its_parent() {
+    let desk = desk_with_records();
+    snapshot(&desk, &["delete", "d", "--metadata"]).assert(0, "record of snapshot d removed\n");
+    snapshot(&desk, &["parent", "e"]).assert(0, "a\n");
+    snapshot(&desk, &["delete", "e", "--metadata"]).assert(0, "");
+    snapshot(&desk, &["current"]).assert(0, "a\n");
+    snapshot(&desk, &["delete", "a", "--metadata", "--children-only"]).assert(0, "");
+    snapshot(&desk, &["list", "--name"]).assert(0, "a\nf\n");
+    snapshot(&desk, &["delete", "a", "--metadata", "--children"]).assert(0, "");
+    snapshot(&desk, &["current"])
+        .assert(1, "error: NO_DOMAIN_SNAPSHOT: this machine has no current snapshot");
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_refused_and_changes_nothing() {
+    let mut desk = desk_with_records();
+    let before = snapshot(&desk, &["list", "--parent"]).stdout;
+    for (name, parent, state, words) in [
+        ("g", Some("zz"), "running", "error: INVALID_ARG: snapshot `g` says that its parent is `zz`"),
+        ("a", Some("a"), "running", "error: INVALID_ARG: snapshot `a` cannot be its own parent"),
+        ("a", Some("e"), "running", "error: INVALID_ARG: snapshot `a` cannot descend from `e`"),
+        ("c", Some("b"), "running", "error: INVALID_ARG: snapshot `c` cannot change between"),
+        ("..", None, "running", "error: XML_DETAIL: the name `..` begins with a `.`"),
+        ("a/b", None, "running", "error: XML_DETAIL: the name `a/b` holds a `/`"),
+    ] {
+        desk = desk.with("record.xml", &record(name, parent, state));
+        snapshot(&desk, &["redefine", "record.xml"]).assert(1, words);
+    }
+    assert_eq!(snapshot(&desk, &["list", "--parent"]).stdout, before);
+    snapshot(&desk, &["dumpxml", "nobody"]).assert(1, "error: NO_DOMAIN_SNAPSHOT: no snapshot `nobody`");
+}
+
+#[test]
+fn what_is_no_record_is_passed_over_with_a_warning_and_stays() {
+    let desk = desk_with_records()
+        .with("state/vm/bad.xml", "<domainsnapshot>")
+        .with("state/vm/x.xml", &record("y", None, "running"));
+    std::os::unix::fs::symlink("/etc/passwd", desk.path.join("state/vm/link.xml")).unwrap();
+    let said = snapshot(&desk, &["list", "--name"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "a\nb\nc\nd\ne\nf\n"));
+    for file in ["bad.xml", "link.xml", "x.xml"] {
+        assert!(
+            said.stderr.contains(&format!("warning: the record `state/vm/{file}` is passed over")),
+            "{}",
+            said.stderr
+        );
+        assert!(desk.path.join("state/vm").join(file).symlink_metadata().is_ok());
+    }
+}
+
+#[test]
+fn two_at_once_are_kept_apart_and_the_folder_is_its_owners() {
+    let desk = desk_with_records();
+    let lock = fs::File::open(desk.path.join("state/vm/lock")).unwrap();
+    lock.lock().unwrap();
+    snapshot(&desk, &["list", "--name"]).assert(
+        0, "a
+",
+    );
+    snapshot(&desk, &["delete", "a", "--metadata"])
+        .assert(75, "error: OPERATION_TIMEOUT: another freezeframe works on this machine");
+    drop(lock);
+    let mode = |path: &str| fs::metadata(desk.path.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("state/vm"), mode("state/vm/a.xml"), mode("state/vm/current")), (0o700, 0o600, 0o600));
+    snapshot(&desk, &["delete", "a", "--metadata"]).assert(0, "");
+}

@@ -1,0 +1,36 @@
+//! `snapshot xml`: documents read, checked and printed.
+
+use super::*;
+
+const WISH: &str = "<domainsnapshot>\n<name>s1</name>\n<disks><disk name='vda'>\n\
+                    <source file='/images/vda.s1'/></disk></disks></domainsnapshot>";
+
+#[test]
+fn a_wish_is_printed_in_its_canonical_form_which_reads_as_itself() {
+    let desk = Desk::new().with("wish.xml", WISH);
+    let said = desk.run(&["snapshot", "xml", "wish.xml"]);
+    insta::assert_snapshot!("snapshot xml", said.whole());
+    let desk = desk.with("again.xml", &said.stdout);
+    assert_eq!(desk.run(&["snapshot", "xml", "again.xml"]).stdout, said.stdout);
+}
+
+#[test]
+fn a_document_that_is_refused_is_shown_where_and_with_libvirts_code() {
+    let desk = Desk::new()
+        .with("relative.xml", &WISH.replace("/images", "images"))
+        .with(
+            "laughs.xml",
+            "<!DOCTYPE a [<!ENTITY a 'ha'>]>\n<domainsnapshot><name>&a;</name></domainsnapshot>",
+        )
+        .with("long.xml", &format!("<domainsnapshot>{}", " ".repeat(5 << 20)));
+    insta::assert_snapshot!("snapshot xml relative", desk.run(&["snapshot", "xml", "relative.xml"]).whole());
+    for (arguments, words) in [
+        (&["laughs.xml"][..], "laughs.xml:1:1"),
+        (&["long.xml"], "the document is larger than 4194304 bytes"),
+        (&["relative.xml", "--redefine"], "relative.xml:1:1"),
+        (&["gone.xml"], "error: cannot read gone.xml: No such file or directory"),
+        (&["relative.xml", "--redefine", "--disk-only"], "cannot be used with"),
+    ] {
+        desk.run(&[&["snapshot", "xml"], arguments].concat()).assert(2, words);
+    }
+}
