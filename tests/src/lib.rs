@@ -2,6 +2,7 @@
 
 pub mod differential;
 pub mod real;
+pub mod unharnessed;
 pub mod words;
 
 use camino::Utf8Path;

@@ -6,7 +6,7 @@
 //! be seen.
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
 
-use std::{env, error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe::{
@@ -18,7 +18,7 @@ use freezeframe::{
     },
 };
 use freezeframe_sim::{Oracle, Release};
-use freezeframe_tests::{play, real, suite};
+use freezeframe_tests::{play, real, suite, unharnessed::asked_for};
 use tokio::{runtime::Builder, task::LocalSet};
 
 /// Jobs and run state; several disks and files; a QEMU that dies. Each is for every release.
@@ -29,14 +29,7 @@ const SCENARIOS: [&str; 3] =
 const NAME: &str = "scenarios_say_the_same_on_real_qemu";
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let options = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
-    if options("--list") {
-        println!("{NAME}: test");
-        return ExitCode::SUCCESS;
-    }
-    if options("--ignored") || filters.peek().is_some() && !filters.any(|filter| NAME.contains(filter)) {
+    if asked_for(&[NAME]).is_empty() {
         return ExitCode::SUCCESS;
     }
     let programs = real::programs();

@@ -30,6 +30,7 @@ use freezeframe_tests::{
         server::{Program, Server},
     },
     real,
+    unharnessed::{asked_for, may_not_skip},
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -62,16 +63,9 @@ const FOUND: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/differential");
 const ENOUGH: usize = 5;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let options = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let mut tests = TESTS.to_vec();
-    tests.retain(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)));
-    if options("--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    if options("--ignored") || tests.is_empty() {
+    let asked = asked_for(&TESTS.map(|(name, _)| name));
+    let tests: Vec<_> = TESTS.into_iter().filter(|(name, _)| asked.contains(name)).collect();
+    if tests.is_empty() {
         return ExitCode::SUCCESS;
     }
     let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");
@@ -104,7 +98,7 @@ fn main() -> ExitCode {
 
 /// Where there must be a QEMU it is a failure that there is none.
 fn without_qemu(skipped: usize, held: bool) -> ExitCode {
-    let needed = env::var("CI").is_ok_and(|ci| ci == "true");
+    let needed = may_not_skip();
     let (passed, failed) = (u8::from(held), u8::from(!held));
     println!(
         "\nskipped {skipped}: no real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them"

@@ -15,7 +15,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env,
     error::Error,
     io::{Read as _, Write as _},
     ops::Range,
@@ -35,7 +34,7 @@ use freezeframe_sim::{
     Machine, Oracle, Port, Release, World,
     machine::{Disk, Format, Power},
 };
-use freezeframe_tests::real;
+use freezeframe_tests::{real, unharnessed::asked_for};
 use serde_json::Value;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -158,14 +157,7 @@ const CASES: [Case; 7] = [
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let options = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
-    if options("--list") {
-        println!("{NAME}: test");
-        return ExitCode::SUCCESS;
-    }
-    if options("--ignored") || filters.peek().is_some() && !filters.any(|filter| NAME.contains(filter)) {
+    if asked_for(&[NAME]).is_empty() {
         return ExitCode::SUCCESS;
     }
     match on_the_simulator().and_then(|()| on_real_qemus()) {

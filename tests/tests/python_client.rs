@@ -6,12 +6,12 @@
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
 
 use std::{
-    env,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
 };
 
+use freezeframe_tests::unharnessed::{asked_for, may_not_skip};
 use tempfile::TempDir;
 
 /// What a test runner calls the one test.
@@ -36,14 +36,7 @@ asyncio.run(main())
 "#;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let mut filters = arguments.iter().filter(|argument| !argument.starts_with('-')).peekable();
-    let wanted = filters.peek().is_none() || filters.any(|filter| NAME.contains(filter.as_str()));
-    if has("--list") && wanted {
-        println!("{NAME}: test");
-    }
-    if has("--list") || has("--ignored") || !wanted {
+    if asked_for(&[NAME]).is_empty() {
         return ExitCode::SUCCESS;
     }
     match clients() {
@@ -54,7 +47,7 @@ fn main() -> ExitCode {
             println!("\n{NAME}: ok\npython_client: 1 passed, 0 failed, 0 skipped\n");
             ExitCode::SUCCESS
         }
-        Err(reason) if env::var("CI").is_ok_and(|ci| ci == "true") => {
+        Err(reason) if may_not_skip() => {
             println!("\n{NAME}: {reason}\npython_client: 0 passed, 1 failed, 0 skipped\n");
             ExitCode::FAILURE
         }

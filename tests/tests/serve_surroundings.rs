@@ -9,12 +9,13 @@
 mod served;
 
 use std::{
-    env, panic,
+    panic,
     process::{Command, ExitCode},
     thread,
     time::Duration,
 };
 
+use freezeframe_tests::unharnessed::{asked_for, may_not_skip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use served::{Client, Server};
 
@@ -32,18 +33,12 @@ const MACHINES: usize = 1000;
 const OTHER_FILES: u64 = 200;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let mut tests = TESTS.to_vec();
-    tests.retain(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)));
-    if has("--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
-    }
-    if has("--list") || has("--ignored") || tests.is_empty() {
+    let asked = asked_for(&TESTS.map(|(name, _)| name));
+    let tests: Vec<_> = TESTS.into_iter().filter(|(name, _)| asked.contains(name)).collect();
+    if tests.is_empty() {
         return ExitCode::SUCCESS;
     }
-    let in_ci = env::var("CI").is_ok_and(|ci| ci == "true");
+    let in_ci = may_not_skip();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     println!();
     for (name, test) in tests {

@@ -1,0 +1,26 @@
+//! Tests that do without libtest, which hides what a passing test prints: what a test runner asks of them, and whether they may
+//! skip.
+#![allow(clippy::disallowed_methods, reason = "reads the arguments and the surroundings of a test")]
+#![allow(clippy::print_stdout, reason = "a test runner reads the list of tests there")]
+
+use std::env;
+
+/// Those of a binary's tests that the runner wants run now. A list, if it wants one, is printed and nothing is run; nor is
+/// anything where it wants ignored tests, for there are none.
+pub fn asked_for(tests: &[&'static str]) -> Vec<&'static str> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let matches =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let asked: Vec<_> = tests.iter().copied().filter(|name| matches(name)).collect();
+    if has("--list") {
+        asked.iter().for_each(|name| println!("{name}: test"));
+    }
+    if has("--list") || has("--ignored") { Vec::new() } else { asked }
+}
+
+/// Whether what the machine lacks is a failure and no skip: with `CI=true`.
+pub fn may_not_skip() -> bool {
+    env::var("CI").is_ok_and(|ci| ci == "true")
+}
