@@ -106,32 +106,14 @@ impl Element {
         })
     }
 
-    /// The elements in it, to change.
-    pub fn elements_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Element> {
-        self.children.iter_mut().filter_map(|node| match node {
-            Node::Element(element) => Some(element),
-            _ => None,
-        })
-    }
-
     /// The first element of that name in it.
     pub fn child(&self, name: &str) -> Option<&Element> {
         self.elements().find(|element| element.name == name)
     }
 
-    /// The first element of that name in it, to change.
-    pub fn child_mut(&mut self, name: &str) -> Option<&mut Element> {
-        self.elements_mut().find(|element| element.name == name)
-    }
-
     /// Puts an element in, last.
     pub fn push(&mut self, element: Element) {
         self.children.push(Node::Element(element));
-    }
-
-    /// Takes all elements of that name out.
-    pub fn remove(&mut self, name: &str) {
-        self.children.retain(|node| !matches!(node, Node::Element(element) if element.name == name));
     }
 
     /// Its own text, without that of the elements in it.
