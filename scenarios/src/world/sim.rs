@@ -14,7 +14,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
-    env::{Endpoint, Env},
+    env::{Endpoint, Env, HostCommand, Ran},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
@@ -122,6 +122,12 @@ impl<T: Time> Env for SimEnv<T> {
     fn unique_id(&self) -> String {
         // The runner's record hands out its own, the same in every world.
         "sim".to_owned()
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        // The simulated host has none of the programs that can be named.
+        let _ = command;
+        Err(Errno::NOENT.into())
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
