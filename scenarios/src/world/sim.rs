@@ -14,7 +14,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
-    env::{Endpoint, Env, HostCommand, Ran},
+    env::{Ended, Endpoint, Env, HostCommand, Ran},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
@@ -125,9 +125,10 @@ impl<T: Time> Env for SimEnv<T> {
     }
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
-        // The simulated host has none of the programs that can be named.
-        let _ = command;
-        Err(Errno::NOENT.into())
+        let ran = self.sockets.run_program(&command.program, &command.arguments).ok_or(Errno::NOENT)?;
+        self.time.sleep_until(self.time.now() + ran.takes.min(command.within)).await;
+        let ended = if ran.takes > command.within { Ended::TooLate } else { Ended::Exited(ran.exit) };
+        Ok(Ran { ended, stdout: ran.stdout.into_bytes(), stderr: ran.stderr.into_bytes() })
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
