@@ -83,7 +83,7 @@ impl Pair {
         let real =
             said(output.status.code(), &text(&output.stdout), &text(&output.stderr), self.folder.as_str());
         if simulated != real {
-            return Ok(Outcome::Different(format!("simulated: {simulated:#?}\nreal: {real:#?}")));
+            return Ok(Outcome::Different(format!("simulated: {simulated:?}\nreal:      {real:?}")));
         }
         self.files()
     }

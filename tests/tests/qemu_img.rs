@@ -162,8 +162,8 @@ fn random(binary: &Binary, _: &Runtime) -> Result<usize, Failed> {
                 Outcome::Same => Ok(()),
             }
         };
-        for _ in 0..STEPS {
-            let step = grammar.step();
+        let first = Grammar::first().into_iter();
+        for step in first.chain(std::iter::repeat_with(|| grammar.step()).take(STEPS)) {
             check(&mut pair, step)?;
         }
         for question in Grammar::images().iter().flat_map(|image| Grammar::questions(image)) {

@@ -24,12 +24,13 @@ pub(super) fn commit(run: &mut Run<'_>, options: &Options<'_>) -> Result<(), Ref
             found.ok_or_else(|| Refusal::new(missing()))? + 1
         }
     };
-    let Layer { name: below, path, format } = &chain[base];
+    let Layer { name: below, path, format, .. } = &chain[base];
     if let Some(lock) = run.lock_on(below, path, uses(*format, Access::Write)) {
         return Err(Refusal::new(lock));
     }
     run.write_into(&chain[..base], &chain[base]);
-    let keeps = options.has("-d") || options.value("-b").is_some() && base > 1;
+    // With a base that is stated it is as if `-d` were: images in between would lose what they have of the topmost.
+    let keeps = options.has("-d") || options.value("-b").is_some();
     if !keeps && let Some(top) = run.around.host.image_mut(&chain[0].path).and_then(|top| top.as_qcow2_mut())
     {
         top.make_empty();

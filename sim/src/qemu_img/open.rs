@@ -33,6 +33,8 @@ pub(super) struct Layer {
     pub(super) path: Utf8PathBuf,
     /// Its format.
     pub(super) format: Format,
+    /// It was taken for a raw one because it is no other.
+    pub(super) guessed: bool,
 }
 
 /// A name, with what it states of the image.
@@ -106,6 +108,15 @@ impl Run<'_> {
         self.around.host.image(&layer.path)
     }
 
+    /// Says that an image that is to be written was taken for a raw one.
+    pub(super) fn warn_of_guess(&mut self, name: &str) {
+        self.stderr += &format!(
+            "WARNING: Image format was not specified for '{name}' and probing guessed raw.\n         \
+             Automatically detecting the format is dangerous for raw images, write operations on block 0 will \
+             be restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.\n"
+        );
+    }
+
     fn open_named(&mut self, named: &Named<'_>, access: Access) -> Result<Layer, Text> {
         let host = &self.around.host;
         let file = &named.file;
@@ -141,12 +152,9 @@ impl Run<'_> {
             Image::MachineState(_) => return Err(Text::NotSimulated("a machine's state as an image".into())),
         };
         let format = stated.unwrap_or(holds);
-        if stated.is_none() && holds == Format::Raw && access == Access::Write {
-            self.stderr += &format!(
-                "WARNING: Image format was not specified for '{file}' and probing guessed raw.\n         \
-                 Automatically detecting the format is dangerous for raw images, write operations on block 0 will \
-                 be restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.\n"
-            );
+        let guessed = stated.is_none() && holds == Format::Raw;
+        if guessed && access == Access::Write {
+            self.warn_of_guess(file);
         }
         if let Some(lock) = self.lock_on(file, &path, uses(format, access)) {
             return Err(Text::Said(lock));
@@ -154,7 +162,7 @@ impl Run<'_> {
         match (format, holds) {
             (Format::Qcow2, Format::Raw) => Err(Text::Said("Image is not in qcow2 format".into())),
             (Format::Raw, Format::Qcow2) => Err(Text::NotSimulated("a qcow2 image read as a raw one".into())),
-            _ => Ok(Layer { name: named.name.to_owned(), path, format }),
+            _ => Ok(Layer { name: named.name.to_owned(), path, format, guessed }),
         }
     }
 }

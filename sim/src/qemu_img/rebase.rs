@@ -22,10 +22,11 @@ pub(super) fn rebase(run: &mut Run<'_>, options: &Options<'_>) -> Result<(), Ref
         let Some(base) = base else { return Err(Refusal::not_simulated("a raw image without backing file")) };
         return Err(refused(base, "Operation not supported"));
     }
-    if let (Some(base), None) = (base, format)
-        && run.around.release.refuses_rebase_without_format()
-    {
-        return Err(refused(base, "backing format must be specified"));
+    if let (Some(base), None) = (base, format) {
+        match run.around.release.rebase_without_format() {
+            Some(warning) => run.stderr += &format!("qemu-img: {warning}\n"),
+            None => return Err(refused(base, "backing format must be specified")),
+        }
     }
     if let Some(qcow2) = run.around.host.image_mut(&layer.path).and_then(|image| image.as_qcow2_mut()) {
         qcow2.backing = base.map(|base| Backing { file: base.to_owned(), format: format.map(str::to_owned) });

@@ -73,14 +73,18 @@ impl Run<'_> {
 
     fn apply_snapshot(&mut self, layer: &Layer, name: &str) -> Result<(), Refusal> {
         let refused = |why: &str| Refusal::new(format!("Could not apply snapshot '{name}': {why}"));
+        if layer.guessed {
+            // What has no snapshots is opened anew before that is said.
+            self.warn_of_guess(&layer.name);
+        }
         let Some(qcow2) = self.qcow2_mut(layer) else { return Err(refused(NO_SNAPSHOTS)) };
         let Some((id, size)) = qcow2.find_for_load(name).map(|found| (found.id.clone(), found.size)) else {
             return Err(refused("Failed to load snapshot: No such file or directory"));
         };
-        if let Some(image) = self.around.host.image_mut(&layer.path) {
-            image.resize(size);
-            image.as_qcow2_mut().and_then(|qcow2| qcow2.revert(&id).map(drop));
+        if size != qcow2.size {
+            return Err(Refusal::not_simulated("a snapshot of a disk of another size"));
         }
+        qcow2.revert(&id);
         Ok(())
     }
 

@@ -84,6 +84,17 @@ impl Grammar {
         Step::Run(run)
     }
 
+    /// What there is at first.
+    pub fn first() -> [Step; 4] {
+        let run = |words: &str| Step::Run(words.split(' ').map(str::to_owned).collect());
+        [
+            run("create -f qcow2 a 16M"),
+            run("create -f qcow2 -F qcow2 -b $DIR/a b"),
+            run("create -f qcow2 -F qcow2 -b b c"),
+            run("create -f raw r 1M"),
+        ]
+    }
+
     /// What shows all of an image.
     pub fn questions(image: &str) -> [Vec<String>; 4] {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();

@@ -15,15 +15,21 @@ impl Release {
         }
     }
 
-    /// Whether a backing file is not written into a header without its format.
-    pub(crate) fn refuses_rebase_without_format(self) -> bool {
-        self > Release::V5_2
+    /// What is said of a backing file that is written into a header without its format; nothing where that is refused.
+    pub(crate) fn rebase_without_format(self) -> Option<&'static str> {
+        match self {
+            Release::V5_2 => Some(
+                "warning: Deprecated use of backing file without explicit backing format, use of \
+                                 this image requires potentially unsafe format probing",
+            ),
+            _ => None,
+        }
     }
 
     /// Why an image of a format without snapshots gets none.
     pub(crate) fn unsupported_snapshot(self) -> &'static str {
         match self {
-            Release::V5_2 => "-95 (Operation not supported)",
+            Release::V5_2 | Release::V7_2 => "-95 (Operation not supported)",
             _ => "Operation not supported",
         }
     }
@@ -60,7 +66,7 @@ impl Release {
         } else {
             let clock = format!("{hours:04}:{minutes:02}:{seconds:02}.{ms:03}");
             let icount = icount.unwrap_or_else(|| "--".to_owned());
-            format!("{id:<7} {name:<16} {size:>8} {date:>20} {clock:>15} {icount:>10}\n")
+            format!("{id:<7} {name:<16} {size:>8} {date:>19} {clock:>15} {icount:>10}\n")
         }
     }
 }
