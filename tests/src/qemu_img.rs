@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, reason = "runs real programs")]
 
 pub mod grammar;
+pub mod story;
 
 use std::{collections::BTreeMap, error::Error, fs, process::Command, time::Duration};
 

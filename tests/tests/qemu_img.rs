@@ -13,6 +13,7 @@ use freezeframe::world::{
     World as _,
     qemu::{Binary, Launch, QemuWorld},
 };
+use freezeframe_driver::{env::tokio::TokioEnv, qemu_img::QemuImg};
 use freezeframe_sim::{
     Machine, Oracle, World,
     machine::{Disk, Format},
@@ -21,6 +22,7 @@ use freezeframe_tests::{
     qemu_img::{
         Outcome, Pair,
         grammar::{Grammar, Step},
+        story,
     },
     real,
     unharnessed::{asked_for, may_not_skip},
@@ -32,7 +34,8 @@ use tokio::{
 
 type Failed = Box<dyn Error>;
 
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, Test); 4] = [
+    ("the_driver_gets_on_with_the_real_one_as_with_the_simulated", drivers),
     ("each_command_says_and_does_what_the_real_one_does", fixed),
     ("random_commands_say_and_do_what_the_real_ones_do", random),
     ("what_a_running_machine_has_open_is_refused_as_by_the_real_lock", locked),
@@ -94,6 +97,20 @@ fn fixed(binary: &Binary, _: &Runtime) -> Result<usize, Failed> {
     let folder = Utf8Path::from_path(folder.path()).ok_or("a path that is no text")?;
     let mut pair = empty(binary, folder);
     script(&mut pair, FIXED)
+}
+
+/// What the driver does with images ends in the same way.
+fn drivers(binary: &Binary, runtime: &Runtime) -> Result<usize, Failed> {
+    let folder = tempfile::tempdir()?;
+    let folder = Utf8Path::from_path(folder.path()).ok_or("a path that is no text")?;
+    let program = binary.program.with_file_name("qemu-img");
+    let tool = QemuImg { program, ..QemuImg::new(TokioEnv::new()) };
+    let real = LocalSet::new().block_on(runtime, story::of_images(&tool, folder));
+    let simulated = story::simulated(binary.release);
+    if real != simulated {
+        return Err(format!("simulated: {simulated:#?}\nreal: {real:#?}").into());
+    }
+    Ok(real.len())
 }
 
 /// The machine has `vda.qcow2` and `vdb.raw` to write, and `vdc.qcow2` to read.
