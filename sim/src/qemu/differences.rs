@@ -12,6 +12,7 @@ use crate::{
 
 mod graph;
 mod migration;
+mod tools;
 
 pub(crate) use graph::{Conflict, UNFIT_TARGET};
 pub(crate) use migration::Unloadable;
