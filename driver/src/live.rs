@@ -49,6 +49,19 @@ impl<E: Env> Live<E> {
         self.client.execute(&self.lane, command, deadline).await
     }
 
+    /// Sends a command that takes an open file, and the file with it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn execute_with_file<C: Command>(
+        &self,
+        command: &C,
+        file: E::File,
+    ) -> Result<C::Returns, CommandError> {
+        let deadline = self.deadline.min(self.env.now() + self.patience.command);
+        self.client.execute_with_file(&self.lane, command, file, deadline).await
+    }
+
     /// Sends a command that works as long as the step itself: the reply to `snapshot-save` comes only when
     /// the memory is written.
     ///

@@ -113,6 +113,11 @@ pub(crate) fn id_of(line: &[u8]) -> Value {
     serde_json::from_slice::<Value>(line).map_or(Value::Null, |message| message["id"].clone())
 }
 
+/// Whether a command takes an open file that is sent along.
+pub(crate) fn takes_a_file(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"\"getfd\"").is_some()
+}
+
 /// A fault in the words of the transcript.
 pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
     let what = match side {

@@ -85,9 +85,12 @@ impl Migration {
         }
         let source = match from {
             Channel::Command(command) => source_of(&command, cx.host())?,
-            Channel::Descriptor(name) => Source::File(self.use_descriptor(&name)?.path().clone()),
-            Channel::File(path) if cx.host().exists(&path) => Source::File(path),
-            Channel::File(path) => {
+            Channel::Descriptor(name) => {
+                let descriptor = self.use_descriptor(&name)?;
+                Source::File(descriptor.path().clone(), descriptor.position())
+            }
+            Channel::File(path, offset) if cx.host().exists(&path) => Source::File(path, offset),
+            Channel::File(path, _) => {
                 return Err(QmpError::generic(format!("Could not open '{path}': No such file or directory")));
             }
             Channel::Deaf(_) => return Err(crate::qemu::not_simulated("waiting for a connection")),
@@ -105,11 +108,12 @@ impl Migration {
 
     /// The state has come: takes it in, and lets the guest go on.
     pub(super) fn take_in(&mut self, machine: &mut Machine<'_>, cx: &mut Context<'_>) {
-        let Some(Incoming { source: Source::File(path), .. }) = &self.incoming else { return };
-        let path = path.clone();
+        let Some(Incoming { source: Source::File(path, offset), .. }) = &self.incoming else { return };
+        let (path, offset) = (path.clone(), *offset);
         self.set_incoming(Status::Active, cx);
         cx.stall(takes::LOAD);
         let loaded = match cx.host().image(&path).and_then(Image::as_machine_state) {
+            Some(state) if state.at != offset => Err(Unloadable::NoStream),
             None => Err(Unloadable::NoStream),
             Some(state) if !state.whole => Err(Unloadable::Short),
             Some(state) => match self.hardware.takes(&state.hardware) {

@@ -117,7 +117,7 @@ impl Migration {
     /// Whether capabilities let this be a target.
     fn suits(&self, target: &Channel) -> Result<(), QmpError> {
         let mapped = self.capabilities.has("mapped-ram");
-        if mapped && !matches!(target, Channel::File(_)) {
+        if mapped && !matches!(target, Channel::File(..)) {
             return Err(QmpError::generic("Migration requires seekable transport (e.g. file)"));
         }
         let several = self.capabilities.has("multifd") || self.capabilities.has("postcopy-preempt");
@@ -156,22 +156,22 @@ impl Migration {
         let sink = match target {
             Channel::Command(command) => sink_of(&command, cx.host())?,
             Channel::Descriptor(name) => match self.use_descriptor(&name)? {
-                Descriptor::File(_) if cx.release().plain_files_are_no_descriptors() => {
+                Descriptor::File { .. } if cx.release().plain_files_are_no_descriptors() => {
                     let text = "fd: migration to a file is not supported. Use file: instead.";
                     return Err(QmpError::generic(text));
                 }
-                Descriptor::File(path) => Sink::File(path),
+                Descriptor::File { path, position } => Sink::File(path, position),
                 Descriptor::Pipe(path) => Sink::PipedFile(path),
             },
-            Channel::File(path) => {
-                if let Err(error) = cx.host().create(&path, Image::raw(0)) {
+            Channel::File(path, offset) => {
+                if let Err(error) = cx.host().create(&path, Image::raw(offset)) {
                     let why = match error.kind() {
                         std::io::ErrorKind::IsADirectory => "Is a directory",
                         _ => "No such file or directory",
                     };
                     return Err(QmpError::generic(format!("Could not create '{path}': {why}")));
                 }
-                Sink::File(path)
+                Sink::File(path, offset)
             }
             Channel::Deaf(why) => {
                 self.outgoing.deaf = Some(why);
@@ -215,7 +215,7 @@ impl Migration {
         if background {
             return self.begin_background(machine, cx);
         }
-        let full = matches!(&sink, Sink::File(path) | Sink::PipedFile(path) if cx.host().is_full(path));
+        let full = matches!(&sink, Sink::File(path, _) | Sink::PipedFile(path) if cx.host().is_full(path));
         if full || sink == Sink::Broken {
             let state = self.state(machine, cx);
             self.outgoing.error = sink.write(state, cx.host()).err();
@@ -435,6 +435,8 @@ impl Migration {
 
     fn state(&self, machine: &Machine<'_>, cx: &Context<'_>) -> MachineState {
         MachineState {
+            at: 0,
+            mapped: self.capabilities.has("mapped-ram"),
             hardware: self.hardware.clone(),
             clock: machine.cpus.clock(cx.now()),
             memory: machine.cpus.memory(),
