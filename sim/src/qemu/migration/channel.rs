@@ -113,6 +113,11 @@ fn of_address(main: &Value) -> Result<Channel, QmpError> {
     })
 }
 
+/// A descriptor that must be a pipe or a socket is a plain file.
+pub(crate) fn no_plain_file() -> QmpError {
+    QmpError::generic("fd: migration to a file is not supported. Use file: instead.")
+}
+
 /// Programs that end without reading or saying anything.
 fn ends_at_once(command: &str) -> bool {
     matches!(command, "" | "true" | "false" | "/bin/true" | "/bin/false") || command.starts_with("exit")

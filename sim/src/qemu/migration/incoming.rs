@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Machine, Migration, Status,
-    channel::{Channel, Source, channel, source_of},
+    channel::{Channel, Source, channel, no_plain_file, source_of},
 };
 use crate::{
-    host::Image,
+    host::{Descriptor, Image},
     qemu::{
         Context, QmpError,
         arguments::Arguments,
@@ -77,6 +77,7 @@ impl Migration {
             _ => error,
         };
         let from = channel(arguments, release).map_err(unknown)?;
+        self.can_seek(&from)?;
         if release.protocols_are_checked_first() {
             self.tell_setup(cx);
         }
@@ -84,6 +85,12 @@ impl Migration {
             incoming.status = Status::Setup;
         }
         let source = match from {
+            Channel::Descriptor(name) if release.plain_files_are_no_descriptors() => {
+                match self.use_descriptor(&name)? {
+                    Descriptor::File { .. } => return Err(no_plain_file()),
+                    Descriptor::Pipe(path) => Source::File(path, 0),
+                }
+            }
             Channel::Command(command) => source_of(&command, cx.host())?,
             Channel::Descriptor(name) => {
                 let descriptor = self.use_descriptor(&name)?;
@@ -115,6 +122,7 @@ impl Migration {
         let loaded = match cx.host().image(&path).and_then(Image::as_machine_state) {
             Some(state) if state.at != offset => Err(Unloadable::NoStream),
             None => Err(Unloadable::NoStream),
+            Some(state) if state.mapped != self.capabilities.has("mapped-ram") => Err(Unloadable::Capabilities),
             Some(state) if !state.whole => Err(Unloadable::Short),
             Some(state) => match self.hardware.takes(&state.hardware) {
                 Ok(()) => Ok((state.clock, state.memory.clone(), state.run_state)),

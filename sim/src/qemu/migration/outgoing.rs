@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Machine, Migration, Status,
-    channel::{Channel, Sink, channel, sink_of},
+    channel::{Channel, Sink, channel, no_plain_file, sink_of},
     query::Memory,
 };
 use crate::{
@@ -116,13 +116,19 @@ impl Migration {
 
     /// Whether capabilities let this be a target.
     fn suits(&self, target: &Channel) -> Result<(), QmpError> {
+        self.can_seek(target)?;
         let mapped = self.capabilities.has("mapped-ram");
-        if mapped && !matches!(target, Channel::File(..)) {
-            return Err(QmpError::generic("Migration requires seekable transport (e.g. file)"));
-        }
         let several = self.capabilities.has("multifd") || self.capabilities.has("postcopy-preempt");
         if several && !mapped && !matches!(target, Channel::Deaf(_)) {
             return Err(QmpError::generic("Migration requires multi-channel URIs (e.g. tcp)"));
+        }
+        Ok(())
+    }
+
+    /// Whether pages of memory can have places of their own there, if they are to.
+    pub(super) fn can_seek(&self, channel: &Channel) -> Result<(), QmpError> {
+        if self.capabilities.has("mapped-ram") && !matches!(channel, Channel::File(..)) {
+            return Err(QmpError::generic("Migration requires seekable transport (e.g. file)"));
         }
         Ok(())
     }
@@ -157,8 +163,7 @@ impl Migration {
             Channel::Command(command) => sink_of(&command, cx.host())?,
             Channel::Descriptor(name) => match self.use_descriptor(&name)? {
                 Descriptor::File { .. } if cx.release().plain_files_are_no_descriptors() => {
-                    let text = "fd: migration to a file is not supported. Use file: instead.";
-                    return Err(QmpError::generic(text));
+                    return Err(no_plain_file());
                 }
                 Descriptor::File { path, position } => Sink::File(path, position),
                 Descriptor::Pipe(path) => Sink::PipedFile(path),
