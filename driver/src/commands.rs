@@ -98,7 +98,8 @@ pub struct SchemaEntity {
 /// One member of an object.
 #[derive(Debug, Deserialize)]
 pub struct SchemaMember {
-    /// Its name.
+    /// Its name; empty for what is one of several types.
+    #[serde(default)]
     pub name: String,
     /// Its type; none for the value of an enum.
     #[serde(rename = "type")]

@@ -172,13 +172,8 @@ impl SaveImage {
         }
         let number = |length: usize| u32::try_from(length).expect("no longer than the longest");
         let cookie_at = cookie.map_or(0, |_| number(document));
-        let numbers = [
-            VERSION,
-            number(begin - HEADER),
-            u32::from(self.was_running),
-            self.format.number(),
-            cookie_at,
-        ];
+        let numbers =
+            [VERSION, number(begin - HEADER), u32::from(self.was_running), self.format.number(), cookie_at];
         let mut bytes = PART.to_vec();
         bytes.extend(numbers.into_iter().flat_map(u32::to_le_bytes));
         bytes.resize(HEADER, 0);

@@ -125,12 +125,12 @@ impl Step {
             Step::PrepareOverlay(_) => Some("drop nodes"),
             Step::SetMigration(_) => Some("set back"),
             Step::Pause(_) => Some("let it go on"),
-            Step::Resume(_) => Some("stop it"),
             Step::BeginSaveImage(_) => Some("empty it"),
             Step::SaveMemory(_) => Some("cancel"),
             Step::LoadSnapshot(_)
             | Step::DeleteSnapshot(_)
             | Step::SwitchOverlays(_)
+            | Step::Resume(_)
             | Step::SealSaveImage(_)
             | Step::LoadMemory(_) => None,
         }
@@ -205,10 +205,9 @@ impl Step {
             Step::SwitchOverlays(step) => step.undo(begun),
             Step::SetMigration(step) => step.undo(live, why).await,
             Step::Pause(step) => step.undo(live).await,
-            Step::Resume(step) => step.undo(live).await,
             Step::BeginSaveImage(step) => step.undo(live.env(), begun).await,
             Step::SaveMemory(step) => step.undo(live, begun, why).await,
-            Step::SealSaveImage(_) | Step::LoadMemory(_) => Ok(()),
+            Step::Resume(_) | Step::SealSaveImage(_) | Step::LoadMemory(_) => Ok(()),
         }
     }
 
@@ -259,7 +258,11 @@ impl fmt::Display for Step {
             Step::SetMigration(step) => {
                 let on = step.new.capabilities.iter().filter(|status| status.state);
                 let on: Vec<_> = on.map(|status| status.capability.as_str()).collect();
-                write!(f, "set migration: {}", if on.is_empty() { "nothing".to_owned() } else { on.join(" ") })
+                write!(
+                    f,
+                    "set migration: {}",
+                    if on.is_empty() { "nothing".to_owned() } else { on.join(" ") }
+                )
             }
             Step::Pause(_) => f.write_str("pause the guest"),
             Step::Resume(_) => f.write_str("let the guest go on"),

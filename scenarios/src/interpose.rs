@@ -31,7 +31,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 
 use self::aim::{Aim, Side};
 use crate::{
-    language::{FaultKind, Point},
+    language::{Fault, FaultKind, Point},
     recorded::Files,
     transcript::{Entry, Record},
 };
@@ -65,8 +65,9 @@ impl<E: Env> Clone for Faults<E> {
 
 impl<E: Env> Faults<E> {
     /// Faults that act through a second monitor and by killing QEMU.
-    pub fn new(aim: Aim, control: Client<E>, kill: Kill) -> Self {
-        Self { aim: Rc::new(RefCell::new(aim)), control, kill, silent: Rc::default() }
+    pub fn new(faults: &[Fault], control: Client<E>, kill: Kill) -> Self {
+        let aim = Rc::new(RefCell::new(Aim::new(faults)));
+        Self { aim, control, kill, silent: Rc::default() }
     }
 
     /// What never struck as often as it should, in words.

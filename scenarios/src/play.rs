@@ -25,7 +25,7 @@ use serde_json::Value;
 use self::agent::Agent;
 use crate::{
     inspect,
-    interpose::{Faults, Kill, aim::Aim},
+    interpose::{Faults, Kill},
     language::{Action, Fails, Qmp, Scenario, Snapshot, Step},
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -96,7 +96,7 @@ pub async fn play<W: World + Clone + 'static>(
             let world = killed.clone();
             Box::pin(async move { world.kill_qemu().await })
         });
-        Faults::new(Aim::new(&scenario.faults), control.clone(), kill)
+        Faults::new(&scenario.faults, control.clone(), kill)
     });
     let env = Recorded::new(world.env().clone(), record.clone(), faults.clone());
     let mut findings = Vec::new();

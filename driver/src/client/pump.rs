@@ -30,8 +30,7 @@ pub(super) async fn run<E: Env>(
     shared: Rc<RefCell<Shared>>,
 ) {
     let session = Session::new();
-    let mut pump =
-        Pump { env, io, queue, shared, session, unsent: VecDeque::new(), chunk: vec![0; CHUNK] };
+    let mut pump = Pump { env, io, queue, shared, session, unsent: VecDeque::new(), chunk: vec![0; CHUNK] };
     let lost = std::future::poll_fn(|cx| pump.poll(cx)).await;
     let mut shared = pump.shared.borrow_mut();
     shared.lost = Some(lost);

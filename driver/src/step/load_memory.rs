@@ -77,7 +77,11 @@ pub(crate) async fn read(
     let length = SaveImage::length(&header).map_err(bad)?;
     let bytes = file.read_at(0, length).await.map_err(file_error("read", path))?;
     let image = SaveImage::read(&bytes).map_err(bad)?;
-    if image.complete { Ok((image, length as u64)) } else { Err(StepError::SaveImageIncomplete(path.to_owned())) }
+    if image.complete {
+        Ok((image, length as u64))
+    } else {
+        Err(StepError::SaveImageIncomplete(path.to_owned()))
+    }
 }
 
 fn on(capability: &str) -> MigrationCapabilityStatus {

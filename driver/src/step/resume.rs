@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Happened, Remains};
 use crate::{
-    commands::{Cont, QueryStatus, Stop},
+    commands::{Cont, QueryStatus},
     env::Env,
     error::StepError,
     live::Live,
 };
 
 /// Lets the guest go on, after [`super::Pause`] or after a migration that has stopped it.
+///
+/// There is no undo: a guest that runs is what was there before it was stopped.
 ///
 /// A completed migration has given the images away; this takes them back first, and fails if somebody else has them.
 ///
@@ -28,11 +30,6 @@ impl Resume {
     pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let status = live.ask(&QueryStatus {}).await?;
         Ok(if status.running { Happened::Yes } else { Happened::No })
-    }
-
-    /// Stops it again, for what comes before is to be undone with a guest that stands still.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
-        live.ask(&Stop {}).await.map(drop).map_err(|error| format!("{}: {error}", self.remains()))
     }
 
     pub(super) fn remains(&self) -> Remains {

@@ -27,7 +27,7 @@ struct Armed {
 
 /// All faults of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Aim {
+pub(crate) struct Aim {
     armed: Vec<Armed>,
     /// The faults that wait for the reply to an id, by its JSON: programs that are not ours use numbers, or none.
     waiting: BTreeMap<String, FaultKind>,
@@ -35,7 +35,7 @@ pub struct Aim {
 
 impl Aim {
     /// Arms the faults of a scenario.
-    pub fn new(faults: &[Fault]) -> Self {
+    pub(crate) fn new(faults: &[Fault]) -> Self {
         let armed = faults.iter().map(|fault| Armed { fault: fault.clone(), seen: 0, struck: 0 });
         Self { armed: armed.collect(), waiting: BTreeMap::new() }
     }

@@ -122,7 +122,9 @@ impl Migration {
         let loaded = match cx.host().image(&path).and_then(Image::as_machine_state) {
             Some(state) if state.at != offset => Err(Unloadable::NoStream),
             None => Err(Unloadable::NoStream),
-            Some(state) if state.mapped != self.capabilities.has("mapped-ram") => Err(Unloadable::Capabilities),
+            Some(state) if state.mapped != self.capabilities.has("mapped-ram") => {
+                Err(Unloadable::Capabilities)
+            }
             Some(state) if !state.whole => Err(Unloadable::Short),
             Some(state) => match self.hardware.takes(&state.hardware) {
                 Ok(()) => Ok((state.clock, state.memory.clone(), state.run_state)),
