@@ -1,12 +1,12 @@
 //! Plans that save a machine's memory to a file or load it from one, and what they are carried out on: for tests of the steps
 //! that they are made of, in the simulator and on real QEMUs.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, num::NonZeroU32, rc::Rc, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe::{
     interpose::{Faults, Kill},
-    language::Fault,
+    language::{At, Fault, FaultKind, Moment, Point},
     recorded::Recorded,
     transcript::Record,
     world::World,
@@ -15,6 +15,7 @@ use freezeframe_driver::{
     Machine, Patience,
     capabilities::Capabilities,
     client::Client,
+    commands::{QueryStatus, Status},
     domain::{Domain, DomainDisk},
     env::{Access, Env, OpenFile},
     error::OperationError,
@@ -26,12 +27,49 @@ use freezeframe_driver::{
         SealSaveImage, SetMigration, Step, Switch, SwitchOverlays,
     },
 };
+use freezeframe_sim::Release;
 
 /// How long an operation may take here.
 pub const WITHIN: Duration = Duration::from_secs(20);
 
 /// What stands for a domain's document.
 pub const DOCUMENT: &str = "<domain type='qemu'><name>vm</name></domain>";
+
+/// What the guest does while its memory is saved, and how that is laid out: every way that a release has.
+pub fn ways(release: Release) -> Vec<(Meanwhile, Format)> {
+    let mut ways = vec![(Meanwhile::Paused, Format::Raw), (Meanwhile::Live, Format::Raw)];
+    if release > Release::V5_2 {
+        ways.push((Meanwhile::Background, Format::Raw));
+    }
+    if release > Release::V7_2 {
+        ways.extend([(Meanwhile::Paused, Format::Sparse), (Meanwhile::Live, Format::Sparse)]);
+    }
+    ways
+}
+
+/// A fault that strikes once, at the `nth` command of that name or at the `nth` event.
+pub fn fault(moment: Moment, nth: u32, point: Point, kind: FaultKind) -> Fault {
+    let nth = NonZeroU32::new(nth).expect("counted from 1");
+    Fault { at: At { moment, point, with: None, nth }, kind, times: NonZeroU32::MIN }
+}
+
+/// What another client does when the driver's command has been carried out, before the driver knows.
+pub fn another_client_does(at: &str, json: &str) -> Fault {
+    fault(Moment::Command(at.into()), 1, Point::Applied, FaultKind::Qmp(json.into()))
+}
+
+/// Lets migrations send next to nothing.
+pub const SLOW: &str = r#"{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 1000}}"#;
+
+/// Another client lets migrations send next to nothing, just before one is begun.
+pub fn slow() -> Fault {
+    another_client_does("migrate-set-parameters", SLOW)
+}
+
+/// Another client cancels the migration, which is slow enough for it.
+pub fn slow_and_cancelled() -> [Fault; 2] {
+    [slow(), another_client_does("migrate", r#"{"execute": "migrate_cancel"}"#)]
+}
 
 /// A driver in a world, over a wire on which faults strike.
 pub struct Rig<'w, W: World> {
@@ -48,11 +86,11 @@ pub struct Rig<'w, W: World> {
 }
 
 impl<'w, W: World + Clone + 'static> Rig<'w, W> {
-    /// Connects to a machine with these disks.
+    /// Connects to a machine with these disks, of a QEMU that can do this.
     ///
     /// # Panics
     /// If that cannot be done.
-    pub async fn new(world: &'w W, disks: &[&str], faults: &[Fault]) -> Self {
+    pub async fn new(world: &'w W, capabilities: Rc<Capabilities>, disks: &[&str], faults: &[Fault]) -> Self {
         let env = world.env();
         let control = Client::connect(env, &world.control(), false, WITHIN).await.expect("a second monitor");
         let killed = world.clone();
@@ -60,8 +98,6 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             let world = killed.clone();
             Box::pin(async move { world.kill_qemu().await })
         });
-        let capabilities =
-            Capabilities::probe(&control, env.now() + WITHIN).await.expect("QEMU tells what it can do");
         let record = Record::new(env.now());
         let faults = Faults::new(faults, control.clone(), kill);
         let recorded = Recorded::new(env.clone(), record.clone(), Some(faults.clone()));
@@ -69,8 +105,7 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             |target: &&str| DomainDisk { target: (*target).into(), device: format!("{target}-device") };
         let domain = Domain { name: "vm".into(), disks: disks.iter().map(disk).collect() };
         let patience = Patience { command: Duration::from_secs(2), ..Patience::default() };
-        let machine =
-            Machine::connect(recorded, world.monitor(), domain, Some(Rc::new(capabilities)), patience);
+        let machine = Machine::connect(recorded, world.monitor(), domain, Some(capabilities), patience);
         let machine = machine.await.unwrap_or_else(|error| panic!("{error}"));
         Self { world, control, machine, record, faults }
     }
@@ -157,6 +192,15 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
     /// Those of the driver.
     pub async fn carry_out(&self, plan: &Plan) -> Result<(), OperationError> {
         self.machine.carry_out(plan, WITHIN).await
+    }
+
+    /// How the machine stands.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub async fn status(&self) -> Status {
+        let deadline = self.world.env().now() + WITHIN;
+        self.control.execute("test", &QueryStatus {}, deadline).await.expect("QEMU tells how it stands")
     }
 
     /// What the save image says, and how long it is in bytes.

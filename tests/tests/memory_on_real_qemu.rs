@@ -8,23 +8,23 @@
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
 #![allow(clippy::disallowed_methods, reason = "copies and spoils real files")]
 
-use std::{error::Error, fs, process::ExitCode, time::Duration};
+use std::{error::Error, fs, process::ExitCode, rc::Rc, time::Duration};
 
 use camino::Utf8Path;
-use freezeframe::world::{
-    World as _,
-    qemu::{Binary, Launch, QemuWorld},
+use freezeframe::{
+    language::{Fault, FaultKind, Moment, Point},
+    play,
+    world::{
+        World as _,
+        qemu::{Binary, Launch, QemuWorld},
+    },
 };
 use freezeframe_driver::{
-    commands::{QueryBlock, QueryStatus},
-    env::Env as _,
-    error::OperationError,
-    save_image::Format,
-    step::Meanwhile,
+    commands::QueryBlock, env::Env as _, error::OperationError, save_image::Format, step::Meanwhile,
 };
-use freezeframe_sim::{Machine, Release, machine::Power};
+use freezeframe_sim::{Machine, machine::Power};
 use freezeframe_tests::{
-    memory::{DOCUMENT, Rig, WITHIN},
+    memory::{DOCUMENT, Rig, WITHIN, fault, slow_and_cancelled, ways},
     real,
     unharnessed::asked_for,
 };
@@ -64,18 +64,6 @@ fn described() -> Machine {
     Machine::new().disk("vda").disk("vdb")
 }
 
-/// Every way that a release has.
-fn ways(release: Release) -> Vec<(Meanwhile, Format)> {
-    let mut ways = vec![(Meanwhile::Paused, Format::Raw), (Meanwhile::Live, Format::Raw)];
-    if release > Release::V5_2 {
-        ways.push((Meanwhile::Background, Format::Raw));
-    }
-    if release > Release::V7_2 {
-        ways.extend([(Meanwhile::Paused, Format::Sparse), (Meanwhile::Live, Format::Sparse)]);
-    }
-    ways
-}
-
 async fn on(program: &Utf8Path) -> Result<usize, Failed> {
     let binary = Binary::ask(program, &Launch::default()).await?;
     let kept = tempfile::tempdir()?;
@@ -88,6 +76,11 @@ async fn on(program: &Utf8Path) -> Result<usize, Failed> {
             .map_err(|error| format!("save {guest:?} {format:?}: {error}"))?;
         loaded(&binary, &copy).await.map_err(|error| format!("load {guest:?} {format:?}: {error}"))?;
         cases += 2;
+        for (what, faults, may_be_saved) in faults() {
+            let saved = save_with(&binary, (guest, format), &faults, may_be_saved).await;
+            saved.map_err(|error| format!("save {guest:?} {format:?}, {what}: {error}"))?;
+            cases += 1;
+        }
     }
     let whole = kept.join(format!("{:?}-{:?}", Meanwhile::Paused, Format::Raw));
     for (what, spoil, says) in SPOILT {
@@ -99,6 +92,43 @@ async fn on(program: &Utf8Path) -> Result<usize, Failed> {
         cases += 1;
     }
     Ok(cases)
+}
+
+/// Faults, and whether the memory may be saved all the same.
+fn faults() -> Vec<(&'static str, Vec<Fault>, bool)> {
+    let at = |command: &str, point, kind| vec![fault(Moment::Command(command.into()), 1, point, kind)];
+    vec![
+        ("cancelled", slow_and_cancelled().into(), false),
+        ("never begun", at("migrate", Point::Before, FaultKind::Disconnect), false),
+        ("begun unheard", at("migrate", Point::Applied, FaultKind::Disconnect), true),
+        ("reply lost", at("migrate", Point::Applied, FaultKind::LoseReply), true),
+        ("command lost", at("migrate", Point::Before, FaultKind::LoseReply), false),
+        ("no answer when it was asked", at("query-migrate", Point::Applied, FaultKind::LoseReply), true),
+        ("lost when it was to go on", at("cont", Point::Before, FaultKind::Disconnect), true),
+    ]
+}
+
+/// Saves memory while something goes wrong: whole or not at all, and the guest runs.
+async fn save_with(
+    binary: &Binary,
+    (guest, format): (Meanwhile, Format),
+    faults: &[Fault],
+    may_be_saved: bool,
+) -> Result<(), Failed> {
+    let world = QemuWorld::start(binary, &described()).await?;
+    let rig = rig(&world, faults).await?;
+    let before = rig.settings().await;
+    let result = rig.carry_out(&rig.saving(guest, format, &[]).await).await;
+    let saved = rig.saved().await;
+    match &result {
+        Ok(()) => {
+            check(may_be_saved && saved.is_ok_and(|(image, _)| image.complete), "it is saved", &rig.path())?
+        }
+        Err(OperationError::RolledBack { .. }) => check(saved.is_err(), "nothing is left", &result)?,
+        Err(_) => check(false, "it is undone", &result)?,
+    }
+    check(rig.status().await.running, "the guest runs", &result)?;
+    check(before == rig.settings().await, "the settings", &rig.settings().await)
 }
 
 /// What may have become of a save image, and what is said of it: by the driver; nothing where QEMU says it.
@@ -114,7 +144,7 @@ const SPOILT: [Spoilt; 4] = [
 /// Saves the memory of a running machine whose disks go on in overlays, and keeps the file.
 async fn save(binary: &Binary, guest: Meanwhile, format: Format, copy: &Utf8Path) -> Result<(), Failed> {
     let world = QemuWorld::start(binary, &described()).await?;
-    let rig = Rig::new(&world, &DISKS, &[]).await;
+    let rig = rig(&world, &[]).await?;
     let before = rig.settings().await;
     let plan = rig.saving(guest, format, &DISKS).await;
     rig.carry_out(&plan).await?;
@@ -122,8 +152,7 @@ async fn save(binary: &Binary, guest: Meanwhile, format: Format, copy: &Utf8Path
     check(image.complete && image.was_running && image.document == DOCUMENT, "the header", &image)?;
     check(before == rig.settings().await, "the settings", &rig.settings().await)?;
     let until = deadline(&world);
-    let status = rig.control.execute("test", &QueryStatus {}, until).await?;
-    check(status.running, "the guest runs", &status)?;
+    check(rig.status().await.running, "the guest runs", &rig.status().await)?;
     let devices = rig.control.execute("test", &QueryBlock {}, until).await?;
     let tops: Vec<_> =
         devices.iter().filter_map(|device| device.inserted.as_ref()?.node_name.clone()).collect();
@@ -140,15 +169,15 @@ async fn waiting(binary: &Binary) -> Result<QemuWorld, Failed> {
 
 async fn loaded(binary: &Binary, path: &Utf8Path) -> Result<(), Failed> {
     let world = waiting(binary).await?;
-    let rig = Rig::new(&world, &DISKS, &[]).await;
+    let rig = rig(&world, &[]).await?;
     rig.carry_out(&rig.loading(path)).await?;
-    let status = rig.control.execute("test", &QueryStatus {}, deadline(&world)).await?;
+    let status = rig.status().await;
     check(status.status == "paused", "it stands still", &status)
 }
 
 async fn not_loaded(binary: &Binary, path: &Utf8Path, says: Option<&str>) -> Result<(), Failed> {
     let world = waiting(binary).await?;
-    let rig = Rig::new(&world, &DISKS, &[]).await;
+    let rig = rig(&world, &[]).await?;
     let stays = rig.machine.capabilities().failed_loads_can_stay();
     let error = rig.carry_out(&rig.loading(path)).await.err().ok_or("it was loaded")?;
     let text = error.to_string();
@@ -167,6 +196,11 @@ async fn not_loaded(binary: &Binary, path: &Utf8Path, says: Option<&str>) -> Res
 
 fn check(holds: bool, what: &str, found: &dyn std::fmt::Debug) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(format!("{what}: {found:?}").into()) }
+}
+
+async fn rig<'w>(world: &'w QemuWorld, faults: &[Fault]) -> Result<Rig<'w, QemuWorld>, Failed> {
+    let capabilities = Rc::new(play::capabilities(world).await?);
+    Ok(Rig::new(world, capabilities, &DISKS, faults).await)
 }
 
 fn deadline(world: &QemuWorld) -> Duration {
