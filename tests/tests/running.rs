@@ -1,4 +1,5 @@
 //! Programs that the real world runs for the driver.
+#![allow(clippy::disallowed_methods, reason = "what is tested is the real world, in real time")]
 
 use std::time::Duration;
 
