@@ -269,6 +269,11 @@ pub enum Refusal {
         "this QEMU takes internal snapshots only by `savevm`, which puts the memory on disk `{0}`: it cannot be chosen"
     )]
     VmstateNotChoosable(String),
+    /// The memory cannot be put in a file yet.
+    #[error(
+        "this version cannot save the memory in a file as a part of a snapshot; use internal, or disk-only"
+    )]
+    MemoryNotPlanned,
     /// The path of an overlay has no folder or no name.
     #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
     BadOverlayPath(Utf8PathBuf),
@@ -322,6 +327,7 @@ impl Refusal {
             | Refusal::ChainTooLong { .. }
             | Refusal::NvramKeepsNone(_)
             | Refusal::Unsupported(_)
+            | Refusal::MemoryNotPlanned
             | Refusal::VmstateNotChoosable(_) => Code::OperationUnsupported,
         }
     }

@@ -32,6 +32,10 @@ pub(super) fn create(
     if !missing.is_empty() {
         return Err(Refusal::Unsupported(missing));
     }
+    if let MemoryPlace::External(_) = aligned.memory {
+        // Its steps are there and not joined to this plan yet; overlays without the memory would be a success that is none.
+        return Err(Refusal::MemoryNotPlanned);
+    }
     if let Some(disk) = &create.vmstate {
         return Err(Refusal::VmstateElsewhere(disk.clone()));
     }
