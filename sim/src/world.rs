@@ -40,7 +40,7 @@ use crate::{
         throttle::Throttle,
     },
     oracle::Oracle,
-    qemu::{Context, Event, GuestAct, Qemu, Timer},
+    qemu::{Context, Event, GuestAct, Qemu, Request, Timer},
     release::Release,
 };
 use link::Link;
