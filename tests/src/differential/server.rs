@@ -54,6 +54,9 @@ const STARTS: usize = 4;
 /// How long a program may take to open its monitor.
 const START: Duration = Duration::from_secs(10);
 
+/// The monitors of a storage daemon: the one that is spoken to, and one that shows when all are set up.
+const MONITORS: [&str; 2] = ["monitor", "last"];
+
 /// How long it may take to answer its first client.
 const ANSWER: Duration = Duration::from_secs(3);
 
@@ -111,28 +114,39 @@ impl Server {
         debug_assert!(machine.power == Power::Prelaunch, "its firmware would disturb");
         let world = LocalSet::new().block_on(runtime, QemuWorld::start(binary, machine))?;
         let Endpoint::Unix(path) = world.monitor();
-        let stream = connect(&path)?;
         let folder = world.folder().to_owned();
-        Ok(Self { stream, read: Vec::new(), ended: false, folder, _life: Life::Qemu(world) })
+        Self::greeted(&path, folder, Life::Qemu(world))
     }
 
     fn daemon(program: &Utf8Path) -> Result<Self, Box<dyn Error>> {
         let temporary = tempfile::Builder::new().prefix("freezeframe-").tempdir()?;
         let folder = Utf8PathBuf::try_from(temporary.path().to_owned())?;
-        let path = folder.join("monitor");
-        let child = Command::new(program)
-            .arg("--chardev")
-            .arg(format!("socket,id=monitor,path={path},server=on,wait=off"))
-            .args(["--monitor", "chardev=monitor"])
+        let mut command = Command::new(program);
+        for name in MONITORS {
+            let path = folder.join(name);
+            command.args(["--chardev", &format!("socket,id={name},path={path},server=on,wait=off")]);
+            command.args(["--monitor", &format!("chardev={name}")]);
+        }
+        let child = command
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
         let daemon = Daemon(child);
-        set_up(&path)?;
-        let stream = connect(&path)?;
-        Ok(Self { stream, read: Vec::new(), ended: false, folder, _life: Life::Daemon(daemon, temporary) })
+        let [first, last] = MONITORS.map(|name| folder.join(name));
+        set_up(&last)?;
+        Self::greeted(&first, folder, Life::Daemon(daemon, temporary))
+    }
+
+    /// Connects, and waits for the first that is said: a monitor that never says anything is not open.
+    fn greeted(path: &Utf8Path, folder: Utf8PathBuf, life: Life) -> Result<Self, Box<dyn Error>> {
+        let mut stream = connect(path)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        let mut read = vec![0; 1 << 12];
+        let length = stream.read(&mut read)?;
+        read.truncate(length);
+        Ok(Self { stream, read, ended: length == 0, folder, _life: life })
     }
 }
 
@@ -168,10 +182,10 @@ impl Peer for Server {
     }
 }
 
-/// Waits until a monitor answers, on a connection of its own.
+/// Waits until a monitor answers.
 ///
-/// A program listens before its monitor is set up, which another of its threads does. A client that comes meanwhile may be
-/// greeted twice, or never be listened to; who comes after one that was answered meets neither.
+/// A program listens before its monitors are set up, which another of its threads does, one after the other. A client that
+/// comes meanwhile may be greeted twice, or never be listened to. Once the last of them answers, the others are set up.
 fn set_up(path: &Utf8Path) -> io::Result<()> {
     let mut stream = connect(path)?;
     stream.set_read_timeout(Some(ANSWER))?;
