@@ -145,6 +145,11 @@ impl DomainXml {
 }
 
 impl<'a> Disk<'a> {
+    /// Its element in the document.
+    pub fn element(&self) -> &'a Element {
+        self.element
+    }
+
     /// `disk`, `cdrom`, `floppy` or `lun`.
     pub fn device(&self) -> &'a str {
         self.element.attribute("device").unwrap_or("disk")
