@@ -84,7 +84,7 @@ pub fn check(
 /// [`LaunchError::CannotGive`], [`LaunchError::Relative`].
 pub fn of(machine: &Machine<'_>) -> Result<Vec<String>, LaunchError> {
     let root = machine.domain.element();
-    let mut line = Line::default();
+    let mut line = Line { words: Vec::new(), root_bus: "pci.0" };
     line.word("-nodefaults");
     line.word("-no-user-config");
     line.option("-display", "none");
@@ -143,9 +143,11 @@ const ELEMENTS: &[&str] = &[
 ];
 
 /// What is collected for the command line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Line {
     words: Vec<String>,
+    /// The bus that the chipset has of itself.
+    pub(super) root_bus: &'static str,
 }
 
 impl Line {
@@ -235,8 +237,11 @@ fn board(line: &mut Line, root: &Element) -> Result<(), LaunchError> {
     if kind.text().trim() != "hvm" {
         return Err(cannot_give(kind, format!("a machine of type `{}`", kind.text().trim())));
     }
-    let mut board =
-        format!("{},usb=off,dump-guest-core=off", escaped(kind.attribute("machine").unwrap_or("pc")));
+    let board_type = kind.attribute("machine").unwrap_or("pc");
+    if board_type.contains("q35") {
+        line.root_bus = "pcie.0";
+    }
+    let mut board = format!("{},usb=off,dump-guest-core=off", escaped(board_type));
     if let Some(menu) = os.child("bootmenu") {
         only(menu, &["enable"], &[])?;
         one_of(menu, "enable", &["no"])?;

@@ -84,7 +84,7 @@ pub(super) fn id(device: &Element, otherwise: impl Into<String>) -> Result<Strin
 }
 
 /// `,bus=pci.1,addr=0x0`, or nothing where QEMU is to choose.
-pub(super) fn place(device: &Element, machine: Option<&Element>) -> Result<String, LaunchError> {
+pub(super) fn place(line: &Line, device: &Element) -> Result<String, LaunchError> {
     let Some(address) = device.child("address") else { return Ok(String::new()) };
     only(address, &["type", "domain", "bus", "slot", "function", "multifunction"], &[])?;
     if address.attribute("type") != Some("pci") || number_or_zero(address, "domain")? != 0 {
@@ -92,10 +92,8 @@ pub(super) fn place(device: &Element, machine: Option<&Element>) -> Result<Strin
     }
     let [bus, slot, function] = ["bus", "slot", "function"].map(|name| number_or_zero(address, name));
     let (bus, slot, function) = (bus?, slot?, function?);
-    let is_express =
-        machine.is_none_or(|machine| machine.attribute("machine").unwrap_or("pc").contains("q35"));
     let bus = match bus {
-        0 if is_express => "pcie.0".to_owned(),
+        0 => line.root_bus.to_owned(),
         number => format!("pci.{number}"),
     };
     let function = if function == 0 { String::new() } else { format!(".{function:#x}") };
@@ -120,12 +118,12 @@ fn controller(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
             let chassis = if chassis == 0 { index } else { chassis };
             let port = if port == 0 { String::new() } else { format!(",port={port}") };
             let id = id(device, format!("pci.{index}"))?;
-            let place = place(device, None)?;
+            let place = place(line, device)?;
             line.option("-device", format!("pcie-root-port{port},chassis={chassis},id={id}{place}"));
         }
         ("pci", Some("pcie-to-pci-bridge")) => {
             let id = id(device, format!("pci.{index}"))?;
-            line.option("-device", format!("pcie-pci-bridge,id={id}{}", place(device, None)?));
+            line.option("-device", format!("pcie-pci-bridge,id={id}{}", place(line, device)?));
         }
         ("virtio-serial", None | Some("virtio")) => {
             let id = id(device, format!("virtio-serial{index}"))?;
@@ -135,11 +133,11 @@ fn controller(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
                     said += &format!(",{property}={}", number_or_zero(device, attribute)?);
                 }
             }
-            line.option("-device", said + &place(device, None)?);
+            line.option("-device", said + &place(line, device)?);
         }
         ("scsi", Some("virtio-scsi")) => {
             let id = id(device, format!("scsi{index}"))?;
-            line.option("-device", format!("virtio-scsi-pci,id={id}{}", place(device, None)?));
+            line.option("-device", format!("virtio-scsi-pci,id={id}{}", place(line, device)?));
         }
         ("usb", Some("none")) => {}
         ("usb", Some("qemu-xhci")) => {
@@ -148,7 +146,7 @@ fn controller(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
                 ports => format!(",p2={ports},p3={ports}"),
             };
             let id = id(device, if index == 0 { "usb".to_owned() } else { format!("usb{index}") })?;
-            line.option("-device", format!("qemu-xhci,id={id}{ports}{}", place(device, None)?));
+            line.option("-device", format!("qemu-xhci,id={id}{ports}{}", place(line, device)?));
         }
         // They are part of the chipset.
         ("sata" | "ide", None | Some("piix3")) if index == 0 => {}
@@ -251,7 +249,7 @@ fn interface(line: &mut Line, device: &Element, number: usize) -> Result<(), Lau
     let boot = disks::boot_order(device)?;
     line.option(
         "-device",
-        format!("{driver},netdev=host{id},id={id},mac={mac}{boot}{}", place(device, None)?),
+        format!("{driver},netdev=host{id},id={id},mac={mac}{boot}{}", place(line, device)?),
     );
     Ok(())
 }
@@ -276,7 +274,7 @@ fn video(line: &mut Line, device: &Element, number: usize) -> Result<(), LaunchE
         (_, mib) => format!(",vgamem_mb={mib}"),
     };
     let id = id(device, format!("video{number}"))?;
-    line.option("-device", format!("{driver},id={id}{memory}{}", place(device, None)?));
+    line.option("-device", format!("{driver},id={id}{memory}{}", place(line, device)?));
     Ok(())
 }
 
@@ -307,7 +305,7 @@ fn balloon(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
     only(device, &["model"], &["address", "alias", "stats"])?;
     if one_of(device, "model", &["none", "virtio"])? == Some("virtio") {
         let id = id(device, "balloon0")?;
-        line.option("-device", format!("virtio-balloon-pci,id={id}{}", place(device, None)?));
+        line.option("-device", format!("virtio-balloon-pci,id={id}{}", place(line, device)?));
     }
     Ok(())
 }
@@ -323,7 +321,7 @@ fn rng(line: &mut Line, device: &Element, number: usize) -> Result<(), LaunchErr
     let file = escaped(Some(backend.text().trim()).filter(|file| !file.is_empty()).unwrap_or("/dev/urandom"));
     let id = id(device, format!("rng{number}"))?;
     line.option("-object", format!("rng-random,id=obj{id},filename={file}"));
-    line.option("-device", format!("virtio-rng-pci,rng=obj{id},id={id}{}", place(device, None)?));
+    line.option("-device", format!("virtio-rng-pci,rng=obj{id},id={id}{}", place(line, device)?));
     Ok(())
 }
 

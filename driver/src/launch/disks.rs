@@ -124,7 +124,7 @@ fn image(line: &mut Line, disk: &Disk<'_>, machine: &Machine<'_>) -> Result<Open
     let behind = machine.chains.get(disk.target).map_or(&[][..], Vec::as_slice);
     for (number, backing) in behind.iter().enumerate().rev() {
         let name = format!("{node}-{}", number + 1);
-        let kind = file_driver(backing.file.starts_with("/dev"));
+        let kind = file_driver(backing.file.starts_with("/dev/"));
         nodes(
             line,
             &Nodes {
@@ -216,7 +216,7 @@ fn device(line: &mut Line, disk: &Disk<'_>, image: Opened, order: Option<u32>) -
     let (driver, name, place) = match target.attribute("bus") {
         Some("virtio") if !is_cd => {
             let name = format!("virtio-disk{}", number_of(disk.target));
-            ("virtio-blk-pci", name, place(element, None)?)
+            ("virtio-blk-pci", name, place(line, element)?)
         }
         Some("sata") => {
             let [_, _, unit] = drive(element, disk)?;
