@@ -33,7 +33,6 @@ commands! {
     QmpCapabilities<'a> = "qmp_capabilities" -> Nothing;
     QueryQmpSchema = "query-qmp-schema" -> Vec<SchemaEntity>;
     QueryStatus = "query-status" -> Status;
-    Quit = "quit" -> Nothing;
     QueryBlock = "query-block" -> Vec<BlockDevice>;
     QueryNamedBlockNodes = "query-named-block-nodes" -> Vec<BlockNode>;
     QueryJobs = "query-jobs" -> Vec<JobInfo>;
@@ -86,10 +85,6 @@ pub struct Status {
     /// Whether virtual CPUs run.
     pub running: bool,
 }
-
-/// Ends QEMU, as pulling the machine's plug does.
-#[derive(Debug, Serialize)]
-pub struct Quit {}
 
 /// Asks for the devices and what is in them.
 #[derive(Debug, Serialize)]
