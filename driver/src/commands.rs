@@ -3,7 +3,11 @@
 //! Written by hand after QEMU's QAPI schema, and held against `query-qmp-schema` of every supported release
 //! by a test. Members that the driver does not read are left out of the returned types.
 
+mod migration;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use migration::*;
 
 /// A QMP command: serializes as its `arguments`.
 pub trait Command: Serialize {
@@ -50,6 +54,16 @@ commands! {
     Cont = "cont" -> Nothing;
     Stop = "stop" -> Nothing;
     Quit = "quit" -> Nothing;
+    Getfd<'a> = "getfd" -> Nothing;
+    Closefd<'a> = "closefd" -> Nothing;
+    Migrate<'a> = "migrate" -> Nothing;
+    MigrateIncoming<'a> = "migrate-incoming" -> Nothing;
+    MigrateCancel = "migrate_cancel" -> Nothing;
+    QueryMigrate = "query-migrate" -> MigrationInfo;
+    QueryMigrateCapabilities = "query-migrate-capabilities" -> Vec<MigrationCapabilityStatus>;
+    MigrateSetCapabilities<'a> = "migrate-set-capabilities" -> Nothing;
+    QueryMigrateParameters = "query-migrate-parameters" -> MigrationParameters;
+    MigrateSetParameters = "migrate-set-parameters" -> Nothing;
 }
 
 /// Ends the negotiation.
@@ -63,14 +77,35 @@ pub struct QmpCapabilities<'a> {
 #[derive(Debug, Serialize)]
 pub struct QueryQmpSchema {}
 
-/// One entity of the schema; commands, events and types alike.
-#[derive(Debug, Deserialize)]
+/// One entity of the schema; commands, events and types alike. A type is named by a number.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct SchemaEntity {
     /// A command's or event's own name; a number for a type.
     pub name: String,
     /// `command`, `event`, `object`, `enum` ...
-    #[serde(rename = "meta-type")]
     pub meta_type: String,
+    /// Of a command: the type of its arguments.
+    pub arg_type: Option<String>,
+    /// Of an object: its members, but for those that depend on its kind. Of an enum, since 6.2, its values.
+    #[serde(default)]
+    pub members: Vec<SchemaMember>,
+    /// Of an enum.
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// Of an array: the type of its elements.
+    pub element_type: Option<String>,
+}
+
+/// One member of an object.
+#[derive(Debug, Deserialize)]
+pub struct SchemaMember {
+    /// Its name; empty for what is one of several types.
+    #[serde(default)]
+    pub name: String,
+    /// Its type; none for the value of an enum.
+    #[serde(rename = "type")]
+    pub of: Option<String>,
 }
 
 /// Asks whether the guest runs.

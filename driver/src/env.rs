@@ -4,7 +4,13 @@
 //! [`Env`]. That is what lets the same driver run on a real machine ([`tokio::TokioEnv`]) and inside a
 //! simulated world, and lets a run be repeated bit for bit.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -50,6 +56,37 @@ pub enum FileKind {
     Other,
 }
 
+/// For what a file of the host is opened. It is never made by opening it, and a symbolic link is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read.
+    Read,
+    /// To be read and written.
+    Write,
+}
+
+/// An open file of the host. Clones are the same open file; it closes with the last of them.
+#[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
+pub trait OpenFile: Clone + 'static {
+    /// Its length in bytes.
+    async fn length(&self) -> io::Result<u64>;
+
+    /// The bytes from `at` on, `most` at most; fewer only where the file ends.
+    async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>>;
+
+    /// Writes all of `bytes` from `at` on.
+    async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the file so long in bytes, or so short.
+    async fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Where a program that is handed this file begins to read or write: all who share it share its position.
+    async fn seek(&self, position: u64) -> io::Result<()>;
+
+    /// Waits until all that was written to the file, by whomever, outlives the host's death.
+    async fn sync(&self) -> io::Result<()>;
+}
+
 /// What the driver needs of the world. One thread: nothing here is `Send`.
 #[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
 pub trait Env: Clone + Unpin + 'static {
@@ -58,6 +95,9 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// A lock on a file, held until it is dropped or its process ends.
     type Lock: 'static;
+
+    /// An open file.
+    type File: OpenFile;
 
     /// Connects to a monitor or an agent.
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io>;
@@ -110,4 +150,16 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
+
+    /// Opens a file that is there.
+    async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<Self::File>;
+
+    /// Writes to a connection as `poll_write` does, and hands over an open file with the first byte (`SCM_RIGHTS`).
+    fn poll_write_with_file(
+        &self,
+        io: Pin<&mut Self::Io>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        file: &Self::File,
+    ) -> Poll<io::Result<usize>>;
 }

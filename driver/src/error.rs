@@ -13,6 +13,7 @@ use camino::Utf8PathBuf;
 pub use self::refusal::Refusal;
 use crate::{
     client::{CommandError, ConnectError, Lost, seconds},
+    save_image::BadSaveImage,
     store::StoreError,
 };
 
@@ -137,10 +138,42 @@ pub enum StepError {
         /// The monitor's words.
         text: String,
     },
-    /// A file could not be made or removed.
+    /// The machine's state was on its way out of QEMU or into it, and that failed.
+    #[error("the machine's memory could not be {deed}: {reason}")]
+    MigrationFailed {
+        /// `saved`, `loaded`.
+        deed: &'static str,
+        /// QEMU's words; some releases have none.
+        reason: String,
+    },
+    /// Somebody else has stopped it.
+    #[error("somebody else has cancelled the saving of the machine's memory")]
+    MigrationCancelled,
+    /// It takes too long.
+    #[error("the machine's memory is not {deed} within {}: its migration is {status}", seconds(*.waited))]
+    MigrationUnfinished {
+        /// `saved`, `loaded`.
+        deed: &'static str,
+        /// The status it was last seen in.
+        status: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A file with a machine's memory is none, or not whole.
+    #[error("`{path}` cannot be used as a save image: {cause}")]
+    SaveImage {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        cause: BadSaveImage,
+    },
+    /// A file with a machine's memory was never finished.
+    #[error("`{0}` is incomplete: whoever wrote it did not come to its end")]
+    SaveImageIncomplete(Utf8PathBuf),
+    /// A file could not be made, used or removed.
     #[error("cannot {action} `{path}`: {source}")]
     File {
-        /// `create`, `remove`.
+        /// `create`, `open`, `write`, `remove` ...
         action: &'static str,
         /// Which.
         path: Utf8PathBuf,
@@ -167,6 +200,12 @@ impl StepError {
                 true
             }
             StepError::JobFailed { .. }
+            | StepError::MigrationFailed { .. }
+            | StepError::MigrationCancelled
+            // It goes on, and is seen to: that has to be stopped, not waited for.
+            | StepError::MigrationUnfinished { .. }
+            | StepError::SaveImage { .. }
+            | StepError::SaveImageIncomplete(_)
             | StepError::HumanMonitor { .. }
             | StepError::File { .. }
             | StepError::Records(_)
@@ -181,6 +220,7 @@ impl StepError {
             StepError::Command(CommandError::TimedOut { .. })
             | StepError::JobUnread { cause: CommandError::TimedOut { .. }, .. }
             | StepError::JobUnfinished { .. }
+            | StepError::MigrationUnfinished { .. }
             | StepError::StillRunning => Code::OperationTimeout,
             StepError::Records(error) => error.code(),
             StepError::Command(
@@ -191,6 +231,10 @@ impl StepError {
             | StepError::JobFailed { .. }
             | StepError::JobUnread { .. }
             | StepError::JobVanished { .. }
+            | StepError::MigrationFailed { .. }
+            | StepError::MigrationCancelled
+            | StepError::SaveImage { .. }
+            | StepError::SaveImageIncomplete(_)
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.
             StepError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {

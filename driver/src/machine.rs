@@ -18,6 +18,7 @@ use crate::{
     observed::Observed,
     patience::Patience,
     plan::{self, Facts, HostFiles, Plan, Planned, Records},
+    progress::Listener,
     report::Report,
     request::Request,
     store::Store,
@@ -59,6 +60,11 @@ impl<E: Env> Machine<E> {
     /// The connection, for commands of the caller's own.
     pub fn client(&self) -> Client<E> {
         self.monitor.client()
+    }
+
+    /// Listens to how far steps are.
+    pub fn progress(&self) -> Listener {
+        self.monitor.progress()
     }
 
     /// What this QEMU can do.

@@ -27,7 +27,7 @@ use serde_json::Value;
 use self::agent::Agent;
 use crate::{
     inspect,
-    interpose::{Faults, Kill, aim::Aim},
+    interpose::{Faults, Kill},
     language::{Action, Fails, Flag, MemoryPlace, Qmp, Scenario, Snapshot, Step},
     machine,
     recorded::Recorded,
@@ -99,7 +99,7 @@ pub async fn play<W: World + Clone + 'static>(
             let world = killed.clone();
             Box::pin(async move { world.kill_qemu().await })
         });
-        Faults::new(Aim::new(&scenario.faults), control.clone(), kill)
+        Faults::new(&scenario.faults, control.clone(), kill)
     });
     for file in &scenario.machine.files {
         world.add_file(file).await?;

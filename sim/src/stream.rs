@@ -216,9 +216,18 @@ impl Stream {
 }
 
 impl Stream {
-    /// Sends an open file along, as `SCM_RIGHTS` does: the next `getfd` takes it up.
-    pub fn pass_descriptor(&self, descriptor: Descriptor) {
-        self.sockets.world_mut().pass_descriptor(self.connection, descriptor);
+    /// Writes as `poll_write` does, and sends an open file along with the first byte, as `SCM_RIGHTS` does: the next `getfd`
+    /// takes it up.
+    pub fn poll_write_with_descriptor(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        descriptor: Descriptor,
+    ) -> Poll<io::Result<usize>> {
+        if self.sockets.world().takes_input(self.connection) {
+            self.sockets.world_mut().pass_descriptor(self.connection, descriptor);
+        }
+        self.poll_write(cx, bytes)
     }
 }
 

@@ -62,7 +62,11 @@ fn world() -> World {
 }
 
 fn capabilities(commands: Vec<&str>) -> Capabilities {
-    let entity = |name: &str| SchemaEntity { name: name.into(), meta_type: "command".into() };
+    let entity = |name: &str| SchemaEntity {
+        name: name.into(),
+        meta_type: "command".into(),
+        ..SchemaEntity::default()
+    };
     Capabilities::from_schema(&commands.into_iter().map(entity).collect::<Vec<_>>())
 }
 

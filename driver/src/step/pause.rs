@@ -1,4 +1,6 @@
-//! Stops the guest's processors.
+//! Stops the guest.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +12,13 @@ use crate::{
     live::Live,
 };
 
-/// Stops the guest's processors; its disks come to rest with it. For a guest that runs: undoing lets it run again.
+/// How often a run state that passes is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
+/// Stops the guest, which runs.
 ///
 /// Source: QEMU QAPI `stop`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pause {}
 
 impl Pause {
@@ -23,19 +28,38 @@ impl Pause {
     }
 
     pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
-        let running = live.ask(&QueryStatus {}).await?.running;
-        Ok(if running { Happened::No } else { Happened::Yes })
+        let status = live.ask(&QueryStatus {}).await?;
+        Ok(if status.running { Happened::No } else { Happened::Yes })
     }
 
-    /// Also where only a part was done: a `stop` whose reply was lost has stopped the guest.
+    /// Lets the guest go on.
     pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
-        match live.ask(&Cont {}).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("{}: {error}", self.remains())),
-        }
+        go_on(live).await.map_err(|error| format!("{}: {error}", self.remains()))
     }
 
     pub(super) fn remains(&self) -> Remains {
-        "the guest may still be paused: let it run with cont".into()
+        "the guest may stand still: see with query-status, and let it go on with cont".to_owned()
+    }
+}
+
+/// Lets a guest go on that was stopped here, or by the migration of its memory: `cont` also takes the images back that a
+/// completed migration has given away. One that stands still for a reason of its own is left alone.
+pub(super) async fn go_on<E: Env>(live: &Live<E>) -> Result<(), StepError> {
+    if matches!(status(live).await?.as_str(), "paused" | "postmigrate") {
+        live.ask(&Cont {}).await?;
+    }
+    Ok(())
+}
+
+/// The run state. `finish-migrate` is waited for: a migration that is over leaves it at once, but not in the moment in which
+/// it says that it is over, and `cont` is refused until then.
+pub(super) async fn status<E: Env>(live: &Live<E>) -> Result<String, StepError> {
+    loop {
+        let status = live.ask(&QueryStatus {}).await?.status;
+        let now = live.env().now();
+        if status != "finish-migrate" || now >= live.deadline() {
+            return Ok(status);
+        }
+        live.env().sleep_until(now + ASK_EVERY).await;
     }
 }

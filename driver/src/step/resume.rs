@@ -1,4 +1,4 @@
-//! Lets the guest run again.
+//! Lets the guest go on.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +10,15 @@ use crate::{
     live::Live,
 };
 
-/// Lets the guest run again that [`super::Pause`] stopped.
+/// Lets the guest go on, after [`super::Pause`] or after a migration that has stopped it.
 ///
-/// Source: QEMU QAPI `cont`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// There is no undo: a guest that runs is what was there before it was stopped.
+///
+/// A completed migration has given the images away; this takes them back first, and fails if somebody else has them.
+///
+/// Source: QEMU QAPI `cont`; the four releases, asked: overlays that were switched while the images were given away are in
+/// use afterwards.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resume {}
 
 impl Resume {
@@ -23,11 +28,11 @@ impl Resume {
     }
 
     pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
-        let running = live.ask(&QueryStatus {}).await?.running;
-        Ok(if running { Happened::Yes } else { Happened::No })
+        let status = live.ask(&QueryStatus {}).await?;
+        Ok(if status.running { Happened::Yes } else { Happened::No })
     }
 
     pub(super) fn remains(&self) -> Remains {
-        "the guest is paused: let it run with cont".into()
+        "the guest may run: see with query-status".to_owned()
     }
 }

@@ -387,6 +387,9 @@ fn arguments(machine: &Machine, binary: &Binary, root: &Utf8Path, images: &Utf8P
     if machine.power == Power::Prelaunch {
         line += " -S";
     }
+    if machine.incoming {
+        line += " -incoming defer";
+    }
     let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
     arguments.extend(binary.sandbox_arguments());
     let mut push = |option: &str, value: String| arguments.extend([option.to_owned(), value]);

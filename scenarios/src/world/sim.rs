@@ -4,22 +4,25 @@
 //! the world's time pass, such as tokio with a paused clock. What is said must be the same under each.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
+    pin::Pin,
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
-    env::{Ended, Endpoint, Env, FileKind, HostCommand, Ran},
+    env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
     exec::Spawner,
-    host::{Backing, Image},
+    host::{Backing, Descriptor, Image},
     oracle::Trace,
     stream::{Sockets, Stream},
 };
@@ -90,9 +93,51 @@ impl Drop for SimLock {
     }
 }
 
+/// An open file of the simulated host. What has been removed meanwhile is not there any more.
+#[derive(Debug, Clone)]
+pub struct SimFile {
+    sockets: Sockets,
+    path: Utf8PathBuf,
+    position: Rc<Cell<u64>>,
+}
+
+impl OpenFile for SimFile {
+    async fn length(&self) -> io::Result<u64> {
+        let length = self.sockets.world().host().length(&self.path);
+        length.ok_or_else(|| in_the_systems_words(io::ErrorKind::NotFound.into()))
+    }
+
+    async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let world = self.sockets.world();
+        let written = world.host().document(&self.path).unwrap_or_default();
+        let rest = usize::try_from(at).ok().and_then(|at| written.get(at..)).unwrap_or_default();
+        Ok(rest[..rest.len().min(most)].to_owned())
+    }
+
+    async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut world = self.sockets.world_mut();
+        world.host_mut().write_document(&self.path, at, bytes).map_err(in_the_systems_words)
+    }
+
+    async fn set_length(&self, length: u64) -> io::Result<()> {
+        let mut world = self.sockets.world_mut();
+        world.host_mut().set_length(&self.path, length).map_err(in_the_systems_words)
+    }
+
+    async fn seek(&self, position: u64) -> io::Result<()> {
+        self.position.set(position);
+        Ok(())
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl<T: Time> Env for SimEnv<T> {
     type Io = Stream;
     type Lock = SimLock;
+    type File = SimFile;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
         let Endpoint::Unix(path) = endpoint;
@@ -181,6 +226,24 @@ impl<T: Time> Env for SimEnv<T> {
         self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
     }
+
+    async fn open(&self, path: &Utf8Path, _: Access) -> io::Result<SimFile> {
+        if self.sockets.world().host().length(path).is_none() {
+            return Err(in_the_systems_words(io::ErrorKind::NotFound.into()));
+        }
+        Ok(SimFile { sockets: self.sockets.clone(), path: path.to_owned(), position: Rc::default() })
+    }
+
+    fn poll_write_with_file(
+        &self,
+        io: Pin<&mut Stream>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        file: &SimFile,
+    ) -> Poll<io::Result<usize>> {
+        let descriptor = Descriptor::File { path: file.path.clone(), position: file.position.get() };
+        io.poll_write_with_descriptor(cx, bytes, descriptor)
+    }
 }
 
 /// A backing file beside the overlay, by its name alone.
@@ -194,6 +257,7 @@ fn in_the_systems_words(error: io::Error) -> io::Error {
         io::ErrorKind::NotFound => Errno::NOENT,
         io::ErrorKind::AlreadyExists => Errno::EXIST,
         io::ErrorKind::IsADirectory => Errno::ISDIR,
+        io::ErrorKind::StorageFull => Errno::NOSPC,
         _ => return error,
     };
     io::Error::from(number)
