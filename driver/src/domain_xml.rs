@@ -177,6 +177,11 @@ impl DomainXml {
 }
 
 impl<'a> Disk<'a> {
+    /// Its element in the document.
+    pub fn element(&self) -> &'a Element {
+        self.element
+    }
+
     /// What libvirt and QEMU call its device: `virtio-disk0`.
     pub fn alias(&self) -> Option<&'a str> {
         self.element.child("alias")?.attribute("name")

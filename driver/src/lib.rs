@@ -11,6 +11,7 @@
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
 //! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
+//! | [`launch`] | starting and stopping the machine's QEMU |
 //! | [`qemu_img`] | the tool for images that no machine has open |
 //! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
 //! | [`save_image`] | the file that holds a machine's memory, as bytes |
@@ -37,6 +38,7 @@ pub mod error;
 mod execute;
 pub mod human_monitor;
 pub mod job;
+pub mod launch;
 pub mod live;
 pub mod machine;
 pub mod migration;

@@ -35,6 +35,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&QmpCapabilities { enable: &["oob"] });
     samples.add(&QueryQmpSchema {});
     samples.add(&QueryStatus {});
+    samples.add(&Quit {});
     samples.add(&QueryBlock {});
     samples.add(&QueryNamedBlockNodes { flat: true });
     samples.add(&QueryJobs {});

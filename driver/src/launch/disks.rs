@@ -1,0 +1,345 @@
+//! Disks: for each image of a chain a file node and a format node, and on top of them the device that the guest sees.
+//!
+//! ```text
+//! virtio-disk0 (virtio-blk-pci) -> vda (qcow2) -backing-> vda-1 (qcow2) -backing-> vda-2 (raw)
+//!                                    | file                 | file                   | file
+//!                                  vda-file               vda-1-file               vda-2-file
+//! ```
+//! Every node has a name, and every node says what is behind it: QEMU opens nothing because a header names it. File nodes
+//! may be reopened for writing, so that a later commit can write into an image that is only read until then.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    LaunchError,
+    arguments::{Line, Machine, cannot_give, escaped, number_or_zero, one_of, only},
+    devices::{id, place},
+};
+use crate::{domain_snapshot::SourceType, domain_xml::Disk, qemu_img::Backing, xml::Element};
+
+/// What a disk may say.
+const ELEMENTS: &[&str] = &[
+    "driver",
+    "source",
+    "backingStore",
+    "target",
+    "address",
+    "alias",
+    "readonly",
+    "shareable",
+    "boot",
+    "serial",
+];
+
+/// The nodes and the device of every disk.
+pub(super) fn of(line: &mut Line, machine: &Machine<'_>) -> Result<(), LaunchError> {
+    let chosen = boot_devices(machine)?;
+    for disk in machine.domain.disks() {
+        let element = disk.element();
+        only(element, &["type", "device", "snapshot", "model"], ELEMENTS)?;
+        one_of(element, "device", &["disk", "cdrom"])?;
+        one_of(element, "model", &["virtio"])?;
+        let image = image(line, &disk, machine)?;
+        let order = chosen.iter().find(|(target, _)| *target == disk.target).map(|(_, order)| *order);
+        device(line, &disk, image, order)?;
+    }
+    Ok(())
+}
+
+/// How a disk's driver is told to treat the image.
+struct Treatment {
+    cache: Option<Value>,
+    write_cache: Option<&'static str>,
+    aio: Option<String>,
+    discard: Option<String>,
+    policies: String,
+}
+
+fn treatment(disk: &Disk<'_>) -> Result<Treatment, LaunchError> {
+    let mut treatment =
+        Treatment { cache: None, write_cache: None, aio: None, discard: None, policies: String::new() };
+    let Some(driver) = disk.element().child("driver") else { return Ok(treatment) };
+    only(driver, &["name", "type", "cache", "io", "discard", "error_policy", "rerror_policy"], &[])?;
+    one_of(driver, "name", &["qemu"])?;
+    let modes = ["default", "none", "writeback", "writethrough", "directsync", "unsafe"];
+    let (direct, no_flush, writes_back) = match one_of(driver, "cache", &modes)? {
+        None | Some("default") => (None, false, None),
+        Some("none") => (Some(true), false, Some("on")),
+        Some("writeback") => (Some(false), false, Some("on")),
+        Some("writethrough") => (Some(false), false, Some("off")),
+        Some("directsync") => (Some(true), false, Some("off")),
+        Some(_) => (Some(false), true, Some("on")),
+    };
+    treatment.cache = direct.map(|direct| json!({ "direct": direct, "no-flush": no_flush }));
+    treatment.write_cache = writes_back;
+    treatment.aio = one_of(driver, "io", &["threads", "native", "io_uring"])?.map(str::to_owned);
+    treatment.discard = one_of(driver, "discard", &["unmap", "ignore"])?.map(str::to_owned);
+    for (attribute, property, ways) in [
+        ("error_policy", "werror", &["stop", "report", "ignore", "enospace"][..]),
+        ("rerror_policy", "rerror", &["stop", "report", "ignore"]),
+    ] {
+        if let Some(way) = one_of(driver, attribute, ways)? {
+            let way = if way == "enospace" { "enospc" } else { way };
+            treatment.policies += &format!(",{property}={way}");
+        }
+    }
+    Ok(treatment)
+}
+
+/// What a device stands on.
+struct Opened {
+    /// The format node's name; none for an empty drive.
+    node: Option<String>,
+    properties: String,
+}
+
+fn image(line: &mut Line, disk: &Disk<'_>, machine: &Machine<'_>) -> Result<Opened, LaunchError> {
+    let element = disk.element();
+    let treatment = treatment(disk)?;
+    let mut properties = treatment.policies.clone();
+    if let Some(state) = treatment.write_cache {
+        properties += &format!(",write-cache={state}");
+    }
+    if let Some(source) = element.child("source") {
+        only(source, &["file", "dev", "index"], &[])?;
+    }
+    if !matches!(disk.source_type(), Some(SourceType::File | SourceType::Block)) {
+        return Err(cannot_give(element, format!("a disk of type {:?}", element.attribute("type"))));
+    }
+    let Some(path) = disk.path() else {
+        if disk.device() != "cdrom" {
+            return Err(cannot_give(element, format!("disk {} without an image", disk.target)));
+        }
+        return Ok(Opened { node: None, properties });
+    };
+    if !matches!(disk.format(), "qcow2" | "raw") {
+        return Err(cannot_give(element, format!("an image of format `{}`", disk.format())));
+    }
+    if disk.shareable() {
+        properties += ",share-rw=on";
+    }
+    let node = id(&Element::new("disk"), disk.target)
+        .map_err(|_| cannot_give(element, format!("a disk called `{}`", disk.target)))?;
+    let mut below = None;
+    let behind = machine.chains.get(disk.target).map_or(&[][..], Vec::as_slice);
+    for (number, backing) in behind.iter().enumerate().rev() {
+        let name = format!("{node}-{}", number + 1);
+        let kind = file_driver(backing.file.starts_with("/dev/"));
+        nodes(
+            line,
+            &Nodes {
+                name: &name,
+                image: backing,
+                file_driver: kind,
+                read_only: true,
+                backing: below.as_deref(),
+                treatment: &treatment,
+            },
+        )?;
+        below = Some(name);
+    }
+    let top = Backing { file: path.to_owned(), format: disk.format().to_owned() };
+    let kind = file_driver(disk.source_type() == Some(SourceType::Block));
+    let read_only = disk.read_only();
+    nodes(
+        line,
+        &Nodes {
+            name: &node,
+            image: &top,
+            file_driver: kind,
+            read_only,
+            backing: below.as_deref(),
+            treatment: &treatment,
+        },
+    )?;
+    Ok(Opened { node: Some(node), properties })
+}
+
+fn file_driver(is_block_device: bool) -> &'static str {
+    if is_block_device { "host_device" } else { "file" }
+}
+
+/// The two nodes of an image.
+struct Nodes<'a> {
+    name: &'a str,
+    image: &'a Backing,
+    file_driver: &'static str,
+    read_only: bool,
+    backing: Option<&'a str>,
+    treatment: &'a Treatment,
+}
+
+fn nodes(line: &mut Line, nodes: &Nodes<'_>) -> Result<(), LaunchError> {
+    let Nodes { name, image, read_only, treatment, .. } = nodes;
+    if !image.file.is_absolute() {
+        return Err(LaunchError::Relative(image.file.clone()));
+    }
+    let mut file = json!({
+        "driver": nodes.file_driver,
+        "filename": image.file,
+        "node-name": format!("{name}-file"),
+        "auto-read-only": true,
+        "discard": "unmap",
+    });
+    let mut format = json!({
+        "driver": image.format,
+        "node-name": name,
+        "read-only": read_only,
+        "file": format!("{name}-file"),
+    });
+    if let (Some(aio), Some(file)) = (&treatment.aio, file.as_object_mut()) {
+        file.insert("aio".to_owned(), aio.as_str().into());
+    }
+    for options in [&mut file, &mut format] {
+        set(options, "cache", treatment.cache.clone());
+    }
+    set(&mut format, "discard", treatment.discard.clone().map(Value::from));
+    if image.format == "qcow2" {
+        set(&mut format, "backing", Some(nodes.backing.map_or(Value::Null, Value::from)));
+    }
+    line.option("-blockdev", file.to_string());
+    line.option("-blockdev", format.to_string());
+    Ok(())
+}
+
+fn set(options: &mut Value, name: &str, value: Option<Value>) {
+    if let (Some(value), Some(options)) = (value, options.as_object_mut()) {
+        options.insert(name.to_owned(), value);
+    }
+}
+
+fn device(line: &mut Line, disk: &Disk<'_>, image: Opened, order: Option<u32>) -> Result<(), LaunchError> {
+    let element = disk.element();
+    let target = element.child("target").unwrap_or(element);
+    only(target, &["dev", "bus"], &[])?;
+    let is_cd = disk.device() == "cdrom";
+    let (driver, name, place) = match target.attribute("bus") {
+        Some("virtio") if !is_cd => {
+            let name = format!("virtio-disk{}", number_of(disk.target));
+            ("virtio-blk-pci", name, place(line, element)?)
+        }
+        Some("sata") => {
+            let [_, _, unit] = drive(element, disk)?;
+            (if is_cd { "ide-cd" } else { "ide-hd" }, format!("sata0-0-{unit}"), format!(",bus=ide.{unit}"))
+        }
+        Some("ide") => {
+            let [bus, _, unit] = drive(element, disk)?;
+            let name = format!("ide0-{bus}-{unit}");
+            (if is_cd { "ide-cd" } else { "ide-hd" }, name, format!(",bus=ide.{bus},unit={unit}"))
+        }
+        Some("scsi") => {
+            let controller = element.child("address").map_or(Ok(0), |at| number_or_zero(at, "controller"))?;
+            let [bus, goal, unit] = drive(element, disk)?;
+            let place = format!(",bus=scsi{controller}.0,channel={bus},scsi-id={goal},lun={unit}");
+            (
+                if is_cd { "scsi-cd" } else { "scsi-hd" },
+                format!("scsi{controller}-{bus}-{goal}-{unit}"),
+                place,
+            )
+        }
+        bus => return Err(cannot_give(target, format!("a {} on {bus:?}", disk.device()))),
+    };
+    let id = id(element, name)?;
+    let drive = image.node.map(|node| format!(",drive={node}")).unwrap_or_default();
+    let mut said = format!("{driver}{place}{drive},id={id}");
+    let stated = boot_order(element)?;
+    match order {
+        Some(order) if stated.is_empty() => said += &format!(",bootindex={order}"),
+        _ => said += &stated,
+    }
+    if let Some(serial) = element.text_of("serial") {
+        said += &format!(",serial={}", escaped(serial.trim()));
+    }
+    line.option("-device", said + &image.properties);
+    Ok(())
+}
+
+/// Bus, target and unit of a drive; without an address, by its target's place among its like.
+fn drive(element: &Element, disk: &Disk<'_>) -> Result<[u32; 3], LaunchError> {
+    let Some(address) = element.child("address") else {
+        let number = number_of(disk.target);
+        return Ok(match element.child("target").and_then(|target| target.attribute("bus")) {
+            Some("ide") => [number / 2, 0, number % 2],
+            _ => [0, 0, number],
+        });
+    };
+    only(address, &["type", "controller", "bus", "target", "unit"], &[])?;
+    one_of(address, "type", &["drive"])?;
+    let [bus, target, unit] = ["bus", "target", "unit"].map(|name| number_or_zero(address, name));
+    Ok([bus?, target?, unit?])
+}
+
+/// `vda` is 0, `vdb` 1, and `vdaa` 26.
+fn number_of(target: &str) -> u32 {
+    let letters = target.get(2..).unwrap_or_default().bytes().filter(u8::is_ascii_lowercase);
+    let count = letters
+        .fold(0_u32, |count, letter| count.saturating_mul(26).saturating_add(u32::from(letter - b'a') + 1));
+    count.saturating_sub(1)
+}
+
+/// `,bootindex=1` where the device says its place.
+pub(super) fn boot_order(device: &Element) -> Result<String, LaunchError> {
+    let Some(boot) = device.child("boot") else { return Ok(String::new()) };
+    only(boot, &["order"], &[])?;
+    Ok(format!(",bootindex={}", number_or_zero(boot, "order")?))
+}
+
+/// The disks that `<os><boot dev=>` means, each with its place.
+fn boot_devices<'m>(machine: &Machine<'m>) -> Result<Vec<(&'m str, u32)>, LaunchError> {
+    let root = machine.domain.element();
+    let boots = root.child("os").into_iter().flat_map(Element::elements).filter(|inner| inner.name == "boot");
+    let mut chosen = Vec::new();
+    for (order, boot) in (1..).zip(boots) {
+        only(boot, &["dev"], &[])?;
+        let kind = one_of(boot, "dev", &["hd", "cdrom"])?;
+        let wanted = if kind == Some("cdrom") { "cdrom" } else { "disk" };
+        let first = machine.domain.disks().find(|disk| disk.device() == wanted);
+        chosen.extend(first.map(|disk| (disk.target, order)));
+    }
+    Ok(chosen)
+}
+
+/// The nodes of the firmware and its variables; the properties of the board that take them up.
+pub(super) fn firmware(line: &mut Line, os: &Element) -> Result<&'static str, LaunchError> {
+    let Some(loader) = os.child("loader") else { return Ok("") };
+    only(loader, &["readonly", "type", "secure", "format"], &[])?;
+    one_of(loader, "type", &["pflash"])?;
+    one_of(loader, "secure", &["no"])?;
+    one_of(loader, "readonly", &["yes"])?;
+    if loader.attribute("type").is_none() {
+        return Err(cannot_give(loader, "a firmware that is no pflash"));
+    }
+    flash(line, loader, "pflash0", true)?;
+    let Some(nvram) = os.child("nvram") else { return Ok(",pflash0=pflash0") };
+    only(nvram, &["template", "templateFormat", "format", "type"], &["source"])?;
+    one_of(nvram, "type", &["file"])?;
+    flash(line, nvram, "pflash1", false)?;
+    Ok(",pflash0=pflash0,pflash1=pflash1")
+}
+
+fn flash(line: &mut Line, element: &Element, name: &str, read_only: bool) -> Result<(), LaunchError> {
+    let format = one_of(element, "format", &["raw", "qcow2"])?.unwrap_or("raw");
+    let source = element.child("source").and_then(|source| source.attribute("file"));
+    let path = source.map_or_else(|| element.text().trim().to_owned(), str::to_owned);
+    if !path.starts_with('/') {
+        return Err(LaunchError::Relative(path.into()));
+    }
+    let file = json!({
+        "driver": "file",
+        "filename": path,
+        "node-name": format!("{name}-file"),
+        "auto-read-only": true,
+        "discard": "unmap",
+    });
+    let mut node = Map::new();
+    node.insert("node-name".to_owned(), name.into());
+    node.insert("read-only".to_owned(), read_only.into());
+    node.insert("driver".to_owned(), format.into());
+    node.insert("file".to_owned(), format!("{name}-file").into());
+    if format == "qcow2" {
+        node.insert("backing".to_owned(), Value::Null);
+    }
+    line.option("-blockdev", file.to_string());
+    line.option("-blockdev", Value::from(node).to_string());
+    Ok(())
+}
