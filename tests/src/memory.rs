@@ -104,7 +104,7 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
         let disk =
             |target: &&str| DomainDisk { target: (*target).into(), device: format!("{target}-device") };
         let domain = Domain { name: "vm".into(), disks: disks.iter().map(disk).collect() };
-        let patience = Patience { command: Duration::from_secs(2), ..Patience::default() };
+        let patience = Patience { command: Duration::from_secs(1), ..Patience::default() };
         let machine = Machine::connect(recorded, world.monitor(), domain, Some(capabilities), patience);
         let machine = machine.await.unwrap_or_else(|error| panic!("{error}"));
         Self { world, control, machine, record, faults }
