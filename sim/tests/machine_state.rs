@@ -262,6 +262,63 @@ fn a_descriptor_is_used_once(#[case] release: Release, #[case] reply: &str) {
     assert!(client.migrate("fd:f").contains(&"File descriptor named 'f' has not been found".to_owned()));
 }
 
+/// What a waiting machine says to `migrate-incoming` from a file in which a state begins at byte 65536.
+fn incoming_at(release: Release, capability: Option<&str>, offset: u64) -> (Client, Vec<String>) {
+    let channel = |offset: u64| {
+        let addr = json!({ "transport": "file", "filename": "/images/state", "offset": offset });
+        json!([{ "channel-type": "main", "addr": addr }])
+    };
+    let mut source = Client::of(&one_disk(), release);
+    source.send("migrate", json!({ "channels": channel(65536) }));
+    source.after(1);
+    let mut world = World::new(&Machine { incoming: true, ..one_disk() }, release, Oracle::default_order());
+    *world.host_mut() = source.world.host().clone();
+    let mut client = Client::with(world);
+    capability.into_iter().for_each(|name| client.set_capability(name));
+    let said =
+        client.send("migrate-incoming", json!({ "channels": channel(offset), "exit-on-error": false }));
+    let said = [said, client.after(1)].concat();
+    (client, said)
+}
+
+#[rstest]
+fn a_state_is_found_only_where_it_begins(#[values(Release::V10_0, Release::V11_1)] release: Release) {
+    let (_, said) = incoming_at(release, None, 65536);
+    assert!(said.contains(&"MIGRATION completed".to_owned()), "{said:?}");
+    let (client, said) = incoming_at(release, None, 0);
+    assert_eq!(said.last().unwrap(), "MIGRATION failed");
+    assert!(client.world.qemu_is_running());
+}
+
+#[rstest]
+#[case(Release::V10_0, "load of migration failed: Invalid argument")]
+#[case(
+    Release::V11_1,
+    "load of migration failed: Invalid argument: post load hook failed for: configuration, version_id: 1, \
+     minimum_version: 0: Failed to validate capabilities"
+)]
+fn a_state_is_loaded_only_as_it_was_laid_out(#[case] release: Release, #[case] why: &str) {
+    let (mut client, _) = incoming_at(release, Some("mapped-ram"), 65536);
+    assert_eq!(client.why_failed().as_deref(), Some(why));
+}
+
+#[rstest]
+#[case(Release::V10_0, None, "{}")]
+#[case(Release::V11_1, None, "fd: migration to a file is not supported. Use file: instead.")]
+#[case(Release::V10_0, Some("mapped-ram"), "Migration requires seekable transport (e.g. file)")]
+fn a_descriptor_is_a_source_where_it_is_a_target(
+    #[case] release: Release,
+    #[case] capability: Option<&str>,
+    #[case] reply: &str,
+) {
+    let mut client = Client::of(&Machine { incoming: true, ..one_disk() }, release);
+    capability.into_iter().for_each(|name| client.set_capability(name));
+    client.world.pass_descriptor(client.connection, Descriptor::File { path: "state".into(), position: 0 });
+    client.send("getfd", json!({ "fdname": "f" }));
+    let said = client.send("migrate-incoming", json!({ "uri": "fd:f" }));
+    assert!(said.contains(&reply.to_owned()), "{said:?}");
+}
+
 #[test]
 fn a_pipe_is_a_target_for_every_release() {
     let mut client = Client::of(&one_disk(), Release::V11_1);

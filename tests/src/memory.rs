@@ -103,7 +103,7 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
         let recorded = Recorded::new(env.clone(), record.clone(), Some(faults.clone()));
         let disk = |target: &&str| DomainDisk::new(target, &format!("{target}-device"));
         let domain = Domain::new("vm", disks.iter().map(disk).collect());
-        let patience = Patience { command: Duration::from_secs(2), ..Patience::default() };
+        let patience = Patience { command: Duration::from_secs(1), ..Patience::default() };
         let machine = Machine::connect(recorded, world.monitor(), domain, Some(capabilities), patience);
         let machine = machine.await.unwrap_or_else(|error| panic!("{error}"));
         Self { world, control, machine, record, faults }

@@ -313,6 +313,48 @@ fn somebody_elses_migration_is_left_alone() {
     }
 }
 
+/// The same, begun when this had set all and was about to begin.
+#[test]
+fn somebody_elses_migration_that_was_quicker_is_not_stopped() {
+    let mut bench = Bench::default();
+    let theirs = r#"{"execute": "migrate", "arguments": {"uri": "exec:cat >/images/theirs"}}"#;
+    for release in Release::ALL {
+        let way = (release, Meanwhile::Paused, Format::Raw);
+        let after = bench.save(way, &[], &[slow(), another_client_does("stop", theirs)]);
+        let told = after.told(&way);
+        // What migrations are set to cannot be put back meanwhile, and that is said.
+        let Err(error @ OperationError::NotRolledBack { .. }) = &after.result else { panic!("{told}") };
+        assert!(error.to_string().contains("There's a migration process in progress"), "{told}");
+        assert!(after.saved.is_none() && !after.said.contains("migrate_cancel"), "{told}");
+    }
+}
+
+/// QEMU says `completed` of the migration before.
+#[test]
+fn memory_of_which_nothing_was_written_is_not_taken_for_saved() {
+    let mut bench = Bench::default();
+    let lost = fault(Moment::Command("migrate".into()), 2, Point::Before, FaultKind::Disconnect);
+    for (release, guest, format) in ways() {
+        let capabilities = bench.capabilities(release);
+        let described = Machine::new().disk("vda").disk("vdb");
+        let simulation = Simulation::new(&described, release, Oracle::default_order());
+        let handle = simulation.handle();
+        let run = simulation.run(async {
+            let world = Sim::new(&described, handle.sockets(), handle.spawner());
+            let rig = Rig::new(&world, capabilities, &DISKS, std::slice::from_ref(&lost)).await;
+            rig.carry_out(&rig.saving(guest, format, &[]).await).await.expect("nothing goes wrong at first");
+            handle.sockets().world_mut().host_mut().remove(PATH.into()).unwrap();
+            let result = rig.carry_out(&rig.saving(guest, format, &[]).await).await;
+            (result, rig.status().await.running, rig.saved().await.is_ok())
+        });
+        let after = run.expect("nothing waits for ever");
+        assert!(
+            matches!(after, (Err(OperationError::RolledBack { .. }), true, false)),
+            "{release} {after:?}"
+        );
+    }
+}
+
 /// A file that holds something stays as it is, unless it may be overwritten; an empty one is used.
 #[rstest]
 #[case::empty("", false, true)]

@@ -76,7 +76,9 @@ async fn on(program: &Utf8Path) -> Result<usize, Failed> {
             .map_err(|error| format!("save {guest:?} {format:?}: {error}"))?;
         loaded(&binary, &copy).await.map_err(|error| format!("load {guest:?} {format:?}: {error}"))?;
         cases += 2;
-        for (what, faults, may_be_saved) in faults() {
+        // How the memory is laid out makes no difference to them.
+        let faults = if format == Format::Raw { faults() } else { Vec::new() };
+        for (what, faults, may_be_saved) in faults {
             let saved = save_with(&binary, (guest, format), &faults, may_be_saved).await;
             saved.map_err(|error| format!("save {guest:?} {format:?}, {what}: {error}"))?;
             cases += 1;

@@ -37,7 +37,7 @@ fn each_number_stands_where_libvirt_looks_for_it() {
     let data = u32::try_from(bytes.len() - 92).unwrap();
     assert_eq!(&bytes[..16], b"LibvirtQemudPart");
     assert_eq!([0, 1, 2, 3, 4, 5].map(number), [2, data, 1, 0, 21, 0]);
-    assert_eq!(&bytes[92..124], b"<domain type='kvm'/>\0<cookie/>\0\0\0");
+    assert_eq!(&bytes[92..125], b"<domain type='kvm'/>\0<cookie/>\0\0\0");
 }
 
 #[test]
