@@ -249,6 +249,12 @@ impl Qemu {
         }
     }
 
+    /// Whether the guest has started its disks.
+    fn disks_are_started(&self, now: Duration) -> bool {
+        let set_up = self.cpus.devices_are_set_up(now) || self.boot_sector.has_run();
+        set_up && !self.cpus.rests_since_load()
+    }
+
     /// A client has come to a monitor, or left it.
     pub fn set_connected(&mut self, monitor: usize, connected: bool) {
         self.chardevs.set_connected(monitor, connected);
