@@ -48,8 +48,10 @@ pub(crate) struct Options {
     pub(crate) auto_dismiss: bool,
     /// Bytes to copy.
     pub(crate) len: u64,
-    /// Bytes that are copied in one go.
+    /// Bytes that are copied in one go where it has a speed.
     pub(crate) chunk: u64,
+    /// Bytes of one of its requests: what it has written when QEMU is killed is so many of them.
+    pub(crate) request: u64,
     /// Once all is copied it keeps in step with its source until its client completes it.
     pub(crate) keeps_in_step: bool,
     /// What the guest writes goes to its target at once.
@@ -97,6 +99,7 @@ impl Options {
             auto_dismiss: arguments.flag_or("auto-dismiss", true),
             len,
             chunk,
+            request: chunk,
             keeps_in_step,
             takes: Duration::from_millis(takes),
             write_blocking: false,
@@ -150,6 +153,7 @@ pub(crate) struct BlockJob {
     /// Bytes that failed and are not copied.
     lacks: u64,
     chunk: u64,
+    request: u64,
     takes: Duration,
     /// Bytes that were copied when the pace was last set.
     copied: u64,
@@ -174,6 +178,7 @@ impl BlockJob {
             io_status: "ok",
             lacks: 0,
             chunk: options.chunk,
+            request: options.request,
             takes: options.takes,
             copied: if speed > 0 && !options.endless { options.chunk.min(options.len) } else { 0 },
             since: Some(now),
@@ -191,7 +196,7 @@ impl BlockJob {
             Some(since) if self.speed == 0 && !self.endless && now < since + self.takes => {
                 let (elapsed, takes) = (now.saturating_sub(since).as_micros(), self.takes.as_micros());
                 let ahead = u128::from(self.len - self.copied) * elapsed / takes;
-                let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.chunk * self.chunk;
+                let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.request * self.request;
                 reached - self.lacks.min(reached)
             }
             _ => self.offset(now),
