@@ -36,6 +36,7 @@ commands! {
     QueryBlock = "query-block" -> Vec<BlockDevice>;
     QueryNamedBlockNodes = "query-named-block-nodes" -> Vec<BlockNode>;
     QueryJobs = "query-jobs" -> Vec<JobInfo>;
+    QueryBlockJobs = "query-block-jobs" -> Vec<BlockJobInfo>;
     JobDismiss<'a> = "job-dismiss" -> Nothing;
     JobCancel<'a> = "job-cancel" -> Nothing;
     SnapshotSave<'a> = "snapshot-save" -> Nothing;
@@ -47,6 +48,8 @@ commands! {
     BlockdevCreate<'a> = "blockdev-create" -> Nothing;
     Transaction<'a> = "transaction" -> Nothing;
     Cont = "cont" -> Nothing;
+    Stop = "stop" -> Nothing;
+    Quit = "quit" -> Nothing;
 }
 
 /// Ends the negotiation.
@@ -115,6 +118,33 @@ pub struct BlockNode {
     pub ro: bool,
     /// The image behind it.
     pub image: ImageInfo,
+    /// What keeps account of writes to it; the member is absent if nothing does.
+    #[serde(default)]
+    pub dirty_bitmaps: Vec<DirtyBitmap>,
+}
+
+/// What keeps account of the writes to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DirtyBitmap {
+    /// Its name; one that a job has of its own has none.
+    pub name: Option<String>,
+    /// How many bytes one bit stands for.
+    pub granularity: u32,
+    /// Whether it takes account of writes now.
+    pub recording: bool,
+    /// Whether it is kept in the image when QEMU ends.
+    #[serde(default)]
+    pub persistent: bool,
+    /// Whether it was lost for not having been kept.
+    #[serde(default)]
+    pub inconsistent: bool,
+}
+
+impl DirtyBitmap {
+    /// Whether the image above must go on with it: who made it counts on it.
+    pub fn is_carried(&self) -> bool {
+        self.name.is_some() && self.persistent && self.recording && !self.inconsistent
+    }
 }
 
 /// What is known of an image.
@@ -157,6 +187,20 @@ pub struct JobInfo {
     pub status: String,
     /// Why it failed; absent while it has not.
     pub error: Option<String>,
+}
+
+/// Asks for the jobs that work on disks.
+#[derive(Debug, Serialize)]
+pub struct QueryBlockJobs {}
+
+/// A job that works on disks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BlockJobInfo {
+    /// `mirror`, `commit`, `stream`, `backup`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its id.
+    pub device: String,
 }
 
 /// Forgets a concluded job.
@@ -232,6 +276,13 @@ pub enum BlockdevAdd<'a> {
         /// The file.
         filename: &'a str,
     },
+    /// The protocol node of a host's block device.
+    HostDevice {
+        /// The new node's name.
+        node_name: &'a str,
+        /// The device.
+        filename: &'a str,
+    },
     /// A qcow2 format node.
     Qcow2 {
         /// The new node's name.
@@ -296,8 +347,27 @@ pub enum Action<'a> {
         /// The prepared overlay, without a backing node.
         overlay: &'a str,
     },
+    /// Begins to keep account of the writes to a node.
+    BlockDirtyBitmapAdd {
+        /// The node.
+        node: &'a str,
+        /// The bitmap's name.
+        name: &'a str,
+        /// How many bytes one bit stands for.
+        granularity: u32,
+        /// Whether it is kept in the image when QEMU ends.
+        persistent: bool,
+    },
 }
 
 /// Lets the guest run.
 #[derive(Debug, Serialize)]
 pub struct Cont {}
+
+/// Stops the guest.
+#[derive(Debug, Serialize)]
+pub struct Stop {}
+
+/// Ends QEMU.
+#[derive(Debug, Serialize)]
+pub struct Quit {}

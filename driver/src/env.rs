@@ -29,6 +29,24 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A block device.
+    Device,
+    /// A folder.
+    Folder,
+    /// Something else: a socket, a pipe ...
+    Other,
+}
+
 /// What the driver needs of the world. One thread: nothing here is `Send`.
 #[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
 pub trait Env: Clone + Unpin + 'static {
@@ -52,6 +70,12 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// A short word, `[a-z0-9]+`, that this call alone returns: for names of jobs, nodes and files.
     fn unique_id(&self) -> String;
+
+    /// The time of day, in seconds since 1970 (UTC): for records, never for waiting.
+    fn seconds(&self) -> i64;
+
+    /// What is at a path; symbolic links are followed, for the question is what QEMU would open.
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
 
     /// Creates an empty file that nobody else has: fails with [`io::ErrorKind::AlreadyExists`] rather than
     /// open what is there, a dangling symbolic link included.

@@ -14,6 +14,7 @@
 //! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
 //! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
+//! | [`align`] | what a wish means for this machine: every disk gets its place |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |
 //! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`human_monitor`] as their tools |
 //! | [`machine`] | the front door: a connected machine and its operations; the executor behind it |
@@ -22,6 +23,7 @@
 //!
 //! It knows nothing of any simulator, reads no clock, and opens nothing but through its [`env::Env`].
 
+pub mod align;
 pub mod capabilities;
 pub mod client;
 pub mod commands;

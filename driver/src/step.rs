@@ -6,10 +6,14 @@
 
 mod delete_snapshot;
 mod load_snapshot;
+mod pause;
 mod prepare_overlay;
+mod quit;
 mod reserve_file;
+mod resume;
 mod save_snapshot;
 mod switch_overlays;
+mod write_records;
 
 use std::fmt;
 
@@ -18,10 +22,14 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     delete_snapshot::DeleteSnapshot,
     load_snapshot::LoadSnapshot,
+    pause::Pause,
     prepare_overlay::PrepareOverlay,
+    quit::Quit,
     reserve_file::ReserveFile,
+    resume::Resume,
     save_snapshot::SaveSnapshot,
-    switch_overlays::{Switch, SwitchOverlays},
+    switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
+    write_records::WriteRecords,
 };
 use crate::{client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError, live::Live};
 
@@ -41,6 +49,14 @@ pub enum Step {
     PrepareOverlay(PrepareOverlay),
     /// See [`SwitchOverlays`].
     SwitchOverlays(SwitchOverlays),
+    /// See [`Pause`].
+    Pause(Pause),
+    /// See [`Resume`].
+    Resume(Resume),
+    /// See [`Quit`].
+    Quit(Quit),
+    /// See [`WriteRecords`].
+    WriteRecords(WriteRecords),
 }
 
 /// Whether a step in doubt has happened.
@@ -78,6 +94,10 @@ impl Step {
             Step::ReserveFile(step) => format!("reserve-{}", step.path.file_name().unwrap_or_default()),
             Step::PrepareOverlay(step) => format!("overlay-{}", step.target),
             Step::SwitchOverlays(_) => "switch".into(),
+            Step::Pause(_) => "pause".into(),
+            Step::Resume(_) => "resume".into(),
+            Step::Quit(_) => "quit".into(),
+            Step::WriteRecords(_) => "record".into(),
         }
     }
 
@@ -87,13 +107,32 @@ impl Step {
             Step::SaveSnapshot(_) => Some("delete the snapshot"),
             Step::ReserveFile(_) => Some("unlink"),
             Step::PrepareOverlay(_) => Some("drop nodes"),
-            Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::SwitchOverlays(_) => None,
+            Step::Pause(_) => Some("let it run"),
+            Step::WriteRecords(_) => Some("write back"),
+            Step::LoadSnapshot(_)
+            | Step::DeleteSnapshot(_)
+            | Step::SwitchOverlays(_)
+            | Step::Resume(_)
+            | Step::Quit(_) => None,
         }
+    }
+
+    /// Whether the guest stands still for it.
+    pub(crate) fn stops_the_guest(&self) -> bool {
+        matches!(
+            self,
+            Step::SaveSnapshot(_) | Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::Pause(_)
+        )
+    }
+
+    /// Whether it saves the machine's memory.
+    pub(crate) fn saves_memory(&self) -> bool {
+        matches!(self, Step::SaveSnapshot(_))
     }
 
     /// Whether all that it does is inside the QEMU process: gone when QEMU is gone.
     pub(crate) fn only_in_qemu(&self) -> bool {
-        matches!(self, Step::PrepareOverlay(_))
+        matches!(self, Step::PrepareOverlay(_) | Step::Pause(_) | Step::Resume(_) | Step::Quit(_))
     }
 
     /// Does it.
@@ -105,6 +144,10 @@ impl Step {
             Step::ReserveFile(step) => step.act(live.env()).await,
             Step::PrepareOverlay(step) => step.act(live).await,
             Step::SwitchOverlays(step) => step.act(live).await,
+            Step::Pause(step) => step.act(live).await,
+            Step::Resume(step) => step.act(live).await,
+            Step::Quit(step) => step.act(live).await,
+            Step::WriteRecords(step) => step.act(live.env()).await,
         }
     }
 
@@ -114,10 +157,13 @@ impl Step {
             Step::SaveSnapshot(step) => step.probe(live).await,
             Step::LoadSnapshot(step) => step.probe(live).await,
             Step::DeleteSnapshot(step) => step.probe(live).await,
-            // Making a file needs no answer from QEMU: it is never in doubt.
-            Step::ReserveFile(_) => Ok(Happened::No),
+            // The host's files need no answer from QEMU: they are never in doubt.
+            Step::ReserveFile(_) | Step::WriteRecords(_) => Ok(Happened::No),
             Step::PrepareOverlay(step) => step.probe(live).await,
             Step::SwitchOverlays(step) => step.probe(live).await,
+            Step::Pause(step) => step.probe(live).await,
+            Step::Resume(step) => step.probe(live).await,
+            Step::Quit(step) => step.probe(live).await,
         }
     }
 
@@ -137,6 +183,9 @@ impl Step {
             Step::ReserveFile(step) => step.undo(live.env(), begun).await,
             Step::PrepareOverlay(step) => step.undo(live).await,
             Step::SwitchOverlays(step) => step.undo(begun),
+            Step::Pause(step) => step.undo(live).await,
+            Step::Resume(_) | Step::Quit(_) => Err(self.remains()),
+            Step::WriteRecords(step) => step.undo(live.env(), begun).await,
         }
     }
 
@@ -144,6 +193,7 @@ impl Step {
     pub(crate) async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         match self {
             Step::ReserveFile(step) => step.undo(env, begun).await,
+            Step::WriteRecords(step) => step.undo(env, begun).await,
             _ => Err(self.remains()),
         }
     }
@@ -157,6 +207,10 @@ impl Step {
             Step::ReserveFile(step) => step.remains(),
             Step::PrepareOverlay(step) => step.remains(),
             Step::SwitchOverlays(step) => step.remains(),
+            Step::Pause(step) => step.remains(),
+            Step::Resume(step) => step.remains(),
+            Step::Quit(step) => step.remains(),
+            Step::WriteRecords(step) => step.remains(),
         }
     }
 }
@@ -171,6 +225,10 @@ impl fmt::Display for Step {
             Step::PrepareOverlay(step) => {
                 write!(f, "prepare overlay {} -> {}", step.target, step.file.file_name().unwrap_or_default())
             }
+            Step::Pause(_) => f.write_str("pause the guest"),
+            Step::Resume(_) => f.write_str("let the guest run"),
+            Step::Quit(_) => f.write_str("end QEMU"),
+            Step::WriteRecords(_) => f.write_str("write the records"),
             Step::SwitchOverlays(step) => match step.switches.as_slice() {
                 [one] => write!(f, "switch disk {} in one transaction", one.target),
                 all => write!(f, "switch {} disks in one transaction", all.len()),
@@ -188,7 +246,18 @@ macro_rules! steps {
         })*
     };
 }
-steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays);
+steps!(
+    SaveSnapshot,
+    LoadSnapshot,
+    DeleteSnapshot,
+    ReserveFile,
+    PrepareOverlay,
+    SwitchOverlays,
+    Pause,
+    Resume,
+    Quit,
+    WriteRecords
+);
 
 /// On which of `nodes` an internal snapshot of this name is.
 async fn nodes_with_tag<E: Env>(

@@ -14,7 +14,7 @@ use std::{
 };
 
 use camino::Utf8Path;
-use freezeframe_driver::env::{Endpoint, Env};
+use freezeframe_driver::env::{Endpoint, Env, FileKind};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::{
@@ -107,6 +107,14 @@ impl<E: Env> Env for Recorded<E> {
     fn unique_id(&self) -> String {
         self.ids.set(self.ids.get() + 1);
         self.ids.get().to_string()
+    }
+
+    fn seconds(&self) -> i64 {
+        self.inner.seconds()
+    }
+
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        self.inner.file_kind(path).await
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {

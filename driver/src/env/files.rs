@@ -8,11 +8,26 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::OFlags;
+
+use super::FileKind;
+
+pub(super) fn kind(path: &Utf8Path) -> io::Result<FileKind> {
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileKind::Absent),
+        found => found?,
+    };
+    Ok(match found.file_type() {
+        kind if kind.is_file() => FileKind::File { bytes: found.len() },
+        kind if kind.is_dir() => FileKind::Folder,
+        kind if kind.is_block_device() => FileKind::Device,
+        _ => FileKind::Other,
+    })
+}
 
 pub(super) fn create_folder(path: &Utf8Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)

@@ -11,7 +11,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     rc::Rc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use ::tokio::{
@@ -22,7 +22,7 @@ use ::tokio::{
 };
 use camino::Utf8Path;
 
-use super::{Endpoint, Env, files};
+use super::{Endpoint, Env, FileKind, files};
 
 /// The real world. Use it inside a `tokio::task::LocalSet` or a local runtime.
 #[derive(Debug, Clone)]
@@ -79,6 +79,16 @@ impl Env for TokioEnv {
         let number = self.ids.get();
         self.ids.set(number.wrapping_add(1));
         format!("{:08x}", self.seed.wrapping_add(number))
+    }
+
+    fn seconds(&self) -> i64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        let path = path.to_owned();
+        beside(move || files::kind(&path)).await
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {

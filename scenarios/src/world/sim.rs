@@ -14,12 +14,12 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
-    env::{Endpoint, Env},
+    env::{Endpoint, Env, FileKind},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
     exec::Spawner,
-    host::Image,
+    host::{Backing, Image},
     oracle::Trace,
     stream::{Sockets, Stream},
 };
@@ -28,7 +28,7 @@ use rustix::io::Errno;
 
 use super::World;
 use crate::{
-    language::Scenario,
+    language::{Format, HostFile, Scenario},
     machine,
     play::{self, CannotPlay, Run},
 };
@@ -124,6 +124,22 @@ impl<T: Time> Env for SimEnv<T> {
         "sim".to_owned()
     }
 
+    /// The day on which every simulated world begins: 2026-01-01.
+    fn seconds(&self) -> i64 {
+        1_767_225_600 + i64::try_from(self.time.now().as_secs()).unwrap_or(i64::MAX / 2)
+    }
+
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        let world = self.sockets.world();
+        let host = world.host();
+        Ok(match (host.image(path), host.document(path)) {
+            (Some(image), _) => FileKind::File { bytes: image.file_length() },
+            (_, Some(document)) => FileKind::File { bytes: document.len() as u64 },
+            _ if host.is_folder(path) => FileKind::Folder,
+            _ => FileKind::Absent,
+        })
+    }
+
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
         self.sockets.world_mut().host_mut().create_new(path, Image::raw(0)).map_err(in_the_systems_words)
     }
@@ -158,6 +174,11 @@ impl<T: Time> Env for SimEnv<T> {
         self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
     }
+}
+
+/// A backing file beside the overlay, by its name alone.
+fn backing(name: &str) -> Backing {
+    Backing { file: name.into(), format: Some("qcow2".into()) }
 }
 
 /// The simulated host knows kinds of errors; a real one has a number and words for each.
@@ -212,6 +233,17 @@ impl<T: Time> World for SimWorld<T> {
         let world = self.env.sockets.world();
         let files = world.host().files().filter_map(|(path, _)| path.strip_prefix(&self.folder).ok());
         Ok(files.map(ToString::to_string).collect())
+    }
+
+    async fn add_file(&self, file: &HostFile) -> Result<(), CannotPlay> {
+        let image = match (file.format, file.size) {
+            (_, None) => Image::raw(0),
+            (Format::Raw, Some(size)) => Image::raw(size.bytes()),
+            (Format::Qcow2, Some(size)) => Image::overlay(size.bytes(), file.backing.as_deref().map(backing)),
+        };
+        let path = self.folder.join(&file.name);
+        let made = self.env.sockets.world_mut().host_mut().create_new(&path, image);
+        made.map_err(|error| CannotPlay::new(format!("{path}: {error}")))
     }
 
     async fn kill_qemu(&self) {

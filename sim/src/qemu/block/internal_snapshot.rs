@@ -25,7 +25,7 @@ pub(crate) fn take(
     let format = node.driver.name();
     let (date, vm_clock) = (Host::EPOCH + cx.now(), cpus.clock(cx.now()));
     let writable = graph.is_active() || cx.release().writing_given_images_aborts();
-    let Some(image) = graph.qcow2_mut(device, cx.host()).filter(|_| writable) else {
+    let Some(image) = graph.keeper_mut(device, cx.host()).filter(|_| writable) else {
         return Err(QmpError::generic(format!(
             "Block format '{format}' used by device '{device}' does not support internal snapshots"
         )));
@@ -56,7 +56,7 @@ pub(crate) fn delete(
     if id.is_none() && name.is_none() {
         return Err(QmpError::generic("Name or id must be provided"));
     }
-    let Some(image) = graph.qcow2_mut(device, cx.host()) else {
+    let Some(image) = graph.keeper_mut(device, cx.host()) else {
         return Err(QmpError::generic("Failed to get a snapshot list: Operation not supported"));
     };
     let wanted = image.snapshots.iter().find(|snapshot| {

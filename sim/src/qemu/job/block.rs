@@ -1,7 +1,8 @@
 //! What makes a job a block job: a speed, a progress in bytes, and that some are completed by their client.
 //!
 //! A block job copies in chunks. Without a speed it is done after a time that was chosen when it started; with one, its
-//! first chunk is copied at once and each further one when its bytes are due. While it rests nothing is copied.
+//! first chunk is copied at once, and what it need not copy before that, and each further one when its bytes are due. While
+//! it rests nothing is copied.
 //! A request of it may fail: what then happens is its policy's, which is the client's ([`OnError`]). Errors show when
 //! all else is copied, since many requests are under way at once.
 //! It says nothing itself: that is for [`super::Job`]. Source: recordings; QEMU's QAPI docs of `BlockJobInfo`.
@@ -52,6 +53,10 @@ pub(crate) struct Options {
     pub(crate) chunk: u64,
     /// Bytes of one of its requests: what it has written when QEMU is killed is so many of them.
     pub(crate) request: u64,
+    /// How far the first go comes, in bytes.
+    pub(crate) first: u64,
+    /// Its speed does not slow it down: it has no more to copy than goes at once.
+    pub(crate) unslowed: bool,
     /// Once all is copied it keeps in step with its source until its client completes it.
     pub(crate) keeps_in_step: bool,
     /// What the guest writes goes to its target at once.
@@ -100,6 +105,8 @@ impl Options {
             len,
             chunk,
             request: chunk,
+            first: chunk.min(len),
+            unslowed: false,
             keeps_in_step,
             takes: Duration::from_millis(takes),
             write_blocking: false,
@@ -139,6 +146,7 @@ pub(crate) struct Copied {
 pub(crate) struct BlockJob {
     pub(super) len: u64,
     pub(super) speed: u64,
+    unslowed: bool,
     pub(super) keeps_in_step: bool,
     pub(super) write_blocking: bool,
     pub(super) starts_drained: bool,
@@ -167,6 +175,7 @@ impl BlockJob {
         Self {
             len: options.len,
             speed,
+            unslowed: options.unslowed,
             keeps_in_step: options.keeps_in_step,
             write_blocking: options.write_blocking,
             starts_drained: options.starts_drained,
@@ -180,7 +189,7 @@ impl BlockJob {
             chunk: options.chunk,
             request: options.request,
             takes: options.takes,
-            copied: if speed > 0 && !options.endless { options.chunk.min(options.len) } else { 0 },
+            copied: if speed > 0 && !options.unslowed && !options.endless { options.first } else { 0 },
             since: Some(now),
         }
     }
@@ -193,7 +202,7 @@ impl BlockJob {
     /// What has reached the target by now. Clients are not told of it before the end where a job has no speed.
     pub(super) fn written(&self, now: Duration) -> Copied {
         let offset = match self.since {
-            Some(since) if self.speed == 0 && !self.endless && now < since + self.takes => {
+            Some(since) if self.pace() == 0 && !self.endless && now < since + self.takes => {
                 let (elapsed, takes) = (now.saturating_sub(since).as_micros(), self.takes.as_micros());
                 let ahead = u128::from(self.len - self.copied) * elapsed / takes;
                 let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.request * self.request;
@@ -208,7 +217,7 @@ impl BlockJob {
     fn reached(&self, now: Duration) -> u64 {
         let Some(since) = self.since.filter(|_| !self.endless) else { return self.copied };
         let elapsed = now.saturating_sub(since);
-        match self.speed {
+        match self.pace() {
             0 if elapsed >= self.takes => self.len,
             0 => self.copied,
             speed => {
@@ -262,8 +271,13 @@ impl BlockJob {
         self.speed = speed;
     }
 
+    /// Bytes a second, 0 for as fast as it goes.
+    fn pace(&self) -> u64 {
+        if self.unslowed { 0 } else { self.speed }
+    }
+
     fn time_for(&self, bytes: u64) -> Duration {
-        match self.speed {
+        match self.pace() {
             0 => self.takes,
             speed => {
                 let bytes = bytes.div_ceil(self.chunk).saturating_mul(self.chunk);
