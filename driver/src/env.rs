@@ -9,10 +9,13 @@ use std::{future::Future, io, time::Duration};
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use camino::{Utf8Path, Utf8PathBuf};
 
+mod command;
 #[cfg(feature = "tokio-env")]
 mod files;
 #[cfg(feature = "tokio-env")]
 pub mod tokio;
+
+pub use command::{Ended, HostCommand, Ran};
 
 /// Where a monitor or an agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,13 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// What is at a path; symbolic links are followed, for the question is what QEMU would open.
     async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
+
+    /// Runs a program to its end, and kills it if its time is up or if this is dropped. What it has left running in the
+    /// background lives on.
+    ///
+    /// # Errors
+    /// If it cannot be started, [`io::ErrorKind::NotFound`] above all, or says more than [`HostCommand::OUTPUT_MAX`].
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran>;
 
     /// Creates an empty file that nobody else has: fails with [`io::ErrorKind::AlreadyExists`] rather than
     /// open what is there, a dangling symbolic link included.

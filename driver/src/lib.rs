@@ -11,6 +11,7 @@
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
 //! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
+//! | [`qemu_img`] | the tool for images that no machine has open |
 //! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
 //! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
@@ -42,6 +43,7 @@ pub mod name;
 pub mod observed;
 pub mod patience;
 pub mod plan;
+pub mod qemu_img;
 pub mod race;
 pub mod report;
 pub mod request;

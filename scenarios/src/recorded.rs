@@ -14,7 +14,7 @@ use std::{
 };
 
 use camino::Utf8Path;
-use freezeframe_driver::env::{Endpoint, Env, FileKind};
+use freezeframe_driver::env::{Endpoint, Env, FileKind, HostCommand, Ran};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::{
@@ -57,6 +57,15 @@ impl<E: Env> Recorded<E> {
     /// Notes what happened, now.
     pub fn note(&self, entry: Entry) {
         self.record.note(self.inner.now(), entry);
+    }
+
+    fn note_run(&self, command: &HostCommand, result: &io::Result<Ran>) {
+        let outcome = match result {
+            Ok(ran) => ran.ended.to_string(),
+            Err(error) => error.kind().to_string(),
+        };
+        let program = command.program.file_name().unwrap_or_default().to_owned();
+        self.note(Entry::Ran { program, arguments: command.arguments.clone(), outcome });
     }
 
     fn note_host(&self, action: &'static str, path: &Utf8Path, result: &io::Result<()>) {
@@ -115,6 +124,12 @@ impl<E: Env> Env for Recorded<E> {
 
     async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
         self.inner.file_kind(path).await
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        let result = self.inner.run(command).await;
+        self.note_run(command, &result);
+        result
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {

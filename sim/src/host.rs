@@ -22,6 +22,7 @@ mod layout;
 mod machine_state;
 pub use descriptor::Descriptor;
 pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2, StoredBitmap};
+pub use layout::Usage;
 pub use machine_state::{Hardware, MachineState, PciDevice, Unfit};
 
 /// The files of the simulated host. Paths are kept as texts, each in its one plain form: files are looked up all the time,

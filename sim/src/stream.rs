@@ -22,13 +22,14 @@ use std::{
     time::Duration,
 };
 
+use camino::Utf8Path;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     exec::Surroundings,
     host::Descriptor,
     qemu::GuestAct,
-    world::{Connection, Port, Refused, World},
+    world::{Connection, Port, Ran, Refused, World},
 };
 
 /// A world, and the client's ends of its connections. Cheap to clone.
@@ -98,6 +99,14 @@ impl Sockets {
         let now = self.now();
         self.world_mut().guest_does(now, act);
         self.touch();
+    }
+
+    /// Runs a program of the host's; nothing if there is none of that name. It has ended once `takes` has passed.
+    pub fn run_program(&self, program: &Utf8Path, arguments: &[String]) -> Option<Ran> {
+        let now = self.now();
+        let ran = self.world_mut().run_program(now, program, arguments);
+        self.touch();
+        ran
     }
 
     /// The world. It must not be held while another task runs.

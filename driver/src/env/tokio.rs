@@ -1,4 +1,4 @@
-//! The real world through tokio: the only file that names `tokio::{time, net, fs, task}`.
+//! The real world through tokio: what names `tokio::{time, net, process, fs, task}` is here and below.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -22,7 +22,9 @@ use ::tokio::{
 };
 use camino::Utf8Path;
 
-use super::{Endpoint, Env, FileKind, files};
+use super::{Endpoint, Env, FileKind, HostCommand, Ran, files};
+
+mod run;
 
 /// The real world. Use it inside a `tokio::task::LocalSet` or a local runtime.
 #[derive(Debug, Clone)]
@@ -89,6 +91,10 @@ impl Env for TokioEnv {
     async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
         let path = path.to_owned();
         beside(move || files::kind(&path)).await
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        run::run(command).await
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {

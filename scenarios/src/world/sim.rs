@@ -14,7 +14,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
-    env::{Endpoint, Env, FileKind},
+    env::{Ended, Endpoint, Env, FileKind, HostCommand, Ran},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
@@ -138,6 +138,13 @@ impl<T: Time> Env for SimEnv<T> {
             _ if host.is_folder(path) => FileKind::Folder,
             _ => FileKind::Absent,
         })
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        let ran = self.sockets.run_program(&command.program, &command.arguments).ok_or(Errno::NOENT)?;
+        self.time.sleep_until(self.time.now() + ran.takes.min(command.within)).await;
+        let ended = if ran.takes > command.within { Ended::TooLate } else { Ended::Exited(ran.exit) };
+        Ok(Ran { ended, stdout: ran.stdout.into_bytes(), stderr: ran.stderr.into_bytes() })
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {

@@ -9,6 +9,7 @@
 //! | `snapshot` | snapshots of the whole machine |
 //! | `migration` | a machine's state that leaves or comes, and the run states around it |
 //! | `device` | devices, processors, firmware |
+//! | `tools` | `qemu-img` |
 //!
 //! What is nobody's own is here: texts for names, the order of requests, the shape of replies, and how long things take.
 
@@ -22,6 +23,7 @@ mod graph;
 mod job;
 mod migration;
 mod snapshot;
+mod tools;
 
 pub(crate) use graph::{Conflict, UNFIT_TARGET};
 pub(crate) use job::Drain;

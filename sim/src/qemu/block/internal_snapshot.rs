@@ -5,7 +5,7 @@ use super::Graph;
 use crate::{
     host::{Host, InternalSnapshot},
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, run_state::Cpus},
-    qobject::{QDict, QObject, qdict},
+    qobject::{QDict, QObject, key, qdict},
 };
 
 /// `blockdev-snapshot-internal-sync`.
@@ -76,7 +76,7 @@ pub(crate) fn delete(
 
 /// QAPI's `SnapshotInfo`.
 pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> QDict {
-    qdict! {
+    let mut info = qdict! {
         "id": snapshot.id.clone(),
         "name": snapshot.name.clone(),
         "vm-state-size": snapshot.vm_state_size,
@@ -84,5 +84,9 @@ pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> QDict {
         "date-nsec": u64::from(snapshot.date.subsec_nanos()),
         "vm-clock-sec": snapshot.vm_clock.as_secs(),
         "vm-clock-nsec": u64::from(snapshot.vm_clock.subsec_nanos()),
+    };
+    if let Some(icount) = snapshot.icount {
+        info.put(key!("icount"), icount);
     }
+    info
 }
