@@ -263,6 +263,7 @@ impl CliError {
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
             CliError::Snapshot(error) => error.exit_code(),
             CliError::Interrupted(signal) => signal.exit_code(),
+            CliError::Serve(error) if !error.may_pass() => 2,
             CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
         }
     }

@@ -15,6 +15,7 @@
 //! | [`placeholder`] | what no two runs share, and is therefore not compared |
 //! | [`lane`] | which lines keep their order among themselves |
 //! | [`compare`] | line for line: equal, explained, differs, not simulated |
+//! | [`guest_time`] | how long the guest had run, for what varies only at first |
 //! | [`known`] | the differences that are known, each with its reason |
 //! | [`report`] | the sums per release and area |
 //!
@@ -22,6 +23,7 @@
 
 pub mod compare;
 pub mod files;
+pub mod guest_time;
 pub mod known;
 pub mod lane;
 pub mod live;

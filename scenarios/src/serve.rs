@@ -40,6 +40,7 @@ use std::{cell::OnceCell, io, rc::Rc};
 use camino::Utf8PathBuf;
 use freezeframe_driver::client::{Client, ConnectError};
 use freezeframe_sim::{Oracle, Port, Release, World, stream::Sockets};
+use rustix::io::Errno;
 use tokio::task::JoinSet;
 
 use self::{
@@ -102,6 +103,17 @@ pub enum ServeError {
     /// The faults' own connection to the machine does not work.
     #[error("error: no connection behind the faults: {0}")]
     Control(#[from] ConnectError),
+}
+
+impl ServeError {
+    /// Whether it may be otherwise when it is tried again: another program has the address, or the host is short of
+    /// something. A path that cannot be used stays so.
+    pub fn may_pass(&self) -> bool {
+        let (ServeError::Listen { source, .. } | ServeError::File { source, .. }) = self else { return true };
+        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::DQUOT];
+        let lasting = source.kind() != io::ErrorKind::AddrInUse;
+        !lasting || Errno::from_io_error(source).is_some_and(|errno| short.contains(&errno))
+    }
 }
 
 /// A machine whose sockets are open. Dropped, it removes them.

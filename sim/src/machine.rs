@@ -8,9 +8,12 @@
 use camino::Utf8PathBuf;
 
 pub mod agent;
+
+mod actions;
 mod arguments;
 mod on_error;
 
+pub use actions::{Actions, OnPanic};
 pub use agent::Agent;
 pub use arguments::Unknown;
 pub use on_error::{Errno, OnError};
@@ -22,6 +25,16 @@ pub enum Chipset {
     Pc,
     /// `q35`: devices come and go only behind a `pcie-root-port`.
     Q35,
+}
+
+/// A boot sector that does the same once a second, as long as it runs. No operating system need be there to see what QEMU
+/// does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// It writes to `pvpanic` that its kernel has panicked.
+    Panics,
+    /// It starts the watchdog `ib700` with no time left.
+    StarvesItsWatchdog,
 }
 
 /// The format of a disk's image.
@@ -179,8 +192,10 @@ pub struct Machine {
     pub serial_first: bool,
     /// Started with `-incoming defer`: it waits for the state of another machine.
     pub incoming: bool,
-    /// Started with `-no-shutdown`: QEMU stays when the guest has shut down.
-    pub no_shutdown: bool,
+    /// What QEMU does about what the guest does.
+    pub actions: Actions,
+    /// What it is booted into from a disk with `bootindex`, if that is no operating system.
+    pub program: Option<Program>,
     /// The id of the virtio-serial controller that has the ports; empty if it has none.
     pub serial_controller: String,
     /// Ids of PCIe root ports.
@@ -211,7 +226,8 @@ impl Default for Machine {
             serial_ports: Vec::new(),
             serial_first: false,
             incoming: false,
-            no_shutdown: false,
+            actions: Actions::default(),
+            program: None,
             serial_controller: String::new(),
             root_ports: Vec::new(),
             iothreads: Vec::new(),

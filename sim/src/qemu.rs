@@ -15,6 +15,7 @@
 //! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
+//! - `program`: one that panics, or starves its watchdog
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
@@ -34,7 +35,7 @@ use serde_json::{Map, Value};
 use crate::{
     guest::Guest,
     host::{Host, Image},
-    machine::{Format, Machine, Power},
+    machine::{Actions, Format, Machine, Power},
     qobject::QObject,
     release::Release,
 };
@@ -60,6 +61,7 @@ mod migration;
 mod object;
 mod pci;
 mod power;
+mod program;
 mod qdev;
 mod qom;
 mod request;
@@ -80,7 +82,7 @@ use drive_name::DriveNames;
 use ended::Saving;
 use job::{Job, Jobs};
 use migration::Migration;
-use power::Actions;
+use program::Booted;
 use run_state::{Cpus, RunState};
 use work::Work;
 
@@ -93,6 +95,7 @@ pub struct Qemu {
     migration: Migration,
     actions: Actions,
     boot_sector: BootSector,
+    booted: Booted,
     firmware: firmware::Firmware,
     devices: qdev::Devices,
     pci: pci::PciBus,
@@ -142,8 +145,9 @@ impl Qemu {
                 autostart,
             ),
             migration: Migration::of(machine, &pci),
-            actions: Actions::new(machine.no_shutdown),
+            actions: machine.actions.clone(),
             boot_sector: BootSector::of(machine),
+            booted: Booted::of(machine),
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             pci,
@@ -158,8 +162,9 @@ impl Qemu {
     }
 
     /// What happens by itself once it has started: when, and what.
-    pub fn first_timers(&self) -> Vec<(Duration, Timer)> {
-        self.boot_sector.first_timer().into_iter().collect()
+    pub fn first_timers(&mut self) -> Vec<(Duration, Timer)> {
+        let acts = self.booted.first_timer(self.cpus.state());
+        self.boot_sector.first_timer().into_iter().chain(acts).collect()
     }
 
     /// Carries out one command whose arguments the release's schema has accepted.
@@ -216,6 +221,11 @@ impl Qemu {
             Timer::Exports => self.graph.exports_mut().report(cx),
             Timer::SerialPorts => self.cpus.report_ports(cx),
             Timer::GuestWrite => self.boot_sector.write(&mut self.graph, &self.cpus, cx),
+            Timer::Program => {
+                if let Some(act) = self.booted.acts(&self.cpus, cx) {
+                    self.guest_does(act, cx);
+                }
+            }
             Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
             Timer::Firmware => {
                 if self.firmware.wants_a_reset(&self.cpus) {
@@ -237,6 +247,12 @@ impl Qemu {
             }
             Timer::Guest(act) => self.guest_does(act, cx),
         }
+    }
+
+    /// Whether the guest has started its disks.
+    fn disks_are_started(&self, now: Duration) -> bool {
+        let set_up = self.cpus.devices_are_set_up(now) || self.boot_sector.has_run();
+        set_up && !self.cpus.rests_since_load()
     }
 
     /// A client has come to a monitor, or left it.

@@ -74,7 +74,7 @@ impl World {
     /// A world in which QEMU has just started on the machine. Its time is 0.
     pub fn new(machine: &Machine, release: Release, oracle: Oracle) -> Self {
         let mut host = Host::default();
-        let qemu = Qemu::new(machine, release, &mut host);
+        let mut qemu = Qemu::new(machine, release, &mut host);
         let mut main_loop = MainLoop::default();
         main_loop.end_turn(Duration::ZERO, Duration::ZERO, qemu.first_timers());
         Self {

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use freezeframe_sim::{
-    Machine, Oracle, Port, Release, World, host::Descriptor, machine::Power, qemu::GuestAct,
+    Machine, Oracle, Port, Release, World,
+    host::Descriptor,
+    machine::{Actions, Power},
+    qemu::GuestAct,
     world::Connection,
 };
 use rstest::rstest;
@@ -384,7 +387,8 @@ fn a_guest_that_shuts_down_ends_qemu_or_leaves_it_to_be_reset() {
     assert_eq!(client.guest(GuestAct::ShutDown), ["SHUTDOWN guest-shutdown"]);
     assert!(!client.world.qemu_is_running());
 
-    let stays = Machine { no_shutdown: true, ..one_disk() };
+    let actions = Actions { stays_after_shutdown: true, ..Actions::default() };
+    let stays = Machine { actions, ..one_disk() };
     let mut client = Client::of(&stays, Release::V10_0);
     assert_eq!(client.guest(GuestAct::ShutDown), ["SHUTDOWN guest-shutdown", "STOP"]);
     assert_eq!(client.send("cont", json!({})), ["Resetting the Virtual Machine is required"]);
@@ -393,8 +397,8 @@ fn a_guest_that_shuts_down_ends_qemu_or_leaves_it_to_be_reset() {
 }
 
 #[rstest]
-#[case(Release::V5_2, &["GUEST_PANICKED pause", "STOP", "GUEST_PANICKED poweroff", "SHUTDOWN guest-panic"])]
-#[case(Release::V10_0, &["GUEST_PANICKED poweroff", "STOP", "SHUTDOWN guest-panic"])]
+#[case(Release::V5_2, &["GUEST_PANICKED pause", "GUEST_PANICKED poweroff", "SHUTDOWN guest-panic"])]
+#[case(Release::V10_0, &["GUEST_PANICKED poweroff", "SHUTDOWN guest-panic"])]
 fn a_panic_ends_qemu(#[case] release: Release, #[case] said: &[&str]) {
     let mut client = Client::of(&one_disk(), release);
     assert_eq!(client.guest(GuestAct::Panic), said);

@@ -255,6 +255,34 @@ fn a_guest_that_is_loaded_while_stopped_reports_its_ports_when_it_runs() {
 }
 
 #[test]
+fn a_loaded_states_disks_are_started_when_the_guest_runs() {
+    let mut bench = one_disk();
+    let human =
+        |bench: &mut Bench, line: &str| bench.ok("human-monitor-command", json!({ "command-line": line }));
+    let cached = |bench: &mut Bench| {
+        let blocks = bench.ok("query-block", json!({}));
+        blocks[0]["inserted"]["cache"]["writeback"].as_bool().unwrap()
+    };
+    bench.now = Duration::from_secs(5);
+    human(&mut bench, "savevm s");
+    bench.ok("stop", json!({}));
+    assert!(!cached(&mut bench));
+    human(&mut bench, "loadvm s");
+    assert!(cached(&mut bench), "no driver has started it since");
+    bench.ok("cont", json!({}));
+    assert!(!cached(&mut bench));
+}
+
+#[test]
+fn there_is_one_processor_for_the_human_monitor() {
+    let mut bench = one_disk();
+    let line = |index: u64| json!({ "command-line": "info block", "cpu-index": index });
+    bench.ok("human-monitor-command", line(0));
+    let refused = bench.refused("human-monitor-command", line(1));
+    assert_eq!(refused, "Parameter 'cpu-index' expects a CPU number");
+}
+
+#[test]
 fn the_device_moves_to_the_overlay() {
     let mut bench = one_disk();
     bench.add_overlay("ov");

@@ -24,3 +24,13 @@ pub fn asked_for(tests: &[&'static str]) -> Vec<&'static str> {
 pub fn may_not_skip() -> bool {
     env::var("CI").is_ok_and(|ci| ci == "true")
 }
+
+/// Says that so many tests are skipped for want of a real QEMU; whether they may be.
+pub fn skipped_without_qemu(count: usize) -> bool {
+    let may = !may_not_skip();
+    println!("\nskipped {count}: no real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them");
+    if !may {
+        println!("CI=true: there must be real QEMUs");
+    }
+    may
+}

@@ -1,5 +1,7 @@
 //! The fidelity report: what it counts, and that it finds what it must.
 
+use std::time::Duration;
+
 use freezeframe::fidelity::{
     known::Known,
     measure,
@@ -97,6 +99,25 @@ fn what_is_let_pass_is_listed_with_its_reason() {
     let reason = &explained.first().expect("its job rests for a moment").reason;
     let told = report.lines().into_iter().find(|line| line.contains(reason.as_str())).unwrap();
     assert!(told.contains("commit-active: 2 explained: "), "{told}");
+}
+
+/// What varies with the host's speed while the guest's firmware is at work is no excuse for what comes later.
+#[rstest]
+#[case(Release::V11_1, "commit-mid", "the write cache of a disk that the firmware had not set up yet", 1)]
+#[case(Release::V7_2, "commit-active", "a job that rested while it set the disk up", 2)]
+#[case(Release::V5_2, "commit-mid", "likewise", 2)]
+fn what_varies_at_first_differs_later(
+    #[case] release: Release,
+    #[case] name: &str,
+    #[case] what: &str,
+    #[case] differ: usize,
+) {
+    let mut recording = recordings(release).into_iter().find(|recording| recording.name == name).unwrap();
+    let total = measure(std::slice::from_ref(&recording), Known::own()).total();
+    assert_eq!((total.explained, total.differ), (differ, 0), "{what}");
+    recording.lines.iter_mut().skip(1).for_each(|line| line.at += Duration::from_secs(3));
+    let total = measure(&[recording], Known::own()).total();
+    assert_eq!((total.explained, total.differ), (0, differ), "{what}, three seconds later");
 }
 
 #[test]

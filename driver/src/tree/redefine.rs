@@ -3,13 +3,21 @@
 use super::SnapshotTree;
 use crate::{
     domain_snapshot::{DomainSnapshot, State},
-    domain_xml::DomainXml,
+    domain_xml::{BadDomain, DomainXml},
     error::Code,
 };
 
 /// Why a record is refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRedefinition {
+    /// What it says of the machine is unreadable.
+    #[error("the machine in snapshot `{name}` is unreadable: {why}")]
+    Domain {
+        /// The snapshot.
+        name: String,
+        /// Why, and where in the document.
+        why: BadDomain,
+    },
     /// It is its own parent.
     #[error("snapshot `{0}` cannot be its own parent")]
     OwnParent(String),
@@ -55,7 +63,10 @@ pub enum BadRedefinition {
 impl BadRedefinition {
     /// libvirt's name of this error.
     pub fn code(&self) -> Code {
-        Code::InvalidArg
+        match self {
+            BadRedefinition::Domain { why, .. } => why.why.code(),
+            _ => Code::InvalidArg,
+        }
     }
 }
 
@@ -72,11 +83,14 @@ impl SnapshotTree {
         disk_only: bool,
     ) -> Result<(), BadRedefinition> {
         let name = record.name.clone().unwrap_or_default();
+        let theirs = match record.domain.clone().map(DomainXml::of).transpose() {
+            Ok(domain) => domain.and_then(|domain| domain.uuid()),
+            Err(why) => return Err(BadRedefinition::Domain { name, why }),
+        };
         self.check_parent(&name, record.parent.as_deref())?;
         if disk_only && record.state != Some(State::DiskSnapshot) {
             return Err(BadRedefinition::NotDiskOnly(name));
         }
-        let theirs = record.domain.as_ref().and_then(|domain| DomainXml::of(domain.clone()).ok()?.uuid());
         if let (Some(theirs), Some(ours)) = (theirs, uuid)
             && theirs != ours
         {

@@ -1,7 +1,10 @@
 //! Who descends from whom, what a list holds, and which record is refused.
 
 use super::*;
-use crate::domain_snapshot::{Purpose, State};
+use crate::{
+    domain_snapshot::{Purpose, State},
+    error::Code,
+};
 
 fn record(name: &str, parent: Option<&str>, state: &str, more: &str) -> DomainSnapshot {
     let parent = parent.map(|parent| format!("<parent><name>{parent}</name></parent>")).unwrap_or_default();
@@ -127,6 +130,10 @@ fn a_record_that_does_not_fit_changes_nothing() {
     let mut why = |record, disk_only| tree.redefine(record, Some(uuid), disk_only).unwrap_err();
     let named = |name: &str, parent: &str| (name.to_owned(), parent.to_owned());
     assert_eq!(why(record("a", Some("a"), "running", ""), false), BadRedefinition::OwnParent("a".into()));
+    let unreadable = record("n", None, "running", "<domain type='kvm'><name/></domain>");
+    let refused = why(unreadable, false);
+    assert!(matches!(refused, BadRedefinition::Domain { .. }), "{refused}");
+    assert_eq!(refused.code(), Code::XmlError);
     let (name, parent) = named("n", "zzz");
     assert_eq!(
         why(record("n", Some("zzz"), "running", ""), false),

@@ -2,6 +2,8 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
+    fmt::Display,
     io::{self, Write as _},
     num::NonZeroUsize,
     process::ExitCode,
@@ -84,7 +86,8 @@ pub(super) fn serve(arguments: &ServeArgs) -> Result<ExitCode, CliError> {
     };
     let count = arguments.count.get();
     let services: Result<Vec<_>, _> = (0..count).map(|number| arguments.service(number, release)).collect();
-    let services = services.map_err(|why| CliError::Usage(why.to_string()))?;
+    let services = services?;
+    check_addresses(&services)?;
     allow_many_sockets().map_err(CliError::Runtime)?;
     let subject = Rc::new(subject);
     let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
@@ -111,11 +114,19 @@ pub(super) fn serve(arguments: &ServeArgs) -> Result<ExitCode, CliError> {
 
 impl ServeArgs {
     /// How one of the machines is served.
-    fn service(&self, number: usize, release: Release) -> Result<Service, BadAddress> {
+    fn service(&self, number: usize, release: Release) -> Result<Service, CliError> {
         let count = self.count.get();
-        let monitors: Result<_, _> = self.qmp.iter().map(|qmp| qmp.of_machine(number, count)).collect();
-        let path =
-            |path: &Option<Utf8PathBuf>| path.as_ref().map(|path| numbered(path, number, count)).transpose();
+        let wrong = |option: &str, value: &dyn Display, why: BadAddress| {
+            CliError::Usage(format!("`{option} {value}`: {why}"))
+        };
+        let address = |option, address: &Address| {
+            address.of_machine(number, count).map_err(|why| wrong(option, address, why))
+        };
+        let monitors: Result<_, _> = self.qmp.iter().map(|qmp| address("--qmp", qmp)).collect();
+        let path = |option, path: &Option<Utf8PathBuf>| {
+            let numbered = |path| numbered(path, number, count).map_err(|why| wrong(option, path, why));
+            path.as_ref().map(numbered).transpose()
+        };
         Ok(Service {
             release,
             speed: match self.speed {
@@ -123,11 +134,23 @@ impl ServeArgs {
                 SpeedArg::Max => Speed::Max,
             },
             monitors: monitors?,
-            agent: self.agent.as_ref().map(|agent| agent.of_machine(number, count)).transpose()?,
+            agent: self.agent.as_ref().map(|agent| address("--agent", agent)).transpose()?,
             seed: self.seed.map(|seed| seed.wrapping_add(number as u64)),
-            transcript: path(&self.transcript)?,
-            images: path(&self.images)?,
+            transcript: path("--transcript", &self.transcript)?,
+            images: path("--images", &self.images)?,
         })
+    }
+}
+
+/// Nobody can listen where somebody else of the same command does.
+fn check_addresses(services: &[Service]) -> Result<(), CliError> {
+    let mut taken = BTreeSet::new();
+    let addresses = services.iter().flat_map(|service| service.monitors.iter().chain(&service.agent));
+    let any_port = |address: &&Address| matches!(address, Address::Tcp(address) if address.port() == 0);
+    let mut fixed = addresses.filter(|address| !any_port(address));
+    match fixed.find(|address| !taken.insert(address.to_string())) {
+        Some(twice) => Err(CliError::Usage(format!("{twice} is given twice: each socket needs its own"))),
+        None => Ok(()),
     }
 }
 

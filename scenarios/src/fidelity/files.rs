@@ -4,6 +4,7 @@
 //! - What the disks held: as much as a mirror had to copy, or could not, or else the most that a backup copied which
 //!   skipped what was empty. Where nothing tells, but something was copied, two megabytes on the first.
 //! - How large the disks were: as the first query says, or else 16 MiB.
+//! - What the guest was booted into, if it panicked or let its watchdog run out.
 //!
 //! QEMU's arguments tell none of this, so the report names it as [assumed].
 
@@ -13,7 +14,7 @@ use camino::Utf8Path;
 use freezeframe_sim::{
     Machine,
     host::{Host, Image, Qcow2},
-    machine::{Chardev, Frontend},
+    machine::{Chardev, Frontend, Program},
 };
 use serde_json::Value;
 
@@ -58,6 +59,13 @@ pub fn assumed(recording: &Recording, machine: &Machine) -> Vec<String> {
     assumed.extend(
         other.map(|disk| format!("{} had {} bytes, as its first query says", disk.target, disk.size)),
     );
+    match machine.program {
+        Some(Program::Panics) => assumed.push("the guest panicked once a second, as it did".to_owned()),
+        Some(Program::StarvesItsWatchdog) => {
+            assumed.push("the guest let its watchdog run out once a second, as it did".to_owned());
+        }
+        None => {}
+    }
     let is_monitor = |chardev: &&Chardev| matches!(chardev.frontend, Some(Frontend::Monitor(_)));
     let connected = machine.chardevs.iter().filter(|chardev| chardev.connected && !is_monitor(chardev));
     assumed.extend(
@@ -77,6 +85,16 @@ pub fn size(recording: &Recording, file: &Utf8Path) -> Option<u64> {
         let shown = in_folder(name, FOLDER) == file.as_str() && !format.starts_with("file\"");
         size.parse().ok().filter(|_| shown)
     })
+}
+
+/// What the guest was booted into, if that shows.
+pub fn program(recording: &Recording) -> Option<Program> {
+    let told = |event: &str| recording.said().any(|line| line.contains(event));
+    if told(r#""event": "GUEST_PANICKED""#) {
+        Some(Program::Panics)
+    } else {
+        told(r#""event": "WATCHDOG""#).then_some(Program::StarvesItsWatchdog)
+    }
 }
 
 /// The files that `blockdev-add` opened with success, and no command had made.

@@ -4,7 +4,10 @@
 //! ([`Entry::at_most`]) and no more. An entry must still be real: one that explains nothing in the very recording that it
 //! was seen in is itself a finding. Another recording of the same name may well not show it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_sim::Release;
@@ -12,6 +15,7 @@ use serde::Deserialize;
 
 use super::{
     compare::{Difference, Pair},
+    guest_time::guest_times,
     recording::Recording,
 };
 
@@ -36,6 +40,11 @@ struct Entry {
     /// Only recordings of these names.
     #[serde(default)]
     recordings: Vec<String>,
+    /// Only recordings whose arguments contain this.
+    #[serde(default)]
+    arguments: String,
+    /// Only while the guest has run for so long since it began to boot, in milliseconds: at least, and at most.
+    guest_ran: Option<[u64; 2]>,
     /// The lane; `job *` is that of any job.
     lane: String,
     /// What the recorded line contains, or several that follow each other, in whatever order; `""` if it does not
@@ -131,13 +140,15 @@ impl Known {
             return reasons;
         }
         let id = recording.id();
+        let ran = ran(recording, lane, pairs);
         for (entry, met) in self.entries.iter_mut().filter(|(entry, _)| entry.is_for(recording, lane)) {
             let times = met.entry(id.clone()).or_default();
             let width = entry.width();
             let mut at = 0;
             while at + width <= pairs.len() && *times < entry.at_most {
                 let free = reasons[at..at + width].iter().all(Option::is_none);
-                if !free || !entry.covers(&pairs[at..at + width], pairs) {
+                let timely = ran[at..at + width].iter().all(|ran| entry.is_timely(*ran));
+                if !free || !timely || !entry.covers(&pairs[at..at + width], pairs) {
                     at += 1;
                     continue;
                 }
@@ -150,7 +161,7 @@ impl Known {
     }
 
     /// Whether a difference is known by itself: two programs that are held against each other as they speak have no
-    /// recording whose lines could be counted, so neither neighbours nor bounds are asked for.
+    /// recording whose lines could be counted, so neither neighbours, times nor bounds are asked for.
     pub fn explains(&self, recording: &Recording, difference: &Difference) -> bool {
         let pair = [(difference.recorded.as_ref(), difference.simulated.as_ref())];
         let lane = &difference.lane;
@@ -201,6 +212,13 @@ impl Entry {
         };
         lane && (self.releases.is_empty() || self.releases.iter().any(release))
             && (self.recordings.is_empty() || self.recordings.contains(&recording.name))
+            && recording.arguments.contains(&self.arguments)
+    }
+
+    fn is_timely(&self, ran: Duration) -> bool {
+        self.guest_ran.is_none_or(|[least, most]| {
+            (Duration::from_millis(least)..=Duration::from_millis(most)).contains(&ran)
+        })
     }
 
     /// How many lines it is about.
@@ -218,6 +236,18 @@ impl Entry {
             && self.but_for.as_ref().is_none_or(|member| pairs.iter().all(|pair| same_but_for(member, *pair)))
             && (self.beside == 0 || all.iter().filter(like_it).count() >= self.beside)
     }
+}
+
+/// For each pair of a lane, how long the guest had run when the recorded line came; where there is none, when the one
+/// before it came.
+fn ran(recording: &Recording, lane: &str, pairs: &[Pair<'_>]) -> Vec<Duration> {
+    let mut times = guest_times(recording, lane).into_iter();
+    let mut last = Duration::ZERO;
+    let of_pair = |(recorded, _): &Pair<'_>| {
+        last = recorded.and_then(|_| times.next()).unwrap_or(last);
+        last
+    };
+    pairs.iter().map(of_pair).collect()
 }
 
 /// Whether both lines are there and only the values of a member differ, which are neither text nor hold anything.
@@ -287,6 +317,23 @@ mod tests {
         assert_eq!(passed(Release::V5_2, "replies", &["RESET"], &[]), 0);
         assert_eq!(passed(Release::V5_2, "job j", &[], &["RESET"]), 0);
         assert_eq!(passed(Release::V5_2, "job j", &["RESET", "STOP", "RESET", "RESET"], &[]), 2);
+    }
+
+    #[test]
+    fn what_varies_while_the_firmware_is_at_work_does_not_later_nor_on_other_machines() {
+        let more = "guest-ran = [0, 1000]\narguments = \"q35\"\nrecorded = \"STOP\"";
+        let passed = |at: u64, arguments: &str| {
+            let mut of = recording(Release::V5_2, 7);
+            of.lines[0].at = Duration::from_millis(at);
+            of.arguments = arguments.to_owned();
+            let mut known = known(more);
+            known.entries[0].0.lane = "run state".to_owned();
+            passed(&mut known, &of, "run state", &["STOP"], &[])
+        };
+        assert_eq!(passed(1000, "-machine q35"), 1);
+        assert_eq!(passed(1001, "-machine q35"), 0);
+        assert_eq!(passed(1000, "-machine pc"), 0);
+        assert_eq!(passed(1001, "-machine q35 -S"), 1, "the guest had not run at all");
     }
 
     #[test]

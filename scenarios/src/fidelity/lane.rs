@@ -31,7 +31,7 @@ pub fn lanes<'a>(said: impl Iterator<Item = &'a String>) -> Lanes {
 }
 
 /// The lane of a line.
-fn lane(line: &str) -> String {
+pub fn lane(line: &str) -> String {
     let Ok(message) = serde_json::from_str::<Value>(line) else { return "replies".to_owned() };
     let Some(event) = message["event"].as_str() else { return "replies".to_owned() };
     if event.starts_with("JOB_") || event.starts_with("BLOCK_JOB_") {

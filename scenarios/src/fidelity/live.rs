@@ -8,7 +8,7 @@
 //! in the client's bytes passes [`beyond`], every argument is one that the simulator knows, and neither names a file
 //! outside of the folder. The client waits as it does at the simulator: [`replay`](super::replay).
 //!
-//! What it does not do: play what needs another recording's files, or what the guest is to write.
+//! What it does not do: play what needs another recording's files, or a program of the guest.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -101,8 +101,8 @@ pub async fn record(recording: &Recording, binary: &Binary) -> Result<Recording,
 /// The files that have to be there, for a recording that may be played.
 fn host(recording: &Recording) -> Result<Host, Unplayable> {
     let machine = replay::machine(recording).map_err(|unknown| Unplayable::Refused(unknown.to_string()))?;
-    if machine.disks.iter().any(|disk| disk.guest_writes) {
-        return Err(Unplayable::Refused("its guest is to write to its disk".to_owned()));
+    if machine.program.is_some() || machine.disks.iter().any(|disk| disk.guest_writes) {
+        return Err(Unplayable::Refused("its guest runs a program of its own".to_owned()));
     }
     let own = |text: &str| replay::in_folder(text, DIR).replace(&format!("{DIR}/"), "");
     let reaches_out =

@@ -15,7 +15,7 @@ use freezeframe_sim::{
 use serde::de::IgnoredAny;
 
 use super::{
-    files::{put_beforehand, size},
+    files::{program, put_beforehand, size},
     recording::{Line, Recording, Speaker},
 };
 
@@ -66,7 +66,7 @@ pub fn machine(recording: &Recording) -> Result<Machine, Unknown> {
     for chardev in &mut machine.chardevs {
         chardev.connected = is_connected(recording, &chardev.label);
     }
-    Ok(Machine { folder: FOLDER.into(), ..machine })
+    Ok(Machine { folder: FOLDER.into(), program: program(recording), ..machine })
 }
 
 /// Whether the recorder was connected to another socket than the monitor's: only `query-chardev` tells.

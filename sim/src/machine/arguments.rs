@@ -64,7 +64,8 @@ impl Machine {
             if FLAGS.contains(&option) {
                 match option {
                     "-S" => reader.machine.power = Power::Prelaunch,
-                    "-no-shutdown" => reader.machine.no_shutdown = true,
+                    "-no-reboot" => reader.machine.actions.reset_ends = true,
+                    "-no-shutdown" => reader.machine.actions.stays_after_shutdown = true,
                     _ => {}
                 }
                 continue;
@@ -101,6 +102,12 @@ impl Reader {
             "-m" => self.machine.memory = memory(value.get("size").unwrap_or(value.head))?,
             "-name" => self.machine.name = Some(value.get("guest").unwrap_or(value.head).to_owned()),
             "-uuid" => self.machine.uuid = Some(value.head.to_ascii_lowercase()),
+            "-action" => {
+                for (event, action) in &value.properties {
+                    self.machine.actions.set(event, action)?;
+                }
+            }
+            "-watchdog-action" => self.machine.actions.set("watchdog", value.head)?,
             "-mon" => self.monitor(value)?,
             "-chardev" => self.chardev(value)?,
             "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
@@ -203,6 +210,8 @@ impl Reader {
             }
             "pcie-root-port" => self.machine.root_ports.push(id()),
             "virtio-scsi-pci" => {}
+            // Nothing shows of them until the guest uses them.
+            "pvpanic" | "ib700" => {}
             "scsi-cd" => self.machine.cd_drives.push(CdDrive { id: id(), model: CdModel::Scsi }),
             "ide-cd" => self.machine.cd_drives.push(CdDrive { id: id(), model: CdModel::Ide }),
             _ => return None,
@@ -292,6 +301,7 @@ impl<'a> Properties<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{Actions, OnPanic};
 
     const DISK: &str = "-blockdev driver=file,node-name=file0,filename=/images/disk0 \
                         -blockdev driver=qcow2,node-name=disk0,file=file0";
@@ -365,6 +375,18 @@ mod tests {
         let machine = machine.unwrap();
         assert_eq!(machine.name.as_deref(), Some("vm"));
         assert_eq!(machine.uuid.as_deref(), Some("c9b3f5a0-1111-2222-3333-444455556666"));
+    }
+
+    #[test]
+    fn what_is_done_about_the_guests_acts_can_be_given_in_two_ways() {
+        let given =
+            machine("-action panic=none,reboot=shutdown -action shutdown=pause,watchdog=pause").unwrap();
+        let panic = OnPanic::GoOn;
+        let actions = Actions { reset_ends: true, stays_after_shutdown: true, panic, watchdog: "pause" };
+        assert_eq!(given.actions, actions);
+        let given = machine("-no-reboot -no-shutdown -watchdog-action pause").unwrap();
+        assert_eq!(given.actions, Actions { panic: OnPanic::ShutDown, ..actions });
+        assert!(machine("-action panic=maybe").is_err());
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Qemu {
         let (now, flat) = (cx.now(), arguments.flag("flat"));
         let blocks = Query { graph: &self.graph, jobs: &self.jobs, now, host: cx.host(), release, flat };
         match query {
-            "query-block" => Ok(blocks.devices(set_up)),
+            "query-block" => Ok(blocks.devices(self.disks_are_started(now))),
             "query-named-block-nodes" => Ok(blocks.nodes()),
             "query-jobs" => Ok(self.jobs.query(cx.now())),
             "query-block-jobs" => Ok(self.jobs.query_block(cx.now(), release)),
@@ -214,6 +214,8 @@ impl Qemu {
             cpus: &mut self.cpus,
             jobs: &mut self.jobs,
             migration: &mut self.migration,
+            firmware: &mut self.firmware,
+            chipset: self.devices.chipset(),
         };
         snapshot_job::start(kind, machine, arguments, cx)
     }

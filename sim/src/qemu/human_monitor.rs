@@ -220,6 +220,8 @@ fn machine(qemu: &mut Qemu) -> Machine<'_> {
         cpus: &mut qemu.cpus,
         jobs: &mut qemu.jobs,
         migration: &mut qemu.migration,
+        firmware: &mut qemu.firmware,
+        chipset: qemu.devices.chipset(),
     }
 }
 

@@ -10,14 +10,17 @@
 //! | lets its watchdog run out | resets, stops (`watchdog`), ends, or goes on |
 //!
 //! A guest that does not run does nothing. Source: the four releases, with the guest's registers written to from
-//! outside.
+//! outside; recordings of boot sectors that panic and that starve their watchdog.
 
 use super::{
     Context, Qemu, QmpError,
     arguments::Arguments,
     run_state::{RunState, by_guest},
 };
-use crate::qobject::{QObject, qdict};
+use crate::{
+    machine::{Actions, OnPanic},
+    qobject::{QDict, QObject, qdict},
+};
 
 /// Something that the guest does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,64 +39,15 @@ pub enum GuestAct {
     WatchdogExpires,
 }
 
-/// What QEMU does when a guest panics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnPanic {
-    GoOn,
-    Pause,
-    End,
-}
-
-/// What QEMU does about the guest's acts.
-#[derive(Debug)]
-pub(crate) struct Actions {
-    stays_after_shutdown: bool,
-    reset_ends: bool,
-    panic: OnPanic,
-    watchdog: &'static str,
-}
-
-/// QAPI's `WatchdogAction`.
-const WATCHDOG: [&str; 7] = ["reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"];
-
 impl Actions {
-    /// As a machine is started, with `-no-shutdown` or without.
-    pub(crate) fn new(no_shutdown: bool) -> Self {
-        Self {
-            stays_after_shutdown: no_shutdown,
-            reset_ends: false,
-            panic: OnPanic::End,
-            watchdog: WATCHDOG[0],
-        }
-    }
-
     /// `set-action`.
-    pub(crate) fn set(&mut self, arguments: Arguments<'_>) {
-        if let Some(reboot) = arguments.optional_text("reboot") {
-            self.reset_ends = reboot == "shutdown";
+    pub(crate) fn set_all(&mut self, arguments: Arguments<'_>) {
+        for event in ["reboot", "shutdown", "panic", "watchdog"] {
+            if let Some(action) = arguments.optional_text(event) {
+                // The schema has no others.
+                let _ = self.set(event, action);
+            }
         }
-        if let Some(shutdown) = arguments.optional_text("shutdown") {
-            self.stays_after_shutdown = shutdown == "pause";
-        }
-        match arguments.optional_text("panic") {
-            None => {}
-            Some("none") => self.panic = OnPanic::GoOn,
-            Some("pause") => self.panic = OnPanic::Pause,
-            Some(_) => self.panic = OnPanic::End,
-        }
-        if let Some(watchdog) = arguments.optional_text("watchdog") {
-            self.set_watchdog(watchdog);
-        }
-    }
-
-    /// `watchdog-set-action`.
-    pub(crate) fn set_watchdog(&mut self, action: &str) {
-        self.watchdog = WATCHDOG.into_iter().find(|known| *known == action).unwrap_or(self.watchdog);
-    }
-
-    /// Whether a reset ends QEMU instead.
-    pub(crate) fn reset_ends(&self) -> bool {
-        self.reset_ends
     }
 }
 
@@ -104,14 +58,7 @@ impl Qemu {
             return;
         }
         match act {
-            GuestAct::ShutDown => {
-                if self.actions.stays_after_shutdown {
-                    cx.event("SHUTDOWN", Some(by_guest("guest-shutdown")));
-                    self.cpus.stop(RunState::Shutdown, cx);
-                } else {
-                    self.end(by_guest("guest-shutdown"), cx);
-                }
-            }
+            GuestAct::ShutDown => self.shut_down(by_guest("guest-shutdown"), cx),
             GuestAct::Reset => self.guest_resets(cx),
             GuestAct::Sleep => {
                 self.cpus.set_state(RunState::Suspended, cx);
@@ -133,33 +80,44 @@ impl Qemu {
         Ok(QObject::empty())
     }
 
+    /// The machine is off: QEMU ends, unless it is to stay.
+    pub(super) fn shut_down(&mut self, cause: QDict, cx: &mut Context<'_>) {
+        if self.actions.stays_after_shutdown {
+            cx.event("SHUTDOWN", Some(cause));
+            self.cpus.stop(RunState::Shutdown, cx);
+        } else {
+            self.end(cause, cx);
+        }
+    }
+
     fn guest_resets(&mut self, cx: &mut Context<'_>) {
         if self.actions.reset_ends {
-            self.end(by_guest("guest-reset"), cx);
+            self.shut_down(by_guest("guest-reset"), cx);
         } else {
             self.cpus.reset_by_guest(cx);
             self.devices.reset(&mut self.graph, &mut self.cpus, cx);
             self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
+            self.booted.reset(&self.cpus, cx);
         }
     }
 
     fn guest_panics(&mut self, cx: &mut Context<'_>) {
         let told =
             |cx: &mut Context<'_>, action| cx.event("GUEST_PANICKED", Some(qdict! { "action": action }));
-        let ends = self.actions.panic == OnPanic::End && !self.actions.stays_after_shutdown;
-        let twice = ends && cx.release().a_fatal_panic_is_told_twice();
         match self.actions.panic {
             OnPanic::GoOn => return told(cx, "run"),
-            OnPanic::End if ends && !twice => told(cx, "poweroff"),
-            _ => told(cx, "pause"),
+            OnPanic::ShutDown if !self.actions.stays_after_shutdown => {}
+            OnPanic::ExitFailure => {}
+            OnPanic::Pause | OnPanic::ShutDown => {
+                told(cx, "pause");
+                return self.cpus.stop(RunState::GuestPanicked, cx);
+            }
         }
-        self.cpus.stop(RunState::GuestPanicked, cx);
-        if twice {
-            told(cx, "poweroff");
+        if cx.release().a_fatal_panic_is_told_twice() {
+            told(cx, "pause");
         }
-        if ends {
-            self.end(by_guest("guest-panic"), cx);
-        }
+        told(cx, "poweroff");
+        self.shut_down(by_guest("guest-panic"), cx);
     }
 
     fn watchdog_expires(&mut self, cx: &mut Context<'_>) {

@@ -38,8 +38,8 @@ impl Qemu {
             "stop" => self.stop(cx),
             "cont" => self.cont(cx)?,
             "system_wakeup" => return self.wake_up(cx),
-            "set-action" => self.actions.set(arguments),
-            "watchdog-set-action" => self.actions.set_watchdog(arguments.text("action")),
+            "set-action" => self.actions.set_all(arguments),
+            "watchdog-set-action" => drop(self.actions.set("watchdog", arguments.text("action"))),
             // The guest gets it, and there is none to do anything about it.
             "inject-nmi" => {}
             "quit" => self.request(Request::Quit, cx),
@@ -75,6 +75,7 @@ impl Qemu {
         }
         self.firmware.resumed(&self.cpus, cx);
         self.boot_sector.resumed(&mut self.graph, &mut self.cpus, cx);
+        self.booted.resumed(&self.cpus, cx);
         if !self.cpus.owes_a_port_report() {
             return Ok(());
         }
@@ -98,13 +99,14 @@ impl Qemu {
     /// Does what was asked for.
     pub(super) fn carry_out(&mut self, request: Request, cx: &mut Context<'_>) {
         match request {
-            Request::Reset if self.actions.reset_ends() => {
-                self.end(run_state::by_host("host-qmp-system-reset"), cx);
+            Request::Reset if self.actions.reset_ends => {
+                self.shut_down(run_state::by_host("host-qmp-system-reset"), cx);
             }
             Request::Reset => {
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
                 self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
+                self.booted.reset(&self.cpus, cx);
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => self.end(run_state::by_host("host-qmp-quit"), cx),

@@ -120,6 +120,8 @@ pub(crate) struct Cpus {
     autostart: bool,
     /// It slept when it was stopped, and will when it goes on.
     asleep: bool,
+    /// The guest has not run since its state was loaded: no driver in it has started its devices.
+    rests_since_load: bool,
 }
 
 impl Cpus {
@@ -133,8 +135,18 @@ impl Cpus {
         // A guest that was stopped before anybody asked had run long enough.
         let clock = if state == RunState::Paused { takes::BOOT } else { Duration::ZERO };
         let (booted, since) = (Duration::ZERO, Duration::ZERO);
-        let guest = guest.map(Box::new);
-        Self { state, clock, since, booted, serial_ports, ports_due: false, guest, autostart, asleep: false }
+        Self {
+            state,
+            clock,
+            since,
+            booted,
+            serial_ports,
+            ports_due: false,
+            guest: guest.map(Box::new),
+            autostart,
+            asleep: false,
+            rests_since_load: false,
+        }
     }
 
     /// The run state.
@@ -150,6 +162,11 @@ impl Cpus {
     /// Whether the guest's firmware has set up the devices: it needs guest time for it after each start and reset.
     pub(crate) fn devices_are_set_up(&self, now: Duration) -> bool {
         self.clock(now).saturating_sub(self.booted) >= takes::FIRMWARE
+    }
+
+    /// Whether the guest has not run since its state was loaded: its drivers start their devices again when it does.
+    pub(crate) fn rests_since_load(&self) -> bool {
+        self.rests_since_load
     }
 
     /// How long the guest has run by its own clock.
@@ -228,8 +245,11 @@ impl Cpus {
     pub(crate) fn set_state(&mut self, state: RunState, cx: &Context<'_>) {
         self.set_clock(self.clock(cx.now()), cx.now());
         self.state = state;
-        if let (RunState::Running, Some(guest)) = (state, &mut self.guest) {
-            guest.run(cx.now());
+        if state == RunState::Running {
+            self.rests_since_load = false;
+            if let Some(guest) = &mut self.guest {
+                guest.run(cx.now());
+            }
         }
     }
 
@@ -237,6 +257,7 @@ impl Cpus {
     pub(crate) fn loaded(&mut self, clock: Duration, memory: Option<Box<Guest>>, cx: &mut Context<'_>) {
         self.set_clock(clock, cx.now());
         self.booted = Duration::ZERO;
+        self.rests_since_load = true;
         if let (Some(guest), Some(memory)) = (&mut self.guest, memory) {
             guest.load(*memory, cx);
         }
@@ -273,13 +294,18 @@ impl Cpus {
     }
 
     fn reset_by(&mut self, reason: QDict, cx: &mut Context<'_>) {
+        self.reset_unheard(cx);
+        cx.event("RESET", Some(reason));
+    }
+
+    /// The machine is as at its start, without a word of it: a state was to be loaded into it.
+    pub(crate) fn reset_unheard(&mut self, cx: &mut Context<'_>) {
         if let Some(guest) = &mut self.guest {
             guest.reset(cx);
             if self.state == RunState::Running {
                 guest.run(cx.now());
             }
         }
-        cx.event("RESET", Some(reason));
         self.booted = self.clock(cx.now());
     }
 

@@ -26,6 +26,8 @@ pub enum Timer {
     SerialPorts,
     /// The guest writes to its disk.
     GuestWrite,
+    /// A boot sector does what it does once a second.
+    Program,
     /// The guest is to be stopped: a request of it has failed.
     StopForIoError,
     /// The guest's firmware has come to where it resets the machine.

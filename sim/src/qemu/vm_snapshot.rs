@@ -9,21 +9,24 @@
 //! `STOP` and `RESUME` only if the guest ran. A load stops the guest before it checks anything, so one that is
 //! refused leaves a running guest in `restore-vm`; one that fails later has reverted the disks by then.
 //!
-//! QEMU's main loop does nothing else meanwhile. A state is loaded only into the hardware that it is of. Errors are plain texts: for a job they go into `query-jobs`, for the
-//! human monitor behind "Error: ". Source: recordings of all releases.
+//! QEMU's main loop does nothing else meanwhile. A state is loaded only into the hardware that it is of, and into a machine
+//! that was reset for it. Errors are plain texts: for a job they go into `query-jobs`, for the human monitor behind
+//! "Error: ". Source: recordings of all releases.
 
 use super::{
     Context,
     block::{Driver, Graph},
     differences::{Drain, Unloadable, takes},
     ended::Saving,
+    firmware::Firmware,
     job::Jobs,
     migration::Migration,
     run_state::{Cpus, RunState},
 };
 use crate::{
     Release,
-    host::{Host, Image, InternalSnapshot},
+    host::{Host, Image, InternalSnapshot, Unfit},
+    machine::Chipset,
 };
 
 /// Which disks, and which of them holds the state.
@@ -50,6 +53,10 @@ pub(crate) struct Machine<'a> {
     pub(crate) jobs: &'a mut Jobs,
     /// The machine's migrations: to save a snapshot is one.
     pub(crate) migration: &'a mut Migration,
+    /// The guest's firmware, which begins anew where a load fails.
+    pub(crate) firmware: &'a mut Firmware,
+    /// What it finds itself on.
+    pub(crate) chipset: Chipset,
 }
 
 /// Why a machine was not loaded.
@@ -177,6 +184,11 @@ impl Machine<'_> {
         match self.fitting(state) {
             Ok(state) => self.cpus.loaded(state.vm_clock, state.memory, cx),
             Err(why) => {
+                // A section that nothing takes is found when memory and processors are loaded.
+                if !matches!(why, Unloadable::Unfit { unfit: Unfit::Section(_), .. }) {
+                    self.cpus.reset_unheard(cx);
+                    self.firmware.reset(self.chipset, self.cpus, cx);
+                }
                 let (detail, text) = (release.not_loaded_detail(&why), release.not_loaded(&why));
                 return Err(NotLoaded { detail, text });
             }

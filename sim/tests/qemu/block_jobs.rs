@@ -250,6 +250,23 @@ fn a_paused_mirror_that_is_cancelled_runs_before_the_reply_and_aborts_behind_it(
 }
 
 #[rstest]
+#[case(json!({}), 16 << 20)]
+#[case(json!({ "buf-size": 1 << 20 }), 1 << 20)]
+#[case(json!({ "buf-size": 1_000_000 }), 1 << 20)]
+fn a_throttled_mirror_copies_as_much_at_once_as_its_buffer_holds(#[case] more: Value, #[case] at_once: u64) {
+    let mut bench = disk_and_target();
+    bench.release = Release::V10_0;
+    let disk = bench.host.image_mut("vda.qcow2".into()).unwrap();
+    (0..512).for_each(|block| disk.write(block, 1));
+    let mut arguments =
+        json!({ "job-id": "j", "device": "vda", "target": "t", "sync": "full", "speed": 1 << 20 });
+    arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    bench.ok("blockdev-mirror", arguments);
+    let jobs = bench.ok("query-block-jobs", json!({}));
+    assert_eq!(jobs[0]["offset"], at_once);
+}
+
+#[rstest]
 #[case(Release::V5_2, &["STOP"], &[])]
 #[case(Release::V10_0, &["STOP", "paused", "running"], &["paused", "running"])]
 fn a_drain_makes_a_sleeping_job_rest(

@@ -46,6 +46,39 @@ fn what_cannot_be_understood_or_read_ends_with_2() {
 }
 
 #[test]
+fn a_machine_that_could_never_be_served_so_ends_with_2() {
+    let desk = Desk::new().with("probe.toml", PROBE).with("file", "");
+    let cases: [(&[&str], &str); 8] = [
+        (&["--qmp", "unix:gone/qmp"], "cannot listen on unix:gone/qmp: No such file or directory"),
+        (&["--qmp", "unix:file"], "cannot listen on unix:file"),
+        (&["--qmp", "unix:a", "--images", "gone"], "cannot use gone: No such file or directory"),
+        (&["--qmp", "unix:a", "--transcript", "gone/a"], "cannot use gone/a: No such file or directory"),
+        (&["--qmp", "unix:a", "--qmp", "unix:a"], "unix:a is given twice: each socket needs its own"),
+        (&["--qmp", "unix:a", "--count", "2"], "`--qmp unix:a`: several machines need a path each"),
+        (
+            &["--qmp", "tcp:127.0.0.1:9", "--count", "2"],
+            "`--qmp tcp:127.0.0.1:9`: several machines cannot share",
+        ),
+        (
+            &["--qmp", "unix:{n}", "--transcript", "a", "--count", "2"],
+            "`--transcript a`: several machines need a path each: write `{n}`",
+        ),
+    ];
+    for (options, words) in cases {
+        desk.run(&[&["serve", "probe.toml"], options].concat()).assert(2, words);
+    }
+    desk.run(&["serve", "gone.toml", "--qmp", "unix:a"]).assert(2, "gone.toml");
+}
+
+#[test]
+fn an_address_that_another_program_has_may_be_free_later() {
+    let desk = Desk::new().with("probe.toml", PROBE);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", listener.local_addr().unwrap());
+    desk.run(&["serve", "probe.toml", "--qmp", &address]).assert(75, "cannot listen on tcp:127.0.0.1:");
+}
+
+#[test]
 fn an_argument_that_is_no_text_is_refused() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
     let desk = Desk::new();

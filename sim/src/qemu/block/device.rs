@@ -68,10 +68,10 @@ impl Device {
         }
     }
 
-    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up.
-    pub fn write_cache(&self, set_up: bool) -> bool {
+    /// Whether it caches writes: the guest's firmware turns that off on the disks that it sets up, whenever it starts them.
+    pub fn write_cache(&self, started: bool) -> bool {
         match self.model {
-            Model::VirtioBlk { unseen } => unseen || !set_up,
+            Model::VirtioBlk { unseen } => unseen || !started,
             Model::Cd { .. } => true,
         }
     }

@@ -35,8 +35,8 @@ pub(crate) struct Query<'a> {
 }
 
 impl Query<'_> {
-    /// The reply to `query-block`. `set_up` tells whether the guest's firmware has set up the devices.
-    pub(crate) fn devices(&self, set_up: bool) -> QObject {
+    /// The reply to `query-block`. `started` tells whether the guest has started its disks.
+    pub(crate) fn devices(&self, started: bool) -> QObject {
         let device = |device: &Device| {
             let tray_open = device.model.tray_open();
             let qdev = device.qdev();
@@ -59,7 +59,7 @@ impl Query<'_> {
                 info.put(key!("dirty-bitmaps"), bitmaps);
             }
             if let Some(node) = shown {
-                info.put(key!("inserted"), self.node(node, Some(&qdev), device.write_cache(set_up)));
+                info.put(key!("inserted"), self.node(node, Some(&qdev), device.write_cache(started)));
             }
             info.put(key!("qdev"), qdev);
             info.into()

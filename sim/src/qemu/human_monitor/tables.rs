@@ -92,7 +92,7 @@ pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
 
 /// `info block`.
 pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
-    let set_up = qemu.cpus.devices_are_set_up(cx.now());
+    let started = qemu.disks_are_started(cx.now());
     let host: &Host = cx.host();
     let mut blocks = Vec::new();
     for device in qemu.graph.devices() {
@@ -108,7 +108,7 @@ pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
             continue;
         };
         let (name, driver) = (&node.name, node.driver.name());
-        let cache = if device.write_cache(set_up) { "writeback" } else { "writethrough" };
+        let cache = if device.write_cache(started) { "writeback" } else { "writethrough" };
         let read_only = if node.read_only { ", read-only" } else { "" };
         let file = filename(&qemu.graph, node, host);
         let title = match device.drive.as_str() {

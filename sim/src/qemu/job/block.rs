@@ -49,8 +49,10 @@ pub(crate) struct Options {
     pub(crate) auto_dismiss: bool,
     /// Bytes to copy.
     pub(crate) len: u64,
-    /// Bytes that are copied in one go.
+    /// Bytes that are copied in one go where it has a speed.
     pub(crate) chunk: u64,
+    /// Bytes of one of its requests: what it has written when QEMU is killed is so many of them.
+    pub(crate) request: u64,
     /// How far the first go comes, in bytes.
     pub(crate) first: u64,
     /// Its speed does not slow it down: it has no more to copy than goes at once.
@@ -102,6 +104,7 @@ impl Options {
             auto_dismiss: arguments.flag_or("auto-dismiss", true),
             len,
             chunk,
+            request: chunk,
             first: chunk.min(len),
             unslowed: false,
             keeps_in_step,
@@ -158,6 +161,7 @@ pub(crate) struct BlockJob {
     /// Bytes that failed and are not copied.
     lacks: u64,
     chunk: u64,
+    request: u64,
     takes: Duration,
     /// Bytes that were copied when the pace was last set.
     copied: u64,
@@ -183,6 +187,7 @@ impl BlockJob {
             io_status: "ok",
             lacks: 0,
             chunk: options.chunk,
+            request: options.request,
             takes: options.takes,
             copied: if speed > 0 && !options.unslowed && !options.endless { options.first } else { 0 },
             since: Some(now),
@@ -200,7 +205,7 @@ impl BlockJob {
             Some(since) if self.pace() == 0 && !self.endless && now < since + self.takes => {
                 let (elapsed, takes) = (now.saturating_sub(since).as_micros(), self.takes.as_micros());
                 let ahead = u128::from(self.len - self.copied) * elapsed / takes;
-                let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.chunk * self.chunk;
+                let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.request * self.request;
                 reached - self.lacks.min(reached)
             }
             _ => self.offset(now),

@@ -35,8 +35,10 @@ pub(crate) enum Sink {
     PipedFile(Utf8PathBuf),
     /// They are taken and forgotten.
     Nowhere,
-    /// Nobody takes them.
+    /// A program reads, but cannot keep them, and ends.
     Broken,
+    /// A program ends without reading anything.
+    Unread,
 }
 
 /// The bytes that are read.
@@ -130,7 +132,7 @@ fn ends_at_once(command: &str) -> bool {
 pub(crate) fn sink_of(command: &str, host: &Host) -> Result<Sink, QmpError> {
     let command = command.trim();
     if ends_at_once(command) {
-        return Ok(Sink::Broken);
+        return Ok(Sink::Unread);
     }
     let first = command.split(';').next().unwrap_or_default().trim();
     match first.strip_prefix("cat").map(str::trim_start).and_then(|rest| rest.strip_prefix('>')) {
@@ -138,7 +140,7 @@ pub(crate) fn sink_of(command: &str, host: &Host) -> Result<Sink, QmpError> {
             "/dev/null" => Sink::Nowhere,
             "/dev/full" => Sink::Broken,
             path if host.can_create(path.into()) => Sink::PipedFile(path.into()),
-            _ => Sink::Broken,
+            _ => Sink::Unread,
         }),
         None => Err(not_simulated(&format!("the command `{command}`"))),
     }
@@ -181,7 +183,7 @@ impl Sink {
         const BROKEN_PIPE: &str = "Unable to write to command: Broken pipe";
         let (path, error) = match self {
             Sink::Nowhere => return Ok(()),
-            Sink::Broken => return Err(BROKEN_PIPE.into()),
+            Sink::Broken | Sink::Unread => return Err(BROKEN_PIPE.into()),
             Sink::File(path, at) => {
                 state.at = *at;
                 (path, "Unable to write to file: No space left on device")

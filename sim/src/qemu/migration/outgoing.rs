@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(40);
 enum Next {
     #[default]
     Begin,
+    /// Nothing takes what is sent.
+    Fail,
     SwitchOver,
     /// Nothing: it waits for `migrate-continue`.
     Wait,
@@ -106,7 +108,7 @@ impl Migration {
             return Err(error);
         }
         if cx.choose("migration-begins-before-its-reply", 4) == 3 && self.outgoing.deaf.is_none() {
-            self.begin(machine, cx);
+            self.begin(machine, true, cx);
         } else {
             let setup = SETUP[cx.choose("migration-setup", SETUP.len())];
             self.schedule(setup, cx);
@@ -194,7 +196,8 @@ impl Migration {
             return self.fail(cx);
         }
         match self.outgoing.next {
-            Next::Begin => self.begin(machine, cx),
+            Next::Begin => self.begin(machine, false, cx),
+            Next::Fail => self.fail(cx),
             Next::SwitchOver => self.switch_over(machine, cx),
             Next::Wait => {}
             Next::HandOver => self.hand_over(machine, cx),
@@ -206,7 +209,8 @@ impl Migration {
         }
     }
 
-    fn begin(&mut self, machine: &mut Machine<'_>, cx: &mut Context<'_>) {
+    /// The first pass begins; the reply to the command may still be due.
+    fn begin(&mut self, machine: &mut Machine<'_>, before_the_reply: bool, cx: &mut Context<'_>) {
         let background = self.capabilities.has("background-snapshot");
         let every_pass = cx.release().every_pass_is_told();
         self.outgoing.pass = u64::from(!(background && every_pass));
@@ -221,10 +225,19 @@ impl Migration {
             return self.begin_background(machine, cx);
         }
         let full = matches!(&sink, Sink::File(path, _) | Sink::PipedFile(path) if cx.host().is_full(path));
-        if full || sink == Sink::Broken {
+        if full || matches!(sink, Sink::Broken | Sink::Unread) {
             let state = self.state(machine, cx);
             self.outgoing.error = sink.write(state, cx.host()).err();
-            return self.fail(cx);
+            let early = cx.release().setup_not_sent().filter(|_| sink == Sink::Unread);
+            if early.is_some() && cx.choose("program-ends-behind-the-setup", 2) == 0 {
+                self.outgoing.error = early.map(str::to_owned);
+            }
+            self.outgoing.next = Next::Fail;
+            return if before_the_reply && cx.choose("migration-fails-before-its-reply", 2) == 0 {
+                self.schedule(Duration::ZERO, cx);
+            } else {
+                self.fail(cx);
+            };
         }
         self.outgoing.next = Next::SwitchOver;
         self.schedule(self.time_for_memory(cx), cx);
