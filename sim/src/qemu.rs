@@ -35,6 +35,7 @@ use crate::{
     guest::Guest,
     host::{Host, Image},
     machine::{Format, Machine, Power},
+    oracle::Oracle,
     qobject::QObject,
     release::Release,
 };
@@ -128,6 +129,11 @@ impl Qemu {
             Power::Paused => RunState::Paused,
         };
         let mut graph = block::Graph::of(machine);
+        let objects = object::Objects::of(machine, &mut graph);
+        if !machine.node_order.is_empty() {
+            let mut oracle = Oracle::default_order();
+            graph.open_others(machine, &mut Context::new(Duration::ZERO, release, &mut oracle, host));
+        }
         graph.load_all_bitmaps(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
@@ -147,7 +153,7 @@ impl Qemu {
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             pci,
-            objects: object::Objects::of(machine),
+            objects,
             chardevs: chardev::Chardevs::of(machine),
             about: about::About::of(machine),
             gone: false,

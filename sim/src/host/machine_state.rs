@@ -42,6 +42,8 @@ pub enum PciDevice {
     VirtioBlk,
     /// The controller of serial ports.
     VirtioSerial,
+    /// A controller of SCSI drives.
+    VirtioScsi,
 }
 
 impl PciDevice {
@@ -50,6 +52,7 @@ impl PciDevice {
         match self {
             PciDevice::VirtioBlk => "virtio-blk",
             PciDevice::VirtioSerial => "virtio-console",
+            PciDevice::VirtioScsi => "virtio-scsi",
         }
     }
 }

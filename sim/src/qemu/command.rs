@@ -11,7 +11,7 @@ use super::{
     snapshot_job::{self, Kind},
     vm_snapshot,
 };
-use crate::{guest::Guest, qobject::QObject};
+use crate::{Release, guest::Guest, qobject::QObject};
 
 impl Qemu {
     pub(super) fn dispatch(
@@ -57,7 +57,7 @@ impl Qemu {
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
-            "qom-list" | "qom-get" | "qom-set" => self.qom().command(command, arguments, cx.release()),
+            "qom-list" | "qom-get" | "qom-set" => self.qom(cx.release()).command(command, arguments),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
@@ -101,8 +101,16 @@ impl Qemu {
     }
 
     /// The tree of objects.
-    fn qom(&self) -> qom::Qom<'_> {
-        qom::Qom { devices: &self.devices, graph: &self.graph, about: &self.about }
+    fn qom(&mut self, release: Release) -> qom::Qom<'_> {
+        qom::Qom {
+            devices: &mut self.devices,
+            graph: &mut self.graph,
+            pci: &self.pci,
+            objects: &self.objects,
+            chardevs: &self.chardevs,
+            about: &self.about,
+            release,
+        }
     }
 
     /// Commands that change what a node or a device is like.
@@ -149,6 +157,7 @@ impl Qemu {
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
+            "query-yank" => Ok(self.chardevs.query_yank()),
             "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => self.about.query(other, release),

@@ -165,6 +165,21 @@ impl Release {
         })
     }
 
+    /// Whether `qom-set` may give a disk another drive.
+    pub(crate) fn disks_change_their_drive(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// Whether queries tell of memory that is shared, or reserved.
+    pub(crate) fn memory_may_be_shared(self) -> bool {
+        self >= Release::V7_2
+    }
+
+    /// Whether monitors are among the objects that can be made.
+    pub(crate) fn monitors_are_objects(self) -> bool {
+        self >= Release::V11_1
+    }
+
     /// `device_del` of nothing: the empty path is that of the root of all objects.
     pub(crate) fn root_is_no_device(self) -> QmpError {
         match self {

@@ -58,13 +58,23 @@ pub(crate) struct Objects {
 
 impl Objects {
     /// Those of the command line.
-    pub(crate) fn of(machine: &Machine) -> Self {
-        Self { objects: machine.iothreads.iter().map(|id| (id.clone(), Kind::IoThread)).collect() }
+    pub(crate) fn of(machine: &Machine, graph: &mut Graph) -> Self {
+        for (id, limits) in &machine.throttle_groups {
+            graph.add_throttle_group(id, Limits::of_object(Arguments(limits)));
+        }
+        let threads = machine.iothreads.iter().map(|id| (id.clone(), Kind::IoThread));
+        let groups = machine.throttle_groups.iter().map(|(id, _)| (id.clone(), Kind::ThrottleGroup));
+        Self { objects: threads.chain(groups).collect() }
     }
 
     /// Whether an object has that id.
     fn is_there(&self, id: &str) -> bool {
         self.objects.iter().any(|(known, _)| known == id)
+    }
+
+    /// All of them with their types, in the order in which they were made.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.objects.iter().map(|(id, kind)| (id.as_str(), kind.name()))
     }
 
     /// `object-add`. The oldest release takes an object's properties in `props`, and any id.

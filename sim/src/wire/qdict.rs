@@ -89,6 +89,7 @@ pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
             out.push(b']');
         }
         QObject::Dict(dict) => write_dict(out, dict),
+        QObject::Written(text) => out.extend_from_slice(text.as_bytes()),
     }
 }
 
