@@ -55,6 +55,16 @@ static_questions() {
     done
 }
 
+# What the human monitor says of things that never change.
+human_questions() {
+    for topic in '' accelerators balloon capture cpustats cryptodev dirty_rate dump history hotpluggable-cpus kvm \
+        memory-devices mice migrate migrate_cache_size network numa profile rdma replay sev sgx spice tpm usb \
+        vm-generation-id vnc; do
+        echo "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"info${topic:+ $topic}\"}}"
+    done
+    echo '{"execute":"human-monitor-command","arguments":{"command-line":"help"}}'
+}
+
 # What objects are made of: $1 is a line with the path of each.
 objects() {
     for path in $1; do
@@ -105,6 +115,7 @@ for bin in "$@"; do
 
     {
         static_questions
+        human_questions
         objects "$machine"
     } >"$work/questions"
     ask "$work/questions" >"$work/machine"

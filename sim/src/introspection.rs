@@ -23,13 +23,13 @@ type Said = Result<&'static str, QmpError>;
 type Answers = Vec<(Map<String, Value>, Said)>;
 
 /// The stored answer to a command; nothing if answers to this command are not stored. Objects are
-/// [asked](object_says) for one by one.
+/// [asked](object_says) for one by one, and so is [the human monitor](human_monitor_says).
 ///
 /// # Errors
 /// QEMU's, for a type that the release does not have, or as it was stored; "not simulated" for a question that was not
 /// asked.
 pub(crate) fn answer(release: Release, command: &str, arguments: &Map<String, Value>) -> Option<Said> {
-    if matches!(command, "qom-list" | "qom-get") {
+    if matches!(command, "qom-list" | "qom-get" | "human-monitor-command") {
         return None;
     }
     let known = answers(release).get(command)?;
@@ -41,6 +41,13 @@ pub(crate) fn answer(release: Release, command: &str, arguments: &Map<String, Va
         }
         (None, _) => Err(not_simulated(&format!("command `{command}` with these arguments"))),
     })
+}
+
+/// What the release says to a line of the human monitor, as JSON.
+pub(crate) fn human_monitor_says(release: Release, line: &str) -> Option<&'static str> {
+    let known = answers(release).get("human-monitor-command")?;
+    let is = |asked: &Map<String, Value>| asked.get("command-line").and_then(Value::as_str) == Some(line);
+    known.iter().find(|(asked, _)| is(asked)).and_then(|(_, said)| said.as_ref().ok().copied())
 }
 
 /// What the release says to `qom-list`, or to `qom-get` of a property, of an object that was asked.

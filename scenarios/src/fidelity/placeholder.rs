@@ -76,6 +76,10 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         ),
         // In which line 11.1 cannot parse something: the recorder did not keep every line end.
         rule(r#""desc": "[0-9]+:([0-9]+: )"#, r#""desc": "<line>:$1"#),
+        // The same numbers in the human monitor's words, and where it shows them in columns of their own width.
+        rule(r"\b(thread_id|(rd|wr|flush|idle)_[a-z_]+)=[0-9]+", "$1=<number>"),
+        rule(r"\b(Read|Write|Flush):( +[0-9]+)+", "$1: <numbers>"),
+        rule(r"disk size: [0-9.]+ [KMG]?i?B", "disk size: <number>"),
         // Tags that `savevm` makes of the time.
         rule(r"vm-[0-9]{14}", "vm-<date>"),
     ]

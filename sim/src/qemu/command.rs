@@ -164,7 +164,7 @@ impl Qemu {
         }
     }
 
-    fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
+    pub(crate) fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
         let now = cx.now();
         let booted = self.cpus.found_disks_at(now).or(self.boot_sector.has_run().then_some(now));
         let failed_write = self.boot_sector.told_by();

@@ -175,6 +175,17 @@ impl Release {
         self >= Release::V7_2
     }
 
+    /// Whether the human monitor shows how much disks have read and written in a table.
+    pub(crate) fn block_statistics_are_tables(self) -> bool {
+        self >= Release::V11_1
+    }
+
+    /// What the human monitor says where there is no such drive to commit.
+    pub(crate) fn no_drive_to_commit(self, drive: &str) -> String {
+        let error = if self >= Release::V11_1 { "Error: " } else { "" };
+        format!("{error}Device '{drive}' not found\r\n")
+    }
+
     /// Whether monitors are among the objects that can be made.
     pub(crate) fn monitors_are_objects(self) -> bool {
         self >= Release::V11_1

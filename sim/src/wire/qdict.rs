@@ -120,6 +120,13 @@ pub fn write_dict(out: &mut Vec<u8>, dict: &QDict) {
     out.push(b'}');
 }
 
+/// The members of what QEMU says, in the order in which it comes by them.
+pub(crate) fn members_in_order(dict: &QDict) -> Vec<(&'static str, &QObject)> {
+    let mut members: Vec<_> = dict.members().iter().rev().collect();
+    members.sort_by_key(|(key, _)| key.bucket);
+    members.into_iter().map(|(key, value)| (key.name, value)).collect()
+}
+
 /// The keys in the order in which QEMU comes by them.
 pub fn in_order(members: &Map<String, Value>) -> Vec<&String> {
     let mut keys: Vec<_> = members.keys().rev().collect();
