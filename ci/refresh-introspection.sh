@@ -30,6 +30,7 @@ set_of_devices() {
     set -- "$@" -device virtio-blk-pci,id=virtio-blk-pci,drive=under-virtio-blk-pci
     set -- "$@" -device scsi-hd,id=scsi-hd,drive=under-scsi-hd
     set -- "$@" -chardev null,id=c -device virtserialport,id=virtserialport,chardev=c
+    set -- "$@" -chardev "socket,id=chardev-socket,path=$work/socket,server=on,wait=off"
     set -- "$@" -object iothread,id=iothread -object throttle-group,id=throttle-group
     echo "$@"
 }
@@ -50,7 +51,10 @@ static_questions() {
         virtio-serial-pci virtserialport vmware-svga; do
         echo "{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"$type\"}}"
     done
-    for type in max-x86_64-cpu memory-backend-file memory-backend-memfd none-machine pc-q35-machine; do
+    for type in iothread machine memory-backend throttle-group x86_64-cpu; do
+        echo "{\"execute\":\"qom-list-types\",\"arguments\":{\"implements\":\"$type\"}}"
+    done
+    for type in iothread scsi-hd throttle-group virtio-blk-pci virtio-scsi-pci max-x86_64-cpu memory-backend-file memory-backend-memfd none-machine pc-q35-machine; do
         echo "{\"execute\":\"qom-list-properties\",\"arguments\":{\"typename\":\"$type\"}}"
     done
 }
@@ -124,7 +128,7 @@ for bin in "$@"; do
 
     objects "$(for device in $devices virtio-blk-pci scsi-hd virtserialport; do
         echo "/machine/peripheral/$device /machine/peripheral/$device/virtio-backend"
-    done) /objects/iothread /objects/throttle-group" >"$work/questions"
+    done) /chardevs/chardev-socket /objects/iothread /objects/throttle-group" >"$work/questions"
     # shellcheck disable=SC2046 # one word each
     ask "$work/questions" $(set_of_devices) | grep -v '"error": ' >"$work/devices"
     properties "$work/devices" >"$work/questions"

@@ -57,13 +57,16 @@ pub(crate) fn object_says(release: Release, path: &str, property: Option<&str>) 
         asked.get(name).and_then(Value::as_str) == wanted
     };
     let known = answers(release).get(command)?;
-    let found = known.iter().find(|(asked, _)| is(asked, "path", Some(path)) && is(asked, "property", property));
+    let found =
+        known.iter().find(|(asked, _)| is(asked, "path", Some(path)) && is(asked, "property", property));
     found.map(|(_, said)| said.clone())
 }
 
 /// Whether the release has a device model of that name.
 pub(crate) fn is_device(release: Release, name: &str) -> bool {
-    types(release).iter().filter(|(asked, _)| !asked.is_empty()).any(|(_, said)| lists(said, name))
+    let of_devices =
+        |asked: &Map<String, Value>| asked.get("implements").and_then(Value::as_str) == Some("device");
+    types(release).iter().filter(|(asked, _)| of_devices(asked)).any(|(_, said)| lists(said, name))
 }
 
 fn has_type(release: Release, name: &str) -> bool {

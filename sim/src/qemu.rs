@@ -15,6 +15,8 @@
 //! - `power`: what the guest does to its machine
 //! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
+//! - `fdset`: open files that clients pass
+//! - `beside`: what these machines do not have
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
@@ -47,6 +49,7 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod beside;
 mod boot_sector;
 mod change;
 mod chardev;
@@ -54,6 +57,7 @@ mod command;
 mod differences;
 mod drive_name;
 mod ended;
+mod fdset;
 mod firmware;
 mod guest;
 mod human_monitor;
@@ -98,6 +102,7 @@ pub struct Qemu {
     devices: qdev::Devices,
     pci: pci::PciBus,
     objects: object::Objects,
+    fdsets: fdset::FdSets,
     chardevs: chardev::Chardevs,
     about: about::About,
     gone: bool,
@@ -154,6 +159,7 @@ impl Qemu {
             devices: qdev::Devices::of(machine),
             pci,
             objects,
+            fdsets: fdset::FdSets::default(),
             chardevs: chardev::Chardevs::of(machine),
             about: about::About::of(machine),
             gone: false,

@@ -13,7 +13,7 @@ use regex_lite::{Captures, Regex};
 /// `mbps` 53.5 and 21.0, `pages-per-second` 84,084 and 59,233, `normal` 129 and 133 (so `duplicate`, and the bytes of
 /// each), `dirty-sync-count` 2 and 3, `setup-time` 0 and 92, `precopy-bytes` 676,973 and 681,068, `downtime-bytes` 0 and
 /// 38,626.
-pub const MEMBERS: [&str; 38] = [
+pub const MEMBERS: [&str; 39] = [
     "seconds",
     "microseconds",
     "date-sec",
@@ -44,6 +44,7 @@ pub const MEMBERS: [&str; 38] = [
     "remaining",
     "pid",
     "thread-id",
+    "fd",
     "mbps",
     "pages-per-second",
     "precopy-bytes",

@@ -65,6 +65,7 @@ impl Machine {
             injected: BTreeMap::new(),
             format_nodes: BTreeMap::new(),
             nodes: Vec::new(),
+            drives: Vec::new(),
             drives_of_virtio: Vec::new(),
         };
         let mut words = words.into_iter();
@@ -99,6 +100,8 @@ struct Reader {
     format_nodes: BTreeMap<String, Disk>,
     /// Nodes that are neither a disk's format nor the file below one: their options.
     nodes: Vec<Map<String, Value>>,
+    /// The names of drives, in the order of the command line.
+    drives: Vec<String>,
     /// The disks of drives that come with their device: it is made behind all others.
     drives_of_virtio: Vec<Disk>,
 }
@@ -219,6 +222,7 @@ impl Reader {
         let numbered = format!("virtio{}", self.drives_of_virtio.len());
         let id = value.get("id").or(comes_with_device.then_some(&numbered))?;
         let mut disk = Disk::new("", value.get("file")?.into());
+        self.drives.push(id.to_owned());
         disk.file_node = String::new();
         disk.drive = id.to_owned();
         disk.format = format(value.get("format")?)?;
@@ -251,6 +255,10 @@ impl Reader {
             self.machine.order.push(disk.device.clone());
             self.machine.disks.push(disk);
         }
+        // A drive is there before any device.
+        let drives = std::mem::take(&mut self.drives);
+        let made = |disk: &Disk| drives.iter().position(|drive| *drive == disk.drive).unwrap_or(usize::MAX);
+        self.machine.disks.sort_by_key(made);
         self.machine.nodes = std::mem::take(&mut self.nodes);
     }
 
@@ -269,7 +277,9 @@ impl Reader {
             }
             "pcie-root-port" => self.machine.root_ports.push(value.get("id")?.to_owned()),
             "scsi-cd" => {
-                self.machine.cd_drives.push(CdDrive { id: value.get("id")?.to_owned(), model: CdModel::Scsi });
+                self.machine
+                    .cd_drives
+                    .push(CdDrive { id: value.get("id")?.to_owned(), model: CdModel::Scsi });
             }
             "ide-cd" => {
                 self.machine.cd_drives.push(CdDrive { id: value.get("id")?.to_owned(), model: CdModel::Ide });
@@ -279,7 +289,8 @@ impl Reader {
                 self.machine.others.push(OtherDevice { id: id.clone(), model });
             }
         }
-        let given = value.properties.iter().filter(|(name, _)| !["id", "driver", "bus"].contains(&name.as_str()));
+        let given =
+            value.properties.iter().filter(|(name, _)| !["id", "driver", "bus"].contains(&name.as_str()));
         let given = given.map(|(name, value)| (name.clone(), value.clone())).collect();
         self.machine.properties.insert(id.clone(), given);
         self.machine.order.push(id);

@@ -74,7 +74,6 @@ impl About {
             "query-kvm" => qdict! { "enabled": false, "present": true }.into(),
             "query-current-machine" => qdict! { "wakeup-suspend-support": true }.into(),
             "query-memdev" => QObject::List(vec![self.memory_device(release)]),
-            "query-fdsets" => QObject::List(Vec::new()),
             "query-cpus-fast" => QObject::List(vec![processor(release)]),
             other => return Err(not_simulated(&format!("command `{other}`"))),
         })

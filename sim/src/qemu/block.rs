@@ -46,6 +46,7 @@ pub(crate) mod backup;
 pub(crate) mod bitmap;
 pub(crate) mod bitmap_sync;
 pub mod blkdebug;
+pub(crate) mod change_backing_file;
 pub(crate) mod commit;
 mod content;
 pub(crate) mod create;

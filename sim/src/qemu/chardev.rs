@@ -44,6 +44,11 @@ impl Chardevs {
         self.connected.len()
     }
 
+    /// Whether there is one of that name.
+    pub(crate) fn has(&self, label: &str) -> bool {
+        self.sockets.iter().any(|socket| socket.label == label)
+    }
+
     /// The sockets as objects: name and type.
     pub(crate) fn objects(&self) -> Vec<(String, String)> {
         self.sockets.iter().map(|socket| (socket.label.clone(), "chardev-socket".to_owned())).collect()

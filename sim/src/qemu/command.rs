@@ -29,6 +29,7 @@ impl Qemu {
             "blockdev-reopen"
             | "x-blockdev-reopen"
             | "block_resize"
+            | "change-backing-file"
             | "block_set_io_throttle"
             | "object-add"
             | "object-del" => self.node_command(command, arguments, cx),
@@ -64,6 +65,8 @@ impl Qemu {
             "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
             query if query.starts_with("query-migrate") => self.migration.query(query, cx),
             query if query.starts_with("query-") => self.query(query, arguments, cx),
+            "add-fd" => self.fdsets.add(arguments, cx),
+            "remove-fd" => self.fdsets.remove(arguments, cx.release(), self.cpus.running()),
             "getfd" | "closefd" => self.migration_command(command, arguments, cx),
             migration if migration.starts_with("migrate") => self.migration_command(migration, arguments, cx),
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
@@ -123,6 +126,9 @@ impl Qemu {
         let graph = &mut self.graph;
         match command {
             "block_resize" => block::resize::block_resize(graph, &self.jobs, arguments, cx),
+            "change-backing-file" => {
+                block::change_backing_file::change_backing_file(graph, &self.jobs, arguments, cx)
+            }
             "block_set_io_throttle" => {
                 block::throttle::block_set_io_throttle(graph, &self.devices, arguments)
             }
@@ -157,6 +163,7 @@ impl Qemu {
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
+            "query-fdsets" => Ok(self.fdsets.query()),
             "query-yank" => Ok(self.chardevs.query_yank()),
             "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
@@ -168,7 +175,10 @@ impl Qemu {
         let now = cx.now();
         let booted = self.cpus.found_disks_at(now).or(self.boot_sector.has_run().then_some(now));
         let failed_write = self.boot_sector.told_by();
-        let statistics = Statistics { graph: &self.graph, release: cx.release(), now, booted, failed_write };
+        let slot = |device: &&block::Device| self.pci.slot(&device.id).unwrap_or(u64::MAX);
+        let first = self.graph.devices().iter().min_by_key(slot).map(|device| device.id.as_str());
+        let statistics =
+            Statistics { graph: &self.graph, release: cx.release(), now, booted, first, failed_write };
         if of_nodes { statistics.nodes() } else { statistics.devices() }
     }
 

@@ -96,7 +96,7 @@ const INFO: [Shown; 13] = [
     Shown::new("memory_size_summary", |qemu, cx| info::memory_size_summary(qemu, cx)),
     Shown::new("migrate_capabilities", |qemu, cx| info::migrate_capabilities(qemu, cx)),
     Shown::new("name", |qemu, _| qemu.about.name_line()),
-    Shown::new("snapshots", |qemu, cx| tables::snapshots(qemu, cx)),
+    Shown::new("snapshots", tables::snapshots),
     Shown::new("status", |qemu, _| status(qemu)),
     Shown::new("uuid", |qemu, _| qemu.about.uuid_line()),
     Shown::new("version", |_, cx| version(cx.release())),
@@ -124,7 +124,8 @@ pub(crate) fn command(
         _ => {}
     }
     let release = cx.release();
-    let Some(found) = COMMANDS.iter().find(|command| command.name(release).split('|').any(|each| each == name))
+    let Some(found) =
+        COMMANDS.iter().find(|command| command.name(release).split('|').any(|each| each == name))
     else {
         return match translated::command(qemu, name, rest, cx) {
             _ if !help::exists(release, name, false) => Ok(format!("unknown command: '{name}'\r\n").into()),

@@ -54,6 +54,8 @@ impl Kind {
 pub(crate) struct Objects {
     /// In the order in which they were made.
     objects: Vec<(String, Kind)>,
+    /// How many of them the command line has made.
+    first: usize,
 }
 
 impl Objects {
@@ -64,7 +66,8 @@ impl Objects {
         }
         let threads = machine.iothreads.iter().map(|id| (id.clone(), Kind::IoThread));
         let groups = machine.throttle_groups.iter().map(|(id, _)| (id.clone(), Kind::ThrottleGroup));
-        Self { objects: threads.chain(groups).collect() }
+        let objects: Vec<_> = threads.chain(groups).collect();
+        Self { first: objects.len(), objects }
     }
 
     /// Whether an object has that id.
@@ -75,6 +78,11 @@ impl Objects {
     /// All of them with their types, in the order in which they were made.
     pub(crate) fn list(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.objects.iter().map(|(id, kind)| (id.as_str(), kind.name()))
+    }
+
+    /// How many of those are of the command line.
+    pub(crate) fn of_command_line(&self) -> usize {
+        self.first
     }
 
     /// `object-add`. The oldest release takes an object's properties in `props`, and any id.
@@ -134,6 +142,7 @@ impl Objects {
             return Err(cx.release().throttle_group_in_use(id));
         }
         self.objects.remove(at);
+        self.first -= usize::from(at < self.first);
         Ok(QObject::empty())
     }
 

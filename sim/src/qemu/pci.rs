@@ -125,7 +125,11 @@ const PC: [Function<'static>; 4] = [
 impl PciBus {
     /// The bus of a machine.
     pub(crate) fn of(machine: &Machine) -> Self {
-        let disks = machine.disks.iter().filter(|disk| disk.model == DiskModel::VirtioBlk).map(|disk| (PciDevice::VirtioBlk, disk.device.clone()));
+        let disks = machine
+            .disks
+            .iter()
+            .filter(|disk| disk.model == DiskModel::VirtioBlk)
+            .map(|disk| (PciDevice::VirtioBlk, disk.device.clone()));
         let ports = !machine.serial_ports.is_empty() || machine.agent.is_some();
         let has_controller = ports || !machine.serial_controller.is_empty();
         let controller = has_controller.then(|| (PciDevice::VirtioSerial, machine.serial_controller.clone()));
@@ -134,11 +138,7 @@ impl PciBus {
         let scsi = scsi.map(|device| (PciDevice::VirtioScsi, device.id.clone()));
         let mut devices: Vec<_> = first.into_iter().chain(scsi).chain(disks).chain(last).collect();
         devices.sort_by_key(|(_, id)| machine.rank(id));
-        Self {
-            chipset: machine.chipset,
-            devices,
-            more: !machine.root_ports.is_empty(),
-        }
+        Self { chipset: machine.chipset, devices, more: !machine.root_ports.is_empty() }
     }
 
     /// What a machine state is of.

@@ -182,7 +182,7 @@ impl Qom<'_> {
         match self.made(above) {
             Some(made) => lists(&made.like, name),
             None if [PERIPHERAL.trim_end_matches('/'), ANONYMOUS, OBJECTS, "/chardevs"].contains(&above) => {
-                above == OBJECTS && name == "pc.ram" || above == "/chardevs"
+                above == OBJECTS && name == "pc.ram"
             }
             None if above.is_empty() => ROOTS.contains(&name),
             None => match introspection::object_says(self.release, above, None) {
@@ -197,6 +197,10 @@ impl Qom<'_> {
         if let Some(id) = path.strip_prefix("/objects/") {
             let (id, kind) = self.objects.list().find(|(known, _)| *known == id)?;
             return Some(Made { id: id.into(), kind, inner: false, like: format!("{OBJECTS}/{kind}") });
+        }
+        if let Some(label) = path.strip_prefix("/chardevs/").filter(|label| self.chardevs.has(label)) {
+            let kind = "chardev-socket";
+            return Some(Made { id: label.into(), kind, inner: false, like: format!("/chardevs/{kind}") });
         }
         let (outer, inner) = path.strip_suffix(BACKEND).map_or((path, false), |outer| (outer, true));
         let id = if outer.starts_with(ANONYMOUS) { outer } else { outer.strip_prefix(PERIPHERAL)? };
@@ -223,15 +227,18 @@ impl Qom<'_> {
         unnamed.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
     }
 
-    /// What the command line has made, the memory, the monitors, and what clients have made.
+    /// What the command line has made, the monitors, the memory, and what clients have made.
     fn made_objects(&self) -> Vec<(String, String)> {
-        let mut all = vec![("pc.ram".to_owned(), "memory-backend-ram".to_owned())];
+        let made = self.objects.list().map(|(id, kind)| (id.to_owned(), kind.to_owned()));
+        let mut made: Vec<_> = made.collect();
+        let later = made.split_off(self.objects.of_command_line());
+        let mut all = made;
         if self.release.monitors_are_objects() {
-            let monitor =
-                |number: usize| (format!("compat_monitor{number}"), "monitor-qmp".to_owned());
+            let monitor = |number: usize| (format!("compat_monitor{number}"), "monitor-qmp".to_owned());
             all.extend((0..self.chardevs.monitors()).map(monitor));
         }
-        all.extend(self.objects.list().map(|(id, kind)| (id.to_owned(), kind.to_owned())));
+        all.push(("pc.ram".to_owned(), "memory-backend-ram".to_owned()));
+        all.extend(later);
         all
     }
 }

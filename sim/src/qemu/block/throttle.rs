@@ -92,7 +92,12 @@ impl Limits {
         Self::read(self, limits, KEYS_OF_OBJECT.map(|keys| keys.map(|key| key.name)), "iops-size")
     }
 
-    fn read(before: &Self, arguments: Arguments<'_>, names: [[&str; 3]; BUCKETS], request_size: &str) -> Self {
+    fn read(
+        before: &Self,
+        arguments: Arguments<'_>,
+        names: [[&str; 3]; BUCKETS],
+        request_size: &str,
+    ) -> Self {
         let number = |name: &str| arguments.0.get(name).and_then(Value::as_i64).map(i64::cast_unsigned);
         let bucket = |at: usize| {
             let ([average, burst, length], before) = (names[at], before.buckets[at]);
@@ -195,7 +200,11 @@ impl Graph {
     ///
     /// # Errors
     /// QEMU's, for limits that cannot be.
-    pub(crate) fn change_throttle_limits(&mut self, name: &str, limits: Arguments<'_>) -> Result<(), QmpError> {
+    pub(crate) fn change_throttle_limits(
+        &mut self,
+        name: &str,
+        limits: Arguments<'_>,
+    ) -> Result<(), QmpError> {
         let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else { return Ok(()) };
         let changed = group.limits.changed_by(limits);
         changed.check()?;
@@ -223,6 +232,27 @@ impl Graph {
             info.put(key!("iops_size"), group.limits.request_size);
         }
         info.put(key!("group"), group.name.clone());
+    }
+
+    /// What the human monitor says of the limits of a device: nothing if it has none.
+    pub(crate) fn throttling_line(&self, device: &str) -> String {
+        let Some(group) =
+            self.groups.iter().find(|group| group.devices.iter().any(|member| member == device))
+        else {
+            return String::new();
+        };
+        let mut line = "    I/O throttling:  ".to_owned();
+        for kind in 0..2 {
+            let buckets =
+                KEYS.into_iter().zip(group.limits.buckets).skip(kind * BUCKETS / 2).take(BUCKETS / 2);
+            for ([average, ..], bucket) in buckets.clone() {
+                line += &format!(" {}={}", average.name, bucket.average);
+            }
+            for ([_, burst, _], bucket) in buckets {
+                line += &format!(" {}={}", burst.name, bucket.burst);
+            }
+        }
+        line + &format!(" iops_size={} group={}\r\n", group.limits.request_size, group.name)
     }
 
     /// Takes a device out of its group, which goes with its last one.

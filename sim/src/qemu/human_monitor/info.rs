@@ -10,9 +10,8 @@ use crate::{
 /// `info chardev`.
 pub(super) fn chardev(qemu: &Qemu, cx: &Context<'_>) -> String {
     let open = qemu.guest().is_some_and(crate::guest::Guest::port_is_open);
-    let line = |socket: &QObject| {
-        format!("{}: filename={}\r\n", text(socket, "label"), text(socket, "filename"))
-    };
+    let line =
+        |socket: &QObject| format!("{}: filename={}\r\n", text(socket, "label"), text(socket, "filename"));
     items(&qemu.chardevs.query(cx.release(), open)).iter().map(line).collect()
 }
 
@@ -59,11 +58,19 @@ pub(super) fn blockstats(qemu: &Qemu, cx: &mut Context<'_>) -> String {
         let _ = write!(all, "{}:", text(device, "device"));
         if as_tables {
             let idle = member(stats, "idle_time_ns").map_or(0, |_| of("idle_time_ns"));
-            let _ = write!(all, " idle_time_ns={idle}\r\n{:26}{:>5}{:>17}{:>25}{:>11}\r\n", "", "bytes", "operations", "total_time_ns", "merged");
+            let _ = write!(
+                all,
+                " idle_time_ns={idle}\r\n{:26}{:>5}{:>17}{:>25}{:>11}\r\n",
+                "", "bytes", "operations", "total_time_ns", "merged"
+            );
             for (name, short) in [("Read", "rd"), ("Write", "wr")] {
                 let [bytes, operations, time, merged] = ["bytes", "operations", "total_time_ns", "merged"]
                     .map(|what| of(&format!("{short}_{what}")));
-                let _ = write!(all, "{:<11}{bytes:>20}{operations:>17}{time:>25}{merged:>11}\r\n", format!("{name}:"));
+                let _ = write!(
+                    all,
+                    "{:<11}{bytes:>20}{operations:>17}{time:>25}{merged:>11}\r\n",
+                    format!("{name}:")
+                );
             }
             let (operations, time) = (of("flush_operations"), of("flush_total_time_ns"));
             let _ = write!(all, "{:<11}{:>20}{operations:>17}{time:>25}\r\n", "Flush:", "");
@@ -94,7 +101,8 @@ pub(super) fn memdev(qemu: &Qemu, cx: &Context<'_>) -> String {
     let Ok(devices) = qemu.about.query("query-memdev", cx.release()) else { return String::new() };
     let mut all = String::new();
     for device in items(&devices) {
-        let _ = write!(all, "memory backend: {}\r\n  size:  {}\r\n", text(device, "id"), number(device, "size"));
+        let _ =
+            write!(all, "memory backend: {}\r\n  size:  {}\r\n", text(device, "id"), number(device, "size"));
         for name in ["merge", "dump", "prealloc", "share", "reserve"] {
             if let Some(QObject::Bool(flag)) = member(device, name) {
                 let _ = write!(all, "  {name}: {flag}\r\n");
@@ -107,7 +115,9 @@ pub(super) fn memdev(qemu: &Qemu, cx: &Context<'_>) -> String {
 
 /// `info memory_size_summary`.
 pub(super) fn memory_size_summary(qemu: &Qemu, cx: &Context<'_>) -> String {
-    let Ok(summary) = qemu.about.query("query-memory-size-summary", cx.release()) else { return String::new() };
+    let Ok(summary) = qemu.about.query("query-memory-size-summary", cx.release()) else {
+        return String::new();
+    };
     let [base, plugged] = ["base-memory", "plugged-memory"].map(|name| number(&summary, name));
     format!("base memory: {base}\r\nplugged memory: {plugged}\r\n")
 }
@@ -117,14 +127,20 @@ pub(super) fn cpus(qemu: &Qemu, cx: &Context<'_>) -> String {
     let Ok(processors) = qemu.about.query("query-cpus-fast", cx.release()) else { return String::new() };
     let model = if cx.release().processors_have_qom_type() { " model=qemu64" } else { "" };
     let line = |processor: &QObject| {
-        format!("* CPU #{}: thread_id={}{model}\r\n", number(processor, "cpu-index"), number(processor, "thread-id"))
+        format!(
+            "* CPU #{}: thread_id={}{model}\r\n",
+            number(processor, "cpu-index"),
+            number(processor, "thread-id")
+        )
     };
     items(&processors).iter().map(line).collect()
 }
 
 /// `info migrate_capabilities`.
 pub(super) fn migrate_capabilities(qemu: &Qemu, cx: &mut Context<'_>) -> String {
-    let Ok(capabilities) = qemu.migration.query("query-migrate-capabilities", cx) else { return String::new() };
+    let Ok(capabilities) = qemu.migration.query("query-migrate-capabilities", cx) else {
+        return String::new();
+    };
     let line = |capability: &QObject| {
         let on = member(capability, "state") == Some(&QObject::Bool(true));
         format!("{}: {}\r\n", text(capability, "capability"), if on { "on" } else { "off" })

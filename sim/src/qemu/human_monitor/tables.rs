@@ -4,14 +4,14 @@ use std::{fmt::Write, time::Duration};
 
 use crate::{
     Release,
-    wire::qdict,
-    qobject::{QDict, QObject},
     host::{Host, InternalSnapshot},
     qemu::{
         Context, Qemu,
         block::{Graph, Node, filename::filename, query::Query},
         vm_snapshot::{is_qcow2, snapshots_of},
     },
+    qobject::{QDict, QObject},
+    wire::qdict,
 };
 
 /// A moment of the calendar.
@@ -84,7 +84,8 @@ pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     for node in &nodes {
         let partial: Vec<_> = of(node).iter().filter(|snapshot| !everywhere(&snapshot.name)).collect();
         if !partial.is_empty() {
-            text += "\r\nList of partial (non-loadable) snapshots on '':\r\n";
+            let device = qemu.graph.device_on(node).map_or("", |device| &device.drive);
+            let _ = write!(text, "\r\nList of partial (non-loadable) snapshots on '{device}':\r\n");
             text += &header(release);
             text.extend(partial.iter().map(|snapshot| row(release, &snapshot.id, snapshot)));
         }
@@ -120,7 +121,8 @@ pub(super) fn block(qemu: &Qemu, words: &[String], cx: &mut Context<'_>) -> Stri
 fn devices(qemu: &Qemu, drive: Option<&str>, details: bool, cx: &mut Context<'_>) -> Vec<String> {
     let set_up = qemu.cpus.devices_are_set_up(cx.now());
     let mut blocks = Vec::new();
-    for device in qemu.graph.devices().iter().filter(|device| drive.is_none_or(|drive| device.drive == drive)) {
+    for device in qemu.graph.devices().iter().filter(|device| drive.is_none_or(|drive| device.drive == drive))
+    {
         let removable = device.model.tray_open().map(|open| {
             let tray = if open { "open" } else { "closed" };
             format!("    Removable device: not locked, tray {tray}\r\n")
@@ -135,6 +137,7 @@ fn devices(qemu: &Qemu, drive: Option<&str>, details: bool, cx: &mut Context<'_>
         let cache = cache_mode(device.write_cache(set_up), node);
         let _ = write!(text, "    Attached to:      {}\r\n{removable}", device.qdev());
         let _ = write!(text, "    Cache mode:       {cache}\r\n{}", below(qemu, node, cx.host()));
+        text += &qemu.graph.throttling_line(&device.qdev());
         if details {
             text += &images(qemu, node, cx);
         }
@@ -171,8 +174,7 @@ fn below(qemu: &Qemu, node: &Node, host: &Host) -> String {
 /// What is told of an image and those that it is backed by, where details are asked for.
 fn images(qemu: &Qemu, node: &Node, cx: &mut Context<'_>) -> String {
     let (release, now) = (cx.release(), cx.now());
-    let blocks =
-        Query { graph: &qemu.graph, jobs: &qemu.jobs, now, host: cx.host(), release, flat: false };
+    let blocks = Query { graph: &qemu.graph, jobs: &qemu.jobs, now, host: cx.host(), release, flat: false };
     let mut text = "\r\nImages:\r\n".to_owned();
     let mut next = Some(QObject::from(blocks.image(node, true)));
     while let Some(QObject::Dict(image)) = next {

@@ -4,9 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    qemu::{Context, Qemu, QmpError, arguments::Arguments, not_simulated},
-};
+use crate::qemu::{Context, Qemu, QmpError, arguments::Arguments, drive_name::DriveNames, not_simulated};
 
 /// What a word of the command line becomes.
 #[derive(Clone, Copy)]
@@ -49,12 +47,7 @@ const COMMANDS: [Translated; 33] = [
     translated("block_job_complete", "block-job-complete", 1, &[Word::Text("device")]),
     translated("block_job_pause", "block-job-pause", 1, &[Word::Text("device")]),
     translated("block_job_resume", "block-job-resume", 1, &[Word::Text("device")]),
-    translated(
-        "block_job_set_speed",
-        "block-job-set-speed",
-        2,
-        &[Word::Text("device"), Word::Size("speed")],
-    ),
+    translated("block_job_set_speed", "block-job-set-speed", 2, &[Word::Text("device"), Word::Size("speed")]),
     translated("block_resize", "block_resize", 2, &[Word::Text("device"), Word::Size("size")]),
     translated(
         "block_set_io_throttle",
@@ -137,11 +130,13 @@ pub(super) fn command(
     if words.iter().any(|word| word.starts_with('-')) {
         return Some(Err(unknown()));
     }
-    let Some(arguments) = arguments(found, words) else { return Some(Err(unknown())) };
+    let Some(mut arguments) = arguments(found, words) else { return Some(Err(unknown())) };
     if found.qmp == "blockdev-snapshot-sync" && words.len() == 1 {
         return Some(Ok("Error: Parameter 'snapshot-file' is missing\r\n".into()));
     }
-    Some(match qemu.dispatch(found.qmp, Arguments(&arguments), cx) {
+    let drives = DriveNames::of(&qemu.graph);
+    drives.resolve(found.qmp, &mut arguments);
+    Some(match qemu.dispatch(found.qmp, Arguments(&arguments), cx).map_err(|refused| drives.name(refused)) {
         Ok(_) => Ok(String::new()),
         Err(error) if error.desc.starts_with("not simulated") => Err(error),
         Err(error) => Ok(format!("Error: {}\r\n", error.desc)),
@@ -173,7 +168,9 @@ fn arguments(command: &Translated, words: &[String]) -> Option<Map<String, Value
         arguments.insert((*name).to_owned(), value);
     }
     match command.qmp {
-        "drive-backup" => arguments.extend([("sync".into(), json!("top")), ("mode".into(), json!("absolute-paths"))]),
+        "drive-backup" => {
+            arguments.extend([("sync".into(), json!("top")), ("mode".into(), json!("absolute-paths"))])
+        }
         "drive-mirror" => arguments.extend([("sync".into(), json!("top"))]),
         "blockdev-snapshot-sync" => {
             arguments.entry("format").or_insert_with(|| "qcow2".into());

@@ -5,15 +5,10 @@
 
 use serde_json::Value;
 
-use super::{Kind, Made, Object, Qom, ANONYMOUS, BACKEND, OBJECTS};
+use super::{ANONYMOUS, BACKEND, Kind, Made, OBJECTS, Object, Qom};
 use crate::{
     introspection,
-    qemu::{
-        QmpError,
-        arguments::Arguments,
-        not_simulated,
-        qdev::PERIPHERAL,
-    },
+    qemu::{QmpError, arguments::Arguments, not_simulated, qdev::PERIPHERAL},
     qobject::QObject,
 };
 
@@ -84,6 +79,9 @@ impl Qom<'_> {
     fn own(&self, made: &Made, property: &str) -> Option<Result<QObject, QmpError>> {
         let pluggable = ["addr", "legacy-addr", "parent_bus", "hotpluggable"].contains(&property);
         Some(match property {
+            "addr" | "connected" if made.kind == "chardev-socket" => {
+                return Some(Err(not_simulated("who is at the other end of a socket, as a property")));
+            }
             "drive" => self.drive(&made.id).ok_or_else(|| not_simulated("such a property `drive`")),
             "limits" if made.like == "/objects/throttle-group" => {
                 return self.graph.throttle_limits(&made.id).map(Ok);
