@@ -175,7 +175,7 @@ impl Qemu {
         let now = cx.now();
         let booted = self.cpus.found_disks_at(now).or(self.boot_sector.has_run().then_some(now));
         let failed_write = self.boot_sector.told_by();
-        let slot = |device: &&block::Device| self.pci.slot(&device.id).unwrap_or(u64::MAX);
+        let slot = |device: &&block::Device| self.pci.slot_of_disk(&device.id).unwrap_or(u64::MAX);
         let first = self.graph.devices().iter().min_by_key(slot).map(|device| device.id.as_str());
         let statistics =
             Statistics { graph: &self.graph, release: cx.release(), now, booted, first, failed_write };

@@ -153,6 +153,12 @@ impl PciBus {
         slots.into_iter().find(|((_, known), _)| known == id).map(|(_, slot)| slot)
     }
 
+    /// The slot that a disk is in, or its controller.
+    pub(crate) fn slot_of_disk(&self, id: &str) -> Option<u64> {
+        let mut controllers = self.devices.iter().filter(|(device, _)| *device == PciDevice::VirtioScsi);
+        self.slot(id).or_else(|| self.slot(&controllers.next()?.1))
+    }
+
     fn first_slot(&self) -> usize {
         match self.chipset {
             Chipset::Q35 => 1,

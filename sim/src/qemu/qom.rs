@@ -111,13 +111,18 @@ impl Qom<'_> {
 
     /// The properties of an object, `type` first.
     fn list(&self, object: &Object) -> Result<QObject, QmpError> {
+        let unknown = || not_simulated("`qom-list` of such an object");
         let stored = match &object.kind {
             Kind::Container(held) => return Ok(list_container(held)),
-            Kind::Made(made) => introspection::object_says(self.release, &made.like, None),
+            Kind::Made(made) => {
+                let list = introspection::object_says(self.release, &made.like, None);
+                return list
+                    .ok_or_else(unknown)?
+                    .map(|list| QObject::Written(made.with_own_buses(list).into()));
+            }
             Kind::Fixed => introspection::object_says(self.release, &object.path, None),
         };
-        let said = stored.ok_or_else(|| not_simulated("`qom-list` of such an object"))?;
-        said.map(|list| QObject::Written(self.with_own_type(list)))
+        stored.ok_or_else(unknown)?.map(|list| QObject::Written(self.with_own_type(list)))
     }
 
     /// The machine's own type in the place of that which was asked.
@@ -240,6 +245,18 @@ impl Qom<'_> {
         all.push(("pc.ram".to_owned(), "memory-backend-ram".to_owned()));
         all.extend(later);
         all
+    }
+}
+
+impl Made {
+    /// A list of properties in which the buses of a device are named after it, if it has an id.
+    fn with_own_buses(&self, list: &str) -> String {
+        if self.id.starts_with('/') {
+            return list.to_owned();
+        }
+        let (id, kind) = (&self.id, self.kind);
+        list.replace(&format!("\"name\": \"{kind}.0\""), &format!("\"name\": \"{id}.0\""))
+            .replace(&format!("\"name\": \"{kind}\""), &format!("\"name\": \"{id}\""))
     }
 }
 
