@@ -5,13 +5,14 @@
 #
 # So many steps over each program of each release, in pieces of 500. Each piece has the next seed, so that one with a
 # finding is repeated by `ci/differential.sh 500 <its seed>`. What is found is shrunk and kept in target/tmp/differential.
+# What is seen once and not again is a race of the real one's: a piece with one alone passes.
 # Which QEMUs: those in FREEZEFRAME_QEMU, separated by `:`; else those that ci/install-qemu.sh has put into the cache.
 #
 # Exit codes: 0 nothing differs; 1 a finding; 2 usage; 75 no real QEMU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=${1:-10000} seed=${2:-1} piece=500
-[[ $# -le 2 && $steps$seed =~ ^[0-9]+$ ]] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -le 2 && $steps$seed =~ ^[0-9]+$ ]] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 if [ -z "${FREEZEFRAME_QEMU+set}" ]; then
   mapfile -t binaries < <(ci/install-qemu.sh --print "${XDG_CACHE_HOME:-$HOME/.cache}/freezeframe/qemu")
@@ -39,11 +40,15 @@ awk '
     told[row] += $2
     differ[row] += $(NF - 1)
     if (match($0, /[0-9]+ not simulated/)) unknown[row] += substr($0, RSTART)
+    if (match($0, /[0-9]+ seen once/)) once[row] += substr($0, RSTART)
     if (!(row in order)) { order[row] = ++rows; name[rows] = row }
   }
   END {
-    printf "%7s %13s %6s  %s\n", "same", "not simulated", "differ", "release and test"
-    for (i = 1; i <= rows; i++) { row = name[i]; printf "%7d %13d %6d  %s\n", told[row], unknown[row], differ[row], row }
+    printf "%7s %13s %9s %6s  %s\n", "same", "not simulated", "seen once", "differ", "release and test"
+    for (i = 1; i <= rows; i++) {
+      row = name[i]
+      printf "%7d %13d %9d %6d  %s\n", told[row], unknown[row], once[row], differ[row], row
+    }
   }
 ' "$log"
 exit "$code"

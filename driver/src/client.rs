@@ -152,13 +152,13 @@ struct Shared {
 pub struct Client<E: Env> {
     env: E,
     shared: Rc<RefCell<Shared>>,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
+    outgoing: mpsc::UnboundedSender<Outgoing<E>>,
     greeting: Rc<Greeting>,
 }
 
 /// What callers tell the pump.
-enum Outgoing {
-    Command(Vec<u8>),
+enum Outgoing<E: Env> {
+    Command { bytes: Vec<u8>, file: Option<E::File> },
     Close,
 }
 
@@ -208,7 +208,7 @@ impl<E: Env> Client<E> {
             commands: 0,
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
-        env.spawn_local(pump::run(io, queue, shared.clone()));
+        env.spawn_local(pump::run(env.clone(), io, queue, shared.clone()));
         let greeting = match race(greeting, env.sleep_until(deadline)).await {
             First::Left(Ok(greeting)) => greeting,
             First::Left(Err(_)) => {
@@ -286,9 +286,21 @@ impl<E: Env> Client<E> {
         command: &C,
         deadline: Duration,
     ) -> Result<C::Returns, CommandError> {
-        let raw = self.call(Band::In, lane, C::NAME, Some(command), deadline).await?;
-        wire::payload(&raw)
-            .map_err(|error| CommandError::Unreadable { command: C::NAME.into(), reason: error.to_string() })
+        read::<C>(&self.call(Band::In, lane, C::NAME, Some(command), deadline).await?)
+    }
+
+    /// Sends a command that takes an open file, and the file with it.
+    ///
+    /// # Errors
+    /// [`CommandError`]; only `Refused` means that nothing was done.
+    pub async fn execute_with_file<C: Command>(
+        &self,
+        lane: &str,
+        command: &C,
+        file: E::File,
+        deadline: Duration,
+    ) -> Result<C::Returns, CommandError> {
+        read::<C>(&self.send(Band::In, lane, C::NAME, Some(command), Some(file), deadline).await?)
     }
 
     /// Sends any command, with arguments and reply as raw JSON; `Band::Out` asks for it out of band.
@@ -303,11 +315,24 @@ impl<E: Env> Client<E> {
         arguments: Option<&A>,
         deadline: Duration,
     ) -> Result<Box<RawValue>, CommandError> {
+        self.send(band, lane, command, arguments, None, deadline).await
+    }
+
+    async fn send<A: Serialize>(
+        &self,
+        band: Band,
+        lane: &str,
+        command: &str,
+        arguments: Option<&A>,
+        file: Option<E::File>,
+        deadline: Duration,
+    ) -> Result<Box<RawValue>, CommandError> {
         let lost = |lost| CommandError::Lost { command: command.to_owned(), lost };
         let (id, reply) = self.expect(lane).map_err(lost)?;
         let sent_at = self.env.now();
         // The pump may have ended a moment ago; the waiting below learns of it.
-        let _ = self.outgoing.send(Outgoing::Command(wire::request(band, command, arguments, &id)));
+        let bytes = wire::request(band, command, arguments, &id);
+        let _ = self.outgoing.send(Outgoing::Command { bytes, file });
         match race(reply, self.env.sleep_until(deadline)).await {
             First::Left(Ok(reply)) => {
                 reply.outcome.map_err(|error| CommandError::Refused { command: command.to_owned(), error })
@@ -335,6 +360,12 @@ impl<E: Env> Client<E> {
         shared.pending.insert(id.clone(), sender);
         Ok((id, receiver))
     }
+}
+
+/// Reads what a command returned.
+fn read<C: Command>(raw: &RawValue) -> Result<C::Returns, CommandError> {
+    wire::payload(raw)
+        .map_err(|error| CommandError::Unreadable { command: C::NAME.into(), reason: error.to_string() })
 }
 
 /// Opens the stream. Where the monitor's queue is full of waiting clients the system says "try again": QEMU is there.

@@ -3,7 +3,11 @@
 //! Written by hand after QEMU's QAPI schema, and held against `query-qmp-schema` of every supported release
 //! by a test. Members that the driver does not read are left out of the returned types.
 
+mod migration;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use migration::*;
 
 /// A QMP command: serializes as its `arguments`.
 pub trait Command: Serialize {
@@ -36,6 +40,7 @@ commands! {
     QueryBlock = "query-block" -> Vec<BlockDevice>;
     QueryNamedBlockNodes = "query-named-block-nodes" -> Vec<BlockNode>;
     QueryJobs = "query-jobs" -> Vec<JobInfo>;
+    QueryBlockJobs = "query-block-jobs" -> Vec<BlockJobInfo>;
     JobDismiss<'a> = "job-dismiss" -> Nothing;
     JobCancel<'a> = "job-cancel" -> Nothing;
     SnapshotSave<'a> = "snapshot-save" -> Nothing;
@@ -47,6 +52,18 @@ commands! {
     BlockdevCreate<'a> = "blockdev-create" -> Nothing;
     Transaction<'a> = "transaction" -> Nothing;
     Cont = "cont" -> Nothing;
+    Stop = "stop" -> Nothing;
+    Quit = "quit" -> Nothing;
+    Getfd<'a> = "getfd" -> Nothing;
+    Closefd<'a> = "closefd" -> Nothing;
+    Migrate<'a> = "migrate" -> Nothing;
+    MigrateIncoming<'a> = "migrate-incoming" -> Nothing;
+    MigrateCancel = "migrate_cancel" -> Nothing;
+    QueryMigrate = "query-migrate" -> MigrationInfo;
+    QueryMigrateCapabilities = "query-migrate-capabilities" -> Vec<MigrationCapabilityStatus>;
+    MigrateSetCapabilities<'a> = "migrate-set-capabilities" -> Nothing;
+    QueryMigrateParameters = "query-migrate-parameters" -> MigrationParameters;
+    MigrateSetParameters = "migrate-set-parameters" -> Nothing;
 }
 
 /// Ends the negotiation.
@@ -60,14 +77,35 @@ pub struct QmpCapabilities<'a> {
 #[derive(Debug, Serialize)]
 pub struct QueryQmpSchema {}
 
-/// One entity of the schema; commands, events and types alike.
-#[derive(Debug, Deserialize)]
+/// One entity of the schema; commands, events and types alike. A type is named by a number.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct SchemaEntity {
     /// A command's or event's own name; a number for a type.
     pub name: String,
     /// `command`, `event`, `object`, `enum` ...
-    #[serde(rename = "meta-type")]
     pub meta_type: String,
+    /// Of a command: the type of its arguments.
+    pub arg_type: Option<String>,
+    /// Of an object: its members, but for those that depend on its kind. Of an enum, since 6.2, its values.
+    #[serde(default)]
+    pub members: Vec<SchemaMember>,
+    /// Of an enum.
+    #[serde(default)]
+    pub values: Vec<String>,
+    /// Of an array: the type of its elements.
+    pub element_type: Option<String>,
+}
+
+/// One member of an object.
+#[derive(Debug, Deserialize)]
+pub struct SchemaMember {
+    /// Its name; empty for what is one of several types.
+    #[serde(default)]
+    pub name: String,
+    /// Its type; none for the value of an enum.
+    #[serde(rename = "type")]
+    pub of: Option<String>,
 }
 
 /// Asks whether the guest runs.
@@ -115,6 +153,33 @@ pub struct BlockNode {
     pub ro: bool,
     /// The image behind it.
     pub image: ImageInfo,
+    /// What keeps account of writes to it; the member is absent if nothing does.
+    #[serde(default)]
+    pub dirty_bitmaps: Vec<DirtyBitmap>,
+}
+
+/// What keeps account of the writes to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DirtyBitmap {
+    /// Its name; one that a job has of its own has none.
+    pub name: Option<String>,
+    /// How many bytes one bit stands for.
+    pub granularity: u32,
+    /// Whether it takes account of writes now.
+    pub recording: bool,
+    /// Whether it is kept in the image when QEMU ends.
+    #[serde(default)]
+    pub persistent: bool,
+    /// Whether it was lost for not having been kept.
+    #[serde(default)]
+    pub inconsistent: bool,
+}
+
+impl DirtyBitmap {
+    /// Whether the image above must go on with it: who made it counts on it.
+    pub fn is_carried(&self) -> bool {
+        self.name.is_some() && self.persistent && self.recording && !self.inconsistent
+    }
 }
 
 /// What is known of an image.
@@ -157,6 +222,20 @@ pub struct JobInfo {
     pub status: String,
     /// Why it failed; absent while it has not.
     pub error: Option<String>,
+}
+
+/// Asks for the jobs that work on disks.
+#[derive(Debug, Serialize)]
+pub struct QueryBlockJobs {}
+
+/// A job that works on disks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BlockJobInfo {
+    /// `mirror`, `commit`, `stream`, `backup`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its id.
+    pub device: String,
 }
 
 /// Forgets a concluded job.
@@ -232,6 +311,13 @@ pub enum BlockdevAdd<'a> {
         /// The file.
         filename: &'a str,
     },
+    /// The protocol node of a host's block device.
+    HostDevice {
+        /// The new node's name.
+        node_name: &'a str,
+        /// The device.
+        filename: &'a str,
+    },
     /// A qcow2 format node.
     Qcow2 {
         /// The new node's name.
@@ -296,8 +382,27 @@ pub enum Action<'a> {
         /// The prepared overlay, without a backing node.
         overlay: &'a str,
     },
+    /// Begins to keep account of the writes to a node.
+    BlockDirtyBitmapAdd {
+        /// The node.
+        node: &'a str,
+        /// The bitmap's name.
+        name: &'a str,
+        /// How many bytes one bit stands for.
+        granularity: u32,
+        /// Whether it is kept in the image when QEMU ends.
+        persistent: bool,
+    },
 }
 
 /// Lets the guest run.
 #[derive(Debug, Serialize)]
 pub struct Cont {}
+
+/// Stops the guest.
+#[derive(Debug, Serialize)]
+pub struct Stop {}
+
+/// Ends QEMU.
+#[derive(Debug, Serialize)]
+pub struct Quit {}

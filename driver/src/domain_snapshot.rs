@@ -20,7 +20,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::xml::Element;
 
 /// A snapshot's definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DomainSnapshot {
     /// Its name; none in a wish that leaves it to [`DomainSnapshot::taken_at`]. Not yet checked as a file's name: a record may
     /// have one that no new snapshot may.

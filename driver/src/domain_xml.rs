@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use camino::Utf8Path;
 
 use crate::{
+    domain::Nvram,
     domain_snapshot::{Location, SourceType},
     error::Code,
     xml::{self, Element, Limits, Position},
@@ -136,6 +137,37 @@ impl DomainXml {
         disk_elements(&self.element).filter_map(|element| Some(Disk { element, target: target(element)? }))
     }
 
+    /// The file of the firmware's variables, if the machine has one.
+    pub fn nvram(&self) -> Option<Nvram> {
+        let nvram = self.element.child("os")?.child("nvram")?;
+        let file = match nvram.child("source") {
+            Some(source) => source.attribute("file")?.to_owned(),
+            None => nvram.text().trim().to_owned(),
+        };
+        let format = nvram.attribute("format").unwrap_or("raw").to_owned();
+        (!file.is_empty()).then(|| Nvram { file: file.into(), format })
+    }
+
+    /// The same with these images in use, each as target, file and format: what a running machine's disks are in by now.
+    #[must_use]
+    pub fn with_sources<'s>(
+        &self,
+        sources: impl IntoIterator<Item = (&'s str, &'s Utf8Path, &'s str)>,
+    ) -> Self {
+        let mut changed = self.clone();
+        for (target, path, format) in sources {
+            if let Some(disk) = changed.disk_mut(target) {
+                set_source(disk, path, format);
+            }
+        }
+        changed
+    }
+
+    fn disk_mut(&mut self, target: &str) -> Option<&mut Element> {
+        let devices = self.element.child_mut("devices")?;
+        devices.elements_mut().find(|disk| disk.name == "disk" && self::target(disk) == Some(target))
+    }
+
     /// The disk of that target, or with that source.
     pub fn disk(&self, name: &str) -> Option<Disk<'_>> {
         self.disks()
@@ -145,6 +177,11 @@ impl DomainXml {
 }
 
 impl<'a> Disk<'a> {
+    /// What libvirt and QEMU call its device: `virtio-disk0`.
+    pub fn alias(&self) -> Option<&'a str> {
+        self.element.child("alias")?.attribute("name")
+    }
+
     /// `disk`, `cdrom`, `floppy` or `lun`.
     pub fn device(&self) -> &'a str {
         self.element.attribute("device").unwrap_or("disk")
@@ -187,6 +224,22 @@ impl<'a> Disk<'a> {
             None if self.read_only() => Some(Location::No),
             None => None,
         }
+    }
+}
+
+/// Puts another image in a disk. What was said of the chain below is of the old one, and is left to be found anew.
+fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
+    let source_type = disk.attribute("type").unwrap_or("file");
+    let attribute = if source_type == "block" { "dev" } else { "file" };
+    if disk.child("source").and_then(|source| source.attribute(attribute)) == Some(path.as_str()) {
+        return;
+    }
+    disk.remove("backingStore");
+    if let Some(driver) = disk.child_mut("driver") {
+        driver.set("type", format);
+    }
+    if let Some(source) = disk.child_mut("source") {
+        source.set(attribute, path.as_str());
     }
 }
 

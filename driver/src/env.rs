@@ -4,15 +4,24 @@
 //! [`Env`]. That is what lets the same driver run on a real machine ([`tokio::TokioEnv`]) and inside a
 //! simulated world, and lets a run be repeated bit for bit.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use camino::{Utf8Path, Utf8PathBuf};
 
+mod command;
 #[cfg(feature = "tokio-env")]
 mod files;
 #[cfg(feature = "tokio-env")]
 pub mod tokio;
+
+pub use command::{Ended, HostCommand, Ran};
 
 /// Where a monitor or an agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +38,55 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+/// What is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A block device.
+    Device,
+    /// A folder.
+    Folder,
+    /// Something else: a socket, a pipe ...
+    Other,
+}
+
+/// For what a file of the host is opened. It is never made by opening it, and a symbolic link is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be read.
+    Read,
+    /// To be read and written.
+    Write,
+}
+
+/// An open file of the host. Clones are the same open file; it closes with the last of them.
+#[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
+pub trait OpenFile: Clone + 'static {
+    /// Its length in bytes.
+    async fn length(&self) -> io::Result<u64>;
+
+    /// The bytes from `at` on, `most` at most; fewer only where the file ends.
+    async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>>;
+
+    /// Writes all of `bytes` from `at` on.
+    async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the file so long in bytes, or so short.
+    async fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Where a program that is handed this file begins to read or write: all who share it share its position.
+    async fn seek(&self, position: u64) -> io::Result<()>;
+
+    /// Waits until all that was written to the file, by whomever, outlives the host's death.
+    async fn sync(&self) -> io::Result<()>;
+}
+
 /// What the driver needs of the world. One thread: nothing here is `Send`.
 #[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
 pub trait Env: Clone + Unpin + 'static {
@@ -37,6 +95,9 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// A lock on a file, held until it is dropped or its process ends.
     type Lock: 'static;
+
+    /// An open file.
+    type File: OpenFile;
 
     /// Connects to a monitor or an agent.
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io>;
@@ -52,6 +113,19 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// A short word, `[a-z0-9]+`, that this call alone returns: for names of jobs, nodes and files.
     fn unique_id(&self) -> String;
+
+    /// The time of day, in seconds since 1970 (UTC): for records, never for waiting.
+    fn seconds(&self) -> i64;
+
+    /// What is at a path; symbolic links are followed, for the question is what QEMU would open.
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
+
+    /// Runs a program to its end, and kills it if its time is up or if this is dropped. What it has left running in the
+    /// background lives on.
+    ///
+    /// # Errors
+    /// If it cannot be started, [`io::ErrorKind::NotFound`] above all, or says more than [`HostCommand::OUTPUT_MAX`].
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran>;
 
     /// Creates an empty file that nobody else has: fails with [`io::ErrorKind::AlreadyExists`] rather than
     /// open what is there, a dangling symbolic link included.
@@ -76,4 +150,16 @@ pub trait Env: Clone + Unpin + 'static {
 
     /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
+
+    /// Opens a file that is there.
+    async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<Self::File>;
+
+    /// Writes to a connection as `poll_write` does, and hands over an open file with the first byte (`SCM_RIGHTS`).
+    fn poll_write_with_file(
+        &self,
+        io: Pin<&mut Self::Io>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        file: &Self::File,
+    ) -> Poll<io::Result<usize>>;
 }

@@ -4,18 +4,26 @@
 //! and [`OperationError`] (what that meant for the whole). Every operation error has a [`Code`]: libvirt's
 //! name where libvirt has the same error.
 
+mod refusal;
+
 use std::{fmt, io, time::Duration};
 
 use camino::Utf8PathBuf;
 
+pub use self::refusal::Refusal;
 use crate::{
     client::{CommandError, ConnectError, Lost, seconds},
-    name::BadName,
+    save_image::BadSaveImage,
+    store::StoreError,
 };
 
 /// libvirt's names of errors (`VIR_ERR_<name>`), as far as this driver has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
+    /// An argument is known, and cannot be had here.
+    ArgumentUnsupported,
+    /// A block copy is under way.
+    BlockCopyActive,
     /// The machine or its configuration cannot have what was asked for.
     ConfigUnsupported,
     /// A reply makes no sense.
@@ -42,7 +50,9 @@ pub enum Code {
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 13] = [
+        Code::ArgumentUnsupported,
+        Code::BlockCopyActive,
         Code::ConfigUnsupported,
         Code::InternalError,
         Code::InvalidArg,
@@ -59,6 +69,8 @@ impl Code {
     /// `"OPERATION_FAILED"`.
     pub fn name(self) -> &'static str {
         match self {
+            Code::ArgumentUnsupported => "ARGUMENT_UNSUPPORTED",
+            Code::BlockCopyActive => "BLOCK_COPY_ACTIVE",
             Code::ConfigUnsupported => "CONFIG_UNSUPPORTED",
             Code::InternalError => "INTERNAL_ERROR",
             Code::InvalidArg => "INVALID_ARG",
@@ -77,130 +89,6 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// Why a request is not even begun. Nothing was touched.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The name is not allowed.
-    #[error(transparent)]
-    Name(#[from] BadName),
-    /// The tag of an internal snapshot would be mistaken for an id.
-    #[error(
-        "an internal snapshot cannot be called `{0}`: QEMU looks for ids before names and could load another \
-         one; use a name that is not all digits"
-    )]
-    AllDigits(String),
-    /// The domain has no such disk.
-    #[error("no disk `{disk}` in {domain}; its disks are: {}", .known.join(", "))]
-    NoSuchDisk {
-        /// What was asked for.
-        disk: String,
-        /// The machine.
-        domain: String,
-        /// The disks that it has.
-        known: Vec<String>,
-    },
-    /// QEMU has no such device, or nothing is in it.
-    #[error("disk `{0}` has no image in the running machine: the device is missing or empty")]
-    NoImage(String),
-    /// A disk was named twice.
-    #[error("disk `{0}` is named twice")]
-    DiskTwice(String),
-    /// Two disks would share one overlay.
-    #[error("disks `{0}` and `{1}` would have the same overlay `{2}`")]
-    SameFile(String, String, Utf8PathBuf),
-    /// A disk that was named cannot be written.
-    #[error(
-        "disk `{0}` is read-only: the guest cannot change it, so there is nothing to snapshot; leave it out"
-    )]
-    ReadOnly(String),
-    /// No disk is left to snapshot.
-    #[error("no disk to snapshot: the machine has no writable disk, or none was selected")]
-    NothingSelected,
-    /// A full snapshot must hold every disk that the guest writes.
-    #[error(
-        "disk `{0}` is writable but not selected: a full snapshot holds all writable disks, or the memory would \
-         not fit the disks"
-    )]
-    MustTakeAll(String),
-    /// The format keeps no internal snapshots.
-    #[error("disk `{disk}` has the format {format}, which keeps no internal snapshots; only qcow2 does")]
-    FormatKeepsNone {
-        /// The disk.
-        disk: String,
-        /// Its format.
-        format: String,
-    },
-    /// The disk for the memory takes no part.
-    #[error("disk `{0}` is to hold the memory but is not among the disks of the snapshot")]
-    VmstateElsewhere(String),
-    /// The name is taken.
-    #[error("disk `{disk}` already has an internal snapshot `{name}`; delete it or choose another name")]
-    Exists {
-        /// The name.
-        name: String,
-        /// A disk that has it.
-        disk: String,
-    },
-    /// There is no such snapshot.
-    #[error("no internal snapshot `{0}` on any disk")]
-    NoSuchSnapshot(String),
-    /// A disk lacks it.
-    #[error(
-        "snapshot `{name}` is not on disk `{disk}`: reverting the others alone would tear the disks apart"
-    )]
-    NotOnDisk {
-        /// The name.
-        name: String,
-        /// The disk without it.
-        disk: String,
-    },
-    /// It has no memory, or memory on two disks.
-    #[error(
-        "snapshot `{name}` has machine state on {found} disks; exactly one is needed to revert a running machine"
-    )]
-    MachineState {
-        /// The name.
-        name: String,
-        /// How many disks hold machine state under it.
-        found: usize,
-    },
-    /// This QEMU lacks commands.
-    #[error("this QEMU cannot do it: it has no {}", .0.join(", "))]
-    Unsupported(Vec<&'static str>),
-    /// The human monitor cannot select disks.
-    #[error(
-        "this QEMU takes internal snapshots only by `savevm`, which puts the memory on disk `{0}`: it cannot be chosen"
-    )]
-    VmstateNotChoosable(String),
-    /// The path of an overlay has no folder or no name.
-    #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
-    BadOverlayPath(Utf8PathBuf),
-}
-
-impl Refusal {
-    /// libvirt's name for it.
-    pub fn code(&self) -> Code {
-        match self {
-            Refusal::Name(_) => Code::XmlDetail,
-            Refusal::AllDigits(_) | Refusal::VmstateElsewhere(_) => Code::InvalidArg,
-            Refusal::NoSuchDisk { .. }
-            | Refusal::DiskTwice(_)
-            | Refusal::SameFile(..)
-            | Refusal::ReadOnly(_)
-            | Refusal::NothingSelected
-            | Refusal::MustTakeAll(_)
-            | Refusal::FormatKeepsNone { .. }
-            | Refusal::BadOverlayPath(_) => Code::ConfigUnsupported,
-            Refusal::NoImage(_) | Refusal::NotOnDisk { .. } | Refusal::MachineState { .. } => {
-                Code::OperationInvalid
-            }
-            Refusal::Exists { .. } => Code::OperationFailed,
-            Refusal::NoSuchSnapshot(_) => Code::NoDomainSnapshot,
-            Refusal::Unsupported(_) | Refusal::VmstateNotChoosable(_) => Code::OperationUnsupported,
-        }
     }
 }
 
@@ -250,16 +138,54 @@ pub enum StepError {
         /// The monitor's words.
         text: String,
     },
-    /// A file could not be made or removed.
+    /// The machine's state was on its way out of QEMU or into it, and that failed.
+    #[error("the machine's memory could not be {deed}: {reason}")]
+    MigrationFailed {
+        /// `saved`, `loaded`.
+        deed: &'static str,
+        /// QEMU's words; some releases have none.
+        reason: String,
+    },
+    /// Somebody else has stopped it.
+    #[error("somebody else has cancelled the saving of the machine's memory")]
+    MigrationCancelled,
+    /// It takes too long.
+    #[error("the machine's memory is not {deed} within {}: its migration is {status}", seconds(*.waited))]
+    MigrationUnfinished {
+        /// `saved`, `loaded`.
+        deed: &'static str,
+        /// The status it was last seen in.
+        status: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A file with a machine's memory is none, or not whole.
+    #[error("`{path}` cannot be used as a save image: {cause}")]
+    SaveImage {
+        /// Which.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        cause: BadSaveImage,
+    },
+    /// A file with a machine's memory was never finished.
+    #[error("`{0}` is incomplete: whoever wrote it did not come to its end")]
+    SaveImageIncomplete(Utf8PathBuf),
+    /// A file could not be made, used or removed.
     #[error("cannot {action} `{path}`: {source}")]
     File {
-        /// `create`, `remove`.
+        /// `create`, `open`, `write`, `remove` ...
         action: &'static str,
         /// Which.
         path: Utf8PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// The records could not be written.
+    #[error(transparent)]
+    Records(StoreError),
+    /// QEMU was told to end and has not.
+    #[error("QEMU was told to end, and its monitor is still open")]
+    StillRunning,
     /// QEMU did a part of what it must do as a whole.
     #[error("QEMU switched some disks of one transaction and not others: {0}")]
     Torn(String),
@@ -274,8 +200,16 @@ impl StepError {
                 true
             }
             StepError::JobFailed { .. }
+            | StepError::MigrationFailed { .. }
+            | StepError::MigrationCancelled
+            // It goes on, and is seen to: that has to be stopped, not waited for.
+            | StepError::MigrationUnfinished { .. }
+            | StepError::SaveImage { .. }
+            | StepError::SaveImageIncomplete(_)
             | StepError::HumanMonitor { .. }
             | StepError::File { .. }
+            | StepError::Records(_)
+            | StepError::StillRunning
             | StepError::Torn(_) => false,
         }
     }
@@ -285,7 +219,10 @@ impl StepError {
         match self {
             StepError::Command(CommandError::TimedOut { .. })
             | StepError::JobUnread { cause: CommandError::TimedOut { .. }, .. }
-            | StepError::JobUnfinished { .. } => Code::OperationTimeout,
+            | StepError::JobUnfinished { .. }
+            | StepError::MigrationUnfinished { .. }
+            | StepError::StillRunning => Code::OperationTimeout,
+            StepError::Records(error) => error.code(),
             StepError::Command(
                 CommandError::Lost { lost: Lost::Wire(_), .. } | CommandError::Unreadable { .. },
             )
@@ -294,6 +231,10 @@ impl StepError {
             | StepError::JobFailed { .. }
             | StepError::JobUnread { .. }
             | StepError::JobVanished { .. }
+            | StepError::MigrationFailed { .. }
+            | StepError::MigrationCancelled
+            | StepError::SaveImage { .. }
+            | StepError::SaveImageIncomplete(_)
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.
             StepError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
@@ -342,6 +283,18 @@ pub enum OperationError {
         /// What is left, and what to do about it.
         remains: Vec<String>,
     },
+    /// It was done, and what should have followed was not.
+    #[error("{done}, but {step}: {cause}. {}", .remains.join("; "))]
+    Unfinished {
+        /// What was done.
+        done: String,
+        /// The step that failed.
+        step: String,
+        /// Why.
+        cause: StepError,
+        /// How things stand, and what to do about it.
+        remains: Vec<String>,
+    },
     /// Nobody knows whether the decisive step happened; nothing was undone, so nothing is lost.
     #[error("{step}: {cause}. It could not be found out whether it happened, so nothing was undone: {}", .keeps.join("; "))]
     Unknown {
@@ -365,6 +318,7 @@ impl OperationError {
             OperationError::RolledBack { cause, .. }
             | OperationError::MachineGone { cause, .. }
             | OperationError::NotRolledBack { cause, .. }
+            | OperationError::Unfinished { cause, .. }
             | OperationError::Unknown { cause, .. } => cause.code(),
         }
     }

@@ -9,6 +9,8 @@
 //!                                                                             at it: keep everything, and say so
 //! ```
 //!
+//! Behind the point of no return nothing is undone: what fails there is told, and the rest is done all the same.
+//!
 //! Steps of one stage all come to their end before anything is decided: no step is left half way. Asking and
 //! undoing have time of their own, for they are needed most when the operation's time is up.
 
@@ -34,7 +36,7 @@ pub const UNDO_WITHIN: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// [`OperationError::RolledBack`], [`OperationError::MachineGone`], [`OperationError::NotRolledBack`],
-/// [`OperationError::Unknown`].
+/// [`OperationError::Unknown`], [`OperationError::Unfinished`].
 pub(crate) async fn carry_out<E: Env>(
     monitor: &Monitor<E>,
     plan: &Plan,
@@ -42,12 +44,26 @@ pub(crate) async fn carry_out<E: Env>(
     patience: Patience,
 ) -> Result<(), OperationError> {
     let mut execution = Execution { monitor, patience, begun: Vec::new(), rounds: 0 };
+    let mut late = Vec::new();
     for (index, stage) in plan.stages.iter().enumerate() {
-        if let Some(failure) = execution.stage(stage, deadline).await {
+        if index > plan.no_return {
+            // It is done: there is no way but forward, with time of its own if need be.
+            let deadline = deadline.max(monitor.env().now() + patience.command);
+            late.extend(execution.stage(stage, deadline).await);
+        } else if let Some(failure) = execution.stage(stage, deadline).await {
             return Err(execution.fail(failure, index == plan.no_return).await);
         }
     }
-    Ok(())
+    let remains = late.iter().map(|failure| failure.step.remains()).collect();
+    match late.into_iter().next() {
+        None => Ok(()),
+        Some(Failure { step, cause, .. }) => Err(OperationError::Unfinished {
+            done: plan.title.clone(),
+            step: step.to_string(),
+            cause,
+            remains,
+        }),
+    }
 }
 
 /// How a step in doubt turned out.

@@ -11,17 +11,21 @@
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
 //! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
+//! | [`qemu_img`] | the tool for images that no machine has open |
 //! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
+//! | [`save_image`] | the file that holds a machine's memory, as bytes |
 //! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
+//! | [`align`] | what a wish means for this machine: every disk gets its place |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |
-//! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`human_monitor`] as their tools |
+//! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`migration`], [`human_monitor`] as their tools |
 //! | [`machine`] | the front door: a connected machine and its operations; the executor behind it |
 //! | [`monitor`], [`patience`] | one machine's monitor, connected anew when it must be; how long to wait |
 //! | [`report`], [`error`] | what was done, or why not and how things stand |
 //!
 //! It knows nothing of any simulator, reads no clock, and opens nothing but through its [`env::Env`].
 
+pub mod align;
 pub mod capabilities;
 pub mod client;
 pub mod commands;
@@ -35,14 +39,18 @@ pub mod human_monitor;
 pub mod job;
 pub mod live;
 pub mod machine;
+pub mod migration;
 pub mod monitor;
 pub mod name;
 pub mod observed;
 pub mod patience;
 pub mod plan;
+pub mod progress;
+pub mod qemu_img;
 pub mod race;
 pub mod report;
 pub mod request;
+pub mod save_image;
 pub mod step;
 pub mod store;
 pub mod tree;

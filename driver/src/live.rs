@@ -7,6 +7,7 @@ use crate::{
     commands::Command,
     env::Env,
     patience::Patience,
+    progress::{Progress, Teller},
 };
 
 /// One step's hold on the machine.
@@ -17,12 +18,25 @@ pub struct Live<E: Env> {
     lane: String,
     deadline: Duration,
     patience: Patience,
+    teller: Teller,
 }
 
 impl<E: Env> Live<E> {
     /// A hold for the step that speaks as `lane` and must be done by `deadline`.
-    pub fn new(env: E, client: Client<E>, lane: String, deadline: Duration, patience: Patience) -> Self {
-        Self { env, client, lane, deadline, patience }
+    pub fn new(
+        env: E,
+        client: Client<E>,
+        lane: String,
+        deadline: Duration,
+        patience: Patience,
+        teller: Teller,
+    ) -> Self {
+        Self { env, client, lane, deadline, patience, teller }
+    }
+
+    /// Tells how far the step is, in bytes.
+    pub fn progress(&self, done: u64, total: u64) {
+        self.teller.tell(Progress { lane: self.lane.clone(), done, total });
     }
 
     /// The world outside the monitor.
@@ -47,6 +61,19 @@ impl<E: Env> Live<E> {
     pub async fn execute<C: Command>(&self, command: &C) -> Result<C::Returns, CommandError> {
         let deadline = self.deadline.min(self.env.now() + self.patience.command);
         self.client.execute(&self.lane, command, deadline).await
+    }
+
+    /// Sends a command that takes an open file, and the file with it.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn execute_with_file<C: Command>(
+        &self,
+        command: &C,
+        file: E::File,
+    ) -> Result<C::Returns, CommandError> {
+        let deadline = self.deadline.min(self.env.now() + self.patience.command);
+        self.client.execute_with_file(&self.lane, command, file, deadline).await
     }
 
     /// Sends a command that works as long as the step itself: the reply to `snapshot-save` comes only when

@@ -4,31 +4,34 @@
 //! request -> observe -> plan -> carry out -> report
 //! ```
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use crate::{
     capabilities::Capabilities,
     client::Client,
-    commands::{QueryBlock, QueryStatus},
+    commands::{QueryBlock, QueryBlockJobs, QueryNamedBlockNodes, QueryStatus},
     domain::Domain,
-    env::{Endpoint, Env},
+    env::{Endpoint, Env, FileKind},
     error::OperationError,
     execute,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
-    plan::{self, Facts, Plan},
+    plan::{self, Facts, HostFiles, Plan, Planned, Records},
+    progress::Listener,
     report::Report,
     request::Request,
+    store::Store,
+    tree::SnapshotTree,
 };
 
 /// A running machine.
-#[derive(Debug)]
 pub struct Machine<E: Env> {
     monitor: Monitor<E>,
     domain: Domain,
     patience: Patience,
     capabilities: Rc<Capabilities>,
+    records: Option<RefCell<Store<E>>>,
 }
 
 impl<E: Env> Machine<E> {
@@ -51,12 +54,17 @@ impl<E: Env> Machine<E> {
                 Rc::new(Capabilities::probe(&monitor.client(), deadline).await?)
             }
         };
-        Ok(Self { monitor, domain, patience, capabilities })
+        Ok(Self { monitor, domain, patience, capabilities, records: None })
     }
 
     /// The connection, for commands of the caller's own.
     pub fn client(&self) -> Client<E> {
         self.monitor.client()
+    }
+
+    /// Listens to how far steps are.
+    pub fn progress(&self) -> Listener {
+        self.monitor.progress()
     }
 
     /// What this QEMU can do.
@@ -72,20 +80,24 @@ impl<E: Env> Machine<E> {
         self.observe_within(self.patience).await
     }
 
+    /// The same machine, of whose snapshots records are kept.
+    #[must_use]
+    pub fn with_records(mut self, records: Store<E>) -> Self {
+        self.records = Some(RefCell::new(records));
+        self
+    }
+
+    /// What the records say; none if none are kept.
+    pub fn tree(&self) -> Option<SnapshotTree> {
+        Some(self.records.as_ref()?.borrow().tree().clone())
+    }
+
     /// Plans an operation and does nothing.
     ///
     /// # Errors
     /// [`OperationError::Refused`], and those of [`Machine::observe`].
     pub async fn plan(&self, request: &Request) -> Result<Plan, OperationError> {
-        let observed = self.observe_within(self.patience.at_most(request.within())).await?;
-        let unique = self.monitor.env().unique_id();
-        let facts = Facts {
-            domain: &self.domain,
-            observed: &observed,
-            capabilities: &self.capabilities,
-            unique: &unique,
-        };
-        Ok(plan::plan(request, facts)?)
+        Ok(self.planned(&self.named(request)).await?.plan)
     }
 
     /// Plans an operation and carries it out.
@@ -94,11 +106,52 @@ impl<E: Env> Machine<E> {
     /// [`OperationError`]; it says how things stand now.
     pub async fn perform(&self, request: &Request) -> Result<Report, OperationError> {
         let deadline = self.monitor.env().now() + request.within();
-        let plan = self.plan(request).await?;
+        let request = self.named(request);
+        let Planned { plan, tree } = self.planned(&request).await?;
         let mut events = self.client().events();
         let patience = self.patience.at_most(request.within());
-        execute::carry_out(&self.monitor, &plan, deadline, patience).await?;
-        Ok(Report::new(request, plan.disks, &mut events))
+        let carried_out = execute::carry_out(&self.monitor, &plan, deadline, patience).await;
+        // Done is done, whatever failed behind it.
+        if matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }))
+            && let (Some(records), Some(tree)) = (&self.records, tree)
+        {
+            records.borrow_mut().adopt(tree);
+        }
+        carried_out?;
+        Ok(Report::new(&request, &plan, &mut events))
+    }
+
+    /// A snapshot that nobody named is called by its second.
+    fn named(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        if let Request::Create(create) = &mut request {
+            create.wish = create.wish.clone().taken_at(self.monitor.env().seconds());
+        }
+        request
+    }
+
+    async fn planned(&self, request: &Request) -> Result<Planned, OperationError> {
+        plan::check_alone(request, &self.domain)?;
+        let env = self.monitor.env();
+        let observed = self.observe_within(self.patience.at_most(request.within())).await?;
+        let mut files = HostFiles::new();
+        for path in plan::paths(request, &self.domain, &observed) {
+            // Of what cannot be looked at nothing is assumed but that something is there.
+            let kind = env.file_kind(&path).await.unwrap_or(FileKind::Other);
+            files.insert(path, kind);
+        }
+        let records = self.records.as_ref().map(RefCell::borrow);
+        let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
+        let facts = Facts {
+            domain: &self.domain,
+            observed: &observed,
+            capabilities: &self.capabilities,
+            unique: &env.unique_id(),
+            files: &files,
+            records,
+            seconds: env.seconds(),
+        };
+        Ok(plan::plan(request, facts)?)
     }
 
     /// Carries out a plan, one of [`Machine::plan`]'s or of the caller's own making.
@@ -116,6 +169,12 @@ impl<E: Env> Machine<E> {
         let live = self.monitor.live("observe".into(), deadline, patience);
         let status = live.execute(&QueryStatus {}).await?;
         let devices = live.execute(&QueryBlock {}).await?;
-        Ok(Observed::new(&self.domain, status, &devices))
+        let jobs = live.execute(&QueryBlockJobs {}).await?;
+        let mut observed = Observed::new(&self.domain, status, &devices);
+        if !jobs.is_empty() {
+            // Only the nodes tell which disk a job works on.
+            observed.find_busy(&live.execute(&QueryNamedBlockNodes { flat: true }).await?);
+        }
+        Ok(observed)
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     env::{Endpoint, Env},
     live::Live,
     patience::Patience,
+    progress::{Listener, Teller},
 };
 
 /// The monitor of one machine.
@@ -17,6 +18,7 @@ pub struct Monitor<E: Env> {
     env: E,
     endpoint: Endpoint,
     client: RefCell<Client<E>>,
+    teller: Teller,
 }
 
 impl<E: Env> Monitor<E> {
@@ -26,7 +28,7 @@ impl<E: Env> Monitor<E> {
     /// [`ConnectError`].
     pub async fn connect(env: E, endpoint: Endpoint, within: Duration) -> Result<Self, ConnectError> {
         let client = Client::connect(&env, &endpoint, false, within).await?;
-        Ok(Self { env, endpoint, client: RefCell::new(client) })
+        Ok(Self { env, endpoint, client: RefCell::new(client), teller: Teller::default() })
     }
 
     /// The world that it is in.
@@ -56,6 +58,11 @@ impl<E: Env> Monitor<E> {
 
     /// A hold on the machine for the step that speaks as `lane` and must be done by `deadline`.
     pub fn live(&self, lane: String, deadline: Duration, patience: Patience) -> Live<E> {
-        Live::new(self.env.clone(), self.client(), lane, deadline, patience)
+        Live::new(self.env.clone(), self.client(), lane, deadline, patience, self.teller.clone())
+    }
+
+    /// Listens to how far steps are.
+    pub fn progress(&self) -> Listener {
+        self.teller.listen()
     }
 }

@@ -3,9 +3,14 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    commands::{BlockDevice, BlockNode, InternalSnapshot, Status},
-    domain::Domain,
+    commands::{BlockDevice, BlockNode, DirtyBitmap, ImageInfo, InternalSnapshot, Status},
+    domain::{Domain, DomainDisk},
+    domain_snapshot::State,
 };
+
+/// Filters that a block job puts over the node it works on. QEMU 5.2 has none for `stream`.
+const JOB_FILTERS: [&str; 5] =
+    ["mirror_top", "commit_top", "backup-top", "copy-before-write", "copy-on-read"];
 
 /// The machine at one moment, disk by disk as the domain lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +42,12 @@ pub struct ObservedDisk {
     pub readonly: bool,
     /// The internal snapshots in its top image.
     pub snapshots: Vec<InternalSnapshot>,
+    /// How many images its chain has.
+    pub depth: usize,
+    /// The filter that a block job has put over its top node, if one works on it and has one.
+    pub busy: Option<String>,
+    /// The bitmaps that are kept in its top image and written to now.
+    pub bitmaps: Vec<DirtyBitmap>,
 }
 
 impl ObservedDisk {
@@ -49,13 +60,23 @@ impl ObservedDisk {
 impl Observed {
     /// Puts QEMU's answers and the domain side by side.
     pub fn new(domain: &Domain, status: Status, devices: &[BlockDevice]) -> Self {
-        let place = |id: &str| devices.iter().position(|device| device.is(id));
+        let place = |disk: &DomainDisk| devices.iter().position(|device| device.is_of(disk));
         let disks = domain.disks.iter().filter_map(|disk| {
-            let place = place(&disk.device)?;
+            let place = place(disk)?;
             observed_disk(&disk.target, place, devices[place].inserted.as_ref()?)
         });
-        let missing = domain.disks.iter().filter(|disk| place(&disk.device).is_none());
+        let missing = domain.disks.iter().filter(|disk| place(disk).is_none());
         Self { status, disks: disks.collect(), missing: missing.map(|disk| disk.target.clone()).collect() }
+    }
+
+    /// Finds among all nodes the filters of block jobs, and over which disks they are.
+    pub fn find_busy(&mut self, nodes: &[BlockNode]) {
+        for node in nodes.iter().filter(|node| JOB_FILTERS.contains(&node.drv.as_str())) {
+            let file = file_of(&node.image.filename);
+            if let Some(disk) = self.disks.iter_mut().find(|disk| disk.file == file) {
+                disk.busy = Some(node.drv.clone());
+            }
+        }
     }
 
     /// The disk that the domain calls so.
@@ -64,13 +85,45 @@ impl Observed {
     }
 }
 
+impl Status {
+    /// libvirt's word for it.
+    pub fn state(&self) -> State {
+        match self.status.as_str() {
+            "running" => State::Running,
+            "suspended" => State::PmSuspended,
+            "shutdown" => State::Shutdown,
+            "guest-panicked" => State::Crashed,
+            // Its memory is under way: there is nothing to keep yet.
+            "inmigrate" => State::NoState,
+            _ => State::Paused,
+        }
+    }
+}
+
 impl BlockDevice {
+    /// Whether this is that disk's device: by its id, or else by an image in its chain.
+    fn is_of(&self, disk: &DomainDisk) -> bool {
+        match (&disk.device, &disk.source) {
+            (Some(device), _) => self.is(device),
+            (None, Some(source)) => self.inserted.as_ref().is_some_and(|node| {
+                std::iter::successors(Some(&node.image), |image| next(image))
+                    .any(|image| file_of(&image.filename) == *source)
+            }),
+            (None, None) => false,
+        }
+    }
+
     /// Whether this is the device with that id: its path ends in the id, for some devices with the backend's
     /// name behind it (`/machine/peripheral/vda-device/virtio-backend`).
     fn is(&self, id: &str) -> bool {
         let Some(path) = &self.qdev else { return false };
         path == id || path.split('/').rev().take(2).any(|part| part == id)
     }
+}
+
+/// The image under this one.
+fn next(image: &ImageInfo) -> Option<&ImageInfo> {
+    image.backing_image.as_deref()
 }
 
 fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<ObservedDisk> {
@@ -83,6 +136,9 @@ fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<Observe
         size: node.image.virtual_size,
         readonly: node.ro,
         snapshots: node.image.snapshots.clone(),
+        busy: None,
+        depth: std::iter::successors(Some(&node.image), |image| next(image)).count(),
+        bitmaps: node.dirty_bitmaps.iter().filter(|bitmap| bitmap.is_carried()).cloned().collect(),
     })
 }
 

@@ -9,18 +9,25 @@
 
 mod external;
 mod internal;
+mod prepare;
+mod record;
 
 use std::fmt;
 
+use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+pub use self::prepare::{HostFiles, paths};
 use crate::{
+    align::{self, MemoryPlace, Place},
     capabilities::Capabilities,
     domain::Domain,
     error::Refusal,
+    name::SnapshotName,
     observed::{Observed, ObservedDisk},
-    request::{Create, Kind, Request},
+    request::{Create, CreateFlag, Request},
     step::Step,
+    tree::SnapshotTree,
 };
 
 /// What will be done.
@@ -30,6 +37,9 @@ pub struct Plan {
     pub title: String,
     /// The disks that take part, by target.
     pub disks: Vec<String>,
+    /// Those of them that the caller takes, while the guest stands still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manual: Vec<String>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
     /// The stage whose success is the point of no return.
@@ -41,6 +51,18 @@ pub struct Plan {
 pub struct Stage {
     /// The steps.
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Whether the machine's memory is saved.
+    pub fn has_memory(&self) -> bool {
+        self.steps().any(Step::saves_memory)
+    }
+
+    /// All steps, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.stages.iter().flat_map(|stage| &stage.steps)
+    }
 }
 
 impl Stage {
@@ -66,62 +88,75 @@ pub struct Facts<'a> {
     pub capabilities: &'a Capabilities,
     /// A word that nobody else uses, for names of jobs and nodes.
     pub unique: &'a str,
+    /// What is at the paths that [`paths`] named.
+    pub files: &'a HostFiles,
+    /// The machine's records, if any are kept.
+    pub records: Option<Records<'a>>,
+    /// The time of day, in seconds since 1970 (UTC).
+    pub seconds: i64,
+}
+
+/// A machine's records and where they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Records<'a> {
+    /// Their folder.
+    pub folder: &'a Utf8Path,
+    /// What they say.
+    pub tree: &'a SnapshotTree,
+}
+
+/// A plan, and what the machine's records say once it is carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The records then; none if it changes none.
+    pub tree: Option<SnapshotTree>,
 }
 
 /// Plans an operation.
 ///
 /// # Errors
 /// [`Refusal`]: it must not or cannot be done.
-pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Plan, Refusal> {
+pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
+    check_alone(request, facts.domain)?;
     match request {
-        Request::Create(create) => match &create.kind {
-            Kind::Internal { vmstate } => internal::create(create, vmstate.as_deref(), facts),
-            Kind::DiskOnly { files } => external::create(create, files, facts),
-        },
-        Request::Revert(revert) => internal::revert(&revert.name, facts),
-        Request::Delete(delete) => internal::delete(&delete.name, facts),
+        Request::Create(create) => self::create(create, facts),
+        Request::Revert(revert) => Ok(Planned { plan: internal::revert(&revert.name, facts)?, tree: None }),
+        Request::Delete(delete) => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None }),
     }
 }
 
-/// The disks that a snapshot is to hold: those named, or every writable one.
-fn selected<'a>(create: &Create, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
-    for (index, target) in create.disks.iter().enumerate() {
-        facts.known(target)?;
-        if create.disks[..index].contains(target) {
-            return Err(Refusal::DiskTwice(target.clone()));
-        }
+/// What can be said of a request before the machine is asked anything.
+///
+/// # Errors
+/// [`Refusal`]: flags that do not go together, a name that is not allowed.
+pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
+    let Request::Create(create) = request else { return Ok(()) };
+    create.flags.check()?;
+    if create.flags.has(CreateFlag::Halt) && domain.transient {
+        return Err(Refusal::HaltOfTransient);
     }
-    let disks: Vec<_> = if create.disks.is_empty() {
-        // "Every disk" must not quietly mean "every disk that was found".
-        if let Some(missing) = facts.observed.missing.first() {
-            return Err(Refusal::NoImage(missing.clone()));
-        }
-        facts.observed.disks.iter().filter(|disk| !disk.readonly).collect()
+    SnapshotName::new(create.wish.name.clone().unwrap_or_default())?;
+    Ok(())
+}
+
+/// In libvirt's order of checks: the request by itself, the wish and the machine, the name among the records.
+fn create(create: &Create, facts: Facts<'_>) -> Result<Planned, Refusal> {
+    let aligned = align::align(create, facts.domain, Some(facts.observed))?;
+    prepare::check(create, &aligned, facts)?;
+    let (record, tree) = record::of(create, &aligned, facts)?.unzip();
+    if create.flags.has(CreateFlag::Quiesce) {
+        return Err(Refusal::NoAgent);
+    }
+    let is_internal = aligned.memory == MemoryPlace::Internal
+        || aligned.disks.iter().any(|disk| disk.place == Place::Internal);
+    let plan = if is_internal {
+        internal::create(create, &aligned, record, facts)?
     } else {
-        let found = create
-            .disks
-            .iter()
-            .map(|target| facts.observed.disk(target).ok_or_else(|| Refusal::NoImage(target.clone())));
-        found.collect::<Result<_, _>>()?
+        external::create(create, &aligned, record, facts)?
     };
-    if let Some(disk) = disks.iter().find(|disk| disk.readonly) {
-        return Err(Refusal::ReadOnly(disk.target.clone()));
-    }
-    if disks.is_empty() { Err(Refusal::NothingSelected) } else { Ok(disks) }
-}
-
-impl Facts<'_> {
-    /// Checks that the domain has this disk.
-    fn known(&self, target: &str) -> Result<(), Refusal> {
-        if self.domain.disks.iter().any(|disk| disk.target == target) {
-            return Ok(());
-        }
-        Err(Refusal::NoSuchDisk {
-            disk: target.to_owned(),
-            domain: self.domain.name.clone(),
-            known: self.domain.disks.iter().map(|disk| disk.target.clone()).collect(),
-        })
-    }
+    Ok(Planned { plan, tree })
 }
 
 /// The targets of disks, for a plan and its title.

@@ -5,7 +5,9 @@ use std::{fmt, time::Duration};
 use crate::{
     client::{Events, seconds},
     env::Env,
-    request::{Kind, Request},
+    plan::Plan,
+    request::{CreateFlag, Request},
+    step::Step,
     wire::Timestamp,
 };
 
@@ -31,11 +33,24 @@ pub enum Deed {
         consistency: Consistency,
         /// Whether the guest was asked to come to rest.
         quiesced: Quiesced,
+        /// What became of the machine.
+        left: Left,
     },
     /// The machine was put back.
     Reverted,
     /// The snapshot was removed.
     Deleted,
+}
+
+/// What became of a machine whose snapshot was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// It is as it was.
+    AsItWas,
+    /// It stands still until the caller has taken these disks and lets it run.
+    PausedFor(Vec<String>),
+    /// It was stopped.
+    Off,
 }
 
 /// What a guest finds when it is put back to a snapshot.
@@ -56,24 +71,25 @@ pub enum Quiesced {
 
 impl Report {
     /// Reads from the events since the operation began how long the guest stood still.
-    pub(crate) fn new<E: Env>(request: &Request, disks: Vec<String>, events: &mut Events<E>) -> Self {
+    pub(crate) fn new<E: Env>(request: &Request, plan: &Plan, events: &mut Events<E>) -> Self {
+        let stands_still = plan.steps().any(Step::stops_the_guest);
         let (name, deed) = match request {
             Request::Create(create) => {
-                let consistency = match create.kind {
-                    Kind::Internal { .. } => Consistency::Memory,
-                    Kind::DiskOnly { .. } => Consistency::Crash,
+                let consistency = if plan.has_memory() { Consistency::Memory } else { Consistency::Crash };
+                let left = match plan.manual.as_slice() {
+                    _ if create.flags.has(CreateFlag::Halt) => Left::Off,
+                    [] => Left::AsItWas,
+                    disks => Left::PausedFor(disks.to_vec()),
                 };
-                (&create.name, Deed::Taken { consistency, quiesced: Quiesced::No("not asked for") })
+                let quiesced = Quiesced::No("not asked for");
+                (create.wish.name.clone().unwrap_or_default(), Deed::Taken { consistency, quiesced, left })
             }
-            Request::Revert(revert) => (&revert.name, Deed::Reverted),
-            Request::Delete(delete) => (&delete.name, Deed::Deleted),
+            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted),
+            Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted),
         };
-        let stopped_for = match deed {
-            // Disks alone are switched under a guest that goes on.
-            Deed::Taken { consistency: Consistency::Crash, .. } => Some(Duration::ZERO),
-            _ => stopped_for(events),
-        };
-        Self { name: name.to_string(), deed, disks, stopped_for }
+        // Disks alone are switched under a guest that goes on.
+        let stopped_for = if stands_still { stopped_for(events) } else { Some(Duration::ZERO) };
+        Self { name, deed, disks: plan.disks.clone(), stopped_for }
     }
 }
 
@@ -98,12 +114,20 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disks = self.disks.join(" ");
         match &self.deed {
-            Deed::Taken { consistency, quiesced: Quiesced::No(why) } => {
+            Deed::Taken { consistency, quiesced: Quiesced::No(why), left } => {
                 let consistency = match consistency {
                     Consistency::Memory => "memory and disks",
                     Consistency::Crash => "crash-consistent",
                 };
                 write!(f, "snapshot {} taken: {consistency} of {disks}; quiesced: no, {why}", self.name)?;
+                match left {
+                    Left::AsItWas => {}
+                    Left::Off => return f.write_str("; the machine is off"),
+                    Left::PausedFor(disks) => {
+                        let disks = disks.join(" ");
+                        return write!(f, "; the guest is paused: take {disks}, then let it run");
+                    }
+                }
             }
             Deed::Reverted => write!(f, "reverted to {}: {disks}", self.name)?,
             Deed::Deleted => write!(f, "snapshot {} deleted from {disks}", self.name)?,

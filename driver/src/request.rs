@@ -1,10 +1,8 @@
 //! What a caller asks for.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
-use camino::Utf8PathBuf;
-
-use crate::name::SnapshotName;
+use crate::{domain_snapshot::DomainSnapshot, error::Refusal, name::SnapshotName};
 
 /// How long an operation may take if the caller does not say.
 pub const WITHIN: Duration = Duration::from_secs(60);
@@ -13,7 +11,7 @@ pub const WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Take one.
-    Create(Create),
+    Create(Box<Create>),
     /// Put the machine back to an internal one.
     Revert(Revert),
     /// Remove an internal one.
@@ -34,29 +32,120 @@ impl Request {
 /// Takes a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Create {
-    /// What it is called.
-    pub name: SnapshotName,
-    /// Which kind.
-    pub kind: Kind,
-    /// The disks to take part, by target; none means every writable disk.
-    pub disks: Vec<String>,
+    /// What is wished, as `<domainsnapshot>` says it. What it leaves open is the machine's default ([`crate::align`]).
+    pub wish: DomainSnapshot,
+    /// How.
+    pub flags: CreateFlags,
+    /// The disk whose image takes the memory of an internal one; none means the first. libvirt has no word for it.
+    pub vmstate: Option<String>,
     /// How long it may take.
     pub within: Duration,
 }
 
-/// Where a snapshot is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// Inside the images, with the machine's memory.
-    Internal {
-        /// The disk that takes the memory; none means the first.
-        vmstate: Option<String>,
-    },
-    /// Disks only: the images stay as they are, and the guest goes on in overlays.
-    DiskOnly {
-        /// The overlay's file by disk; a disk that is not named gets `<its file's stem>.<snapshot name>`.
-        files: BTreeMap<String, Utf8PathBuf>,
-    },
+/// One of libvirt's flags of `virDomainSnapshotCreateXML`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CreateFlag {
+    /// Hand in the record of one that exists; no disk is touched.
+    Redefine,
+    /// The record becomes the current one. Only with `Redefine`.
+    Current,
+    /// Do the work and keep no record.
+    NoMetadata,
+    /// Stop the machine when it is taken.
+    Halt,
+    /// Of disks alone, without memory.
+    DiskOnly,
+    /// The overlays' files are there already.
+    ReuseExternal,
+    /// Bring the guest's file systems to rest first. Only with `DiskOnly`.
+    Quiesce,
+    /// All disks or none; it always is so.
+    Atomic,
+    /// Save the memory while the guest runs.
+    Live,
+    /// Hold the document against libvirt's schema.
+    Validate,
+}
+
+/// A set of [`CreateFlag`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreateFlags(BTreeSet<CreateFlag>);
+
+impl CreateFlag {
+    /// Every flag, in the order of libvirt's bits.
+    pub const ALL: [CreateFlag; 10] = [
+        CreateFlag::Redefine,
+        CreateFlag::Current,
+        CreateFlag::NoMetadata,
+        CreateFlag::Halt,
+        CreateFlag::DiskOnly,
+        CreateFlag::ReuseExternal,
+        CreateFlag::Quiesce,
+        CreateFlag::Atomic,
+        CreateFlag::Live,
+        CreateFlag::Validate,
+    ];
+
+    /// As virsh's option is called: `"reuse-external"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            CreateFlag::Redefine => "redefine",
+            CreateFlag::Current => "current",
+            CreateFlag::NoMetadata => "no-metadata",
+            CreateFlag::Halt => "halt",
+            CreateFlag::DiskOnly => "disk-only",
+            CreateFlag::ReuseExternal => "reuse-external",
+            CreateFlag::Quiesce => "quiesce",
+            CreateFlag::Atomic => "atomic",
+            CreateFlag::Live => "live",
+            CreateFlag::Validate => "validate",
+        }
+    }
+}
+
+impl fmt::Display for CreateFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromIterator<CreateFlag> for CreateFlags {
+    fn from_iter<T: IntoIterator<Item = CreateFlag>>(flags: T) -> Self {
+        Self(flags.into_iter().collect())
+    }
+}
+
+impl CreateFlags {
+    /// The flags, in the order of libvirt's bits.
+    pub fn iter(&self) -> impl Iterator<Item = CreateFlag> {
+        self.0.iter().copied()
+    }
+
+    /// Whether it is among them.
+    pub fn has(&self, flag: CreateFlag) -> bool {
+        self.0.contains(&flag)
+    }
+
+    /// Whether these go together, in libvirt's order of checks.
+    ///
+    /// # Errors
+    /// [`Refusal::FlagsExclude`], [`Refusal::FlagNeeds`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        use CreateFlag::{Current, DiskOnly, Halt, Live, NoMetadata, Quiesce, Redefine};
+        let exclude = |one, other| match self.has(one) && self.has(other) {
+            true => Err(Refusal::FlagsExclude(one, other)),
+            false => Ok(()),
+        };
+        let needs = |flag, needed| match self.has(flag) && !self.has(needed) {
+            true => Err(Refusal::FlagNeeds { flag, needed }),
+            false => Ok(()),
+        };
+        needs(Current, Redefine)?;
+        exclude(Redefine, NoMetadata)?;
+        exclude(Redefine, Halt)?;
+        needs(Quiesce, DiskOnly)?;
+        exclude(Live, Redefine)
+    }
 }
 
 /// Puts machine and disks back to an internal snapshot.

@@ -4,24 +4,43 @@
 //! happened. It does not know the steps beside it, and it decides nothing: order, timeouts, undo and recovery
 //! are the executor's ([`crate::execute`]).
 
+mod begin_save_image;
 mod delete_snapshot;
+mod load_memory;
 mod load_snapshot;
+mod pause;
 mod prepare_overlay;
+mod quit;
 mod reserve_file;
+mod resume;
+mod save_memory;
 mod save_snapshot;
+mod seal_save_image;
+mod set_migration;
 mod switch_overlays;
+mod write_records;
 
-use std::fmt;
+use std::{fmt, io};
 
+use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    begin_save_image::BeginSaveImage,
     delete_snapshot::DeleteSnapshot,
+    load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
+    pause::Pause,
     prepare_overlay::PrepareOverlay,
+    quit::Quit,
     reserve_file::ReserveFile,
+    resume::Resume,
+    save_memory::{Meanwhile, SaveMemory},
     save_snapshot::SaveSnapshot,
-    switch_overlays::{Switch, SwitchOverlays},
+    seal_save_image::SealSaveImage,
+    set_migration::SetMigration,
+    switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
+    write_records::WriteRecords,
 };
 use crate::{client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError, live::Live};
 
@@ -41,6 +60,24 @@ pub enum Step {
     PrepareOverlay(PrepareOverlay),
     /// See [`SwitchOverlays`].
     SwitchOverlays(SwitchOverlays),
+    /// See [`SetMigration`].
+    SetMigration(SetMigration),
+    /// See [`Pause`].
+    Pause(Pause),
+    /// See [`Resume`].
+    Resume(Resume),
+    /// See [`BeginSaveImage`].
+    BeginSaveImage(BeginSaveImage),
+    /// See [`SaveMemory`].
+    SaveMemory(SaveMemory),
+    /// See [`SealSaveImage`].
+    SealSaveImage(SealSaveImage),
+    /// See [`LoadMemory`].
+    LoadMemory(LoadMemory),
+    /// See [`Quit`].
+    Quit(Quit),
+    /// See [`WriteRecords`].
+    WriteRecords(WriteRecords),
 }
 
 /// Whether a step in doubt has happened.
@@ -78,6 +115,15 @@ impl Step {
             Step::ReserveFile(step) => format!("reserve-{}", step.path.file_name().unwrap_or_default()),
             Step::PrepareOverlay(step) => format!("overlay-{}", step.target),
             Step::SwitchOverlays(_) => "switch".into(),
+            Step::SetMigration(_) => "settings".into(),
+            Step::Pause(_) => "pause".into(),
+            Step::Resume(_) => "resume".into(),
+            Step::BeginSaveImage(_) => "begin".into(),
+            Step::SaveMemory(_) => "memory".into(),
+            Step::SealSaveImage(_) => "seal".into(),
+            Step::LoadMemory(_) => "load-memory".into(),
+            Step::Quit(_) => "quit".into(),
+            Step::WriteRecords(_) => "record".into(),
         }
     }
 
@@ -87,13 +133,46 @@ impl Step {
             Step::SaveSnapshot(_) => Some("delete the snapshot"),
             Step::ReserveFile(_) => Some("unlink"),
             Step::PrepareOverlay(_) => Some("drop nodes"),
-            Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::SwitchOverlays(_) => None,
+            Step::SetMigration(_) => Some("set back"),
+            Step::Pause(_) => Some("let it go on"),
+            Step::BeginSaveImage(_) => Some("empty it"),
+            Step::SaveMemory(_) => Some("cancel"),
+            Step::WriteRecords(_) => Some("write back"),
+            Step::LoadSnapshot(_)
+            | Step::DeleteSnapshot(_)
+            | Step::SwitchOverlays(_)
+            | Step::Resume(_)
+            | Step::Quit(_)
+            | Step::SealSaveImage(_)
+            | Step::LoadMemory(_) => None,
         }
+    }
+
+    /// Whether the guest stands still for it.
+    pub(crate) fn stops_the_guest(&self) -> bool {
+        matches!(
+            self,
+            Step::SaveSnapshot(_) | Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::Pause(_)
+        )
+    }
+
+    /// Whether it saves the machine's memory.
+    pub(crate) fn saves_memory(&self) -> bool {
+        matches!(self, Step::SaveSnapshot(_) | Step::SaveMemory(_))
     }
 
     /// Whether all that it does is inside the QEMU process: gone when QEMU is gone.
     pub(crate) fn only_in_qemu(&self) -> bool {
-        matches!(self, Step::PrepareOverlay(_))
+        matches!(
+            self,
+            Step::PrepareOverlay(_)
+                | Step::SetMigration(_)
+                | Step::Pause(_)
+                | Step::Resume(_)
+                | Step::Quit(_)
+                | Step::SaveMemory(_)
+                | Step::LoadMemory(_)
+        )
     }
 
     /// Does it.
@@ -105,6 +184,15 @@ impl Step {
             Step::ReserveFile(step) => step.act(live.env()).await,
             Step::PrepareOverlay(step) => step.act(live).await,
             Step::SwitchOverlays(step) => step.act(live).await,
+            Step::SetMigration(step) => step.act(live).await,
+            Step::Pause(step) => step.act(live).await,
+            Step::Resume(step) => step.act(live).await,
+            Step::BeginSaveImage(step) => step.act(live.env()).await,
+            Step::SaveMemory(step) => step.act(live).await,
+            Step::SealSaveImage(step) => step.act(live.env()).await,
+            Step::LoadMemory(step) => step.act(live).await,
+            Step::Quit(step) => step.act(live).await,
+            Step::WriteRecords(step) => step.act(live.env()).await,
         }
     }
 
@@ -114,10 +202,17 @@ impl Step {
             Step::SaveSnapshot(step) => step.probe(live).await,
             Step::LoadSnapshot(step) => step.probe(live).await,
             Step::DeleteSnapshot(step) => step.probe(live).await,
-            // Making a file needs no answer from QEMU: it is never in doubt.
-            Step::ReserveFile(_) => Ok(Happened::No),
+            // Files need no answer from QEMU: they are never in doubt.
+            Step::ReserveFile(_) | Step::BeginSaveImage(_) | Step::WriteRecords(_) => Ok(Happened::No),
             Step::PrepareOverlay(step) => step.probe(live).await,
             Step::SwitchOverlays(step) => step.probe(live).await,
+            Step::SetMigration(step) => step.probe(live).await,
+            Step::Pause(step) => step.probe(live).await,
+            Step::Resume(step) => step.probe(live).await,
+            Step::SaveMemory(step) => step.probe(live).await,
+            Step::SealSaveImage(step) => step.probe(live.env()).await,
+            Step::LoadMemory(step) => step.probe(live).await,
+            Step::Quit(step) => step.probe(live).await,
         }
     }
 
@@ -137,6 +232,13 @@ impl Step {
             Step::ReserveFile(step) => step.undo(live.env(), begun).await,
             Step::PrepareOverlay(step) => step.undo(live).await,
             Step::SwitchOverlays(step) => step.undo(begun),
+            Step::SetMigration(step) => step.undo(live, why).await,
+            Step::Pause(step) => step.undo(live).await,
+            Step::BeginSaveImage(step) => step.undo(live.env(), begun).await,
+            Step::SaveMemory(step) => step.undo(live, begun, why).await,
+            Step::Resume(_) | Step::SealSaveImage(_) | Step::LoadMemory(_) => Ok(()),
+            Step::Quit(_) => Err(self.remains()),
+            Step::WriteRecords(step) => step.undo(live.env(), begun).await,
         }
     }
 
@@ -144,6 +246,9 @@ impl Step {
     pub(crate) async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         match self {
             Step::ReserveFile(step) => step.undo(env, begun).await,
+            Step::BeginSaveImage(step) => step.undo(env, begun).await,
+            Step::SealSaveImage(_) => Ok(()),
+            Step::WriteRecords(step) => step.undo(env, begun).await,
             _ => Err(self.remains()),
         }
     }
@@ -157,6 +262,15 @@ impl Step {
             Step::ReserveFile(step) => step.remains(),
             Step::PrepareOverlay(step) => step.remains(),
             Step::SwitchOverlays(step) => step.remains(),
+            Step::SetMigration(step) => step.remains(),
+            Step::Pause(step) => step.remains(),
+            Step::Resume(step) => step.remains(),
+            Step::BeginSaveImage(step) => step.remains(),
+            Step::SaveMemory(step) => step.remains(),
+            Step::SealSaveImage(step) => step.remains(),
+            Step::LoadMemory(step) => step.remains(),
+            Step::Quit(step) => step.remains(),
+            Step::WriteRecords(step) => step.remains(),
         }
     }
 }
@@ -171,10 +285,34 @@ impl fmt::Display for Step {
             Step::PrepareOverlay(step) => {
                 write!(f, "prepare overlay {} -> {}", step.target, step.file.file_name().unwrap_or_default())
             }
+            Step::Quit(_) => f.write_str("end QEMU"),
+            Step::WriteRecords(_) => f.write_str("write the records"),
             Step::SwitchOverlays(step) => match step.switches.as_slice() {
                 [one] => write!(f, "switch disk {} in one transaction", one.target),
                 all => write!(f, "switch {} disks in one transaction", all.len()),
             },
+            Step::SetMigration(step) => {
+                let on = step.new.capabilities.iter().filter(|status| status.state);
+                let on: Vec<_> = on.map(|status| status.capability.as_str()).collect();
+                write!(
+                    f,
+                    "set migration: {}",
+                    if on.is_empty() { "nothing".to_owned() } else { on.join(" ") }
+                )
+            }
+            Step::Pause(_) => f.write_str("pause the guest"),
+            Step::Resume(_) => f.write_str("let the guest go on"),
+            Step::BeginSaveImage(step) => write!(f, "begin save image {}", file_name(&step.path)),
+            Step::SaveMemory(step) => {
+                let how = match step.guest {
+                    Meanwhile::Paused => "",
+                    Meanwhile::Live => ", live",
+                    Meanwhile::Background => ", in the background",
+                };
+                write!(f, "save memory to {}{how}", file_name(&step.path))
+            }
+            Step::SealSaveImage(step) => write!(f, "seal save image {}", file_name(&step.path)),
+            Step::LoadMemory(step) => write!(f, "load memory from {}", file_name(&step.path)),
         }
     }
 }
@@ -188,7 +326,17 @@ macro_rules! steps {
         })*
     };
 }
-steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays);
+steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays, WriteRecords);
+steps!(SetMigration, Pause, Resume, BeginSaveImage, SaveMemory, SealSaveImage, LoadMemory, Quit);
+
+/// Makes of the system's words an error that says what was to be done to which file.
+fn file_error(action: &'static str, path: &Utf8Path) -> impl Fn(io::Error) -> StepError {
+    move |source| StepError::File { action, path: path.to_owned(), source }
+}
+
+fn file_name(path: &Utf8Path) -> &str {
+    path.file_name().unwrap_or_default()
+}
 
 /// On which of `nodes` an internal snapshot of this name is.
 async fn nodes_with_tag<E: Env>(

@@ -14,6 +14,7 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     domain_snapshot::{BadDefinition, DomainSnapshot, Purpose},
@@ -141,45 +142,94 @@ impl<E: Env> Store<E> {
         &self.tree
     }
 
-    /// The file of a snapshot's record.
-    fn path(&self, name: &str) -> Result<Utf8PathBuf, BadName> {
-        Ok(self.folder.join(format!("{}.xml", SnapshotName::new(name)?)))
+    /// The folder that they are in.
+    pub fn folder(&self) -> &Utf8Path {
+        &self.folder
     }
 
-    /// Takes over a changed tree: writes and removes what differs, each file at once, children before what they came from is
-    /// removed, and at last which is current.
+    /// Takes over a changed tree: writes and removes what differs.
     ///
     /// # Errors
     /// [`StoreError::Name`] before anything is written; [`StoreError::File`], [`StoreError::CurrentUnknown`]: what was written
-    /// until then stays, and [`Store::tree`] says so.
+    /// until then stays, and is read anew.
     pub async fn save(&mut self, tree: SnapshotTree) -> Result<(), StoreError> {
-        let changed = tree.changed_since(&self.tree);
-        let paths = changed.iter().map(|name| self.path(name)).collect::<Result<Vec<_>, _>>()?;
-        for (name, path) in changed.iter().zip(&paths) {
-            let Some(record) = tree.get(name) else { continue };
-            let active = tree.current() == Some(name);
-            let file = DomainSnapshot { active: Some(active), ..record.clone() }.file();
-            self.env
-                .replace_file(path, file.as_bytes())
-                .await
-                .map_err(|source| failed("write", path, source))?;
-            self.tree.insert(record.clone());
+        let changes = Changes::between(&self.folder, &self.tree, &tree)?;
+        match changes.write(&self.env).await {
+            Ok(()) => self.tree = tree,
+            Err(error) => {
+                // What cannot be read either is as it was last known.
+                if let Ok((found, _)) = read_all(&self.env, &self.folder).await {
+                    self.tree = found;
+                }
+                return Err(error);
+            }
         }
-        for (name, path) in changed.iter().zip(&paths).filter(|(name, _)| tree.get(name).is_none()) {
-            match self.env.remove_file(path).await {
+        Ok(())
+    }
+
+    /// Takes over a tree that a plan has written.
+    pub(crate) fn adopt(&mut self, tree: SnapshotTree) {
+        self.tree = tree;
+    }
+}
+
+/// What is to be written among a machine's records, and what removed: plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Files and what they shall hold.
+    writes: Vec<(Utf8PathBuf, String)>,
+    /// Files that shall be gone.
+    removals: Vec<Utf8PathBuf>,
+    /// The file that names the current snapshot, and what it shall hold.
+    current: (Utf8PathBuf, String),
+}
+
+impl Changes {
+    /// From one tree to another, in the folder of their records.
+    ///
+    /// # Errors
+    /// [`BadName`] of a snapshot that no file can be named after.
+    pub fn between(folder: &Utf8Path, old: &SnapshotTree, new: &SnapshotTree) -> Result<Self, BadName> {
+        let (mut writes, mut removals) = (Vec::new(), Vec::new());
+        for name in new.changed_since(old) {
+            let path = folder.join(format!("{}.xml", SnapshotName::new(name.clone())?));
+            match new.get(&name) {
+                None => removals.push(path),
+                Some(record) => {
+                    let active = new.current() == Some(&*name);
+                    writes.push((path, DomainSnapshot { active: Some(active), ..record.clone() }.file()));
+                }
+            }
+        }
+        let current = format!("{}\n", new.current().unwrap_or_default());
+        Ok(Self { writes, removals, current: (folder.join(CURRENT), current) })
+    }
+
+    /// Writes and removes, each file at once: children before what they came from is removed, and at last which is current.
+    ///
+    /// # Errors
+    /// [`StoreError::File`], [`StoreError::CurrentUnknown`]: what was written until then stays.
+    pub async fn write<E: Env>(&self, env: &E) -> Result<(), StoreError> {
+        for (path, file) in &self.writes {
+            env.replace_file(path, file.as_bytes()).await.map_err(|source| failed("write", path, source))?;
+        }
+        for path in &self.removals {
+            match env.remove_file(path).await {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(failed("remove", path, source));
                 }
-                _ => self.tree.remove(name),
-            };
+                _ => {}
+            }
         }
         // It makes the removals durable too: they are changes of the same folder.
-        let path = self.folder.join(CURRENT);
-        let current = format!("{}\n", tree.current().unwrap_or_default());
+        let (path, current) = &self.current;
         let unknown = |source| StoreError::CurrentUnknown { path: path.clone(), source };
-        self.env.replace_file(&path, current.as_bytes()).await.map_err(unknown)?;
-        self.tree = tree;
-        Ok(())
+        env.replace_file(path, current.as_bytes()).await.map_err(unknown)
+    }
+
+    /// All files that are touched.
+    pub fn files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
+        self.writes.iter().map(|(path, _)| path).chain(&self.removals).chain([&self.current.0])
     }
 }
 
@@ -193,14 +243,17 @@ pub async fn load<E: Env>(
     state: &Utf8Path,
     machine: &str,
 ) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
-    let folder = folder(state, machine)?;
-    let names = match env.list_folder(&folder).await {
+    read_all(env, &folder(state, machine)?).await
+}
+
+async fn read_all<E: Env>(env: &E, folder: &Utf8Path) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
+    let names = match env.list_folder(folder).await {
         Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
-        names => names.map_err(|source| failed("read", &folder, source))?,
+        names => names.map_err(|source| failed("read", folder, source))?,
     };
     let (mut records, mut passed) = (Vec::new(), Vec::new());
     for name in names.iter().filter_map(|name| name.strip_suffix(".xml")) {
-        match read(env, &folder, name).await {
+        match read(env, folder, name).await {
             Ok(record) => records.push(record),
             Err(why) => passed.push(why),
         }

@@ -34,7 +34,7 @@ pub enum WireError {
     /// A reply came before the greeting: something else speaks here, or the start was lost.
     #[error("a reply came before the greeting")]
     ReplyBeforeGreeting,
-    /// A second greeting: the monitor behind the socket was exchanged.
+    /// Another greeting, or one after a reply: the monitor behind the socket was exchanged.
     #[error("a second greeting came on the same connection")]
     SecondGreeting,
 }
@@ -43,7 +43,9 @@ pub enum WireError {
 #[derive(Debug, Default)]
 pub struct Session {
     framer: Framer,
-    greeted: bool,
+    greeting: Option<Greeting>,
+    /// A reply has come.
+    replied: bool,
     /// What ended the session.
     over: Option<WireError>,
 }
@@ -71,15 +73,23 @@ impl Session {
     }
 
     fn read(&mut self) -> Result<Option<Incoming>, WireError> {
-        let Some(line) = self.framer.next_line()? else { return Ok(None) };
-        let incoming = Incoming::parse(line)?;
-        match &incoming {
-            Incoming::Greeting(_) if self.greeted => return Err(WireError::SecondGreeting),
-            Incoming::Greeting(_) => self.greeted = true,
-            Incoming::Reply(_) if !self.greeted => return Err(WireError::ReplyBeforeGreeting),
-            Incoming::Reply(_) | Incoming::Event(_) => {}
+        loop {
+            let Some(line) = self.framer.next_line()? else { return Ok(None) };
+            let incoming = Incoming::parse(line)?;
+            match &incoming {
+                Incoming::Greeting(greeting) => match &self.greeting {
+                    None => self.greeting = Some(greeting.clone()),
+                    // QEMU says it twice to a client that connects while the monitor is still being set up: the
+                    // connection is told to the monitor by the socket, and once more when its handlers are in place.
+                    Some(first) if first == greeting && !self.replied => continue,
+                    Some(_) => return Err(WireError::SecondGreeting),
+                },
+                Incoming::Reply(_) if self.greeting.is_none() => return Err(WireError::ReplyBeforeGreeting),
+                Incoming::Reply(_) => self.replied = true,
+                Incoming::Event(_) => {}
+            }
+            return Ok(Some(incoming));
         }
-        Ok(Some(incoming))
     }
 }
 
@@ -162,6 +172,29 @@ mod tests {
         let mut session = Session::new();
         session.receive(b"{\"return\": {}, \"id\": \"a#1\"}\r\n");
         assert_eq!(session.poll(), Err(WireError::ReplyBeforeGreeting));
+    }
+
+    const GREETING: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 5}, \"package\": \"p\"}, \"capabilities\": [\"oob\"]}}\r\n";
+
+    #[test]
+    fn a_greeting_may_be_said_twice_until_a_reply_has_come() {
+        let mut session = Session::new();
+        session.receive(GREETING.as_bytes());
+        assert_eq!(all(&mut session).len(), 1);
+        session.receive(GREETING.as_bytes());
+        session.receive(b"{\"return\": {}, \"id\": \"a#1\"}\r\n");
+        assert!(matches!(all(&mut session)[..], [Incoming::Reply(_)]), "the second is passed over");
+        session.receive(GREETING.as_bytes());
+        assert_eq!(session.poll(), Err(WireError::SecondGreeting));
+    }
+
+    #[test]
+    fn another_greeting_is_another_monitor() {
+        let mut session = Session::new();
+        session.receive(GREETING.as_bytes());
+        session.receive(GREETING.replace("\"minor\": 2", "\"minor\": 1").as_bytes());
+        assert!(matches!(session.poll(), Ok(Some(Incoming::Greeting(_)))));
+        assert_eq!(session.poll(), Err(WireError::SecondGreeting));
     }
 
     #[test]

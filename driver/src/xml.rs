@@ -111,6 +111,24 @@ impl Element {
         self.elements().find(|element| element.name == name)
     }
 
+    /// The elements in it, to be changed.
+    pub fn elements_mut(&mut self) -> impl Iterator<Item = &mut Element> {
+        self.children.iter_mut().filter_map(|node| match node {
+            Node::Element(element) => Some(element),
+            _ => None,
+        })
+    }
+
+    /// The first element of that name in it, to be changed.
+    pub fn child_mut(&mut self, name: &str) -> Option<&mut Element> {
+        self.elements_mut().find(|element| element.name == name)
+    }
+
+    /// Takes the elements of that name out.
+    pub fn remove(&mut self, name: &str) {
+        self.children.retain(|node| !matches!(node, Node::Element(element) if element.name == name));
+    }
+
     /// Puts an element in, last.
     pub fn push(&mut self, element: Element) {
         self.children.push(Node::Element(element));

@@ -9,15 +9,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     client::{Client, CommandError},
     commands::{BlockNode, ImageInfo, QueryBlock, QueryJobs, QueryNamedBlockNodes, QueryStatus},
     env::Env,
     observed::file_of,
+    store,
 };
 
 use crate::{
-    language::{GuestState, Power, Scenario},
+    language::{Expect, GuestState, Power, Scenario},
+    machine,
     world::World,
 };
 
@@ -151,6 +154,30 @@ fn expectations(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
     }
 }
 
+/// The folder of the driver's records: in the machine's own, so that it goes with it.
+pub(crate) fn state(folder: &Utf8Path) -> Utf8PathBuf {
+    folder.join("state")
+}
+
+/// What of the records is not as the scenario says.
+pub(crate) async fn records<W: World>(expect: &Expect, world: &W) -> Vec<String> {
+    let (tree, passed) = match store::load(world.env(), &state(world.folder()), machine::NAME).await {
+        Ok(found) => found,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut findings: Vec<String> = passed.iter().map(ToString::to_string).collect();
+    let found: BTreeSet<String> = tree.topological().into_iter().map(str::to_owned).collect();
+    if let Some(wanted) = expect.records.as_ref().filter(|wanted| **wanted != found) {
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+        findings.push(format!("the records were to be [{}], and are [{}]", list(wanted), list(&found)));
+    }
+    if let Some(wanted) = expect.current.as_deref().filter(|wanted| tree.current() != Some(wanted)) {
+        let found = tree.current().unwrap_or("none");
+        findings.push(format!("the current snapshot was to be {wanted}, and is {found}"));
+    }
+    findings
+}
+
 /// What must be in any case.
 fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
     let before = match scenario.machine.state {
@@ -172,6 +199,7 @@ fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
     let images = scenario.machine.disks.iter().map(|disk| disk.image());
     let mut used: BTreeSet<String> = images.collect();
     used.extend(look.chains.values().flatten().cloned());
+    used.extend(scenario.machine.files.iter().map(|file| file.name.clone()));
     for (node, file) in &look.nodes {
         if !used.contains(file) && !scenario.expect.nodes.contains(node) {
             findings.push(format!("node {node} on {file} was left open"));

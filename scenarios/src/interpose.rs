@@ -13,7 +13,7 @@ pub(crate) mod aim;
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     rc::Rc,
@@ -31,7 +31,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 
 use self::aim::{Aim, Side};
 use crate::{
-    language::{FaultKind, Point},
+    language::{Fault, FaultKind, Point},
+    recorded::Files,
     transcript::{Entry, Record},
 };
 
@@ -64,8 +65,9 @@ impl<E: Env> Clone for Faults<E> {
 
 impl<E: Env> Faults<E> {
     /// Faults that act through a second monitor and by killing QEMU.
-    pub fn new(aim: Aim, control: Client<E>, kill: Kill) -> Self {
-        Self { aim: Rc::new(RefCell::new(aim)), control, kill, silent: Rc::default() }
+    pub fn new(faults: &[Fault], control: Client<E>, kill: Kill) -> Self {
+        let aim = Rc::new(RefCell::new(Aim::new(faults)));
+        Self { aim, control, kill, silent: Rc::default() }
     }
 
     /// What never struck as often as it should, in words.
@@ -75,10 +77,21 @@ impl<E: Env> Faults<E> {
 }
 
 /// Passes lines on between the driver (`near`) and QEMU (`far`) until either ends or a fault ends it.
-pub(crate) async fn run<E: Env>(near: DuplexStream, far: E::Io, faults: Faults<E>, env: E, record: Record) {
+///
+/// `files` are those that the driver has sent along.
+pub(crate) async fn run<E: Env>(
+    near: DuplexStream,
+    far: E::Io,
+    files: Files<E>,
+    faults: Faults<E>,
+    env: E,
+    record: Record,
+) {
     let mut wire = Wire {
         near,
         far,
+        files,
+        file: None,
         env,
         record,
         faults,
@@ -99,6 +112,9 @@ enum Way {
 struct Wire<E: Env> {
     near: DuplexStream,
     far: E::Io,
+    files: Files<E>,
+    /// What goes with the command that the driver sent last, until it has gone.
+    file: Option<E::File>,
     env: E,
     record: Record,
     faults: Faults<E>,
@@ -151,6 +167,8 @@ impl<E: Env> Wire<E> {
 
     /// A line from the driver.
     async fn command(&mut self, line: Vec<u8>) -> Option<()> {
+        // One that was lost on the way takes its file with it.
+        self.file = if aim::takes_a_file(&line) { self.files.borrow_mut().pop_front() } else { None };
         let Some((kind, point)) = self.faults.aim.borrow_mut().command(&line) else {
             return self.send(Way::ToQemu, &line).await;
         };
@@ -259,6 +277,11 @@ impl<E: Env> Wire<E> {
 
     /// Writes to QEMU. One that takes no more until somebody reads what it says is read from.
     async fn write_to_qemu(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            let far = &mut self.far;
+            let sent = poll_fn(|cx| self.env.poll_write_with_file(Pin::new(far), cx, bytes, &file));
+            bytes = &bytes[sent.await?..];
+        }
         while !bytes.is_empty() {
             // Whoever takes all at once is not asked what it says.
             if let First::Left(written) = race(self.far.write(bytes), std::future::ready(())).await {

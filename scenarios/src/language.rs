@@ -47,11 +47,14 @@ pub use expect::{Expect, GuestState};
 pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
 pub use forms::{Size, Timespan, WrongForm};
 pub use load::{FindError, LoadError, find, load_all};
-pub use machine::{Agent, Disk, Format, Machine, Power};
+pub use machine::{Agent, Disk, Format, HostFile, Machine, Power};
 pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
-pub use step::{Action, AgentRequest, Delete, ErrorClass, Fails, Probe, Qmp, Revert, Snapshot, Step};
+pub use step::{
+    Action, AgentRequest, Delete, ErrorClass, Fails, Flag, MemoryPlace, Place, Probe, Qmp, Revert, Snapshot,
+    Step,
+};
 
 impl Scenario {
     /// Reads the text of a scenario file. The file's path is for the diagnostics, and for the id: below a

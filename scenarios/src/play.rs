@@ -8,25 +8,28 @@ mod agent;
 
 use std::{rc::Rc, time::Duration};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     Machine, Patience,
     capabilities::{Capabilities, InternalMethod},
     client::{Client, CommandError, Events},
-    domain::{Domain, DomainDisk},
+    domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk},
     env::Env,
     error::OperationError,
     name::{BadName, SnapshotName},
-    request::{Create, Delete, Kind, Request, Revert, WITHIN},
+    request::{Create, CreateFlag, CreateFlags, Delete, Request, Revert, WITHIN},
+    store::Store,
     wire::Band,
+    xml::Element,
 };
 use serde_json::Value;
 
 use self::agent::Agent;
 use crate::{
     inspect,
-    interpose::{Faults, Kill, aim::Aim},
-    language::{Action, Fails, Qmp, Scenario, Snapshot, Step},
+    interpose::{Faults, Kill},
+    language::{Action, Fails, Flag, MemoryPlace, Qmp, Scenario, Snapshot, Step},
+    machine,
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
     world::World,
@@ -96,21 +99,29 @@ pub async fn play<W: World + Clone + 'static>(
             let world = killed.clone();
             Box::pin(async move { world.kill_qemu().await })
         });
-        Faults::new(Aim::new(&scenario.faults), control.clone(), kill)
+        Faults::new(&scenario.faults, control.clone(), kill)
     });
+    for file in &scenario.machine.files {
+        world.add_file(file).await?;
+    }
     let env = Recorded::new(world.env().clone(), record.clone(), faults.clone());
     let mut findings = Vec::new();
     match Machine::connect(
         env.clone(),
         world.monitor(),
-        domain(scenario),
+        machine::domain(&scenario.machine, world.folder()),
         Some(capabilities),
         Patience::default(),
     )
     .await
     {
         Ok(machine) => {
-            let player = Player { world, machine, env, agent: Agent::default() };
+            let machine = match scenario.machine.records {
+                true => machine.with_records(records(&env, world.folder()).await?),
+                false => machine,
+            };
+            let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
+            let player = Player { world, machine, env, disks, agent: Agent::default() };
             for (index, step) in scenario.steps.iter().enumerate() {
                 findings
                     .extend(player.step(step).await.map(|finding| format!("step {}: {finding}", index + 1)));
@@ -120,13 +131,16 @@ pub async fn play<W: World + Clone + 'static>(
     }
     findings.extend(faults.iter().flat_map(Faults::missed));
     findings.extend(inspect::findings(scenario, world, &control).await);
+    if scenario.machine.records {
+        findings.extend(inspect::records(&scenario.expect, world).await);
+    }
     Ok(Run { record: record.take(), folder: world.folder().to_owned(), findings })
 }
 
-fn domain(scenario: &Scenario) -> Domain {
-    let disks = scenario.machine.disks.iter();
-    let disk = |target: &String| DomainDisk { target: target.clone(), device: format!("{target}-device") };
-    Domain { name: "vm".into(), disks: disks.map(|known| disk(&known.target)).collect() }
+/// Opens the machine's records.
+async fn records<E: Env>(env: &E, folder: &Utf8Path) -> Result<Store<E>, CannotPlay> {
+    let opened = Store::open(env.clone(), &inspect::state(folder), machine::NAME).await;
+    opened.map(|(store, _)| store).map_err(|error| CannotPlay(error.to_string()))
 }
 
 /// How a step ended, before it is held against what it should have done.
@@ -148,6 +162,8 @@ struct Player<'a, W: World> {
     world: &'a W,
     machine: Machine<Recorded<W::Env>>,
     env: Recorded<W::Env>,
+    /// The targets of the machine's disks.
+    disks: Vec<String>,
     agent: Agent<W::Env>,
 }
 
@@ -180,19 +196,50 @@ impl<W: World> Player<'_, W> {
     }
 
     async fn snapshot(&self, snapshot: &Snapshot) -> Ending {
-        let kind = if snapshot.disk_only {
-            let files = snapshot.files.iter();
-            Kind::DiskOnly {
-                files: files.map(|(disk, file)| (disk.clone(), self.world.folder().join(file))).collect(),
-            }
-        } else {
-            Kind::Internal { vmstate: snapshot.vmstate.clone() }
+        let create = Create {
+            wish: self.wish(snapshot),
+            flags: flags(snapshot),
+            vmstate: snapshot.vmstate.clone(),
+            within: within(snapshot.within.as_ref()),
         };
-        let request = SnapshotName::new(&*snapshot.name).map(|name| {
-            let disks = snapshot.disks.clone().unwrap_or_default();
-            Request::Create(Create { name, kind, disks, within: within(snapshot.within.as_ref()) })
+        self.operation(Ok(Request::Create(Box::new(create))), snapshot.dry_run).await
+    }
+
+    /// What the driver is asked for, as `<domainsnapshot>` says it.
+    fn wish(&self, snapshot: &Snapshot) -> DomainSnapshot {
+        let folder = self.world.folder();
+        let memory = match &snapshot.memory {
+            None => Memory::default(),
+            Some(MemoryPlace::No) => Memory { location: Some(Location::No), file: None },
+            Some(MemoryPlace::Internal) => Memory { location: Some(Location::Internal), file: None },
+            Some(MemoryPlace::File(name)) => {
+                Memory { location: Some(Location::External), file: Some(folder.join(name)) }
+            }
+        };
+        let disks = self.disks.iter().filter_map(|target| {
+            let Snapshot { disks, places, files, formats, .. } = snapshot;
+            let left_out = disks.as_ref().is_some_and(|disks| !disks.contains(target));
+            let (place, file, format) = (places.get(target), files.get(target), formats.get(target));
+            let named = disks.as_ref().is_some_and(|disks| disks.contains(target));
+            if !left_out && !named && place.is_none() && file.is_none() && format.is_none() {
+                return None;
+            }
+            let left_out = left_out.then_some(Location::No);
+            let path = file.map(|file| folder.join(file));
+            Some(SnapshotDisk {
+                location: place.copied().map(machine::location).or(left_out),
+                driver: format.map(|format| Element::new("driver").with("type", format)),
+                source: path.map(|path| Element::new("source").with("file", path.as_str())),
+                ..SnapshotDisk::new(target)
+            })
         });
-        self.operation(request, snapshot.dry_run).await
+        DomainSnapshot {
+            name: Some(snapshot.name.clone()),
+            description: snapshot.description.clone(),
+            memory,
+            disks: disks.collect(),
+            ..DomainSnapshot::default()
+        }
     }
 
     async fn operation(&self, request: Result<Request, BadName>, dry_run: bool) -> Ending {
@@ -225,7 +272,7 @@ impl<W: World> Player<'_, W> {
         }
     }
 
-    /// A raw command; one that starts a job is over when the job has concluded.
+    /// A raw command; one that starts a job is over when the job has concluded or is ready.
     async fn raw(&self, qmp: &Qmp) -> Ending {
         let request: Value = serde_json::from_str(&qmp.json).expect("the scenario was checked");
         let (band, command) = match (request["execute"].as_str(), request["exec-oob"].as_str()) {
@@ -254,12 +301,34 @@ impl<W: World> Player<'_, W> {
     }
 }
 
-/// Waits until a job says that it has ended.
+fn flags(snapshot: &Snapshot) -> CreateFlags {
+    let others = snapshot.flags.iter().map(|flag| match flag {
+        Flag::Redefine => CreateFlag::Redefine,
+        Flag::Current => CreateFlag::Current,
+        Flag::NoMetadata => CreateFlag::NoMetadata,
+        Flag::Halt => CreateFlag::Halt,
+        Flag::ReuseExternal => CreateFlag::ReuseExternal,
+        Flag::Quiesce => CreateFlag::Quiesce,
+        Flag::Atomic => CreateFlag::Atomic,
+        Flag::Live => CreateFlag::Live,
+        Flag::Validate => CreateFlag::Validate,
+    });
+    others.chain(snapshot.disk_only.then_some(CreateFlag::DiskOnly)).collect()
+}
+
+/// Waits until a job says that it has ended, or that it goes on until it is told to complete.
 async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
     while let Ok(event) = events.next(deadline).await {
-        let Some(data) = event.data.as_ref().filter(|_| event.name == "JOB_STATUS_CHANGE") else { continue };
+        let Some(data) = &event.data else { continue };
         let data: Value = serde_json::from_str(data.get()).unwrap_or_default();
-        if data["id"] == job && matches!(data["status"].as_str(), Some("concluded" | "null")) {
+        let over = match event.name.as_str() {
+            "JOB_STATUS_CHANGE" => {
+                data["id"] == job && matches!(data["status"].as_str(), Some("concluded" | "null"))
+            }
+            "BLOCK_JOB_READY" => data["device"] == job,
+            _ => false,
+        };
+        if over {
             return;
         }
     }
@@ -273,8 +342,12 @@ fn title(action: &Action) -> String {
     let dry = |dry_run: bool| if dry_run { ", dry run" } else { "" };
     match action {
         Action::Snapshot(snapshot) => {
-            let kind = if snapshot.disk_only { ", disk-only" } else { "" };
-            format!("snapshot {}{kind}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))
+            let flags: String = flags(snapshot).iter().map(|flag| format!(", {flag}")).collect();
+            let memory = match &snapshot.memory {
+                Some(MemoryPlace::File(name)) => format!(", memory in {name}"),
+                _ => String::new(),
+            };
+            format!("snapshot {}{flags}{memory}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))
         }
         Action::Revert(revert) => format!("revert to {}{}", revert.name.escape_debug(), dry(revert.dry_run)),
         Action::Delete(delete) => format!("delete {}{}", delete.name.escape_debug(), dry(delete.dry_run)),

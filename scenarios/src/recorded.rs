@@ -4,7 +4,8 @@
 //! real QEMU. What it notes is what the driver saw.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
+    collections::VecDeque,
     future::Future,
     io,
     pin::Pin,
@@ -14,7 +15,7 @@ use std::{
 };
 
 use camino::Utf8Path;
-use freezeframe_driver::env::{Endpoint, Env};
+use freezeframe_driver::env::{Access, Endpoint, Env, FileKind, HostCommand, Ran};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::{
@@ -59,6 +60,15 @@ impl<E: Env> Recorded<E> {
         self.record.note(self.inner.now(), entry);
     }
 
+    fn note_run(&self, command: &HostCommand, result: &io::Result<Ran>) {
+        let outcome = match result {
+            Ok(ran) => ran.ended.to_string(),
+            Err(error) => error.kind().to_string(),
+        };
+        let program = command.program.file_name().unwrap_or_default().to_owned();
+        self.note(Entry::Ran { program, arguments: command.arguments.clone(), outcome });
+    }
+
     fn note_host(&self, action: &'static str, path: &Utf8Path, result: &io::Result<()>) {
         // The system's words differ between worlds; the kind of error does not.
         let error = result.as_ref().err().map(|error| error.kind().to_string());
@@ -69,6 +79,7 @@ impl<E: Env> Recorded<E> {
 impl<E: Env> Env for Recorded<E> {
     type Io = RecordedIo<E>;
     type Lock = E::Lock;
+    type File = E::File;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Self::Io> {
         let io =
@@ -78,14 +89,16 @@ impl<E: Env> Env for Recorded<E> {
             None => Link::Direct(io),
             Some(faults) => {
                 let (near, far) = tokio::io::duplex(PIPE);
+                let files = Rc::new(RefCell::new(VecDeque::new()));
                 self.inner.spawn_local(interpose::run(
                     far,
                     io,
+                    files.clone(),
                     faults.clone(),
                     self.inner.clone(),
                     self.record.clone(),
                 ));
-                Link::Interposed(near)
+                Link::Interposed { near, files }
             }
         };
         Ok(RecordedIo { link, env: self.clone(), sent: Vec::new(), received: Vec::new(), ended: false })
@@ -107,6 +120,20 @@ impl<E: Env> Env for Recorded<E> {
     fn unique_id(&self) -> String {
         self.ids.set(self.ids.get() + 1);
         self.ids.get().to_string()
+    }
+
+    fn seconds(&self) -> i64 {
+        self.inner.seconds()
+    }
+
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        self.inner.file_kind(path).await
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        let result = self.inner.run(command).await;
+        self.note_run(command, &result);
+        result
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
@@ -142,11 +169,45 @@ impl<E: Env> Env for Recorded<E> {
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
         self.inner.lock(path).await
     }
+
+    async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<Self::File> {
+        let result = self.inner.open(path, access).await;
+        let action = match access {
+            Access::Read => "open to read",
+            Access::Write => "open to write",
+        };
+        let error = result.as_ref().err().map(|error| error.kind().to_string());
+        self.note(Entry::Host { action, path: path.to_string(), error });
+        result
+    }
+
+    fn poll_write_with_file(
+        &self,
+        io: Pin<&mut Self::Io>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        file: &Self::File,
+    ) -> Poll<io::Result<usize>> {
+        let this = io.get_mut();
+        let written = ready!(match &mut this.link {
+            Link::Direct(io) => self.inner.poll_write_with_file(Pin::new(io), cx, bytes, file),
+            Link::Interposed { near, files } => {
+                let written = ready!(Pin::new(near).poll_write(cx, bytes));
+                files.borrow_mut().push_back(file.clone());
+                Poll::Ready(written)
+            }
+        })?;
+        take_lines(&mut this.sent, &bytes[..written], |line| this.env.note(Entry::Sent(line)));
+        Poll::Ready(Ok(written))
+    }
 }
+
+/// Open files that are under way from the driver to the interposer, beside the bytes.
+pub(crate) type Files<E> = Rc<RefCell<VecDeque<<E as Env>::File>>>;
 
 /// A byte stream that is written down line by line.
 pub struct RecordedIo<E: Env> {
-    link: Link<E::Io>,
+    link: Link<E>,
     env: Recorded<E>,
     sent: Vec<u8>,
     received: Vec<u8>,
@@ -154,9 +215,9 @@ pub struct RecordedIo<E: Env> {
 }
 
 /// What lies behind: the world, or the interposer in front of it.
-enum Link<Io> {
-    Direct(Io),
-    Interposed(DuplexStream),
+enum Link<E: Env> {
+    Direct(E::Io),
+    Interposed { near: DuplexStream, files: Files<E> },
 }
 
 impl<E: Env> RecordedIo<E> {
@@ -191,7 +252,7 @@ impl<E: Env> AsyncRead for RecordedIo<E> {
         let before = buffer.filled().len();
         let result = ready!(match &mut this.link {
             Link::Direct(io) => Pin::new(io).poll_read(cx, buffer),
-            Link::Interposed(io) => Pin::new(io).poll_read(cx, buffer),
+            Link::Interposed { near, .. } => Pin::new(near).poll_read(cx, buffer),
         });
         let new = &buffer.filled()[before..];
         match result {
@@ -208,7 +269,7 @@ impl<E: Env> AsyncWrite for RecordedIo<E> {
         let this = self.get_mut();
         let written = ready!(match &mut this.link {
             Link::Direct(io) => Pin::new(io).poll_write(cx, bytes),
-            Link::Interposed(io) => Pin::new(io).poll_write(cx, bytes),
+            Link::Interposed { near, .. } => Pin::new(near).poll_write(cx, bytes),
         })?;
         take_lines(&mut this.sent, &bytes[..written], |line| this.env.note(Entry::Sent(line)));
         Poll::Ready(Ok(written))
@@ -217,14 +278,14 @@ impl<E: Env> AsyncWrite for RecordedIo<E> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().link {
             Link::Direct(io) => Pin::new(io).poll_flush(cx),
-            Link::Interposed(io) => Pin::new(io).poll_flush(cx),
+            Link::Interposed { near, .. } => Pin::new(near).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().link {
             Link::Direct(io) => Pin::new(io).poll_shutdown(cx),
-            Link::Interposed(io) => Pin::new(io).poll_shutdown(cx),
+            Link::Interposed { near, .. } => Pin::new(near).poll_shutdown(cx),
         }
     }
 }

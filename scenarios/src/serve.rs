@@ -47,7 +47,7 @@ use self::{
     transcript::Transcript,
 };
 use crate::{
-    interpose::{Faults, Kill, aim::Aim},
+    interpose::{Faults, Kill},
     recorded::Recorded,
     transcript::Record,
     world::{
@@ -233,5 +233,5 @@ async fn faults(
         let world = killed.clone();
         Box::pin(async move { world.kill_qemu().await })
     });
-    Ok(Some(Faults::new(Aim::new(&subject.faults), control, kill)))
+    Ok(Some(Faults::new(&subject.faults, control, kill)))
 }

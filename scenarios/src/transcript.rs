@@ -44,6 +44,15 @@ pub enum Entry {
         /// Why it failed, if it did.
         error: Option<String>,
     },
+    /// The driver ran a program of the host's to its end.
+    Ran {
+        /// Its name.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// How it ended.
+        outcome: String,
+    },
     /// A fault struck.
     Fault(String),
     /// A step of the scenario began.

@@ -9,6 +9,8 @@ use std::{collections::BTreeSet, io};
 use camino::Utf8Path;
 use freezeframe_driver::env::{Endpoint, Env};
 
+use crate::{language::HostFile, play::CannotPlay};
+
 /// A machine that stands ready, and the world around it.
 #[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
 pub trait World {
@@ -35,6 +37,12 @@ pub trait World {
     /// # Errors
     /// When the folder cannot be read.
     async fn files(&self) -> io::Result<BTreeSet<String>>;
+
+    /// Puts a file into that folder that was not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    async fn add_file(&self, file: &HostFile) -> Result<(), CannotPlay>;
 
     /// Kills QEMU, as SIGKILL does, and waits until it is dead.
     async fn kill_qemu(&self);

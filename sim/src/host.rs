@@ -22,6 +22,7 @@ mod layout;
 mod machine_state;
 pub use descriptor::Descriptor;
 pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2, StoredBitmap};
+pub use layout::Usage;
 pub use machine_state::{Hardware, MachineState, PciDevice, Unfit};
 
 /// The files of the simulated host. Paths are kept as texts, each in its one plain form: files are looked up all the time,
@@ -33,7 +34,8 @@ pub struct Host {
     files: BTreeMap<String, Image>,
     /// Files that can take no more.
     full: BTreeSet<String>,
-    /// Files that are no image: what programs have written down. QEMU opens none of them.
+    /// What programs have written down: whole files that are no image, and what stands before a machine state. QEMU reads
+    /// none of it.
     documents: BTreeMap<String, Vec<u8>>,
     /// Files that a program has locked.
     locked: BTreeSet<String>,
@@ -213,6 +215,50 @@ impl Host {
         Ok(())
     }
 
+    /// Writes bytes of a document from `at` on: of one beside an image too, as far as they stand before what QEMU wrote.
+    ///
+    /// # Errors
+    /// `NotFound` for a file that is not there, `StorageFull`.
+    pub fn write_document(&mut self, path: &Utf8Path, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = at + bytes.len() as u64;
+        let length = self.length(path).ok_or(io::ErrorKind::NotFound)?;
+        if end > length && self.is_full(path) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let plain = self.plain(path).into_owned();
+        let document = self.documents.entry(plain).or_default();
+        let (at, end) = (to_index(at), to_index(end));
+        document.resize(document.len().max(end), 0);
+        document[at..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Makes a file so long in bytes, or so short: what lies beyond is lost. Not one that is in use as a disk.
+    ///
+    /// # Errors
+    /// `NotFound` for a file that is not there.
+    pub fn set_length(&mut self, path: &Utf8Path, length: u64) -> io::Result<()> {
+        let old = self.length(path).ok_or(io::ErrorKind::NotFound)?;
+        let plain = self.plain(path).into_owned();
+        if length < old
+            && let Some(image) = self.files.get_mut(&plain)
+        {
+            *image = Image::raw(length);
+        }
+        if let Some(document) = self.documents.get_mut(&plain) {
+            document.truncate(to_index(length));
+        }
+        Ok(())
+    }
+
+    /// Length of a file in bytes; nothing for one that is not there.
+    pub fn length(&self, path: &Utf8Path) -> Option<u64> {
+        let plain = self.plain(path);
+        let image = self.files.get(&*plain).map(Image::file_length);
+        let document = self.documents.get(&*plain).map(|bytes| bytes.len() as u64);
+        image.max(document)
+    }
+
     /// The names in a folder, in their order.
     ///
     /// # Errors
@@ -251,6 +297,10 @@ impl Host {
         let path = self.plain(path).into_owned();
         self.locked.remove(&path);
     }
+}
+
+fn to_index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a document fits in memory")
 }
 
 #[cfg(test)]
@@ -304,5 +354,28 @@ mod tests {
         host.remove("a".into()).unwrap();
         assert!(!host.exists("a".into()));
         assert_eq!(host.remove("a".into()).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_stands_before_a_machine_state_is_as_long_as_was_written_and_gone_when_the_file_is() {
+        let mut host = host();
+        host.create_new("a".into(), Image::raw(0)).unwrap();
+        host.write_document("a".into(), 2, b"cd").unwrap();
+        host.write_document("a".into(), 0, b"ab").unwrap();
+        assert_eq!((host.document("a".into()), host.length("a".into())), (Some(&b"abcd"[..]), Some(4)));
+        host.set_length("a".into(), 1).unwrap();
+        assert_eq!(host.document("a".into()), Some(&b"a"[..]));
+        host.remove("a".into()).unwrap();
+        assert_eq!(host.length("a".into()), None);
+    }
+
+    #[test]
+    fn a_full_file_takes_no_more_bytes_but_others_in_their_place() {
+        let mut host = host();
+        host.create_new("a".into(), Image::raw(0)).unwrap();
+        host.write_document("a".into(), 0, b"ab").unwrap();
+        host.set_full("a".into(), true);
+        host.write_document("a".into(), 0, b"AB").unwrap();
+        assert_eq!(host.write_document("a".into(), 2, b"c").unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -31,6 +31,7 @@
 //! | [`guest`] | the guest: its file systems, and whether they are frozen |
 //! | [`guest_agent`] | `qemu-ga` in the guest, and the host's side of its port |
 //! | [`host`] | the host's files |
+//! | `qemu_img` | `qemu-img` over those files |
 //! | [`machine`], [`release`] | what is simulated |
 //! | [`invariants`] | what must hold whatever a client did |
 //! | [`oracle`] | the one question that everything which could have gone otherwise asks |
@@ -54,6 +55,7 @@ pub mod wire;
 pub mod world;
 
 mod introspection;
+mod qemu_img;
 
 pub use machine::Machine;
 pub use oracle::Oracle;

@@ -102,6 +102,13 @@ impl QDict {
         }
     }
 
+    /// All members in the order in which QEMU writes them.
+    pub(crate) fn in_written_order(&self) -> Vec<(&'static str, &QObject)> {
+        let mut members: Vec<_> = self.members.iter().rev().collect();
+        members.sort_by_key(|(key, _)| key.bucket);
+        members.into_iter().map(|(key, value)| (key.name, value)).collect()
+    }
+
     /// All members, in the order in which they were put in.
     pub(crate) fn members(&self) -> &[(Key, QObject)] {
         &self.members

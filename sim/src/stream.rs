@@ -22,13 +22,14 @@ use std::{
     time::Duration,
 };
 
+use camino::Utf8Path;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     exec::Surroundings,
     host::Descriptor,
     qemu::GuestAct,
-    world::{Connection, Port, Refused, World},
+    world::{Connection, Port, Ran, Refused, World},
 };
 
 /// A world, and the client's ends of its connections. Cheap to clone.
@@ -98,6 +99,14 @@ impl Sockets {
         let now = self.now();
         self.world_mut().guest_does(now, act);
         self.touch();
+    }
+
+    /// Runs a program of the host's; nothing if there is none of that name. It has ended once `takes` has passed.
+    pub fn run_program(&self, program: &Utf8Path, arguments: &[String]) -> Option<Ran> {
+        let now = self.now();
+        let ran = self.world_mut().run_program(now, program, arguments);
+        self.touch();
+        ran
     }
 
     /// The world. It must not be held while another task runs.
@@ -207,9 +216,18 @@ impl Stream {
 }
 
 impl Stream {
-    /// Sends an open file along, as `SCM_RIGHTS` does: the next `getfd` takes it up.
-    pub fn pass_descriptor(&self, descriptor: Descriptor) {
-        self.sockets.world_mut().pass_descriptor(self.connection, descriptor);
+    /// Writes as `poll_write` does, and sends an open file along with the first byte, as `SCM_RIGHTS` does: the next `getfd`
+    /// takes it up.
+    pub fn poll_write_with_descriptor(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        descriptor: Descriptor,
+    ) -> Poll<io::Result<usize>> {
+        if self.sockets.world().takes_input(self.connection) {
+            self.sockets.world_mut().pass_descriptor(self.connection, descriptor);
+        }
+        self.poll_write(cx, bytes)
     }
 }
 

@@ -23,8 +23,11 @@
 mod agent;
 mod link;
 mod main_loop;
+mod programs;
 
 use std::{collections::BTreeMap, time::Duration};
+
+pub use programs::Ran;
 
 pub use crate::connection::{BrokenPipe, Connection, Port, Refused};
 use crate::{

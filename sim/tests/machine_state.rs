@@ -255,7 +255,7 @@ fn a_descriptor_is_used_once(#[case] release: Release, #[case] reply: &str) {
     let mut client = Client::of(&one_disk(), release);
     let name = json!({ "fdname": "f" });
     assert_eq!(client.send("getfd", name.clone()), ["No file descriptor supplied via SCM_RIGHTS"]);
-    client.world.pass_descriptor(client.connection, Descriptor::File("state".into()));
+    client.world.pass_descriptor(client.connection, Descriptor::File { path: "state".into(), position: 0 });
     assert_eq!(client.send("getfd", name), ["{}"]);
     assert!(client.migrate("fd:f").contains(&reply.to_owned()));
     client.send("cont", json!({}));

@@ -15,6 +15,7 @@
 //! | `passed_over` | what neither is held to |
 //! | [`breakage`] | no commands but bytes: a client that keeps no rule of the protocol |
 //! | [`campaign`] | so and so many steps over one release, and what came out |
+//! | [`verdict`] | whether a difference is a finding, or a race of the real program's |
 //!
 //! What is compared: every reply, and the events of each lane in their order ([`freezeframe::fidelity::lane`]), with the
 //! placeholders of the recordings. After each step both are let come to rest, so that the client's own speed decides
@@ -28,3 +29,4 @@ pub mod model;
 pub mod pair;
 mod passed_over;
 pub mod server;
+pub mod verdict;

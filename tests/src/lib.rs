@@ -1,6 +1,8 @@
 //! Tests that cross the crates, and what they share: the suite, and every way to play it.
 
 pub mod differential;
+pub mod memory;
+pub mod qemu_img;
 pub mod real;
 pub mod unharnessed;
 pub mod words;

@@ -17,6 +17,16 @@ fn missing_in(release: Release) -> &'static [&'static str] {
     }
 }
 
+/// Arguments that a release has not, and the driver does without there.
+fn needs_newer(release: Release, sample: &Value) -> bool {
+    let newer = match release {
+        // The machine's memory goes through descriptors there, and a load that fails ends QEMU.
+        Release::V5_2 | Release::V7_2 => ["channels", "exit-on-error"].as_slice(),
+        Release::V10_0 | Release::V11_1 => &[],
+    };
+    newer.iter().any(|member| sample.get(member).is_some())
+}
+
 /// For each command what it sends, in every shape that its type can take.
 fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     let mut samples = Samples::default();
@@ -48,6 +58,21 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     let switch = |node, overlay| Action::BlockdevSnapshot { node, overlay };
     samples.add(&Transaction { actions: vec![switch("vda", "overlay"), switch("vdb", "other")] });
     samples.add(&Cont {});
+    samples.add(&Stop {});
+    samples.add(&Getfd { fdname: "memory" });
+    samples.add(&Closefd { fdname: "memory" });
+    samples.add(&Migrate { to: Address::descriptor("memory") });
+    samples.add(&Migrate { to: Address::file("/images/memory", 65536) });
+    samples.add(&MigrateIncoming { from: Address::descriptor("memory"), exit_on_error: None });
+    let from = Address::file("/images/memory", 65536);
+    samples.add(&MigrateIncoming { from, exit_on_error: Some(false) });
+    samples.add(&MigrateCancel {});
+    samples.add(&QueryMigrate {});
+    samples.add(&QueryMigrateCapabilities {});
+    let events = MigrationCapabilityStatus { capability: "events".into(), state: true };
+    samples.add(&MigrateSetCapabilities { capabilities: &[events] });
+    samples.add(&QueryMigrateParameters {});
+    samples.add(&MigrateSetParameters { parameters: MigrationParameters { max_bandwidth: 1 << 40 } });
     samples.0
 }
 
@@ -83,7 +108,7 @@ fn what_is_sent_is_accepted_by_every_release_that_has_the_command() {
         let schema = Schema::of(release);
         for (name, samples) in samples() {
             let Some(command) = schema.command(name) else { continue };
-            for sample in samples {
+            for sample in samples.iter().filter(|sample| !needs_newer(release, sample)) {
                 let arguments = sample.as_object().expect("arguments are an object");
                 assert_eq!(schema.check(command, arguments), Ok(()), "{release} {name} {sample}");
             }

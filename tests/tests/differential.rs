@@ -2,7 +2,7 @@
 //!
 //! Which QEMUs: see `freezeframe_tests::real::programs`. How much: `FREEZEFRAME_DIFFERENTIAL_STEPS` over each program
 //! of each release, 100 unless it is set; `FREEZEFRAME_DIFFERENTIAL_SEED` decides the commands, 1 unless it is set.
-//! Each difference is shown with the fewest commands that were found to show it, and kept as a recording in the build
+//! A difference fails the run if it is seen again (`differential::verdict`). Each is shown with the fewest commands that were found to show it, and kept as a recording in the build
 //! folder: moved to `tests/tests/differential/kept/<release>/` it is repeated from then on ([`kept`]), without a QEMU
 //! against what the real one said, and on each QEMU of its release. There every known difference
 //! (`differential/known.toml`) must still be met.
@@ -12,7 +12,7 @@
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
 #![allow(clippy::disallowed_methods, reason = "asks how much is to be done")]
 
-use std::{env, process::ExitCode};
+use std::{env, error::Error, process::ExitCode};
 
 use camino::Utf8Path;
 use freezeframe::{
@@ -27,7 +27,9 @@ use freezeframe_tests::{
         breakage,
         campaign::{Campaign, Finding},
         kept, model,
+        pair::Peer,
         server::{Program, Server},
+        verdict::{self, Verdict},
     },
     real,
     unharnessed::{asked_for, may_not_skip},
@@ -78,22 +80,25 @@ fn main() -> ExitCode {
     let (steps, seed) = (number("STEPS", 100), number("SEED", 1));
     let steps = usize::try_from(steps).expect("a number of steps");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (mut passed, mut failed) = if held { (1, 0) } else { (0, 1) };
+    let mut verdict = Verdict { differ: usize::from(!held), seen_once: 0 };
+    let mut passed = usize::from(held);
     for (name, said) in tests {
         println!("\n{name}, {steps} steps with seed {seed}");
         for path in &programs {
             let binary = runtime.block_on(Binary::ask(path, &Launch::default()));
             let binary = binary.unwrap_or_else(|error| panic!("{error}"));
-            let same = match said {
-                Said::Commands(program) => commands(program, &binary, (steps, seed), &mut known),
-                Said::Bytes => bytes(&binary, (steps, seed)),
+            let came_to = match said {
+                Said::Commands(program) => commands(program, &binary, &runtime, (steps, seed), &mut known),
+                Said::Bytes => bytes(&binary, &runtime, (steps, seed)),
                 Said::Kept => repeat(&recordings, &binary, &runtime),
             };
-            *if same { &mut passed } else { &mut failed } += 1;
+            passed += usize::from(came_to == Verdict::default());
+            verdict += came_to;
         }
     }
-    println!("\ndifferential: {passed} passed, {failed} failed, 0 skipped\n");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let Verdict { differ, seen_once } = verdict;
+    println!("\ndifferential: {passed} passed, {differ} differ, {seen_once} seen once, 0 skipped\n");
+    if verdict.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Where there must be a QEMU it is a failure that there is none.
@@ -126,53 +131,79 @@ fn replay(recordings: &[Recording], known: &mut Known) -> bool {
     same && stale.is_empty()
 }
 
-/// Tells all that was kept of a release to a real QEMU of it; whether the same is said, and what is known still differs.
-fn repeat(recordings: &[Recording], binary: &Binary, runtime: &Runtime) -> bool {
+/// Tells all that was kept of a release to a real QEMU of it, and holds what is known to that it still differs.
+fn repeat(recordings: &[Recording], binary: &Binary, runtime: &Runtime) -> Verdict {
     let mut known = Known::parse(include_str!("differential/known.toml")).expect("it is well written");
     let own: Vec<_> =
         recordings.iter().filter(|recording| recording.release == binary.release).cloned().collect();
-    let mut differ = 0;
+    let mut verdict = Verdict::default();
     for recording in &own {
         let program = kept::program(recording);
-        let real = Server::start(program, binary, &model::machine(program), runtime);
-        let real = real.unwrap_or_else(|error| panic!("{error}"));
-        if let Err(failure) = kept::tell(recording, Box::new(real), &mut known) {
-            differ += 1;
-            println!("  {} differs {failure}", recording.name);
-        }
+        let mut tell = || {
+            let real = start(program, binary, runtime).unwrap_or_else(|error| panic!("{error}"));
+            kept::tell(recording, real, &mut known)
+        };
+        let Err(failure) = tell() else { continue };
+        let again = verdict::is_seen_again(tell);
+        *if again { &mut verdict.differ } else { &mut verdict.seen_once } += 1;
+        println!("  {} {} {failure}", recording.name, if again { "differs" } else { "differed once" });
     }
     let stale = known.stale(&own);
     stale.iter().for_each(|reason| println!("  known, but no longer so: {reason}"));
-    println!("{:<6}{} recordings repeated, {differ} differ", binary.release.to_string(), own.len());
-    differ == 0 && stale.is_empty()
+    let Verdict { differ, seen_once } = verdict;
+    println!(
+        "{:<6}{} recordings repeated, {seen_once} seen once, {differ} differ",
+        binary.release.to_string(),
+        own.len()
+    );
+    verdict.differ += stale.len();
+    verdict
 }
 
-/// Tells random commands; whether the same was said.
-fn commands(program: Program, binary: &Binary, (steps, seed): (usize, u64), known: &mut Known) -> bool {
-    let outcome = Campaign { program, binary, steps, seed, enough: ENOUGH }.play(known);
+/// Tells random commands.
+fn commands(
+    program: Program,
+    binary: &Binary,
+    runtime: &Runtime,
+    (steps, seed): (usize, u64),
+    known: &mut Known,
+) -> Verdict {
+    let start = || start(program, binary, runtime);
+    let campaign = Campaign { program, release: binary.release, start: &start, steps, seed, enough: ENOUGH };
+    let outcome = campaign.play(known);
     println!("{:<6}{outcome}", binary.release.to_string());
     outcome.not_simulated.iter().for_each(|(what, count)| println!("    not simulated, {count}: {what}"));
-    for Finding { commands, difference, recording } in &outcome.found {
-        println!("  differs {difference}\n  shown by");
+    let once = outcome.seen_once.iter().map(|finding| ("differed once", finding));
+    for (how, finding) in once.chain(outcome.found.iter().map(|finding| ("differs", finding))) {
+        let Finding { commands, difference, recording } = finding;
+        println!("  {how} {difference}\n  shown by");
         commands.iter().for_each(|command| println!("    {}", command.line("c")));
         match recording.as_ref().map(|recording| kept::write(recording, Utf8Path::new(FOUND))) {
             Some(path) => println!("  kept as {}", path.expect("the build folder can be written")),
-            None => println!("  and not a second time"),
+            None => println!("  and not by these few alone"),
         }
     }
-    outcome.found.is_empty()
+    outcome.verdict()
 }
 
-/// Says random bytes; whether the same was said.
-fn bytes(binary: &Binary, (pieces, seed): (usize, u64)) -> bool {
-    let (connections, found) = breakage::play(binary, pieces, seed).unwrap_or_else(|error| panic!("{error}"));
+/// Says random bytes.
+fn bytes(binary: &Binary, runtime: &Runtime, (pieces, seed): (usize, u64)) -> Verdict {
+    let start = || start(Program::Machine, binary, runtime);
+    let outcome = breakage::play(binary.release, &start, pieces, seed);
+    let outcome = outcome.unwrap_or_else(|error| panic!("{error}"));
+    let Verdict { differ, seen_once } = outcome.verdict();
     println!(
-        "{:<6}{pieces} pieces on {connections} connections, {} differ",
+        "{:<6}{pieces} pieces on {} connections, {seen_once} seen once, {differ} differ",
         binary.release.to_string(),
-        found.len()
+        outcome.connections,
     );
-    found.iter().for_each(|difference| println!("  differs {difference}"));
-    found.is_empty()
+    outcome.seen_once.iter().for_each(|difference| println!("  differed once {difference}"));
+    outcome.found.iter().for_each(|difference| println!("  differs {difference}"));
+    outcome.verdict()
+}
+
+fn start(program: Program, binary: &Binary, runtime: &Runtime) -> Result<Box<dyn Peer>, Box<dyn Error>> {
+    Ok(Box::new(Server::start(program, binary, &model::machine(program), runtime)?))
 }
 
 fn number(name: &str, unless_set: u64) -> u64 {

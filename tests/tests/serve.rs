@@ -10,9 +10,9 @@ use std::{fs, io::Read as _, os::unix::net::UnixListener, process::Command, time
 use freezeframe_driver::{
     Machine, Patience,
     domain::{Domain, DomainDisk},
+    domain_snapshot::DomainSnapshot,
     env::{Endpoint, tokio::TokioEnv},
-    name::SnapshotName,
-    request::{Create, Kind, Request},
+    request::{Create, CreateFlag, Request},
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -244,20 +244,20 @@ fn a_fault_strikes_a_client_with_numbers_for_ids_and_stands_in_the_transcript() 
 fn the_driver_takes_snapshots_over_a_real_socket() {
     let server = Server::start("external/two-disks", &["--qmp", "unix:{dir}/qmp", "--images", "{dir}"]);
     let endpoint = Endpoint::Unix(camino::Utf8PathBuf::from_path_buf(server.path("qmp")).unwrap());
-    let disk = |target: &str| DomainDisk { target: target.into(), device: format!("{target}-device") };
-    let domain = Domain { name: "vm".into(), disks: vec![disk("vda"), disk("vdb")] };
-    let create = |name: &str, kind| {
-        Request::Create(Create {
-            name: SnapshotName::new(name).unwrap(),
-            kind,
-            disks: Vec::new(),
+    let disk = |target: &str| DomainDisk::new(target, &format!("{target}-device"));
+    let domain = Domain::new("vm", vec![disk("vda"), disk("vdb")]);
+    let create = |name: &str, flags: &[CreateFlag]| {
+        Request::Create(Box::new(Create {
+            wish: DomainSnapshot { name: Some(name.into()), ..DomainSnapshot::default() },
+            flags: flags.iter().copied().collect(),
+            vmstate: None,
             within: Duration::from_secs(20),
-        })
+        }))
     };
     let taken = async {
         let machine = Machine::connect(TokioEnv::new(), endpoint, domain, None, Patience::default()).await?;
-        machine.perform(&create("memory", Kind::Internal { vmstate: None })).await?;
-        machine.perform(&create("disks", Kind::DiskOnly { files: [].into() })).await
+        machine.perform(&create("memory", &[])).await?;
+        machine.perform(&create("disks", &[CreateFlag::DiskOnly])).await
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, taken).unwrap();

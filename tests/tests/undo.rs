@@ -31,6 +31,7 @@ fn save_then_fail(method: InternalMethod) -> Plan {
     Plan {
         title: "save, then fail".into(),
         disks: vec!["vda".into(), "vdb".into()],
+        manual: Vec::new(),
         stages: vec![stage(save.into()), stage(reserve.into())],
         no_return: 1,
     }
@@ -51,8 +52,8 @@ fn a_snapshot_that_was_saved_is_deleted_again_when_a_later_step_fails(
     let error = simulation.run(async {
         let world = SimWorld::new(&described, handle.sockets(), handle.spawner());
         let capabilities = Rc::new(play::capabilities(&world).await.unwrap());
-        let disk = |target: &str| DomainDisk { target: target.into(), device: format!("{target}-device") };
-        let domain = Domain { name: "vm".into(), disks: vec![disk("vda"), disk("vdb")] };
+        let disk = |target: &str| DomainDisk::new(target, &format!("{target}-device"));
+        let domain = Domain::new("vm", vec![disk("vda"), disk("vdb")]);
         let env = world.env().clone();
         let patience = Patience::default();
         let machine =

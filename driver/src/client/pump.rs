@@ -2,30 +2,35 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::mpsc,
 };
 
 use super::{Lost, Outgoing, Shared};
-use crate::wire::{Incoming, Session};
+use crate::{
+    env::Env,
+    wire::{Incoming, Session},
+};
 
 /// Bytes read at once.
 const CHUNK: usize = 16 << 10;
 
 /// Runs until the stream ends, fails or stops making sense, or until nobody can send any more.
-pub(super) async fn run<Io: AsyncRead + AsyncWrite + Unpin>(
-    io: Io,
-    queue: mpsc::UnboundedReceiver<Outgoing>,
+pub(super) async fn run<E: Env>(
+    env: E,
+    io: E::Io,
+    queue: mpsc::UnboundedReceiver<Outgoing<E>>,
     shared: Rc<RefCell<Shared>>,
 ) {
-    let mut pump =
-        Pump { io, queue, shared, session: Session::new(), unsent: Vec::new(), chunk: vec![0; CHUNK] };
+    let session = Session::new();
+    let mut pump = Pump { env, io, queue, shared, session, unsent: VecDeque::new(), chunk: vec![0; CHUNK] };
     let lost = std::future::poll_fn(|cx| pump.poll(cx)).await;
     let mut shared = pump.shared.borrow_mut();
     shared.lost = Some(lost);
@@ -35,16 +40,23 @@ pub(super) async fn run<Io: AsyncRead + AsyncWrite + Unpin>(
     shared.greeting = None;
 }
 
-struct Pump<Io> {
-    io: Io,
-    queue: mpsc::UnboundedReceiver<Outgoing>,
+struct Pump<E: Env> {
+    env: E,
+    io: E::Io,
+    queue: mpsc::UnboundedReceiver<Outgoing<E>>,
     shared: Rc<RefCell<Shared>>,
     session: Session,
-    unsent: Vec<u8>,
+    unsent: VecDeque<Unsent<E>>,
     chunk: Vec<u8>,
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> Pump<Io> {
+/// Bytes that wait to be sent, and the file that goes with the first of them.
+struct Unsent<E: Env> {
+    bytes: Vec<u8>,
+    file: Option<E::File>,
+}
+
+impl<E: Env> Pump<E> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
         if let Poll::Ready(lost) = self.poll_send(cx) {
             return Poll::Ready(lost);
@@ -55,21 +67,38 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Pump<Io> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
         loop {
             match self.queue.poll_recv(cx) {
-                Poll::Ready(Some(Outgoing::Command(bytes))) => self.unsent.extend(bytes),
+                Poll::Ready(Some(Outgoing::Command { bytes, file })) => self.queue_up(bytes, file),
                 Poll::Ready(Some(Outgoing::Close) | None) => return Poll::Ready(Lost::Closed),
                 Poll::Pending => break,
             }
         }
-        while !self.unsent.is_empty() {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, &self.unsent)) {
+        while let Some(Unsent { bytes, file }) = self.unsent.front_mut() {
+            let io = Pin::new(&mut self.io);
+            let written = match file {
+                None => io.poll_write(cx, bytes),
+                Some(file) => self.env.poll_write_with_file(io, cx, bytes, file),
+            };
+            match ready!(written) {
                 Ok(0) => return Poll::Ready(Lost::Closed),
-                Ok(written) => drop(self.unsent.drain(..written)),
+                Ok(written) if written == bytes.len() => drop(self.unsent.pop_front()),
+                Ok(written) => {
+                    bytes.drain(..written);
+                    *file = None;
+                }
                 // What QEMU said before it went is still to be read.
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => self.unsent.clear(),
                 Err(error) => return Poll::Ready(Lost::Io(error.to_string())),
             }
         }
         Poll::Pending
+    }
+
+    /// Commands go out together, but for one with a file: that goes with its own first byte.
+    fn queue_up(&mut self, bytes: Vec<u8>, file: Option<E::File>) {
+        match self.unsent.back_mut() {
+            Some(last) if file.is_none() => last.bytes.extend(bytes),
+            _ => self.unsent.push_back(Unsent { bytes, file }),
+        }
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {

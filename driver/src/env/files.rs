@@ -8,11 +8,26 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::OFlags;
+
+use super::{Access, FileKind};
+
+pub(super) fn kind(path: &Utf8Path) -> io::Result<FileKind> {
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileKind::Absent),
+        found => found?,
+    };
+    Ok(match found.file_type() {
+        kind if kind.is_file() => FileKind::File { bytes: found.len() },
+        kind if kind.is_dir() => FileKind::Folder,
+        kind if kind.is_block_device() => FileKind::Device,
+        _ => FileKind::Other,
+    })
+}
 
 pub(super) fn create_folder(path: &Utf8Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -63,6 +78,26 @@ pub(super) fn lock(path: &Utf8Path) -> io::Result<File> {
         Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
         Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+pub(super) fn open(path: &Utf8Path, access: Access) -> io::Result<File> {
+    let write = access == Access::Write;
+    OpenOptions::new().read(true).write(write).custom_flags(no_follow()).open(path)
+}
+
+pub(super) fn read_at(file: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; most];
+    let mut read = 0;
+    while read < most {
+        match file.read_at(&mut bytes[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// A path whose last part is a symbolic link fails with `ELOOP`.

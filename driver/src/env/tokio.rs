@@ -1,4 +1,4 @@
-//! The real world through tokio: the only file that names `tokio::{time, net, fs, task}`.
+//! The real world through tokio: what names `tokio::{time, net, process, fs, task}` is here and below.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
@@ -7,22 +7,32 @@
 
 use std::{
     cell::Cell,
+    fs::File,
     future::Future,
     hash::{BuildHasher, RandomState},
-    io,
+    io::{self, IoSlice, Seek as _, SeekFrom},
+    mem::MaybeUninit,
+    os::{fd::AsFd as _, unix::fs::FileExt as _},
+    pin::Pin,
     rc::Rc,
-    time::Duration,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
 };
 
 use ::tokio::{
     fs,
+    io::Interest,
     net::UnixStream,
     task,
     time::{Instant, sleep_until},
 };
 use camino::Utf8Path;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::{Endpoint, Env, files};
+use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files};
+
+mod run;
 
 /// The real world. Use it inside a `tokio::task::LocalSet` or a local runtime.
 #[derive(Debug, Clone)]
@@ -53,9 +63,53 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send +
     task::spawn_blocking(work).await?
 }
 
+/// An open file of the real host.
+#[derive(Debug, Clone)]
+pub struct HostFile(Arc<File>);
+
+impl HostFile {
+    /// Does what blocks beside the runtime's thread.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let file = self.0.clone();
+        beside(move || work(&file)).await
+    }
+}
+
+impl OpenFile for HostFile {
+    async fn length(&self) -> io::Result<u64> {
+        // Seeking would tell it of a block device too, and move the position under whom the file was handed to.
+        self.beside(|file| Ok(file.metadata()?.len())).await
+    }
+
+    async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        self.beside(move |file| files::read_at(file, at, most)).await
+    }
+
+    async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let bytes = bytes.to_owned();
+        self.beside(move |file| file.write_all_at(&bytes, at)).await
+    }
+
+    async fn set_length(&self, length: u64) -> io::Result<()> {
+        self.beside(move |file| file.set_len(length)).await
+    }
+
+    async fn seek(&self, position: u64) -> io::Result<()> {
+        self.beside(move |mut file| file.seek(SeekFrom::Start(position)).map(drop)).await
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        self.beside(File::sync_all).await
+    }
+}
+
 impl Env for TokioEnv {
     type Io = UnixStream;
-    type Lock = std::fs::File;
+    type Lock = File;
+    type File = HostFile;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<UnixStream> {
         match endpoint {
@@ -79,6 +133,20 @@ impl Env for TokioEnv {
         let number = self.ids.get();
         self.ids.set(number.wrapping_add(1));
         format!("{:08x}", self.seed.wrapping_add(number))
+    }
+
+    fn seconds(&self) -> i64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        let path = path.to_owned();
+        beside(move || files::kind(&path)).await
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        run::run(command).await
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
@@ -113,5 +181,34 @@ impl Env for TokioEnv {
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
         let path = path.to_owned();
         beside(move || files::lock(&path)).await
+    }
+
+    async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<HostFile> {
+        let path = path.to_owned();
+        beside(move || files::open(&path, access)).await.map(|file| HostFile(Arc::new(file)))
+    }
+
+    fn poll_write_with_file(
+        &self,
+        io: Pin<&mut UnixStream>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        file: &HostFile,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(io.poll_write_ready(cx))?;
+            let sent = io.try_io(Interest::WRITABLE, || {
+                let descriptors = [file.0.as_fd()];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut control = SendAncillaryBuffer::new(&mut space);
+                control.push(SendAncillaryMessage::ScmRights(&descriptors));
+                Ok(sendmsg(&*io, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                // It was not ready after all.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 }

@@ -1,56 +1,60 @@
 //! Internal snapshots: machine and disks under one tag inside the qcow2 images.
 
-use super::{Facts, Plan, Stage, selected, targets};
+use super::{Facts, Plan, Stage, targets};
 use crate::{
+    align::{Aligned, Place},
     capabilities::InternalMethod,
     error::Refusal,
     name::SnapshotName,
     observed::ObservedDisk,
-    request::Create,
-    step::{DeleteSnapshot, LoadSnapshot, SaveSnapshot},
+    request::{Create, CreateFlag},
+    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, SaveSnapshot, WriteRecords},
 };
 
-/// The one format that keeps internal snapshots.
-const KEEPS_SNAPSHOTS: &str = "qcow2";
-
 /// Plans the taking of one: all writable disks and the memory, in one job.
-pub(super) fn create(create: &Create, vmstate: Option<&str>, facts: Facts<'_>) -> Result<Plan, Refusal> {
-    if create.name.all_digits() {
-        return Err(Refusal::AllDigits(create.name.to_string()));
+pub(super) fn create(
+    create: &Create,
+    aligned: &Aligned,
+    record: Option<WriteRecords>,
+    facts: Facts<'_>,
+) -> Result<Plan, Refusal> {
+    if aligned.name.all_digits() {
+        return Err(Refusal::AllDigits(aligned.name.to_string()));
     }
     let method = method(facts)?;
-    let disks = selected(create, facts)?;
-    let left_out =
-        facts.observed.disks.iter().find(|disk| !disk.readonly && disks.iter().all(|taken| taken != disk));
-    if let Some(disk) = left_out {
-        return Err(Refusal::MustTakeAll(disk.target.clone()));
-    }
-    for disk in &disks {
-        if disk.format != KEEPS_SNAPSHOTS {
-            return Err(Refusal::FormatKeepsNone { disk: disk.target.clone(), format: disk.format.clone() });
-        }
-    }
+    let internal = aligned.targets(|place| *place == Place::Internal);
+    let disks: Vec<_> = internal.iter().filter_map(|target| facts.observed.disk(target)).collect();
     // QEMU refuses a tag only where every disk has it; on some alone it would make a second of that name.
-    if let Some(disk) = facts.observed.disks.iter().find(|disk| disk.snapshot(create.name.as_str()).is_some())
-    {
-        return Err(Refusal::Exists { name: create.name.to_string(), disk: disk.target.clone() });
+    let name = aligned.name.as_str();
+    if let Some(disk) = facts.observed.disks.iter().find(|disk| disk.snapshot(name).is_some()) {
+        return Err(Refusal::Exists { name: name.to_owned(), disk: disk.target.clone() });
     }
-    let memory = memory_disk(vmstate, &disks, method, facts)?;
+    let memory = memory_disk(create.vmstate.as_deref(), &disks, method, facts)?;
     let title = format!(
-        "snapshot {} of {}: internal with memory on {}, disks {}",
-        create.name,
+        "snapshot {name} of {}: internal with memory on {}, disks {}",
         facts.domain.name,
         memory.target,
-        targets(&disks).join(" ")
+        internal.join(" ")
     );
     let save = SaveSnapshot {
         method,
         job: format!("ff-{}-save", facts.unique),
-        tag: create.name.to_string(),
+        tag: name.to_owned(),
         vmstate: memory.node.clone(),
         devices: nodes(&disks),
     };
-    Ok(Plan { title, disks: targets(&disks), stages: vec![Stage::one(save)], no_return: 0 })
+    let mut stages: Vec<_> = record.into_iter().map(Stage::one).collect();
+    let halt = create.flags.has(CreateFlag::Halt);
+    if halt && facts.observed.status.running {
+        // It is not to run on between the snapshot and its end.
+        stages.push(Stage::one(Pause {}));
+    }
+    let no_return = stages.len();
+    stages.push(Stage::one(save));
+    if halt {
+        stages.push(Stage::one(Quit {}));
+    }
+    Ok(Plan { title, disks: internal, manual: Vec::new(), stages, no_return })
 }
 
 /// Plans the way back to one.
@@ -82,7 +86,13 @@ pub(super) fn revert(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refu
         devices: nodes(&disks),
         running: facts.observed.status.running,
     };
-    Ok(Plan { title, disks: targets(&disks), stages: vec![Stage::one(load)], no_return: 0 })
+    Ok(Plan {
+        title,
+        disks: targets(&disks),
+        manual: Vec::new(),
+        stages: vec![Stage::one(load)],
+        no_return: 0,
+    })
 }
 
 /// Plans the removal of one, from the disks that have it.
@@ -104,7 +114,13 @@ pub(super) fn delete(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refu
         tag: name.to_string(),
         devices: nodes(&disks),
     };
-    Ok(Plan { title, disks: targets(&disks), stages: vec![Stage::one(delete)], no_return: 0 })
+    Ok(Plan {
+        title,
+        disks: targets(&disks),
+        manual: Vec::new(),
+        stages: vec![Stage::one(delete)],
+        no_return: 0,
+    })
 }
 
 fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
@@ -129,7 +145,7 @@ fn memory_disk<'a>(
         }
     };
     let Some(wanted) = wanted else { return Ok(first) };
-    facts.known(wanted)?;
+    facts.domain.known(wanted)?;
     let disk = disks.iter().find(|disk| disk.target == wanted);
     let disk = disk.ok_or_else(|| Refusal::VmstateElsewhere(wanted.to_owned()))?;
     match method {

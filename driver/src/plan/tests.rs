@@ -4,8 +4,11 @@ use super::*;
 use crate::{
     commands::{InternalSnapshot, SchemaEntity, Status},
     domain::DomainDisk,
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    env::FileKind,
     name::SnapshotName,
-    request::{Delete, Revert, WITHIN},
+    request::{CreateFlags, Delete, Revert, WITHIN},
+    xml::Element,
 };
 
 /// What an old QEMU has, which takes internal snapshots by its human monitor alone.
@@ -25,12 +28,14 @@ struct World {
     domain: Domain,
     observed: Observed,
     capabilities: Capabilities,
+    files: HostFiles,
 }
 
 /// A running machine on a new QEMU: two writable qcow2 disks, and a read-only one.
 fn world() -> World {
     let targets = ["vda", "vdb", "cd0"];
-    let disk = |target: &&str| DomainDisk { target: (*target).into(), device: format!("{target}-device") };
+    let disk = |target: &&str| DomainDisk::new(target, &format!("{target}-device"));
+    let file = |target: &&str| (format!("/images/{target}.qcow2").into(), FileKind::File { bytes: 196_608 });
     let image = |target: &&str| ObservedDisk {
         target: (*target).into(),
         place: targets.iter().position(|known| known == target).expect("one of these"),
@@ -40,20 +45,28 @@ fn world() -> World {
         size: 16 << 20,
         readonly: *target == "cd0",
         snapshots: Vec::new(),
+        depth: 1,
+        busy: None,
+        bitmaps: Vec::new(),
     };
     World {
-        domain: Domain { name: "vm".into(), disks: targets.iter().map(disk).collect() },
+        domain: Domain::new("vm", targets.iter().map(disk).collect()),
         observed: Observed {
             status: Status { status: "running".into(), running: true },
             disks: targets.iter().map(image).collect(),
             missing: Vec::new(),
         },
         capabilities: capabilities([OLD.as_slice(), &JOBS].concat()),
+        files: targets.iter().map(file).collect(),
     }
 }
 
 fn capabilities(commands: Vec<&str>) -> Capabilities {
-    let entity = |name: &str| SchemaEntity { name: name.into(), meta_type: "command".into() };
+    let entity = |name: &str| SchemaEntity {
+        name: name.into(),
+        meta_type: "command".into(),
+        ..SchemaEntity::default()
+    };
     Capabilities::from_schema(&commands.into_iter().map(entity).collect::<Vec<_>>())
 }
 
@@ -86,8 +99,17 @@ impl World {
     }
 
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
-        let World { domain, observed, capabilities } = self;
-        plan(request, Facts { domain, observed, capabilities, unique: "7f" })
+        let World { domain, observed, capabilities, files } = self;
+        let facts = Facts {
+            domain,
+            observed,
+            capabilities,
+            unique: "7f",
+            files,
+            records: None,
+            seconds: 1_767_225_600,
+        };
+        plan(request, facts).map(|planned| planned.plan)
     }
 }
 
@@ -95,18 +117,29 @@ fn named(name: &str) -> SnapshotName {
     SnapshotName::new(name).unwrap()
 }
 
-fn create(name: &str, disks: &[&str], kind: Kind) -> Request {
-    let disks = disks.iter().map(|disk| (*disk).to_owned()).collect();
-    Request::Create(Create { name: named(name), kind, disks, within: WITHIN })
+/// Of these disks alone, or of all if none is named.
+fn create(name: &str, only: &[&str], flags: &[CreateFlag]) -> Create {
+    let others = ["vda", "vdb"].iter().filter(|disk| !only.is_empty() && !only.contains(disk));
+    let left_out =
+        others.map(|disk| SnapshotDisk { location: Some(Location::No), ..SnapshotDisk::new(disk) });
+    let disks = only.iter().map(|disk| SnapshotDisk::new(disk)).chain(left_out).collect();
+    let wish = DomainSnapshot { name: Some(name.into()), disks, ..DomainSnapshot::default() };
+    let flags: CreateFlags = flags.iter().copied().collect();
+    Create { wish, flags, vmstate: None, within: WITHIN }
 }
 
 fn internal(disks: &[&str], vmstate: Option<&str>) -> Request {
-    create("s1", disks, Kind::Internal { vmstate: vmstate.map(str::to_owned) })
+    let vmstate = vmstate.map(str::to_owned);
+    Request::Create(Box::new(Create { vmstate, ..create("s1", disks, &[]) }))
 }
 
 fn disk_only(disks: &[&str], files: &[(&str, &str)]) -> Request {
-    let files = files.iter().map(|(disk, file)| ((*disk).to_owned(), (*file).into())).collect();
-    create("s1", disks, Kind::DiskOnly { files })
+    let mut create = create("s1", disks, &[CreateFlag::DiskOnly]);
+    create.wish.disks.extend(files.iter().map(|(disk, file)| SnapshotDisk {
+        source: Some(Element::new("source").with("file", file)),
+        ..SnapshotDisk::new(disk)
+    }));
+    Request::Create(Box::new(create))
 }
 
 fn revert() -> Request {
@@ -195,7 +228,7 @@ fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
     let refused = |world: World, request: Request| world.plan(&request).unwrap_err();
     let s1 = || "s1".to_owned();
 
-    let digits = create("42", &[], Kind::Internal { vmstate: None });
+    let digits = Request::Create(Box::new(create("42", &[], &[])));
     assert_eq!(refused(world(), digits), Refusal::AllDigits("42".into()));
     let no_such_disk = || Refusal::NoSuchDisk {
         disk: "sda".into(),
@@ -211,7 +244,9 @@ fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
         refused(world(), disk_only(&[], &[("vda", "/x/y"), ("vdb", "/x/y")])),
         Refusal::SameFile("vda".into(), "vdb".into(), "/x/y".into())
     );
-    assert_eq!(refused(world(), disk_only(&["cd0"], &[])), Refusal::ReadOnly("cd0".into()));
+    let mut cd = create("s1", &[], &[CreateFlag::DiskOnly]);
+    cd.wish.disks = vec![SnapshotDisk { location: Some(Location::External), ..SnapshotDisk::new("cd0") }];
+    assert_eq!(refused(world(), Request::Create(Box::new(cd))), Refusal::ReadOnly("cd0".into()));
     let mut detached = world();
     detached.observed.missing = vec!["vdb".into()];
     assert_eq!(refused(detached, disk_only(&[], &[])), Refusal::NoImage("vdb".into()));

@@ -22,8 +22,14 @@ pub struct PrepareOverlay {
     pub target: String,
     /// The id of the job that writes it.
     pub job: String,
-    /// Its file, already reserved.
+    /// Its file, already reserved or there before.
     pub file: Utf8PathBuf,
+    /// Whether that is a block device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
+    /// Whether the image is there already, and only opened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
     /// The protocol node.
     pub file_node: String,
     /// The format node.
@@ -38,17 +44,28 @@ pub struct PrepareOverlay {
 
 impl PrepareOverlay {
     pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        live.execute(&BlockdevAdd::File { node_name: &self.file_node, filename: self.file.as_str() }).await?;
+        let (node_name, filename) = (self.file_node.as_str(), self.file.as_str());
+        let protocol = match self.device {
+            true => BlockdevAdd::HostDevice { node_name, filename },
+            false => BlockdevAdd::File { node_name, filename },
+        };
+        live.execute(&protocol).await?;
+        if !self.reuse {
+            self.create(live).await?;
+        }
+        live.execute(&BlockdevAdd::Qcow2 { node_name: &self.node, file: &self.file_node, backing: None })
+            .await?;
+        Ok(())
+    }
+
+    async fn create<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let options = CreateOptions::Qcow2 {
             file: &self.file_node,
             size: self.size,
             backing_file: self.backing_file.as_str(),
             backing_fmt: &self.backing_format,
         };
-        job::run(live, &self.job, &BlockdevCreate { job_id: &self.job, options }).await?;
-        live.execute(&BlockdevAdd::Qcow2 { node_name: &self.node, file: &self.file_node, backing: None })
-            .await?;
-        Ok(())
+        job::run(live, &self.job, &BlockdevCreate { job_id: &self.job, options }).await
     }
 
     /// The format node is the last thing made.

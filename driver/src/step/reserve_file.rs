@@ -1,4 +1,4 @@
-//! Makes the empty file that an overlay will be written to.
+//! Makes the empty file that an overlay or a save image will be written to.
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Begun, Remains};
 use crate::{env::Env, error::StepError};
 
-/// Makes the empty file that an overlay will be written to, and so makes sure that it is nobody else's: QEMU
+/// Makes the empty file that an overlay or a save image will be written to, and so makes sure that it is nobody else's: QEMU
 /// itself would overwrite whatever is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReserveFile {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Begun, Happened, Remains};
 use crate::{
-    commands::{Action, QueryBlock, Transaction},
+    commands::{Action, DirtyBitmap, QueryBlock, Transaction},
     env::Env,
     error::StepError,
     live::Live,
@@ -32,15 +32,41 @@ pub struct Switch {
     pub overlay: String,
     /// The overlay's file.
     pub file: Utf8PathBuf,
+    /// Bitmaps that go on in the overlay: what keeps account of writes must not stop at a snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bitmaps: Vec<CarriedBitmap>,
+}
+
+/// A bitmap that goes on in the overlay under its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CarriedBitmap {
+    /// Its name.
+    pub name: String,
+    /// How many bytes one bit stands for.
+    pub granularity: u32,
+}
+
+impl From<&DirtyBitmap> for CarriedBitmap {
+    fn from(bitmap: &DirtyBitmap) -> Self {
+        Self { name: bitmap.name.clone().unwrap_or_default(), granularity: bitmap.granularity }
+    }
 }
 
 impl SwitchOverlays {
     pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let actions = self
+        let bitmaps = self.switches.iter().flat_map(|Switch { overlay, bitmaps, .. }| {
+            bitmaps.iter().map(move |CarriedBitmap { name, granularity }| Action::BlockDirtyBitmapAdd {
+                node: overlay,
+                name,
+                granularity: *granularity,
+                persistent: true,
+            })
+        });
+        let switches = self
             .switches
             .iter()
             .map(|Switch { node, overlay, .. }| Action::BlockdevSnapshot { node, overlay });
-        let actions = actions.collect();
+        let actions = bitmaps.chain(switches).collect();
         live.execute(&Transaction { actions }).await?;
         Ok(())
     }

@@ -223,7 +223,7 @@ impl Client {
 
     /// Sends an open file along with what it says next.
     fn pass_file(&mut self) {
-        let file = Descriptor::File(format!("{FOLDER}/{PASSED}").into());
+        let file = Descriptor::File { path: format!("{FOLDER}/{PASSED}").into(), position: 0 };
         self.world.pass_descriptor(self.connection, file);
     }
 

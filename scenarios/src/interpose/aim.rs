@@ -27,7 +27,7 @@ struct Armed {
 
 /// All faults of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Aim {
+pub(crate) struct Aim {
     armed: Vec<Armed>,
     /// The faults that wait for the reply to an id, by its JSON: programs that are not ours use numbers, or none.
     waiting: BTreeMap<String, FaultKind>,
@@ -35,7 +35,7 @@ pub struct Aim {
 
 impl Aim {
     /// Arms the faults of a scenario.
-    pub fn new(faults: &[Fault]) -> Self {
+    pub(crate) fn new(faults: &[Fault]) -> Self {
         let armed = faults.iter().map(|fault| Armed { fault: fault.clone(), seen: 0, struck: 0 });
         Self { armed: armed.collect(), waiting: BTreeMap::new() }
     }
@@ -111,6 +111,11 @@ impl Aim {
 /// The id of a command or reply, as it was given.
 pub(crate) fn id_of(line: &[u8]) -> Value {
     serde_json::from_slice::<Value>(line).map_or(Value::Null, |message| message["id"].clone())
+}
+
+/// Whether a command takes an open file that is sent along.
+pub(crate) fn takes_a_file(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"\"getfd\"").is_some()
 }
 
 /// A fault in the words of the transcript.

@@ -26,6 +26,12 @@ pub struct Expect {
     #[serde(default)]
     #[schemars(with = "Option<BTreeSet<FileName>>")]
     pub files: Option<BTreeSet<String>>,
+    /// The names of all snapshots that are recorded, in any order.
+    #[serde(default)]
+    pub records: Option<BTreeSet<String>>,
+    /// The name of the snapshot that is recorded as the current one.
+    #[serde(default)]
+    pub current: Option<String>,
     /// Jobs that the steps leave on purpose, by id. Default: none.
     #[serde(default)]
     pub jobs: BTreeSet<String>,

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::{
     Diagnostics, Size,
-    forms::{DiskTarget, PortName},
+    forms::{DiskTarget, FileName, PortName},
+    step::Place,
 };
 
 /// How many disks a machine may have: more than a PCI bus has slots for.
@@ -33,6 +34,40 @@ pub struct Machine {
     /// The guest's agent, on a port of its own. Default: the machine has none, nor a port for one.
     #[serde(default)]
     pub agent: Option<Agent>,
+    /// Whether records of its snapshots are kept. Default: false.
+    #[serde(default)]
+    pub records: bool,
+    /// Whether it is forgotten when it stops. Default: false.
+    #[serde(default)]
+    pub transient: bool,
+    /// Files that are in its folder beside its images. Default: none.
+    #[serde(default)]
+    pub files: Vec<HostFile>,
+}
+
+/// A file in the machine's folder that is no disk's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HostFile {
+    /// Its name.
+    #[schemars(with = "FileName")]
+    pub name: String,
+    /// The format of the image in it. Default: raw.
+    #[serde(default = "HostFile::default_format")]
+    pub format: Format,
+    /// The virtual size of the image. Default: the file is empty.
+    #[serde(default)]
+    pub size: Option<Size>,
+    /// The file of the image under it, a qcow2 one. Default: none.
+    #[serde(default)]
+    #[schemars(with = "Option<FileName>")]
+    pub backing: Option<String>,
+}
+
+impl HostFile {
+    fn default_format() -> Format {
+        Format::Raw
+    }
 }
 
 /// The agent in the guest. With one, the guest has an ext4 file system on each disk that can be written.
@@ -89,6 +124,12 @@ pub struct Disk {
     /// Whether the guest may only read it. Default: false.
     #[serde(default)]
     pub readonly: bool,
+    /// Where its part of a snapshot goes if the snapshot does not say. Default: where the kind of snapshot says.
+    #[serde(default)]
+    pub snapshot: Option<Place>,
+    /// Whether other machines write it too. Default: false.
+    #[serde(default)]
+    pub shareable: bool,
 }
 
 impl Disk {

@@ -31,7 +31,6 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     for step in root.key("step").items() {
         agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
-        snapshot_is_one_kind(step.key("snapshot"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
@@ -89,7 +88,8 @@ fn named_disks_exist(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
                 disk_exists(root, Key { name, span: named.span() }, found);
             }
         }
-        for (disk, _) in action.key("files").entries() {
+        let tables = ["files", "places", "formats"].map(|table| action.key(table));
+        for (disk, _) in tables.iter().flat_map(|table| table.entries()) {
             disk_exists(root, disk, found);
         }
     }
@@ -122,19 +122,6 @@ fn agent_is_there(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
     if request.is_there() && !root.key("machine").key("agent").is_there() {
         let message = "no agent in this machine".into();
         found.push(Found::new(request.span(), message, "[machine] agent = \"linux\"".into()));
-    }
-}
-
-/// Overlays have files and no memory; internal snapshots have memory and no files.
-fn snapshot_is_one_kind(snapshot: Node<'_>, found: &mut Vec<Found>) {
-    let disk_only = snapshot.key("disk-only").truth().unwrap_or(false);
-    for (key, _) in snapshot.entries() {
-        let (message, help) = match key.name {
-            "files" if !disk_only => ("`files` in an internal snapshot", "overlays need disk-only = true"),
-            "vmstate" if disk_only => ("`vmstate` in a disk-only snapshot", "it holds no memory"),
-            _ => continue,
-        };
-        found.push(Found::new(key.span, message.into(), help.into()));
     }
 }
 

@@ -45,8 +45,14 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(scenario.machine.state, Power::Running);
     assert_eq!(scenario.machine.memory, Size::mebibytes(64));
     assert_eq!(scenario.machine.serial_ports, Vec::<String>::new());
-    let disk =
-        Disk { target: "vda".into(), format: Format::Qcow2, size: Size::mebibytes(16), readonly: false };
+    let disk = Disk {
+        target: "vda".into(),
+        format: Format::Qcow2,
+        size: Size::mebibytes(16),
+        readonly: false,
+        snapshot: None,
+        shareable: false,
+    };
     assert_eq!(scenario.machine.disks, [disk]);
     assert_eq!(scenario.faults, []);
     assert_eq!(scenario.expect, Expect::default());
@@ -184,7 +190,7 @@ fn a_broken_place_hides_no_mistake_elsewhere() {
         mistakes(more),
         [
             "7:12 `snapshot` must be a table, not a whole number | \
-             Takes a snapshot: of disks and memory inside the images, or of disks alone in overlay files",
+             Takes a snapshot: of disks and memory inside the images, of disks alone in overlay files, or of disks in overlay files and the memory in a file",
             "9:35 no disk `vdx` in this machine | disks are: vda",
             "9:42 an item of `disks` must be a string, not a whole number | ",
         ]

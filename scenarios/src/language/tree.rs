@@ -79,11 +79,6 @@ impl<'t> Node<'t> {
         self.0.and_then(|value| value.get_ref().as_str())
     }
 
-    /// This truth value.
-    pub(super) fn truth(self) -> Option<bool> {
-        self.0.and_then(|value| value.get_ref().as_bool())
-    }
-
     /// Whether there is anything, of whatever type.
     pub(super) fn is_there(self) -> bool {
         self.0.is_some()

@@ -91,6 +91,7 @@ impl Lines {
             Entry::AgentReceived(line) => ("agent".into(), Direction::Reply, readable(line)),
             Entry::Connection(what) => ("monitor".into(), Direction::Event, (*what).to_owned()),
             Entry::Host { action, path, error } => self.host(action, path, error.as_deref()),
+            Entry::Ran { program, arguments, outcome } => ran(program, arguments, outcome),
             Entry::Fault(text) => ("fault".into(), Direction::Fault, text.clone()),
             Entry::Step(text) => ("step".into(), Direction::Step, text.clone()),
             Entry::Outcome(Ok(text)) => ("result".into(), Direction::Success, text.clone()),
@@ -177,6 +178,13 @@ impl Lines {
     fn placed(&self, text: &str) -> String {
         text.replace(&self.folder, "<dir>")
     }
+}
+
+/// It belongs to the file that it is about, as far as that can be told: the last of its arguments that is a path.
+fn ran(program: &str, arguments: &[String], outcome: &str) -> (String, Direction, String) {
+    let file = arguments.iter().rev().find(|argument| argument.starts_with('/'));
+    let file = file.and_then(|path| Utf8Path::new(path).file_name()).unwrap_or(program);
+    (format!("host {file}"), Direction::Host, format!("{program} {}: {outcome}", arguments.join(" ")))
 }
 
 /// Bytes as text: those that are no ASCII, and the agent's 0xFF among them, as `\xff`.

@@ -24,13 +24,17 @@ use freezeframe_driver::{
 };
 use freezeframe_sim::{
     Release,
-    machine::{Disk, Machine, Power},
+    machine::{Disk, Format, Machine, Power},
 };
 use tokio::process::Command;
 
 use super::{
     World,
     process::{self, Ended, Process},
+};
+use crate::{
+    language::{self, HostFile},
+    play::CannotPlay,
 };
 
 /// How often a monitor that is not there yet is tried.
@@ -213,6 +217,7 @@ pub struct QemuWorld {
 
 struct Inner {
     env: TokioEnv,
+    binary: Binary,
     /// Dropped before the folder: nobody writes there any more when it is removed.
     process: RefCell<Option<Process>>,
     images: Utf8PathBuf,
@@ -232,7 +237,8 @@ impl QemuWorld {
         let images = root.join("images");
         fs::create_dir(&images).map_err(StartError::Folder)?;
         for disk in &machine.disks {
-            create_image(binary, disk, &images).await?;
+            let path = images.join(disk.path.file_name().unwrap_or(&disk.target));
+            create_image(binary, disk.format, disk.size, &path, None).await?;
         }
         let stderr = fs::File::create(root.join("stderr")).map_err(StartError::Folder)?;
         let mut command = Command::new(binary.started());
@@ -244,7 +250,9 @@ impl QemuWorld {
         let process = Process::start(&mut command)
             .map_err(|source| StartError::Program { program: binary.program.clone(), source })?;
         let process = RefCell::new(Some(process));
-        let world = Self { inner: Rc::new(Inner { env: TokioEnv::new(), process, images, folder }) };
+        let world = Self {
+            inner: Rc::new(Inner { env: TokioEnv::new(), binary: binary.clone(), process, images, folder }),
+        };
         world.ready(binary, machine).await?;
         Ok(world)
     }
@@ -319,7 +327,30 @@ impl World for QemuWorld {
 
     async fn files(&self) -> io::Result<BTreeSet<String>> {
         let entries = fs::read_dir(&self.inner.images)?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        let mut files = BTreeSet::new();
+        for entry in entries {
+            let entry = entry?;
+            // Records have a folder of their own in it.
+            if !entry.file_type()?.is_dir() {
+                files.insert(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(files)
+    }
+
+    async fn add_file(&self, file: &HostFile) -> Result<(), CannotPlay> {
+        let path = self.inner.images.join(&file.name);
+        let made = match file.size {
+            None => fs::File::create_new(&path).map(drop).map_err(StartError::Folder),
+            Some(size) => {
+                let format = match file.format {
+                    language::Format::Qcow2 => Format::Qcow2,
+                    language::Format::Raw => Format::Raw,
+                };
+                create_image(&self.inner.binary, format, size.bytes(), &path, file.backing.as_deref()).await
+            }
+        };
+        made.map_err(|error| CannotPlay::new(error.to_string()))
     }
 
     async fn kill_qemu(&self) {
@@ -328,13 +359,20 @@ impl World for QemuWorld {
     }
 }
 
-async fn create_image(binary: &Binary, disk: &Disk, images: &Utf8Path) -> Result<(), StartError> {
+async fn create_image(
+    binary: &Binary,
+    format: Format,
+    size: u64,
+    path: &Utf8Path,
+    backing: Option<&str>,
+) -> Result<(), StartError> {
     let program = binary.helper("qemu-img");
     let mut command = Command::new(started(&program));
     command
-        .args(["create", "-q", "-f", disk.format.driver()])
-        .arg(images.join(disk.path.file_name().unwrap_or(&disk.target)))
-        .arg(disk.size.to_string());
+        .args(["create", "-q", "-f", format.driver()])
+        .args(backing.iter().flat_map(|backing| ["-F", "qcow2", "-b", backing]))
+        .arg(path)
+        .arg(size.to_string());
     let Ended { well, stderr, .. } = finish(&mut command, &program, binary.launch.within).await?;
     if well { Ok(()) } else { Err(StartError::Helper { program, stderr }) }
 }
@@ -348,6 +386,9 @@ fn arguments(machine: &Machine, binary: &Binary, root: &Utf8Path, images: &Utf8P
     );
     if machine.power == Power::Prelaunch {
         line += " -S";
+    }
+    if machine.incoming {
+        line += " -incoming defer";
     }
     let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
     arguments.extend(binary.sandbox_arguments());

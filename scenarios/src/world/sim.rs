@@ -4,22 +4,25 @@
 //! the world's time pass, such as tokio with a paused clock. What is said must be the same under each.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
+    pin::Pin,
     rc::Rc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
-    env::{Endpoint, Env},
+    env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
     exec::Spawner,
-    host::Image,
+    host::{Backing, Descriptor, Image},
     oracle::Trace,
     stream::{Sockets, Stream},
 };
@@ -28,7 +31,7 @@ use rustix::io::Errno;
 
 use super::World;
 use crate::{
-    language::Scenario,
+    language::{Format, HostFile, Scenario},
     machine,
     play::{self, CannotPlay, Run},
 };
@@ -90,9 +93,51 @@ impl Drop for SimLock {
     }
 }
 
+/// An open file of the simulated host. What has been removed meanwhile is not there any more.
+#[derive(Debug, Clone)]
+pub struct SimFile {
+    sockets: Sockets,
+    path: Utf8PathBuf,
+    position: Rc<Cell<u64>>,
+}
+
+impl OpenFile for SimFile {
+    async fn length(&self) -> io::Result<u64> {
+        let length = self.sockets.world().host().length(&self.path);
+        length.ok_or_else(|| in_the_systems_words(io::ErrorKind::NotFound.into()))
+    }
+
+    async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        let world = self.sockets.world();
+        let written = world.host().document(&self.path).unwrap_or_default();
+        let rest = usize::try_from(at).ok().and_then(|at| written.get(at..)).unwrap_or_default();
+        Ok(rest[..rest.len().min(most)].to_owned())
+    }
+
+    async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut world = self.sockets.world_mut();
+        world.host_mut().write_document(&self.path, at, bytes).map_err(in_the_systems_words)
+    }
+
+    async fn set_length(&self, length: u64) -> io::Result<()> {
+        let mut world = self.sockets.world_mut();
+        world.host_mut().set_length(&self.path, length).map_err(in_the_systems_words)
+    }
+
+    async fn seek(&self, position: u64) -> io::Result<()> {
+        self.position.set(position);
+        Ok(())
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl<T: Time> Env for SimEnv<T> {
     type Io = Stream;
     type Lock = SimLock;
+    type File = SimFile;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
         let Endpoint::Unix(path) = endpoint;
@@ -122,6 +167,29 @@ impl<T: Time> Env for SimEnv<T> {
     fn unique_id(&self) -> String {
         // The runner's record hands out its own, the same in every world.
         "sim".to_owned()
+    }
+
+    /// The day on which every simulated world begins: 2026-01-01.
+    fn seconds(&self) -> i64 {
+        1_767_225_600 + i64::try_from(self.time.now().as_secs()).unwrap_or(i64::MAX / 2)
+    }
+
+    async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
+        let world = self.sockets.world();
+        let host = world.host();
+        Ok(match (host.image(path), host.document(path)) {
+            (Some(image), _) => FileKind::File { bytes: image.file_length() },
+            (_, Some(document)) => FileKind::File { bytes: document.len() as u64 },
+            _ if host.is_folder(path) => FileKind::Folder,
+            _ => FileKind::Absent,
+        })
+    }
+
+    async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
+        let ran = self.sockets.run_program(&command.program, &command.arguments).ok_or(Errno::NOENT)?;
+        self.time.sleep_until(self.time.now() + ran.takes.min(command.within)).await;
+        let ended = if ran.takes > command.within { Ended::TooLate } else { Ended::Exited(ran.exit) };
+        Ok(Ran { ended, stdout: ran.stdout.into_bytes(), stderr: ran.stderr.into_bytes() })
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
@@ -158,6 +226,29 @@ impl<T: Time> Env for SimEnv<T> {
         self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
     }
+
+    async fn open(&self, path: &Utf8Path, _: Access) -> io::Result<SimFile> {
+        if self.sockets.world().host().length(path).is_none() {
+            return Err(in_the_systems_words(io::ErrorKind::NotFound.into()));
+        }
+        Ok(SimFile { sockets: self.sockets.clone(), path: path.to_owned(), position: Rc::default() })
+    }
+
+    fn poll_write_with_file(
+        &self,
+        io: Pin<&mut Stream>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        file: &SimFile,
+    ) -> Poll<io::Result<usize>> {
+        let descriptor = Descriptor::File { path: file.path.clone(), position: file.position.get() };
+        io.poll_write_with_descriptor(cx, bytes, descriptor)
+    }
+}
+
+/// A backing file beside the overlay, by its name alone.
+fn backing(name: &str) -> Backing {
+    Backing { file: name.into(), format: Some("qcow2".into()) }
 }
 
 /// The simulated host knows kinds of errors; a real one has a number and words for each.
@@ -166,6 +257,7 @@ fn in_the_systems_words(error: io::Error) -> io::Error {
         io::ErrorKind::NotFound => Errno::NOENT,
         io::ErrorKind::AlreadyExists => Errno::EXIST,
         io::ErrorKind::IsADirectory => Errno::ISDIR,
+        io::ErrorKind::StorageFull => Errno::NOSPC,
         _ => return error,
     };
     io::Error::from(number)
@@ -212,6 +304,17 @@ impl<T: Time> World for SimWorld<T> {
         let world = self.env.sockets.world();
         let files = world.host().files().filter_map(|(path, _)| path.strip_prefix(&self.folder).ok());
         Ok(files.map(ToString::to_string).collect())
+    }
+
+    async fn add_file(&self, file: &HostFile) -> Result<(), CannotPlay> {
+        let image = match (file.format, file.size) {
+            (_, None) => Image::raw(0),
+            (Format::Raw, Some(size)) => Image::raw(size.bytes()),
+            (Format::Qcow2, Some(size)) => Image::overlay(size.bytes(), file.backing.as_deref().map(backing)),
+        };
+        let path = self.folder.join(&file.name);
+        let made = self.env.sockets.world_mut().host_mut().create_new(&path, image);
+        made.map_err(|error| CannotPlay::new(format!("{path}: {error}")))
     }
 
     async fn kill_qemu(&self) {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::layout::Layout;
+use super::layout::{Layout, Usage};
 use super::machine_state::{Hardware, MachineState};
 
 use crate::guest::Guest;
@@ -86,6 +86,10 @@ pub struct InternalSnapshot {
     pub date: Duration,
     /// How long the guest had run.
     pub vm_clock: Duration,
+    /// Instructions that had been counted: a running QEMU notes none, `qemu-img` notes 0.
+    pub icount: Option<u64>,
+    /// Virtual size of the disk in bytes.
+    pub size: u64,
     /// What the active layer held.
     pub blocks: Blocks,
     /// What the machine state holds of the guest, where a guest is simulated.
@@ -142,7 +146,7 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.size,
-            Image::MachineState(state) => state.size,
+            Image::MachineState(state) => state.at + state.size,
         }
     }
 
@@ -172,7 +176,7 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.file_length(),
-            Image::MachineState(state) => state.size,
+            Image::MachineState(state) => state.at + state.size,
         }
     }
 
@@ -181,7 +185,7 @@ impl Image {
         match self {
             Image::Raw { blocks, .. } => blocks.len() as u64 * Qcow2::CLUSTER,
             Image::Qcow2(image) => image.layout.on_disk(),
-            Image::MachineState(state) => state.size.next_multiple_of(4096),
+            Image::MachineState(state) => (state.at + state.size).next_multiple_of(4096),
         }
     }
 
@@ -204,7 +208,7 @@ impl Image {
                 image.blocks.insert(block, write)
             }
             Image::MachineState(state) => {
-                *self = Image::Raw { size: state.size, blocks: Blocks::from([(block, write)]) };
+                *self = Image::Raw { size: state.at + state.size, blocks: Blocks::from([(block, write)]) };
                 None
             }
         };
@@ -251,12 +255,36 @@ impl Qcow2 {
             hardware: None,
             date,
             vm_clock,
+            icount: None,
+            size: self.size,
             blocks,
             memory: None,
         });
         let names = self.snapshots.iter().map(|known| (known.id.as_str(), known.name.as_str()));
         self.layout.take_snapshot(self.size, vm_state_size, names);
         id
+    }
+
+    /// Notes in the snapshot taken last that it was taken of a disk that no machine ran on.
+    pub fn keep_no_instructions(&mut self) {
+        if let Some(last) = self.snapshots.last_mut() {
+            last.icount = Some(0);
+        }
+    }
+
+    /// Takes out all that was written to the active layer: it shows its backing file again.
+    pub fn make_empty(&mut self) {
+        self.blocks.clear();
+        if self.snapshots.is_empty() && self.bitmaps.is_empty() {
+            *self.layout = Layout::emptied(self.size);
+        } else {
+            self.layout.discard_all(self.size);
+        }
+    }
+
+    /// How the clusters of the file are used.
+    pub fn usage(&self) -> Usage {
+        self.layout.usage()
     }
 
     /// Keeps the guest's memory in the snapshot taken last.

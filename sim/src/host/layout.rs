@@ -44,6 +44,17 @@ pub(super) struct Layout {
     length: u64,
 }
 
+/// How the clusters of a file are used: what a check of it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The end of the last one that is used, in bytes.
+    pub end: u64,
+    /// Clusters that hold data of the active layer.
+    pub allocated: u64,
+    /// How many of those do not lie behind the one before them.
+    pub fragmented: u64,
+}
+
 /// A cluster of the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Cluster {
@@ -95,6 +106,41 @@ impl Layout {
     pub(super) fn in_file_of(had: u64) -> Self {
         let new = Self::default();
         Self { length: new.length.max(had), ..new }
+    }
+
+    /// Of an image of this virtual size that was made empty by cutting its file off behind the L1 table.
+    pub(super) fn emptied(size: u64) -> Self {
+        let mut layout = Self::default();
+        let bytes = (l1_entries(size) * ENTRY).max(1).next_multiple_of(Qcow2::CLUSTER);
+        layout.clusters[FIRST_L1].on_disk = (bytes / HOST_BLOCK) as u32;
+        layout.length = FIRST_L1 as u64 * Qcow2::CLUSTER + bytes;
+        layout
+    }
+
+    /// All data of the active layer is discarded. Its L2 tables stay, and where there was none there is one.
+    pub(super) fn discard_all(&mut self, size: u64) {
+        for part in 0..l1_entries(size) {
+            let table = self.own(self.active.tables.get(&part).copied());
+            self.active.tables.insert(part, table);
+        }
+        for cluster in std::mem::take(&mut self.active.data).into_values() {
+            self.release(cluster);
+        }
+    }
+
+    /// How the clusters are used.
+    pub(super) fn usage(&self) -> Usage {
+        let last = self.clusters.iter().rposition(|cluster| cluster.users > 0);
+        let data =
+            || self.active.data.iter().map(|(block, cluster)| (block * Qcow2::CLUSTER / L2_COVERS, *cluster));
+        let apart = |((part, cluster), (next_part, next)): ((u64, usize), (u64, usize))| {
+            part == next_part && next != cluster + 1
+        };
+        Usage {
+            end: last.map_or(0, |last| (last as u64 + 1) * Qcow2::CLUSTER),
+            allocated: self.active.data.len() as u64,
+            fragmented: data().zip(data().skip(1)).filter(|pair| apart(*pair)).count() as u64,
+        }
     }
 
     /// Length of the file in bytes, of an image of this virtual size.

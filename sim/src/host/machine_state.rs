@@ -10,6 +10,10 @@ use crate::guest::Guest;
 /// A machine's state, apart from its disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineState {
+    /// Where in the file it begins, in bytes: what stands before it is none of QEMU's.
+    pub at: u64,
+    /// Whether each page of memory has its own place in the file (`mapped-ram`).
+    pub mapped: bool,
     /// Of what machine.
     pub hardware: Arc<Hardware>,
     /// How long the guest had run.

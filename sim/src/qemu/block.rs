@@ -77,6 +77,7 @@ pub(crate) mod throttle;
 pub(crate) mod transaction;
 
 pub use device::{Device, Model};
+pub(crate) use image::OTHER_FORMATS;
 pub use node::{Caching, DetectZeroes, Driver, Node};
 
 use bitmap::Bitmap;

@@ -13,6 +13,7 @@ use crate::{
 mod graph;
 mod migration;
 mod objects;
+mod tools;
 
 pub(crate) use graph::{Conflict, UNFIT_TARGET};
 pub(crate) use migration::Unloadable;

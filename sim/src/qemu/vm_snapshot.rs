@@ -93,7 +93,7 @@ impl Machine<'_> {
         let mut saving = Saving { until: cx.now(), snapshots: Vec::new() };
         for node in &nodes {
             let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
-            if let Some(image) = self.graph.qcow2_mut(node, cx.host()) {
+            if let Some(image) = self.graph.keeper_mut(node, cx.host()) {
                 saving.snapshots.push((node.clone(), image.take_snapshot(tag, state, date, clock)));
                 if *node == vmstate {
                     image.keep_memory(self.cpus.memory());
@@ -287,19 +287,19 @@ impl Machine<'_> {
     }
 
     fn find(&self, node: &str, tag: &str, cx: &mut Context<'_>) -> Option<InternalSnapshot> {
-        self.graph.qcow2_mut(node, cx.host())?.find(tag).cloned()
+        self.graph.keeper_mut(node, cx.host())?.find(tag).cloned()
     }
 
     /// Reverts a node; a snapshot whose id is `tag` comes before one whose name is.
     fn revert(&self, node: &str, tag: &str, cx: &mut Context<'_>) -> Option<InternalSnapshot> {
-        let image = self.graph.qcow2_mut(node, cx.host())?;
+        let image = self.graph.keeper_mut(node, cx.host())?;
         let id = image.find_for_load(tag)?.id.clone();
         image.revert(&id).cloned()
     }
 
     fn delete_from(&self, nodes: &[String], tag: &str, cx: &mut Context<'_>) {
         for node in nodes {
-            if let Some(image) = self.graph.qcow2_mut(node, cx.host())
+            if let Some(image) = self.graph.keeper_mut(node, cx.host())
                 && let Some(id) = image.find(tag).map(|snapshot| snapshot.id.clone())
             {
                 image.delete_snapshot(&id);
@@ -308,14 +308,14 @@ impl Machine<'_> {
     }
 }
 
-/// Whether a node is one whose image can hold internal snapshots.
+/// Whether a node's image, or that of the node which it passes everything on to, can hold internal snapshots.
 pub(crate) fn is_qcow2(graph: &Graph, node: &str) -> bool {
-    graph.node(node).is_some_and(|node| matches!(node.driver, Driver::Qcow2 { .. }))
+    graph.node(graph.keeper(node)).is_some_and(|node| matches!(node.driver, Driver::Qcow2 { .. }))
 }
 
 /// The internal snapshots of a node's image, oldest first; none for an image of another format.
 pub(crate) fn snapshots_of<'h>(graph: &Graph, node: &str, host: &'h Host) -> &'h [InternalSnapshot] {
-    let node = graph.node(node).filter(|node| is_qcow2(graph, &node.name));
+    let node = graph.node(graph.keeper(node)).filter(|node| is_qcow2(graph, &node.name));
     let image = node.and_then(|node| graph.image(node, host)).and_then(Image::as_qcow2);
     image.map_or(&[], |image| &image.snapshots)
 }

@@ -3,12 +3,13 @@
 //! Pieces of bytes are said to both, one after the other, so that a command comes in several writes and several come in
 //! one. Nothing is hidden from the comparison: 11.1 tells in which line and column it stopped understanding.
 
-use std::error::Error;
-
-use freezeframe::{
-    fidelity::{known::Known, recording::Recording},
-    world::qemu::Binary,
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
 };
+
+use freezeframe::fidelity::{known::Known, recording::Recording};
+use freezeframe_sim::Release;
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, any},
@@ -17,13 +18,13 @@ use proptest::{
     strategy::BoxedStrategy,
     test_runner::{TestCaseError, TestError, TestRunner},
 };
-use tokio::runtime::Builder;
 
 use super::{
-    campaign::{config, rng},
+    campaign::{Start, config, rng},
     model,
     pair::{Compared, Failure, Pair},
-    server::{Program, Server},
+    server::Program,
+    verdict::{self, Verdict},
 };
 
 /// How many pieces one connection gets.
@@ -126,38 +127,68 @@ fn piece() -> BoxedStrategy<Vec<u8>> {
     .boxed()
 }
 
-/// Says so and so many pieces to both; how many connections that took, and the differences.
+/// What came of saying bytes.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Connections that it took.
+    pub connections: usize,
+    /// The differences that were seen once.
+    pub seen_once: Vec<String>,
+    /// The differences that were seen again.
+    pub found: Vec<String>,
+}
+
+impl Outcome {
+    /// What it comes to.
+    pub fn verdict(&self) -> Verdict {
+        Verdict { differ: self.found.len(), seen_once: self.seen_once.len() }
+    }
+}
+
+/// Says so and so many pieces to both.
 ///
 /// # Errors
 /// When QEMU cannot be started.
-pub fn play(binary: &Binary, pieces: usize, seed: u64) -> Result<(usize, Vec<String>), Box<dyn Error>> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let machine = model::machine(Program::Machine);
-    let connections = pieces.div_ceil(LENGTH);
-    let mut found = Vec::new();
-    for number in 0..connections {
+pub fn play(release: Release, start: Start<'_>, pieces: usize, seed: u64) -> Result<Outcome, Box<dyn Error>> {
+    let mut outcome = Outcome { connections: pieces.div_ceil(LENGTH), ..Outcome::default() };
+    let described = |failure: &str, pieces: &[Vec<u8>]| {
+        format!("{failure}\n  after all of: {}", pieces.concat().escape_ascii())
+    };
+    for number in 0..outcome.connections {
         let mut runner = TestRunner::new_with_rng(config(), rng(seed, number as u64));
+        let (first, once) = (Cell::new(true), RefCell::new(&mut outcome.seen_once));
         let played = runner.run(&vec(piece(), LENGTH), |pieces| {
-            let failed = |failure: Failure| TestCaseError::fail(failure.to_string());
-            let real = Server::start(Program::Machine, binary, &machine, &runtime);
-            let real = real.map_err(|error| TestCaseError::reject(error.to_string()))?;
-            let mut known = Known::default();
-            let (arguments, lines) = (Program::Machine.name().to_owned(), Vec::new());
-            let about = Recording { release: binary.release, name: "bytes".to_owned(), arguments, lines };
-            let mut pair =
-                Pair::new(Box::new(real), &machine, about, Compared::Bytes, &mut known).map_err(failed)?;
-            pieces.iter().try_for_each(|piece| pair.say(piece)).map_err(failed)?;
-            // What comes to rest here shows what state the last piece has left behind.
-            pair.say(b"\n{\"execute\": \"query-status\"}\n").map_err(failed)
+            let Some(failure) = say(release, start, &pieces)? else { return Ok(()) };
+            let again = || say(release, start, &pieces).map_or(Ok(()), |failure| failure.map_or(Ok(()), Err));
+            // What is shrunk was seen again before.
+            if first.replace(false) && !verdict::is_seen_again(again) {
+                once.borrow_mut().push(described(&failure.to_string(), &pieces));
+                return Ok(());
+            }
+            Err(TestCaseError::fail(failure.to_string()))
         });
         match played {
             Ok(()) => {}
             Err(TestError::Fail(reason, pieces)) => {
-                let told = pieces.concat().escape_ascii().to_string();
-                found.push(format!("{reason}\n  after all of: {told}"));
+                outcome.found.push(described(&reason.to_string(), &pieces))
             }
             Err(TestError::Abort(reason)) => return Err(reason.to_string().into()),
         }
     }
-    Ok((connections, found))
+    Ok(outcome)
+}
+
+/// Says pieces to both, on a connection of their own; the difference, if there is one.
+fn say(release: Release, start: Start<'_>, pieces: &[Vec<u8>]) -> Result<Option<Failure>, TestCaseError> {
+    let real = start().map_err(|error| TestCaseError::reject(error.to_string()))?;
+    let mut known = Known::default();
+    let (arguments, lines) = (Program::Machine.name().to_owned(), Vec::new());
+    let about = Recording { release, name: "bytes".to_owned(), arguments, lines };
+    let machine = model::machine(Program::Machine);
+    let said = Pair::new(real, &machine, about, Compared::Bytes, &mut known).and_then(|mut pair| {
+        pieces.iter().try_for_each(|piece| pair.say(piece))?;
+        // What comes to rest here shows what state the last piece has left behind.
+        pair.say(b"\n{\"execute\": \"query-status\"}\n")
+    });
+    Ok(said.err())
 }

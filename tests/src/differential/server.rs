@@ -6,7 +6,8 @@
 )]
 
 use std::{
-    io::{self, Read as _, Write as _},
+    error::Error,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
     thread,
@@ -46,8 +47,15 @@ impl Program {
     }
 }
 
+/// How often a program is tried to be started: a host that is busy for a while is no finding, nor is a monitor that lost
+/// its first client.
+const STARTS: usize = 4;
+
 /// How long a program may take to open its monitor.
 const START: Duration = Duration::from_secs(10);
+
+/// How long it may take to answer its first client.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// A program that runs. It ends when this is dropped.
 pub struct Server {
@@ -86,7 +94,17 @@ impl Server {
         binary: &Binary,
         machine: &Machine,
         runtime: &Runtime,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+    ) -> Result<Self, Box<dyn Error>> {
+        let start = || Self::start_once(program, binary, machine, runtime);
+        (1..STARTS).find_map(|_| start().ok()).map_or_else(start, Ok)
+    }
+
+    fn start_once(
+        program: Program,
+        binary: &Binary,
+        machine: &Machine,
+        runtime: &Runtime,
+    ) -> Result<Self, Box<dyn Error>> {
         if program == Program::StorageDaemon {
             return Self::daemon(&binary.program.with_file_name(program.name()));
         }
@@ -98,7 +116,7 @@ impl Server {
         Ok(Self { stream, read: Vec::new(), ended: false, folder, _life: Life::Qemu(world) })
     }
 
-    fn daemon(program: &Utf8Path) -> Result<Self, Box<dyn std::error::Error>> {
+    fn daemon(program: &Utf8Path) -> Result<Self, Box<dyn Error>> {
         let temporary = tempfile::Builder::new().prefix("freezeframe-").tempdir()?;
         let folder = Utf8PathBuf::try_from(temporary.path().to_owned())?;
         let path = folder.join("monitor");
@@ -112,6 +130,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()?;
         let daemon = Daemon(child);
+        set_up(&path)?;
         let stream = connect(&path)?;
         Ok(Self { stream, read: Vec::new(), ended: false, folder, _life: Life::Daemon(daemon, temporary) })
     }
@@ -147,6 +166,23 @@ impl Peer for Server {
     fn may_say_more(&self) -> bool {
         !self.ended
     }
+}
+
+/// Waits until a monitor answers, on a connection of its own.
+///
+/// A program listens before its monitor is set up, which another of its threads does. A client that comes meanwhile may be
+/// greeted twice, or never be listened to; who comes after one that was answered meets neither.
+fn set_up(path: &Utf8Path) -> io::Result<()> {
+    let mut stream = connect(path)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(b"{\"execute\": \"qmp_capabilities\"}\n")?;
+    let said = BufReader::new(stream).lines();
+    for line in said {
+        if line?.contains("\"return\"") {
+            return Ok(());
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// Connects as soon as somebody listens.

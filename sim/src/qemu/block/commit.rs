@@ -159,7 +159,9 @@ pub(crate) fn finish(
 ) {
     let Some(completion) = completion else {
         leave(graph, commit, copied, cx);
-        graph.set_read_only(&commit.base, commit.base_was_read_only);
+        if commit.overlay.is_some() || !cx.release().bases_of_failed_commits_stay_writable() {
+            graph.set_read_only(&commit.base, commit.base_was_read_only);
+        }
         return;
     };
     let content = graph.content(&commit.top, Some(&commit.base), cx.host());
@@ -170,7 +172,8 @@ pub(crate) fn finish(
     graph.write(&commit.base, content, cx.host());
     match (&commit.overlay, completion) {
         (None, Completion::Pivot) => graph.pivot(&commit.top, &commit.base),
-        (None, Completion::Leave) => graph.set_read_only(&commit.base, commit.base_was_read_only),
+        // The base may be written from then on.
+        (None, Completion::Leave) => {}
         (Some(overlay), _) => {
             graph.set_read_only(&commit.base, commit.base_was_read_only);
             rebase(graph, overlay, Some(&commit.base), commit.backing_file.clone(), cx);

@@ -78,6 +78,18 @@ impl Graph {
         }
     }
 
+    /// The node that keeps internal snapshots for one of that name: what passes on what is done to it has none itself.
+    pub(crate) fn keeper<'n>(&'n self, name: &'n str) -> &'n str {
+        let below =
+            self.node(name).filter(|node| node.driver.passes_on()).and_then(|node| node.driver.file());
+        below.map_or(name, |below| self.keeper(below))
+    }
+
+    /// The qcow2 image that holds the internal snapshots of a node of that name; none if nothing does.
+    pub(crate) fn keeper_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Qcow2> {
+        self.qcow2_mut(self.keeper(name), host)
+    }
+
     /// The qcow2 image of a node of that name; none for another format.
     pub(crate) fn qcow2_mut<'h>(&self, name: &str, host: &'h mut Host) -> Option<&'h mut Qcow2> {
         let node = self.node(name).filter(|node| matches!(node.driver, Driver::Qcow2 { .. }))?;

@@ -22,7 +22,7 @@ use crate::{
 const NAMES_USED_UP: u64 = 3;
 
 /// Formats of QEMU's that are not simulated.
-const OTHER_FORMATS: [&str; 12] =
+pub(crate) const OTHER_FORMATS: [&str; 12] =
     ["bochs", "cloop", "dmg", "luks", "parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "vvfat"];
 
 /// An image as a command names it.

@@ -5,7 +5,7 @@ use super::Graph;
 use crate::{
     host::{Host, InternalSnapshot},
     qemu::{Context, QmpError, arguments::Arguments, job::Jobs, run_state::Cpus},
-    qobject::{QDict, QObject, qdict},
+    qobject::{QDict, QObject, key, qdict},
 };
 
 /// `blockdev-snapshot-internal-sync`.
@@ -25,7 +25,7 @@ pub(crate) fn take(
     let format = node.driver.name();
     let (date, vm_clock) = (Host::EPOCH + cx.now(), cpus.clock(cx.now()));
     let writable = graph.is_active() || cx.release().writing_given_images_aborts();
-    let Some(image) = graph.qcow2_mut(device, cx.host()).filter(|_| writable) else {
+    let Some(image) = graph.keeper_mut(device, cx.host()).filter(|_| writable) else {
         return Err(QmpError::generic(format!(
             "Block format '{format}' used by device '{device}' does not support internal snapshots"
         )));
@@ -56,7 +56,7 @@ pub(crate) fn delete(
     if id.is_none() && name.is_none() {
         return Err(QmpError::generic("Name or id must be provided"));
     }
-    let Some(image) = graph.qcow2_mut(device, cx.host()) else {
+    let Some(image) = graph.keeper_mut(device, cx.host()) else {
         return Err(QmpError::generic("Failed to get a snapshot list: Operation not supported"));
     };
     let wanted = image.snapshots.iter().find(|snapshot| {
@@ -76,7 +76,7 @@ pub(crate) fn delete(
 
 /// QAPI's `SnapshotInfo`.
 pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> QDict {
-    qdict! {
+    let mut info = qdict! {
         "id": snapshot.id.clone(),
         "name": snapshot.name.clone(),
         "vm-state-size": snapshot.vm_state_size,
@@ -84,5 +84,9 @@ pub(crate) fn snapshot_info(snapshot: &InternalSnapshot) -> QDict {
         "date-nsec": u64::from(snapshot.date.subsec_nanos()),
         "vm-clock-sec": snapshot.vm_clock.as_secs(),
         "vm-clock-nsec": u64::from(snapshot.vm_clock.subsec_nanos()),
+    };
+    if let Some(icount) = snapshot.icount {
+        info.put(key!("icount"), icount);
     }
+    info
 }

@@ -132,6 +132,20 @@ impl Graph {
         self.node(name).map_or(Ok(()), |node| check.children(node))
     }
 
+    /// Why another program cannot open a file that is locked here, for what it does and bears others to do.
+    pub(crate) fn lock_on(
+        &self,
+        path: &Utf8Path,
+        does_and_bears: (Permissions, Permissions),
+        host: &Host,
+        release: Release,
+    ) -> Option<String> {
+        if !self.is_active() {
+            return None;
+        }
+        Check { graph: self, new: None, release, host }.locked_by_another("", path, does_and_bears)
+    }
+
     /// Whether a user of a node writes to it.
     pub(crate) fn is_written(&self, name: &str, cx: &mut Context<'_>) -> bool {
         let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
@@ -173,8 +187,10 @@ impl<'a> Check<'a> {
         if node.read_only && !does.among(writes).is_none() {
             return Err(QmpError::generic("Block node is read-only"));
         }
-        if let Driver::File { filename, locking: true } = &node.driver {
-            self.locks(name, filename, does, bears)?;
+        if let Some(path) = self.path(node)
+            && let Some(lock) = self.locked_by_another(name, &path, (does, bears))
+        {
+            return Err(QmpError::generic(lock));
         }
         self.children(node)
     }
@@ -229,30 +245,30 @@ impl<'a> Check<'a> {
         self.uses(name).fold(start, |(does, bears), one| (does.and(one.does), bears.among(one.bears)))
     }
 
-    /// A file is locked against other openings of it for what its users do and do not bear.
-    fn locks(
+    /// A file is locked against other openings of it for what its users do and do not bear: why it cannot be opened beside
+    /// `name` for this.
+    fn locked_by_another(
         &self,
         name: &str,
-        filename: &str,
-        does: Permissions,
-        bears: Permissions,
-    ) -> Result<(), QmpError> {
-        let path = self.host.resolve(Utf8Path::new(filename));
-        let is_same = |other: &&Node| other.name != name && self.path(other).as_ref() == Some(&path);
+        path: &Utf8Path,
+        (does, bears): (Permissions, Permissions),
+    ) -> Option<String> {
+        let is_same =
+            |other: &&Node| other.name != name && self.path(other).is_some_and(|other| other == path);
         for other in self.graph.newest_first().filter(is_same) {
             let (they_do, they_bear) = self.together(&other.name);
             for (one, what) in Permissions::NAMES {
                 if !does.among(one).without(they_bear).is_none() {
-                    return Err(QmpError::generic(format!("Failed to get \"{what}\" lock")));
+                    return Some(format!("Failed to get \"{what}\" lock"));
                 }
             }
             for (one, what) in Permissions::NAMES {
                 if !they_do.among(one).without(bears).is_none() {
-                    return Err(QmpError::generic(format!("Failed to get shared \"{what}\" lock")));
+                    return Some(format!("Failed to get shared \"{what}\" lock"));
                 }
             }
         }
-        Ok(())
+        None
     }
 
     fn path(&self, node: &Node) -> Option<Utf8PathBuf> {

@@ -228,7 +228,7 @@ impl Query<'_> {
 }
 
 /// QAPI's `ImageInfoSpecificQCow2`.
-fn qcow2_specific(image: Option<&Qcow2>, read_only: bool) -> QDict {
+pub(crate) fn qcow2_specific(image: Option<&Qcow2>, read_only: bool) -> QDict {
     let mut data = qdict! {
         "compat": "1.1",
         "compression-type": "zlib",

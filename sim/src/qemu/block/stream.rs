@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::{
-    Graph,
+    Driver, Graph,
     commit::rebase,
     failure::{Copying, Requests, failure},
     filename::filename,
@@ -20,6 +20,7 @@ use super::{
     permissions::{Permissions, Use},
 };
 use crate::{
+    host::{Host, Qcow2},
     machine::OnError,
     qemu::{
         Context, QmpError,
@@ -44,6 +45,7 @@ pub(crate) struct Stream {
     base: Option<String>,
     /// What the node's header is to say instead of the base's own name.
     backing_file: Option<String>,
+    was_read_only: bool,
 }
 
 /// `block-stream`.
@@ -91,13 +93,36 @@ pub(crate) fn block_stream(
     let at_once = nothing_to_do && cx.release().empty_jobs_end_before_the_reply();
     let usual = Options::of("stream", arguments, false, (len, CHUNK), cx);
     let takes = if at_once { Duration::ZERO } else { usual.takes };
-    let options = Options { failure, takes, ..usual };
-    let stream = Stream { node: node.name.clone(), base: base.map(str::to_owned), backing_file };
+    let first = first_go(graph, &layers, len, cx.host());
+    let options = Options { failure, takes, first, unslowed: first == len, ..usual };
+    let base = base.map(str::to_owned);
+    let stream = Stream { node: node.name.clone(), base, backing_file, was_read_only: node.read_only };
     begin(graph, jobs, stream, layers, options, arguments, cx)?;
     if at_once {
         jobs.newest_looks_around(cx);
     }
     Ok(QObject::empty())
+}
+
+/// How far a stream comes in its first go: past all that it need not copy, and one chunk, or what of it is of one piece.
+fn first_go(graph: &Graph, layers: &[String], len: u64, host: &Host) -> u64 {
+    let holds = |layer: &String, at: u64| {
+        graph.node(layer).is_some_and(|node| match node.driver {
+            Driver::Qcow2 { .. } => {
+                let image = graph.image(node, host);
+                image.is_some_and(|image| image.blocks().contains_key(&(at / Qcow2::CLUSTER)))
+            }
+            // Without a place for a layer below it holds all of itself.
+            Driver::File { .. } | Driver::Null(_) | Driver::Raw { .. } => at < graph.size_of(node, host),
+            _ => false,
+        })
+    };
+    let Some((top, below)) = layers.split_first() else { return len };
+    let copies = |at: &u64| !holds(top, *at) && below.iter().any(|layer| holds(layer, *at));
+    let clusters = || (0..len).step_by(Qcow2::CLUSTER as usize);
+    let Some(from) = clusters().find(copies) else { return len };
+    let end = clusters().skip_while(|at| *at < from).take_while(copies).last();
+    end.map_or(len, |last| (last + Qcow2::CLUSTER).min(from + CHUNK).min(len))
 }
 
 /// Puts the filter in, where a release has one, and starts the job; the filter goes again if the job is refused.
@@ -111,10 +136,13 @@ fn begin(
     cx: &mut Context<'_>,
 ) -> Result<(), QmpError> {
     let id = arguments.text("job-id");
+    let node = stream.node.clone();
     if !cx.release().streams_have_filters() {
         check_not_resized(graph, &stream.node, cx)?;
         let claim = Claim { nodes: layers.clone(), kept: layers, ..Claim::default() };
-        return jobs.start_block(id, options, Work::Stream(stream), claim, cx);
+        jobs.start_block(id, options, Work::Stream(stream), claim, cx)?;
+        graph.set_read_only(&node, false);
+        return Ok(());
     }
     let filter = Planned::new(graph, JobDriver::CopyOnRead, arguments, cx)
         .map_err(|refused| cx.release().cannot_put_filter_in(refused))?;
@@ -127,8 +155,9 @@ fn begin(
         Err(refused) => Err(jobs.refuse_block(id, refused, cx)),
         Ok(()) => jobs.start_block(id, options, Work::Stream(stream), claim, cx),
     };
-    if begun.is_err() {
-        graph.take_filter(&name);
+    match begun {
+        Ok(()) => graph.set_read_only(&node, false),
+        Err(_) => drop(graph.take_filter(&name)),
     }
     begun
 }
@@ -180,11 +209,15 @@ pub(crate) fn finish(
     cx: &mut Context<'_>,
 ) {
     if completion.is_none() {
-        return leave(graph, stream, copied, cx);
+        leave(graph, stream, copied, cx);
+    } else {
+        let content = graph.content(&stream.node, stream.base.as_deref(), cx.host());
+        graph.write(&stream.node, content, cx.host());
+        rebase(graph, &stream.node, stream.base.as_deref(), stream.backing_file.clone(), cx);
     }
-    let content = graph.content(&stream.node, stream.base.as_deref(), cx.host());
-    graph.write(&stream.node, content, cx.host());
-    rebase(graph, &stream.node, stream.base.as_deref(), stream.backing_file.clone(), cx);
+    if stream.was_read_only && !cx.release().streamed_nodes_stay_writable() {
+        graph.set_read_only(&stream.node, true);
+    }
 }
 
 /// Leaves a stream where it stands: what it has copied stays in the overlay.

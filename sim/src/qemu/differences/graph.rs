@@ -205,6 +205,16 @@ impl Release {
         self >= Release::V7_2
     }
 
+    /// A node that was streamed into may be written from then on, even if it could only be read before.
+    pub(crate) fn streamed_nodes_stay_writable(self) -> bool {
+        self >= Release::V10_0
+    }
+
+    /// So may the base of an active commit that has failed, or was cancelled before it was ready or by force.
+    pub(crate) fn bases_of_failed_commits_stay_writable(self) -> bool {
+        self <= Release::V7_2
+    }
+
     /// A `drive-backup` that cannot make or open its target leaves its disk drained for ever.
     pub(crate) fn failed_drive_backups_leave_the_disk_drained(self) -> bool {
         self == Release::V5_2

@@ -11,6 +11,8 @@ pub(crate) enum Unloadable {
     NoStream,
     /// It ends too early.
     Short,
+    /// It was written with other capabilities.
+    Capabilities,
     /// It is of other hardware.
     Unfit {
         /// What does not fit.
@@ -126,6 +128,11 @@ fn detail_of_newest(why: &Unloadable) -> String {
     match why {
         Unloadable::NoStream => "Not a migration stream, magic: 0 != 5145564d".into(),
         Unloadable::Short => "Failed to load vmstate version_id: 4, ret: -5".into(),
+        Unloadable::Capabilities => {
+            "post load hook failed for: configuration, version_id: 1, minimum_version: 0: Failed to validate \
+             capabilities"
+                .into()
+        }
         Unloadable::Unfit { unfit: Unfit::Memory, .. } => {
             "error while loading state for instance 0x0 of device \
              'ram': Failed to load vmstate version_id: 4, ret: -22"
@@ -198,7 +205,7 @@ impl Release {
         self == Release::V7_2
     }
 
-    /// A descriptor of a plain file is refused as a target.
+    /// A descriptor of a plain file is refused, as a target and as a source.
     pub(crate) fn plain_files_are_no_descriptors(self) -> bool {
         self >= Release::V11_1
     }

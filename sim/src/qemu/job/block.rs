@@ -1,7 +1,8 @@
 //! What makes a job a block job: a speed, a progress in bytes, and that some are completed by their client.
 //!
 //! A block job copies in chunks. Without a speed it is done after a time that was chosen when it started; with one, its
-//! first chunk is copied at once and each further one when its bytes are due. While it rests nothing is copied.
+//! first chunk is copied at once, and what it need not copy before that, and each further one when its bytes are due. While
+//! it rests nothing is copied.
 //! A request of it may fail: what then happens is its policy's, which is the client's ([`OnError`]). Errors show when
 //! all else is copied, since many requests are under way at once.
 //! It says nothing itself: that is for [`super::Job`]. Source: recordings; QEMU's QAPI docs of `BlockJobInfo`.
@@ -50,6 +51,10 @@ pub(crate) struct Options {
     pub(crate) len: u64,
     /// Bytes that are copied in one go.
     pub(crate) chunk: u64,
+    /// How far the first go comes, in bytes.
+    pub(crate) first: u64,
+    /// Its speed does not slow it down: it has no more to copy than goes at once.
+    pub(crate) unslowed: bool,
     /// Once all is copied it keeps in step with its source until its client completes it.
     pub(crate) keeps_in_step: bool,
     /// What the guest writes goes to its target at once.
@@ -97,6 +102,8 @@ impl Options {
             auto_dismiss: arguments.flag_or("auto-dismiss", true),
             len,
             chunk,
+            first: chunk.min(len),
+            unslowed: false,
             keeps_in_step,
             takes: Duration::from_millis(takes),
             write_blocking: false,
@@ -136,6 +143,7 @@ pub(crate) struct Copied {
 pub(crate) struct BlockJob {
     pub(super) len: u64,
     pub(super) speed: u64,
+    unslowed: bool,
     pub(super) keeps_in_step: bool,
     pub(super) write_blocking: bool,
     pub(super) starts_drained: bool,
@@ -163,6 +171,7 @@ impl BlockJob {
         Self {
             len: options.len,
             speed,
+            unslowed: options.unslowed,
             keeps_in_step: options.keeps_in_step,
             write_blocking: options.write_blocking,
             starts_drained: options.starts_drained,
@@ -175,7 +184,7 @@ impl BlockJob {
             lacks: 0,
             chunk: options.chunk,
             takes: options.takes,
-            copied: if speed > 0 && !options.endless { options.chunk.min(options.len) } else { 0 },
+            copied: if speed > 0 && !options.unslowed && !options.endless { options.first } else { 0 },
             since: Some(now),
         }
     }
@@ -188,7 +197,7 @@ impl BlockJob {
     /// What has reached the target by now. Clients are not told of it before the end where a job has no speed.
     pub(super) fn written(&self, now: Duration) -> Copied {
         let offset = match self.since {
-            Some(since) if self.speed == 0 && !self.endless && now < since + self.takes => {
+            Some(since) if self.pace() == 0 && !self.endless && now < since + self.takes => {
                 let (elapsed, takes) = (now.saturating_sub(since).as_micros(), self.takes.as_micros());
                 let ahead = u128::from(self.len - self.copied) * elapsed / takes;
                 let reached = self.copied + u64::try_from(ahead).unwrap_or(0) / self.chunk * self.chunk;
@@ -203,7 +212,7 @@ impl BlockJob {
     fn reached(&self, now: Duration) -> u64 {
         let Some(since) = self.since.filter(|_| !self.endless) else { return self.copied };
         let elapsed = now.saturating_sub(since);
-        match self.speed {
+        match self.pace() {
             0 if elapsed >= self.takes => self.len,
             0 => self.copied,
             speed => {
@@ -257,8 +266,13 @@ impl BlockJob {
         self.speed = speed;
     }
 
+    /// Bytes a second, 0 for as fast as it goes.
+    fn pace(&self) -> u64 {
+        if self.unslowed { 0 } else { self.speed }
+    }
+
     fn time_for(&self, bytes: u64) -> Duration {
-        match self.speed {
+        match self.pace() {
             0 => self.takes,
             speed => {
                 let bytes = bytes.div_ceil(self.chunk).saturating_mul(self.chunk);

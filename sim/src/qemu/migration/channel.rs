@@ -16,8 +16,8 @@ use crate::{
 /// The other end of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Channel {
-    /// `file:`
-    File(Utf8PathBuf),
+    /// `file:`, from that byte on.
+    File(Utf8PathBuf, u64),
     /// `exec:`, with the command as the shell gets it.
     Command(String),
     /// `fd:`, with the name that `getfd` gave it.
@@ -29,8 +29,8 @@ pub(crate) enum Channel {
 /// What becomes of bytes that are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sink {
-    /// They are kept in a file.
-    File(Utf8PathBuf),
+    /// They are kept in a file, from that byte on.
+    File(Utf8PathBuf, u64),
     /// A program keeps them in a file.
     PipedFile(Utf8PathBuf),
     /// They are taken and forgotten.
@@ -42,8 +42,8 @@ pub(crate) enum Sink {
 /// The bytes that are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Those of a file.
-    File(Utf8PathBuf),
+    /// Those of a file, from that byte on.
+    File(Utf8PathBuf, u64),
     /// None: the other end has closed at once.
     Nothing,
 }
@@ -76,12 +76,14 @@ fn of_uri(uri: &str, release: Release) -> Result<Channel, QmpError> {
         "tcp" => Channel::Deaf(format!("Failed to connect to '{rest}': Connection refused")),
         "unix" => Channel::Deaf(format!("Failed to connect to '{rest}': No such file or directory")),
         "file" if release.protocols_are_checked_first() => match rest.split_once(",offset=") {
-            None => Channel::File(rest.into()),
-            Some((_, offset)) if offset.parse::<u64>().is_err() => {
-                let text = format!("file URI has bad offset {offset}: Invalid argument");
-                return Err(QmpError::generic(text));
-            }
-            Some(_) => return Err(not_simulated("a machine state at an offset")),
+            None => Channel::File(rest.into(), 0),
+            Some((path, offset)) => match offset.parse() {
+                Ok(offset) => Channel::File(path.into(), offset),
+                Err(_) => {
+                    let text = format!("file URI has bad offset {offset}: Invalid argument");
+                    return Err(QmpError::generic(text));
+                }
+            },
         },
         "vsock" | "rdma" => return Err(not_simulated(&format!("migration over `{protocol}:`"))),
         _ => return Err(unknown()),
@@ -93,7 +95,7 @@ fn of_address(main: &Value) -> Result<Channel, QmpError> {
         return Err(not_simulated("a channel without address"));
     };
     Ok(match address.text("transport") {
-        "file" if address.size("offset") == 0 => Channel::File(address.text("filename").into()),
+        "file" => Channel::File(address.text("filename").into(), address.size("offset")),
         "exec" => match address.texts("args").as_slice() {
             [_, "-c", command] => Channel::Command((*command).to_owned()),
             other => Channel::Command(other.join(" ")),
@@ -109,6 +111,11 @@ fn of_address(main: &Value) -> Result<Channel, QmpError> {
         }
         other => return Err(not_simulated(&format!("a channel over `{other}`"))),
     })
+}
+
+/// A descriptor that must be a pipe or a socket is a plain file.
+pub(crate) fn no_plain_file() -> QmpError {
+    QmpError::generic("fd: migration to a file is not supported. Use file: instead.")
 }
 
 /// Programs that end without reading or saying anything.
@@ -149,7 +156,7 @@ pub(crate) fn source_of(command: &str, host: &Host) -> Result<Source, QmpError> 
     match command.strip_prefix("cat ") {
         Some(path) => {
             let path = Utf8PathBuf::from(path.trim_start_matches(['<', ' ']).trim());
-            Ok(if host.exists(&path) { Source::File(path) } else { Source::Nothing })
+            Ok(if host.exists(&path) { Source::File(path, 0) } else { Source::Nothing })
         }
         None => Err(not_simulated(&format!("the command `{command}`"))),
     }
@@ -159,7 +166,9 @@ impl Sink {
     /// Makes the file that the bytes go to, so that it is there before they are. Nothing may be done about a failure:
     /// [`Sink::write`] fails then.
     pub(crate) fn open(&self, host: &mut Host) {
-        if let Sink::File(path) | Sink::PipedFile(path) = self {
+        if let Sink::File(path, at) = self {
+            let _ = host.create(path, Image::raw(*at));
+        } else if let Sink::PipedFile(path) = self {
             let _ = host.create(path, Image::raw(0));
         }
     }
@@ -168,12 +177,15 @@ impl Sink {
     ///
     /// # Errors
     /// As `query-migrate` gives it as the reason of a failure.
-    pub(crate) fn write(&self, state: MachineState, host: &mut Host) -> Result<(), String> {
+    pub(crate) fn write(&self, mut state: MachineState, host: &mut Host) -> Result<(), String> {
         const BROKEN_PIPE: &str = "Unable to write to command: Broken pipe";
         let (path, error) = match self {
             Sink::Nowhere => return Ok(()),
             Sink::Broken => return Err(BROKEN_PIPE.into()),
-            Sink::File(path) => (path, "Unable to write to file: No space left on device"),
+            Sink::File(path, at) => {
+                state.at = *at;
+                (path, "Unable to write to file: No space left on device")
+            }
             Sink::PipedFile(path) => (path, BROKEN_PIPE),
         };
         if host.is_full(path) {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Machine, Migration, Status,
-    channel::{Channel, Source, channel, source_of},
+    channel::{Channel, Source, channel, no_plain_file, source_of},
 };
 use crate::{
-    host::Image,
+    host::{Descriptor, Image},
     qemu::{
         Context, QmpError,
         arguments::Arguments,
@@ -77,6 +77,7 @@ impl Migration {
             _ => error,
         };
         let from = channel(arguments, release).map_err(unknown)?;
+        self.can_seek(&from)?;
         if release.protocols_are_checked_first() {
             self.tell_setup(cx);
         }
@@ -84,10 +85,19 @@ impl Migration {
             incoming.status = Status::Setup;
         }
         let source = match from {
+            Channel::Descriptor(name) if release.plain_files_are_no_descriptors() => {
+                match self.use_descriptor(&name)? {
+                    Descriptor::File { .. } => return Err(no_plain_file()),
+                    Descriptor::Pipe(path) => Source::File(path, 0),
+                }
+            }
             Channel::Command(command) => source_of(&command, cx.host())?,
-            Channel::Descriptor(name) => Source::File(self.use_descriptor(&name)?.path().clone()),
-            Channel::File(path) if cx.host().exists(&path) => Source::File(path),
-            Channel::File(path) => {
+            Channel::Descriptor(name) => {
+                let descriptor = self.use_descriptor(&name)?;
+                Source::File(descriptor.path().clone(), descriptor.position())
+            }
+            Channel::File(path, offset) if cx.host().exists(&path) => Source::File(path, offset),
+            Channel::File(path, _) => {
                 return Err(QmpError::generic(format!("Could not open '{path}': No such file or directory")));
             }
             Channel::Deaf(_) => return Err(crate::qemu::not_simulated("waiting for a connection")),
@@ -105,12 +115,16 @@ impl Migration {
 
     /// The state has come: takes it in, and lets the guest go on.
     pub(super) fn take_in(&mut self, machine: &mut Machine<'_>, cx: &mut Context<'_>) {
-        let Some(Incoming { source: Source::File(path), .. }) = &self.incoming else { return };
-        let path = path.clone();
+        let Some(Incoming { source: Source::File(path, offset), .. }) = &self.incoming else { return };
+        let (path, offset) = (path.clone(), *offset);
         self.set_incoming(Status::Active, cx);
         cx.stall(takes::LOAD);
         let loaded = match cx.host().image(&path).and_then(Image::as_machine_state) {
+            Some(state) if state.at != offset => Err(Unloadable::NoStream),
             None => Err(Unloadable::NoStream),
+            Some(state) if state.mapped != self.capabilities.has("mapped-ram") => {
+                Err(Unloadable::Capabilities)
+            }
             Some(state) if !state.whole => Err(Unloadable::Short),
             Some(state) => match self.hardware.takes(&state.hardware) {
                 Ok(()) => Ok((state.clock, state.memory.clone(), state.run_state)),

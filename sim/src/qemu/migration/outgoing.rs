@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Machine, Migration, Status,
-    channel::{Channel, Sink, channel, sink_of},
+    channel::{Channel, Sink, channel, no_plain_file, sink_of},
     query::Memory,
 };
 use crate::{
@@ -116,13 +116,19 @@ impl Migration {
 
     /// Whether capabilities let this be a target.
     fn suits(&self, target: &Channel) -> Result<(), QmpError> {
+        self.can_seek(target)?;
         let mapped = self.capabilities.has("mapped-ram");
-        if mapped && !matches!(target, Channel::File(_)) {
-            return Err(QmpError::generic("Migration requires seekable transport (e.g. file)"));
-        }
         let several = self.capabilities.has("multifd") || self.capabilities.has("postcopy-preempt");
         if several && !mapped && !matches!(target, Channel::Deaf(_)) {
             return Err(QmpError::generic("Migration requires multi-channel URIs (e.g. tcp)"));
+        }
+        Ok(())
+    }
+
+    /// Whether pages of memory can have places of their own there, if they are to.
+    pub(super) fn can_seek(&self, channel: &Channel) -> Result<(), QmpError> {
+        if self.capabilities.has("mapped-ram") && !matches!(channel, Channel::File(..)) {
+            return Err(QmpError::generic("Migration requires seekable transport (e.g. file)"));
         }
         Ok(())
     }
@@ -156,22 +162,21 @@ impl Migration {
         let sink = match target {
             Channel::Command(command) => sink_of(&command, cx.host())?,
             Channel::Descriptor(name) => match self.use_descriptor(&name)? {
-                Descriptor::File(_) if cx.release().plain_files_are_no_descriptors() => {
-                    let text = "fd: migration to a file is not supported. Use file: instead.";
-                    return Err(QmpError::generic(text));
+                Descriptor::File { .. } if cx.release().plain_files_are_no_descriptors() => {
+                    return Err(no_plain_file());
                 }
-                Descriptor::File(path) => Sink::File(path),
+                Descriptor::File { path, position } => Sink::File(path, position),
                 Descriptor::Pipe(path) => Sink::PipedFile(path),
             },
-            Channel::File(path) => {
-                if let Err(error) = cx.host().create(&path, Image::raw(0)) {
+            Channel::File(path, offset) => {
+                if let Err(error) = cx.host().create(&path, Image::raw(offset)) {
                     let why = match error.kind() {
                         std::io::ErrorKind::IsADirectory => "Is a directory",
                         _ => "No such file or directory",
                     };
                     return Err(QmpError::generic(format!("Could not create '{path}': {why}")));
                 }
-                Sink::File(path)
+                Sink::File(path, offset)
             }
             Channel::Deaf(why) => {
                 self.outgoing.deaf = Some(why);
@@ -215,7 +220,7 @@ impl Migration {
         if background {
             return self.begin_background(machine, cx);
         }
-        let full = matches!(&sink, Sink::File(path) | Sink::PipedFile(path) if cx.host().is_full(path));
+        let full = matches!(&sink, Sink::File(path, _) | Sink::PipedFile(path) if cx.host().is_full(path));
         if full || sink == Sink::Broken {
             let state = self.state(machine, cx);
             self.outgoing.error = sink.write(state, cx.host()).err();
@@ -435,6 +440,8 @@ impl Migration {
 
     fn state(&self, machine: &Machine<'_>, cx: &Context<'_>) -> MachineState {
         MachineState {
+            at: 0,
+            mapped: self.capabilities.has("mapped-ram"),
             hardware: self.hardware.clone(),
             clock: machine.cpus.clock(cx.now()),
             memory: machine.cpus.memory(),

@@ -1,0 +1,300 @@
+//! What a wish means for this machine: every disk gets its place, every overlay its file.
+//!
+//! ```text
+//! <domainsnapshot> as wished + flags + the machine's disks --> [`Aligned`]: nothing is left open
+//! ```
+//!
+//! Pure, and in libvirt's order of checks (`virDomainSnapshotAlignDisks`, observed in 9.0 and 11.3). Whether files are there and
+//! whether the images can do it is [`crate::plan`]'s affair.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    domain::{Domain, DomainDisk},
+    domain_snapshot::{Location, SnapshotDisk, SourceType, State},
+    error::Refusal,
+    name::SnapshotName,
+    observed::Observed,
+    request::{Create, CreateFlag},
+};
+
+/// The formats that an overlay may have: those that libvirt takes and this driver can write.
+const OVERLAY_FORMAT: &str = "qcow2";
+
+/// A wish of which nothing is open any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aligned {
+    /// The snapshot's name.
+    pub name: SnapshotName,
+    /// What the machine does when it is taken.
+    pub state: State,
+    /// Where the memory goes.
+    pub memory: MemoryPlace,
+    /// Every disk of the machine, in the machine's order.
+    pub disks: Vec<AlignedDisk>,
+}
+
+/// Where the memory goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemoryPlace {
+    /// It is not kept.
+    No,
+    /// Into an image.
+    Internal,
+    /// Into this file.
+    External(Utf8PathBuf),
+}
+
+/// One disk and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlignedDisk {
+    /// Which.
+    pub target: String,
+    /// Where its part goes.
+    pub place: Place,
+}
+
+/// Where a disk's part of a snapshot goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// It takes no part.
+    No,
+    /// Into its image.
+    Internal,
+    /// The image stays as it is, and the guest goes on in this overlay.
+    External(Overlay),
+    /// The caller takes it.
+    Manual,
+}
+
+/// An overlay that is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// A file or a block device.
+    pub source_type: SourceType,
+    /// Where.
+    pub path: Utf8PathBuf,
+    /// Whether the path was made from the image's, which must then be a regular file.
+    pub generated: bool,
+}
+
+impl Aligned {
+    /// The disks at a place that fits, by target.
+    pub fn targets(&self, fits: impl Fn(&Place) -> bool) -> Vec<String> {
+        self.disks.iter().filter(|disk| fits(&disk.place)).map(|disk| disk.target.clone()).collect()
+    }
+
+    /// The disks that get an overlay.
+    pub fn overlays(&self) -> impl Iterator<Item = (&str, &Overlay)> {
+        self.disks.iter().filter_map(|disk| match &disk.place {
+            Place::External(overlay) => Some((disk.target.as_str(), overlay)),
+            _ => None,
+        })
+    }
+
+    /// Whether the caller takes a disk.
+    pub fn has_manual(&self) -> bool {
+        self.disks.iter().any(|disk| disk.place == Place::Manual)
+    }
+}
+
+/// Gives everything in a wish its place. `observed` is the running machine, none of one that is off.
+///
+/// # Errors
+/// [`Refusal`], the first that libvirt would find.
+pub fn align(create: &Create, domain: &Domain, observed: Option<&Observed>) -> Result<Aligned, Refusal> {
+    let name = SnapshotName::new(create.wish.name.clone().unwrap_or_default())?;
+    let state = observed.map_or(State::Shutoff, |observed| observed.status.state());
+    let disk_only = create.flags.has(CreateFlag::DiskOnly);
+    let wished = create.wish.memory.location;
+    if create.flags.has(CreateFlag::Live) && (observed.is_none() || wished != Some(Location::External)) {
+        return Err(Refusal::LiveWithoutMemory);
+    }
+    takes_snapshots(state)?;
+    if (disk_only || observed.is_none()) && wished.is_some_and(|wished| wished != Location::No) {
+        return Err(Refusal::MemoryWithoutMachine);
+    }
+    let some_external = create.wish.disks.iter().any(|disk| disk.location == Some(Location::External));
+    let external = disk_only || wished == Some(Location::External) || (observed.is_none() && some_external);
+    if !external && observed.is_some() && wished == Some(Location::No) {
+        return Err(Refusal::InternalWithoutMemory);
+    }
+    let memory = match (&create.wish.memory.file, wished) {
+        (Some(file), Some(Location::External)) => MemoryPlace::External(file.clone()),
+        _ if external || observed.is_none() => MemoryPlace::No,
+        _ => MemoryPlace::Internal,
+    };
+    let default = if external { Location::External } else { Location::Internal };
+    let disks = Disks { domain, observed, default, name: &name }.align(&create.wish.disks)?;
+    let state = if disk_only && observed.is_some() { State::DiskSnapshot } else { state };
+    Ok(Aligned { name, state, memory, disks })
+}
+
+/// libvirt's gate: in these states a snapshot makes sense.
+fn takes_snapshots(state: State) -> Result<(), Refusal> {
+    match state {
+        State::Running | State::Paused | State::Shutdown | State::Shutoff | State::Crashed => Ok(()),
+        State::PmSuspended => Err(Refusal::GuestSleeps),
+        State::NoState | State::Blocked | State::DiskSnapshot => Err(Refusal::BadState(state.name())),
+    }
+}
+
+/// The machine's disks, about to get their places.
+struct Disks<'a> {
+    domain: &'a Domain,
+    observed: Option<&'a Observed>,
+    default: Location,
+    name: &'a SnapshotName,
+}
+
+impl Disks<'_> {
+    fn align(&self, wished: &[SnapshotDisk]) -> Result<Vec<AlignedDisk>, Refusal> {
+        if wished.len() > self.domain.disks.len() {
+            return Err(Refusal::TooManyDisks { wished: wished.len(), has: self.domain.disks.len() });
+        }
+        let mut by_target: BTreeMap<&str, &SnapshotDisk> = BTreeMap::new();
+        for disk in wished {
+            let known = self.domain.known(&disk.name)?;
+            self.check_wish(known, disk)?;
+            if by_target.insert(&known.target, disk).is_some() {
+                return Err(Refusal::DiskTwice(known.target.clone()));
+            }
+        }
+        let mut aligned: Vec<AlignedDisk> = Vec::new();
+        for disk in &self.domain.disks {
+            let place = self.place(disk, by_target.get(disk.target.as_str()).copied())?;
+            if let Place::External(overlay) = &place {
+                let same = |other: &&AlignedDisk| matches!(&other.place, Place::External(taken) if taken.path == overlay.path);
+                if let Some(other) = aligned.iter().find(same) {
+                    let path = overlay.path.clone();
+                    return Err(Refusal::SameFile(other.target.clone(), disk.target.clone(), path));
+                }
+            }
+            aligned.push(AlignedDisk { target: disk.target.clone(), place });
+        }
+        Ok(aligned)
+    }
+
+    /// An internal snapshot is one as a whole; only what the machine always leaves out may stay out.
+    fn check_wish(&self, disk: &DomainDisk, wished: &SnapshotDisk) -> Result<(), Refusal> {
+        let location = wished.location.unwrap_or(self.default);
+        if self.default == Location::Internal && location != Location::Internal {
+            let left_out = location == Location::No && self.standing(disk) == Some(Location::No);
+            if !left_out {
+                return Err(match location {
+                    Location::No => Refusal::MustTakeAll(disk.target.clone()),
+                    _ => Refusal::MustBeInternal { disk: disk.target.clone(), asked: location.name() },
+                });
+            }
+        }
+        match wished.path() {
+            Some(path) if location != Location::External => {
+                Err(Refusal::FileUnused { disk: disk.target.clone(), path: path.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a disk does if nothing is said of it: one that the guest cannot write takes no part.
+    fn standing(&self, disk: &DomainDisk) -> Option<Location> {
+        let readonly = || {
+            let observed = self.observed.and_then(|observed| observed.disk(&disk.target));
+            observed.is_some_and(|disk| disk.readonly)
+        };
+        disk.snapshot.or_else(|| readonly().then_some(Location::No))
+    }
+
+    fn place(&self, disk: &DomainDisk, wished: Option<&SnapshotDisk>) -> Result<Place, Refusal> {
+        let standing = self.standing(disk);
+        let location = match wished.and_then(|wished| wished.location) {
+            Some(location) => location,
+            None if standing == Some(Location::No) || self.is_empty(disk, wished.is_some())? => Location::No,
+            // What the machine's description says is meant for the snapshots that libvirt took first: external ones.
+            None if self.default == Location::External => standing.unwrap_or(self.default),
+            None => self.default,
+        };
+        Ok(match location {
+            Location::No => Place::No,
+            Location::Internal => Place::Internal,
+            Location::Manual => Place::Manual,
+            Location::External => Place::External(self.overlay(disk, wished)?),
+        })
+    }
+
+    /// Whether nothing is in the drive. A device that QEMU does not have at all is no empty drive: "every disk" must not quietly
+    /// mean "every disk that was found".
+    fn is_empty(&self, disk: &DomainDisk, named: bool) -> Result<bool, Refusal> {
+        let Some(observed) = self.observed else { return Ok(disk.source.is_none()) };
+        let missing = observed.missing.contains(&disk.target);
+        match observed.disk(&disk.target) {
+            _ if missing => Err(Refusal::NoImage(disk.target.clone())),
+            Some(_) => Ok(false),
+            None if named => Err(Refusal::NoImage(disk.target.clone())),
+            None => Ok(true),
+        }
+    }
+
+    fn overlay(&self, disk: &DomainDisk, wished: Option<&SnapshotDisk>) -> Result<Overlay, Refusal> {
+        let format = wished.and_then(SnapshotDisk::format).unwrap_or(OVERLAY_FORMAT);
+        if format != OVERLAY_FORMAT {
+            return Err(Refusal::OverlayFormat { disk: disk.target.clone(), format: format.into() });
+        }
+        let source_type = wished.map_or(SourceType::File, |wished| wished.source_type);
+        let path = wished.and_then(|wished| wished.path());
+        if let Some(path) = path {
+            check_path(path)?;
+            if !matches!(source_type, SourceType::File | SourceType::Block) {
+                return Err(Refusal::OverlayType {
+                    disk: disk.target.clone(),
+                    source_type: source_type.name(),
+                });
+            }
+            return Ok(Overlay { source_type, path: path.to_owned(), generated: false });
+        }
+        if source_type != SourceType::File {
+            return Err(Refusal::NameNotGenerated {
+                disk: disk.target.clone(),
+                why: format!("an overlay on a `{}` needs a source of its own", source_type.name()),
+            });
+        }
+        let path = self.beside(disk)?;
+        check_path(&path)?;
+        Ok(Overlay { source_type, path, generated: true })
+    }
+
+    /// `/images/vda.qcow2` and `s1` make `/images/vda.s1`, as libvirt names it: the image that the machine is in by now counts.
+    fn beside(&self, disk: &DomainDisk) -> Result<Utf8PathBuf, Refusal> {
+        let refused = |why: &str| Refusal::NameNotGenerated { disk: disk.target.clone(), why: why.into() };
+        if disk.source_type != Some(SourceType::File) {
+            return Err(refused("its own source is no file"));
+        }
+        let image = match self.observed {
+            Some(observed) => observed.disk(&disk.target).map(|disk| &disk.file),
+            None => disk.source.as_ref(),
+        };
+        let image = image.ok_or_else(|| Refusal::NoImage(disk.target.clone()))?;
+        let stem = image.file_stem().ok_or_else(|| refused("its image has no name"))?;
+        Ok(image.with_file_name(format!("{stem}.{}", self.name)))
+    }
+}
+
+fn check_path(path: &Utf8Path) -> Result<(), Refusal> {
+    let plain = path.is_absolute() && path.file_name().is_some() && !path.as_str().ends_with('/');
+    if plain { Ok(()) } else { Err(Refusal::BadOverlayPath(path.to_owned())) }
+}
+
+impl Domain {
+    /// The disk of that target, or with that source.
+    pub(crate) fn known(&self, name: &str) -> Result<&DomainDisk, Refusal> {
+        self.disk(name).ok_or_else(|| Refusal::NoSuchDisk {
+            disk: name.to_owned(),
+            domain: self.name.clone(),
+            known: self.disks.iter().map(|disk| disk.target.clone()).collect(),
+        })
+    }
+}

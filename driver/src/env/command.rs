@@ -1,0 +1,77 @@
+//! A program of the host's that is run to its end, and what came of it.
+
+use std::{fmt, time::Duration};
+
+use camino::Utf8PathBuf;
+
+/// A program to be run, and never through a shell: each argument arrives as it stands here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostCommand {
+    /// The program. A name without `/` is looked for where the system looks for programs.
+    pub program: Utf8PathBuf,
+    /// Its arguments, without its own name.
+    pub arguments: Vec<String>,
+    /// What it can read; nothing otherwise.
+    pub input: Option<Vec<u8>>,
+    /// How long it may take. After that it is killed, together with what it has started in its process group.
+    pub within: Duration,
+}
+
+/// What a program said, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// How it ended.
+    pub ended: Ended,
+    /// Its standard output, as far as it was said before the end.
+    pub stdout: Vec<u8>,
+    /// Its standard error, likewise.
+    pub stderr: Vec<u8>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By a signal that somebody sent it.
+    Killed(i32),
+    /// Its time was up: it was killed for that, and is dead. What it did until then is done.
+    TooLate,
+}
+
+impl HostCommand {
+    /// How much of each of its two outputs is taken, in bytes: one that says more is killed.
+    pub const OUTPUT_MAX: usize = 1 << 20;
+
+    /// A program with arguments, and nothing to read.
+    pub fn new<T: Into<String>>(
+        program: impl Into<Utf8PathBuf>,
+        arguments: impl IntoIterator<Item = T>,
+        within: Duration,
+    ) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { program: program.into(), arguments, input: None, within }
+    }
+}
+
+impl Ran {
+    /// Whether its exit code was 0.
+    pub fn well(&self) -> bool {
+        self.ended == Ended::Exited(0)
+    }
+
+    /// Its standard error as text, without the white space around it.
+    pub fn words(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Exited(code) => write!(f, "exit code {code}"),
+            Ended::Killed(signal) => write!(f, "killed by signal {signal}"),
+            Ended::TooLate => write!(f, "killed, since its time was up"),
+        }
+    }
+}

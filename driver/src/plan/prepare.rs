@@ -1,0 +1,154 @@
+//! Whether machine and host can do what a wish means: the checks before a snapshot is taken, in libvirt's order
+//! (`qemuSnapshotPrepare`). They look at what is given and ask nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Facts;
+use crate::{
+    align::{self, Aligned, MemoryPlace, Overlay, Place},
+    domain::Domain,
+    domain_snapshot::{Location, SourceType, State},
+    env::FileKind,
+    error::Refusal,
+    observed::{Observed, ObservedDisk},
+    request::{Create, CreateFlag, Request},
+};
+
+/// The one format that keeps internal snapshots.
+pub(super) const KEEPS_SNAPSHOTS: &str = "qcow2";
+
+/// The longest chain that libvirt makes.
+const CHAIN_MAX: usize = 200;
+
+/// What is at a path of the host.
+pub type HostFiles = BTreeMap<Utf8PathBuf, FileKind>;
+
+/// The paths that a plan will want to know about.
+pub fn paths(request: &Request, domain: &Domain, observed: &Observed) -> BTreeSet<Utf8PathBuf> {
+    let Request::Create(create) = request else { return BTreeSet::new() };
+    // A wish that is refused is refused when it is planned.
+    let Ok(aligned) = align::align(create, domain, Some(observed)) else { return BTreeSet::new() };
+    let mut paths = BTreeSet::new();
+    for (target, overlay) in aligned.overlays() {
+        paths.insert(overlay.path.clone());
+        let image = observed.disk(target).filter(|_| overlay.generated);
+        paths.extend(image.map(|disk| disk.file.clone()));
+    }
+    paths
+}
+
+/// Checks an aligned wish.
+pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
+    for disk in &aligned.disks {
+        if disk.place == Place::No {
+            continue;
+        }
+        let observed = facts.observed.disk(&disk.target);
+        let observed = observed.ok_or_else(|| Refusal::NoImage(disk.target.clone()))?;
+        if let Some(filter) = &observed.busy {
+            return Err(Refusal::BlockJob { disk: disk.target.clone(), filter: filter.clone() });
+        }
+        match &disk.place {
+            Place::No | Place::Manual => {}
+            Place::Internal => internal(aligned, observed)?,
+            Place::External(overlay) => external(create, observed, overlay, facts)?,
+        }
+    }
+    overall(aligned, facts)
+}
+
+fn internal(aligned: &Aligned, disk: &ObservedDisk) -> Result<(), Refusal> {
+    if aligned.state == State::DiskSnapshot {
+        return Err(Refusal::InternalDiskOnly(disk.target.clone()));
+    }
+    if disk.format != KEEPS_SNAPSHOTS {
+        return Err(Refusal::FormatKeepsNone { disk: disk.target.clone(), format: disk.format.clone() });
+    }
+    writable(disk)
+}
+
+fn writable(disk: &ObservedDisk) -> Result<(), Refusal> {
+    if disk.readonly { Err(Refusal::ReadOnly(disk.target.clone())) } else { Ok(()) }
+}
+
+fn external(
+    create: &Create,
+    disk: &ObservedDisk,
+    overlay: &Overlay,
+    facts: Facts<'_>,
+) -> Result<(), Refusal> {
+    let target = || disk.target.clone();
+    let described = facts.domain.disk(&disk.target);
+    if described.is_some_and(|described| described.lun) {
+        return Err(Refusal::Passthrough(target()));
+    }
+    if described.is_some_and(|described| described.shareable) {
+        return Err(Refusal::Shared(target()));
+    }
+    writable(disk)?;
+    let kind = |path: &Utf8Path| facts.files.get(path).copied().unwrap_or(FileKind::Absent);
+    if overlay.generated && !matches!(kind(&disk.file), FileKind::File { .. }) {
+        let why = format!("`{}` is no regular file", disk.file);
+        return Err(Refusal::NameNotGenerated { disk: target(), why });
+    }
+    let reuse = create.flags.has(CreateFlag::ReuseExternal);
+    let path = overlay.path.clone();
+    match (overlay.source_type, kind(&overlay.path)) {
+        (SourceType::Block, FileKind::Absent) => Err(Refusal::DeviceMissing { disk: target(), path }),
+        (SourceType::Block, FileKind::Device) => Ok(()),
+        (SourceType::Block, _) => Err(Refusal::OtherKind { disk: target(), said: "block device", path }),
+        (_, FileKind::Absent) if reuse => Err(Refusal::FileMissing { disk: target(), path }),
+        (_, FileKind::File { bytes }) if bytes > 0 && !reuse => {
+            Err(Refusal::FileExists { disk: target(), path })
+        }
+        (_, FileKind::Absent | FileKind::File { .. }) => Ok(()),
+        (_, FileKind::Device | FileKind::Folder | FileKind::Other) => {
+            Err(Refusal::OtherKind { disk: target(), said: "file", path })
+        }
+    }?;
+    if disk.depth >= CHAIN_MAX {
+        return Err(Refusal::ChainTooLong { disk: target(), depth: disk.depth });
+    }
+    Ok(())
+}
+
+/// What holds between the disks and the memory.
+fn overall(aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
+    let first = |fits: fn(&Place) -> bool| aligned.targets(fits).into_iter().next();
+    let internal = first(|place| *place == Place::Internal);
+    let external = first(|place| matches!(place, Place::External(_)));
+    if internal.is_none() && external.is_none() && !aligned.has_manual() {
+        return Err(Refusal::NothingSelected);
+    }
+    if aligned.memory == MemoryPlace::Internal {
+        let writable = |target: &&String| {
+            let observed = facts.observed.disk(target);
+            observed.is_some_and(|disk| !disk.readonly)
+        };
+        let out = aligned.targets(|place| matches!(place, Place::No | Place::Manual));
+        if let Some(out) = out.iter().find(writable) {
+            return Err(Refusal::MustTakeAll(out.clone()));
+        }
+        if let Some(nvram) = facts.domain.nvram.as_ref().filter(|nvram| nvram.format != KEEPS_SNAPSHOTS) {
+            return Err(Refusal::NvramKeepsNone(nvram.format.clone()));
+        }
+    }
+    match (internal, external) {
+        (Some(internal), Some(external)) => Err(Refusal::Mixed { internal, external }),
+        _ => Ok(()),
+    }
+}
+
+impl Location {
+    /// Where a record says that a disk's part went.
+    pub(super) fn of_place(place: &Place) -> Self {
+        match place {
+            Place::No => Location::No,
+            Place::Internal => Location::Internal,
+            Place::External(_) => Location::External,
+            Place::Manual => Location::Manual,
+        }
+    }
+}

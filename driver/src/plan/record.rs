@@ -1,0 +1,71 @@
+//! The record of a snapshot that is about to be taken, and what it changes among the machine's records.
+
+use super::Facts;
+use crate::{
+    align::{Aligned, MemoryPlace, Place},
+    domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk, SourceType},
+    error::Refusal,
+    request::{Create, CreateFlag},
+    step::WriteRecords,
+    tree::SnapshotTree,
+    xml::Element,
+};
+
+/// The step that records a snapshot as the current one, and the tree with it; none if no records are kept.
+pub(super) fn of(
+    create: &Create,
+    aligned: &Aligned,
+    facts: Facts<'_>,
+) -> Result<Option<(WriteRecords, SnapshotTree)>, Refusal> {
+    let Some(records) = facts.records.filter(|_| !create.flags.has(CreateFlag::NoMetadata)) else {
+        return Ok(None);
+    };
+    let name = aligned.name.as_str();
+    if records.tree.get(name).is_some() {
+        return Err(Refusal::Recorded(name.to_owned()));
+    }
+    let mut tree = records.tree.clone();
+    let parent = tree.current().map(str::to_owned);
+    tree.insert(DomainSnapshot { parent, ..record(create, aligned, facts) });
+    tree.set_current(Some(name));
+    Ok(Some((WriteRecords::new(records.folder, records.tree, &tree)?, tree)))
+}
+
+fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> DomainSnapshot {
+    let (location, file) = match &aligned.memory {
+        MemoryPlace::No => (Location::No, None),
+        MemoryPlace::Internal => (Location::Internal, None),
+        MemoryPlace::External(file) => (Location::External, Some(file.clone())),
+    };
+    let disks = aligned.disks.iter().map(|disk| SnapshotDisk {
+        location: Some(Location::of_place(&disk.place)),
+        ..match &disk.place {
+            Place::External(overlay) => SnapshotDisk {
+                source_type: overlay.source_type,
+                driver: Some(Element::new("driver").with("type", "qcow2")),
+                source: Some(source(overlay.source_type, overlay.path.as_str())),
+                ..SnapshotDisk::new(&disk.target)
+            },
+            _ => SnapshotDisk::new(&disk.target),
+        }
+    });
+    let now = facts.observed.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file, &*disk.format));
+    DomainSnapshot {
+        name: Some(aligned.name.to_string()),
+        description: create.wish.description.clone(),
+        state: Some(aligned.state),
+        parent: None,
+        creation_time: create.wish.creation_time.or(Some(facts.seconds)),
+        memory: Memory { location: Some(location), file },
+        disks: disks.collect(),
+        revert_disks: Vec::new(),
+        domain: facts.domain.document.as_ref().map(|document| document.with_sources(now).element().clone()),
+        inactive_domain: None,
+        cookie: None,
+        active: None,
+    }
+}
+
+fn source(source_type: SourceType, path: &str) -> Element {
+    Element::new("source").with(if source_type == SourceType::Block { "dev" } else { "file" }, path)
+}

@@ -1,0 +1,89 @@
+//! Lets a QEMU that waits for it take in the memory of a save image.
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains, file_error};
+use crate::{
+    capabilities::MemoryMethod,
+    commands::{Address, Getfd, MigrateIncoming, MigrateSetCapabilities, MigrationCapabilityStatus},
+    env::{Access, Env, OpenFile},
+    error::StepError,
+    live::Live,
+    migration::{self, End},
+    save_image::{self, Format, SaveImage},
+};
+
+/// Lets a QEMU that was started with `-incoming defer` take in the memory and devices of a save image, and waits until it has.
+///
+/// With `-S` the guest stands still then (`paused`), whatever it did when it was saved; without, it is as it was. QEMU has the
+/// images from then on. One that cannot load it ends, with its words on its standard error; from 9.1 on it can be told to live
+/// on ([`LoadMemory::stays`]) and says why, but is of no more use. There is no undo: whoever has started the process ends it.
+///
+/// Source: QEMU QAPI `migrate-incoming`; the four releases, asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadMemory {
+    /// The save image.
+    pub path: Utf8PathBuf,
+    /// How QEMU gets the file. One whose pages have their own places is always opened by QEMU.
+    pub method: MemoryMethod,
+    /// What the open file is called in QEMU, if it is handed over; must not begin with a digit.
+    pub fdname: String,
+    /// Whether this QEMU can be told to live on when it fails.
+    pub stays: bool,
+}
+
+impl LoadMemory {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let mut events = live.events();
+        let failed = |action| file_error(action, &self.path);
+        let file = live.env().open(&self.path, Access::Read).await.map_err(failed("open"))?;
+        let (image, at) = read(&file, &self.path).await?;
+        let mapped = image.format == Format::Sparse;
+        let mut capabilities = vec![on("events")];
+        capabilities.extend(mapped.then(|| on("mapped-ram")));
+        live.execute(&MigrateSetCapabilities { capabilities: &capabilities }).await?;
+        let from = if mapped || self.method == MemoryMethod::File {
+            Address::file(self.path.as_str(), at)
+        } else {
+            file.seek(at).await.map_err(failed("seek in"))?;
+            live.execute_with_file(&Getfd { fdname: &self.fdname }, file).await?;
+            Address::descriptor(&self.fdname)
+        };
+        let exit_on_error = self.stays.then_some(false);
+        live.execute(&MigrateIncoming { from, exit_on_error }).await?;
+        migration::wait(live, &mut events, "loaded").await
+    }
+
+    /// A process that has been started for this has taken in nothing else.
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let end = migration::settle(live, "loaded").await?;
+        Ok(if end == End::Completed { Happened::Yes } else { Happened::No })
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!("this QEMU may have taken in `{}` in part: end it, and start another", self.path)
+    }
+}
+
+/// Reads what stands before the memory of a save image, and where that begins. One that is not complete is refused.
+pub(crate) async fn read(
+    file: &impl OpenFile,
+    path: &camino::Utf8Path,
+) -> Result<(SaveImage, u64), StepError> {
+    let failed = file_error("read", path);
+    let bad = |cause| StepError::SaveImage { path: path.to_owned(), cause };
+    let header = file.read_at(0, save_image::HEADER).await.map_err(failed)?;
+    let length = SaveImage::length(&header).map_err(bad)?;
+    let bytes = file.read_at(0, length).await.map_err(file_error("read", path))?;
+    let image = SaveImage::read(&bytes).map_err(bad)?;
+    if image.complete {
+        Ok((image, length as u64))
+    } else {
+        Err(StepError::SaveImageIncomplete(path.to_owned()))
+    }
+}
+
+fn on(capability: &str) -> MigrationCapabilityStatus {
+    MigrationCapabilityStatus { capability: capability.to_owned(), state: true }
+}

@@ -1,0 +1,65 @@
+//! Stops the guest.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains};
+use crate::{
+    commands::{Cont, QueryStatus, Stop},
+    env::Env,
+    error::StepError,
+    live::Live,
+};
+
+/// How often a run state that passes is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
+/// Stops the guest, which runs.
+///
+/// Source: QEMU QAPI `stop`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pause {}
+
+impl Pause {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        live.execute(&Stop {}).await?;
+        Ok(())
+    }
+
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let status = live.ask(&QueryStatus {}).await?;
+        Ok(if status.running { Happened::No } else { Happened::Yes })
+    }
+
+    /// Lets the guest go on.
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
+        go_on(live).await.map_err(|error| format!("{}: {error}", self.remains()))
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        "the guest may stand still: see with query-status, and let it go on with cont".to_owned()
+    }
+}
+
+/// Lets a guest go on that was stopped here, or by the migration of its memory: `cont` also takes the images back that a
+/// completed migration has given away. One that stands still for a reason of its own is left alone.
+pub(super) async fn go_on<E: Env>(live: &Live<E>) -> Result<(), StepError> {
+    if matches!(status(live).await?.as_str(), "paused" | "postmigrate") {
+        live.ask(&Cont {}).await?;
+    }
+    Ok(())
+}
+
+/// The run state. `finish-migrate` is waited for: a migration that is over leaves it at once, but not in the moment in which
+/// it says that it is over, and `cont` is refused until then.
+pub(super) async fn status<E: Env>(live: &Live<E>) -> Result<String, StepError> {
+    loop {
+        let status = live.ask(&QueryStatus {}).await?.status;
+        let now = live.env().now();
+        if status != "finish-migrate" || now >= live.deadline() {
+            return Ok(status);
+        }
+        live.env().sleep_until(now + ASK_EVERY).await;
+    }
+}
