@@ -5,6 +5,8 @@
 //! it; the names of the protocol node and the device can be set apart. The runner starts real QEMU with exactly these,
 //! so both worlds hold the same graph. The other way round, [`Machine::from_arguments`] reads a command line.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 
 pub mod agent;
@@ -63,8 +65,12 @@ pub struct Disk {
     pub target: String,
     /// The name of its protocol node: `<target>-file` unless set.
     pub file_node: String,
-    /// The id of its device: `<target>-device` unless set.
+    /// The id of its device: `<target>-device` unless set; where that has none, its path among QEMU's objects.
     pub device: String,
+    /// What the guest sees it as.
+    pub model: DiskModel,
+    /// The node that its device is on, where that is another than its format node: one of [`Machine::nodes`].
+    pub root: Option<String>,
     /// The name of its drive, where it is one of `-drive`; its nodes have none then.
     pub drive: String,
     /// The id of the PCIe root port that its device is plugged into; none for the chipset's own bus.
@@ -85,6 +91,32 @@ pub struct Disk {
     pub guest_writes: bool,
 }
 
+/// What the guest sees a disk as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskModel {
+    /// `virtio-blk-pci`
+    VirtioBlk,
+    /// `scsi-hd`
+    ScsiHd,
+}
+
+/// A device that holds no disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherDevice {
+    /// Its id, or its path among QEMU's objects.
+    pub id: String,
+    /// Its type: one of [`OtherDevice::MODELS`].
+    pub model: &'static str,
+}
+
+impl OtherDevice {
+    /// The types that are simulated: a controller of SCSI drives, and what tells of a guest's panic.
+    pub const MODELS: [&str; 2] = ["virtio-scsi-pci", "pvpanic"];
+}
+
+/// A throttle group of the command line: its id and its limits, by QAPI's names.
+pub type ThrottleGroup = (String, serde_json::Map<String, serde_json::Value>);
+
 /// A `blkdebug` node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Injected {
@@ -101,6 +133,8 @@ impl Disk {
             target: target.into(),
             file_node: format!("{target}-file"),
             device: format!("{target}-device"),
+            model: DiskModel::VirtioBlk,
+            root: None,
             drive: String::new(),
             bus: None,
             format: Format::Qcow2,
@@ -202,6 +236,18 @@ pub struct Machine {
     pub root_ports: Vec<String>,
     /// Ids of I/O threads.
     pub iothreads: Vec<String>,
+    /// Nodes beside those of the disks: the options of each, as `blockdev-add` has them.
+    pub nodes: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// The names of nodes in the order in which they were opened. Those that are not named come as their disks do.
+    pub node_order: Vec<String>,
+    /// Throttle groups.
+    pub throttle_groups: Vec<ThrottleGroup>,
+    /// Its devices beside disks, drives, serial ports and root ports.
+    pub others: Vec<OtherDevice>,
+    /// What the command line gave each device beside its id: by the device's id, and by the property's name.
+    pub properties: BTreeMap<String, BTreeMap<String, String>>,
+    /// The ids of its devices in the order in which they were made. Those that are not named come as they stand above.
+    pub order: Vec<String>,
     /// Its sockets, as `query-chardev` lists them.
     pub chardevs: Vec<Chardev>,
     /// The guest's agent, behind a further virtio-serial port; none unless set.
@@ -231,6 +277,12 @@ impl Default for Machine {
             serial_controller: String::new(),
             root_ports: Vec::new(),
             iothreads: Vec::new(),
+            nodes: Vec::new(),
+            node_order: Vec::new(),
+            throttle_groups: Vec::new(),
+            others: Vec::new(),
+            properties: BTreeMap::new(),
+            order: Vec::new(),
             chardevs: Vec::new(),
             agent: None,
             monitors: 2,
@@ -274,6 +326,11 @@ impl Machine {
     pub fn agent(mut self, agent: Agent) -> Self {
         self.agent = Some(agent);
         self
+    }
+
+    /// Where a device stands in the order in which they were made; behind all others if nothing says so.
+    pub(crate) fn rank(&self, id: &str) -> usize {
+        self.order.iter().position(|known| known == id).unwrap_or(usize::MAX)
     }
 
     /// Adds a virtio-serial port.

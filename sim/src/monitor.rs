@@ -263,7 +263,7 @@ impl Client {
 
     /// What the release always answers.
     fn stored(&self, command: &str, arguments: &Map<String, Value>) -> Option<Result<Answer, QmpError>> {
-        introspection::answer(self.release, command, arguments).map(|answer| answer.map(Answer::Stored))
+        introspection::answer(self.release, command, arguments).map(|said| said.map(Answer::Stored))
     }
 
     /// What the monitor itself can answer.

@@ -16,6 +16,8 @@
 //! - `migration`: a machine's state leaves or comes
 //! - `boot_sector`: a program that writes to its disk
 //! - `program`: one that panics, or starves its watchdog
+//! - `fdset`: open files that clients pass
+//! - `beside`: what these machines do not have
 //! - `object`: objects that clients make: I/O threads and throttle groups
 //! - `firmware`: what it does after a reset
 //! - `qdev`: devices that come and go
@@ -36,6 +38,7 @@ use crate::{
     guest::Guest,
     host::{Host, Image},
     machine::{Actions, Format, Machine, Power},
+    oracle::Oracle,
     qobject::QObject,
     release::Release,
 };
@@ -47,6 +50,7 @@ pub mod run_state;
 
 mod about;
 mod arguments;
+mod beside;
 mod boot_sector;
 mod change;
 mod chardev;
@@ -54,6 +58,7 @@ mod command;
 mod differences;
 mod drive_name;
 mod ended;
+mod fdset;
 mod firmware;
 mod guest;
 mod human_monitor;
@@ -100,6 +105,7 @@ pub struct Qemu {
     devices: qdev::Devices,
     pci: pci::PciBus,
     objects: object::Objects,
+    fdsets: fdset::FdSets,
     chardevs: chardev::Chardevs,
     about: about::About,
     gone: bool,
@@ -131,6 +137,11 @@ impl Qemu {
             Power::Paused => RunState::Paused,
         };
         let mut graph = block::Graph::of(machine);
+        let objects = object::Objects::of(machine, &mut graph);
+        if !machine.node_order.is_empty() {
+            let mut oracle = Oracle::default_order();
+            graph.open_others(machine, &mut Context::new(Duration::ZERO, release, &mut oracle, host));
+        }
         graph.load_all_bitmaps(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
@@ -151,7 +162,8 @@ impl Qemu {
             firmware: firmware::Firmware::default(),
             devices: qdev::Devices::of(machine),
             pci,
-            objects: object::Objects::of(machine),
+            objects,
+            fdsets: fdset::FdSets::default(),
             chardevs: chardev::Chardevs::of(machine),
             about: about::About::of(machine),
             gone: false,

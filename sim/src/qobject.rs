@@ -22,6 +22,8 @@ pub enum QObject {
     List(Vec<QObject>),
     /// A dictionary.
     Dict(QDict),
+    /// Any value, as QEMU wrote it.
+    Written(Cow<'static, str>),
 }
 
 /// A dictionary that QEMU says, in the order in which it was filled.
@@ -171,6 +173,7 @@ impl From<QObject> for Value {
             QObject::Text(text) => text.into_owned().into(),
             QObject::List(items) => items.into_iter().map(Value::from).collect(),
             QObject::Dict(dict) => Value::Object(dict.into()),
+            QObject::Written(text) => serde_json::from_str(&text).unwrap_or_default(),
         }
     }
 }

@@ -386,7 +386,7 @@ impl World {
         let Step::Execute { id, command, arguments } = client.take_up(queued) else {
             return self.deliver();
         };
-        let passed = if command == "getfd" { client.passed.take() } else { None };
+        let passed = if matches!(command.as_str(), "getfd" | "add-fd") { client.passed.take() } else { None };
         let mut cx = Context::new(at, self.release, &mut self.oracle, &mut self.host);
         cx.passed = passed;
         let result = self.qemu.execute(&command, arguments, &mut cx);

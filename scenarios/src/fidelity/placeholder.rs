@@ -13,7 +13,7 @@ use regex_lite::{Captures, Regex};
 /// `mbps` 53.5 and 21.0, `pages-per-second` 84,084 and 59,233, `normal` 129 and 133 (so `duplicate`, and the bytes of
 /// each), `dirty-sync-count` 2 and 3, `setup-time` 0 and 92, `precopy-bytes` 676,973 and 681,068, `downtime-bytes` 0 and
 /// 38,626.
-pub const MEMBERS: [&str; 38] = [
+pub const MEMBERS: [&str; 39] = [
     "seconds",
     "microseconds",
     "date-sec",
@@ -44,6 +44,7 @@ pub const MEMBERS: [&str; 38] = [
     "remaining",
     "pid",
     "thread-id",
+    "fd",
     "mbps",
     "pages-per-second",
     "precopy-bytes",
@@ -76,6 +77,10 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         ),
         // In which line 11.1 cannot parse something: the recorder did not keep every line end.
         rule(r#""desc": "[0-9]+:([0-9]+: )"#, r#""desc": "<line>:$1"#),
+        // The same numbers in the human monitor's words, and where it shows them in columns of their own width.
+        rule(r"\b(thread_id|(rd|wr|flush|idle)_[a-z_]+)=[0-9]+", "$1=<number>"),
+        rule(r"\b(Read|Write|Flush):( +[0-9]+)+", "$1: <numbers>"),
+        rule(r"disk size: [0-9.]+ [KMG]?i?B", "disk size: <number>"),
         // Tags that `savevm` makes of the time.
         rule(r"vm-[0-9]{14}", "vm-<date>"),
     ]

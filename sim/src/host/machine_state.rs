@@ -46,6 +46,8 @@ pub enum PciDevice {
     VirtioBlk,
     /// The controller of serial ports.
     VirtioSerial,
+    /// A controller of SCSI drives.
+    VirtioScsi,
 }
 
 impl PciDevice {
@@ -54,6 +56,7 @@ impl PciDevice {
         match self {
             PciDevice::VirtioBlk => "virtio-blk",
             PciDevice::VirtioSerial => "virtio-console",
+            PciDevice::VirtioScsi => "virtio-scsi",
         }
     }
 }

@@ -6,11 +6,16 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    CdDrive, CdModel, Chardev, Chipset, Disk, Errno, Format, Frontend, Injected, Machine, OnError, Power,
+    CdDrive, CdModel, Chardev, Chipset, Disk, DiskModel, Errno, Format, Frontend, Injected, Machine, OnError,
+    OtherDevice, Power,
 };
+
+mod properties;
+
+use properties::Properties;
 
 /// Options without a value.
 const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S"];
@@ -34,8 +39,9 @@ const UNSEEN: [&str; 14] = [
     "-vga",
 ];
 
-/// Properties of a disk's device that make none either.
-const UNSEEN_OF_DISKS: [&str; 7] = ["id", "drive", "iothread", "bootindex", "bus", "werror", "serial"];
+/// Properties of a disk's device that are simulated, or make no other difference than that `qom-get` tells them.
+const OF_DISKS: [&str; 10] =
+    ["id", "drive", "iothread", "bootindex", "bus", "addr", "werror", "rerror", "serial", "scsi-id"];
 
 /// Properties of a drive.
 const OF_DRIVES: [&str; 6] = ["file", "format", "id", "if", "read-only", "readonly"];
@@ -58,6 +64,9 @@ impl Machine {
             protocol_nodes: BTreeMap::new(),
             injected: BTreeMap::new(),
             format_nodes: BTreeMap::new(),
+            nodes: Vec::new(),
+            drives: Vec::new(),
+            drives_of_virtio: Vec::new(),
         };
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
@@ -71,10 +80,12 @@ impl Machine {
                 continue;
             }
             let value = words.next().unwrap_or_default();
-            let read = reader.option(option, &Properties::read(value));
+            let properties = Properties::read(value);
+            let read = reader.option(option, &properties);
             let told = if value.starts_with('-') { option.to_owned() } else { format!("{option} {value}") };
             read.ok_or(Unknown(told))?;
         }
+        reader.finish();
         Ok(reader.machine)
     }
 }
@@ -88,29 +99,35 @@ struct Reader {
     injected: BTreeMap<String, (Injected, String)>,
     /// Format nodes that no device has taken yet.
     format_nodes: BTreeMap<String, Disk>,
+    /// Nodes that are neither a disk's format nor the file below one: their options.
+    nodes: Vec<Map<String, Value>>,
+    /// The names of drives, in the order of the command line.
+    drives: Vec<String>,
+    /// The disks of drives that come with their device: it is made behind all others.
+    drives_of_virtio: Vec<Disk>,
 }
 
 /// Nothing stands for an argument that is not known.
 impl Reader {
-    fn option(&mut self, option: &str, value: &Properties<'_>) -> Option<()> {
+    fn option(&mut self, option: &str, value: &Properties) -> Option<()> {
         match option {
             "-machine" => {
-                let name = value.get("type").unwrap_or(value.head);
+                let name = value.get("type").unwrap_or(&value.head);
                 self.machine.chipset = chipset(name)?;
                 self.machine.version = name.strip_prefix("pc-").map(str::to_owned);
             }
-            "-m" => self.machine.memory = memory(value.get("size").unwrap_or(value.head))?,
-            "-name" => self.machine.name = Some(value.get("guest").unwrap_or(value.head).to_owned()),
+            "-m" => self.machine.memory = memory(value.get("size").unwrap_or(&value.head))?,
+            "-name" => self.machine.name = Some(value.get("guest").unwrap_or(&value.head).to_owned()),
             "-uuid" => self.machine.uuid = Some(value.head.to_ascii_lowercase()),
             "-action" => {
                 for (event, action) in &value.properties {
                     self.machine.actions.set(event, action)?;
                 }
             }
-            "-watchdog-action" => self.machine.actions.set("watchdog", value.head)?,
+            "-watchdog-action" => self.machine.actions.set("watchdog", &value.head)?,
             "-mon" => self.monitor(value)?,
             "-chardev" => self.chardev(value)?,
-            "-object" if value.head == "iothread" => self.machine.iothreads.push(value.get("id")?.to_owned()),
+            "-object" => self.object(value)?,
             "-incoming" if value.head == "defer" => self.machine.incoming = true,
             "-blockdev" => self.node(value)?,
             "-drive" => self.drive(value)?,
@@ -121,7 +138,24 @@ impl Reader {
         Some(())
     }
 
-    fn chardev(&mut self, value: &Properties<'_>) -> Option<()> {
+    fn object(&mut self, value: &Properties) -> Option<()> {
+        let id = value.get("id")?.to_owned();
+        match value.head.as_str() {
+            "iothread" => self.machine.iothreads.push(id),
+            "throttle-group" => {
+                let limits = value.names().filter(|name| !["id", "qom-type"].contains(name));
+                let limit = |name: &str| {
+                    let plain = name.strip_prefix("x-").or(name.strip_prefix("limits."))?;
+                    Some((plain.to_owned(), value.get(name)?.parse::<u64>().ok()?.into()))
+                };
+                self.machine.throttle_groups.push((id, limits.map(limit).collect::<Option<_>>()?));
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn chardev(&mut self, value: &Properties) -> Option<()> {
         // Only sockets show in what `query-chardev` tells of clients; others are none of the simulator's.
         if value.head != "socket" {
             return None;
@@ -136,7 +170,7 @@ impl Reader {
         Some(())
     }
 
-    fn monitor(&mut self, value: &Properties<'_>) -> Option<()> {
+    fn monitor(&mut self, value: &Properties) -> Option<()> {
         let number = self.machine.monitors;
         self.machine.monitors += 1;
         self.attach(value.get("chardev")?, Frontend::Monitor(number))
@@ -148,8 +182,9 @@ impl Reader {
         Some(())
     }
 
-    fn node(&mut self, value: &Properties<'_>) -> Option<()> {
-        let (name, driver) = (value.get("node-name")?, value.get("driver")?);
+    fn node(&mut self, value: &Properties) -> Option<()> {
+        let (name, driver) = (value.get("node-name")?, value.head.as_str());
+        self.machine.node_order.push(name.to_owned());
         if driver == "file" {
             self.protocol_nodes.insert(name.to_owned(), value.get("filename")?.to_owned());
             return Some(());
@@ -159,7 +194,12 @@ impl Reader {
             self.injected.insert(name.to_owned(), (injected, value.get("image")?.to_owned()));
             return Some(());
         }
+        let Some(format) = format(driver) else {
+            self.nodes.push(options(value));
+            return Some(());
+        };
         let mut disk = Disk::new(name, Utf8PathBuf::new());
+        disk.format = format;
         match value.get("file") {
             Some(file) => {
                 let (injected, file) = self.injected.remove(file).unzip();
@@ -174,62 +214,125 @@ impl Reader {
                     value.get("file.filename").filter(|_| value.get("file.driver") == Some("file"))?.into();
             }
         }
-        disk.format = format(driver)?;
         disk.readonly = value.get("read-only") == Some("on");
         self.format_nodes.insert(name.to_owned(), disk);
         Some(())
     }
 
     /// A disk that a device takes by the name of its drive.
-    fn drive(&mut self, value: &Properties<'_>) -> Option<()> {
+    fn drive(&mut self, value: &Properties) -> Option<()> {
+        let comes_with_device = value.get("if") == Some("virtio");
         let is_other = value.names().any(|name| !OF_DRIVES.contains(&name));
-        if is_other || value.get("if") != Some("none") {
+        if is_other || !comes_with_device && value.get("if") != Some("none") {
             return None;
         }
-        let id = value.get("id")?;
+        let numbered = format!("virtio{}", self.drives_of_virtio.len());
+        let id = value.get("id").or(comes_with_device.then_some(&numbered))?;
         let mut disk = Disk::new("", value.get("file")?.into());
+        self.drives.push(id.to_owned());
         disk.file_node = String::new();
         disk.drive = id.to_owned();
         disk.format = format(value.get("format")?)?;
         disk.readonly = value.get("readonly").or(value.get("read-only")) == Some("on");
-        self.format_nodes.insert(id.to_owned(), disk);
+        if comes_with_device {
+            self.drives_of_virtio.push(disk);
+        } else {
+            self.format_nodes.insert(id.to_owned(), disk);
+        }
         Some(())
     }
 
-    fn device(&mut self, value: &Properties<'_>) -> Option<()> {
-        let id = || value.get("id").unwrap_or_default().to_owned();
-        match value.head {
-            "virtio-blk-pci" => self.disk(value)?,
-            "virtio-serial-pci" => {
-                self.machine.serial_controller = id();
+    /// The disk of a format node, or of one that other nodes are above of.
+    fn take_format_node(&mut self, drive: &str) -> Option<Disk> {
+        if let Some(disk) = self.format_nodes.remove(drive) {
+            return Some(disk);
+        }
+        let mut below = drive;
+        while let Some(node) = self.nodes.iter().find(|node| node["node-name"] == below) {
+            below = node.get("file")?.as_str()?;
+        }
+        let disk = self.format_nodes.remove(below)?;
+        Some(Disk { root: Some(drive.to_owned()), ..disk })
+    }
+
+    /// What is left when all is read.
+    fn finish(&mut self) {
+        for mut disk in std::mem::take(&mut self.drives_of_virtio) {
+            disk.device = self.anonymous_path();
+            self.machine.order.push(disk.device.clone());
+            self.machine.disks.push(disk);
+        }
+        // A drive is there before any device.
+        let drives = std::mem::take(&mut self.drives);
+        let made = |disk: &Disk| drives.iter().position(|drive| *drive == disk.drive).unwrap_or(usize::MAX);
+        self.machine.disks.sort_by_key(made);
+        self.machine.nodes = std::mem::take(&mut self.nodes);
+    }
+
+    fn device(&mut self, value: &Properties) -> Option<()> {
+        let id = value.get("id").map_or_else(|| self.anonymous_path(), str::to_owned);
+        match value.head.as_str() {
+            "virtio-blk-pci" | "virtio-blk" => self.disk(&id, value)?,
+            "scsi-hd" if self.has_scsi() => self.disk(&id, value)?,
+            "virtio-serial-pci" | "virtio-serial" => {
+                self.machine.serial_controller = id.clone();
                 self.machine.serial_first = self.machine.disks.is_empty();
             }
             "virtserialport" => {
-                self.machine.serial_ports.push(id());
+                self.machine.serial_ports.push(id.clone());
                 self.attach(value.get("chardev")?, Frontend::SerialPort)?;
             }
-            "pcie-root-port" => self.machine.root_ports.push(id()),
-            "virtio-scsi-pci" => {}
-            // Nothing shows of them until the guest uses them.
-            "pvpanic" | "ib700" => {}
-            "scsi-cd" => self.machine.cd_drives.push(CdDrive { id: id(), model: CdModel::Scsi }),
-            "ide-cd" => self.machine.cd_drives.push(CdDrive { id: id(), model: CdModel::Ide }),
-            _ => return None,
+            "pcie-root-port" => self.machine.root_ports.push(value.get("id")?.to_owned()),
+            "scsi-cd" => {
+                self.machine
+                    .cd_drives
+                    .push(CdDrive { id: value.get("id")?.to_owned(), model: CdModel::Scsi });
+            }
+            "ide-cd" => {
+                self.machine.cd_drives.push(CdDrive { id: value.get("id")?.to_owned(), model: CdModel::Ide });
+            }
+            // Nothing shows of it until the guest uses it.
+            "ib700" => {}
+            other => {
+                let model = OtherDevice::MODELS.into_iter().find(|known| *known == other)?;
+                self.machine.others.push(OtherDevice { id: id.clone(), model });
+            }
         }
+        let given =
+            value.properties.iter().filter(|(name, _)| !["id", "driver", "bus"].contains(&name.as_str()));
+        let given = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.machine.properties.insert(id.clone(), given);
+        self.machine.order.push(id);
         Some(())
     }
 
-    fn disk(&mut self, value: &Properties<'_>) -> Option<()> {
-        if value.names().any(|name| !UNSEEN_OF_DISKS.contains(&name)) {
+    /// Where the next device without id is among QEMU's objects.
+    fn anonymous_path(&self) -> String {
+        let so_far = self.machine.order.iter().filter(|id| id.starts_with('/')).count();
+        format!("/machine/peripheral-anon/device[{so_far}]")
+    }
+
+    fn has_scsi(&self) -> bool {
+        self.machine.others.iter().any(|device| device.model == "virtio-scsi-pci")
+    }
+
+    fn disk(&mut self, id: &str, value: &Properties) -> Option<()> {
+        if value.names().any(|name| !OF_DISKS.contains(&name)) {
             return None;
         }
-        let mut disk = self.format_nodes.remove(value.get("drive")?)?;
-        disk.device = value.get("id")?.to_owned();
+        let mut disk = self.take_format_node(value.get("drive")?)?;
+        disk.device = id.to_owned();
         disk.guest_writes = disk.injected.is_some() && value.get("bootindex").is_some();
+        if value.head == "scsi-hd" {
+            disk.model = DiskModel::ScsiHd;
+        }
         if let Some(policy) = value.get("werror") {
             disk.on_write_error = OnError::named(policy)?;
         }
-        if let Some(bus) = value.get("bus").filter(|bus| !["pcie.0", "pci.0"].contains(bus)) {
+        let own_bus = |bus: &&str| {
+            ["pcie.0", "pci.0"].contains(bus) || disk.model == DiskModel::ScsiHd && bus.ends_with(".0")
+        };
+        if let Some(bus) = value.get("bus").filter(|bus| !own_bus(bus)) {
             disk.bus = Some(self.machine.root_ports.iter().find(|port| port == &bus)?.clone());
         }
         self.machine.disks.push(disk);
@@ -237,8 +340,33 @@ impl Reader {
     }
 }
 
+/// Options of a node as `blockdev-add` has them, but that each is a text, a number or a flag by its looks.
+fn options(value: &Properties) -> Map<String, Value> {
+    let typed = |text: &str| match text {
+        "on" | "true" => true.into(),
+        "off" | "false" => false.into(),
+        number => number.parse::<u64>().map_or_else(|_| number.into(), Value::from),
+    };
+    let mut options = Map::new();
+    options.insert("driver".into(), value.head.clone().into());
+    for name in value.names() {
+        let mut into = &mut options;
+        let mut parts = name.split('.').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                into.insert(part.into(), typed(value.get(name).unwrap_or_default()));
+                break;
+            }
+            let inner = into.entry(part).or_insert_with(|| Map::new().into());
+            let Some(inner) = inner.as_object_mut() else { break };
+            into = inner;
+        }
+    }
+    options
+}
+
 /// The rules of a `blkdebug` node, its numbers and flags as such.
-fn rules(value: &Properties<'_>) -> Option<Vec<(String, Value)>> {
+fn rules(value: &Properties) -> Option<Vec<(String, Value)>> {
     let rule = |name: &&str| name.starts_with("inject-error.") || name.starts_with("set-state.");
     let typed = |name: &str| {
         let text = value.get(name)?;
@@ -274,28 +402,6 @@ fn chipset(machine: &str) -> Option<Chipset> {
 /// `qcow2` or `raw`.
 fn format(driver: &str) -> Option<Format> {
     [Format::Qcow2, Format::Raw].into_iter().find(|format| format.driver() == driver)
-}
-
-/// The value of an option: `head,name=value,...`.
-struct Properties<'a> {
-    /// What stands in front of the first property.
-    head: &'a str,
-    properties: BTreeMap<&'a str, &'a str>,
-}
-
-impl<'a> Properties<'a> {
-    fn read(value: &'a str) -> Self {
-        let head = value.split(',').next().filter(|first| !first.contains('=')).unwrap_or_default();
-        Self { head, properties: value.split(',').filter_map(|part| part.split_once('=')).collect() }
-    }
-
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.properties.get(name).copied()
-    }
-
-    fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.properties.keys().copied()
-    }
 }
 
 #[cfg(test)]
@@ -401,9 +507,9 @@ mod tests {
         let asked = [
             "-incoming tcp:0:1".to_owned(),
             "-machine microvm".to_owned(),
-            "-drive file=/a,format=raw,if=virtio".to_owned(),
+            "-drive file=/a,format=raw,if=scsi".to_owned(),
             "-drive file=/a,format=raw,if=none,id=d,snapshot=on".to_owned(),
-            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,rerror=stop"),
+            format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,share-rw=on"),
             format!("{DISK} -device virtio-blk-pci,id=vd0,drive=disk0,werror=maybe"),
             "-blockdev driver=blkdebug,node-name=d,image=f,inject-error.0.errno=1".to_owned(),
         ];

@@ -73,9 +73,26 @@ impl About {
             "query-target" => qdict! { "arch": "x86_64" }.into(),
             "query-kvm" => qdict! { "enabled": false, "present": true }.into(),
             "query-current-machine" => qdict! { "wakeup-suspend-support": true }.into(),
+            "query-memdev" => QObject::List(vec![self.memory_device(release)]),
             "query-cpus-fast" => QObject::List(vec![processor(release)]),
             other => return Err(not_simulated(&format!("command `{other}`"))),
         })
+    }
+}
+
+impl About {
+    /// The memory that every machine has.
+    fn memory_device(&self, release: Release) -> QObject {
+        let nodes = QObject::List(Vec::new());
+        let mut memory = qdict! {
+            "prealloc": false, "host-nodes": nodes, "size": self.memory, "merge": true, "dump": true,
+            "policy": "default", "id": "pc.ram",
+        };
+        if release.memory_may_be_shared() {
+            memory.put(key!("share"), false);
+            memory.put(key!("reserve"), true);
+        }
+        memory.into()
     }
 }
 

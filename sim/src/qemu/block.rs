@@ -35,10 +35,10 @@
 //!
 //! Not here: protocols other than `file`.
 
-use super::{QmpError, job::Jobs};
+use super::{Context, QmpError, arguments::Arguments, job::Jobs};
 use crate::{
     Machine, Release,
-    machine::{Errno, Format, Injected},
+    machine::{DiskModel, Errno, Format, Injected},
 };
 
 pub(crate) mod add;
@@ -46,6 +46,7 @@ pub(crate) mod backup;
 pub(crate) mod bitmap;
 pub(crate) mod bitmap_sync;
 pub mod blkdebug;
+pub(crate) mod change_backing_file;
 pub(crate) mod commit;
 mod content;
 pub(crate) mod create;
@@ -135,8 +136,12 @@ impl Graph {
             };
             let node = add(&mut graph, &disk.target, format);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
-            let model = Model::VirtioBlk { unseen: false };
+            let model = match disk.model {
+                DiskModel::VirtioBlk => Model::VirtioBlk { unseen: false },
+                DiskModel::ScsiHd => Model::ScsiHd,
+            };
             let drive = disk.drive.clone();
+            let node = disk.root.clone().unwrap_or(node);
             graph.devices.push(Device { drive, read_only, on_write_error, ..Device::new(id, node, model) });
         }
         for drive in &machine.cd_drives {
@@ -144,6 +149,18 @@ impl Graph {
             graph.devices.push(Device::new(drive.id.clone(), String::new(), model));
         }
         graph
+    }
+
+    /// Opens what the command line has beside disks, and puts all nodes into its order.
+    pub(crate) fn open_others(&mut self, machine: &Machine, cx: &mut Context<'_>) {
+        for options in &machine.nodes {
+            // What cannot be opened would have kept QEMU from starting.
+            let _ = add::blockdev_add(self, Arguments(options), cx);
+        }
+        let rank = |node: &Node| machine.node_order.iter().position(|name| *name == node.name);
+        if self.nodes.iter().all(|node| rank(node).is_some()) {
+            self.nodes.sort_by_key(rank);
+        }
     }
 
     /// Whether this machine owns its images.

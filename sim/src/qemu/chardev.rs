@@ -39,6 +39,27 @@ impl Chardevs {
         self.agent_connected = connected;
     }
 
+    /// How many monitors there are.
+    pub(crate) fn monitors(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// Whether there is one of that name.
+    pub(crate) fn has(&self, label: &str) -> bool {
+        self.sockets.iter().any(|socket| socket.label == label)
+    }
+
+    /// The sockets as objects: name and type.
+    pub(crate) fn objects(&self) -> Vec<(String, String)> {
+        self.sockets.iter().map(|socket| (socket.label.clone(), "chardev-socket".to_owned())).collect()
+    }
+
+    /// The reply to `query-yank`: what can be cut off.
+    pub(crate) fn query_yank(&self) -> QObject {
+        let instance = |socket: &Chardev| qdict! { "type": "chardev", "id": socket.label.clone() }.into();
+        self.sockets.iter().map(instance).collect()
+    }
+
     /// The reply to `query-chardev`. `agent_open` says whether the guest's agent has its port open.
     pub(crate) fn query(&self, release: Release, agent_open: bool) -> QObject {
         let server = release.server_option();

@@ -11,7 +11,7 @@ use super::{
     snapshot_job::{self, Kind},
     vm_snapshot,
 };
-use crate::{guest::Guest, qobject::QObject};
+use crate::{Release, guest::Guest, qobject::QObject};
 
 impl Qemu {
     pub(super) fn dispatch(
@@ -29,6 +29,7 @@ impl Qemu {
             "blockdev-reopen"
             | "x-blockdev-reopen"
             | "block_resize"
+            | "change-backing-file"
             | "block_set_io_throttle"
             | "object-add"
             | "object-del" => self.node_command(command, arguments, cx),
@@ -57,13 +58,15 @@ impl Qemu {
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
-            "qom-list" | "qom-get" | "qom-set" => self.qom().command(command, arguments, cx.release()),
+            "qom-list" | "qom-get" | "qom-set" => self.qom(cx.release()).command(command, arguments),
             "human-monitor-command" => human_monitor::command(self, arguments, cx),
             "snapshot-save" => self.snapshot(Kind::Save, arguments, cx),
             "snapshot-load" => self.snapshot(Kind::Load, arguments, cx),
             "snapshot-delete" => self.snapshot(Kind::Delete, arguments, cx),
             query if query.starts_with("query-migrate") => self.migration.query(query, cx),
             query if query.starts_with("query-") => self.query(query, arguments, cx),
+            "add-fd" => self.fdsets.add(arguments, cx),
+            "remove-fd" => self.fdsets.remove(arguments, cx.release(), self.cpus.running()),
             "getfd" | "closefd" => self.migration_command(command, arguments, cx),
             migration if migration.starts_with("migrate") => self.migration_command(migration, arguments, cx),
             job if job.starts_with("job-") || job.starts_with("block-job-") => {
@@ -101,8 +104,16 @@ impl Qemu {
     }
 
     /// The tree of objects.
-    fn qom(&self) -> qom::Qom<'_> {
-        qom::Qom { devices: &self.devices, graph: &self.graph, about: &self.about }
+    fn qom(&mut self, release: Release) -> qom::Qom<'_> {
+        qom::Qom {
+            devices: &mut self.devices,
+            graph: &mut self.graph,
+            pci: &self.pci,
+            objects: &self.objects,
+            chardevs: &self.chardevs,
+            about: &self.about,
+            release,
+        }
     }
 
     /// Commands that change what a node or a device is like.
@@ -115,6 +126,9 @@ impl Qemu {
         let graph = &mut self.graph;
         match command {
             "block_resize" => block::resize::block_resize(graph, &self.jobs, arguments, cx),
+            "change-backing-file" => {
+                block::change_backing_file::change_backing_file(graph, &self.jobs, arguments, cx)
+            }
             "block_set_io_throttle" => {
                 block::throttle::block_set_io_throttle(graph, &self.devices, arguments)
             }
@@ -149,17 +163,22 @@ impl Qemu {
             "query-chardev" => {
                 Ok(self.chardevs.query(release, self.guest().is_some_and(Guest::port_is_open)))
             }
+            "query-fdsets" => Ok(self.fdsets.query()),
+            "query-yank" => Ok(self.chardevs.query_yank()),
             "query-pci" => self.pci.query(set_up, |id| self.devices.has(id, &self.graph)),
             "query-status" => Ok(self.cpus.query_status(cx)),
             other => self.about.query(other, release),
         }
     }
 
-    fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
+    pub(crate) fn statistics(&self, of_nodes: bool, cx: &mut Context<'_>) -> QObject {
         let now = cx.now();
         let booted = self.cpus.found_disks_at(now).or(self.boot_sector.has_run().then_some(now));
         let failed_write = self.boot_sector.told_by();
-        let statistics = Statistics { graph: &self.graph, release: cx.release(), now, booted, failed_write };
+        let slot = |device: &&block::Device| self.pci.slot_of_disk(&device.id).unwrap_or(u64::MAX);
+        let first = self.graph.devices().iter().min_by_key(slot).map(|device| device.id.as_str());
+        let statistics =
+            Statistics { graph: &self.graph, release: cx.release(), now, booted, first, failed_write };
         if of_nodes { statistics.nodes() } else { statistics.devices() }
     }
 

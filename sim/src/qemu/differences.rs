@@ -22,6 +22,7 @@ mod device;
 mod graph;
 mod job;
 mod migration;
+mod objects;
 mod snapshot;
 mod tools;
 

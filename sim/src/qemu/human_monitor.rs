@@ -1,8 +1,15 @@
-//! `human-monitor-command`: the few commands of the human monitor that snapshot drivers use.
+//! `human-monitor-command`: the commands of the human monitor that snapshot drivers use.
 //!
-//! `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `system_reset`, `qemu-io`, `info snapshots`, `info block`,
-//! `info block-jobs`, `info status`, `info version`. What goes wrong, even a command that does not exist, is part of the text that is returned: the command
-//! succeeds.
+//! | where | what |
+//! | --- | --- |
+//! | here | `savevm`, `loadvm`, `delvm`, `stop`, `cont`, `system_reset`, `commit` |
+//! | [`tables`] | `info snapshots`, `info block` |
+//! | [`info`] | what else `info` shows of things that change |
+//! | [`translated`] | QMP commands in other words |
+//! | [`qemu_io`] | `qemu-io` |
+//! | [`help`] | `help`, and what `info` shows of things that never change |
+//!
+//! What goes wrong, even a command that does not exist, is part of the text that is returned: the command succeeds.
 //! Other commands of the human monitor are not simulated.
 
 use std::time::Duration;
@@ -16,9 +23,11 @@ use super::{
 };
 use crate::{Release, host::Host, qobject::QObject};
 
-mod names;
+mod help;
+mod info;
 mod qemu_io;
 mod tables;
+mod translated;
 
 /// A command that is simulated.
 struct Command {
@@ -33,6 +42,23 @@ impl Command {
     fn name(&self, release: Release) -> &'static str {
         if self.name == "stop|s" && !release.stop_has_an_abbreviation() { "stop" } else { self.name }
     }
+
+    /// What is said where its argument is missing.
+    fn expects(&self) -> &'static str {
+        if self.name == "commit" { "block device name expected" } else { "string expected" }
+    }
+}
+
+/// What `info` shows of something that changes.
+struct Shown {
+    name: &'static str,
+    show: fn(&mut Qemu, &mut Context<'_>) -> String,
+}
+
+impl Shown {
+    const fn new(name: &'static str, show: fn(&mut Qemu, &mut Context<'_>) -> String) -> Self {
+        Self { name, show }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -42,7 +68,7 @@ enum Argument {
     Required,
 }
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command { name: "savevm", argument: Argument::Optional, act: savevm },
     Command {
         name: "loadvm",
@@ -57,16 +83,23 @@ const COMMANDS: [Command; 6] = [
     Command { name: "stop|s", argument: Argument::None, act: |qemu, _, cx| stop(qemu, cx) },
     Command { name: "cont|c", argument: Argument::None, act: |qemu, _, cx| cont(qemu, cx) },
     Command { name: "system_reset", argument: Argument::None, act: |qemu, _, cx| system_reset(qemu, cx) },
+    Command { name: "commit", argument: Argument::Required, act: commit },
 ];
 
-const INFO: [Command; 7] = [
-    Command { name: "block", argument: Argument::None, act: |qemu, _, cx| tables::block(qemu, cx) },
-    Command { name: "block-jobs", argument: Argument::None, act: |_, _, _| "No active jobs\r\n".into() },
-    Command { name: "name", argument: Argument::None, act: |qemu, _, _| qemu.about.name_line() },
-    Command { name: "snapshots", argument: Argument::None, act: |qemu, _, cx| tables::snapshots(qemu, cx) },
-    Command { name: "status", argument: Argument::None, act: |qemu, _, _| status(qemu) },
-    Command { name: "uuid", argument: Argument::None, act: |qemu, _, _| qemu.about.uuid_line() },
-    Command { name: "version", argument: Argument::None, act: |_, _, cx| version(cx.release()) },
+const INFO: [Shown; 13] = [
+    Shown::new("block-jobs", |qemu, cx| info::block_jobs(qemu, cx)),
+    Shown::new("blockstats", |qemu, cx| info::blockstats(qemu, cx)),
+    Shown::new("chardev", |qemu, cx| info::chardev(qemu, cx)),
+    Shown::new("cpus", |qemu, cx| info::cpus(qemu, cx)),
+    Shown::new("iothreads", |qemu, cx| info::iothreads(qemu, cx)),
+    Shown::new("memdev", |qemu, cx| info::memdev(qemu, cx)),
+    Shown::new("memory_size_summary", |qemu, cx| info::memory_size_summary(qemu, cx)),
+    Shown::new("migrate_capabilities", |qemu, cx| info::migrate_capabilities(qemu, cx)),
+    Shown::new("name", |qemu, _| qemu.about.name_line()),
+    Shown::new("snapshots", tables::snapshots),
+    Shown::new("status", |qemu, _| status(qemu)),
+    Shown::new("uuid", |qemu, _| qemu.about.uuid_line()),
+    Shown::new("version", |_, cx| version(cx.release())),
 ];
 
 /// `human-monitor-command`.
@@ -85,36 +118,64 @@ pub(crate) fn command(
     if name == "qemu-io" {
         return qemu_io::command(qemu, rest, cx).map(QObject::from);
     }
-    let (known, help, name, rest) = match rest.split_first() {
-        Some((topic, rest)) if name == "info" => (INFO.as_slice(), "info ", topic, rest),
-        _ => (COMMANDS.as_slice(), "", name, rest),
-    };
+    match name.as_str() {
+        "help" | "?" => return Ok(help::help(cx.release(), rest).into()),
+        "info" => return info(qemu, rest, cx).map(QObject::from),
+        _ => {}
+    }
     let release = cx.release();
-    let Some(found) = known.iter().find(|command| command.name(release).split('|').any(|each| each == name))
+    let Some(found) =
+        COMMANDS.iter().find(|command| command.name(release).split('|').any(|each| each == name))
     else {
-        if names::exists(name, !help.is_empty()) {
-            return Err(not_simulated(&format!("human monitor command `{help}{name}`")));
-        }
-        return Ok(format!("unknown command: '{help}{name}'\r\n").into());
+        return match translated::command(qemu, name, rest, cx) {
+            _ if !help::exists(release, name, false) => Ok(format!("unknown command: '{name}'\r\n").into()),
+            Some(said) => said.map(QObject::from),
+            None => Err(not_simulated(&format!("human monitor command `{name}`"))),
+        };
     };
     let complaint = match rest.len() {
         1.. if !is_whole && found.argument != Argument::None => Some("string expected"),
-        0 if found.argument == Argument::Required => Some("string expected"),
-        1 if found.argument == Argument::None => Some("extraneous characters at the end of line"),
-        2.. => Some("extraneous characters at the end of line"),
+        0 if found.argument == Argument::Required => Some(found.expects()),
+        1 if found.argument == Argument::None => Some(EXTRANEOUS),
+        2.. => Some(EXTRANEOUS),
         _ => None,
     };
-    if name == "block" && complaint.is_some() {
-        return Err(not_simulated("`info block` of one device"));
+    Ok(match complaint {
+        Some(complaint) => self::complaint("", found.name(release), complaint),
+        None => (found.act)(qemu, rest.first().map(String::as_str), cx),
     }
-    if let Some(complaint) = complaint {
-        let shown = found.name(release);
-        let plain = shown.split('|').next().unwrap_or_default();
-        return Ok(
-            format!("{shown}: {complaint}\r\nTry \"help {help}{plain}\" for more information\r\n").into()
-        );
+    .into())
+}
+
+/// Words that no command takes.
+const EXTRANEOUS: &str = "extraneous characters at the end of line";
+
+fn complaint(prefix: &str, shown: &str, complaint: &str) -> String {
+    let plain = shown.split('|').next().unwrap_or_default();
+    format!("{shown}: {complaint}\r\nTry \"help {prefix}{plain}\" for more information\r\n")
+}
+
+/// `info`.
+fn info(qemu: &mut Qemu, words: &[String], cx: &mut Context<'_>) -> Result<String, QmpError> {
+    let release = cx.release();
+    let Some((topic, rest)) = words.split_first() else {
+        return Ok(help::help(release, &["info".to_owned()]));
+    };
+    if topic == "block" {
+        return Ok(tables::block(qemu, rest, cx));
     }
-    Ok((found.act)(qemu, rest.first().map(String::as_str), cx).into())
+    if !help::exists(release, topic, true) {
+        return Ok(format!("unknown command: 'info {topic}'\r\n"));
+    }
+    let line = format!("info {topic}");
+    let changes = INFO.iter().find(|shown| shown.name == topic);
+    let always = help::always(release, &line).filter(|_| topic != "migrate" || !qemu.migration.has_begun());
+    match (changes, always) {
+        (None, None) => Err(not_simulated(&format!("human monitor command `{line}`"))),
+        _ if !rest.is_empty() => Ok(complaint("info ", topic, EXTRANEOUS)),
+        (Some(shown), _) => Ok((shown.show)(qemu, cx)),
+        (None, Some(always)) => Ok(always),
+    }
 }
 
 /// Splits a line at blanks; double quotes keep them together. Where a quoted word has no end, or an escape that is none, it is
@@ -184,6 +245,27 @@ fn stop(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
 
 fn cont(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     or_error(qemu.cont(cx).map_err(|error| error.desc))
+}
+
+/// `commit`: what stands in the images of drives goes into those below them.
+fn commit(qemu: &mut Qemu, drive: Option<&str>, cx: &mut Context<'_>) -> String {
+    let drive = drive.unwrap_or_default();
+    let known = qemu.graph.devices().iter().any(|device| !device.drive.is_empty() && device.drive == drive);
+    if drive == "all" || known { String::new() } else { cx.release().no_drive_to_commit(drive) }
+}
+
+/// A number of bytes, in MiB if it has no unit.
+fn size(word: &str) -> Option<u64> {
+    let digits = word.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match &word[digits.len()..] {
+        "b" | "B" => 0,
+        "k" | "K" => 10,
+        "" | "m" | "M" => 20,
+        "g" | "G" => 30,
+        "t" | "T" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 fn system_reset(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {

@@ -174,6 +174,11 @@ impl Migration {
         Ok(QObject::empty())
     }
 
+    /// Whether there is, or was, a migration to tell of.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.outgoing.status() != Status::None
+    }
+
     /// `query-migrate`, `query-migrate-capabilities` and `query-migrate-parameters`.
     pub(crate) fn query(&self, query: &str, cx: &Context<'_>) -> Result<QObject, QmpError> {
         match query {

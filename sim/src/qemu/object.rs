@@ -54,17 +54,35 @@ impl Kind {
 pub(crate) struct Objects {
     /// In the order in which they were made.
     objects: Vec<(String, Kind)>,
+    /// How many of them the command line has made.
+    first: usize,
 }
 
 impl Objects {
     /// Those of the command line.
-    pub(crate) fn of(machine: &Machine) -> Self {
-        Self { objects: machine.iothreads.iter().map(|id| (id.clone(), Kind::IoThread)).collect() }
+    pub(crate) fn of(machine: &Machine, graph: &mut Graph) -> Self {
+        for (id, limits) in &machine.throttle_groups {
+            graph.add_throttle_group(id, Limits::of_object(Arguments(limits)));
+        }
+        let threads = machine.iothreads.iter().map(|id| (id.clone(), Kind::IoThread));
+        let groups = machine.throttle_groups.iter().map(|(id, _)| (id.clone(), Kind::ThrottleGroup));
+        let objects: Vec<_> = threads.chain(groups).collect();
+        Self { first: objects.len(), objects }
     }
 
     /// Whether an object has that id.
     fn is_there(&self, id: &str) -> bool {
         self.objects.iter().any(|(known, _)| known == id)
+    }
+
+    /// All of them with their types, in the order in which they were made.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.objects.iter().map(|(id, kind)| (id.as_str(), kind.name()))
+    }
+
+    /// How many of those are of the command line.
+    pub(crate) fn of_command_line(&self) -> usize {
+        self.first
     }
 
     /// `object-add`. The oldest release takes an object's properties in `props`, and any id.
@@ -124,6 +142,7 @@ impl Objects {
             return Err(cx.release().throttle_group_in_use(id));
         }
         self.objects.remove(at);
+        self.first -= usize::from(at < self.first);
         Ok(QObject::empty())
     }
 

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use super::{QmpError, not_simulated};
 use crate::{
     host::{Hardware, PciDevice},
-    machine::{CdModel, Chipset, Machine},
+    machine::{Chipset, DiskModel, Machine},
     qobject::{QDict, QObject, key, qdict},
 };
 
@@ -125,23 +125,38 @@ const PC: [Function<'static>; 4] = [
 impl PciBus {
     /// The bus of a machine.
     pub(crate) fn of(machine: &Machine) -> Self {
-        let disks = machine.disks.iter().map(|disk| (PciDevice::VirtioBlk, disk.device.clone()));
+        let disks = machine
+            .disks
+            .iter()
+            .filter(|disk| disk.model == DiskModel::VirtioBlk)
+            .map(|disk| (PciDevice::VirtioBlk, disk.device.clone()));
         let ports = !machine.serial_ports.is_empty() || machine.agent.is_some();
         let has_controller = ports || !machine.serial_controller.is_empty();
         let controller = has_controller.then(|| (PciDevice::VirtioSerial, machine.serial_controller.clone()));
         let (first, last) = if machine.serial_first { (controller, None) } else { (None, controller) };
-        let scsi = machine.cd_drives.iter().any(|drive| drive.model == CdModel::Scsi);
-        Self {
-            chipset: machine.chipset,
-            devices: first.into_iter().chain(disks).chain(last).collect(),
-            more: scsi || !machine.root_ports.is_empty(),
-        }
+        let scsi = machine.others.iter().filter(|device| device.model == "virtio-scsi-pci");
+        let scsi = scsi.map(|device| (PciDevice::VirtioScsi, device.id.clone()));
+        let mut devices: Vec<_> = first.into_iter().chain(scsi).chain(disks).chain(last).collect();
+        devices.sort_by_key(|(_, id)| machine.rank(id));
+        Self { chipset: machine.chipset, devices, more: !machine.root_ports.is_empty() }
     }
 
     /// What a machine state is of.
     pub(crate) fn hardware(&self, memory: u64) -> Hardware {
         let devices = self.devices.iter().map(|(device, _)| *device).collect();
         Hardware { memory, first_slot: self.first_slot(), devices }
+    }
+
+    /// Which slot a device is in; nothing for one that is not on this bus.
+    pub(crate) fn slot(&self, id: &str) -> Option<u64> {
+        let slots = self.devices.iter().zip(self.first_slot() as u64..);
+        slots.into_iter().find(|((_, known), _)| known == id).map(|(_, slot)| slot)
+    }
+
+    /// The slot that a disk is in, or its controller.
+    pub(crate) fn slot_of_disk(&self, id: &str) -> Option<u64> {
+        let mut controllers = self.devices.iter().filter(|(device, _)| *device == PciDevice::VirtioScsi);
+        self.slot(id).or_else(|| self.slot(&controllers.next()?.1))
     }
 
     fn first_slot(&self) -> usize {
@@ -157,7 +172,7 @@ impl PciBus {
     /// "not simulated" for a bus with more on it.
     pub(crate) fn query(&self, set_up: bool, there: impl Fn(&str) -> bool) -> Result<QObject, QmpError> {
         if self.more {
-            return Err(not_simulated("`query-pci` of a machine with bridges or SCSI"));
+            return Err(not_simulated("`query-pci` of a machine with bridges"));
         }
         let functions: Vec<_> =
             self.functions().filter(|function| function.id.is_empty() || there(function.id)).collect();
@@ -204,6 +219,7 @@ fn plugged(device: PciDevice, id: &str, slot: u64) -> Function<'_> {
     let (class, device, subsystem, regions) = match device {
         PciDevice::VirtioBlk => ((0x0100, "SCSI controller"), 0x1001, 2, &DISK),
         PciDevice::VirtioSerial => ((0x0780, ""), 0x1003, 3, &SERIAL),
+        PciDevice::VirtioScsi => ((0x0100, "SCSI controller"), 0x1004, 8, &SERIAL),
     };
     Function { slot, function: 0, id, class, vendor: RED_HAT, device, subsystem, interrupts: true, regions }
 }
@@ -227,6 +243,11 @@ impl Region {
 }
 
 impl Function<'_> {
+    /// Its device's id, if that has one.
+    fn qdev_id(&self) -> String {
+        if self.id.starts_with('/') { String::new() } else { self.id.to_owned() }
+    }
+
     /// QAPI's `PciDeviceInfo`.
     fn describe(&self, interrupt: Option<u64>, regions: QObject) -> QDict {
         let (class, name) = self.class;
@@ -239,7 +260,7 @@ impl Function<'_> {
         };
         let mut device = qdict! {
             "bus": 0, "slot": self.slot, "function": self.function, "class_info": class, "id": id,
-            "irq_pin": u64::from(self.interrupts), "qdev_id": self.id.to_owned(), "regions": regions,
+            "irq_pin": u64::from(self.interrupts), "qdev_id": self.qdev_id(), "regions": regions,
         };
         if let Some(interrupt) = interrupt {
             device.put(key!("irq"), interrupt);

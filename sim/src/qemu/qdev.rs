@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     introspection,
-    machine::{CdModel, Chipset, Machine},
+    machine::{CdModel, Chipset, DiskModel, Machine, OtherDevice},
     qobject::{QObject, key, qdict},
 };
 
@@ -68,6 +68,14 @@ pub(crate) struct Devices {
     places: BTreeMap<String, Place>,
     /// Ids of those that the guest was asked to let go.
     asked: Vec<String>,
+    /// Those that hold no disk.
+    others: Vec<OtherDevice>,
+    /// By device and property.
+    given: BTreeMap<String, BTreeMap<String, String>>,
+    /// In which order the command line made them.
+    order: Vec<String>,
+    /// Ids of those that clients have added.
+    came_later: Vec<String>,
     farewells: Vec<Farewell>,
     farewells_so_far: u64,
 }
@@ -86,14 +94,20 @@ impl Devices {
             };
             (drive.id.clone(), place)
         });
+        let scsi = machine.disks.iter().filter(|disk| disk.model == DiskModel::ScsiHd);
+        let scsi = scsi.map(|disk| (disk.device.clone(), Place::Controller));
         let ports = machine.serial_ports.iter().map(|port| (port.clone(), Place::Controller));
         Self {
             chipset: machine.chipset,
             root_ports: machine.root_ports.clone(),
             serial_controller: machine.serial_controller.clone(),
             serial_ports: machine.serial_ports.clone(),
-            places: behind.chain(drives).chain(ports).collect(),
+            places: behind.chain(drives).chain(ports).chain(scsi).collect(),
             asked: Vec::new(),
+            others: machine.others.clone(),
+            given: machine.properties.clone(),
+            order: machine.order.clone(),
+            came_later: Vec::new(),
             farewells: Vec::new(),
             farewells_so_far: 0,
         }
@@ -109,27 +123,59 @@ impl Devices {
         let own = [&self.root_ports, &self.serial_ports].into_iter().flatten();
         !id.is_empty()
             && (own.chain([&self.serial_controller]).any(|known| known == id)
+                || self.others.iter().any(|device| device.id == id)
                 || graph.devices().iter().any(|device| device.id == id))
     }
 
-    /// All ids, in the order in which the devices were made, each with its device's type; nothing if some device has none.
-    pub(crate) fn with_types<'a>(&'a self, graph: &'a Graph) -> Option<Vec<(&'a str, &'static str)>> {
+    /// All devices in the order in which they were made: each by its id, or its path if it has none, with its type.
+    pub(crate) fn with_types<'a>(&'a self, graph: &'a Graph) -> Vec<(&'a str, &'static str)> {
         let of_block = |device: &'a Device| {
             let kind = match (device.model, self.place(&device.id)) {
                 (Model::VirtioBlk { .. }, _) => "virtio-blk-pci",
-                // Its controller has no id.
-                (Model::Cd { .. }, Place::Controller) => return None,
+                (Model::ScsiHd, _) => "scsi-hd",
+                (Model::Cd { .. }, Place::Controller) => "scsi-cd",
                 (Model::Cd { .. }, _) => "ide-cd",
             };
-            Some((device.id.as_str(), kind))
+            (device.id.as_str(), kind)
         };
         let mut all: Vec<_> = self.root_ports.iter().map(|id| (id.as_str(), "pcie-root-port")).collect();
-        all.extend(graph.devices().iter().map(of_block).collect::<Option<Vec<_>>>()?);
-        if !self.serial_ports.is_empty() || !self.serial_controller.is_empty() {
+        all.extend(self.others.iter().map(|device| (device.id.as_str(), device.model)));
+        all.extend(graph.devices().iter().map(of_block));
+        if !self.serial_controller.is_empty() {
             all.push((&self.serial_controller, "virtio-serial-pci"));
         }
         all.extend(self.serial_ports.iter().map(|id| (id.as_str(), "virtserialport")));
-        all.iter().all(|(id, _)| !id.is_empty()).then_some(all)
+        let rank = |id: &str| self.order.iter().position(|known| known == id).unwrap_or(usize::MAX);
+        all.sort_by_key(|(id, _)| rank(id));
+        all
+    }
+
+    /// What the command line gave a device for one of its properties, or a client since.
+    pub(crate) fn given(&self, id: &str, property: &str) -> Option<&str> {
+        self.given.get(id)?.get(property).map(String::as_str)
+    }
+
+    /// Gives a device one of its properties.
+    pub(crate) fn give(&mut self, id: &str, property: &str, value: String) {
+        self.given.entry(id.to_owned()).or_default().insert(property.to_owned(), value);
+    }
+
+    /// Whether a client has added the device.
+    pub(crate) fn came_later(&self, id: &str) -> bool {
+        self.came_later.iter().any(|known| known == id)
+    }
+
+    /// The controller of the serial ports.
+    pub(crate) fn serial_controller(&self) -> &str {
+        &self.serial_controller
+    }
+
+    /// The root port that a device is plugged into.
+    pub(crate) fn root_port(&self, id: &str) -> Option<&str> {
+        match self.places.get(id) {
+            Some(Place::RootPort(port)) => Some(port),
+            _ => None,
+        }
     }
 
     fn place(&self, id: &str) -> Place {
@@ -204,6 +250,7 @@ impl Devices {
     fn forget_port(&mut self, id: &str, cpus: &mut Cpus) {
         self.serial_ports.retain(|port| port != id);
         self.places.remove(id);
+        self.came_later.retain(|known| known != id);
         cpus.remove_port(id);
     }
 
@@ -240,6 +287,7 @@ impl Devices {
             }
             graph.unplug(id);
             self.places.remove(id);
+            self.came_later.retain(|known| known != id);
             let inner = format!("{PERIPHERAL}{id}/virtio-backend");
             cx.event("DEVICE_DELETED", Some(qdict! { "path": inner }));
         }
@@ -288,6 +336,7 @@ impl Devices {
         if place != Place::Pci {
             self.places.insert(id.to_owned(), place);
         }
+        self.came_later.push(id.to_owned());
         graph.plug(Device::new(id.to_owned(), node, Model::VirtioBlk { unseen: true }));
         Ok(QObject::empty())
     }

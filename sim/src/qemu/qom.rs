@@ -1,176 +1,277 @@
-//! QEMU's tree of objects, as far as the devices that have an id are in it: `qom-list`, `qom-get`, `qom-set`.
+//! QEMU's tree of objects: `qom-list`, `qom-get`, `qom-set`.
 //!
 //! ```text
-//! /machine -- peripheral -- vda-device -- virtio-backend       what it is, its `drive`
-//!         \-- peripheral-anon                                  devices without id: there are none
+//! / -- machine -- peripheral -- vda-device -- virtio-backend
+//!  |          |-- peripheral-anon -- device[0]                 devices without id
+//!  |          |-- unattached -- device[0]                      the processor, and what the machine is made of
+//!  |-- objects -- iothread0
+//!  |-- chardevs -- mon0
 //! ```
-//! Answers about objects that every machine has are stored: [`crate::introspection`]. Nothing else of the tree is
-//! simulated, nor is anything ever set.
+//! What an object is made of, and what each property of it is, was asked of real ones: [`crate::introspection`] holds
+//! the answers for one device of each type. Here are the containers, and what differs from device to device:
+//! [`property`]. Parts of devices below their inner device are not simulated.
 //!
-//! Source: the four releases, asked: all say the same.
+//! Source: the four releases, asked.
+
+use std::borrow::Cow;
 
 use super::{
     QmpError,
     about::About,
     arguments::Arguments,
-    block::{Device, Graph},
+    block::Graph,
+    chardev::Chardevs,
     not_simulated,
+    object::Objects,
+    pci::PciBus,
     qdev::{self, Devices, PERIPHERAL},
 };
 use crate::{
-    Release,
+    Release, introspection,
     qobject::{QObject, qdict},
 };
 
+mod property;
 mod property_table;
 
 use property_table::PropertyTable;
 
-/// What is inside of a `virtio-blk-pci`.
+/// Where devices without id are.
+const ANONYMOUS: &str = "/machine/peripheral-anon";
+
+/// Where what a client or the command line has made is.
+const OBJECTS: &str = "/objects";
+
+/// What is inside of a virtio device.
 const BACKEND: &str = "/virtio-backend";
 
-/// What the root of all objects may hold, and what is asked of the empty path.
-const ROOTS: [&str; 6] = ["", "audiodevs", "backend", "chardevs", "machine", "objects"];
+/// What is asked of the empty path, and what every release has at the root of all objects.
+const ROOTS: [&str; 5] = ["", "backend", "chardevs", "machine", "objects"];
 
 /// The tree.
 pub(crate) struct Qom<'a> {
     /// The machine's devices beside its disks.
-    pub(crate) devices: &'a Devices,
+    pub(crate) devices: &'a mut Devices,
     /// The disks.
-    pub(crate) graph: &'a Graph,
+    pub(crate) graph: &'a mut Graph,
+    /// Which slots the devices are in.
+    pub(crate) pci: &'a PciBus,
+    /// What clients have made.
+    pub(crate) objects: &'a Objects,
+    /// The machine's sockets.
+    pub(crate) chardevs: &'a Chardevs,
     /// What the machine is.
     pub(crate) about: &'a About,
+    /// Which release it is.
+    pub(crate) release: Release,
 }
 
 /// An object of the tree.
-enum Object<'a> {
-    /// The root of what the machine consists of.
-    Machine,
-    /// Holds the devices with an id.
-    Peripheral,
-    /// Holds the devices without.
-    Anonymous,
-    /// A device, and of what type it is.
-    Device { id: &'a str, kind: &'static str },
-    /// The inner device of a disk.
-    Backend { id: &'a str },
+struct Object {
+    /// The whole path.
+    path: String,
+    kind: Kind,
+}
+
+/// What an object is.
+enum Kind {
+    /// Holds objects, each with its name and type, in the order in which they were put in.
+    Container(Vec<(String, String)>),
+    /// A device, its inner device, or what a client has made.
+    Made(Made),
+    /// What every machine has.
+    Fixed,
+}
+
+/// An object like one that a real QEMU was asked about.
+struct Made {
+    /// The id of the device or object, or its path if it has none.
+    id: String,
+    /// Its type; that of the outer device.
+    kind: &'static str,
+    /// Whether it is the inner device.
+    inner: bool,
+    /// The path of the one that was asked about.
+    like: String,
 }
 
 impl Qom<'_> {
     /// Carries out `qom-list`, `qom-get` or `qom-set`.
     ///
     /// # Errors
-    /// As those below.
-    pub(crate) fn command(
-        &self,
-        command: &str,
-        arguments: Arguments<'_>,
-        release: Release,
-    ) -> Result<QObject, QmpError> {
-        match command {
-            "qom-list" => self.list(arguments),
-            "qom-get" => self.get(arguments, release),
-            _ => Err(self.refuse_to_set(arguments, release)),
-        }
-    }
-
-    /// `qom-list`: the properties of an object, `type` first.
-    ///
-    /// # Errors
-    /// QEMU's, where there is none; "not simulated" for what is no container.
-    fn list(&self, arguments: Arguments<'_>) -> Result<QObject, QmpError> {
-        let mut properties = vec![property("type", "string".into())];
-        match self.find(arguments.text("path"))? {
-            Object::Peripheral => {
-                let devices = self.devices()?;
-                let table = PropertyTable::of(devices.iter().map(|(id, _)| *id));
-                for name in table.last_first() {
-                    let kind = devices.iter().find(|(id, _)| *id == name).map_or("", |(_, kind)| kind);
-                    properties.push(property(name, format!("child<{kind}>")));
-                }
-            }
-            Object::Anonymous => {}
-            Object::Machine | Object::Device { .. } | Object::Backend { .. } => {
-                return Err(not_simulated("`qom-list` of a device or the machine"));
-            }
-        }
-        Ok(QObject::List(properties))
-    }
-
-    /// `qom-get`: `type` of any, and the node that a disk has for its `drive`.
-    ///
-    /// # Errors
-    /// QEMU's, where there is no such object; "not simulated" for other properties.
-    fn get(&self, arguments: Arguments<'_>, release: Release) -> Result<QObject, QmpError> {
+    /// QEMU's; "not simulated" for what was not asked of real ones.
+    pub(crate) fn command(&mut self, command: &str, arguments: Arguments<'_>) -> Result<QObject, QmpError> {
         let object = self.find(arguments.text("path"))?;
-        match (object, arguments.text("property")) {
-            (object, "type") => Ok(self.type_of(&object, release).into()),
-            (Object::Device { id, .. } | Object::Backend { id }, "drive") => self.drive(id),
-            (_, other) => Err(not_simulated(&format!("property `{other}` of a device"))),
+        match command {
+            "qom-list" => self.list(&object),
+            "qom-get" => self.get(&object, arguments.text("property")),
+            _ => self.set(&object, arguments),
         }
     }
 
-    fn type_of(&self, object: &Object<'_>, release: Release) -> String {
-        match object {
-            Object::Machine => self.about.machine_type(release),
-            Object::Peripheral | Object::Anonymous => "container".into(),
-            Object::Device { kind, .. } => (*kind).into(),
-            Object::Backend { .. } => "virtio-blk-device".into(),
-        }
-    }
-
-    /// `qom-set` sets nothing: `type` cannot be, and no other property is simulated.
-    fn refuse_to_set(&self, arguments: Arguments<'_>, release: Release) -> QmpError {
-        let property = arguments.text("property");
-        match self.find(arguments.text("path")) {
-            Err(refused) => refused,
-            Ok(object) if property == "type" => {
-                release.property_not_writable(&self.type_of(&object, release), property)
+    /// The properties of an object, `type` first.
+    fn list(&self, object: &Object) -> Result<QObject, QmpError> {
+        let unknown = || not_simulated("`qom-list` of such an object");
+        let stored = match &object.kind {
+            Kind::Container(held) => return Ok(list_container(held)),
+            Kind::Made(made) => {
+                let list = introspection::object_says(self.release, &made.like, None);
+                return list
+                    .ok_or_else(unknown)?
+                    .map(|list| QObject::Written(made.with_own_buses(list).into()));
             }
-            Ok(_) => not_simulated("`qom-set` of such a property"),
-        }
+            Kind::Fixed => introspection::object_says(self.release, &object.path, None),
+        };
+        stored.ok_or_else(unknown)?.map(|list| QObject::Written(self.with_own_type(list)))
     }
 
-    /// The drive of a disk, or its top node.
-    fn drive(&self, id: &str) -> Result<QObject, QmpError> {
-        let disk = self.graph.devices().iter().find(|device| device.id == id);
-        let disk = disk.filter(|disk| disk.model.tray_open().is_none());
-        let named = |disk: &Device| if disk.drive.is_empty() { &disk.node } else { &disk.drive }.clone();
-        disk.map(|disk| named(disk).into()).ok_or_else(|| not_simulated("property `drive` of a drive"))
+    /// The machine's own type in the place of that which was asked.
+    fn with_own_type<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let (own, asked) =
+            (self.about.machine_type(self.release), format!("pc-q35-{}-machine", self.release));
+        if own == asked { text.into() } else { text.replace(&asked, &own).into() }
     }
 
     /// The object of a path. The last part of one will do if it is the only one of that name, as ids are.
-    fn find<'a>(&'a self, path: &'a str) -> Result<Object<'a>, QmpError> {
-        let path = path.trim_end_matches('/');
-        match path {
-            "/machine" => return Ok(Object::Machine),
-            "/machine/peripheral" | "peripheral" => return Ok(Object::Peripheral),
-            "/machine/peripheral-anon" | "peripheral-anon" => return Ok(Object::Anonymous),
-            _ => {}
+    fn find(&self, asked: &str) -> Result<Object, QmpError> {
+        let path = asked.trim_end_matches('/');
+        if asked.is_empty() {
+            return Err(QmpError::generic("Path '' is ambiguous"));
         }
-        let below = path.strip_prefix(PERIPHERAL);
-        let named = below.unwrap_or(path);
-        let (id, inner) = named.strip_suffix(BACKEND).map_or((named, false), |id| (id, true));
-        match self.devices()?.iter().find(|(known, _)| *known == id) {
-            Some((id, "virtio-blk-pci")) if inner => Ok(Object::Backend { id }),
-            Some((id, kind)) if !inner => Ok(Object::Device { id, kind }),
-            None if below.is_some() || leads_nowhere(path) => Err(qdev::not_found(path)),
-            _ => Err(not_simulated("an object of such a path")),
+        let whole = if path.starts_with('/') || path.is_empty() {
+            path.to_owned()
+        } else {
+            match path {
+                "machine" | "objects" | "chardevs" => format!("/{path}"),
+                "peripheral" | "peripheral-anon" | "unattached" => format!("/machine/{path}"),
+                id if self.is_object(id) => format!("{OBJECTS}/{id}"),
+                id => format!("{PERIPHERAL}{id}"),
+            }
+        };
+        let kind = match whole.as_str() {
+            "/machine/peripheral" => Kind::Container(self.peripheral()),
+            ANONYMOUS => Kind::Container(self.anonymous()),
+            OBJECTS => Kind::Container(self.made_objects()),
+            "/chardevs" => Kind::Container(self.chardevs.objects()),
+            "" | "/machine" => Kind::Fixed,
+            other => match self.made(other) {
+                Some(made) => Kind::Made(made),
+                None if introspection::object_says(self.release, other, None).is_some() => Kind::Fixed,
+                None if self.is_somewhere(path, other) => {
+                    return Err(not_simulated("an object of such a path"));
+                }
+                None => return Err(qdev::not_found(asked)),
+            },
+        };
+        let path = if whole.is_empty() { "/".to_owned() } else { whole };
+        Ok(Object { path, kind })
+    }
+
+    fn is_object(&self, id: &str) -> bool {
+        self.objects.list().any(|(known, _)| known == id)
+    }
+
+    /// Whether there may be an object of a path that is not simulated.
+    fn is_somewhere(&self, asked: &str, whole: &str) -> bool {
+        let lists = |path: &str, name: &str| {
+            introspection::object_says(self.release, path, None)
+                .is_some_and(|said| introspection::lists(&said, name))
+        };
+        if !asked.starts_with('/') {
+            let first = asked.split('/').next().unwrap_or_default();
+            return ["/machine", "/machine/unattached", "/machine/q35"].iter().any(|path| lists(path, first))
+                || first == "virtio-backend"
+                || first.starts_with("device[");
+        }
+        let Some((above, name)) = whole.rsplit_once('/') else { return true };
+        match self.made(above) {
+            Some(made) => lists(&made.like, name),
+            None if [PERIPHERAL.trim_end_matches('/'), ANONYMOUS, OBJECTS, "/chardevs"].contains(&above) => {
+                above == OBJECTS && name == "pc.ram"
+            }
+            None if above.is_empty() => ROOTS.contains(&name),
+            None => match introspection::object_says(self.release, above, None) {
+                Some(said) => introspection::lists(&said, name),
+                None => self.is_somewhere(above, above),
+            },
         }
     }
 
-    fn devices(&self) -> Result<Vec<(&str, &'static str)>, QmpError> {
-        self.devices.with_types(self.graph).ok_or_else(|| not_simulated("devices that have no id"))
+    /// What stands at a path, if it is a device, its inner one, or what a client has made.
+    fn made(&self, path: &str) -> Option<Made> {
+        if let Some(id) = path.strip_prefix("/objects/") {
+            let (id, kind) = self.objects.list().find(|(known, _)| *known == id)?;
+            return Some(Made { id: id.into(), kind, inner: false, like: format!("{OBJECTS}/{kind}") });
+        }
+        if let Some(label) = path.strip_prefix("/chardevs/").filter(|label| self.chardevs.has(label)) {
+            let kind = "chardev-socket";
+            return Some(Made { id: label.into(), kind, inner: false, like: format!("/chardevs/{kind}") });
+        }
+        let (outer, inner) = path.strip_suffix(BACKEND).map_or((path, false), |outer| (outer, true));
+        let id = if outer.starts_with(ANONYMOUS) { outer } else { outer.strip_prefix(PERIPHERAL)? };
+        let (_, kind) = self.devices.with_types(self.graph).into_iter().find(|(known, _)| *known == id)?;
+        if inner && !kind.starts_with("virtio-") {
+            return None;
+        }
+        let like = format!("{PERIPHERAL}{kind}{}", if inner { BACKEND } else { "" });
+        Some(Made { id: id.into(), kind, inner, like })
+    }
+
+    /// The devices with an id.
+    fn peripheral(&self) -> Vec<(String, String)> {
+        let all = self.devices.with_types(self.graph);
+        let named = all.into_iter().filter(|(id, _)| !id.starts_with('/'));
+        named.map(|(id, kind)| (id.to_owned(), kind.to_owned())).collect()
+    }
+
+    /// The devices without.
+    fn anonymous(&self) -> Vec<(String, String)> {
+        let all = self.devices.with_types(self.graph);
+        let unnamed =
+            all.into_iter().filter_map(|(id, kind)| Some((id.strip_prefix(ANONYMOUS)?.get(1..)?, kind)));
+        unnamed.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+    }
+
+    /// What the command line has made, the monitors, the memory, and what clients have made.
+    fn made_objects(&self) -> Vec<(String, String)> {
+        let made = self.objects.list().map(|(id, kind)| (id.to_owned(), kind.to_owned()));
+        let mut made: Vec<_> = made.collect();
+        let later = made.split_off(self.objects.of_command_line());
+        let mut all = made;
+        if self.release.monitors_are_objects() {
+            let monitor = |number: usize| (format!("compat_monitor{number}"), "monitor-qmp".to_owned());
+            all.extend((0..self.chardevs.monitors()).map(monitor));
+        }
+        all.push(("pc.ram".to_owned(), "memory-backend-ram".to_owned()));
+        all.extend(later);
+        all
     }
 }
 
-/// Whether there is nothing at all where an absolute path begins.
-fn leads_nowhere(path: &str) -> bool {
-    let first = path.strip_prefix('/').and_then(|path| path.split('/').next());
-    first.is_some_and(|first| !ROOTS.contains(&first))
+impl Made {
+    /// A list of properties in which the buses of a device are named after it, if it has an id.
+    fn with_own_buses(&self, list: &str) -> String {
+        if self.id.starts_with('/') {
+            return list.to_owned();
+        }
+        let (id, kind) = (&self.id, self.kind);
+        list.replace(&format!("\"name\": \"{kind}.0\""), &format!("\"name\": \"{id}.0\""))
+            .replace(&format!("\"name\": \"{kind}\""), &format!("\"name\": \"{id}\""))
+    }
+}
+
+/// What a container's properties are: each object in it is one.
+fn list_container(held: &[(String, String)]) -> QObject {
+    let mut properties = vec![listed("type", "string".into())];
+    let table = PropertyTable::of(held.iter().map(|(name, _)| name.as_str()));
+    for name in table.last_first() {
+        let kind = held.iter().find(|(known, _)| known == name).map_or("", |(_, kind)| kind);
+        properties.push(listed(name, format!("child<{kind}>")));
+    }
+    QObject::List(properties)
 }
 
 /// QAPI's `ObjectPropertyInfo`.
-fn property(name: &str, kind: String) -> QObject {
+fn listed(name: &str, kind: String) -> QObject {
     qdict! { "name": name.to_owned(), "type": kind }.into()
 }

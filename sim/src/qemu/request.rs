@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Context, Qemu, QmpError, Timer, arguments::Arguments, differences::Drain, not_simulated, run_state,
-};
+use super::{Context, Qemu, QmpError, Timer, arguments::Arguments, differences::Drain, run_state};
 use crate::qobject::{QDict, QObject};
 
 /// What a client, or the host, asks of the machine's power.
@@ -45,7 +43,7 @@ impl Qemu {
             "quit" => self.request(Request::Quit, cx),
             "system_reset" => self.request(Request::Reset, cx),
             "system_powerdown" => self.request(Request::Powerdown, cx),
-            other => return Err(not_simulated(&format!("command `{other}`"))),
+            other => return self.command_beside(other, arguments, cx),
         }
         Ok(QObject::empty())
     }

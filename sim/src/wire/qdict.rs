@@ -89,6 +89,7 @@ pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
             out.push(b']');
         }
         QObject::Dict(dict) => write_dict(out, dict),
+        QObject::Written(text) => out.extend_from_slice(text.as_bytes()),
     }
 }
 
@@ -117,6 +118,13 @@ pub fn write_dict(out: &mut Vec<u8>, dict: &QDict) {
         write_qobject(out, value);
     }
     out.push(b'}');
+}
+
+/// The members of what QEMU says, in the order in which it comes by them.
+pub(crate) fn members_in_order(dict: &QDict) -> Vec<(&'static str, &QObject)> {
+    let mut members: Vec<_> = dict.members().iter().rev().collect();
+    members.sort_by_key(|(key, _)| key.bucket);
+    members.into_iter().map(|(key, value)| (key.name, value)).collect()
 }
 
 /// The keys in the order in which QEMU comes by them.

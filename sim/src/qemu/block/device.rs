@@ -5,7 +5,7 @@ use crate::machine::OnError;
 /// A device that the guest sees a disk in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its qdev id.
+    /// Its qdev id; its path among QEMU's objects if it has none.
     pub id: String,
     /// The name of its drive; empty unless the command line has one for it.
     pub drive: String,
@@ -29,6 +29,8 @@ pub enum Model {
         /// It came after the firmware had looked for devices.
         unseen: bool,
     },
+    /// scsi-hd: always holds its disk.
+    ScsiHd,
     /// A drive for media that come and go.
     Cd {
         /// Whether the tray is open.
@@ -41,7 +43,7 @@ impl Model {
     pub fn tray_open(self) -> Option<bool> {
         match self {
             Model::Cd { tray_open } => Some(tray_open),
-            Model::VirtioBlk { .. } => None,
+            Model::VirtioBlk { .. } | Model::ScsiHd => None,
         }
     }
 }
@@ -63,8 +65,11 @@ impl Device {
     /// How queries name it.
     pub fn qdev(&self) -> String {
         match self.model {
-            Model::VirtioBlk { .. } => format!("/machine/peripheral/{}/virtio-backend", self.id),
-            Model::Cd { .. } => self.id.clone(),
+            Model::VirtioBlk { .. } => match self.id.as_str() {
+                path if path.starts_with('/') => format!("{path}/virtio-backend"),
+                id => format!("/machine/peripheral/{id}/virtio-backend"),
+            },
+            Model::ScsiHd | Model::Cd { .. } => self.id.clone(),
         }
     }
 
@@ -72,7 +77,7 @@ impl Device {
     pub fn write_cache(&self, started: bool) -> bool {
         match self.model {
             Model::VirtioBlk { unseen } => unseen || !started,
-            Model::Cd { .. } => true,
+            Model::ScsiHd | Model::Cd { .. } => true,
         }
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn find<'a>(
     match graph.devices().iter().find(|device| device.id == id).map(|device| device.model) {
         // The disk is the inner device's, not that of its transport.
         Some(Model::VirtioBlk { .. }) if backend => Ok(Drive { named, id }),
-        Some(Model::Cd { .. }) if !backend => Ok(Drive { named, id }),
+        Some(Model::Cd { .. } | Model::ScsiHd) if !backend => Ok(Drive { named, id }),
         None if !devices.has(id, graph) => Err(qdev::not_found(named)),
         _ => Err(QmpError::generic("Device does not have a block device backend")),
     }

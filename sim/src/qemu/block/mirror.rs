@@ -139,7 +139,10 @@ pub(crate) fn start(
     let filter = Planned::new(graph, JobDriver::MirrorTop, arguments, cx)?;
     let size = graph.size(source, cx.host());
     let content = graph.content(source, base.as_deref(), cx.host());
+    // Only where all is asked for the target is zeroed first: where the top is, even if there is nothing below it, it is
+    // taken to be empty.
     let holds_nothing = target_is_new
+        || arguments.text("sync") == "top"
         || cx.release().a_mirror_skips_what_is_empty() && graph.content(target, None, cx.host()).is_empty();
     let unfit = size != graph.size(target, cx.host());
     let len = match base {

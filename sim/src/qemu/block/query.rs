@@ -120,7 +120,7 @@ impl Query<'_> {
     }
 
     /// QAPI's `ImageInfo`.
-    fn image(&self, node: &Node, of_device: bool) -> QDict {
+    pub(crate) fn image(&self, node: &Node, of_device: bool) -> QDict {
         let image = self.graph.image(node, self.host);
         let qcow2 = image.and_then(Image::as_qcow2).filter(|_| matches!(node.driver, Driver::Qcow2 { .. }));
         let mut info = qdict! {

@@ -24,6 +24,8 @@ pub(crate) struct Statistics<'a> {
     pub(crate) now: Duration,
     /// When the firmware looked at the first disk, if it has.
     pub(crate) booted: Option<Duration>,
+    /// The disk that it looked at: the one in the first slot.
+    pub(crate) first: Option<&'a str>,
     /// The device that told the guest of a failed write, if any.
     pub(crate) failed_write: Option<&'a str>,
 }
@@ -40,8 +42,8 @@ struct Counted {
 impl Statistics<'_> {
     /// The reply for devices, each with all that it stands on.
     pub(crate) fn devices(&self) -> QObject {
-        let devices = self.graph.devices().iter().enumerate();
-        devices.map(|(at, device)| self.device(device, self.booted.is_some() && at == 0).into()).collect()
+        let was_read = |device: &Device| self.booted.is_some() && self.first == Some(device.id.as_str());
+        self.graph.devices().iter().map(|device| self.device(device, was_read(device)).into()).collect()
     }
 
     /// The reply with `query-nodes`: every node with the one below it, oldest first.

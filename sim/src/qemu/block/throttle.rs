@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Driver, Graph, Node, filter::Filter, medium};
 use crate::{
     qemu::{QmpError, arguments::Arguments, qdev::Devices},
-    qobject::{Key, QDict, QObject, key},
+    qobject::{Key, QDict, QObject, key, qdict},
 };
 
 /// The largest limit.
@@ -28,13 +28,13 @@ const NAMES: [[&str; 3]; BUCKETS] = [
 ];
 
 /// The same in the object's `limits`.
-const NAMES_OF_OBJECT: [[&str; 3]; BUCKETS] = [
-    ["bps-total", "bps-total-max", "bps-total-max-length"],
-    ["bps-read", "bps-read-max", "bps-read-max-length"],
-    ["bps-write", "bps-write-max", "bps-write-max-length"],
-    ["iops-total", "iops-total-max", "iops-total-max-length"],
-    ["iops-read", "iops-read-max", "iops-read-max-length"],
-    ["iops-write", "iops-write-max", "iops-write-max-length"],
+const KEYS_OF_OBJECT: [[Key; 3]; BUCKETS] = [
+    [key!("bps-total"), key!("bps-total-max"), key!("bps-total-max-length")],
+    [key!("bps-read"), key!("bps-read-max"), key!("bps-read-max-length")],
+    [key!("bps-write"), key!("bps-write-max"), key!("bps-write-max-length")],
+    [key!("iops-total"), key!("iops-total-max"), key!("iops-total-max-length")],
+    [key!("iops-read"), key!("iops-read-max"), key!("iops-read-max-length")],
+    [key!("iops-write"), key!("iops-write-max"), key!("iops-write-max-length")],
 ];
 
 /// The same as members of a reply.
@@ -78,19 +78,50 @@ pub(crate) struct Group {
 }
 
 impl Limits {
+    /// No limit at all.
+    const NONE: Self =
+        Self { buckets: [Bucket { average: 0, burst: 0, burst_length: 1 }; BUCKETS], request_size: 0 };
+
     /// The limits of the object `throttle-group`.
     pub(crate) fn of_object(limits: Arguments<'_>) -> Self {
-        Self::read(limits, NAMES_OF_OBJECT, "iops-size")
+        Self::NONE.changed_by(limits)
     }
 
-    fn read(arguments: Arguments<'_>, names: [[&str; 3]; BUCKETS], request_size: &str) -> Self {
+    /// Those that an object has already, with others in the place of those that are named.
+    fn changed_by(&self, limits: Arguments<'_>) -> Self {
+        Self::read(self, limits, KEYS_OF_OBJECT.map(|keys| keys.map(|key| key.name)), "iops-size")
+    }
+
+    fn read(
+        before: &Self,
+        arguments: Arguments<'_>,
+        names: [[&str; 3]; BUCKETS],
+        request_size: &str,
+    ) -> Self {
         let number = |name: &str| arguments.0.get(name).and_then(Value::as_i64).map(i64::cast_unsigned);
-        let bucket = |[average, burst, length]: [&str; 3]| Bucket {
-            average: number(average).unwrap_or(0),
-            burst: number(burst).unwrap_or(0),
-            burst_length: number(length).unwrap_or(1),
+        let bucket = |at: usize| {
+            let ([average, burst, length], before) = (names[at], before.buckets[at]);
+            Bucket {
+                average: number(average).unwrap_or(before.average),
+                burst: number(burst).unwrap_or(before.burst),
+                burst_length: number(length).unwrap_or(before.burst_length),
+            }
         };
-        Self { buckets: names.map(bucket), request_size: number(request_size).unwrap_or(0) }
+        Self {
+            buckets: std::array::from_fn(bucket),
+            request_size: number(request_size).unwrap_or(before.request_size),
+        }
+    }
+
+    /// All of an object's `limits`.
+    fn describe(&self) -> QObject {
+        let mut all = qdict! { "iops-size": self.request_size };
+        for ([average, burst, length], bucket) in KEYS_OF_OBJECT.into_iter().zip(self.buckets) {
+            all.put(average, bucket.average);
+            all.put(burst, bucket.burst);
+            all.put(length, bucket.burst_length);
+        }
+        all.into()
     }
 
     /// Refuses what cannot be: in QEMU's order.
@@ -160,6 +191,27 @@ impl Graph {
         self.groups.iter().any(|group| group.name == name)
     }
 
+    /// The limits of the object of a group.
+    pub(crate) fn throttle_limits(&self, name: &str) -> Option<QObject> {
+        self.groups.iter().find(|group| group.name == name).map(|group| group.limits.describe())
+    }
+
+    /// Changes those limits of a group's object that are named.
+    ///
+    /// # Errors
+    /// QEMU's, for limits that cannot be.
+    pub(crate) fn change_throttle_limits(
+        &mut self,
+        name: &str,
+        limits: Arguments<'_>,
+    ) -> Result<(), QmpError> {
+        let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else { return Ok(()) };
+        let changed = group.limits.changed_by(limits);
+        changed.check()?;
+        group.limits = changed;
+        Ok(())
+    }
+
     /// Adds the limits of a device to what is shown of it: zeroes if it has none.
     pub(crate) fn show_limits(&self, device: Option<&str>, info: &mut QDict) {
         let is_in = |group: &&Group| group.devices.iter().any(|member| Some(member.as_str()) == device);
@@ -182,6 +234,27 @@ impl Graph {
         info.put(key!("group"), group.name.clone());
     }
 
+    /// What the human monitor says of the limits of a device: nothing if it has none.
+    pub(crate) fn throttling_line(&self, device: &str) -> String {
+        let Some(group) =
+            self.groups.iter().find(|group| group.devices.iter().any(|member| member == device))
+        else {
+            return String::new();
+        };
+        let mut line = "    I/O throttling:  ".to_owned();
+        for kind in 0..2 {
+            let buckets =
+                KEYS.into_iter().zip(group.limits.buckets).skip(kind * BUCKETS / 2).take(BUCKETS / 2);
+            for ([average, ..], bucket) in buckets.clone() {
+                line += &format!(" {}={}", average.name, bucket.average);
+            }
+            for ([_, burst, _], bucket) in buckets {
+                line += &format!(" {}={}", burst.name, bucket.burst);
+            }
+        }
+        line + &format!(" iops_size={} group={}\r\n", group.limits.request_size, group.name)
+    }
+
     /// Takes a device out of its group, which goes with its last one.
     fn leave_group(&mut self, device: &str) {
         for group in &mut self.groups {
@@ -199,7 +272,7 @@ pub(crate) fn block_set_io_throttle(
 ) -> Result<QObject, QmpError> {
     let drive = medium::find(graph, devices, arguments)?;
     let path = drive.path();
-    let limits = Limits::read(arguments, NAMES, "iops_size");
+    let limits = Limits::read(&Limits::NONE, arguments, NAMES, "iops_size");
     limits.check()?;
     let group = arguments.optional_text("group");
     let stays = graph.groups.iter().find(|group| group.devices.iter().any(|member| member == path));

@@ -7,9 +7,11 @@ use crate::{
     host::{Host, InternalSnapshot},
     qemu::{
         Context, Qemu,
-        block::filename::filename,
+        block::{Graph, Node, filename::filename, query::Query},
         vm_snapshot::{is_qcow2, snapshots_of},
     },
+    qobject::{QDict, QObject},
+    wire::qdict,
 };
 
 /// A moment of the calendar.
@@ -82,7 +84,8 @@ pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     for node in &nodes {
         let partial: Vec<_> = of(node).iter().filter(|snapshot| !everywhere(&snapshot.name)).collect();
         if !partial.is_empty() {
-            text += "\r\nList of partial (non-loadable) snapshots on '':\r\n";
+            let device = qemu.graph.device_on(node).map_or("", |device| &device.drive);
+            let _ = write!(text, "\r\nList of partial (non-loadable) snapshots on '{device}':\r\n");
             text += &header(release);
             text.extend(partial.iter().map(|snapshot| row(release, &snapshot.id, snapshot)));
         }
@@ -90,13 +93,36 @@ pub(super) fn snapshots(qemu: &mut Qemu, cx: &mut Context<'_>) -> String {
     text
 }
 
-/// `info block`.
-pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
+/// `info block`: all devices; the drive or node that is named; with `-n` all nodes.
+pub(super) fn block(qemu: &Qemu, words: &[String], cx: &mut Context<'_>) -> String {
+    let (flags, names): (Vec<_>, Vec<_>) = words.iter().partition(|word| word.starts_with('-'));
+    let [nodes, details] = ["-n", "-v"].map(|flag| flags.iter().any(|known| *known == flag));
+    let mut text = String::new();
+    let named = names.first();
+    if !nodes {
+        let blocks = devices(qemu, named.map(|name| name.as_str()), details, cx);
+        if named.is_none() || !blocks.is_empty() {
+            return blocks.join("\r\n");
+        }
+    }
+    for (place, node) in qemu.graph.newest_first().enumerate() {
+        if named.is_none_or(|name| *name == &node.name) {
+            let apart = if place > 0 { "\r\n" } else { "" };
+            let cache = cache_mode(true, node);
+            let (title, rest) = (title("", node, &qemu.graph, cx.host()), below(qemu, node, cx.host()));
+            let details = if details { images(qemu, node, cx) } else { String::new() };
+            let _ = write!(text, "{apart}{title}    Cache mode:       {cache}\r\n{rest}{details}");
+        }
+    }
+    text
+}
+
+/// What is told of each device, or of the drive of that name.
+fn devices(qemu: &Qemu, drive: Option<&str>, details: bool, cx: &mut Context<'_>) -> Vec<String> {
     let started = qemu.disks_are_started(cx.now());
-    let host: &Host = cx.host();
     let mut blocks = Vec::new();
-    for device in qemu.graph.devices() {
-        let mut text = String::new();
+    for device in qemu.graph.devices().iter().filter(|device| drive.is_none_or(|drive| device.drive == drive))
+    {
         let removable = device.model.tray_open().map(|open| {
             let tray = if open { "open" } else { "closed" };
             format!("    Removable device: not locked, tray {tray}\r\n")
@@ -107,25 +133,102 @@ pub(super) fn block(qemu: &Qemu, cx: &mut Context<'_>) -> String {
             blocks.push(format!("{id}: [not inserted]\r\n    Attached to:      {id}\r\n{removable}"));
             continue;
         };
-        let (name, driver) = (&node.name, node.driver.name());
-        let cache = if device.write_cache(started) { "writeback" } else { "writethrough" };
-        let read_only = if node.read_only { ", read-only" } else { "" };
-        let file = filename(&qemu.graph, node, host);
-        let title = match device.drive.as_str() {
-            "" => name.clone(),
-            drive => format!("{drive} ({name})"),
-        };
-        let _ = write!(text, "{title}: {file} ({driver}{read_only})\r\n");
+        let mut text = title(&device.drive, node, &qemu.graph, cx.host());
+        let cache = cache_mode(device.write_cache(started), node);
         let _ = write!(text, "    Attached to:      {}\r\n{removable}", device.qdev());
-        let _ = write!(text, "    Cache mode:       {cache}\r\n");
-        if let Some(backing) = node.driver.backing().and_then(|backing| qemu.graph.node(backing)) {
-            let file = filename(&qemu.graph, backing, host);
-            let depth = qemu.graph.chain(name).count() - 1;
-            let _ = write!(text, "    Backing file:     {file} (chain depth: {depth})\r\n");
+        let _ = write!(text, "    Cache mode:       {cache}\r\n{}", below(qemu, node, cx.host()));
+        text += &qemu.graph.throttling_line(&device.qdev());
+        if details {
+            text += &images(qemu, node, cx);
         }
         blocks.push(text);
     }
-    blocks.join("\r\n")
+    blocks
+}
+
+/// The first line: a node, its drive if it has one, its file and driver.
+fn title(drive: &str, node: &Node, graph: &Graph, host: &Host) -> String {
+    let read_only = if node.read_only { ", read-only" } else { "" };
+    let (name, file, driver) = (&node.name, filename(graph, node, host), node.driver.name());
+    let title = if drive.is_empty() { name.clone() } else { format!("{drive} ({name})") };
+    format!("{title}: {file} ({driver}{read_only})\r\n")
+}
+
+fn cache_mode(write_cache: bool, node: &Node) -> String {
+    let mode = if write_cache { "writeback" } else { "writethrough" };
+    let direct = if node.caching.direct { ", direct" } else { "" };
+    let no_flush = if node.caching.no_flush { ", ignore flushes" } else { "" };
+    format!("{mode}{direct}{no_flush}")
+}
+
+/// What a node is backed by.
+fn below(qemu: &Qemu, node: &Node, host: &Host) -> String {
+    let Some(backing) = node.driver.backing().and_then(|backing| qemu.graph.node(backing)) else {
+        return String::new();
+    };
+    let file = filename(&qemu.graph, backing, host);
+    let depth = qemu.graph.chain(&node.name).count() - 1;
+    format!("    Backing file:     {file} (chain depth: {depth})\r\n")
+}
+
+/// What is told of an image and those that it is backed by, where details are asked for.
+fn images(qemu: &Qemu, node: &Node, cx: &mut Context<'_>) -> String {
+    let (release, now) = (cx.release(), cx.now());
+    let blocks = Query { graph: &qemu.graph, jobs: &qemu.jobs, now, host: cx.host(), release, flat: false };
+    let mut text = "\r\nImages:\r\n".to_owned();
+    let mut next = Some(QObject::from(blocks.image(node, true)));
+    while let Some(QObject::Dict(image)) = next {
+        image_details(&image, &mut text);
+        next = image.get("backing-image").cloned();
+    }
+    text
+}
+
+fn image_details(image: &QDict, text: &mut String) {
+    let number = |name: &str| match image.get(name) {
+        Some(QObject::Number(number)) => Some(*number),
+        _ => None,
+    };
+    let size = number("virtual-size").unwrap_or(0);
+    let on_disk = number("actual-size").map_or("unavailable".to_owned(), human_size);
+    let (file, format) = (image.text("filename").unwrap_or(""), image.text("format").unwrap_or(""));
+    let _ = write!(text, "image: {file}\r\nfile format: {format}\r\n");
+    let _ = write!(text, "virtual size: {} ({size} bytes)\r\ndisk size: {on_disk}\r\n", human_size(size));
+    if let Some(cluster) = number("cluster-size") {
+        let _ = write!(text, "cluster_size: {cluster}\r\n");
+    }
+    if let Some(backing) = image.text("backing-filename") {
+        let full = image.text("full-backing-filename").filter(|full| *full != backing);
+        let full = full.map_or(String::new(), |full| format!(" (actual path: {full})"));
+        let _ = write!(text, "backing file: {backing}{full}\r\n");
+    }
+    if let Some(format) = image.text("backing-filename-format") {
+        let _ = write!(text, "backing file format: {format}\r\n");
+    }
+    if let Some(QObject::Dict(limits)) = image.get("limits") {
+        *text += "Block limits:\r\n";
+        describe(limits, text);
+    }
+    if let Some(QObject::Dict(specific)) = image.get("format-specific")
+        && let Some(QObject::Dict(data)) = specific.get("data")
+        && !data.members().is_empty()
+    {
+        *text += "Format specific information:\r\n";
+        describe(data, text);
+    }
+}
+
+/// The members of a dictionary, a line each, with blanks for dashes: in the order of QEMU's table.
+fn describe(dict: &QDict, text: &mut String) {
+    for (name, value) in qdict::members_in_order(dict) {
+        let value = match value {
+            QObject::Bool(value) => value.to_string(),
+            QObject::Number(value) => value.to_string(),
+            QObject::Text(value) => value.to_string(),
+            _ => continue,
+        };
+        let _ = write!(text, "    {}: {value}\r\n", name.replace('-', " "));
+    }
 }
 
 fn header(release: Release) -> String {
