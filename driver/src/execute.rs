@@ -9,7 +9,8 @@
 //!                                                                             at it: keep everything, and say so
 //! ```
 //!
-//! Behind the point of no return nothing is undone: what fails there is told, and the rest is done all the same.
+//! Behind the point of no return nothing is undone: what was lost on its way is done once more, what fails is told, and
+//! the rest is done all the same.
 //!
 //! Steps of one stage all come to their end before anything is decided: no step is left half way. Asking and
 //! undoing have time of their own, for they are needed most when the operation's time is up.
@@ -49,8 +50,9 @@ pub(crate) async fn carry_out<E: Env>(
         if index > plan.no_return {
             // It is done: there is no way but forward, with time of its own if need be.
             let deadline = deadline.max(monitor.env().now() + patience.command);
-            late.extend(execution.stage(stage, deadline).await);
-        } else if let Some(failure) = execution.stage(stage, deadline).await {
+            late.extend(execution.forward(stage, deadline).await);
+        } else if let Some(failure) = execution.side_by_side(&stage.steps, deadline).await.into_iter().next()
+        {
             return Err(execution.fail(failure, index == plan.no_return).await);
         }
     }
@@ -73,7 +75,7 @@ enum Verdict {
     Unknown,
 }
 
-/// The first failure of a stage.
+/// A step that did not come to its end.
 struct Failure<'p> {
     step: &'p Step,
     cause: StepError,
@@ -100,11 +102,27 @@ struct Execution<'m, E: Env> {
 }
 
 impl<'m, E: Env> Execution<'m, E> {
-    /// Runs the steps of a stage side by side and returns the first failure.
-    async fn stage(&mut self, stage: &'m Stage, deadline: Duration) -> Option<Failure<'m>> {
+    /// Runs the steps of a stage behind the point of no return. What was lost on its way and is known not to have happened
+    /// is done once more: nothing else would bring it about.
+    async fn forward(&mut self, stage: &'m Stage, deadline: Duration) -> Vec<Failure<'m>> {
+        let failures = self.side_by_side(&stage.steps, deadline).await;
+        let (lost, mut failed): (Vec<_>, Vec<_>) =
+            failures.into_iter().partition(|failure| failure.certain && failure.cause.is_doubtful());
+        if !lost.is_empty() {
+            failed.extend(self.side_by_side(lost.into_iter().map(|failure| failure.step), deadline).await);
+        }
+        failed
+    }
+
+    /// Runs steps side by side and returns those that failed.
+    async fn side_by_side(
+        &mut self,
+        steps: impl IntoIterator<Item = &'m Step>,
+        deadline: Duration,
+    ) -> Vec<Failure<'m>> {
         self.rounds += 1;
         let mut running = Vec::new();
-        for step in &stage.steps {
+        for step in steps {
             let live = self.monitor.live(self.lane(&step.lane()), deadline, self.patience);
             let (sender, receiver) = oneshot::channel();
             let task = step.clone();
@@ -118,7 +136,7 @@ impl<'m, E: Env> Execution<'m, E> {
         for (step, receiver) in running {
             ended.push((step, receiver.await.expect("a step's task ends by sending its result")));
         }
-        let mut failure = None;
+        let mut failures = Vec::new();
         for (step, result) in ended {
             match result {
                 Ok(()) => self.begun.push((step, Begun::Whole)),
@@ -128,12 +146,12 @@ impl<'m, E: Env> Execution<'m, E> {
                         let refused = matches!(cause, StepError::Command(CommandError::Refused { .. }));
                         self.begun.push((step, if refused { Begun::Refused } else { Begun::Part }));
                         let certain = matches!(verdict, Verdict::DidNot);
-                        failure = failure.or(Some(Failure { step, cause, certain }));
+                        failures.push(Failure { step, cause, certain });
                     }
                 },
             }
         }
-        failure
+        failures
     }
 
     /// A timed-out command is never taken for one that did not happen: ask, on a new connection if need be.

@@ -39,6 +39,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&QueryBlock {});
     samples.add(&QueryNamedBlockNodes { flat: true });
     samples.add(&QueryJobs {});
+    samples.add(&QueryBlockJobs {});
     samples.add(&JobDismiss { id: "job" });
     samples.add(&JobCancel { id: "job" });
     samples.add(&SnapshotSave { job_id: "job", tag: "s1", vmstate: "vda", devices: &devices });

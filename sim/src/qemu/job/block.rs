@@ -229,14 +229,23 @@ impl BlockJob {
 
     /// How long until all is copied; none while it rests, and if that never comes.
     pub(super) fn remaining(&self, now: Duration) -> Option<Duration> {
-        let end = self.since.filter(|_| !self.endless)? + self.time_for(self.len - self.copied);
+        let end = self.since.filter(|_| !self.endless)? + self.time_for(self.len - self.copied) + self.owed();
         Some(end.saturating_sub(now))
+    }
+
+    /// How long a job that keeps in step still sleeps for its last chunk before it looks whether all is copied: measured on
+    /// 5.2 and 10.0, where `offset` is `len` long before `ready`.
+    fn owed(&self) -> Duration {
+        let last = if self.keeps_in_step && self.pace() > 0 { self.chunk.min(self.len) } else { 0 };
+        if last == 0 { Duration::ZERO } else { self.time_for(last) }
     }
 
     /// How long until the next chunk is copied: when a throttled job next looks around.
     pub(super) fn next_look(&self, now: Duration) -> Duration {
-        let ahead = self.reached(now).saturating_add(self.chunk).min(self.len) - self.copied;
-        self.since.map_or(Duration::ZERO, |since| (since + self.time_for(ahead)).saturating_sub(now))
+        let reached = self.reached(now);
+        let ahead = reached.saturating_add(self.chunk).min(self.len) - self.copied;
+        let owed = if reached == self.len { self.owed() } else { Duration::ZERO };
+        self.since.map_or(Duration::ZERO, |since| (since + self.time_for(ahead) + owed).saturating_sub(now))
     }
 
     /// Stops copying.
