@@ -14,7 +14,7 @@ use super::{
     operate::OperateArgs,
     redefine::{Redefinition, hand_in},
     validate::ValidateArgs,
-    xml::{self, Document},
+    xml::Document,
 };
 use crate::cli::{CliError, told::Told};
 
@@ -126,7 +126,7 @@ fn take(operate: &OperateArgs, wish: DomainSnapshot, flags: CreateFlags) -> Resu
     let within = operate.within();
     let request =
         |wish| Request::Create(Box::new(Create { wish, flags: flags.clone(), vmstate: None, within }));
-    operate::check(&request(named), &xml::domain(&operate.machine.domain)?)?;
+    operate::check(&request(named), &operate.machine.domain()?)?;
     operate.operate(&request(wish))
 }
 

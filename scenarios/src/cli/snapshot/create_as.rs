@@ -25,7 +25,7 @@ use crate::cli::{CliError, told::Told};
 )]
 pub(super) struct CreateAsArgs {
     #[command(flatten)]
-    operate: Option<OperateArgs>,
+    operate: OperateArgs,
     /// The snapshot's name [default: the second in which it is taken, since 1970]
     #[arg(value_name = "NAME")]
     positional_name: Option<String>,
@@ -62,12 +62,10 @@ pub(super) fn create_as(arguments: &CreateAsArgs) -> Result<Told, CliError> {
     let document =
         Document { file: "the document of these options".into(), bytes: text.clone().into_bytes() };
     arguments.validate.check(&document)?;
-    match &arguments.operate {
-        Some(operate) if !arguments.print_xml => {
-            take_with(operate, wish, &arguments.flags, arguments.validate.validate)
-        }
-        _ => Ok(Told::new(text.clone(), json!({ "name": wish.name, "xml": text }))),
+    if arguments.print_xml {
+        return Ok(Told::new(text.clone(), json!({ "name": wish.name, "xml": text })));
     }
+    take_with(&arguments.operate, wish, &arguments.flags, arguments.validate.validate)
 }
 
 impl CreateAsArgs {

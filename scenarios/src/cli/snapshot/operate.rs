@@ -30,7 +30,6 @@ use tokio::task::LocalSet;
 use super::{
     SnapshotError,
     records::{self, MachineArgs},
-    xml,
 };
 use crate::cli::{CliError, interrupt::Interrupt, output, told::Told};
 
@@ -65,7 +64,7 @@ impl OperateArgs {
             let why = "`--qmp SOCK` is needed: this is done on a running machine, through its monitor";
             return Err(CliError::Usage(why.into()));
         };
-        let domain = xml::domain(&self.machine.domain)?;
+        let domain = self.machine.domain()?;
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
@@ -86,7 +85,7 @@ impl OperateArgs {
     ) -> Result<Machine<TokioEnv>, SnapshotError> {
         let env = TokioEnv::new();
         let patience = Patience::default();
-        let (store, passed) = Store::open(env.clone(), &self.machine.state, &domain.name()).await?;
+        let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
         records::warn(&passed);
         let machine = Machine::connect(env, monitor, domain.into(), None, patience).await?;
         Ok(machine.with_records(store))

@@ -1,6 +1,6 @@
 //! The records of one machine: opened, and changed as a whole or not at all. No disk is touched.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use freezeframe_driver::{
     domain_snapshot::DomainSnapshot,
@@ -18,11 +18,25 @@ use crate::cli::{CliError, output};
 #[derive(Debug, Args)]
 pub(in crate::cli) struct MachineArgs {
     /// The machine's <domain> document
-    #[arg(long, value_name = "FILE")]
-    pub(super) domain: Utf8PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    domain: Option<Utf8PathBuf>,
     /// Folder of freezeframe's records; each machine has one of its own in it
-    #[arg(long, value_name = "DIR")]
-    pub(super) state: Utf8PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    state: Option<Utf8PathBuf>,
+}
+
+impl MachineArgs {
+    /// Its description.
+    pub(super) fn domain(&self) -> Result<DomainXml, CliError> {
+        xml::domain(
+            self.domain.as_ref().expect("it is left out where no machine is needed, and not asked for there"),
+        )
+    }
+
+    /// The folder of all records.
+    pub(super) fn state(&self) -> &Utf8Path {
+        self.state.as_ref().expect("it is left out where no machine is needed, and not asked for there")
+    }
 }
 
 /// One of its snapshots.
@@ -70,8 +84,8 @@ pub(in crate::cli) struct Locked {
 impl Records {
     /// Reads them; what is passed over is told on standard error.
     pub(super) fn read(machine: &MachineArgs) -> Result<Self, CliError> {
-        let domain = xml::domain(&machine.domain)?;
-        let loaded = async { store::load(&TokioEnv::new(), &machine.state, &domain.name()).await };
+        let domain = machine.domain()?;
+        let loaded = async { store::load(&TokioEnv::new(), machine.state(), &domain.name()).await };
         let (tree, passed) = runtime()?.block_on(loaded).map_err(SnapshotError::from)?;
         warn(&passed);
         Ok(Self { domain, tree })
@@ -86,9 +100,9 @@ impl Records {
 impl Locked {
     /// Opens them, made if there are none; what is passed over is told on standard error.
     pub(in crate::cli) fn open(machine: &MachineArgs) -> Result<Self, CliError> {
-        let domain = xml::domain(&machine.domain)?;
+        let domain = machine.domain()?;
         let runtime = runtime()?;
-        let opened = async { Store::open(TokioEnv::new(), &machine.state, &domain.name()).await };
+        let opened = async { Store::open(TokioEnv::new(), machine.state(), &domain.name()).await };
         let (store, passed) = runtime.block_on(opened).map_err(SnapshotError::from)?;
         warn(&passed);
         Ok(Self { runtime, domain, passed, store })
