@@ -41,14 +41,21 @@ Exit codes:
 
 JSON: with --json standard output holds one object and nothing else.
   create, create-as, revert, delete:
-      {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: not known
-      taken: and {consistency: memory|crash, quiesced, machine: as-it-was|paused|off, take-yourself: [disk...]}
-  --dry-run:  {dry-run, summary, plan}, and of records what would be said without it, with dry-run: true
-  list:       {domain, current, snapshots: [{name, parent, creation-time, state, external, current}...]}
-  info:       {name, domain, current, state, location, parent, children, descendants, metadata}
-  dumpxml, current, xml, create-as --print-xml:  {name, xml};  current --name: {name};  parent: {name, parent}
-  redefine: {recorded};  edit: {edited};  current --set: {current};  delete --metadata: {records-removed}
-  failed:     {error: {code, message, outcome, remains: [text...]}, exit-code}; code is libvirt's name or null
+      {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
+      taken, also: {consistency: memory|crash, quiesced, machine: as-it-was|paused|off,
+      take-yourself: [disk...]}
+  --dry-run of these:                 {dry-run, summary, plan}
+  list:                               {domain, current, snapshots: [{name, parent,
+      creation-time, state, external, current}...]}
+  info:                               {name, domain, current, state, location, parent,
+      children, descendants, metadata}
+  dumpxml, current, xml, --print-xml: {name, xml}
+  current --name: {name}              current --set:     {current}
+  parent: {name, parent}              redefine:          {recorded}
+  edit:   {edited}                    delete --metadata: {records-removed: [name...]}
+      with --dry-run also: {dry-run}
+  what failed:                        {error: {code, message, outcome, remains}, exit-code}
+      code: libvirt's name of the error, or null; remains: what is left to be done by hand
       outcome: not-begun|rolled-back|machine-gone|not-rolled-back|unfinished|unknown";
 
 #[derive(Debug, Args)]

@@ -29,7 +29,7 @@ fn every_verb_is_completed_in_every_shell() {
         for verb in &verbs {
             // bash has a case of its own for each verb, the others name it and its parent.
             let word = match shell {
-                "bash" => format!("freezeframe__subcmd__{}", verb.join("__subcmd__").replace('-', "__")),
+                "bash" => format!("freezeframe__subcmd__{}\"", verb.join("-").replace('-', "__subcmd__")),
                 _ => verb.last().unwrap().clone(),
             };
             assert!(script.stdout.contains(&word), "{shell}: {word}");

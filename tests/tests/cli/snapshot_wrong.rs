@@ -111,7 +111,7 @@ fn a_monitor_that_is_not_there_or_is_none_ends_with_1() {
     for (socket, within, words) in [
         ("gone", "60", "error: OPERATION_FAILED: no QEMU monitor at `gone`"),
         ("vm.xml", "60", "error: OPERATION_FAILED: no QEMU monitor at `vm.xml`"),
-        ("silent", "60", "error: OPERATION_TIMEOUT"),
+        ("silent", "1", "error: OPERATION_TIMEOUT"),
     ] {
         rig.snapshot(&["create-as", "a", "--qmp", socket, "--within", within]).assert(1, words);
     }

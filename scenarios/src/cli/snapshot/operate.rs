@@ -85,6 +85,7 @@ impl OperateArgs {
     ) -> Result<Machine<TokioEnv>, SnapshotError> {
         let env = TokioEnv::new();
         let patience = Patience::default();
+        let patience = Patience { connect: patience.connect.min(self.within()), ..patience };
         let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
         records::warn(&passed);
         let machine = Machine::connect(env, monitor, domain.into(), None, patience).await?;
