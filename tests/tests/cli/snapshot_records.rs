@@ -76,7 +76,7 @@ fn passwords_are_shown_on_request_only() {
     for verb in [&["dumpxml", "p"][..], &["current"]] {
         let hidden = snapshot(&desk, verb);
         assert!(
-            hidden.stdout.contains("passwd='*****'") && !hidden.stdout.contains("sesame"),
+            hidden.stdout.contains("<graphics type='vnc'/>") && !hidden.stdout.contains("sesame"),
             "{}",
             hidden.stdout
         );

@@ -113,5 +113,5 @@ pub(super) fn info(arguments: &OneArgs) -> Result<Told, CliError> {
         "name": name, "domain": domain, "current": current, "state": state, "location": location,
         "parent": record.parent, "children": children, "descendants": descendants, "metadata": true,
     });
-    Ok(Told::new(lines.map(|(what, text)| format!("{:<15}{text}\n", format!("{what}:"))).concat(), object))
+    Ok(Told::new(lines.map(|(what, text)| format!("{:<16}{text}\n", format!("{what}:"))).concat(), object))
 }
