@@ -131,5 +131,5 @@ fn take(operate: &OperateArgs, wish: DomainSnapshot, flags: CreateFlags) -> Resu
 }
 
 fn refused(refusal: Refusal) -> SnapshotError {
-    SnapshotError::Operation(OperationError::Refused(refusal))
+    OperationError::Refused(refusal).into()
 }

@@ -96,7 +96,7 @@ impl OperateArgs {
 /// What can be said of a request before anything is opened.
 pub(super) fn check(request: &Request, domain: &DomainXml) -> Result<(), SnapshotError> {
     let checked = plan::check_alone(request, &domain.clone().into());
-    checked.map_err(|refusal| SnapshotError::Operation(refusal.into()))
+    checked.map_err(|refusal| OperationError::from(refusal).into())
 }
 
 async fn carry_out(
