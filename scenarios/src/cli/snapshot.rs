@@ -177,14 +177,7 @@ impl SnapshotError {
     /// How things stand, in one word for programs.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
-            SnapshotError::Operation(error) => match **error {
-                OperationError::RolledBack { .. } => "rolled-back",
-                OperationError::MachineGone { .. } => "machine-gone",
-                OperationError::NotRolledBack { .. } => "not-rolled-back",
-                OperationError::Unfinished { .. } => "unfinished",
-                OperationError::Unknown { .. } => "unknown",
-                _ => "not-begun",
-            },
+            SnapshotError::Operation(error) => outcome(error),
             SnapshotError::Store(StoreError::CurrentUnknown { .. }) => "unfinished",
             _ => "not-begun",
         }
@@ -192,13 +185,12 @@ impl SnapshotError {
 
     /// What is left to be done by hand.
     pub(super) fn remains(&self) -> &[String] {
-        match self {
-            SnapshotError::Operation(error) => match &**error {
-                OperationError::NotRolledBack { remains, .. }
-                | OperationError::Unfinished { remains, .. } => remains,
-                OperationError::Unknown { keeps, .. } => keeps,
-                _ => &[],
-            },
+        let SnapshotError::Operation(error) = self else { return &[] };
+        match &**error {
+            OperationError::NotRolledBack { remains, .. } | OperationError::Unfinished { remains, .. } => {
+                remains
+            }
+            OperationError::Unknown { keeps, .. } => keeps,
             _ => &[],
         }
     }
@@ -211,6 +203,19 @@ impl SnapshotError {
             SnapshotError::Wish(_) => 2,
             _ => 1,
         }
+    }
+}
+
+fn outcome(error: &OperationError) -> &'static str {
+    match error {
+        OperationError::Refused(_) | OperationError::Unreachable(_) | OperationError::Unobserved(_) => {
+            "not-begun"
+        }
+        OperationError::RolledBack { .. } => "rolled-back",
+        OperationError::MachineGone { .. } => "machine-gone",
+        OperationError::NotRolledBack { .. } => "not-rolled-back",
+        OperationError::Unfinished { .. } => "unfinished",
+        OperationError::Unknown { .. } => "unknown",
     }
 }
 
