@@ -55,6 +55,10 @@ pub(crate) async fn carry_out<E: Env>(
         {
             return Err(execution.fail(failure, index == plan.no_return).await);
         }
+        if stage.steps.iter().any(Step::starts_a_machine) {
+            // The steps to come speak to the new process. One that does not answer is told by the first of them.
+            let _ = monitor.reconnect(patience.connect).await;
+        }
     }
     let remains = late.iter().map(|failure| failure.step.remains()).collect();
     match late.into_iter().next() {
