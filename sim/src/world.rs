@@ -123,7 +123,8 @@ impl World {
     pub fn receive(&mut self, now: Duration, connection: Connection, bytes: &[u8]) -> Result<(), BrokenPipe> {
         self.now = now;
         let alive = self.alive;
-        let link = self.links.get_mut(&connection).filter(|link| alive && !link.outlived).ok_or(BrokenPipe)?;
+        let link =
+            self.links.get_mut(&connection).filter(|link| alive && !link.outlived).ok_or(BrokenPipe)?;
         let Port::Monitor(monitor) = link.port else {
             self.agent_receive(now, connection, bytes);
             return Ok(());

@@ -78,7 +78,8 @@ fn an_image_that_is_missing_is_not_made() {
 fn what_it_cannot_be_is_refused() {
     let mut world = world();
     world.kill_qemu();
-    let ran = world.run_program(ms(0), QEMU.into(), &["-daemonize".to_owned(), "-fw_cfg".to_owned()]).unwrap();
+    let ran =
+        world.run_program(ms(0), QEMU.into(), &["-daemonize".to_owned(), "-fw_cfg".to_owned()]).unwrap();
     assert!(ran.exit == 1 && ran.stderr.contains("not simulated"), "{}", ran.stderr);
     let ran = world.run_program(ms(0), QEMU.into(), &["-S".to_owned()]).unwrap();
     assert!(ran.exit == 1 && ran.stderr.contains("does not become a daemon"), "{}", ran.stderr);

@@ -57,12 +57,13 @@ pub struct Aside {
     pub memory: Option<Result<SaveImage, String>>,
 }
 
-/// What is to be read for a request; nothing if it goes back to nothing that lies aside.
+/// What is to be read for a request; nothing if it does not go back to what a record describes.
 pub fn going_back(request: &Request, tree: Option<&SnapshotTree>) -> Option<GoingBack> {
     let Request::Revert(revert) = request else { return None };
-    let record = tree?.get(revert.name.as_str()).filter(|record| is_external(record))?;
+    let record = tree?.get(revert.name.as_str())?;
     let domain = DomainXml::of(record.domain.clone()?).ok()?;
-    let kept: BTreeSet<String> = overlaid(record, &domain).map(|disk| disk.target.to_owned()).collect();
+    let aside = overlaid(record, &domain).filter(|_| is_external(record));
+    let kept: BTreeSet<String> = aside.map(|disk| disk.target.to_owned()).collect();
     Some(GoingBack {
         domain: domain.with_disks(|target| kept.contains(target)),
         memory: record.memory.file.clone().filter(|_| record.memory.location == Some(Location::External)),

@@ -182,9 +182,30 @@ impl Lines {
 
 /// It belongs to the file that it is about, as far as that can be told: the last of its arguments that is a path.
 fn ran(program: &str, arguments: &[String], outcome: &str) -> (String, Direction, String) {
+    if program.starts_with("qemu-system-") {
+        let told = ran_qemu(arguments);
+        return (format!("host {program}"), Direction::Host, format!("{program}{told}: {outcome}"));
+    }
     let file = arguments.iter().rev().find(|argument| argument.starts_with('/'));
     let file = file.and_then(|path| Utf8Path::new(path).file_name()).unwrap_or(program);
     (format!("host {file}"), Direction::Host, format!("{program} {}: {outcome}", arguments.join(" ")))
+}
+
+/// Of a machine that is started, how it is to stand and what images it has; sockets and accelerators differ between worlds.
+fn ran_qemu(arguments: &[String]) -> String {
+    let mut told = String::new();
+    for (index, word) in arguments.iter().enumerate() {
+        match (word.as_str(), arguments.get(index + 1)) {
+            ("-S" | "--version", _) => told += &format!(" {word}"),
+            ("-incoming", Some(from)) => told += &format!(" -incoming {from}"),
+            ("-blockdev", Some(node)) => {
+                let node: Value = serde_json::from_str(node).unwrap_or_default();
+                told += &node["filename"].as_str().map(|file| format!(" {file}")).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    told
 }
 
 /// Bytes as text: those that are no ASCII, and the agent's 0xFF among them, as `\xff`.

@@ -7,9 +7,12 @@
 //! It waits for nothing: how long a program may take is its users' business.
 #![allow(clippy::disallowed_types, reason = "the thin shell that starts real programs")]
 
-use std::{io, process::Stdio};
+use std::{fs::File, io, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::{
+    fs::{FlockOperation, fcntl_lock},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
@@ -70,6 +73,19 @@ impl Drop for Process {
         let _ = kill_process_group(pid, Signal::KILL);
         let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = self.child.try_wait();
+    }
+}
+
+/// Kills a QEMU that has made itself a daemon, and waits until it is dead. It holds a lock on the file with its number as long as
+/// it lives: a number without one is of a process that has ended, and may be somebody else's by now.
+pub(super) fn kill_daemon(pid_file: &std::path::Path) {
+    let Ok(file) = File::options().read(true).write(true).open(pid_file) else { return };
+    let number = io::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    let Some(pid) = number.and_then(Pid::from_raw) else { return };
+    while fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // It fails only for a process that is not there.
+        let _ = kill_process(pid, Signal::KILL);
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -18,6 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
     env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran},
+    launch::{BuiltIn, Launcher, arguments::Accelerator},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
@@ -41,6 +42,9 @@ const MONITOR: &str = "/simulated/monitor";
 
 /// Where the simulated agent's port seems to listen.
 const AGENT: &str = "/simulated/agent";
+
+/// What the simulated host knows as QEMU.
+const QEMU: &str = "/simulated/bin/qemu-system-x86_64";
 
 /// Where a simulated monitor listens, counted from 0.
 pub(crate) fn monitor(number: usize) -> Endpoint {
@@ -315,6 +319,10 @@ impl<T: Time> World for SimWorld<T> {
         let path = self.folder.join(&file.name);
         let made = self.env.sockets.world_mut().host_mut().create_new(&path, image);
         made.map_err(|error| CannotPlay::new(format!("{path}: {error}")))
+    }
+
+    fn launcher(&self) -> Launcher {
+        Launcher::BuiltIn(BuiltIn { binary: Some(QEMU.into()), accelerator: Some(Accelerator::Tcg) })
     }
 
     async fn kill_qemu(&self) {

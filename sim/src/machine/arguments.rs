@@ -18,8 +18,7 @@ mod properties;
 use properties::Properties;
 
 /// Options without a value.
-const FLAGS: [&str; 6] =
-    ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S", "-daemonize"];
+const FLAGS: [&str; 6] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S", "-daemonize"];
 
 /// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
 /// as long as it runs under TCG.

@@ -57,7 +57,8 @@ impl World {
         self.qemu = Qemu::new(&machine, self.release, &mut self.host);
         // What was under way belonged to the machine that has ended; places among all that happens go on.
         self.main_loop = MainLoop::continuing(&mut self.main_loop);
-        let timers = self.qemu.first_timers().into_iter().map(|(after, timer)| (now + after, timer)).collect();
+        let timers =
+            self.qemu.first_timers().into_iter().map(|(after, timer)| (now + after, timer)).collect();
         self.main_loop.end_turn(now, now, timers);
         self.alive = true;
         self.links.values_mut().for_each(|link| link.outlived = true);
