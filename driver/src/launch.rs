@@ -233,7 +233,8 @@ impl Launcher {
             Launcher::Program(path) => program::stop(env, path, stop).await?,
         }
         let endpoint = Endpoint::Unix(stop.monitor.to_owned());
-        // QEMU lets go of its images before it lets go of its sockets.
+        // QEMU lets go of its images before it lets go of its sockets, and of what listens last.
+        env.sleep_until(env.now() + RETRY_EVERY).await;
         while env.connect(&endpoint).await.is_ok() {
             if env.now() >= deadline {
                 return Err(LaunchError::StillThere {
