@@ -17,6 +17,7 @@ use crate::{
     error::OperationError,
     execute,
     launch::{Launcher, chain},
+    migration::Settings,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
@@ -171,6 +172,13 @@ impl<E: Env> Machine<E> {
             None => None,
         };
         let Endpoint::Unix(monitor) = self.monitor.endpoint();
+        let migration = match plan::saves_memory(request) {
+            true => {
+                let deadline = env.now() + self.patience.command;
+                Some(Settings::ask(&self.client(), "observe", deadline).await?)
+            }
+            false => None,
+        };
         let records = self.records.as_ref().map(RefCell::borrow);
         let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
         let facts = Facts {
@@ -178,6 +186,7 @@ impl<E: Env> Machine<E> {
             observed: &observed,
             capabilities: &self.capabilities,
             unique: &env.unique_id(),
+            migration: migration.as_ref(),
             files: &files,
             records,
             seconds: env.seconds(),

@@ -25,7 +25,6 @@ use crate::{
     env::FileKind,
     error::Refusal,
     launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
-    observed::Observed,
     qemu_img::Backing,
     request::{Request, Revert, RevertFlag},
     save_image::SaveImage,
@@ -512,11 +511,4 @@ fn names(element: &Element, path: &Utf8Path) -> bool {
         open.extend(element.elements());
     }
     false
-}
-
-impl Observed {
-    /// Every disk with the image that it is in by now, and that one's format.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &Utf8Path, &str)> {
-        self.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file, &*disk.format))
-    }
 }

@@ -107,6 +107,7 @@ impl World {
             unique: "7f",
             files,
             records: None,
+            migration: None,
             seconds: 1_767_225_600,
         };
         plan(request, facts).map(|planned| planned.plan)
