@@ -70,6 +70,8 @@ pub fn lines(record: &[(Duration, Entry)], folder: &Utf8Path) -> Vec<Line> {
 #[derive(Debug)]
 pub struct Lines {
     folder: String,
+    /// Where the driver finds the monitor.
+    monitor: String,
     /// The command behind each id that has no reply yet.
     commands: BTreeMap<String, String>,
     /// The lane that started each job.
@@ -79,7 +81,8 @@ pub struct Lines {
 impl Lines {
     /// For a run whose machine has this folder.
     pub fn new(folder: &Utf8Path) -> Self {
-        Self { folder: folder.to_string(), commands: BTreeMap::new(), jobs: BTreeMap::new() }
+        let monitor = folder.with_file_name("monitor0").into_string();
+        Self { folder: folder.to_string(), monitor, commands: BTreeMap::new(), jobs: BTreeMap::new() }
     }
 
     /// The line of what happened next.
@@ -174,9 +177,9 @@ impl Lines {
         (lane, Direction::Host, format!("{action} {path}{error}"))
     }
 
-    /// With the machine's folder as `<dir>`.
+    /// With the machine's folder as `<dir>`, and its monitor beside that as `<monitor>`.
     fn placed(&self, text: &str) -> String {
-        text.replace(&self.folder, "<dir>")
+        text.replace(&self.monitor, "<monitor>").replace(&self.folder, "<dir>")
     }
 }
 

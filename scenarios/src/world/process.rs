@@ -7,7 +7,7 @@
 //! It waits for nothing: how long a program may take is its users' business.
 #![allow(clippy::disallowed_types, reason = "the thin shell that starts real programs")]
 
-use std::{fs::File, io, process::Stdio, time::Duration};
+use std::{fs::File, io, os::unix::net::UnixStream, process::Stdio, time::Duration};
 
 use rustix::{
     fs::{FlockOperation, fcntl_lock},
@@ -20,6 +20,9 @@ use tokio::{
 
 /// How much is read of what a program says, in bytes. It may be any program.
 pub(super) const SAID_MAX: u64 = 64 << 10;
+
+/// How often a process that was killed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// A running program. Dropping it kills its process group and waits until it is dead.
 #[derive(Debug)]
@@ -76,8 +79,8 @@ impl Drop for Process {
     }
 }
 
-/// Kills a QEMU that has made itself a daemon, and waits until it is dead. It holds a lock on the file with its number as long as
-/// it lives: a number without one is of a process that has ended, and may be somebody else's by now.
+/// Kills a QEMU that has made itself a daemon, and waits until it is dead: `<its monitor's socket>.pid` holds its number. It has a
+/// lock on that file as long as it lives: a number without one is of a process that has ended, and may be somebody else's by now.
 pub(super) fn kill_daemon(pid_file: &std::path::Path) {
     let Ok(file) = File::options().read(true).write(true).open(pid_file) else { return };
     let number = io::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
@@ -85,7 +88,11 @@ pub(super) fn kill_daemon(pid_file: &std::path::Path) {
     while fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         // It fails only for a process that is not there.
         let _ = kill_process(pid, Signal::KILL);
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(LOOK_EVERY);
+    }
+    // What it has open closes in no order that anybody is told.
+    while UnixStream::connect(pid_file.with_extension("")).is_ok() {
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 

@@ -37,8 +37,8 @@ use crate::{
     play::{self, CannotPlay, Run},
 };
 
-/// Where the simulated monitors seem to listen: `/simulated/monitor0`, ...
-const MONITOR: &str = "/simulated/monitor";
+/// Where the simulated monitors seem to listen: `/monitor0`, ..., beside the folder of the images.
+const MONITOR: &str = "/monitor";
 
 /// Where the simulated agent's port seems to listen.
 const AGENT: &str = "/simulated/agent";
