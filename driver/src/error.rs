@@ -5,12 +5,13 @@
 //! name where libvirt has the same error.
 
 mod refusal;
+mod revert_refusal;
 
 use std::{fmt, io, time::Duration};
 
 use camino::Utf8PathBuf;
 
-pub use self::refusal::Refusal;
+pub use self::{refusal::Refusal, revert_refusal::RevertRefusal};
 use crate::{
     client::{CommandError, ConnectError, Lost, seconds},
     launch::LaunchError,
@@ -50,11 +51,13 @@ pub enum Code {
     XmlDetail,
     /// A document says what it must not, or leaves out what it must say.
     XmlError,
+    /// A document is not as libvirt's schema has it.
+    XmlInvalidSchema,
 }
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 15] = [
         Code::ArgumentUnsupported,
         Code::BlockCopyActive,
         Code::ConfigUnsupported,
@@ -69,6 +72,7 @@ impl Code {
         Code::SystemError,
         Code::XmlDetail,
         Code::XmlError,
+        Code::XmlInvalidSchema,
     ];
 
     /// `"OPERATION_FAILED"`.
@@ -88,6 +92,7 @@ impl Code {
             Code::SystemError => "SYSTEM_ERROR",
             Code::XmlDetail => "XML_DETAIL",
             Code::XmlError => "XML_ERROR",
+            Code::XmlInvalidSchema => "XML_INVALID_SCHEMA",
         }
     }
 }

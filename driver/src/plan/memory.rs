@@ -18,6 +18,9 @@ use crate::{
     step::{BeginSaveImage, Meanwhile, ReserveFile, SaveMemory, SealSaveImage, SetMigration, Step},
 };
 
+/// What QEMU calls it when each page of the memory has its own place in the file: since 9.0.
+const MAPPED_RAM: &str = "mapped-ram";
+
 /// The steps that save the memory, by when their turn comes.
 pub(super) struct Saving {
     /// Makes the file, if nobody has.
@@ -52,17 +55,22 @@ pub(super) fn check(path: &Utf8Path, aligned: &Aligned, facts: Facts<'_>) -> Res
 pub(super) fn saving(path: &Utf8Path, create: &Create, facts: Facts<'_>) -> Result<Saving, Refusal> {
     // The state of a machine can only be loaded by one that is built alike.
     let document = facts.domain.document.as_ref().ok_or(Refusal::MemoryWithoutDocument)?;
+    let format = create.memory_format;
+    if format == Format::Sparse && !facts.capabilities.can_migrate_with(MAPPED_RAM) {
+        return Err(Refusal::Unsupported(vec![MAPPED_RAM]));
+    }
+    let on = if format == Format::Sparse { &[MAPPED_RAM][..] } else { &[] };
     let old = facts.migration.ok_or(Refusal::Unsupported(vec!["query-migrate-capabilities"]))?;
     let image = SaveImage {
         complete: false,
         was_running: facts.observed.status.running,
-        format: Format::Raw,
+        format,
         document: document.with_sources(facts.observed.sources()).element().document(),
         cookie: None,
     };
     let at = image.begin().map_err(Refusal::SaveImage)?.len() as u64;
     let path = path.to_owned();
-    let settings = SetMigration { new: old.for_saving(&[]), old: old.clone() };
+    let settings = SetMigration { new: old.for_saving(on), old: old.clone() };
     let back = settings.back().into();
     let live = create.flags.has(CreateFlag::Live) && facts.observed.status.running;
     let save = SaveMemory {

@@ -23,7 +23,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, State},
     domain_xml::{Disk, DomainXml},
     env::FileKind,
-    error::Refusal,
+    error::{Refusal, RevertRefusal},
     launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
     qemu_img::Backing,
     request::{Request, Revert, RevertFlag},
@@ -82,7 +82,8 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     if let Some((disk, filter)) =
         facts.observed.disks.iter().find_map(|disk| Some((disk, disk.busy.as_ref()?)))
     {
-        return Err(Refusal::JobOnRevert { disk: disk.target.clone(), filter: filter.clone() });
+        let (disk, filter) = (disk.target.clone(), filter.clone());
+        return Err(RevertRefusal::JobOnRevert { disk, filter }.into());
     }
     let name = revert.name.as_str();
     let known = facts.records.and_then(|records| Some((records, records.tree.get(name)?)));
@@ -95,10 +96,10 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     };
     let goal = goal(revert, record)?;
     if goal == Goal::Off && facts.domain.transient {
-        return Err(Refusal::OffOfTransient(name.to_owned()));
+        return Err(RevertRefusal::OffOfTransient(name.to_owned()).into());
     }
     let domain = record.domain.clone().and_then(|element| DomainXml::of(element).ok());
-    let domain = domain.ok_or_else(|| Refusal::NoRollbackInfo(name.to_owned()))?;
+    let domain = domain.ok_or_else(|| RevertRefusal::NoRollbackInfo(name.to_owned()))?;
     let way = Way { revert, record, records, domain, goal, facts };
     way.check()?;
     match (is_external(record), has_memory(record)) {
@@ -120,23 +121,23 @@ fn asked(revert: &Revert) -> Option<Goal> {
 }
 
 /// What the flags say, or else the record; a machine of which only the disks were taken is left off, as by libvirt.
-fn goal(revert: &Revert, record: &DomainSnapshot) -> Result<Goal, Refusal> {
+fn goal(revert: &Revert, record: &DomainSnapshot) -> Result<Goal, RevertRefusal> {
     let name = || revert.name.to_string();
     let recorded = match record.state {
         Some(State::Running) => Goal::Running,
         Some(State::Paused) => Goal::Paused,
         Some(State::Shutdown | State::Shutoff | State::Crashed | State::DiskSnapshot) => Goal::Off,
-        Some(State::PmSuspended) => return Err(Refusal::Slept(name())),
+        Some(State::PmSuspended) => return Err(RevertRefusal::Slept(name())),
         state @ (Some(State::NoState | State::Blocked) | None) => {
-            return Err(Refusal::NoGoal { name: name(), state: state.map_or("nothing", State::name) });
+            return Err(RevertRefusal::NoGoal { name: name(), state: state.map_or("nothing", State::name) });
         }
     };
     Ok(asked(revert).unwrap_or(recorded))
 }
 
-fn check_nvram(revert: &Revert, nvram: Option<&Utf8Path>) -> Result<(), Refusal> {
+fn check_nvram(revert: &Revert, nvram: Option<&Utf8Path>) -> Result<(), RevertRefusal> {
     match nvram.filter(|_| revert.flags.has(RevertFlag::ResetNvram)) {
-        Some(file) => Err(Refusal::CannotResetNvram(file.to_owned())),
+        Some(file) => Err(RevertRefusal::CannotResetNvram(file.to_owned())),
         None => Ok(()),
     }
 }
@@ -192,20 +193,20 @@ impl Way<'_> {
     }
 
     /// What can be said before it is known which way it is.
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), RevertRefusal> {
         let force = self.revert.flags.has(RevertFlag::Force);
         let was_off = matches!(self.record.state, Some(State::Shutdown | State::Shutoff | State::Crashed));
         if was_off && !force {
-            return Err(Refusal::EndsTheMachine(self.name()));
+            return Err(RevertRefusal::EndsTheMachine(self.name()));
         }
         if let Some(difference) = self.other_machine().filter(|_| !force && has_memory(self.record)) {
-            return Err(Refusal::OtherMachine { name: self.name(), difference });
+            return Err(RevertRefusal::OtherMachine { name: self.name(), difference });
         }
         let manual =
             self.domain.disks().filter(|disk| location(self.record, disk.target) == Location::Manual);
         let manual: Vec<String> = manual.map(|disk| disk.target.to_owned()).collect();
         if !manual.is_empty() && !self.revert.storage_is_back {
-            return Err(Refusal::ManualDisks(manual));
+            return Err(RevertRefusal::ManualDisks(manual));
         }
         check_nvram(self.revert, self.domain.nvram().as_ref().map(|nvram| &*nvram.file))
     }
@@ -228,7 +229,7 @@ impl Way<'_> {
         let (disks, memory) = internal::held(&self.revert.name, self.facts)?;
         let launcher = self.launcher(&self.domain)?;
         if matches!(launcher, Launcher::Program(_)) {
-            return Err(Refusal::NodesUnknown(self.name()));
+            return Err(RevertRefusal::NodesUnknown(self.name()).into());
         }
         self.same_images()?;
         let (write, tree) = self.recorded(&[])?;
@@ -336,19 +337,19 @@ impl Way<'_> {
     }
 
     /// The overlays to be made. Their names are nobody else's: a word that is given to this operation alone is in each.
-    fn fresh(&self) -> Result<Vec<Fresh>, Refusal> {
+    fn fresh(&self) -> Result<Vec<Fresh>, RevertRefusal> {
         let written: BTreeSet<&Utf8Path> =
             self.facts.observed.disks.iter().filter(|disk| !disk.readonly).map(|disk| &*disk.file).collect();
         let mut fresh = Vec::new();
         for disk in overlaid(self.record, &self.domain) {
             let target = disk.target.to_owned();
             let path = disk.path().filter(|_| disk.source_type() == Some(SourceType::File));
-            let path = path.ok_or_else(|| Refusal::SourceNotFile(target.clone()))?.to_owned();
+            let path = path.ok_or_else(|| RevertRefusal::SourceNotFile(target.clone()))?.to_owned();
             if !matches!(self.facts.files.get(&path), Some(FileKind::File { .. })) {
-                return Err(Refusal::ImageMissing { disk: target, path });
+                return Err(RevertRefusal::ImageMissing { disk: target, path });
             }
             if written.contains(&*path) {
-                return Err(Refusal::ImageWritten { disk: target, path });
+                return Err(RevertRefusal::ImageWritten { disk: target, path });
             }
             let stem = path.file_stem().unwrap_or(disk.target);
             let file = path.with_file_name(format!("{stem}.{}-{}", self.revert.name, self.facts.unique));
@@ -362,20 +363,20 @@ impl Way<'_> {
     }
 
     /// How the memory is loaded, if there is any to be loaded.
-    fn memory(&self) -> Result<Option<LoadMemory>, Refusal> {
+    fn memory(&self) -> Result<Option<LoadMemory>, RevertRefusal> {
         let Some(path) = self.record.memory.file.clone().filter(|_| has_memory(self.record)) else {
             return Ok(None);
         };
         if self.goal == Goal::Off {
             return Ok(None);
         }
-        let unusable = |why: &str| Refusal::MemoryUnusable { path: path.clone(), why: why.to_owned() };
+        let unusable = |why: &str| RevertRefusal::MemoryUnusable { path: path.clone(), why: why.to_owned() };
         let image = self.facts.aside.and_then(|aside| aside.memory.as_ref());
         let image =
             image.ok_or_else(|| unusable("it was not read"))?.as_ref().map_err(|why| unusable(why))?;
         let saved = DomainXml::read(image.document.as_bytes()).map_err(|bad| unusable(&bad.to_string()))?;
         if let Some(difference) = saved.differs_from(&self.domain) {
-            return Err(Refusal::MemoryOfOther { path, difference });
+            return Err(RevertRefusal::MemoryOfOther { path, difference });
         }
         Ok(Some(LoadMemory {
             path,
@@ -386,13 +387,13 @@ impl Way<'_> {
     }
 
     /// The machine as it is started: on the new overlays, and beside them on what is in use by now or was put back.
-    fn machine(&self, fresh: &[Fresh]) -> Result<DomainXml, Refusal> {
+    fn machine(&self, fresh: &[Fresh]) -> Result<DomainXml, RevertRefusal> {
         let left_out = |target: &str| location(self.record, target) == Location::No;
         let kept = self.facts.observed.sources().filter(|(target, ..)| left_out(target));
         let new = fresh.iter().map(|overlay| (overlay.target.as_str(), &*overlay.file, "qcow2"));
         let domain = self.domain.with_sources(kept.chain(new));
         let Some(aside) = self.facts.aside else { return Ok(domain) };
-        let found = aside.chains.as_ref().map_err(|why| Refusal::Chain(why.clone()))?;
+        let found = aside.chains.as_ref().map_err(|why| RevertRefusal::Chain(why.clone()))?;
         let chains: Chains = fresh
             .iter()
             .map(|overlay| {
@@ -417,13 +418,13 @@ impl Way<'_> {
         StartMachine { launcher, domain, monitor: self.facts.monitor.to_owned(), power }
     }
 
-    fn launcher_if_needed(&self, domain: &DomainXml) -> Result<Option<&Launcher>, Refusal> {
+    fn launcher_if_needed(&self, domain: &DomainXml) -> Result<Option<&Launcher>, RevertRefusal> {
         (self.goal != Goal::Off).then(|| self.launcher(domain)).transpose()
     }
 
-    fn launcher(&self, domain: &DomainXml) -> Result<&Launcher, Refusal> {
-        let launcher = self.facts.launcher.ok_or_else(|| Refusal::NoLauncher(self.name()))?;
-        let cannot = |why: String| Refusal::CannotLaunch { name: self.name(), why };
+    fn launcher(&self, domain: &DomainXml) -> Result<&Launcher, RevertRefusal> {
+        let launcher = self.facts.launcher.ok_or_else(|| RevertRefusal::NoLauncher(self.name()))?;
+        let cannot = |why: String| RevertRefusal::CannotLaunch { name: self.name(), why };
         launcher.check(domain, self.facts.monitor).map_err(|error| cannot(error.to_string()))?;
         Ok(launcher)
     }

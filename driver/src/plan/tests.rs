@@ -7,7 +7,8 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     env::FileKind,
     name::SnapshotName,
-    request::{CreateFlags, Delete, Revert, WITHIN},
+    request::{CreateFlags, Delete, Revert, RevertFlags, WITHIN},
+    save_image::Format,
     xml::Element,
 };
 
@@ -109,6 +110,9 @@ impl World {
             records: None,
             migration: None,
             seconds: 1_767_225_600,
+            launcher: None,
+            monitor: "/monitor".into(),
+            aside: None,
         };
         plan(request, facts).map(|planned| planned.plan)
     }
@@ -126,7 +130,7 @@ fn create(name: &str, only: &[&str], flags: &[CreateFlag]) -> Create {
     let disks = only.iter().map(|disk| SnapshotDisk::new(disk)).chain(left_out).collect();
     let wish = DomainSnapshot { name: Some(name.into()), disks, ..DomainSnapshot::default() };
     let flags: CreateFlags = flags.iter().copied().collect();
-    Create { wish, flags, vmstate: None, within: WITHIN }
+    Create { wish, flags, vmstate: None, memory_format: Format::Raw, within: WITHIN }
 }
 
 fn internal(disks: &[&str], vmstate: Option<&str>) -> Request {
@@ -144,7 +148,12 @@ fn disk_only(disks: &[&str], files: &[(&str, &str)]) -> Request {
 }
 
 fn revert() -> Request {
-    Request::Revert(Revert { name: named("s1"), within: WITHIN })
+    Request::Revert(Revert {
+        name: named("s1"),
+        flags: RevertFlags::default(),
+        storage_is_back: false,
+        within: WITHIN,
+    })
 }
 
 fn delete() -> Request {

@@ -330,6 +330,17 @@ impl<T: Time> World for SimWorld<T> {
     }
 }
 
+impl<T> SimWorld<T> {
+    /// Puts an image into a file of the host that was not there.
+    ///
+    /// # Panics
+    /// If something is there.
+    pub fn add_image(&self, path: &Utf8Path, image: Image) {
+        let made = self.env.sockets.world_mut().host_mut().create_new(path, image);
+        made.expect("nothing is there");
+    }
+}
+
 /// Plays scenarios on the simulator, one after the other. It remembers what each release can do, as it remembers it of
 /// a real binary.
 #[derive(Debug, Default)]
