@@ -42,7 +42,7 @@ pub(super) struct OperateArgs {
     /// The socket of QEMU's monitor, one that nobody else uses: -qmp unix:SOCK,server=on,wait=off
     #[arg(long, value_name = "SOCK")]
     qmp: Option<Utf8PathBuf>,
-    /// The socket of the guest agent's port
+    /// The socket of the guest agent's port; nobody speaks to it yet, and --quiesce is refused
     #[arg(long, value_name = "SOCK")]
     pub(super) agent: Option<Utf8PathBuf>,
     /// How long it may take; undoing comes on top
@@ -107,7 +107,7 @@ impl OperateArgs {
 /// What can be said of a request before anything is opened.
 pub(super) fn check(request: &Request, domain: &DomainXml) -> Result<(), SnapshotError> {
     let checked = plan::check_alone(request, &domain.clone().into());
-    checked.map_err(|refusal| SnapshotError::Operation(refusal.into()))
+    checked.map_err(|refusal| OperationError::from(refusal).into())
 }
 
 async fn carry_out(
@@ -137,9 +137,9 @@ async fn show(mut progress: Listener) -> std::convert::Infallible {
         let bar = Bar::new();
         while progress.changed().await.is_ok() {
             if let Some(progress) = progress.borrow_and_update().clone() {
-                bar.0.set_message(progress.lane);
                 bar.0.set_length(progress.total);
                 bar.0.set_position(progress.done);
+                bar.0.set_message(progress.lane);
             }
         }
     }
