@@ -156,7 +156,8 @@ fn another_machine_is_gone_back_to_by_force_alone_and_in_a_new_process(
 ) {
     after(release, kind, async |bench| {
         let machine = bench.machine(document(128)).await;
-        refused(&machine, &[], Code::SnapshotRevertRisky, "memory: unit='MiB' 128 here, unit='MiB' 64 there").await;
+        refused(&machine, &[], Code::SnapshotRevertRisky, "memory: unit='MiB' 128 here, unit='MiB' 64 there")
+            .await;
         let report = machine.perform(&revert(&[RevertFlag::Force])).await.unwrap();
         assert_eq!(anew(&report), Anew::Running);
         assert!(runs(&machine).await);
@@ -262,6 +263,7 @@ fn memory_of_another_machine_than_the_record_s_is_refused() {
             })
             .await;
         let machine = bench.machine(document(128)).await;
-        refused(&machine, &[], Code::ConfigUnsupported, "memory: unit='MiB' 64 here, unit='MiB' 128 there").await;
+        refused(&machine, &[], Code::ConfigUnsupported, "memory: unit='MiB' 64 here, unit='MiB' 128 there")
+            .await;
     });
 }

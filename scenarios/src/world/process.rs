@@ -4,8 +4,12 @@
 //! reaches the command alone, which then ends its programs and clears their files away in that order. What a killed
 //! (SIGKILL) command had started lives on: nobody is left to end it.
 //!
-//! It waits for nothing: how long a program may take is its users' business.
-#![allow(clippy::disallowed_types, reason = "the thin shell that starts real programs")]
+//! But for the death of what it kills it waits for nothing: how long a program may take is its users' business.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the thin shell that starts real programs, and ends them"
+)]
 
 use std::{fs::File, io, os::unix::net::UnixStream, process::Stdio, time::Duration};
 
