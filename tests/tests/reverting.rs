@@ -94,6 +94,9 @@ fn after<R>(release: Release, kind: Kind, story: impl AsyncFnOnce(Bench) -> R) -
     told.unwrap()
 }
 
+/// What is done to a record.
+type Change = fn(&mut DomainSnapshot);
+
 /// What kind of snapshot `s1` is.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -194,7 +197,7 @@ fn a_machine_that_was_off_is_gone_back_to_by_force_alone(#[case] flags: &[Revert
 
 #[test]
 fn a_record_that_says_too_little_or_too_much_is_refused() {
-    let changes: [(fn(&mut DomainSnapshot), Code, &str); 4] = [
+    let changes: [(Change, Code, &str); 4] = [
         (|record| record.state = Some(State::PmSuspended), Code::OperationUnsupported, "slept"),
         (|record| record.state = Some(State::Blocked), Code::InternalError, "`blocked`"),
         (|record| record.domain = None, Code::SnapshotRevertRisky, "lacks the machine's <domain>"),
@@ -246,6 +249,23 @@ fn what_is_gone_is_missed_before_the_machine_is_ended(
             let disk = freezeframe_sim::host::Image::qcow2(16 << 20);
             bench.world.add_image(Utf8Path::new(path), disk);
         }
+    });
+}
+
+/// Somebody has merged an overlay, and the guest writes to what was to stay as it was.
+#[test]
+fn an_image_that_the_guest_writes_to_is_nothing_to_go_back_to() {
+    after(Release::V10_0, Kind::Overlays, async |bench| {
+        let live = [("vda", Utf8Path::new("/images/vda.s1"), "qcow2")];
+        bench.record(|record| record.domain = Some(document(64).with_sources(live).element().clone())).await;
+        let machine = bench.machine(document(64)).await;
+        refused(
+            &machine,
+            &[RevertFlag::Running],
+            Code::OperationInvalid,
+            "the guest writes to `/images/vda.s1`",
+        )
+        .await;
     });
 }
 
