@@ -5,12 +5,16 @@
 //! are the executor's ([`crate::execute`]).
 
 mod begin_save_image;
+mod commit_image;
 mod delete_snapshot;
+mod end_commit;
 mod load_memory;
 mod load_snapshot;
 mod pause;
 mod prepare_overlay;
 mod quit;
+mod record_deletion;
+mod remove_image;
 mod reserve_file;
 mod resume;
 mod save_memory;
@@ -27,12 +31,16 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     begin_save_image::BeginSaveImage,
+    commit_image::CommitImage,
     delete_snapshot::DeleteSnapshot,
+    end_commit::EndCommit,
     load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
     pause::Pause,
     prepare_overlay::PrepareOverlay,
     quit::Quit,
+    record_deletion::RecordDeletion,
+    remove_image::RemoveImage,
     reserve_file::ReserveFile,
     resume::Resume,
     save_memory::{Meanwhile, SaveMemory},
@@ -78,6 +86,14 @@ pub enum Step {
     Quit(Quit),
     /// See [`WriteRecords`].
     WriteRecords(WriteRecords),
+    /// See [`CommitImage`].
+    CommitImage(CommitImage),
+    /// See [`EndCommit`].
+    EndCommit(EndCommit),
+    /// See [`RecordDeletion`].
+    RecordDeletion(RecordDeletion),
+    /// See [`RemoveImage`].
+    RemoveImage(RemoveImage),
 }
 
 /// Whether a step in doubt has happened.
@@ -124,6 +140,10 @@ impl Step {
             Step::LoadMemory(_) => "load-memory".into(),
             Step::Quit(_) => "quit".into(),
             Step::WriteRecords(_) => "record".into(),
+            Step::CommitImage(step) => format!("commit-{}", step.target),
+            Step::EndCommit(step) => format!("pivot-{}", step.target),
+            Step::RecordDeletion(_) => "record".into(),
+            Step::RemoveImage(step) => format!("remove-{}", file_name(&step.file)),
         }
     }
 
@@ -138,13 +158,17 @@ impl Step {
             Step::BeginSaveImage(_) => Some("empty it"),
             Step::SaveMemory(_) => Some("cancel"),
             Step::WriteRecords(_) => Some("write back"),
+            Step::CommitImage(_) => Some("end the job"),
             Step::LoadSnapshot(_)
             | Step::DeleteSnapshot(_)
             | Step::SwitchOverlays(_)
             | Step::Resume(_)
             | Step::Quit(_)
             | Step::SealSaveImage(_)
-            | Step::LoadMemory(_) => None,
+            | Step::LoadMemory(_)
+            | Step::EndCommit(_)
+            | Step::RecordDeletion(_)
+            | Step::RemoveImage(_) => None,
         }
     }
 
@@ -172,6 +196,8 @@ impl Step {
                 | Step::Quit(_)
                 | Step::SaveMemory(_)
                 | Step::LoadMemory(_)
+                | Step::CommitImage(_)
+                | Step::EndCommit(_)
         )
     }
 
@@ -193,6 +219,10 @@ impl Step {
             Step::LoadMemory(step) => step.act(live).await,
             Step::Quit(step) => step.act(live).await,
             Step::WriteRecords(step) => step.act(live.env()).await,
+            Step::CommitImage(step) => step.act(live).await,
+            Step::EndCommit(step) => step.act(live).await,
+            Step::RecordDeletion(step) => step.act(live.env()).await,
+            Step::RemoveImage(step) => step.act(live).await,
         }
     }
 
@@ -203,7 +233,10 @@ impl Step {
             Step::LoadSnapshot(step) => step.probe(live).await,
             Step::DeleteSnapshot(step) => step.probe(live).await,
             // Files need no answer from QEMU: they are never in doubt.
-            Step::ReserveFile(_) | Step::BeginSaveImage(_) | Step::WriteRecords(_) => Ok(Happened::No),
+            Step::ReserveFile(_)
+            | Step::BeginSaveImage(_)
+            | Step::WriteRecords(_)
+            | Step::RecordDeletion(_) => Ok(Happened::No),
             Step::PrepareOverlay(step) => step.probe(live).await,
             Step::SwitchOverlays(step) => step.probe(live).await,
             Step::SetMigration(step) => step.probe(live).await,
@@ -213,6 +246,9 @@ impl Step {
             Step::SealSaveImage(step) => step.probe(live.env()).await,
             Step::LoadMemory(step) => step.probe(live).await,
             Step::Quit(step) => step.probe(live).await,
+            Step::CommitImage(step) => step.probe(live).await,
+            Step::EndCommit(step) => step.probe(live).await,
+            Step::RemoveImage(step) => step.probe(live).await,
         }
     }
 
@@ -236,9 +272,12 @@ impl Step {
             Step::Pause(step) => step.undo(live).await,
             Step::BeginSaveImage(step) => step.undo(live.env(), begun).await,
             Step::SaveMemory(step) => step.undo(live, begun, why).await,
-            Step::Resume(_) | Step::SealSaveImage(_) | Step::LoadMemory(_) => Ok(()),
-            Step::Quit(_) => Err(self.remains()),
+            // What was merged stays so; a job that has not ended is ended by the step that began it.
+            Step::Resume(_) | Step::SealSaveImage(_) | Step::LoadMemory(_) | Step::EndCommit(_) => Ok(()),
+            Step::Quit(_) | Step::RemoveImage(_) => Err(self.remains()),
             Step::WriteRecords(step) => step.undo(live.env(), begun).await,
+            Step::CommitImage(step) => step.undo(live, begun).await,
+            Step::RecordDeletion(step) => step.undo(begun),
         }
     }
 
@@ -249,6 +288,7 @@ impl Step {
             Step::BeginSaveImage(step) => step.undo(env, begun).await,
             Step::SealSaveImage(_) => Ok(()),
             Step::WriteRecords(step) => step.undo(env, begun).await,
+            Step::RecordDeletion(step) => step.undo(begun),
             _ => Err(self.remains()),
         }
     }
@@ -271,6 +311,10 @@ impl Step {
             Step::LoadMemory(step) => step.remains(),
             Step::Quit(step) => step.remains(),
             Step::WriteRecords(step) => step.remains(),
+            Step::CommitImage(step) => step.remains(),
+            Step::EndCommit(step) => step.remains(),
+            Step::RecordDeletion(step) => step.remains(),
+            Step::RemoveImage(step) => step.remains(),
         }
     }
 }
@@ -287,6 +331,13 @@ impl fmt::Display for Step {
             }
             Step::Quit(_) => f.write_str("end QEMU"),
             Step::WriteRecords(_) => f.write_str("write the records"),
+            Step::CommitImage(step) => write!(f, "commit {}: {} -> {}", step.target, step.top, step.base),
+            Step::EndCommit(step) => write!(f, "take {} out of {}", file_name(&step.file), step.target),
+            Step::RecordDeletion(step) => match &step.done {
+                None => write!(f, "record that {} is being deleted", step.snapshot),
+                Some(disk) => write!(f, "record that {disk} is done"),
+            },
+            Step::RemoveImage(step) => write!(f, "remove {}", file_name(&step.file)),
             Step::SwitchOverlays(step) => match step.switches.as_slice() {
                 [one] => write!(f, "switch disk {} in one transaction", one.target),
                 all => write!(f, "switch {} disks in one transaction", all.len()),
@@ -327,6 +378,7 @@ macro_rules! steps {
     };
 }
 steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays, WriteRecords);
+steps!(CommitImage, EndCommit, RecordDeletion, RemoveImage);
 steps!(SetMigration, Pause, Resume, BeginSaveImage, SaveMemory, SealSaveImage, LoadMemory, Quit);
 
 /// Makes of the system's words an error that says what was to be done to which file.
