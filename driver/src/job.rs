@@ -166,9 +166,7 @@ impl<'l, E: Env> Watch<'l, E> {
                 Err(silence) => match find(live, id).await.map_err(|cause| self.unread(cause))? {
                     None => return Err(StepError::JobVanished { kind }),
                     Some(job) if wanted(&job.status) => return Ok(job.status),
-                    Some(job)
-                        if silence == Silence::TimedOut && live.env().now() >= live.deadline() =>
-                    {
+                    Some(job) if silence == Silence::TimedOut && live.env().now() >= live.deadline() => {
                         let waited = live.env().now().saturating_sub(self.since);
                         return Err(StepError::JobUnfinished { kind, status: job.status, waited });
                     }

@@ -21,7 +21,7 @@ use crate::{
     progress::Listener,
     report::Report,
     request::Request,
-    store::Store,
+    store::{self, Store},
     tree::SnapshotTree,
 };
 
@@ -77,7 +77,7 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Unreachable`], [`OperationError::Unobserved`].
     pub async fn observe(&self) -> Result<Observed, OperationError> {
-        self.observe_within(self.patience).await
+        self.observe_within(self.patience, false).await
     }
 
     /// The same machine, of whose snapshots records are kept.
@@ -111,14 +111,23 @@ impl<E: Env> Machine<E> {
         let mut events = self.client().events();
         let patience = self.patience.at_most(request.within());
         let carried_out = execute::carry_out(&self.monitor, &plan, deadline, patience).await;
-        // Done is done, whatever failed behind it.
-        if matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }))
-            && let (Some(records), Some(tree)) = (&self.records, tree)
-        {
-            records.borrow_mut().adopt(tree);
+        if let (Some(records), Some(tree)) = (&self.records, tree) {
+            // Done is done, whatever failed behind it; and what was not done may have been written down as begun.
+            let done = matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }));
+            let found = if done { Some(tree) } else { self.written_records().await };
+            if let Some(tree) = found {
+                records.borrow_mut().adopt(tree);
+            }
         }
         carried_out?;
         Ok(Report::new(&request, &plan, &mut events))
+    }
+
+    /// What the records say on the host's disk; none if they cannot be read.
+    async fn written_records(&self) -> Option<SnapshotTree> {
+        let folder = self.records.as_ref()?.borrow().folder().to_owned();
+        let read = store::read_folder(self.monitor.env(), &folder).await;
+        read.ok().map(|(tree, _)| tree)
     }
 
     /// A snapshot that nobody named is called by its second.
@@ -133,7 +142,8 @@ impl<E: Env> Machine<E> {
     async fn planned(&self, request: &Request) -> Result<Planned, OperationError> {
         plan::check_alone(request, &self.domain)?;
         let env = self.monitor.env();
-        let observed = self.observe_within(self.patience.at_most(request.within())).await?;
+        let needs_nodes = plan::needs_nodes(request, self.tree().as_ref());
+        let observed = self.observe_within(self.patience.at_most(request.within()), needs_nodes).await?;
         let mut files = HostFiles::new();
         for path in plan::paths(request, &self.domain, &observed) {
             // Of what cannot be looked at nothing is assumed but that something is there.
@@ -163,7 +173,12 @@ impl<E: Env> Machine<E> {
         execute::carry_out(&self.monitor, plan, deadline, self.patience.at_most(within)).await
     }
 
-    async fn observe_within(&self, patience: Patience) -> Result<Observed, OperationError> {
+    /// Asks how the machine stands, and by which nodes it has its images open if that is needed.
+    async fn observe_within(
+        &self,
+        patience: Patience,
+        needs_nodes: bool,
+    ) -> Result<Observed, OperationError> {
         self.monitor.reconnect(patience.connect).await?;
         let deadline = self.monitor.env().now() + patience.command;
         let live = self.monitor.live("observe".into(), deadline, patience);
@@ -171,9 +186,11 @@ impl<E: Env> Machine<E> {
         let devices = live.execute(&QueryBlock {}).await?;
         let jobs = live.execute(&QueryBlockJobs {}).await?;
         let mut observed = Observed::new(&self.domain, status, &devices);
-        if !jobs.is_empty() {
-            // Only the nodes tell which disk a job works on.
-            observed.find_busy(&live.execute(&QueryNamedBlockNodes { flat: true }).await?);
+        // Only the nodes tell which disk a job works on.
+        if needs_nodes || !jobs.is_empty() {
+            let nodes = live.execute(&QueryNamedBlockNodes { flat: true }).await?;
+            observed.find_busy(&nodes);
+            observed.find_nodes(&nodes);
         }
         Ok(observed)
     }

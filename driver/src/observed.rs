@@ -142,9 +142,9 @@ impl BlockDevice {
     fn is_of(&self, disk: &DomainDisk) -> bool {
         match (&disk.device, &disk.source) {
             (Some(device), _) => self.is(device),
-            (None, Some(source)) => self.inserted.as_ref().is_some_and(|node| {
-                images(&node.image).any(|file| file == *source)
-            }),
+            (None, Some(source)) => {
+                self.inserted.as_ref().is_some_and(|node| images(&node.image).any(|file| file == *source))
+            }
             (None, None) => false,
         }
     }
@@ -185,11 +185,7 @@ fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<Observe
 }
 
 fn observed_image(image: &ImageInfo) -> ObservedImage {
-    ObservedImage {
-        file: file_of(&image.filename),
-        snapshots: image.snapshots.clone(),
-        nodes: Vec::new(),
-    }
+    ObservedImage { file: file_of(&image.filename), snapshots: image.snapshots.clone(), nodes: Vec::new() }
 }
 
 fn observed_node(node: &BlockNode) -> Option<ObservedNode> {

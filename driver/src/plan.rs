@@ -7,8 +7,10 @@
 //! Stages follow one another; the steps of one stage run side by side. Before the point of no return a
 //! failure undoes what was done, newest first; after it the plan is carried forward.
 
+mod delete;
 mod external;
 mod internal;
+mod merge;
 mod prepare;
 mod record;
 
@@ -17,7 +19,10 @@ use std::fmt;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-pub use self::prepare::{HostFiles, paths};
+pub use self::{
+    delete::needs_nodes,
+    prepare::{HostFiles, paths},
+};
 use crate::{
     align::{self, MemoryPlace, Place},
     capabilities::Capabilities,
@@ -123,7 +128,7 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     match request {
         Request::Create(create) => self::create(create, facts),
         Request::Revert(revert) => Ok(Planned { plan: internal::revert(&revert.name, facts)?, tree: None }),
-        Request::Delete(delete) => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None }),
+        Request::Delete(delete) => delete::delete(delete, facts),
     }
 }
 
@@ -132,6 +137,9 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
 /// # Errors
 /// [`Refusal`]: flags that do not go together, a name that is not allowed.
 pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
+    if let Request::Delete(delete) = request {
+        return delete.flags.check();
+    }
     let Request::Create(create) = request else { return Ok(()) };
     create.flags.check()?;
     if create.flags.has(CreateFlag::Halt) && domain.transient {

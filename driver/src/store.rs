@@ -158,7 +158,7 @@ impl<E: Env> Store<E> {
             Ok(()) => self.tree = tree,
             Err(error) => {
                 // What cannot be read either is as it was last known.
-                if let Ok((found, _)) = read_all(&self.env, &self.folder).await {
+                if let Ok((found, _)) = read_folder(&self.env, &self.folder).await {
                     self.tree = found;
                 }
                 return Err(error);
@@ -243,10 +243,14 @@ pub async fn load<E: Env>(
     state: &Utf8Path,
     machine: &str,
 ) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
-    read_all(env, &folder(state, machine)?).await
+    read_folder(env, &folder(state, machine)?).await
 }
 
-async fn read_all<E: Env>(env: &E, folder: &Utf8Path) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
+/// Reads the records in a folder, without a lock.
+pub(crate) async fn read_folder<E: Env>(
+    env: &E,
+    folder: &Utf8Path,
+) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
     let names = match env.list_folder(folder).await {
         Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
         names => names.map_err(|source| failed("read", folder, source))?,

@@ -7,7 +7,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     env::FileKind,
     name::SnapshotName,
-    request::{CreateFlags, Delete, Revert, WITHIN},
+    request::{CreateFlags, Delete, DeleteFlags, Revert, WITHIN},
     xml::Element,
 };
 
@@ -46,6 +46,7 @@ fn world() -> World {
         readonly: *target == "cd0",
         snapshots: Vec::new(),
         depth: 1,
+        chain: Vec::new(),
         busy: None,
         bitmaps: Vec::new(),
     };
@@ -147,7 +148,7 @@ fn revert() -> Request {
 }
 
 fn delete() -> Request {
-    Request::Delete(Delete { name: named("s1"), within: WITHIN })
+    Request::Delete(Delete { name: named("s1"), flags: DeleteFlags::default(), within: WITHIN })
 }
 
 /// One plan of every kind, and how it is printed.

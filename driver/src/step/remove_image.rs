@@ -61,7 +61,10 @@ impl RemoveImage {
 
     pub(super) fn remains(&self) -> Remains {
         match self.device {
-            true => format!("`{}` is not in use any more and may still be open: close it with blockdev-del", self.file),
+            true => format!(
+                "`{}` is not in use any more and may still be open: close it with blockdev-del",
+                self.file
+            ),
             false => format!("`{}` is not in use any more and may still be there: remove it", self.file),
         }
     }
