@@ -17,7 +17,7 @@ use freezeframe_driver::{
     env::Env,
     error::OperationError,
     name::{BadName, SnapshotName},
-    request::{Create, CreateFlag, CreateFlags, Delete, Request, Revert, WITHIN},
+    request::{Create, CreateFlag, CreateFlags, Delete, DeleteFlag, DeleteFlags, Request, Revert, WITHIN},
     store::Store,
     wire::Band,
     xml::Element,
@@ -28,7 +28,7 @@ use self::agent::Agent;
 use crate::{
     inspect,
     interpose::{Faults, Kill},
-    language::{Action, Fails, Flag, MemoryPlace, Qmp, Scenario, Snapshot, Step},
+    language::{self, Action, Fails, Flag, MemoryPlace, Qmp, Scenario, Snapshot, Step},
     machine,
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -179,8 +179,13 @@ impl<W: World> Player<'_, W> {
                 self.operation(request, revert.dry_run).await
             }
             Action::Delete(delete) => {
-                let request = SnapshotName::new(&*delete.name)
-                    .map(|name| Request::Delete(Delete { name, within: within(delete.within.as_ref()) }));
+                let request = SnapshotName::new(&*delete.name).map(|name| {
+                    Request::Delete(Delete {
+                        name,
+                        flags: delete_flags(delete),
+                        within: within(delete.within.as_ref()),
+                    })
+                });
                 self.operation(request, delete.dry_run).await
             }
             Action::Probe(_) => self.probe().await,
@@ -316,6 +321,15 @@ fn flags(snapshot: &Snapshot) -> CreateFlags {
     others.chain(snapshot.disk_only.then_some(CreateFlag::DiskOnly)).collect()
 }
 
+fn delete_flags(delete: &language::Delete) -> DeleteFlags {
+    let flags = delete.flags.iter().map(|flag| match flag {
+        language::DeleteFlag::Children => DeleteFlag::Children,
+        language::DeleteFlag::Metadata => DeleteFlag::MetadataOnly,
+        language::DeleteFlag::ChildrenOnly => DeleteFlag::ChildrenOnly,
+    });
+    flags.collect()
+}
+
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.
 async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
     while let Ok(event) = events.next(deadline).await {
@@ -350,7 +364,10 @@ fn title(action: &Action) -> String {
             format!("snapshot {}{flags}{memory}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))
         }
         Action::Revert(revert) => format!("revert to {}{}", revert.name.escape_debug(), dry(revert.dry_run)),
-        Action::Delete(delete) => format!("delete {}{}", delete.name.escape_debug(), dry(delete.dry_run)),
+        Action::Delete(delete) => {
+            let flags: String = delete_flags(delete).iter().map(|flag| format!(", {flag}")).collect();
+            format!("delete {}{flags}{}", delete.name.escape_debug(), dry(delete.dry_run))
+        }
         Action::Probe(_) => "probe".into(),
         Action::Qmp(_) => "qmp".into(),
         Action::Agent(_) => "agent".into(),
