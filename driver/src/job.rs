@@ -75,23 +75,33 @@ pub async fn run_until_held<E: Env, C: Command>(
     }
 }
 
-/// Gives a held job its client's word, waits until it has concluded, reads its result and dismisses it.
+/// Gives a held job of a kind its client's word, waits until it has concluded, reads its result and dismisses it.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn release<E: Env, C: Command>(live: &Live<E>, id: &str, word: &C) -> Result<(), StepError> {
-    let mut watch = Watch { kind: C::NAME, ..Watch::new(live, id) };
+pub async fn release<E: Env, C: Command>(
+    live: &Live<E>,
+    id: &str,
+    kind: &'static str,
+    word: &C,
+) -> Result<(), StepError> {
+    let mut watch = Watch { kind, ..Watch::new(live, id) };
     match live.execute(word).await {
         Ok(_) => {}
-        Err(error @ CommandError::TimedOut { .. }) => match find(live, id).await.map_err(|_| error)? {
-            // It was lost before it arrived, or has just begun to do its work: to hear it twice does no harm.
-            Some(job) if is_held(&job.status) => match live.execute(word).await {
-                Ok(_) | Err(CommandError::Refused { .. }) => {}
-                Err(error) => return Err(error.into()),
-            },
-            Some(job) if job.status == CONCLUDED => return watch.conclude().await,
-            _ => {}
-        },
+        // Refused for having ended by itself: its own error says more. Without a reply it may have ended as it should.
+        Err(error @ (CommandError::TimedOut { .. } | CommandError::Refused { .. })) => {
+            let was_refused = matches!(error, CommandError::Refused { .. });
+            match find(live, id).await.map_err(|cause| watch.unread(cause))? {
+                Some(job) if job.status == CONCLUDED => return watch.conclude().await,
+                _ if was_refused => return Err(error.into()),
+                // It was lost before it arrived, or has just begun to do its work: to hear it twice does no harm.
+                Some(job) if is_held(&job.status) => match live.execute(word).await {
+                    Ok(_) | Err(CommandError::Refused { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                _ => {}
+            }
+        }
         Err(error) => return Err(error.into()),
     }
     watch.until(|status| status == CONCLUDED).await?;

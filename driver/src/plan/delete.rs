@@ -45,10 +45,10 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
         return finished(title, Vec::new(), Vec::new(), tree, records);
     }
     let of = |name: &&String| records.tree.get(name).is_some_and(DomainSnapshot::is_outside);
-    match (names.as_slice(), names.iter().find(of)) {
-        ([only], Some(_)) if only == name => merge::delete(name, records, facts),
-        (_, Some(external)) => Err(Refusal::ExternalAmongMany(external.clone())),
-        (_, None) => tags(&names, tree, records, facts),
+    match names.iter().find(of) {
+        None => tags(&names, tree, records, facts),
+        Some(_) if delete.flags.iter().next().is_none() => merge::delete(name, records, facts),
+        Some(external) => Err(Refusal::ExternalAmongMany(external.clone())),
     }
 }
 

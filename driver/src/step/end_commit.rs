@@ -40,10 +40,10 @@ pub struct EndCommit {
 
 impl EndCommit {
     pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let id = self.job.as_str();
+        let (id, kind) = (self.job.as_str(), BlockCommit::NAME);
         match self.active {
-            true => job::release(live, id, &JobComplete { id }).await,
-            false => job::release(live, id, &JobFinalize { id }).await,
+            true => job::release(live, id, kind, &JobComplete { id }).await,
+            false => job::release(live, id, kind, &JobFinalize { id }).await,
         }
     }
 
