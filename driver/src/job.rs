@@ -259,16 +259,21 @@ async fn find<E: Env>(live: &Live<E>, id: &str) -> Result<Option<JobInfo>, Comma
     Ok(live.ask(&QueryJobs {}).await?.into_iter().find(|job| job.id == id))
 }
 
-/// The status that an event gives this job.
+/// The status that an event gives this job. That it is held, QEMU says twice; the second counts, and nothing follows it.
 fn status_of(event: &wire::Event, id: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Change {
+        #[serde(alias = "device")]
         id: String,
-        status: String,
+        status: Option<String>,
     }
-    if event.name != "JOB_STATUS_CHANGE" {
-        return None;
+    let change = || wire::payload(event.data.as_deref()?).ok().filter(|change: &Change| change.id == id);
+    match event.name.as_str() {
+        "JOB_STATUS_CHANGE" => {
+            change()?.status.filter(|status| !matches!(status.as_str(), "ready" | "pending"))
+        }
+        "BLOCK_JOB_READY" => change().map(|_| "ready".to_owned()),
+        "BLOCK_JOB_PENDING" => change().map(|_| "pending".to_owned()),
+        _ => None,
     }
-    let change: Change = wire::payload(event.data.as_deref()?).ok()?;
-    (change.id == id).then_some(change.status)
 }
