@@ -29,6 +29,9 @@ const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How often it is asked how far a job is that may take long.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a job that is ready may rest for what is done to other disks; longer, and somebody has paused it.
+const RESTS_AT_MOST: Duration = Duration::from_secs(1);
+
 /// The status of a job that has ended and is not forgotten yet.
 const CONCLUDED: &str = "concluded";
 
@@ -68,7 +71,7 @@ pub async fn run_until_held<E: Env, C: Command>(
 ) -> Result<(), StepError> {
     let mut watch = begin(live, id, start).await?;
     watch.tells_progress = true;
-    match watch.until(|status| is_held(status) || status == CONCLUDED).await?.as_str() {
+    match watch.until(|status| matches!(status, "ready" | "pending" | CONCLUDED)).await?.as_str() {
         // Before its client's word it ends only if it has failed, or somebody else has given that word.
         CONCLUDED => watch.conclude().await,
         _ => Ok(()),
@@ -86,29 +89,33 @@ pub async fn release<E: Env, C: Command>(
     word: &C,
 ) -> Result<(), StepError> {
     let mut watch = Watch { kind, ..Watch::new(live, id) };
-    match live.execute(word).await {
-        Ok(_) => {}
-        // Refused for having ended by itself: its own error says more. Without a reply it may have ended as it should.
-        Err(error @ (CommandError::TimedOut { .. } | CommandError::Refused { .. })) => {
-            let was_refused = matches!(error, CommandError::Refused { .. });
-            match find(live, id).await.map_err(|cause| watch.unread(cause))? {
-                Some(job) if job.status == CONCLUDED => return watch.conclude().await,
-                _ if was_refused => return Err(error.into()),
-                // It was lost before it arrived, or has just begun to do its work: to hear it twice does no harm.
-                Some(job) if is_held(&job.status) => match live.execute(word).await {
-                    Ok(_) | Err(CommandError::Refused { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                },
-                _ => {}
+    let rests_until = live.env().now() + RESTS_AT_MOST;
+    loop {
+        let error = match live.execute(word).await {
+            Ok(_) => break,
+            Err(error @ (CommandError::TimedOut { .. } | CommandError::Refused { .. })) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let was_refused = matches!(error, CommandError::Refused { .. });
+        let job = find(live, id).await.map_err(|cause| watch.unread(cause))?;
+        match job.as_ref().map(|job| job.status.as_str()) {
+            // It has ended without the word, or the word was heard: its own result says which.
+            Some(CONCLUDED) => return watch.conclude().await,
+            // What is done to another disk makes it rest for a moment, and then it does not listen.
+            Some("standby") if was_refused && live.env().now() < rests_until => {
+                live.env().sleep_until(live.env().now() + POLL_EVERY).await;
             }
+            _ if was_refused => return Err(error.into()),
+            // The word was lost before it arrived, or the job has just begun to act on it: to hear it twice does no harm.
+            Some("ready" | "pending") if live.env().now() < live.deadline() => {}
+            _ => break,
         }
-        Err(error) => return Err(error.into()),
     }
     watch.until(|status| status == CONCLUDED).await?;
     watch.conclude().await
 }
 
-/// Whether a job of that status waits for its client's word. One that is drained meanwhile is in standby.
+/// Whether a job of that status waits for its client's word. One that rests for what is done to other disks is in standby.
 fn is_held(status: &str) -> bool {
     matches!(status, "ready" | "standby" | "pending")
 }
