@@ -104,26 +104,23 @@ fn settled(segment: Vec<&Line>, side_by_side: bool) -> Vec<&Line> {
         let mut place = lines.len();
         if line.direction == Direction::Reply {
             // Back over `aborting concluded`, or over `ready` in its two forms, and over other lanes between them.
-            let mut own = (0..lines.len()).rev().filter(|index| lines[*index].lane == line.lane);
-            if let (Some(last), Some(before)) = (own.next(), own.next()) {
-                let failed =
-                    is_job_event(lines[last], "concluded") && is_job_event(lines[before], "aborting");
-                let ready = is_ready_twice(lines[before], lines[last]);
-                if (side_by_side && failed) || ready {
-                    place = before;
-                }
+            let own = (0..lines.len()).rev().filter(|index| lines[*index].lane == line.lane);
+            let own: Vec<usize> = own.take(2).collect();
+            let status = |nth: usize, wanted: &str| {
+                own.get(nth).is_some_and(|index| is_job_event(lines[*index], wanted))
+            };
+            let told = own.first().is_some_and(|last| lines[*last].text.starts_with("BLOCK_JOB_READY "));
+            if (side_by_side && status(0, "concluded") && status(1, "aborting"))
+                || (told && status(1, "ready"))
+            {
+                place = own[1];
+            } else if status(0, "ready") {
+                place = own[0];
             }
         }
         lines.insert(place, line);
     }
     lines
-}
-
-/// Whether both tell that a job is ready, as QEMU tells it: as a job's status, and as a block job's event.
-fn is_ready_twice(status: &Line, event: &Line) -> bool {
-    is_job_event(status, "ready")
-        && event.direction == Direction::Event
-        && event.text.starts_with("BLOCK_JOB_READY ")
 }
 
 /// Takes out where jobs of a plan's steps rest and go on because of what is done beside them.
