@@ -227,6 +227,11 @@ impl Changes {
         env.replace_file(path, current.as_bytes()).await.map_err(unknown)
     }
 
+    /// The files that are written, and what they shall hold.
+    pub fn writes(&self) -> &[(Utf8PathBuf, String)] {
+        &self.writes
+    }
+
     /// All files that are touched.
     pub fn files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
         self.writes.iter().map(|(path, _)| path).chain(&self.removals).chain([&self.current.0])

@@ -29,9 +29,9 @@ use crate::{
     xml::Element,
 };
 
-/// In a record of ours: the merge was begun, `into` this image.
+/// In a record of ours: the merge of an overlay was begun, `into` this image of this `format`.
 const BEGUN: &str = "merge";
-/// In a record of ours: it is done, and `file` is not in use any more.
+/// In a record of ours: it is done, and the overlay's `file` is not in use any more.
 const DONE: &str = "merged";
 
 /// One disk whose overlay is to be merged.
@@ -56,10 +56,20 @@ struct Image<'a> {
 enum Fate<'a> {
     /// Its overlay is to be merged.
     Merge(Merge<'a>),
-    /// It was merged into `base`, and that was not written down.
-    Merged { target: &'a str, file: &'a Utf8Path, base: &'a ObservedImage },
-    /// It was merged, and what is left of it is to be removed.
-    Done { file: Utf8PathBuf },
+    /// It was merged, and that was written down in part or not at all.
+    Merged(Merged<'a>),
+}
+
+/// An overlay that is merged.
+#[derive(Clone, Copy)]
+struct Merged<'a> {
+    target: &'a str,
+    /// The overlay.
+    file: &'a Utf8Path,
+    /// The image below it.
+    into: &'a str,
+    /// That image's format.
+    format: &'a str,
 }
 
 /// Plans the deletion of one, or the rest of it, in libvirt's order of checks.
@@ -101,8 +111,13 @@ fn check_tree(name: &str, snapshot: &DomainSnapshot, tree: &SnapshotTree) -> Res
 
 /// Finds the overlay that a snapshot gave a disk in the disk's chain.
 fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Option<Fate<'a>>, Refusal> {
+    let merged = |note: &'a Element, file: &'a Utf8Path| {
+        let (into, format) = (note.attribute("into")?, note.attribute("format")?);
+        Some(Merged { target: &part.name, file, into, format })
+    };
     if let Some(done) = own(part, DONE) {
-        return Ok(done.attribute("file").map(|file| Fate::Done { file: file.into() }));
+        let file = done.attribute("file").map(Utf8Path::new);
+        return Ok(file.and_then(|file| merged(done, file)).map(Fate::Merged));
     }
     if part.location != Some(Location::External) {
         return Ok(None);
@@ -114,10 +129,10 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
     }
     let file = part.path().unwrap_or(Utf8Path::new(""));
     let Some(place) = disk.chain.iter().position(|image| image.file == file) else {
-        let into = own(part, BEGUN).and_then(|begun| begun.attribute("into"));
-        let base = disk.chain.iter().find(|image| Some(image.file.as_str()) == into);
+        let begun = own(part, BEGUN).and_then(|begun| merged(begun, file));
+        let begun = begun.filter(|begun| disk.chain.iter().any(|image| image.file == begun.into));
         let lost = || Refusal::NotInChain { name: name.to_owned(), disk: target(), file: file.to_owned() };
-        return Ok(Some(Fate::Merged { target: &part.name, file, base: base.ok_or_else(lost)? }));
+        return Ok(Some(Fate::Merged(begun.ok_or_else(lost)?)));
     };
     let nothing = || Refusal::NothingBelow { disk: target(), file: file.to_owned() };
     let base = disk.chain.get(place + 1).ok_or_else(nothing)?;
@@ -195,6 +210,17 @@ impl Merge<'_> {
         })
     }
 
+    /// What is so when it is done.
+    fn merged(&self) -> Merged<'_> {
+        let Image { file: into, node } = self.base;
+        Merged {
+            target: &self.disk.target,
+            file: self.overlay.file,
+            into: into.as_str(),
+            format: &node.format,
+        }
+    }
+
     fn steps(&self, number: usize, unique: &str) -> (CommitImage, EndCommit) {
         let job = format!("ff-{unique}-commit-{number}");
         let target = self.disk.target.clone();
@@ -245,10 +271,7 @@ impl<'a> Stages<'a> {
         let last = ends.len();
         for (number, (end, merge)) in ends.into_iter().zip(merges()).enumerate() {
             self.stages.push(Stage::one(end));
-            let Image { file: base, node } = merge.base;
-            let change = |tree: &mut SnapshotTree, name: &str| {
-                done(tree, name, &merge.disk.target, (merge.overlay.file, base, &node.format));
-            };
+            let change = |tree: &mut SnapshotTree, name: &str| done(tree, name, merge.merged());
             if number + 1 < last {
                 self.record(Some(&merge.disk.target), change)?;
             } else {
@@ -292,9 +315,8 @@ impl<'a> Stages<'a> {
     /// Writes the records without the snapshot.
     fn finish(&mut self, mut tree: SnapshotTree, fates: &[Fate<'_>]) -> Result<(), Refusal> {
         for fate in fates {
-            if let Fate::Merged { target, file, base } = fate {
-                let format = base.nodes.first().map_or("qcow2", |node| &node.format);
-                done(&mut tree, self.name, target, (file, &base.file, format));
+            if let Fate::Merged(merged) = fate {
+                done(&mut tree, self.name, *merged);
             }
         }
         tree.remove(self.name);
@@ -309,22 +331,20 @@ fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>) {
     change_part(tree, name, &merge.disk.target, |part| {
         part.delete_in_progress = true;
         part.others.retain(|element| element.name != BEGUN);
-        part.others.push(Element::new(BEGUN).with("into", merge.base.file.as_str()));
+        let Merged { into, format, .. } = merge.merged();
+        part.others.push(Element::new(BEGUN).with("into", into).with("format", format));
     });
 }
 
 /// Says that a disk of the snapshot is merged, and that whoever was taken of the overlay is of the image below now.
-fn done(
-    tree: &mut SnapshotTree,
-    name: &str,
-    target: &str,
-    (overlay, base, format): (&Utf8Path, &Utf8Path, &str),
-) {
+fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
+    let Merged { target, file, into, format } = merged;
     change_part(tree, name, target, |part| {
+        let note = Element::new(DONE).with("file", file.as_str()).with("into", into);
         *part = SnapshotDisk {
             location: Some(Location::No),
             delete_in_progress: true,
-            others: vec![Element::new(DONE).with("file", overlay.as_str())],
+            others: vec![note.with("format", format)],
             ..SnapshotDisk::new(target)
         };
     });
@@ -333,8 +353,8 @@ fn done(
         let moved = |domain: &Option<Element>| {
             let domain = domain.as_ref()?;
             let document = DomainXml::of(domain.clone()).ok()?;
-            let disk = document.disk(target).filter(|disk| disk.path() == Some(overlay))?;
-            Some(document.with_sources([(disk.target, base, format)]).element().clone())
+            let disk = document.disk(target).filter(|disk| disk.path() == Some(file))?;
+            Some(document.with_sources([(disk.target, Utf8Path::new(into), format)]).element().clone())
         };
         let [live, next] = [&snapshot.domain, &snapshot.inactive_domain].map(moved);
         if live.is_some() || next.is_some() {
@@ -357,8 +377,7 @@ fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl F
 fn removals(snapshot: &DomainSnapshot, fates: &[Fate<'_>], left: &SnapshotTree) -> Vec<RemoveImage> {
     let images = fates.iter().map(|fate| match fate {
         Fate::Merge(merge) => (merge.overlay.file.to_owned(), merge.device),
-        Fate::Merged { file, .. } => ((*file).to_owned(), false),
-        Fate::Done { file } => (file.clone(), false),
+        Fate::Merged(merged) => (merged.file.to_owned(), false),
     });
     let memory =
         snapshot.memory.file.clone().filter(|_| snapshot.memory.location == Some(Location::External));
@@ -389,3 +408,6 @@ fn source(snapshot: &DomainSnapshot, target: &str) -> Option<Utf8PathBuf> {
 fn own<'e>(part: &'e SnapshotDisk, name: &str) -> Option<&'e Element> {
     part.others.iter().find(|element| element.name == name).filter(|_| part.delete_in_progress)
 }
+
+#[cfg(test)]
+mod tests;
