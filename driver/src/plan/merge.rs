@@ -70,6 +70,8 @@ struct Merged<'a> {
     into: &'a str,
     /// That image's format.
     format: &'a str,
+    /// Whether the overlay is a block device, which is not removed.
+    device: bool,
 }
 
 /// Plans the deletion of one, or the rest of it, in libvirt's order of checks.
@@ -111,9 +113,10 @@ fn check_tree(name: &str, snapshot: &DomainSnapshot, tree: &SnapshotTree) -> Res
 
 /// Finds the overlay that a snapshot gave a disk in the disk's chain.
 fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Option<Fate<'a>>, Refusal> {
+    let device = part.source_type != SourceType::File;
     let merged = |note: &'a Element, file: &'a Utf8Path| {
         let (into, format) = (note.attribute("into")?, note.attribute("format")?);
-        Some(Merged { target: &part.name, file, into, format })
+        Some(Merged { target: &part.name, file, into, format, device })
     };
     if let Some(done) = own(part, DONE) {
         let file = done.attribute("file").map(Utf8Path::new);
@@ -146,7 +149,7 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
         overlay: alone(overlay, disk, facts)?,
         base: alone(base, disk, facts)?,
         above: place.checked_sub(1).map(|above| &*disk.chain[above].file),
-        device: part.source_type == SourceType::Block,
+        device,
     })))
 }
 
@@ -218,6 +221,7 @@ impl Merge<'_> {
             file: self.overlay.file,
             into: into.as_str(),
             format: &node.format,
+            device: self.device,
         }
     }
 
@@ -338,13 +342,14 @@ fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>) {
 
 /// Says that a disk of the snapshot is merged, and that whoever was taken of the overlay is of the image below now.
 fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
-    let Merged { target, file, into, format } = merged;
+    let Merged { target, file, into, format, .. } = merged;
     change_part(tree, name, target, |part| {
         let note = Element::new(DONE).with("file", file.as_str()).with("into", into);
         *part = SnapshotDisk {
             location: Some(Location::No),
             delete_in_progress: true,
             others: vec![note.with("format", format)],
+            source_type: part.source_type,
             ..SnapshotDisk::new(target)
         };
     });
@@ -376,9 +381,10 @@ fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl F
 /// What is to be removed: overlays and the file of memory, unless a record still names them.
 fn removals(snapshot: &DomainSnapshot, fates: &[Fate<'_>], left: &SnapshotTree) -> Vec<RemoveImage> {
     let images = fates.iter().map(|fate| match fate {
-        Fate::Merge(merge) => (merge.overlay.file.to_owned(), merge.device),
-        Fate::Merged(merged) => (merged.file.to_owned(), false),
+        Fate::Merge(merge) => merge.merged(),
+        Fate::Merged(merged) => *merged,
     });
+    let images = images.map(|merged| (merged.file.to_owned(), merged.device));
     let memory =
         snapshot.memory.file.clone().filter(|_| snapshot.memory.location == Some(Location::External));
     let all = images.chain(memory.map(|file| (file, false)));

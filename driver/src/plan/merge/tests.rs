@@ -282,6 +282,27 @@ fn an_overlay_that_another_record_names_is_not_removed() {
 }
 
 #[test]
+fn a_block_device_is_closed_and_never_removed() {
+    let on_device = |record: &mut DomainSnapshot| {
+        record.disks[0].source_type = SourceType::Block;
+        record.disks[0].source = Some(Element::new("source").with("dev", "/images/vda.s1"));
+    };
+    let devices = |planned: &Planned| {
+        let removals = planned.plan.steps().filter_map(|step| match step {
+            Step::RemoveImage(step) => Some(step.device),
+            _ => None,
+        });
+        removals.collect::<Vec<_>>()
+    };
+    let planned = world().record("s1", on_device).delete("s1").unwrap();
+    assert_eq!(devices(&planned), [true, false]);
+    for left in written(&planned.plan, "s1") {
+        let merged = world().chain(0, &["s2", "qcow2"]).record("s1", |record| *record = left);
+        assert_eq!(devices(&merged.delete("s1").unwrap()), [true, false]);
+    }
+}
+
+#[test]
 fn what_stands_in_the_way_is_refused_before_anything_is_touched() {
     let s1 = || "s1".to_owned();
     let two = world().and(record("s3", Some("s1"), "s1"));
