@@ -5,6 +5,7 @@
 
 mod conform;
 mod fidelity;
+mod generated;
 mod interrupt;
 mod output;
 mod real;
@@ -12,6 +13,8 @@ mod record;
 mod run;
 mod serve;
 mod snapshot;
+mod told;
+mod undefine;
 mod workers;
 
 use std::{process::ExitCode, time::Duration};
@@ -56,8 +59,14 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Snapshots of a machine.
     Snapshot(snapshot::SnapshotArgs),
+    /// Forget the records of a machine's snapshots.
+    Undefine(undefine::UndefineArgs),
     /// Print the JSON Schema of scenario files.
     Schema,
+    /// Print a shell's completions of this command.
+    Completions(generated::CompletionsArgs),
+    /// Print a manual page, or write them all.
+    Man(generated::ManArgs),
 }
 
 /// Where a scenario is played.
@@ -277,8 +286,11 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::record(&arguments).map(well),
         Command::Fidelity(arguments) => fidelity::fidelity(&arguments).map(well),
         Command::Serve(arguments) => serve::serve(&arguments),
-        Command::Snapshot(arguments) => snapshot::snapshot(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
+        Command::Undefine(arguments) => undefine::undefine(&arguments),
         Command::Schema => output::print(&json_schema()).map(|()| ExitCode::SUCCESS),
+        Command::Completions(arguments) => generated::completions(&arguments),
+        Command::Man(arguments) => generated::man(&arguments),
     };
     match done {
         Ok(code) => code,

@@ -7,10 +7,18 @@
 )]
 
 mod fidelity;
+mod generated;
 mod real_qemu;
 mod running;
+#[path = "../served/mod.rs"]
+mod served;
+mod snapshot_edit;
+mod snapshot_operations;
 mod snapshot_records;
+mod snapshot_validate;
+mod snapshot_wrong;
 mod snapshot_xml;
+mod undefine;
 mod usage;
 
 use std::{

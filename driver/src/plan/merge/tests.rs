@@ -131,6 +131,7 @@ impl World {
             files: &HostFiles::new(),
             records: Some(Records { folder: Utf8Path::new("/state"), tree: &self.tree }),
             seconds: 0,
+            migration: None,
         };
         let name = SnapshotName::new(name).unwrap();
         plan(&Request::Delete(Delete { name, flags: DeleteFlags::default(), within: WITHIN }), facts)
