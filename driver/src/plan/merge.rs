@@ -5,7 +5,7 @@
 //! base <- overlay <- later   a later snapshot is above: that one is based on the base now (commit until pending, finalize)
 //!
 //! record that it has begun | commit every disk, side by side | disk by disk: take the overlay out, record that
-//!                          | write the records without it | remove the overlays and the file of memory
+//!                          | write the records without it | remove the overlays and the file of memory, one by one
 //! ```
 //!
 //! Every disk reads the same all the time, and no overlay is taken out before every disk is ready for it. But the images below
@@ -289,10 +289,7 @@ impl<'a> Stages<'a> {
             self.finish(self.tree.clone(), fates)?;
         }
         let no_return = self.stages.len() - 1;
-        let removals = removals(snapshot, fates, &self.tree);
-        if !removals.is_empty() {
-            self.stages.push(Stage::all(removals));
-        }
+        self.stages.extend(removals(snapshot, fates, &self.tree).into_iter().map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
         let on = if disks.is_empty() { String::new() } else { format!(", disks {}", disks.join(" ")) };
         let title = format!("delete snapshot {} of {}: external{on}", self.name, facts.domain.name);
