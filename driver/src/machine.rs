@@ -27,7 +27,7 @@ use crate::{
     report::Report,
     request::Request,
     step,
-    store::Store,
+    store::{self, Store},
     tree::SnapshotTree,
 };
 
@@ -86,7 +86,7 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Unreachable`], [`OperationError::Unobserved`].
     pub async fn observe(&self) -> Result<Observed, OperationError> {
-        self.observe_within(self.patience).await
+        self.observe_within(self.patience, false).await
     }
 
     /// The same machine, of whose snapshots records are kept.
@@ -132,18 +132,27 @@ impl<E: Env> Machine<E> {
         let mut events = self.client().events();
         let patience = self.patience.at_most(request.within());
         let carried_out = execute::carry_out(&self.monitor, &plan, deadline, patience).await;
-        // Done is done, whatever failed behind it.
-        if matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. })) {
-            if let (Some(records), Some(tree)) = (&self.records, tree) {
+        // Done is done, whatever failed behind it; and what was not done may have been written down as begun.
+        let done = matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }));
+        if let (Some(records), Some(tree)) = (&self.records, tree) {
+            let found = if done { Some(tree) } else { self.written_records().await };
+            if let Some(tree) = found {
                 records.borrow_mut().adopt(tree);
             }
-            if let Some(document) = domain {
-                let transient = self.domain.borrow().transient;
-                self.domain.replace(Domain { transient, ..Domain::from(document) });
-            }
+        }
+        if let Some(document) = domain.filter(|_| done) {
+            let transient = self.domain.borrow().transient;
+            self.domain.replace(Domain { transient, ..Domain::from(document) });
         }
         carried_out?;
         Ok(Report::new(&request, &plan, &mut events))
+    }
+
+    /// What the records say on the host's disk; none if they cannot be read.
+    async fn written_records(&self) -> Option<SnapshotTree> {
+        let folder = self.records.as_ref()?.borrow().folder().to_owned();
+        let read = store::read_folder(self.monitor.env(), &folder).await;
+        read.ok().map(|(tree, _)| tree)
     }
 
     /// A snapshot that nobody named is called by its second.
@@ -159,7 +168,8 @@ impl<E: Env> Machine<E> {
         let domain = self.domain();
         plan::check_alone(request, &domain)?;
         let env = self.monitor.env();
-        let observed = self.observe_within(self.patience.at_most(request.within())).await?;
+        let needs_nodes = plan::needs_nodes(request, self.tree().as_ref());
+        let observed = self.observe_within(self.patience.at_most(request.within()), needs_nodes).await?;
         let mut files = HostFiles::new();
         for path in plan::paths(request, &domain, &observed) {
             // Of what cannot be looked at nothing is assumed but that something is there.
@@ -233,7 +243,12 @@ impl<E: Env> Machine<E> {
         execute::carry_out(&self.monitor, plan, deadline, self.patience.at_most(within)).await
     }
 
-    async fn observe_within(&self, patience: Patience) -> Result<Observed, OperationError> {
+    /// Asks how the machine stands, and by which nodes it has its images open if that is needed.
+    async fn observe_within(
+        &self,
+        patience: Patience,
+        needs_nodes: bool,
+    ) -> Result<Observed, OperationError> {
         self.monitor.reconnect(patience.connect).await?;
         let deadline = self.monitor.env().now() + patience.command;
         let live = self.monitor.live("observe".into(), deadline, patience);
@@ -241,9 +256,11 @@ impl<E: Env> Machine<E> {
         let devices = live.execute(&QueryBlock {}).await?;
         let jobs = live.execute(&QueryBlockJobs {}).await?;
         let mut observed = Observed::new(&self.domain.borrow(), status, &devices);
-        if !jobs.is_empty() {
-            // Only the nodes tell which disk a job works on.
-            observed.find_busy(&live.execute(&QueryNamedBlockNodes { flat: true }).await?);
+        // Only the nodes tell which disk a job works on.
+        if needs_nodes || !jobs.is_empty() {
+            let nodes = live.execute(&QueryNamedBlockNodes { flat: true }).await?;
+            observed.find_busy(&nodes);
+            observed.find_nodes(&nodes);
         }
         Ok(observed)
     }

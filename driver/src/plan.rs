@@ -7,9 +7,11 @@
 //! Stages follow one another; the steps of one stage run side by side. Before the point of no return a
 //! failure undoes what was done, newest first; after it the plan is carried forward.
 
+mod delete;
 mod external;
 mod internal;
 mod memory;
+mod merge;
 mod prepare;
 mod record;
 mod revert;
@@ -20,6 +22,7 @@ use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    delete::needs_nodes,
     prepare::{HostFiles, paths},
     revert::{Aside, GoingBack, going_back},
 };
@@ -142,9 +145,7 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     match request {
         Request::Create(create) => self::create(create, facts),
         Request::Revert(revert) => self::revert::revert(revert, facts),
-        Request::Delete(delete) => {
-            Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None, domain: None })
-        }
+        Request::Delete(delete) => delete::delete(delete, facts),
     }
 }
 
@@ -160,6 +161,9 @@ pub fn saves_memory(request: &Request) -> bool {
 pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
     if let Request::Revert(revert) = request {
         return revert.flags.check();
+    }
+    if let Request::Delete(delete) = request {
+        return delete.flags.check();
     }
     let Request::Create(create) = request else { return Ok(()) };
     create.flags.check()?;

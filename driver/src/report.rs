@@ -7,7 +7,7 @@ use crate::{
     env::Env,
     launch::arguments::Power,
     plan::Plan,
-    request::{CreateFlag, Request},
+    request::{CreateFlag, DeleteFlag, DeleteFlags, Request},
     step::Step,
     wire::Timestamp,
 };
@@ -39,8 +39,8 @@ pub enum Deed {
     },
     /// The machine was put back.
     Reverted(Anew),
-    /// The snapshot was removed.
-    Deleted,
+    /// The snapshot was removed, or what these flags say.
+    Deleted(DeleteFlags),
 }
 
 /// What became of a machine that was put back.
@@ -115,7 +115,7 @@ impl Report {
                 (create.wish.name.clone().unwrap_or_default(), Deed::Taken { consistency, quiesced, left })
             }
             Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted(Anew::of(plan))),
-            Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted),
+            Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted(delete.flags.clone())),
         };
         // Disks alone are switched under a guest that goes on.
         let stopped_for = if stands_still { stopped_for(events) } else { Some(Duration::ZERO) };
@@ -168,7 +168,18 @@ impl fmt::Display for Report {
                 };
                 write!(f, "reverted to {}: {disks}{then}", self.name)?;
             }
-            Deed::Deleted => write!(f, "snapshot {} deleted from {disks}", self.name)?,
+            Deed::Deleted(flags) => {
+                let what = match (flags.has(DeleteFlag::Children), flags.has(DeleteFlag::ChildrenOnly)) {
+                    (true, _) => format!("snapshot {} and all that descend from it", self.name),
+                    (_, true) => format!("all that descend from snapshot {}", self.name),
+                    _ => format!("snapshot {}", self.name),
+                };
+                match flags.has(DeleteFlag::MetadataOnly) {
+                    true => write!(f, "{what} forgotten; no disk was touched")?,
+                    false if disks.is_empty() => write!(f, "{what} deleted; no disk held it")?,
+                    false => write!(f, "{what} deleted from {disks}")?,
+                }
+            }
         }
         match self.stopped_for {
             Some(Duration::ZERO) => Ok(()),

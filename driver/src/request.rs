@@ -19,7 +19,7 @@ pub enum Request {
     Create(Box<Create>),
     /// Put the machine back to one.
     Revert(Revert),
-    /// Remove an internal one.
+    /// Remove one.
     Delete(Delete),
 }
 
@@ -232,11 +232,74 @@ impl RevertFlags {
     }
 }
 
-/// Removes an internal snapshot from every disk that has it.
+/// Removes a snapshot: its part of the images, its file of memory and its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delete {
     /// Which.
     pub name: SnapshotName,
+    /// What else, or what not.
+    pub flags: DeleteFlags,
     /// How long it may take.
     pub within: Duration,
+}
+
+/// One of libvirt's flags of `virDomainSnapshotDelete`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeleteFlag {
+    /// Those that descend from it too.
+    Children,
+    /// The record alone; no disk is touched.
+    MetadataOnly,
+    /// Those that descend from it, and not itself.
+    ChildrenOnly,
+}
+
+/// A set of [`DeleteFlag`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeleteFlags(BTreeSet<DeleteFlag>);
+
+impl DeleteFlag {
+    /// As virsh's option is called: `"children-only"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeleteFlag::Children => "children",
+            DeleteFlag::MetadataOnly => "metadata",
+            DeleteFlag::ChildrenOnly => "children-only",
+        }
+    }
+}
+
+impl fmt::Display for DeleteFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromIterator<DeleteFlag> for DeleteFlags {
+    fn from_iter<T: IntoIterator<Item = DeleteFlag>>(flags: T) -> Self {
+        Self(flags.into_iter().collect())
+    }
+}
+
+impl DeleteFlags {
+    /// The flags, in the order of libvirt's bits.
+    pub fn iter(&self) -> impl Iterator<Item = DeleteFlag> {
+        self.0.iter().copied()
+    }
+
+    /// Whether it is among them.
+    pub fn has(&self, flag: DeleteFlag) -> bool {
+        self.0.contains(&flag)
+    }
+
+    /// Whether these go together.
+    ///
+    /// # Errors
+    /// [`Refusal::ChildrenTwice`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self.has(DeleteFlag::Children) && self.has(DeleteFlag::ChildrenOnly) {
+            true => Err(Refusal::ChildrenTwice),
+            false => Ok(()),
+        }
+    }
 }

@@ -6,14 +6,18 @@
 
 mod apply_snapshot;
 mod begin_save_image;
+mod commit_image;
 mod create_overlay;
 mod delete_snapshot;
+mod end_commit;
 mod load_memory;
 mod load_snapshot;
 mod pause;
 mod prepare_overlay;
 mod quit;
+mod record_deletion;
 mod remove_file;
+mod remove_image;
 mod reserve_file;
 mod resume;
 mod save_memory;
@@ -34,14 +38,18 @@ pub(crate) use self::load_memory::read_save_image;
 pub use self::{
     apply_snapshot::ApplySnapshot,
     begin_save_image::BeginSaveImage,
+    commit_image::CommitImage,
     create_overlay::CreateOverlay,
     delete_snapshot::DeleteSnapshot,
+    end_commit::EndCommit,
     load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
     pause::Pause,
     prepare_overlay::PrepareOverlay,
     quit::Quit,
+    record_deletion::RecordDeletion,
     remove_file::RemoveFile,
+    remove_image::RemoveImage,
     reserve_file::ReserveFile,
     resume::Resume,
     save_memory::{Meanwhile, SaveMemory},
@@ -102,6 +110,14 @@ pub enum Step {
     StartMachine(StartMachine),
     /// See [`RemoveFile`].
     RemoveFile(RemoveFile),
+    /// See [`CommitImage`].
+    CommitImage(CommitImage),
+    /// See [`EndCommit`].
+    EndCommit(EndCommit),
+    /// See [`RecordDeletion`].
+    RecordDeletion(RecordDeletion),
+    /// See [`RemoveImage`].
+    RemoveImage(RemoveImage),
 }
 
 /// Whether a step in doubt has happened.
@@ -153,6 +169,10 @@ impl Step {
             Step::StopMachine(_) => "stop".into(),
             Step::StartMachine(_) => "start".into(),
             Step::RemoveFile(step) => format!("remove-{}", file_name(&step.path)),
+            Step::CommitImage(step) => format!("commit-{}", step.target),
+            Step::EndCommit(step) => format!("pivot-{}", step.target),
+            Step::RecordDeletion(_) => "record".into(),
+            Step::RemoveImage(step) => format!("remove-{}", file_name(&step.file)),
         }
     }
 
@@ -168,6 +188,7 @@ impl Step {
             Step::SaveMemory(_) => Some("cancel"),
             Step::WriteRecords(_) => Some("write back"),
             Step::StartMachine(_) => Some("end it"),
+            Step::CommitImage(_) => Some("end the job"),
             Step::LoadSnapshot(_)
             | Step::DeleteSnapshot(_)
             | Step::SwitchOverlays(_)
@@ -178,7 +199,10 @@ impl Step {
             | Step::CreateOverlay(_)
             | Step::ApplySnapshot(_)
             | Step::StopMachine(_)
-            | Step::RemoveFile(_) => None,
+            | Step::RemoveFile(_)
+            | Step::EndCommit(_)
+            | Step::RecordDeletion(_)
+            | Step::RemoveImage(_) => None,
         }
     }
 
@@ -211,6 +235,8 @@ impl Step {
                 | Step::Quit(_)
                 | Step::SaveMemory(_)
                 | Step::LoadMemory(_)
+                | Step::CommitImage(_)
+                | Step::EndCommit(_)
         )
     }
 
@@ -237,6 +263,10 @@ impl Step {
             Step::StopMachine(step) => step.act(live).await,
             Step::StartMachine(step) => step.act(live).await,
             Step::RemoveFile(step) => step.act(live.env()).await,
+            Step::CommitImage(step) => step.act(live).await,
+            Step::EndCommit(step) => step.act(live).await,
+            Step::RecordDeletion(step) => step.act(live.env()).await,
+            Step::RemoveImage(step) => step.act(live).await,
         }
     }
 
@@ -252,7 +282,8 @@ impl Step {
             | Step::WriteRecords(_)
             | Step::CreateOverlay(_)
             | Step::ApplySnapshot(_)
-            | Step::RemoveFile(_) => Ok(Happened::No),
+            | Step::RemoveFile(_)
+            | Step::RecordDeletion(_) => Ok(Happened::No),
             Step::StopMachine(step) => step.probe(live).await,
             Step::StartMachine(step) => step.probe(live).await,
             Step::PrepareOverlay(step) => step.probe(live).await,
@@ -264,6 +295,9 @@ impl Step {
             Step::SealSaveImage(step) => step.probe(live.env()).await,
             Step::LoadMemory(step) => step.probe(live).await,
             Step::Quit(step) => step.probe(live).await,
+            Step::CommitImage(step) => step.probe(live).await,
+            Step::EndCommit(step) => step.probe(live).await,
+            Step::RemoveImage(step) => step.probe(live).await,
         }
     }
 
@@ -287,16 +321,20 @@ impl Step {
             Step::Pause(step) => step.undo(live).await,
             Step::BeginSaveImage(step) => step.undo(live.env(), begun).await,
             Step::SaveMemory(step) => step.undo(live, begun, why).await,
+            // What was merged stays so; a job that has not ended is ended by the step that began it.
             Step::Resume(_)
             | Step::SealSaveImage(_)
             | Step::LoadMemory(_)
             | Step::CreateOverlay(_)
-            | Step::RemoveFile(_) => Ok(()),
+            | Step::RemoveFile(_)
+            | Step::EndCommit(_) => Ok(()),
             Step::ApplySnapshot(step) => step.undo(begun),
             Step::StopMachine(step) => step.undo(live, begun).await,
             Step::StartMachine(step) => step.undo(live).await,
-            Step::Quit(_) => Err(self.remains()),
+            Step::Quit(_) | Step::RemoveImage(_) => Err(self.remains()),
             Step::WriteRecords(step) => step.undo(live.env(), begun).await,
+            Step::CommitImage(step) => step.undo(live, begun).await,
+            Step::RecordDeletion(step) => step.undo(begun),
         }
     }
 
@@ -310,6 +348,7 @@ impl Step {
             Step::ApplySnapshot(step) => step.undo(begun),
             Step::StopMachine(step) => step.undo_outside(begun),
             Step::StartMachine(step) => step.undo_outside(env).await,
+            Step::RecordDeletion(step) => step.undo(begun),
             _ => Err(self.remains()),
         }
     }
@@ -337,6 +376,10 @@ impl Step {
             Step::StopMachine(step) => step.remains(),
             Step::StartMachine(step) => step.remains(),
             Step::RemoveFile(step) => step.remains(),
+            Step::CommitImage(step) => step.remains(),
+            Step::EndCommit(step) => step.remains(),
+            Step::RecordDeletion(step) => step.remains(),
+            Step::RemoveImage(step) => step.remains(),
         }
     }
 }
@@ -353,6 +396,13 @@ impl fmt::Display for Step {
             }
             Step::Quit(_) => f.write_str("end QEMU"),
             Step::WriteRecords(_) => f.write_str("write the records"),
+            Step::CommitImage(step) => write!(f, "commit {}: {} -> {}", step.target, step.top, step.base),
+            Step::EndCommit(step) => write!(f, "take {} out of {}", file_name(&step.file), step.target),
+            Step::RecordDeletion(step) => match &step.done {
+                None => write!(f, "record that {} is being deleted", step.snapshot),
+                Some(disk) => write!(f, "record that {disk} is done"),
+            },
+            Step::RemoveImage(step) => write!(f, "remove {}", file_name(&step.file)),
             Step::SwitchOverlays(step) => match step.switches.as_slice() {
                 [one] => write!(f, "switch disk {} in one transaction", one.target),
                 all => write!(f, "switch {} disks in one transaction", all.len()),
@@ -410,6 +460,7 @@ macro_rules! steps {
     };
 }
 steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays, WriteRecords);
+steps!(CommitImage, EndCommit, RecordDeletion, RemoveImage);
 steps!(SetMigration, Pause, Resume, BeginSaveImage, SaveMemory, SealSaveImage, LoadMemory, Quit);
 steps!(CreateOverlay, ApplySnapshot, StopMachine, StartMachine, RemoveFile);
 

@@ -17,7 +17,10 @@ use freezeframe_driver::{
     env::Env,
     error::OperationError,
     name::{BadName, SnapshotName},
-    request::{Create, CreateFlag, CreateFlags, Delete, Request, Revert, RevertFlag, RevertFlags, WITHIN},
+    request::{
+        Create, CreateFlag, CreateFlags, Delete, DeleteFlag, DeleteFlags, Request, Revert, RevertFlag,
+        RevertFlags, WITHIN,
+    },
     save_image::Format,
     store::Store,
     wire::Band,
@@ -199,8 +202,13 @@ impl<W: World> Player<'_, W> {
                 self.operation(request, revert.dry_run).await
             }
             Action::Delete(delete) => {
-                let request = SnapshotName::new(&*delete.name)
-                    .map(|name| Request::Delete(Delete { name, within: within(delete.within.as_ref()) }));
+                let request = SnapshotName::new(&*delete.name).map(|name| {
+                    Request::Delete(Delete {
+                        name,
+                        flags: delete_flags(delete),
+                        within: within(delete.within.as_ref()),
+                    })
+                });
                 self.operation(request, delete.dry_run).await
             }
             Action::Probe(_) => self.probe().await,
@@ -350,6 +358,15 @@ fn revert_flags(revert: &language::Revert) -> RevertFlags {
     flags.collect()
 }
 
+fn delete_flags(delete: &language::Delete) -> DeleteFlags {
+    let flags = delete.flags.iter().map(|flag| match flag {
+        language::DeleteFlag::Children => DeleteFlag::Children,
+        language::DeleteFlag::Metadata => DeleteFlag::MetadataOnly,
+        language::DeleteFlag::ChildrenOnly => DeleteFlag::ChildrenOnly,
+    });
+    flags.collect()
+}
+
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.
 async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
     while let Ok(event) = events.next(deadline).await {
@@ -391,7 +408,10 @@ fn title(action: &Action) -> String {
             let back = if revert.storage_is_back { ", storage is back" } else { "" };
             format!("revert to {}{flags}{back}{}", revert.name.escape_debug(), dry(revert.dry_run))
         }
-        Action::Delete(delete) => format!("delete {}{}", delete.name.escape_debug(), dry(delete.dry_run)),
+        Action::Delete(delete) => {
+            let flags: String = delete_flags(delete).iter().map(|flag| format!(", {flag}")).collect();
+            format!("delete {}{flags}{}", delete.name.escape_debug(), dry(delete.dry_run))
+        }
         Action::Probe(_) => "probe".into(),
         Action::Qmp(_) => "qmp".into(),
         Action::Agent(_) => "agent".into(),

@@ -1,12 +1,14 @@
 //! Internal snapshots: machine and disks under one tag inside the qcow2 images.
 
+use camino::Utf8PathBuf;
+
 use super::{Facts, Plan, Stage, targets};
 use crate::{
     align::{Aligned, Place},
     capabilities::InternalMethod,
     error::Refusal,
     name::SnapshotName,
-    observed::ObservedDisk,
+    observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
     step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, WriteRecords},
 };
@@ -118,31 +120,45 @@ pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&
     Ok(disks)
 }
 
-/// Plans the removal of one, from the disks that have it.
+/// Plans the removal of one that the images alone know, from the disks that have it.
 pub(super) fn delete(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refusal> {
+    let step = delete_tag(name.as_str(), 0, facts)?;
+    let delete = step.ok_or_else(|| Refusal::NoSuchSnapshot(name.to_string()))?;
+    let disks = targets(&tagged(name.as_str(), facts));
+    let title =
+        format!("delete snapshot {name} of {}: internal, disks {}", facts.domain.name, disks.join(" "));
+    Ok(Plan { title, disks, manual: Vec::new(), stages: vec![Stage::one(delete)], no_return: 0 })
+}
+
+/// The step that removes one from the disks that have it, the so manieth of a plan from 0; none if no disk has it.
+pub(super) fn delete_tag(
+    name: &str,
+    number: usize,
+    facts: Facts<'_>,
+) -> Result<Option<DeleteSnapshot>, Refusal> {
     let method = method(facts)?;
-    let disks: Vec<_> =
-        facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
-    if disks.is_empty() {
-        return Err(Refusal::NoSuchSnapshot(name.to_string()));
-    }
-    let title = format!(
-        "delete snapshot {name} of {}: internal, disks {}",
-        facts.domain.name,
-        targets(&disks).join(" ")
-    );
-    let delete = DeleteSnapshot {
+    let disks = tagged(name, facts);
+    let number = if number == 0 { String::new() } else { format!("-{number}") };
+    Ok((!disks.is_empty()).then(|| DeleteSnapshot {
         method,
-        job: format!("ff-{}-delete", facts.unique),
-        tag: name.to_string(),
+        job: format!("ff-{}-delete{number}", facts.unique),
+        tag: name.to_owned(),
         devices: nodes(&disks),
-    };
-    Ok(Plan {
-        title,
-        disks: targets(&disks),
-        manual: Vec::new(),
-        stages: vec![Stage::one(delete)],
-        no_return: 0,
+    }))
+}
+
+/// The disks whose image in use has it.
+fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> {
+    facts.observed.disks.iter().filter(|disk| disk.snapshot(name).is_some()).collect()
+}
+
+/// A disk whose image in use does not have it, and one below that has.
+pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf)> {
+    let without = facts.observed.disks.iter().filter(|disk| disk.snapshot(name).is_none());
+    without.into_iter().find_map(|disk| {
+        let has = |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == name);
+        let image = disk.chain.iter().skip(1).find(has)?;
+        Some((disk.target.clone(), image.file.clone()))
     })
 }
 

@@ -7,7 +7,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     env::FileKind,
     name::SnapshotName,
-    request::{CreateFlags, Delete, Revert, RevertFlags, WITHIN},
+    request::{CreateFlags, Delete, DeleteFlags, Revert, RevertFlags, WITHIN},
     save_image::Format,
     xml::Element,
 };
@@ -47,6 +47,7 @@ fn world() -> World {
         readonly: *target == "cd0",
         snapshots: Vec::new(),
         depth: 1,
+        chain: Vec::new(),
         busy: None,
         bitmaps: Vec::new(),
     };
@@ -157,7 +158,7 @@ fn revert() -> Request {
 }
 
 fn delete() -> Request {
-    Request::Delete(Delete { name: named("s1"), within: WITHIN })
+    Request::Delete(Delete { name: named("s1"), flags: DeleteFlags::default(), within: WITHIN })
 }
 
 /// One plan of every kind, and how it is printed.

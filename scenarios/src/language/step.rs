@@ -28,7 +28,7 @@ pub enum Action {
     Snapshot(Snapshot),
     /// The driver goes back to a snapshot.
     Revert(Revert),
-    /// The driver deletes an internal snapshot.
+    /// The driver deletes a snapshot.
     Delete(Delete),
     /// The driver asks what this QEMU can do.
     Probe(Probe),
@@ -56,7 +56,7 @@ struct StepTable {
     /// The driver goes back to a snapshot.
     #[serde(default)]
     revert: Option<Revert>,
-    /// The driver deletes an internal snapshot.
+    /// The driver deletes a snapshot.
     #[serde(default)]
     delete: Option<Delete>,
     /// The driver asks what this QEMU can do: `query-qmp-schema`.
@@ -239,18 +239,34 @@ pub enum RevertFlag {
     ResetNvram,
 }
 
-/// Deletes an internal snapshot.
+/// Deletes a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Delete {
     /// The snapshot's name, given to the driver as it stands.
     pub name: String,
+    /// libvirt's flags. Default: none.
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
+    pub flags: Vec<DeleteFlag>,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,
     /// Only print the plan. Default: false.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// A flag of libvirt's `virDomainSnapshotDelete`, as virsh calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeleteFlag {
+    /// Those that descend from it too.
+    Children,
+    /// The record alone; no disk is touched.
+    Metadata,
+    /// Those that descend from it, and not itself.
+    ChildrenOnly,
 }
 
 /// Asks what this QEMU can do.

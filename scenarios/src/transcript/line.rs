@@ -164,6 +164,12 @@ impl Lines {
                 let lane = self.jobs.get(job).cloned().unwrap_or_else(|| "job".into());
                 (lane, Direction::Event, format!("job {job} {status}"))
             }
+            // Said of a job together with its status, by its id under either name.
+            (name, ..) if name.starts_with("BLOCK_JOB_") => {
+                let lane = member("id").or_else(|| member("device")).and_then(|job| self.jobs.get(job));
+                let lane = lane.cloned().unwrap_or_else(|| "job".into());
+                (lane, Direction::Event, with_data(name, data))
+            }
             ("STOP" | "RESUME" | "RESET" | "POWERDOWN" | "SHUTDOWN" | "SUSPEND" | "WAKEUP", ..) => {
                 ("run".into(), Direction::Event, with_data(name, data))
             }

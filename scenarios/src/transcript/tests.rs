@@ -89,6 +89,32 @@ fn how_long_it_took_is_not_compared() {
 }
 
 #[test]
+fn a_commit_with_nothing_to_copy_is_ready_before_or_after_its_reply() {
+    let begun = "1.a -> block-commit\n 1.a .. job j running";
+    let ready = "1.a .. job j ready\n 1.a .. BLOCK_JOB_READY {}";
+    let late = run(&format!("{begun}\n {ready}\n 1.a <- return {{}}"));
+    let early = run(&format!("{begun}\n 1.a <- return {{}}\n {ready}"));
+    let between =
+        run(&format!("{begun}\n 1.a .. job j ready\n 1.a <- return {{}}\n 1.a .. BLOCK_JOB_READY {{}}"));
+    assert_eq!(compare(&late, &early), []);
+    assert_eq!(compare(&between, &early), []);
+    let too_early = run(
+        "1.a -> block-commit\n 1.a <- return {}\n 1.a .. job j running\n 1.a .. job j ready\n 1.a .. BLOCK_JOB_READY {}",
+    );
+    assert_eq!(compare(&too_early, &early).len(), 1);
+}
+
+#[test]
+fn how_often_a_plans_job_rests_is_left_open_but_not_a_job_of_the_scenarios_own() {
+    let rests =
+        "1.a .. job j ready\n 2.b -> x\n 1.a .. job j standby\n 1.a .. job j ready\n 2.b <- return {}";
+    let does_not = "1.a .. job j ready\n 2.b -> x\n 2.b <- return {}";
+    assert_eq!(compare(&run(rests), &run(does_not)), []);
+    let raw = |text: &str| run(&text.replace("1.a", "raw"));
+    assert!(!compare(&raw(rests), &raw(does_not)).is_empty());
+}
+
+#[test]
 fn a_question_that_is_asked_until_its_answer_changes_counts_with_its_last_answer() {
     let once = run("1.a -> query-status\n 1.a <- return paused");
     let twice = run("1.a -> query-status\n 1.a <- return busy\n 1.a -> query-status\n 1.a <- return paused");

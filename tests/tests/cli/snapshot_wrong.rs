@@ -39,7 +39,7 @@ fn what_makes_no_sense_by_itself_ends_with_2() {
         (&["revert"], "required arguments were not provided"),
         (&["revert", "a", "--current"], "cannot be used with"),
         (&["delete", "a", "--children", "--children-only", "--metadata"], "cannot be used with"),
-        (&["delete", "a", "--children"], "required arguments were not provided"),
+        (&["delete", "a", "--children", "--children-only"], "cannot be used with"),
         (&["delete"], "required arguments were not provided"),
     ];
     for (arguments, words) in cases {

@@ -182,7 +182,7 @@ fn done(report: &Report) -> Told {
             ("take-yourself", json!(if let Left::PausedFor(disks) = left { disks.as_slice() } else { &[] })),
         ],
         Deed::Reverted(anew) => vec![("done", json!("reverted")), ("machine", anew_name(*anew))],
-        Deed::Deleted => vec![("done", json!("deleted"))],
+        Deed::Deleted(_) => vec![("done", json!("deleted"))],
     };
     for (name, value) in more {
         object[name] = value;
