@@ -131,6 +131,12 @@ fn a_dry_run_prints_the_plan_and_does_nothing() {
     );
     let plan = rig.json(&["create-as", "s1", "--disk-only", "--dry-run"]);
     assert_eq!((&plan["dry-run"], plan["plan"]["stages"].as_array().unwrap().len()), (&true.into(), 4));
+    let changes = &plan["plan"]["stages"][0]["steps"][0]["write-records"]["changes"];
+    assert_eq!(
+        changes["writes"],
+        serde_json::json!(["state/vm/s1.xml"]),
+        "no documents: they may hold passwords"
+    );
     assert!(!rig.has("vda.s1"));
     assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
 }
