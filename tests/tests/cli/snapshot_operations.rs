@@ -41,8 +41,12 @@ impl Rig {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_at("state", arguments)
+    }
+
+    fn command_at(&self, state: &str, arguments: &[&str]) -> Command {
         let socket = self.server.path("qmp");
-        let here = ["--domain", "vm.xml", "--state", "state"];
+        let here = ["--domain", "vm.xml", "--state", state];
         let operates = matches!(arguments[0], "create" | "create-as" | "revert" | "delete");
         let monitor = ["--qmp", socket.to_str().unwrap()];
         let monitor = if operates && !arguments.contains(&"--qmp") { &monitor[..] } else { &[] };
@@ -54,6 +58,11 @@ impl Rig {
         let said = said(self.command(arguments).output().unwrap());
         self.desk.assert_nothing_left();
         said
+    }
+
+    /// With the records in another folder.
+    pub(super) fn at(&self, state: &str, arguments: &[&str]) -> Said {
+        said(self.command_at(state, arguments).output().unwrap())
     }
 
     #[track_caller]

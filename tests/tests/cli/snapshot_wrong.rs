@@ -119,6 +119,19 @@ fn a_monitor_that_is_not_there_or_is_none_ends_with_1() {
 }
 
 #[test]
+fn records_that_cannot_be_kept_where_they_are_to_be_end_with_75() {
+    let rig = Rig::new();
+    for verb in [&["create-as", "s1", "--disk-only"][..], &["redefine", "vm.xml"], &["list"]] {
+        let said = rig.at("vm.xml", verb);
+        // A document that is no snapshot is found before the records are opened.
+        let (code, words) =
+            if verb[0] == "redefine" { (2, "vm.xml:1:1") } else { (75, "error: SYSTEM_ERROR: cannot") };
+        said.assert(code, words);
+    }
+    assert!(!rig.has("vda.s1"));
+}
+
+#[test]
 fn one_machine_is_worked_on_by_one_at_a_time() {
     let rig = Rig::new();
     rig.snapshot(&["create-as", "s1"]).assert(0, "taken");
