@@ -252,3 +252,18 @@ fn a_second_signal_leaves_it_where_it_stands_and_the_record_with_it() {
     assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
     assert!(rig.has("vda.s1") && rig.has("vdb.s1"));
 }
+
+#[test]
+fn a_signal_while_the_monitor_is_silent_ends_it_at_once() {
+    let rig = Rig::new();
+    let _silent = std::os::unix::net::UnixListener::bind(rig.desk.path.join("silent")).unwrap();
+    let mut command = rig.command(&["create-as", "s1", "--disk-only", "--qmp", "silent"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !rig.desk.path.join("state/vm/lock").exists() && begun.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&child);
+    said(child.wait_with_output().unwrap()).assert(130, "ended by a signal");
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
+}

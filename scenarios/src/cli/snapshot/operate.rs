@@ -68,13 +68,15 @@ impl OperateArgs {
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
-            let machine = self.connect(domain, Endpoint::Unix(socket.clone())).await?;
+            // Until here nothing is begun, so that a signal may end it.
+            let machine = interrupt.or(self.connect(domain, Endpoint::Unix(socket.clone()))).await??;
             if self.dry_run {
-                return Ok(planned(&machine.plan(request).await?));
+                let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
+                return Ok(planned(&plan));
             }
-            Ok(done(&carry_out(&machine, request, &interrupt).await?))
+            Ok(done(&carry_out(&machine, request, &interrupt).await.map_err(SnapshotError::from)?))
         };
-        Ok(LocalSet::new().block_on(&runtime, told).map_err(|error: SnapshotError| error)?)
+        LocalSet::new().block_on(&runtime, told)
     }
 
     /// The machine, with its records locked for as long as it is held.
