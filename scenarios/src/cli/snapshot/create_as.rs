@@ -1,14 +1,10 @@
 //! `create-as`: a snapshot as options describe it.
 
 use clap::Args;
-use freezeframe_driver::{
-    domain_snapshot::{DomainSnapshot, Purpose},
-    xml::Element,
-};
+use freezeframe_driver::{domain_snapshot::Purpose, xml::Element};
 use serde_json::json;
 
 use super::{
-    SnapshotError,
     create::{FlagArgs, take_with},
     operate::OperateArgs,
     spec::{DiskSpec, MemSpec},
@@ -61,12 +57,11 @@ pub(super) struct CreateAsArgs {
 }
 
 pub(super) fn create_as(arguments: &CreateAsArgs) -> Result<Told, CliError> {
-    let element = arguments.element();
-    let purpose = Purpose::Create { without_memory: arguments.flags.disk_only };
-    let wish = DomainSnapshot::of(&element, purpose).map_err(|bad| SnapshotError::Wish(bad.why))?;
-    let text = element.document();
+    let text = arguments.element().document();
+    // Read as anybody's: an option may hold what no document can, and no record could be read back.
     let document =
         Document { file: "the document of these options".into(), bytes: text.clone().into_bytes() };
+    let wish = document.snapshot(Purpose::Create { without_memory: arguments.flags.disk_only })?;
     arguments.validate.check(&document)?;
     if arguments.print_xml {
         return Ok(Told::new(text.clone(), json!({ "name": wish.name, "xml": text })));
