@@ -15,7 +15,7 @@ fn what_makes_no_sense_by_itself_ends_with_2() {
     let here = ["--domain", "vm.xml", "--state", "state", "--qmp", "gone"];
     let cases: [(&[&str], &str); 23] = [
         (&["create-as", "a", "\u{1}"], "error: XML_ERROR: the character U+0001 is not allowed in XML"),
-        (&["create-as", "--diskspec", "vda,file=/a\u{1}"], "the document of these options:3:"),
+        (&["create-as", "--diskspec", "vda,file=/a\u{1}"], "the document of these options:4:23"),
         (&["create-as", "--diskspec", ",file=/a"], "it must begin with a disk"),
         (&["create-as", "--diskspec", "vda,size=1"], "`size=1` is not understood"),
         (&["create-as", "--diskspec", "vda,file=/a,file=/b"], "`file` is said twice"),
