@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{served::Server, *};
+use super::{served::Server, snapshot_records::assert_described, *};
 
 /// A user's folder beside a served machine with the disks `vda` and `vdb`.
 pub(super) struct Rig {
@@ -68,7 +68,10 @@ impl Rig {
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let said = self.snapshot(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
+        let object =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()));
+        assert_described(&self.desk, &object);
+        object
     }
 
     pub(super) fn has(&self, image: &str) -> bool {
