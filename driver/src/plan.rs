@@ -12,19 +12,25 @@ mod internal;
 mod memory;
 mod prepare;
 mod record;
+mod revert;
 
 use std::fmt;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-pub use self::prepare::{HostFiles, paths};
+pub use self::{
+    prepare::{HostFiles, paths},
+    revert::{Aside, GoingBack, going_back},
+};
 use crate::{
     align::{self, MemoryPlace, Place},
     capabilities::Capabilities,
     domain::Domain,
     domain_snapshot::Location,
+    domain_xml::DomainXml,
     error::Refusal,
+    launch::Launcher,
     migration::Settings,
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
@@ -99,6 +105,12 @@ pub struct Facts<'a> {
     pub records: Option<Records<'a>>,
     /// The time of day, in seconds since 1970 (UTC).
     pub seconds: i64,
+    /// Who starts and stops the machine, if anybody does.
+    pub launcher: Option<&'a Launcher>,
+    /// Where its monitor listens.
+    pub monitor: &'a Utf8Path,
+    /// What lies aside that a revert goes back to, if this is one for which [`going_back`] says what.
+    pub aside: Option<&'a Aside>,
 }
 
 /// A machine's records and where they are.
@@ -117,6 +129,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The records then; none if it changes none.
     pub tree: Option<SnapshotTree>,
+    /// The machine then, if it is another one.
+    pub domain: Option<DomainXml>,
 }
 
 /// Plans an operation.
@@ -127,8 +141,10 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     check_alone(request, facts.domain)?;
     match request {
         Request::Create(create) => self::create(create, facts),
-        Request::Revert(revert) => Ok(Planned { plan: internal::revert(&revert.name, facts)?, tree: None }),
-        Request::Delete(delete) => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None }),
+        Request::Revert(revert) => self::revert::revert(revert, facts),
+        Request::Delete(delete) => {
+            Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None, domain: None })
+        }
     }
 }
 
@@ -142,6 +158,9 @@ pub fn saves_memory(request: &Request) -> bool {
 /// # Errors
 /// [`Refusal`]: flags that do not go together, a name that is not allowed.
 pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
+    if let Request::Revert(revert) = request {
+        return revert.flags.check();
+    }
     let Request::Create(create) = request else { return Ok(()) };
     create.flags.check()?;
     if create.flags.has(CreateFlag::Halt) && domain.transient {
@@ -166,7 +185,7 @@ fn create(create: &Create, facts: Facts<'_>) -> Result<Planned, Refusal> {
     } else {
         external::create(create, &aligned, record, facts)?
     };
-    Ok(Planned { plan, tree })
+    Ok(Planned { plan, tree, domain: None })
 }
 
 /// The targets of disks, for a plan and its title.

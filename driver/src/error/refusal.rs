@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::Code;
+use super::{Code, RevertRefusal};
 use crate::{name::BadName, request::CreateFlag, save_image::BadSaveImage};
 
 /// Why a request is not even begun. Nothing was touched.
@@ -302,6 +302,9 @@ pub enum Refusal {
     /// The path of an overlay has no folder or no name.
     #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
     BadOverlayPath(Utf8PathBuf),
+    /// It is a revert that cannot be done.
+    #[error(transparent)]
+    Revert(#[from] RevertRefusal),
 }
 
 impl Refusal {
@@ -348,6 +351,7 @@ impl Refusal {
             | Refusal::MemoryWithoutDocument
             | Refusal::NotOnDisk { .. }
             | Refusal::MachineState { .. } => Code::OperationInvalid,
+            Refusal::Revert(refusal) => refusal.code(),
             Refusal::Exists { .. } | Refusal::Recorded(_) => Code::OperationFailed,
             Refusal::NoSuchSnapshot(_) => Code::NoDomainSnapshot,
             Refusal::LiveWithoutMemory

@@ -16,10 +16,11 @@ use freezeframe_driver::{
     domain_xml::DomainXml,
     env::{Endpoint, tokio::TokioEnv},
     error::OperationError,
+    launch::{BuiltIn, Launcher},
     plan::{self, Plan},
     progress::Listener,
     race::{First, race},
-    report::{Consistency, Deed, Left, Report},
+    report::{Anew, Consistency, Deed, Left, Report},
     request::Request,
     store::Store,
 };
@@ -47,6 +48,9 @@ pub(super) struct OperateArgs {
     /// How long it may take; undoing comes on top
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
     within: u32,
+    /// Who starts and stops the machine, where that is needed: a program (see docs/launcher.md), or `built-in`
+    #[arg(long, value_name = "PROGRAM")]
+    launcher: Option<Utf8PathBuf>,
     /// Ask the machine, print what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -91,7 +95,14 @@ impl OperateArgs {
         let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
         records::warn(&passed);
         let machine = Machine::connect(env, monitor, domain.into(), None, patience).await?;
-        Ok(machine.with_records(store))
+        let machine = machine.with_records(store);
+        Ok(match &self.launcher {
+            None => machine,
+            Some(built_in) if built_in == "built-in" => {
+                machine.with_launcher(Launcher::BuiltIn(BuiltIn::default()))
+            }
+            Some(program) => machine.with_launcher(Launcher::Program(program.clone())),
+        })
     }
 }
 
@@ -195,7 +206,7 @@ fn done(report: &Report) -> Told {
             ("machine", machine_name(left)),
             ("take-yourself", json!(if let Left::PausedFor(disks) = left { disks.as_slice() } else { &[] })),
         ],
-        Deed::Reverted => vec![("done", json!("reverted"))],
+        Deed::Reverted(anew) => vec![("done", json!("reverted")), ("machine", anew_name(*anew))],
         Deed::Deleted => vec![("done", json!("deleted"))],
     };
     for (name, value) in more {
@@ -208,6 +219,15 @@ fn consistency_name(consistency: Consistency) -> Value {
     json!(match consistency {
         Consistency::Memory => "memory",
         Consistency::Crash => "crash",
+    })
+}
+
+fn anew_name(anew: Anew) -> Value {
+    json!(match anew {
+        Anew::No => "in-its-process",
+        Anew::Running => "started-and-runs",
+        Anew::Paused => "started-and-paused",
+        Anew::Off => "off",
     })
 }
 
