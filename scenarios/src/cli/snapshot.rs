@@ -43,6 +43,7 @@ JSON: with --json standard output holds one object and nothing else.
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
       taken, also: {consistency: memory|crash, quiesced, machine: as-it-was|paused|off,
       take-yourself: [disk...]}
+      reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off}
   --dry-run of these:                 {dry-run, summary, plan}
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
