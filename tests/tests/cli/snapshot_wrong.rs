@@ -68,7 +68,8 @@ fn what_makes_no_sense_by_itself_ends_with_2() {
 #[test]
 fn what_the_machine_cannot_have_ends_with_1_and_leaves_it_as_it_is() {
     let rig = Rig::new();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
+        (&["revert", "a", "--running", "--paused"], "error: INVALID_ARG"),
         (&["create-as", "a/b"], "error: XML_DETAIL: the name `a/b` holds a `/`"),
         (&["create-as", ".a"], "error: XML_DETAIL: the name `.a` begins with a `.`"),
         (
