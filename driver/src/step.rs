@@ -210,7 +210,12 @@ impl Step {
     pub(crate) fn stops_the_guest(&self) -> bool {
         matches!(
             self,
-            Step::SaveSnapshot(_) | Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::Pause(_)
+            Step::SaveSnapshot(_)
+                | Step::LoadSnapshot(_)
+                | Step::DeleteSnapshot(_)
+                | Step::Pause(_)
+                // Live too: QEMU stops the guest for the last of its memory.
+                | Step::SaveMemory(_)
         )
     }
 

@@ -72,13 +72,15 @@ impl OperateArgs {
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
-            let machine = self.connect(domain, Endpoint::Unix(socket.clone())).await?;
+            // Until here nothing is begun, so that a signal may end it.
+            let machine = interrupt.or(self.connect(domain, Endpoint::Unix(socket.clone()))).await??;
             if self.dry_run {
-                return Ok(planned(&machine.plan(request).await?));
+                let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
+                return Ok(planned(&plan));
             }
-            Ok(done(&carry_out(&machine, request, &interrupt).await?))
+            Ok(done(&carry_out(&machine, request, &interrupt).await.map_err(SnapshotError::from)?))
         };
-        Ok(LocalSet::new().block_on(&runtime, told).map_err(|error: SnapshotError| error)?)
+        LocalSet::new().block_on(&runtime, told)
     }
 
     /// The machine, with its records locked for as long as it is held.
@@ -163,7 +165,30 @@ impl Drop for Bar {
 }
 
 fn planned(plan: &Plan) -> Told {
-    Told::new(plan.to_string(), json!({ "dry-run": true, "summary": plan.title, "plan": plan }))
+    let object = json!({ "dry-run": true, "summary": plan.title, "plan": without_documents(json!(plan)) });
+    Told::new(plan.to_string(), object)
+}
+
+/// Records are named by their files alone: their documents hold the machine's passwords, and plans end up in logs.
+fn without_documents(mut plan: Value) -> Value {
+    let mut open = vec![&mut plan];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(values) => open.extend(values),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::Array(writes) if name == "writes" => {
+                            writes.iter_mut().for_each(|write| *write = write[0].take());
+                        }
+                        value => open.push(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    plan
 }
 
 fn done(report: &Report) -> Told {
