@@ -67,13 +67,14 @@ pub(super) fn revert(
     record: Option<WriteRecords>,
     facts: Facts<'_>,
 ) -> Result<Plan, Refusal> {
+    let method = method(facts)?;
     let (disks, memory) = held(name, facts)?;
     let title =
         format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
     let running = facts.observed.status.running;
     let runs = runs.unwrap_or(running);
     let load = LoadSnapshot {
-        method: method(facts)?,
+        method,
         job: format!("ff-{}-load", facts.unique),
         tag: name.to_string(),
         vmstate: memory.node.clone(),
