@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{
     client::{Events, seconds},
     env::Env,
+    launch::arguments::Power,
     plan::Plan,
     request::{CreateFlag, DeleteFlag, DeleteFlags, Request},
     step::Step,
@@ -37,9 +38,38 @@ pub enum Deed {
         left: Left,
     },
     /// The machine was put back.
-    Reverted,
+    Reverted(Anew),
     /// The snapshot was removed, or what these flags say.
     Deleted(DeleteFlags),
+}
+
+/// What became of a machine that was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anew {
+    /// It goes on in its process.
+    No,
+    /// It was started anew, and runs.
+    Running,
+    /// It was started anew, and is paused.
+    Paused,
+    /// It was ended, and is off.
+    Off,
+}
+
+impl Anew {
+    fn of(plan: &Plan) -> Self {
+        let has = |is: fn(&Step) -> bool| plan.steps().any(is);
+        let runs = |step: &Step| match step {
+            Step::StartMachine(start) => start.power == Power::Running,
+            step => matches!(step, Step::Resume(_)),
+        };
+        match (has(|step| matches!(step, Step::StopMachine(_))), has(Step::starts_a_machine)) {
+            (false, _) => Anew::No,
+            (true, false) => Anew::Off,
+            (true, true) if plan.steps().any(runs) => Anew::Running,
+            (true, true) => Anew::Paused,
+        }
+    }
 }
 
 /// What became of a machine whose snapshot was taken.
@@ -84,7 +114,7 @@ impl Report {
                 let quiesced = Quiesced::No("not asked for");
                 (create.wish.name.clone().unwrap_or_default(), Deed::Taken { consistency, quiesced, left })
             }
-            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted),
+            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted(Anew::of(plan))),
             Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted(delete.flags.clone())),
         };
         // Disks alone are switched under a guest that goes on.
@@ -129,7 +159,15 @@ impl fmt::Display for Report {
                     }
                 }
             }
-            Deed::Reverted => write!(f, "reverted to {}: {disks}", self.name)?,
+            Deed::Reverted(anew) => {
+                let then = match anew {
+                    Anew::No => "",
+                    Anew::Running => "; the machine was started anew and runs",
+                    Anew::Paused => "; the machine was started anew and is paused",
+                    Anew::Off => "; the machine is off",
+                };
+                write!(f, "reverted to {}: {disks}{then}", self.name)?;
+            }
             Deed::Deleted(flags) => {
                 let what = match (flags.has(DeleteFlag::Children), flags.has(DeleteFlag::ChildrenOnly)) {
                     (true, _) => format!("snapshot {} and all that descend from it", self.name),

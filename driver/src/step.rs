@@ -4,8 +4,10 @@
 //! happened. It does not know the steps beside it, and it decides nothing: order, timeouts, undo and recovery
 //! are the executor's ([`crate::execute`]).
 
+mod apply_snapshot;
 mod begin_save_image;
 mod commit_image;
+mod create_overlay;
 mod delete_snapshot;
 mod end_commit;
 mod load_memory;
@@ -14,6 +16,7 @@ mod pause;
 mod prepare_overlay;
 mod quit;
 mod record_deletion;
+mod remove_file;
 mod remove_image;
 mod reserve_file;
 mod resume;
@@ -21,6 +24,8 @@ mod save_memory;
 mod save_snapshot;
 mod seal_save_image;
 mod set_migration;
+mod start_machine;
+mod stop_machine;
 mod switch_overlays;
 mod write_records;
 
@@ -29,9 +34,12 @@ use std::{fmt, io};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::load_memory::read_save_image;
 pub use self::{
+    apply_snapshot::ApplySnapshot,
     begin_save_image::BeginSaveImage,
     commit_image::CommitImage,
+    create_overlay::CreateOverlay,
     delete_snapshot::DeleteSnapshot,
     end_commit::EndCommit,
     load_memory::LoadMemory,
@@ -40,6 +48,7 @@ pub use self::{
     prepare_overlay::PrepareOverlay,
     quit::Quit,
     record_deletion::RecordDeletion,
+    remove_file::RemoveFile,
     remove_image::RemoveImage,
     reserve_file::ReserveFile,
     resume::Resume,
@@ -47,10 +56,15 @@ pub use self::{
     save_snapshot::SaveSnapshot,
     seal_save_image::SealSaveImage,
     set_migration::SetMigration,
+    start_machine::StartMachine,
+    stop_machine::StopMachine,
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
     write_records::WriteRecords,
 };
-use crate::{client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError, live::Live};
+use crate::{
+    client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError,
+    launch::arguments::Power, live::Live,
+};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,6 +108,16 @@ pub enum Step {
     RecordDeletion(RecordDeletion),
     /// See [`RemoveImage`].
     RemoveImage(RemoveImage),
+    /// See [`CreateOverlay`].
+    CreateOverlay(CreateOverlay),
+    /// See [`ApplySnapshot`].
+    ApplySnapshot(ApplySnapshot),
+    /// See [`StopMachine`].
+    StopMachine(StopMachine),
+    /// See [`StartMachine`].
+    StartMachine(StartMachine),
+    /// See [`RemoveFile`].
+    RemoveFile(RemoveFile),
 }
 
 /// Whether a step in doubt has happened.
@@ -144,6 +168,11 @@ impl Step {
             Step::EndCommit(step) => format!("pivot-{}", step.target),
             Step::RecordDeletion(_) => "record".into(),
             Step::RemoveImage(step) => format!("remove-{}", file_name(&step.file)),
+            Step::CreateOverlay(step) => format!("image-{}", step.target),
+            Step::ApplySnapshot(step) => format!("apply-{}", step.target),
+            Step::StopMachine(_) => "stop".into(),
+            Step::StartMachine(_) => "start".into(),
+            Step::RemoveFile(step) => format!("remove-{}", file_name(&step.path)),
         }
     }
 
@@ -159,6 +188,7 @@ impl Step {
             Step::SaveMemory(_) => Some("cancel"),
             Step::WriteRecords(_) => Some("write back"),
             Step::CommitImage(_) => Some("end the job"),
+            Step::StartMachine(_) => Some("end it"),
             Step::LoadSnapshot(_)
             | Step::DeleteSnapshot(_)
             | Step::SwitchOverlays(_)
@@ -168,7 +198,11 @@ impl Step {
             | Step::LoadMemory(_)
             | Step::EndCommit(_)
             | Step::RecordDeletion(_)
-            | Step::RemoveImage(_) => None,
+            | Step::RemoveImage(_)
+            | Step::CreateOverlay(_)
+            | Step::ApplySnapshot(_)
+            | Step::StopMachine(_)
+            | Step::RemoveFile(_) => None,
         }
     }
 
@@ -178,6 +212,11 @@ impl Step {
             self,
             Step::SaveSnapshot(_) | Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::Pause(_)
         )
+    }
+
+    /// Whether it puts a new process in the machine's place.
+    pub(crate) fn starts_a_machine(&self) -> bool {
+        matches!(self, Step::StartMachine(_))
     }
 
     /// Whether it saves the machine's memory.
@@ -223,6 +262,11 @@ impl Step {
             Step::EndCommit(step) => step.act(live).await,
             Step::RecordDeletion(step) => step.act(live.env()).await,
             Step::RemoveImage(step) => step.act(live).await,
+            Step::CreateOverlay(step) => step.act(live).await,
+            Step::ApplySnapshot(step) => step.act(live).await,
+            Step::StopMachine(step) => step.act(live).await,
+            Step::StartMachine(step) => step.act(live).await,
+            Step::RemoveFile(step) => step.act(live.env()).await,
         }
     }
 
@@ -236,7 +280,12 @@ impl Step {
             Step::ReserveFile(_)
             | Step::BeginSaveImage(_)
             | Step::WriteRecords(_)
-            | Step::RecordDeletion(_) => Ok(Happened::No),
+            | Step::RecordDeletion(_)
+            | Step::CreateOverlay(_)
+            | Step::ApplySnapshot(_)
+            | Step::RemoveFile(_) => Ok(Happened::No),
+            Step::StopMachine(step) => step.probe(live).await,
+            Step::StartMachine(step) => step.probe(live).await,
             Step::PrepareOverlay(step) => step.probe(live).await,
             Step::SwitchOverlays(step) => step.probe(live).await,
             Step::SetMigration(step) => step.probe(live).await,
@@ -273,7 +322,15 @@ impl Step {
             Step::BeginSaveImage(step) => step.undo(live.env(), begun).await,
             Step::SaveMemory(step) => step.undo(live, begun, why).await,
             // What was merged stays so; a job that has not ended is ended by the step that began it.
-            Step::Resume(_) | Step::SealSaveImage(_) | Step::LoadMemory(_) | Step::EndCommit(_) => Ok(()),
+            Step::Resume(_)
+            | Step::SealSaveImage(_)
+            | Step::LoadMemory(_)
+            | Step::EndCommit(_)
+            | Step::CreateOverlay(_)
+            | Step::RemoveFile(_) => Ok(()),
+            Step::ApplySnapshot(step) => step.undo(begun),
+            Step::StopMachine(step) => step.undo(live, begun).await,
+            Step::StartMachine(step) => step.undo(live).await,
             Step::Quit(_) | Step::RemoveImage(_) => Err(self.remains()),
             Step::WriteRecords(step) => step.undo(live.env(), begun).await,
             Step::CommitImage(step) => step.undo(live, begun).await,
@@ -286,9 +343,12 @@ impl Step {
         match self {
             Step::ReserveFile(step) => step.undo(env, begun).await,
             Step::BeginSaveImage(step) => step.undo(env, begun).await,
-            Step::SealSaveImage(_) => Ok(()),
+            Step::SealSaveImage(_) | Step::CreateOverlay(_) | Step::RemoveFile(_) => Ok(()),
             Step::WriteRecords(step) => step.undo(env, begun).await,
             Step::RecordDeletion(step) => step.undo(begun),
+            Step::ApplySnapshot(step) => step.undo(begun),
+            Step::StopMachine(step) => step.undo_outside(begun),
+            Step::StartMachine(step) => step.undo_outside(env).await,
             _ => Err(self.remains()),
         }
     }
@@ -315,6 +375,11 @@ impl Step {
             Step::EndCommit(step) => step.remains(),
             Step::RecordDeletion(step) => step.remains(),
             Step::RemoveImage(step) => step.remains(),
+            Step::CreateOverlay(step) => step.remains(),
+            Step::ApplySnapshot(step) => step.remains(),
+            Step::StopMachine(step) => step.remains(),
+            Step::StartMachine(step) => step.remains(),
+            Step::RemoveFile(step) => step.remains(),
         }
     }
 }
@@ -364,6 +429,23 @@ impl fmt::Display for Step {
             }
             Step::SealSaveImage(step) => write!(f, "seal save image {}", file_name(&step.path)),
             Step::LoadMemory(step) => write!(f, "load memory from {}", file_name(&step.path)),
+            Step::CreateOverlay(step) => {
+                write!(
+                    f,
+                    "make overlay {} -> {} on {}",
+                    step.target,
+                    file_name(&step.file),
+                    file_name(&step.backing_file)
+                )
+            }
+            Step::ApplySnapshot(step) => write!(f, "put {} back to {}", file_name(&step.file), step.tag),
+            Step::StopMachine(_) => f.write_str("end the machine"),
+            Step::StartMachine(step) => match step.power {
+                Power::Running => f.write_str("start the machine"),
+                Power::Paused => f.write_str("start the machine, paused"),
+                Power::Incoming => f.write_str("start the machine, waiting for its memory"),
+            },
+            Step::RemoveFile(step) => write!(f, "remove {}", file_name(&step.path)),
         }
     }
 }
@@ -380,6 +462,7 @@ macro_rules! steps {
 steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays, WriteRecords);
 steps!(CommitImage, EndCommit, RecordDeletion, RemoveImage);
 steps!(SetMigration, Pause, Resume, BeginSaveImage, SaveMemory, SealSaveImage, LoadMemory, Quit);
+steps!(CreateOverlay, ApplySnapshot, StopMachine, StartMachine, RemoveFile);
 
 /// Makes of the system's words an error that says what was to be done to which file.
 fn file_error(action: &'static str, path: &Utf8Path) -> impl Fn(io::Error) -> StepError {

@@ -21,6 +21,7 @@ use std::{process::ExitCode, time::Duration};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freezeframe_driver::error::Code;
 use freezeframe_sim::Release;
 
 use self::{interrupt::Signal, snapshot::SnapshotError};
@@ -236,8 +237,13 @@ enum CliError {
     #[error("error: {code}: {0}", code = .0.code())]
     Snapshot(#[from] SnapshotError),
     /// A document has a mistake.
-    #[error("{0}")]
-    Document(Diagnostics),
+    #[error("{diagnostics}")]
+    Document {
+        /// libvirt's name for the mistake.
+        code: Code,
+        /// Where it is.
+        diagnostics: Diagnostics,
+    },
     /// A file cannot be written.
     #[error("error: cannot write {path}: {source}")]
     Write {
@@ -267,7 +273,7 @@ impl CliError {
             | CliError::Known(_)
             | CliError::Usage(_)
             | CliError::Unreadable { .. }
-            | CliError::Document(_)
+            | CliError::Document { .. }
             | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
             CliError::Snapshot(error) => error.exit_code(),

@@ -53,7 +53,7 @@ pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
 pub use step::{
     Action, AgentRequest, Delete, DeleteFlag, ErrorClass, Fails, Flag, MemoryFormat, MemoryPlace, Place,
-    Probe, Qmp, Revert, Snapshot, Step,
+    Probe, Qmp, Revert, RevertFlag, Snapshot, Step,
 };
 
 impl Scenario {

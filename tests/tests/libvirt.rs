@@ -33,8 +33,11 @@ use freezeframe_tests::{libvirt::Libvirt, suite, unharnessed::asked_for};
 
 type Failed = Box<dyn Error>;
 
+/// Tells what was compared.
+type Test = fn(&Libvirt) -> Result<String, Failed>;
+
 /// What a test runner calls these tests, and what they do.
-const TESTS: [(&str, fn(&Libvirt) -> Result<String, Failed>); 4] = [
+const TESTS: [(&str, Test); 4] = [
     ("libvirt_takes_every_record_that_the_suite_leaves", takes_records),
     ("what_libvirt_records_is_read_without_loss", reads_records),
     ("options_mean_what_they_mean_to_virsh", options),

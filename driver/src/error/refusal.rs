@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::Code;
+use super::{Code, RevertRefusal};
 use crate::{name::BadName, request::CreateFlag, save_image::BadSaveImage};
 
 /// Why a request is not even begun. Nothing was touched.
@@ -417,6 +417,9 @@ pub enum Refusal {
         /// The bitmap.
         bitmap: String,
     },
+    /// It is a revert that cannot be done.
+    #[error(transparent)]
+    Revert(#[from] RevertRefusal),
 }
 
 impl Refusal {
@@ -466,6 +469,7 @@ impl Refusal {
             | Refusal::NotOnDisk { .. }
             | Refusal::MachineState { .. }
             | Refusal::DeletionUnfinished(_) => Code::OperationInvalid,
+            Refusal::Revert(refusal) => refusal.code(),
             Refusal::Exists { .. } | Refusal::Recorded(_) => Code::OperationFailed,
             Refusal::NoSuchSnapshot(_) | Refusal::NotRecorded(_) => Code::NoDomainSnapshot,
             Refusal::LiveWithoutMemory

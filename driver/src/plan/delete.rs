@@ -18,6 +18,15 @@ use crate::{
     tree::SnapshotTree,
 };
 
+/// Whether a snapshot is whole: one whose deletion was begun may not hold what its record says.
+pub(super) fn check_whole(name: &str, facts: Facts<'_>) -> Result<(), Refusal> {
+    let record = facts.records.and_then(|records| records.tree.get(name));
+    match record.is_some_and(|record| record.disks.iter().any(|disk| disk.delete_in_progress)) {
+        true => Err(Refusal::DeletionUnfinished(name.to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// Whether a plan for the request must know by which nodes QEMU has the images open.
 pub fn needs_nodes(request: &Request, tree: Option<&SnapshotTree>) -> bool {
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return false };
@@ -32,7 +41,7 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
         // Nobody has recorded it: it may be in the images all the same.
         return match delete.flags.iter().next() {
             Some(_) => Err(Refusal::NotRecorded(name.to_owned())),
-            None => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None }),
+            None => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None, domain: None }),
         };
     };
     let names = doomed(delete, records.tree);
@@ -103,7 +112,7 @@ fn finished(
     let no_return = if steps.is_empty() { 0 } else { stages.len() };
     stages.extend(steps.into_iter().map(|step| Stage { steps: vec![step] }));
     let plan = Plan { title, disks, manual: Vec::new(), stages, no_return };
-    Ok(Planned { plan, tree: Some(tree) })
+    Ok(Planned { plan, tree: Some(tree), domain: None })
 }
 
 fn list(names: &[String]) -> String {

@@ -10,7 +10,7 @@ use crate::{
     name::SnapshotName,
     observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
-    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, SaveSnapshot, WriteRecords},
+    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, WriteRecords},
 };
 
 /// Plans the taking of one: all writable disks and the memory, in one job.
@@ -59,9 +59,55 @@ pub(super) fn create(
     Ok(Plan { title, disks: internal, manual: Vec::new(), stages, no_return })
 }
 
-/// Plans the way back to one.
-pub(super) fn revert(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refusal> {
-    let method = method(facts)?;
+/// Plans the way back to one within the process that runs. `runs` says whether the guest is to run then; without it, it does what
+/// it does now.
+pub(super) fn revert(
+    name: &SnapshotName,
+    runs: Option<bool>,
+    record: Option<WriteRecords>,
+    facts: Facts<'_>,
+) -> Result<Plan, Refusal> {
+    let (disks, memory) = held(name, facts)?;
+    let title =
+        format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
+    let running = facts.observed.status.running;
+    let runs = runs.unwrap_or(running);
+    let load = LoadSnapshot {
+        method: method(facts)?,
+        job: format!("ff-{}-load", facts.unique),
+        tag: name.to_string(),
+        vmstate: memory.node.clone(),
+        devices: nodes(&disks),
+        running,
+        pauses: running && !runs,
+    };
+    let mut stages: Vec<_> = record.into_iter().map(Stage::one).collect();
+    let no_return = stages.len();
+    stages.push(Stage::one(load));
+    if runs && !running {
+        stages.push(Stage::one(Resume {}));
+    }
+    Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
+}
+
+/// The disks that hold it, all that the guest can write among them, and the one that holds the memory too.
+pub(super) fn held<'a>(
+    name: &SnapshotName,
+    facts: Facts<'a>,
+) -> Result<(Vec<&'a ObservedDisk>, &'a ObservedDisk), Refusal> {
+    let disks = holders(name, facts)?;
+    let has_memory = |disk: &&&ObservedDisk| {
+        disk.snapshot(name.as_str()).is_some_and(|snapshot| snapshot.vm_state_size > 0)
+    };
+    let memory: Vec<_> = disks.iter().filter(has_memory).copied().collect();
+    match memory.as_slice() {
+        [memory] => Ok((disks, memory)),
+        _ => Err(Refusal::MachineState { name: name.to_string(), found: memory.len() }),
+    }
+}
+
+/// The disks that hold it, all that the guest can write among them.
+pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
     let writable = || facts.observed.disks.iter().filter(|disk| !disk.readonly);
     let disks: Vec<_> =
         facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
@@ -71,30 +117,7 @@ pub(super) fn revert(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refu
     if let Some(without) = writable().find(|disk| disk.snapshot(name.as_str()).is_none()) {
         return Err(Refusal::NotOnDisk { name: name.to_string(), disk: without.target.clone() });
     }
-    let has_memory = |disk: &&&ObservedDisk| {
-        disk.snapshot(name.as_str()).is_some_and(|snapshot| snapshot.vm_state_size > 0)
-    };
-    let memory: Vec<_> = disks.iter().filter(has_memory).collect();
-    let [memory] = memory.as_slice() else {
-        return Err(Refusal::MachineState { name: name.to_string(), found: memory.len() });
-    };
-    let title =
-        format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
-    let load = LoadSnapshot {
-        method,
-        job: format!("ff-{}-load", facts.unique),
-        tag: name.to_string(),
-        vmstate: memory.node.clone(),
-        devices: nodes(&disks),
-        running: facts.observed.status.running,
-    };
-    Ok(Plan {
-        title,
-        disks: targets(&disks),
-        manual: Vec::new(),
-        stages: vec![Stage::one(load)],
-        no_return: 0,
-    })
+    Ok(disks)
 }
 
 /// Plans the removal of one that the images alone know, from the disks that have it.
@@ -139,7 +162,7 @@ pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf
     })
 }
 
-fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
+pub(super) fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
     facts
         .capabilities
         .internal_method()

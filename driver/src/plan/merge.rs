@@ -294,7 +294,7 @@ impl<'a> Stages<'a> {
         let on = if disks.is_empty() { String::new() } else { format!(", disks {}", disks.join(" ")) };
         let title = format!("delete snapshot {} of {}: external{on}", self.name, facts.domain.name);
         let plan = Plan { title, disks, manual: Vec::new(), stages: self.stages, no_return };
-        Ok(Planned { plan, tree: Some(self.tree) })
+        Ok(Planned { plan, tree: Some(self.tree), domain: None })
     }
 
     /// Writes down how far it has come, if that changes anything.

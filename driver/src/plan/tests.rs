@@ -7,7 +7,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     env::FileKind,
     name::SnapshotName,
-    request::{CreateFlags, Delete, DeleteFlags, Revert, WITHIN},
+    request::{CreateFlags, Delete, DeleteFlags, Revert, RevertFlags, WITHIN},
     save_image::Format,
     xml::Element,
 };
@@ -111,6 +111,9 @@ impl World {
             records: None,
             migration: None,
             seconds: 1_767_225_600,
+            launcher: None,
+            monitor: "/monitor".into(),
+            aside: None,
         };
         plan(request, facts).map(|planned| planned.plan)
     }
@@ -146,7 +149,12 @@ fn disk_only(disks: &[&str], files: &[(&str, &str)]) -> Request {
 }
 
 fn revert() -> Request {
-    Request::Revert(Revert { name: named("s1"), within: WITHIN })
+    Request::Revert(Revert {
+        name: named("s1"),
+        flags: RevertFlags::default(),
+        storage_is_back: false,
+        within: WITHIN,
+    })
 }
 
 fn delete() -> Request {

@@ -53,8 +53,8 @@ fn new_line(to: &mut String, level: usize) {
     to.extend(std::iter::repeat_n("  ", level));
 }
 
-/// What would be read back as something else is written as a reference: markup, quotes, and in attributes the white
-/// space that a reader turns into blanks.
+/// What would be read back as something else is written as a reference: markup, quotes (in texts too, as libvirt has
+/// them), and in attributes the white space that a reader turns into blanks.
 fn escape(text: &str, to: &mut String, attribute: bool) {
     for c in text.chars() {
         match c {

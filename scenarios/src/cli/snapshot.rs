@@ -138,7 +138,13 @@ pub(super) enum SnapshotError {
     Store(#[from] StoreError),
     /// The machine's operation failed.
     #[error(transparent)]
-    Operation(#[from] OperationError),
+    Operation(Box<OperationError>),
+}
+
+impl From<OperationError> for SnapshotError {
+    fn from(error: OperationError) -> Self {
+        SnapshotError::Operation(Box::new(error))
+    }
 }
 
 impl SnapshotError {
@@ -171,23 +177,20 @@ impl SnapshotError {
     /// How things stand, in one word for programs.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
-            SnapshotError::Operation(OperationError::RolledBack { .. }) => "rolled-back",
-            SnapshotError::Operation(OperationError::MachineGone { .. }) => "machine-gone",
-            SnapshotError::Operation(OperationError::NotRolledBack { .. }) => "not-rolled-back",
-            SnapshotError::Operation(OperationError::Unfinished { .. })
-            | SnapshotError::Store(StoreError::CurrentUnknown { .. }) => "unfinished",
-            SnapshotError::Operation(OperationError::Unknown { .. }) => "unknown",
+            SnapshotError::Operation(error) => outcome(error),
+            SnapshotError::Store(StoreError::CurrentUnknown { .. }) => "unfinished",
             _ => "not-begun",
         }
     }
 
     /// What is left to be done by hand.
     pub(super) fn remains(&self) -> &[String] {
-        match self {
-            SnapshotError::Operation(
-                OperationError::NotRolledBack { remains, .. } | OperationError::Unfinished { remains, .. },
-            ) => remains,
-            SnapshotError::Operation(OperationError::Unknown { keeps, .. }) => keeps,
+        let SnapshotError::Operation(error) = self else { return &[] };
+        match &**error {
+            OperationError::NotRolledBack { remains, .. } | OperationError::Unfinished { remains, .. } => {
+                remains
+            }
+            OperationError::Unknown { keeps, .. } => keeps,
             _ => &[],
         }
     }
@@ -200,6 +203,19 @@ impl SnapshotError {
             SnapshotError::Wish(_) => 2,
             _ => 1,
         }
+    }
+}
+
+fn outcome(error: &OperationError) -> &'static str {
+    match error {
+        OperationError::Refused(_) | OperationError::Unreachable(_) | OperationError::Unobserved(_) => {
+            "not-begun"
+        }
+        OperationError::RolledBack { .. } => "rolled-back",
+        OperationError::MachineGone { .. } => "machine-gone",
+        OperationError::NotRolledBack { .. } => "not-rolled-back",
+        OperationError::Unfinished { .. } => "unfinished",
+        OperationError::Unknown { .. } => "unknown",
     }
 }
 

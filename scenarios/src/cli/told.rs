@@ -63,6 +63,7 @@ fn object(error: &CliError) -> Value {
     let words = error.to_string();
     let (code, outcome, remains) = match error {
         CliError::Snapshot(error) => (Some(error.code().name()), error.outcome(), error.remains()),
+        CliError::Document { code, .. } => (Some(code.name()), "not-begun", &[][..]),
         _ => (None, "not-begun", &[][..]),
     };
     let message = match error {

@@ -15,7 +15,15 @@ impl Rig {
     pub(super) fn new() -> Self {
         let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\n";
         let options = ["--qmp", "unix:{dir}/qmp", "--images", "{dir}", "--speed", "max"];
-        let server = Server::machine("machine.toml", machine, &options);
+        Self::beside(Server::machine("machine.toml", machine, &options))
+    }
+
+    /// On the machine of a scenario of the suite with these two disks, with its faults, in real time.
+    fn of(scenario: &str) -> Self {
+        Self::beside(Server::start(scenario, &["--qmp", "unix:{dir}/qmp", "--images", "{dir}"]))
+    }
+
+    fn beside(server: Server) -> Self {
         let disk = |target: &str| {
             let image = server.path(&format!("{target}.qcow2"));
             format!(
@@ -32,14 +40,20 @@ impl Rig {
         Self { desk: Desk::new().with("vm.xml", &domain), server }
     }
 
-    #[track_caller]
-    pub(super) fn snapshot(&self, arguments: &[&str]) -> Said {
+    fn command(&self, arguments: &[&str]) -> Command {
         let socket = self.server.path("qmp");
         let here = ["--domain", "vm.xml", "--state", "state"];
         let operates = matches!(arguments[0], "create" | "create-as" | "revert" | "delete");
         let monitor = ["--qmp", socket.to_str().unwrap()];
         let monitor = if operates && !arguments.contains(&"--qmp") { &monitor[..] } else { &[] };
-        self.desk.run(&[&["snapshot"], arguments, &here, monitor].concat())
+        self.desk.command(&[&["snapshot"], arguments, &here, monitor].concat())
+    }
+
+    #[track_caller]
+    pub(super) fn snapshot(&self, arguments: &[&str]) -> Said {
+        let said = said(self.command(arguments).output().unwrap());
+        self.desk.assert_nothing_left();
+        said
     }
 
     #[track_caller]
@@ -180,4 +194,46 @@ fn the_document_of_options_is_printed_without_a_machine() {
              <disk name='vdb' snapshot='no'/>\n  </disks>\n</domainsnapshot>\n"
         )
     );
+}
+
+/// The reply to the switch is lost: the driver waits for it for two seconds, then asks.
+fn waiting(rig: &Rig) -> Child {
+    let mut command = rig.command(&["create-as", "s1", "--disk-only", "--within", "2"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !rig.desk.path.join("state/vm/s1.xml").exists() && begun.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Long after the switch was sent, long before the driver asks.
+    thread::sleep(Duration::from_millis(500));
+    child
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_operation_is_brought_to_its_end() {
+    let rig = Rig::of("external/switch-reply-lost");
+    let child = waiting(&rig);
+    interrupt(&child);
+    let said = said(child.wait_with_output().unwrap());
+    said.assert(0, "snapshot s1 taken: crash-consistent of vda vdb");
+    said.assert(0, "this is brought to its end first; a second signal leaves it where it stands");
+    assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
+}
+
+#[test]
+fn a_second_signal_leaves_it_where_it_stands_and_the_record_with_it() {
+    let rig = Rig::of("external/switch-reply-lost");
+    let child = waiting(&rig);
+    interrupt(&child);
+    thread::sleep(Duration::from_millis(200));
+    interrupt(&child);
+    let said = said(child.wait_with_output().unwrap());
+    said.assert(130, "a second signal leaves it where it stands");
+    // The record was written before the switch: the overlays that the guest writes to are not forgotten.
+    assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
+    assert!(rig.has("vda.s1") && rig.has("vdb.s1"));
 }

@@ -132,6 +132,9 @@ impl World {
             records: Some(Records { folder: Utf8Path::new("/state"), tree: &self.tree }),
             seconds: 0,
             migration: None,
+            launcher: None,
+            monitor: "/monitor".into(),
+            aside: None,
         };
         let name = SnapshotName::new(name).unwrap();
         plan(&Request::Delete(Delete { name, flags: DeleteFlags::default(), within: WITHIN }), facts)

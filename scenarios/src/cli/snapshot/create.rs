@@ -1,7 +1,7 @@
 //! `create`: a snapshot as a document describes it.
 
 use camino::Utf8PathBuf;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, Purpose},
     env::{Env as _, tokio::TokioEnv},
@@ -63,6 +63,26 @@ pub(super) struct FlagArgs {
     /// Save the memory while the guest runs
     #[arg(long)]
     live: bool,
+    /// How the memory is laid out in its file: as it comes, or each page in its own place (QEMU 9.0 and newer)
+    #[arg(long, value_enum, default_value_t)]
+    memory_format: MemoryFormat,
+}
+
+/// How memory is laid out in a file.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum MemoryFormat {
+    #[default]
+    Raw,
+    Sparse,
+}
+
+impl From<MemoryFormat> for Format {
+    fn from(format: MemoryFormat) -> Self {
+        match format {
+            MemoryFormat::Raw => Format::Raw,
+            MemoryFormat::Sparse => Format::Sparse,
+        }
+    }
 }
 
 impl FlagArgs {
@@ -105,7 +125,7 @@ pub(super) fn create(arguments: &CreateArgs) -> Result<Told, CliError> {
     };
     let wish = document.snapshot(Purpose::Create { without_memory: given.disk_only })?;
     validate.check(&document)?;
-    take(operate, wish, flags)
+    take(operate, wish, flags, given.memory_format)
 }
 
 /// Takes the snapshot that is wished with the flags that are given.
@@ -115,10 +135,15 @@ pub(super) fn take_with(
     flags: &FlagArgs,
     validated: bool,
 ) -> Result<Told, CliError> {
-    take(operate, wish, flags.and(&[(CreateFlag::Validate, validated)]))
+    take(operate, wish, flags.and(&[(CreateFlag::Validate, validated)]), flags.memory_format)
 }
 
-fn take(operate: &OperateArgs, wish: DomainSnapshot, flags: CreateFlags) -> Result<Told, CliError> {
+fn take(
+    operate: &OperateArgs,
+    wish: DomainSnapshot,
+    flags: CreateFlags,
+    format: MemoryFormat,
+) -> Result<Told, CliError> {
     if flags.has(CreateFlag::Quiesce) && operate.agent.is_some() {
         return Err(SnapshotError::AgentUnused.into());
     }
@@ -126,18 +151,13 @@ fn take(operate: &OperateArgs, wish: DomainSnapshot, flags: CreateFlags) -> Resu
     let named = wish.clone().taken_at(TokioEnv::new().seconds());
     let within = operate.within();
     let request = |wish| {
-        Request::Create(Box::new(Create {
-            wish,
-            flags: flags.clone(),
-            vmstate: None,
-            memory_format: Format::Raw,
-            within,
-        }))
+        let (flags, memory_format) = (flags.clone(), format.into());
+        Request::Create(Box::new(Create { wish, flags, vmstate: None, memory_format, within }))
     };
     operate::check(&request(named), &operate.machine.domain()?)?;
     operate.operate(&request(wish))
 }
 
 fn refused(refusal: Refusal) -> SnapshotError {
-    SnapshotError::Operation(OperationError::Refused(refusal))
+    OperationError::Refused(refusal).into()
 }

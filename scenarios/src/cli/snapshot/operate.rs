@@ -16,10 +16,11 @@ use freezeframe_driver::{
     domain_xml::DomainXml,
     env::{Endpoint, tokio::TokioEnv},
     error::OperationError,
+    launch::{BuiltIn, Launcher},
     plan::{self, Plan},
     progress::Listener,
     race::{First, race},
-    report::{Consistency, Deed, Left, Report},
+    report::{Anew, Consistency, Deed, Left, Report},
     request::Request,
     store::Store,
 };
@@ -41,12 +42,15 @@ pub(super) struct OperateArgs {
     /// The socket of QEMU's monitor, one that nobody else uses: -qmp unix:SOCK,server=on,wait=off
     #[arg(long, value_name = "SOCK")]
     qmp: Option<Utf8PathBuf>,
-    /// The socket of the guest agent's port
+    /// The socket of the guest agent's port; nobody speaks to it yet, and --quiesce is refused
     #[arg(long, value_name = "SOCK")]
     pub(super) agent: Option<Utf8PathBuf>,
     /// How long it may take; undoing comes on top
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
     within: u32,
+    /// Who starts and stops the machine, where that is needed: a program (see docs/launcher.md), or `built-in`
+    #[arg(long, value_name = "PROGRAM")]
+    launcher: Option<Utf8PathBuf>,
     /// Ask the machine, print what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -89,14 +93,21 @@ impl OperateArgs {
         let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
         records::warn(&passed);
         let machine = Machine::connect(env, monitor, domain.into(), None, patience).await?;
-        Ok(machine.with_records(store))
+        let machine = machine.with_records(store);
+        Ok(match &self.launcher {
+            None => machine,
+            Some(built_in) if built_in == "built-in" => {
+                machine.with_launcher(Launcher::BuiltIn(BuiltIn::default()))
+            }
+            Some(program) => machine.with_launcher(Launcher::Program(program.clone())),
+        })
     }
 }
 
 /// What can be said of a request before anything is opened.
 pub(super) fn check(request: &Request, domain: &DomainXml) -> Result<(), SnapshotError> {
     let checked = plan::check_alone(request, &domain.clone().into());
-    checked.map_err(|refusal| SnapshotError::Operation(refusal.into()))
+    checked.map_err(|refusal| OperationError::from(refusal).into())
 }
 
 async fn carry_out(
@@ -126,9 +137,9 @@ async fn show(mut progress: Listener) -> std::convert::Infallible {
         let bar = Bar::new();
         while progress.changed().await.is_ok() {
             if let Some(progress) = progress.borrow_and_update().clone() {
-                bar.0.set_message(progress.lane);
                 bar.0.set_length(progress.total);
                 bar.0.set_position(progress.done);
+                bar.0.set_message(progress.lane);
             }
         }
     }
@@ -170,7 +181,7 @@ fn done(report: &Report) -> Told {
             ("machine", machine_name(left)),
             ("take-yourself", json!(if let Left::PausedFor(disks) = left { disks.as_slice() } else { &[] })),
         ],
-        Deed::Reverted => vec![("done", json!("reverted"))],
+        Deed::Reverted(anew) => vec![("done", json!("reverted")), ("machine", anew_name(*anew))],
         Deed::Deleted(_) => vec![("done", json!("deleted"))],
     };
     for (name, value) in more {
@@ -183,6 +194,15 @@ fn consistency_name(consistency: Consistency) -> Value {
     json!(match consistency {
         Consistency::Memory => "memory",
         Consistency::Crash => "crash",
+    })
+}
+
+fn anew_name(anew: Anew) -> Value {
+    json!(match anew {
+        Anew::No => "in-its-process",
+        Anew::Running => "started-and-runs",
+        Anew::Paused => "started-and-paused",
+        Anew::Off => "off",
     })
 }
 

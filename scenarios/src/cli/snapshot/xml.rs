@@ -85,7 +85,8 @@ impl Document {
     fn wrong(&self, at: Position, code: Code, why: &dyn std::error::Error) -> CliError {
         let place = (at.line as usize, at.column as usize);
         let text = String::from_utf8_lossy(&self.bytes);
-        CliError::Document(Diagnostics::at(&self.file, &text, place, format!("{code}: {why}")))
+        let diagnostics = Diagnostics::at(&self.file, &text, place, format!("{code}: {why}"));
+        CliError::Document { code, diagnostics }
     }
 }
 
