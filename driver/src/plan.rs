@@ -144,7 +144,10 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     check_alone(request, facts.domain)?;
     match request {
         Request::Create(create) => self::create(create, facts),
-        Request::Revert(revert) => self::revert::revert(revert, facts),
+        Request::Revert(revert) => {
+            delete::check_whole(revert.name.as_str(), facts)?;
+            self::revert::revert(revert, facts)
+        }
         Request::Delete(delete) => delete::delete(delete, facts),
     }
 }
@@ -159,13 +162,11 @@ pub fn saves_memory(request: &Request) -> bool {
 /// # Errors
 /// [`Refusal`]: flags that do not go together, a name that is not allowed.
 pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
-    if let Request::Revert(revert) = request {
-        return revert.flags.check();
-    }
-    if let Request::Delete(delete) = request {
-        return delete.flags.check();
-    }
-    let Request::Create(create) = request else { return Ok(()) };
+    let create = match request {
+        Request::Create(create) => create,
+        Request::Revert(revert) => return revert.flags.check(),
+        Request::Delete(delete) => return delete.flags.check(),
+    };
     create.flags.check()?;
     if create.flags.has(CreateFlag::Halt) && domain.transient {
         return Err(Refusal::HaltOfTransient);

@@ -100,6 +100,14 @@ pub enum Step {
     Quit(Quit),
     /// See [`WriteRecords`].
     WriteRecords(WriteRecords),
+    /// See [`CommitImage`].
+    CommitImage(CommitImage),
+    /// See [`EndCommit`].
+    EndCommit(EndCommit),
+    /// See [`RecordDeletion`].
+    RecordDeletion(RecordDeletion),
+    /// See [`RemoveImage`].
+    RemoveImage(RemoveImage),
     /// See [`CreateOverlay`].
     CreateOverlay(CreateOverlay),
     /// See [`ApplySnapshot`].
@@ -110,14 +118,6 @@ pub enum Step {
     StartMachine(StartMachine),
     /// See [`RemoveFile`].
     RemoveFile(RemoveFile),
-    /// See [`CommitImage`].
-    CommitImage(CommitImage),
-    /// See [`EndCommit`].
-    EndCommit(EndCommit),
-    /// See [`RecordDeletion`].
-    RecordDeletion(RecordDeletion),
-    /// See [`RemoveImage`].
-    RemoveImage(RemoveImage),
 }
 
 /// Whether a step in doubt has happened.
@@ -164,15 +164,15 @@ impl Step {
             Step::LoadMemory(_) => "load-memory".into(),
             Step::Quit(_) => "quit".into(),
             Step::WriteRecords(_) => "record".into(),
+            Step::CommitImage(step) => format!("commit-{}", step.target),
+            Step::EndCommit(step) => format!("pivot-{}", step.target),
+            Step::RecordDeletion(_) => "record".into(),
+            Step::RemoveImage(step) => format!("remove-{}", file_name(&step.file)),
             Step::CreateOverlay(step) => format!("image-{}", step.target),
             Step::ApplySnapshot(step) => format!("apply-{}", step.target),
             Step::StopMachine(_) => "stop".into(),
             Step::StartMachine(_) => "start".into(),
             Step::RemoveFile(step) => format!("remove-{}", file_name(&step.path)),
-            Step::CommitImage(step) => format!("commit-{}", step.target),
-            Step::EndCommit(step) => format!("pivot-{}", step.target),
-            Step::RecordDeletion(_) => "record".into(),
-            Step::RemoveImage(step) => format!("remove-{}", file_name(&step.file)),
         }
     }
 
@@ -187,8 +187,8 @@ impl Step {
             Step::BeginSaveImage(_) => Some("empty it"),
             Step::SaveMemory(_) => Some("cancel"),
             Step::WriteRecords(_) => Some("write back"),
-            Step::StartMachine(_) => Some("end it"),
             Step::CommitImage(_) => Some("end the job"),
+            Step::StartMachine(_) => Some("end it"),
             Step::LoadSnapshot(_)
             | Step::DeleteSnapshot(_)
             | Step::SwitchOverlays(_)
@@ -196,13 +196,13 @@ impl Step {
             | Step::Quit(_)
             | Step::SealSaveImage(_)
             | Step::LoadMemory(_)
+            | Step::EndCommit(_)
+            | Step::RecordDeletion(_)
+            | Step::RemoveImage(_)
             | Step::CreateOverlay(_)
             | Step::ApplySnapshot(_)
             | Step::StopMachine(_)
-            | Step::RemoveFile(_)
-            | Step::EndCommit(_)
-            | Step::RecordDeletion(_)
-            | Step::RemoveImage(_) => None,
+            | Step::RemoveFile(_) => None,
         }
     }
 
@@ -263,15 +263,15 @@ impl Step {
             Step::LoadMemory(step) => step.act(live).await,
             Step::Quit(step) => step.act(live).await,
             Step::WriteRecords(step) => step.act(live.env()).await,
+            Step::CommitImage(step) => step.act(live).await,
+            Step::EndCommit(step) => step.act(live).await,
+            Step::RecordDeletion(step) => step.act(live.env()).await,
+            Step::RemoveImage(step) => step.act(live).await,
             Step::CreateOverlay(step) => step.act(live).await,
             Step::ApplySnapshot(step) => step.act(live).await,
             Step::StopMachine(step) => step.act(live).await,
             Step::StartMachine(step) => step.act(live).await,
             Step::RemoveFile(step) => step.act(live.env()).await,
-            Step::CommitImage(step) => step.act(live).await,
-            Step::EndCommit(step) => step.act(live).await,
-            Step::RecordDeletion(step) => step.act(live.env()).await,
-            Step::RemoveImage(step) => step.act(live).await,
         }
     }
 
@@ -285,10 +285,10 @@ impl Step {
             Step::ReserveFile(_)
             | Step::BeginSaveImage(_)
             | Step::WriteRecords(_)
+            | Step::RecordDeletion(_)
             | Step::CreateOverlay(_)
             | Step::ApplySnapshot(_)
-            | Step::RemoveFile(_)
-            | Step::RecordDeletion(_) => Ok(Happened::No),
+            | Step::RemoveFile(_) => Ok(Happened::No),
             Step::StopMachine(step) => step.probe(live).await,
             Step::StartMachine(step) => step.probe(live).await,
             Step::PrepareOverlay(step) => step.probe(live).await,
@@ -330,9 +330,9 @@ impl Step {
             Step::Resume(_)
             | Step::SealSaveImage(_)
             | Step::LoadMemory(_)
+            | Step::EndCommit(_)
             | Step::CreateOverlay(_)
-            | Step::RemoveFile(_)
-            | Step::EndCommit(_) => Ok(()),
+            | Step::RemoveFile(_) => Ok(()),
             Step::ApplySnapshot(step) => step.undo(begun),
             Step::StopMachine(step) => step.undo(live, begun).await,
             Step::StartMachine(step) => step.undo(live).await,
@@ -350,10 +350,10 @@ impl Step {
             Step::BeginSaveImage(step) => step.undo(env, begun).await,
             Step::SealSaveImage(_) | Step::CreateOverlay(_) | Step::RemoveFile(_) => Ok(()),
             Step::WriteRecords(step) => step.undo(env, begun).await,
+            Step::RecordDeletion(step) => step.undo(begun),
             Step::ApplySnapshot(step) => step.undo(begun),
             Step::StopMachine(step) => step.undo_outside(begun),
             Step::StartMachine(step) => step.undo_outside(env).await,
-            Step::RecordDeletion(step) => step.undo(begun),
             _ => Err(self.remains()),
         }
     }
@@ -376,15 +376,15 @@ impl Step {
             Step::LoadMemory(step) => step.remains(),
             Step::Quit(step) => step.remains(),
             Step::WriteRecords(step) => step.remains(),
+            Step::CommitImage(step) => step.remains(),
+            Step::EndCommit(step) => step.remains(),
+            Step::RecordDeletion(step) => step.remains(),
+            Step::RemoveImage(step) => step.remains(),
             Step::CreateOverlay(step) => step.remains(),
             Step::ApplySnapshot(step) => step.remains(),
             Step::StopMachine(step) => step.remains(),
             Step::StartMachine(step) => step.remains(),
             Step::RemoveFile(step) => step.remains(),
-            Step::CommitImage(step) => step.remains(),
-            Step::EndCommit(step) => step.remains(),
-            Step::RecordDeletion(step) => step.remains(),
-            Step::RemoveImage(step) => step.remains(),
         }
     }
 }

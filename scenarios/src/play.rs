@@ -348,21 +348,21 @@ fn flags(snapshot: &Snapshot) -> CreateFlags {
     others.chain(snapshot.disk_only.then_some(CreateFlag::DiskOnly)).collect()
 }
 
+fn delete_flags(delete: &language::Delete) -> DeleteFlags {
+    let flags = delete.flags.iter().map(|flag| match flag {
+        language::DeleteFlag::Children => DeleteFlag::Children,
+        language::DeleteFlag::Metadata => DeleteFlag::MetadataOnly,
+        language::DeleteFlag::ChildrenOnly => DeleteFlag::ChildrenOnly,
+    });
+    flags.collect()
+}
+
 fn revert_flags(revert: &language::Revert) -> RevertFlags {
     let flags = revert.flags.iter().map(|flag| match flag {
         language::RevertFlag::Running => RevertFlag::Running,
         language::RevertFlag::Paused => RevertFlag::Paused,
         language::RevertFlag::Force => RevertFlag::Force,
         language::RevertFlag::ResetNvram => RevertFlag::ResetNvram,
-    });
-    flags.collect()
-}
-
-fn delete_flags(delete: &language::Delete) -> DeleteFlags {
-    let flags = delete.flags.iter().map(|flag| match flag {
-        language::DeleteFlag::Children => DeleteFlag::Children,
-        language::DeleteFlag::Metadata => DeleteFlag::MetadataOnly,
-        language::DeleteFlag::ChildrenOnly => DeleteFlag::ChildrenOnly,
     });
     flags.collect()
 }

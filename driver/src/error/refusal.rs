@@ -302,9 +302,6 @@ pub enum Refusal {
     /// The path of an overlay has no folder or no name.
     #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
     BadOverlayPath(Utf8PathBuf),
-    /// It is a revert that cannot be done.
-    #[error(transparent)]
-    Revert(#[from] RevertRefusal),
     /// Two flags of a deletion that do not go together.
     #[error("the flags `children` and `children-only` exclude each other")]
     ChildrenTwice,
@@ -420,6 +417,9 @@ pub enum Refusal {
         /// The bitmap.
         bitmap: String,
     },
+    /// It is a revert that cannot be done.
+    #[error(transparent)]
+    Revert(#[from] RevertRefusal),
 }
 
 impl Refusal {

@@ -18,6 +18,15 @@ use crate::{
     tree::SnapshotTree,
 };
 
+/// Whether a snapshot is whole: one whose deletion was begun may not hold what its record says.
+pub(super) fn check_whole(name: &str, facts: Facts<'_>) -> Result<(), Refusal> {
+    let record = facts.records.and_then(|records| records.tree.get(name));
+    match record.is_some_and(|record| record.disks.iter().any(|disk| disk.delete_in_progress)) {
+        true => Err(Refusal::DeletionUnfinished(name.to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// Whether a plan for the request must know by which nodes QEMU has the images open.
 pub fn needs_nodes(request: &Request, tree: Option<&SnapshotTree>) -> bool {
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return false };
