@@ -124,7 +124,7 @@ impl Graph {
                 graph.insert(Node { name: name.clone(), driver, read_only, owned_by_monitor, caching });
                 name
             };
-            let protocol = Driver::File { filename: disk.path.to_string(), locking: true };
+            let protocol = Driver::File { filename: disk.path.to_string(), locking: true, length: None };
             let mut file = add(&mut graph, &disk.file_node, protocol);
             if let Some(Injected { node, rules }) = &disk.injected {
                 let rules = blkdebug::Blkdebug::of_command_line(rules);

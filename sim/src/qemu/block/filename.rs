@@ -84,7 +84,9 @@ fn options(graph: &Graph, node: &Node, host: &Host) -> String {
             members.extend(rules.stated.iter().map(|(name, value)| (name.clone(), value.to_string())));
         }
         // It goes without saying.
-        Driver::Filter { filter: Filter::OfJob(filter), file } if filter.implicit => return below(Some(file)),
+        Driver::Filter { filter: Filter::OfJob(filter), file } if filter.implicit => {
+            return below(Some(file));
+        }
         Driver::Filter { filter, file } => {
             members.push(("file".into(), below(Some(file))));
             if let Filter::Throttle { group } = filter {

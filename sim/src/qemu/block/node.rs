@@ -63,6 +63,9 @@ pub enum Driver {
         filename: String,
         /// Whether it keeps others from opening the file.
         locking: bool,
+        /// How long it takes the file for, in bytes: what somebody else does to it is not noticed. None while it is as
+        /// long as the file.
+        length: Option<u64>,
     },
     /// Filter: lets requests to what is below it fail.
     Blkdebug {

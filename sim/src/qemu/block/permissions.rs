@@ -19,7 +19,7 @@ use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Device, Driver, Graph, Node, export::Export};
+use super::{Device, Driver, Graph, Node, export::Export, job_filter::JobFilter};
 use crate::{
     Release,
     host::Host,
@@ -230,13 +230,18 @@ impl<'a> Check<'a> {
                 .filter(move |(_, child)| *child == Some(name))
                 .map(move |(role, _)| (node, role))
         });
+        let writer = |node: &'a Node| {
+            let (filter, _) = node.driver.job_filter()?;
+            filter.writes_to(name).then(|| JobFilter::use_of_target(&node.name))
+        };
+        let writers = self.graph.newest_first().filter_map(writer);
         let nodes = nodes.map(|(node, role)| {
             let (does, bears) = passed_on(node, role, self.together(&node.name), self.release);
             Use { user: User::Node(&node.name), role, does, bears }
         });
         let devices = self.graph.devices().iter().rev().filter(move |device| device.node == name);
         let exports = self.graph.exports().on(name).map(Export::permissions);
-        new.into_iter().chain(exports).chain(nodes).chain(devices.map(Device::permissions))
+        new.into_iter().chain(exports).chain(writers).chain(nodes).chain(devices.map(Device::permissions))
     }
 
     /// What all users of a node do, and what all of them bear.
@@ -273,7 +278,7 @@ impl<'a> Check<'a> {
 
     fn path(&self, node: &Node) -> Option<Utf8PathBuf> {
         match &node.driver {
-            Driver::File { filename, locking: true } => Some(self.host.resolve(Utf8Path::new(filename))),
+            Driver::File { filename, locking: true, .. } => Some(self.host.resolve(Utf8Path::new(filename))),
             _ => None,
         }
     }
