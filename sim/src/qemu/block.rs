@@ -323,12 +323,14 @@ impl Graph {
     }
 
     /// Takes over a new node.
-    pub(crate) fn insert(&mut self, node: Node) {
+    pub(crate) fn insert(&mut self, mut node: Node) {
+        node.caching.whole_clusters = self.stands_on_qcow2(&node);
         self.nodes.push(node);
     }
 
     /// Lets a node be another one of the same name.
-    pub(crate) fn replace(&mut self, by: Node) {
+    pub(crate) fn replace(&mut self, mut by: Node) {
+        by.caching.whole_clusters = self.stands_on_qcow2(&by);
         self.note_bitmaps(&by.name, !by.read_only);
         for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
             *node = by.clone();

@@ -275,27 +275,25 @@ impl Machine<'_> {
         }
     }
 
-    /// The nodes that the human monitor snapshots: those of the devices, those that jobs write, then those that nothing uses.
+    /// The nodes that the human monitor snapshots: those of the devices, those that are exported, though devices have
+    /// them too, those that jobs write, then those that nothing uses.
     pub(crate) fn writable_roots(&self, release: Release) -> Vec<String> {
         let graph = &*self.graph;
-        let attached = graph.devices().iter().filter_map(|device| graph.below_job_filters(&device.node));
-        let mut loose: Vec<_> = graph
-            .newest_first()
-            .filter(|node| {
-                release.unused_nodes_are_snapshotted()
-                    && node.owned_by_monitor
-                    && graph.device_on(&node.name).is_none()
-                    && graph.parents(&node.name).next().is_none()
-            })
-            .collect();
-        loose.reverse();
+        let devices =
+            graph.devices().iter().filter(|device| graph.exports().on(&device.node).next().is_none());
+        let attached = devices.map(|device| &*device.node).chain(graph.exports().roots());
+        let attached = attached.filter_map(|root| graph.below_job_filters(root));
         let of_jobs = self.jobs.written_disks().filter_map(|node| graph.node(node));
-        attached
-            .chain(of_jobs)
-            .chain(loose)
-            .filter(|node| !node.read_only)
-            .map(|node| node.name.clone())
-            .collect()
+        let used: Vec<_> = attached.chain(of_jobs).collect();
+        let mut nodes = graph.oldest_first().filter(|node| node.owned_by_monitor);
+        if release.unused_nodes_are_looked_for_behind_the_last_used()
+            && let Some(last) = used.last()
+        {
+            nodes.find(|node| node.name == last.name);
+        }
+        let loose = nodes.filter(|node| !graph.is_used(&node.name));
+        let all = used.into_iter().chain(loose).filter(|node| !node.read_only);
+        all.map(|node| node.name.clone()).collect()
     }
 
     fn find(&self, node: &str, tag: &str, cx: &mut Context<'_>) -> Option<InternalSnapshot> {

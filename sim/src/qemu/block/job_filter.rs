@@ -167,7 +167,7 @@ impl Graph {
     /// Puts a job's filter on top of a node: what used the node uses the filter, but for what the filter writes to.
     pub(crate) fn put_filter(&mut self, planned: Planned, below: &str) {
         let Planned { name, filter, target } = planned;
-        let Some(read_only) = self.node(below).map(|node| node.read_only) else { return };
+        let read_only = filter.driver == JobDriver::CommitTop;
         let is_below_target = |node: &Node| target.iter().any(|target| self.stands_on(target, &node.name));
         let staying = self.parents(below).filter(|node| is_below_target(node)).map(|node| node.name.clone());
         let staying: Vec<_> = staying.collect();

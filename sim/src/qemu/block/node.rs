@@ -29,6 +29,9 @@ pub struct Caching {
     pub no_flush: bool,
     /// What becomes of zeroes that are written.
     pub detect_zeroes: DetectZeroes,
+    /// Whatever is given back to the host is so in whole clusters, as is right for the image that was below it when it was
+    /// opened.
+    pub whole_clusters: bool,
 }
 
 /// What becomes of zeroes that are written, by QAPI's `BlockdevDetectZeroesOptions`.

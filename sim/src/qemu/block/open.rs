@@ -159,6 +159,7 @@ fn caching(options: Arguments<'_>, inherited: Caching) -> Result<Caching, QmpErr
         direct: cache.flag_or("direct", inherited.direct),
         no_flush: cache.flag_or("no-flush", inherited.no_flush),
         detect_zeroes,
+        whole_clusters: false,
     })
 }
 

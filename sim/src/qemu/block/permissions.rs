@@ -120,7 +120,7 @@ impl Graph {
     /// The conflict, in the release's words.
     pub(crate) fn check_use(&self, node: &str, new: Use<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
         Check { graph: self, new: Some((node, new)), release: cx.release(), host: cx.host() }
-            .node(node, new.user)
+            .node(node, (new.user, new.role))
     }
 
     /// Checks whether a node gets along with the other users of what it stands on.
@@ -177,9 +177,9 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// Checks a node, one of whose users has changed, and all below it.
-    fn node(&self, name: &'a str, changed: User<'a>) -> Result<(), QmpError> {
+    fn node(&self, name: &'a str, changed: (User<'a>, &str)) -> Result<(), QmpError> {
         let Some(node) = self.graph.node(name) else { return Ok(()) };
-        if let Some(asking) = self.uses(name).find(|one| one.user == changed) {
+        if let Some(asking) = self.uses(name).find(|one| (one.user, one.role) == changed) {
             self.users_get_along(name, asking)?;
         }
         let (does, bears) = self.together(name);
@@ -215,8 +215,13 @@ impl<'a> Check<'a> {
     }
 
     fn children(&self, node: &'a Node) -> Result<(), QmpError> {
-        let children = [node.driver.file(), node.driver.backing()];
-        children.into_iter().flatten().try_for_each(|child| self.node(child, User::Node(&node.name)))
+        let mut children =
+            [(node.driver.file_role(), node.driver.file()), ("backing", node.driver.backing())];
+        if self.release.newest_child_is_checked_first() {
+            children.reverse();
+        }
+        let mut there = children.into_iter().filter_map(|(role, child)| Some((role, child?)));
+        there.try_for_each(|(role, child)| self.node(child, (User::Node(&node.name), role)))
     }
 
     /// All users of a node, newest first.
