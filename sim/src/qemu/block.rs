@@ -105,6 +105,8 @@ pub struct Graph {
     inactive: bool,
     /// Nodes that jobs hold which have ended.
     kept: Vec<String>,
+    /// Nodes that were reopened with a backing node, or none, said.
+    told_backing: Vec<String>,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -352,6 +354,7 @@ impl Graph {
         self.note_bitmaps(name, false);
         let removed = self.nodes.remove(at);
         self.forget_bitmaps(name);
+        self.told_backing.retain(|told| told != name);
         for child in removed.driver.children() {
             self.release(child);
         }
@@ -438,8 +441,14 @@ impl Graph {
         self.set_backing(overlay_name, Some(node_name));
     }
 
-    /// Lets `target`, which can be written from then on, take the place of `source` under its device.
+    /// Lets `target`, which can be written from then on, take the place of `source` under its device, and under what the job
+    /// has left behind.
     pub(crate) fn pivot(&mut self, source: &str, target: &str) {
+        for node in &mut self.nodes {
+            if node.driver.job_filter().is_some_and(|(filter, _)| filter.left_behind) {
+                node.driver.replace_child(source, target);
+            }
+        }
         for device in self.devices.iter_mut().filter(|device| device.node == source) {
             device.node = target.into();
         }

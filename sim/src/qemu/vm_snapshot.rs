@@ -97,9 +97,10 @@ impl Machine<'_> {
             self.go_on(before, cx);
             return Err(error);
         }
+        let state_size = cx.release().vm_state_size(before != RunState::Prelaunch);
         let mut saving = Saving { until: cx.now(), snapshots: Vec::new() };
         for node in &nodes {
-            let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
+            let state = if *node == vmstate { state_size } else { 0 };
             if let Some(image) = self.graph.keeper_mut(node, cx.host()) {
                 saving.snapshots.push((node.clone(), image.take_snapshot(tag, state, date, clock)));
                 if *node == vmstate {

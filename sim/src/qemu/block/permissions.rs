@@ -93,6 +93,9 @@ pub(crate) enum User<'a> {
     Unnamed,
 }
 
+/// Who uses a node, and what the node is to it.
+type Link<'a> = (User<'a>, &'static str);
+
 /// One user of a node, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Use<'a> {
@@ -177,8 +180,15 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     /// Checks a node, one of whose users has changed, and all below it.
-    fn node(&self, name: &'a str, changed: (User<'a>, &str)) -> Result<(), QmpError> {
+    fn node(&self, name: &'a str, changed: Link<'a>) -> Result<(), QmpError> {
         let Some(node) = self.graph.node(name) else { return Ok(()) };
+        self.alone(node, changed)?;
+        self.children(node)
+    }
+
+    /// Checks a node, one of whose users has changed.
+    fn alone(&self, node: &'a Node, changed: Link<'a>) -> Result<(), QmpError> {
+        let name = &node.name;
         if let Some(asking) = self.uses(name).find(|one| (one.user, one.role) == changed) {
             self.users_get_along(name, asking)?;
         }
@@ -192,7 +202,7 @@ impl<'a> Check<'a> {
         {
             return Err(QmpError::generic(lock));
         }
-        self.children(node)
+        Ok(())
     }
 
     /// Whether a user of a node gets along with all others.
@@ -214,14 +224,32 @@ impl<'a> Check<'a> {
         others().try_for_each(|other| check(asking, other, false))
     }
 
+    /// Checks all that a node stands on: each child and what is below it, or each node once all above it are done.
     fn children(&self, node: &'a Node) -> Result<(), QmpError> {
-        let mut children =
-            [(node.driver.file_role(), node.driver.file()), ("backing", node.driver.backing())];
-        if self.release.newest_child_is_checked_first() {
-            children.reverse();
+        if self.release.each_child_is_checked_with_all_below_it() {
+            return links(node).rev().try_for_each(|(child, link)| self.node(child, link));
         }
-        let mut there = children.into_iter().filter_map(|(role, child)| Some((role, child?)));
-        there.try_for_each(|(role, child)| self.node(child, (User::Node(&node.name), role)))
+        let mut below = Vec::new();
+        self.visit(node, &mut below);
+        let from_above = || below.iter().rev();
+        from_above().skip(1).try_for_each(|node| {
+            let users = from_above().take_while(|above| above.name != node.name);
+            let mut changed = users.flat_map(|above| links(above)).filter(|(child, _)| *child == node.name);
+            changed.try_for_each(|(_, link)| self.alone(node, link))
+        })
+    }
+
+    /// Puts a node behind all that it stands on.
+    fn visit(&self, node: &'a Node, visited: &mut Vec<&'a Node>) {
+        if visited.iter().any(|known| known.name == node.name) {
+            return;
+        }
+        for (child, _) in links(node).rev() {
+            if let Some(child) = self.graph.node(child) {
+                self.visit(child, visited);
+            }
+        }
+        visited.push(node);
     }
 
     /// All users of a node, newest first.
@@ -287,6 +315,12 @@ impl<'a> Check<'a> {
             _ => None,
         }
     }
+}
+
+/// A node's children, and what it is to each.
+fn links(node: &Node) -> impl DoubleEndedIterator<Item = (&str, Link<'_>)> {
+    let children = [(node.driver.file_role(), node.driver.file()), ("backing", node.driver.backing())];
+    children.into_iter().filter_map(|(role, child)| Some((child?, (User::Node(&node.name), role))))
 }
 
 /// What a node does with a child, and bears others to do with it, when its own users do and bear this.

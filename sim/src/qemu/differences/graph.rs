@@ -186,8 +186,14 @@ impl Release {
         self == Release::V10_0
     }
 
-    /// Of a node's children the backing file, which came last, is held against its users first.
-    pub(crate) fn newest_child_is_checked_first(self) -> bool {
+    /// What a reopen has said of the backing node has to be said at the next one too.
+    pub(crate) fn reopen_forgets_no_backing(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// Of a node's children the backing file, which came last, is held against its users first, with all below it; not each
+    /// node once all above it are done.
+    pub(crate) fn each_child_is_checked_with_all_below_it(self) -> bool {
         self == Release::V5_2
     }
 

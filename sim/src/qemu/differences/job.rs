@@ -53,6 +53,12 @@ impl Release {
 
 /// Order.
 impl Release {
+    /// The filter of a mirror, and of an active commit, stays above the node that took the disk's place until the job that
+    /// has concluded is dismissed.
+    pub(crate) fn filters_of_mirrors_stay_until_dismissed(self) -> bool {
+        self == Release::V5_2
+    }
+
     /// While another job is at work, a `blockdev-create` that is refused may fail before or after the reply to the
     /// command: in about a tenth of the runs of 10.0 and 11.1, in none of 60 of 5.2 and 7.2.
     pub(crate) fn failing_create_races_its_reply(self) -> bool {
