@@ -122,7 +122,7 @@ impl Graph {
     /// # Errors
     /// The conflict, in the release's words.
     pub(crate) fn check_use(&self, node: &str, new: Use<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        Check { graph: self, new: Some((node, new)), release: cx.release(), host: cx.host() }
+        Check { graph: self, new: Some((node, new)), new_file: None, release: cx.release(), host: cx.host() }
             .node(node, (new.user, new.role))
     }
 
@@ -131,7 +131,23 @@ impl Graph {
     /// # Errors
     /// The conflict, in the release's words.
     pub(crate) fn check_children(&self, name: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
+        let check = Check { graph: self, new: None, new_file: None, release: cx.release(), host: cx.host() };
+        self.node(name).map_or(Ok(()), |node| check.children(node))
+    }
+
+    /// Checks whether a node that was reopened gets along with the other users of what it stands on.
+    ///
+    /// # Errors
+    /// The conflict, in the release's words.
+    pub(crate) fn check_children_of_reopened(
+        &self,
+        name: &str,
+        before: &Graph,
+        cx: &mut Context<'_>,
+    ) -> Result<(), QmpError> {
+        let file = |graph: &Graph| graph.node(name).and_then(|node| node.driver.file()).map(str::to_owned);
+        let new_file = (file(self) != file(before)).then_some(name);
+        let check = Check { graph: self, new: None, new_file, release: cx.release(), host: cx.host() };
         self.node(name).map_or(Ok(()), |node| check.children(node))
     }
 
@@ -146,12 +162,16 @@ impl Graph {
         if !self.is_active() {
             return None;
         }
-        Check { graph: self, new: None, release, host }.locked_by_another("", path, does_and_bears)
+        Check { graph: self, new: None, new_file: None, release, host }.locked_by_another(
+            "",
+            path,
+            does_and_bears,
+        )
     }
 
     /// Whether a user of a node writes to it.
     pub(crate) fn is_written(&self, name: &str, cx: &mut Context<'_>) -> bool {
-        let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
+        let check = Check { graph: self, new: None, new_file: None, release: cx.release(), host: cx.host() };
         let (does, _) = check.together(name);
         !does.among(Permissions::WRITE).is_none()
     }
@@ -174,6 +194,8 @@ impl Device {
 struct Check<'a> {
     graph: &'a Graph,
     new: Option<(&'a str, Use<'a>)>,
+    /// A node whose file is newer than its backing node.
+    new_file: Option<&'a str>,
     release: Release,
     host: &'a Host,
 }
@@ -239,15 +261,17 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Puts a node behind all that it stands on.
+    /// Puts a node behind all that it stands on, its newest child first.
     fn visit(&self, node: &'a Node, visited: &mut Vec<&'a Node>) {
         if visited.iter().any(|known| known.name == node.name) {
             return;
         }
-        for (child, _) in links(node).rev() {
-            if let Some(child) = self.graph.node(child) {
-                self.visit(child, visited);
-            }
+        let mut children: Vec<_> = links(node).map(|(child, _)| child).collect();
+        if self.new_file != Some(&node.name) {
+            children.reverse();
+        }
+        for child in children.into_iter().filter_map(|child| self.graph.node(child)) {
+            self.visit(child, visited);
         }
         visited.push(node);
     }

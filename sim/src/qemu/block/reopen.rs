@@ -163,7 +163,7 @@ fn check(
         let text = format!("Read-only block node '{name}' cannot support read-write users");
         return Err(QmpError::generic(text));
     }
-    graph.check_children(name, cx)
+    graph.check_children_of_reopened(name, before, cx)
 }
 
 fn cannot_change(option: &str) -> QmpError {
