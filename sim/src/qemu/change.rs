@@ -50,6 +50,36 @@ impl Qemu {
         added
     }
 
+    /// Commands on exports: jobs rest while a node gets an export, and while it loses it before that is told.
+    pub(super) fn export(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let exports = self.graph.exports();
+        let gone: Vec<_> = match command {
+            "nbd-server-stop" => exports.of_nbd().map(str::to_owned).collect(),
+            "nbd-server-remove" => {
+                exports.node_of(arguments.text("name")).map(str::to_owned).into_iter().collect()
+            }
+            "block-export-del" => {
+                exports.node_of(arguments.text("id")).map(str::to_owned).into_iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        for node in gone {
+            let under_filter = self.graph.node(&node).is_some_and(|node| node.driver.job_filter().is_some());
+            let of_job = under_filter || self.jobs.uses(&node);
+            self.jobs.drained(if of_job { Drain::ExportOfJobGone } else { Drain::ExportGone }, cx);
+        }
+        let done = block::export::command(&mut self.graph, command, arguments, cx)?;
+        if command.ends_with("-add") {
+            self.jobs.drained(Drain::Exported, cx);
+        }
+        Ok(done)
+    }
+
     /// The end of a command that put an overlay on top, or could not; `of_job` says that a job uses the node below.
     fn overlay_put(
         &mut self,

@@ -78,6 +78,17 @@ impl Exports {
         self.exports.iter().filter(is_newest).map(|export| &*export.node)
     }
 
+    /// The nodes that the NBD server exports, by export.
+    pub(crate) fn of_nbd(&self) -> impl Iterator<Item = &str> {
+        let of_nbd = self.exports.iter().filter(|export| matches!(export.kind, Kind::Nbd { .. }));
+        of_nbd.map(|export| &*export.node)
+    }
+
+    /// The node of the export of that id.
+    pub(crate) fn node_of(&self, id: &str) -> Option<&str> {
+        self.exports.iter().find(|export| export.id == id).map(|export| &*export.node)
+    }
+
     /// Whether an export shows a bitmap.
     pub(crate) fn shows(&self, node: &str, bitmap: &str) -> bool {
         self.exports

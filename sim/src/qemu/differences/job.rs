@@ -28,6 +28,12 @@ pub(crate) enum Drain {
     AttachedBelowJob,
     /// A node is taken out, or one that could not be opened.
     NodeGone,
+    /// A node gets an export.
+    Exported,
+    /// A node loses an export.
+    ExportGone,
+    /// Likewise, and a job uses it.
+    ExportOfJobGone,
     /// QEMU is about to end.
     Quit,
 }
@@ -99,6 +105,8 @@ impl Release {
             Drain::Attached => (most(0, 3, 3), most(0, 3, 3)),
             Drain::AttachedBelowJob => (2, 2),
             Drain::NodeGone => (most(0, 1, 1), most(0, 1, 1)),
+            Drain::Exported | Drain::ExportGone => (most(0, 1, 1), most(0, 1, 1)),
+            Drain::ExportOfJobGone => (most(2, 3, 3), most(2, 3, 3)),
             Drain::Quit => (0, most(0, 2, 4)),
         };
         if self == Release::V5_2 { (0, 0) } else { (usual, most) }
