@@ -202,6 +202,7 @@ impl Graph {
         let Driver::Filter { filter: Filter::OfJob(filter), file } = &mut node.driver else { return None };
         filter.left_behind = true;
         let below = file.clone();
+        self.forget_bitmaps_of_job(name);
         self.move_users(name, &below, &[]);
         Some(below)
     }
