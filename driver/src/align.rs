@@ -126,6 +126,7 @@ pub fn align(create: &Create, domain: &Domain, observed: Option<&Observed>) -> R
     }
     let memory = match (&create.wish.memory.file, wished) {
         (Some(file), Some(Location::External)) => MemoryPlace::External(file.clone()),
+        (None, Some(Location::External)) => return Err(Refusal::MemoryWithoutFile),
         _ if external || observed.is_none() => MemoryPlace::No,
         _ => MemoryPlace::Internal,
     };

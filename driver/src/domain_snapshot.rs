@@ -8,6 +8,7 @@
 
 mod error;
 mod read;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -46,11 +46,13 @@ pub enum Code {
     XmlDetail,
     /// A document says what it must not, or leaves out what it must say.
     XmlError,
+    /// A document is not as libvirt's schema has it.
+    XmlInvalidSchema,
 }
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 14] = [
         Code::ArgumentUnsupported,
         Code::BlockCopyActive,
         Code::ConfigUnsupported,
@@ -64,6 +66,7 @@ impl Code {
         Code::SystemError,
         Code::XmlDetail,
         Code::XmlError,
+        Code::XmlInvalidSchema,
     ];
 
     /// `"OPERATION_FAILED"`.
@@ -82,6 +85,7 @@ impl Code {
             Code::SystemError => "SYSTEM_ERROR",
             Code::XmlDetail => "XML_DETAIL",
             Code::XmlError => "XML_ERROR",
+            Code::XmlInvalidSchema => "XML_INVALID_SCHEMA",
         }
     }
 }

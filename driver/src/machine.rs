@@ -14,6 +14,7 @@ use crate::{
     env::{Endpoint, Env, FileKind},
     error::OperationError,
     execute,
+    migration::Settings,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
@@ -140,6 +141,13 @@ impl<E: Env> Machine<E> {
             let kind = env.file_kind(&path).await.unwrap_or(FileKind::Other);
             files.insert(path, kind);
         }
+        let migration = match plan::saves_memory(request) {
+            true => {
+                let deadline = env.now() + self.patience.command;
+                Some(Settings::ask(&self.client(), "observe", deadline).await?)
+            }
+            false => None,
+        };
         let records = self.records.as_ref().map(RefCell::borrow);
         let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
         let facts = Facts {
@@ -147,6 +155,7 @@ impl<E: Env> Machine<E> {
             observed: &observed,
             capabilities: &self.capabilities,
             unique: &env.unique_id(),
+            migration: migration.as_ref(),
             files: &files,
             records,
             seconds: env.seconds(),

@@ -79,6 +79,11 @@ impl Observed {
         }
     }
 
+    /// Every disk with the image that it is in by now, and that one's format.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &Utf8Path, &str)> {
+        self.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file, &*disk.format))
+    }
+
     /// The disk that the domain calls so.
     pub fn disk(&self, target: &str) -> Option<&ObservedDisk> {
         self.disks.iter().find(|disk| disk.target == target)

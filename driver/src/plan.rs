@@ -9,6 +9,7 @@
 
 mod external;
 mod internal;
+mod memory;
 mod prepare;
 mod record;
 
@@ -22,7 +23,9 @@ use crate::{
     align::{self, MemoryPlace, Place},
     capabilities::Capabilities,
     domain::Domain,
+    domain_snapshot::Location,
     error::Refusal,
+    migration::Settings,
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
     request::{Create, CreateFlag, Request},
@@ -88,6 +91,8 @@ pub struct Facts<'a> {
     pub capabilities: &'a Capabilities,
     /// A word that nobody else uses, for names of jobs and nodes.
     pub unique: &'a str,
+    /// What migrations may use by now; asked for where [`saves_memory`] says so.
+    pub migration: Option<&'a Settings>,
     /// What is at the paths that [`paths`] named.
     pub files: &'a HostFiles,
     /// The machine's records, if any are kept.
@@ -125,6 +130,11 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
         Request::Revert(revert) => Ok(Planned { plan: internal::revert(&revert.name, facts)?, tree: None }),
         Request::Delete(delete) => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None }),
     }
+}
+
+/// Whether the machine's memory is to go into a file: then [`Facts::migration`] is needed.
+pub fn saves_memory(request: &Request) -> bool {
+    matches!(request, Request::Create(create) if create.wish.memory.location == Some(Location::External))
 }
 
 /// What can be said of a request before the machine is asked anything.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
-use crate::{domain_snapshot::DomainSnapshot, error::Refusal, name::SnapshotName};
+use crate::{domain_snapshot::DomainSnapshot, error::Refusal, name::SnapshotName, save_image::Format};
 
 /// How long an operation may take if the caller does not say.
 pub const WITHIN: Duration = Duration::from_secs(60);
@@ -38,6 +38,8 @@ pub struct Create {
     pub flags: CreateFlags,
     /// The disk whose image takes the memory of an internal one; none means the first. libvirt has no word for it.
     pub vmstate: Option<String>,
+    /// How the memory is laid out in a file of its own. libvirt has it in its configuration (`snapshot_image_format`).
+    pub memory_format: Format,
     /// How long it may take.
     pub within: Duration,
 }

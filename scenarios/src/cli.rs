@@ -5,6 +5,7 @@
 
 mod conform;
 mod fidelity;
+mod generated;
 mod interrupt;
 mod output;
 mod real;
@@ -12,12 +13,15 @@ mod record;
 mod run;
 mod serve;
 mod snapshot;
+mod told;
+mod undefine;
 mod workers;
 
 use std::{process::ExitCode, time::Duration};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use freezeframe_driver::error::Code;
 use freezeframe_sim::Release;
 
 use self::{interrupt::Signal, snapshot::SnapshotError};
@@ -56,8 +60,14 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Snapshots of a machine.
     Snapshot(snapshot::SnapshotArgs),
+    /// Forget the records of a machine's snapshots.
+    Undefine(undefine::UndefineArgs),
     /// Print the JSON Schema of scenario files.
     Schema,
+    /// Print a shell's completions of this command.
+    Completions(generated::CompletionsArgs),
+    /// Print a manual page, or write them all.
+    Man(generated::ManArgs),
 }
 
 /// Where a scenario is played.
@@ -227,8 +237,13 @@ enum CliError {
     #[error("error: {code}: {0}", code = .0.code())]
     Snapshot(#[from] SnapshotError),
     /// A document has a mistake.
-    #[error("{0}")]
-    Document(Diagnostics),
+    #[error("{diagnostics}")]
+    Document {
+        /// libvirt's name for the mistake.
+        code: Code,
+        /// Where it is.
+        diagnostics: Diagnostics,
+    },
     /// A file cannot be written.
     #[error("error: cannot write {path}: {source}")]
     Write {
@@ -258,7 +273,7 @@ impl CliError {
             | CliError::Known(_)
             | CliError::Usage(_)
             | CliError::Unreadable { .. }
-            | CliError::Document(_)
+            | CliError::Document { .. }
             | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
             CliError::Snapshot(error) => error.exit_code(),
@@ -277,8 +292,11 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::record(&arguments).map(well),
         Command::Fidelity(arguments) => fidelity::fidelity(&arguments).map(well),
         Command::Serve(arguments) => serve::serve(&arguments),
-        Command::Snapshot(arguments) => snapshot::snapshot(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
+        Command::Undefine(arguments) => undefine::undefine(&arguments),
         Command::Schema => output::print(&json_schema()).map(|()| ExitCode::SUCCESS),
+        Command::Completions(arguments) => generated::completions(&arguments),
+        Command::Man(arguments) => generated::man(&arguments),
     };
     match done {
         Ok(code) => code,

@@ -18,6 +18,7 @@ use freezeframe_driver::{
     error::OperationError,
     name::{BadName, SnapshotName},
     request::{Create, CreateFlag, CreateFlags, Delete, Request, Revert, WITHIN},
+    save_image::Format,
     store::Store,
     wire::Band,
     xml::Element,
@@ -28,7 +29,7 @@ use self::agent::Agent;
 use crate::{
     inspect,
     interpose::{Faults, Kill},
-    language::{Action, Fails, Flag, MemoryPlace, Qmp, Scenario, Snapshot, Step},
+    language::{Action, Fails, Flag, MemoryFormat, MemoryPlace, Qmp, Scenario, Snapshot, Step},
     machine,
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -200,6 +201,10 @@ impl<W: World> Player<'_, W> {
             wish: self.wish(snapshot),
             flags: flags(snapshot),
             vmstate: snapshot.vmstate.clone(),
+            memory_format: match snapshot.memory_format {
+                MemoryFormat::Raw => Format::Raw,
+                MemoryFormat::Sparse => Format::Sparse,
+            },
             within: within(snapshot.within.as_ref()),
         };
         self.operation(Ok(Request::Create(Box::new(create))), snapshot.dry_run).await
@@ -344,7 +349,10 @@ fn title(action: &Action) -> String {
         Action::Snapshot(snapshot) => {
             let flags: String = flags(snapshot).iter().map(|flag| format!(", {flag}")).collect();
             let memory = match &snapshot.memory {
-                Some(MemoryPlace::File(name)) => format!(", memory in {name}"),
+                Some(MemoryPlace::File(name)) => {
+                    let sparse = if snapshot.memory_format == MemoryFormat::Sparse { ", sparse" } else { "" };
+                    format!(", memory in {name}{sparse}")
+                }
                 _ => String::new(),
             };
             format!("snapshot {}{flags}{memory}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))

@@ -1,6 +1,7 @@
 //! Tests that cross the crates, and what they share: the suite, and every way to play it.
 
 pub mod differential;
+pub mod libvirt;
 pub mod memory;
 pub mod qemu_img;
 pub mod real;

@@ -251,6 +251,7 @@ fn the_driver_takes_snapshots_over_a_real_socket() {
             wish: DomainSnapshot { name: Some(name.into()), ..DomainSnapshot::default() },
             flags: flags.iter().copied().collect(),
             vmstate: None,
+            memory_format: freezeframe_driver::save_image::Format::Raw,
             within: Duration::from_secs(20),
         }))
     };

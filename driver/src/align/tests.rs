@@ -6,6 +6,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Memory},
     observed::ObservedDisk,
     request::{CreateFlags, WITHIN},
+    save_image::Format,
     xml::Element,
 };
 
@@ -43,7 +44,7 @@ fn observed(status: &str) -> Observed {
 fn wish(flags: &[CreateFlag], disks: Vec<SnapshotDisk>) -> Create {
     let wish = DomainSnapshot { name: Some("s1".into()), disks, ..DomainSnapshot::default() };
     let flags: CreateFlags = flags.iter().copied().collect();
-    Create { wish, flags, vmstate: None, within: WITHIN }
+    Create { wish, flags, vmstate: None, memory_format: Format::Raw, within: WITHIN }
 }
 
 fn memory(mut create: Create, location: Location, file: Option<&str>) -> Create {

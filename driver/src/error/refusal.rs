@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 
 use super::Code;
-use crate::{name::BadName, request::CreateFlag};
+use crate::{name::BadName, request::CreateFlag, save_image::BadSaveImage};
 
 /// Why a request is not even begun. Nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -269,11 +269,36 @@ pub enum Refusal {
         "this QEMU takes internal snapshots only by `savevm`, which puts the memory on disk `{0}`: it cannot be chosen"
     )]
     VmstateNotChoosable(String),
-    /// The memory cannot be put in a file yet.
+    /// The memory is to go into a file, and none is named.
+    #[error("an external snapshot of the memory needs a file for it")]
+    MemoryWithoutFile,
+    /// Nothing describes the machine whose memory it is.
     #[error(
-        "this version cannot save the memory in a file as a part of a snapshot; use internal, or disk-only"
+        "the memory can only be loaded by a machine that is built alike, and nothing describes this one: give its `<domain>`"
     )]
-    MemoryNotPlanned,
+    MemoryWithoutDocument,
+    /// The path has no folder or no name.
+    #[error("`{0}` cannot be the file of the memory: it must be an absolute path to a file")]
+    BadMemoryPath(Utf8PathBuf),
+    /// The file holds something.
+    #[error(
+        "the memory's file `{0}` exists and is not empty: it may be another snapshot's; choose another, or remove it"
+    )]
+    MemoryFileExists(Utf8PathBuf),
+    /// Something else is at that path.
+    #[error("`{0}` is no regular file: the memory cannot be saved in it")]
+    MemoryNoFile(Utf8PathBuf),
+    /// Memory and overlay in one file.
+    #[error("`{path}` cannot hold the memory: it is to be the overlay of disk `{disk}`")]
+    MemoryFileIsOverlay {
+        /// The disk.
+        disk: String,
+        /// The file.
+        path: Utf8PathBuf,
+    },
+    /// What is to stand before the memory cannot be written.
+    #[error("the memory cannot be saved: {0}")]
+    SaveImage(BadSaveImage),
     /// The path of an overlay has no folder or no name.
     #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
     BadOverlayPath(Utf8PathBuf),
@@ -288,7 +313,9 @@ impl Refusal {
             | Refusal::FlagNeeds { .. }
             | Refusal::AllDigits(_)
             | Refusal::VmstateElsewhere(_) => Code::InvalidArg,
-            Refusal::MemoryWithoutMachine => Code::XmlError,
+            Refusal::MemoryWithoutMachine | Refusal::MemoryWithoutFile | Refusal::BadMemoryPath(_) => {
+                Code::XmlError
+            }
             Refusal::NoAgent => Code::ArgumentUnsupported,
             Refusal::BadState(_) => Code::InternalError,
             Refusal::BlockJob { filter, .. } if filter == "mirror_top" => Code::BlockCopyActive,
@@ -303,6 +330,10 @@ impl Refusal {
             | Refusal::InternalDiskOnly(_)
             | Refusal::Shared(_)
             | Refusal::FileExists { .. }
+            | Refusal::MemoryFileExists(_)
+            | Refusal::MemoryNoFile(_)
+            | Refusal::MemoryFileIsOverlay { .. }
+            | Refusal::SaveImage(_)
             | Refusal::OtherKind { .. }
             | Refusal::NoSuchDisk { .. }
             | Refusal::DiskTwice(_)
@@ -314,6 +345,7 @@ impl Refusal {
             | Refusal::BadOverlayPath(_) => Code::ConfigUnsupported,
             Refusal::HaltOfTransient
             | Refusal::NoImage(_)
+            | Refusal::MemoryWithoutDocument
             | Refusal::NotOnDisk { .. }
             | Refusal::MachineState { .. } => Code::OperationInvalid,
             Refusal::Exists { .. } | Refusal::Recorded(_) => Code::OperationFailed,
@@ -327,7 +359,6 @@ impl Refusal {
             | Refusal::ChainTooLong { .. }
             | Refusal::NvramKeepsNone(_)
             | Refusal::Unsupported(_)
-            | Refusal::MemoryNotPlanned
             | Refusal::VmstateNotChoosable(_) => Code::OperationUnsupported,
         }
     }

@@ -2,13 +2,17 @@
 //! kept.
 //!
 //! ```text
-//! write the record | reserve files -> prepare overlays -> [pause -> save memory] -> switch -> [resume | halt]
-//!                                                          `--- the guest stands still only here ---'
+//! write the record | reserve files -> prepare overlays, [begin the memory's file] -> [pause -> save memory] -> switch
+//!                                                               the guest stands still from here ^    (live: from here ^)
+//! -> [resume] -> [seal the memory's file] -> [halt]
 //! ```
 //!
 //! All that can be done before the guest stands still is done before it, side by side; the snapshot itself is one transaction.
 
-use super::{Facts, Plan, Stage};
+use super::{
+    Facts, Plan, Stage,
+    memory::{self, Saving},
+};
 use crate::{
     align::{Aligned, MemoryPlace, Overlay, Place},
     domain_snapshot::SourceType,
@@ -17,7 +21,8 @@ use crate::{
     observed::ObservedDisk,
     request::{Create, CreateFlag},
     step::{
-        CarriedBitmap, Pause, PrepareOverlay, Quit, ReserveFile, Resume, Switch, SwitchOverlays, WriteRecords,
+        CarriedBitmap, Pause, PrepareOverlay, Quit, ReserveFile, Resume, Step, Switch, SwitchOverlays,
+        WriteRecords,
     },
 };
 
@@ -32,10 +37,6 @@ pub(super) fn create(
     if !missing.is_empty() {
         return Err(Refusal::Unsupported(missing));
     }
-    if let MemoryPlace::External(_) = aligned.memory {
-        // Its steps are there and not joined to this plan yet; overlays without the memory would be a success that is none.
-        return Err(Refusal::MemoryNotPlanned);
-    }
     if let Some(disk) = &create.vmstate {
         return Err(Refusal::VmstateElsewhere(disk.clone()));
     }
@@ -44,14 +45,21 @@ pub(super) fn create(
         .map(|(target, overlay)| Some((facts.observed.disk(target)?, overlay)))
         .collect::<Option<_>>()
         .expect("every disk with an overlay was found to have an image");
+    let memory = match &aligned.memory {
+        MemoryPlace::External(file) => Some(memory::saving(file, create, facts)?),
+        MemoryPlace::No | MemoryPlace::Internal => None,
+    };
     let mut stages: Vec<Stage> = record.into_iter().map(Stage::one).collect();
-    let reuse = create.flags.has(CreateFlag::ReuseExternal);
-    stages.extend(prepare(&overlays, reuse, facts));
+    stages.extend(prepare(&overlays, memory.as_ref(), create, facts));
 
-    let pauses = facts.observed.status.running && (aligned.has_manual() || aligned.memory != MemoryPlace::No);
-    if pauses {
+    let runs = facts.observed.status.running;
+    let stands_still = runs && (aligned.has_manual() || memory.is_some());
+    // While its memory is saved live, the guest runs until QEMU itself stops it.
+    let live = memory.is_some() && create.flags.has(CreateFlag::Live);
+    if stands_still && !live {
         stages.push(Stage::one(Pause {}));
     }
+    stages.extend(memory.iter().map(|memory| Stage { steps: vec![memory.save.clone()] }));
     let switches = overlays.iter().enumerate().map(|(index, (disk, overlay))| Switch {
         target: disk.target.clone(),
         node: disk.node.clone(),
@@ -65,10 +73,15 @@ pub(super) fn create(
     }
     // With the last of these the snapshot is taken; what comes behind is carried forward.
     let no_return = stages.len() - 1;
-    if create.flags.has(CreateFlag::Halt) {
-        stages.push(Stage::one(Quit {}));
-    } else if pauses && !aligned.has_manual() {
+    let halt = create.flags.has(CreateFlag::Halt);
+    if stands_still && !halt && !aligned.has_manual() {
         stages.push(Stage::one(Resume {}));
+    }
+    if let Some(memory::Saving { seal, back, .. }) = memory {
+        stages.push(Stage { steps: if halt { vec![seal] } else { vec![seal, back] } });
+    }
+    if halt {
+        stages.push(Stage::one(Quit {}));
     }
     let disks = aligned.targets(|place| *place != Place::No);
     let manual = aligned.targets(|place| *place == Place::Manual);
@@ -83,8 +96,15 @@ fn title(aligned: &Aligned, disks: &[String], facts: Facts<'_>) -> String {
     format!("snapshot {} of {}: {kind}, disks {}", aligned.name, facts.domain.name, disks.join(" "))
 }
 
-/// Reserves the overlays' files and makes and opens the overlays.
-fn prepare(overlays: &[(&ObservedDisk, &Overlay)], reuse: bool, facts: Facts<'_>) -> Vec<Stage> {
+/// Reserves the files, and makes ready all that can be before the guest stands still: overlays are made and opened, the
+/// memory's file is begun.
+fn prepare(
+    overlays: &[(&ObservedDisk, &Overlay)],
+    memory: Option<&Saving>,
+    create: &Create,
+    facts: Facts<'_>,
+) -> Vec<Stage> {
+    let reuse = create.flags.has(CreateFlag::ReuseExternal);
     let absent = |overlay: &Overlay| {
         !matches!(facts.files.get(&overlay.path), Some(FileKind::File { .. } | FileKind::Device))
     };
@@ -104,6 +124,8 @@ fn prepare(overlays: &[(&ObservedDisk, &Overlay)], reuse: bool, facts: Facts<'_>
         backing_file: disk.file.clone(),
         backing_format: disk.format.clone(),
     });
+    let reserve = reserve.map(Step::from).chain(memory.and_then(|memory| memory.reserve.clone()));
+    let prepare = prepare.map(Step::from).chain(memory.into_iter().flat_map(|memory| memory.prepare.clone()));
     let stages = [Stage::all(reserve), Stage::all(prepare)];
     stages.into_iter().filter(|stage| !stage.steps.is_empty()).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::Facts;
+use super::{Facts, memory};
 use crate::{
     align::{self, Aligned, MemoryPlace, Overlay, Place},
     domain::Domain,
@@ -31,6 +31,9 @@ pub fn paths(request: &Request, domain: &Domain, observed: &Observed) -> BTreeSe
     // A wish that is refused is refused when it is planned.
     let Ok(aligned) = align::align(create, domain, Some(observed)) else { return BTreeSet::new() };
     let mut paths = BTreeSet::new();
+    if let MemoryPlace::External(file) = &aligned.memory {
+        paths.insert(file.clone());
+    }
     for (target, overlay) in aligned.overlays() {
         paths.insert(overlay.path.clone());
         let image = observed.disk(target).filter(|_| overlay.generated);
@@ -56,7 +59,11 @@ pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
             Place::External(overlay) => external(create, observed, overlay, facts)?,
         }
     }
-    overall(aligned, facts)
+    overall(aligned, facts)?;
+    match &aligned.memory {
+        MemoryPlace::External(file) => memory::check(file, aligned, facts),
+        MemoryPlace::No | MemoryPlace::Internal => Ok(()),
+    }
 }
 
 fn internal(aligned: &Aligned, disk: &ObservedDisk) -> Result<(), Refusal> {

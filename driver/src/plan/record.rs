@@ -49,7 +49,7 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> DomainSnapsho
             _ => SnapshotDisk::new(&disk.target),
         }
     });
-    let now = facts.observed.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file, &*disk.format));
+    let now = facts.observed.sources();
     DomainSnapshot {
         name: Some(aligned.name.to_string()),
         description: create.wish.description.clone(),

@@ -8,6 +8,7 @@ use crate::{
     env::FileKind,
     name::SnapshotName,
     request::{CreateFlags, Delete, Revert, WITHIN},
+    save_image::Format,
     xml::Element,
 };
 
@@ -107,6 +108,7 @@ impl World {
             unique: "7f",
             files,
             records: None,
+            migration: None,
             seconds: 1_767_225_600,
         };
         plan(request, facts).map(|planned| planned.plan)
@@ -125,7 +127,7 @@ fn create(name: &str, only: &[&str], flags: &[CreateFlag]) -> Create {
     let disks = only.iter().map(|disk| SnapshotDisk::new(disk)).chain(left_out).collect();
     let wish = DomainSnapshot { name: Some(name.into()), disks, ..DomainSnapshot::default() };
     let flags: CreateFlags = flags.iter().copied().collect();
-    Create { wish, flags, vmstate: None, within: WITHIN }
+    Create { wish, flags, vmstate: None, memory_format: Format::Raw, within: WITHIN }
 }
 
 fn internal(disks: &[&str], vmstate: Option<&str>) -> Request {

@@ -17,7 +17,7 @@ fn what_is_not_understood_is_written_as_it_came() {
   <metadata>
     <mine:note xmlns:mine='urn:mine'>two words, <b>mixed</b> &amp; kept </mine:note>
   </metadata>
-  <description>a &lt;b&gt; &amp;amp; 'c'
+  <description>a &lt;b&gt; &amp;amp; &apos;c&apos;
   second line</description>
   <source file='/a&apos;b &amp; &lt;c&gt;&#10;&#9;'/>
   <?mine instruction?>

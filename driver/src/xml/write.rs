@@ -53,16 +53,16 @@ fn new_line(to: &mut String, level: usize) {
     to.extend(std::iter::repeat_n("  ", level));
 }
 
-/// What would be read back as something else is written as a reference: markup, quotes, and in attributes the white
-/// space that a reader turns into blanks.
+/// What would be read back as something else is written as a reference: markup, quotes (in texts too, as libvirt has
+/// them), and in attributes the white space that a reader turns into blanks.
 fn escape(text: &str, to: &mut String, attribute: bool) {
     for c in text.chars() {
         match c {
             '&' => to.push_str("&amp;"),
             '<' => to.push_str("&lt;"),
             '>' => to.push_str("&gt;"),
-            '\'' if attribute => to.push_str("&apos;"),
-            '"' if attribute => to.push_str("&quot;"),
+            '\'' => to.push_str("&apos;"),
+            '"' => to.push_str("&quot;"),
             '\n' if attribute => to.push_str("&#10;"),
             '\t' if attribute => to.push_str("&#9;"),
             '\r' => to.push_str("&#13;"),

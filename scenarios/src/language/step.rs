@@ -129,6 +129,9 @@ pub struct Snapshot {
     /// Where the memory goes. Default: inside an image, or nowhere with `disk-only`.
     #[serde(default)]
     pub memory: Option<MemoryPlace>,
+    /// How the memory is laid out in its file. Default: raw.
+    #[serde(default)]
+    pub memory_format: MemoryFormat,
     /// The disk whose image holds the memory. Not with `disk-only`. Default: the first.
     #[serde(default)]
     pub vmstate: Option<String>,
@@ -188,6 +191,17 @@ pub enum MemoryPlace {
     Internal,
     /// Into a file of this name.
     File(#[schemars(with = "FileName")] String),
+}
+
+/// How memory is laid out in a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryFormat {
+    /// As it comes.
+    #[default]
+    Raw,
+    /// Each page has its own place (`mapped-ram`).
+    Sparse,
 }
 
 /// Goes back to an internal snapshot, disks and memory.

@@ -13,7 +13,13 @@
 //! reply counts as if it had come as early as it may: right behind `running`.
 //!
 //! Where a connection broke under a job, QEMU goes on meanwhile: what the job says before the driver asks about it on the
-//! new connection is heard or lost as the host's scheduler has it, and is not compared ([`unheard`]).
+//! new connection is heard or lost as the host's scheduler has it, and is not compared ([`unheard`]). Nor is what a migration
+//! says then, which is asked about until it is over.
+//!
+//! A question that is asked until its answer changes counts once, with its last answer ([`asked_once`]): how often is a matter
+//! of time.
+//!
+//! What is done to one file of the host is one lane over the whole run: real files take their time beside the monitor.
 //!
 //! Events that QEMU sends by a timer or throttled ([`FLOATING`]) may come in any segment: each kind is one lane over
 //! the whole run. Times are not compared, nor are durations in texts.
@@ -25,6 +31,9 @@ use super::{Direction, Line, line::stage_of};
 /// Lanes of events that are bound to nothing else: throttled, or sent by a timer.
 const FLOATING: &[&str] =
     &["vserport_change", "rtc_change", "watchdog", "balloon_change", "nic_rx_filter_changed"];
+
+/// Questions that are asked until the answer is another.
+const REPEATED: &[&str] = &["query-migrate", "query-status"];
 
 /// What the monitor's lane says when its connection is gone.
 const CLOSED: &str = "closed by QEMU";
@@ -72,13 +81,16 @@ fn first_difference(
 fn lanes(lines: &[Line]) -> Lanes {
     let mut lanes = Lanes::new();
     for (number, segment) in unheard(segments(lines)).into_iter().enumerate() {
+        let segment = asked_once(segment);
         let mut steps: Vec<_> =
             segment.iter().filter(|line| is_step_lane(line)).map(|line| line.lane.as_str()).collect();
         steps.sort_unstable();
         steps.dedup();
         for line in settled(segment, steps.len() > 1) {
             let key = match steps.as_slice() {
-                _ if FLOATING.contains(&line.lane.as_str()) => (usize::MAX, line.lane.clone()),
+                _ if FLOATING.contains(&line.lane.as_str()) || line.direction == Direction::Host => {
+                    (usize::MAX, line.lane.clone())
+                }
                 [alone] if line.lane == "run" => (number, (*alone).to_owned()),
                 _ => (number, line.lane.clone()),
             };
@@ -118,6 +130,25 @@ fn is_step_lane(line: &Line) -> bool {
     matches!(line.direction, Direction::Command | Direction::Reply)
 }
 
+/// Takes out every question and its answer that the same lane asks again at once.
+fn asked_once(segment: Vec<&Line>) -> Vec<&Line> {
+    let mut left: Vec<&Line> = Vec::with_capacity(segment.len());
+    for line in segment {
+        let is_question = line.direction == Direction::Command && REPEATED.contains(&line.text.as_str());
+        let mut own = (0..left.len()).rev().filter(|index| left[*index].lane == line.lane);
+        if is_question
+            && let (Some(answer), Some(question)) = (own.next(), own.next())
+            && left[answer].direction == Direction::Reply
+            && left[question].text == line.text
+        {
+            left.remove(answer);
+            left.remove(question);
+        }
+        left.push(line);
+    }
+    left
+}
+
 /// Cuts a run where causality does: at every step of the scenario, and where another stage's lanes begin.
 fn segments(lines: &[Line]) -> Vec<Vec<&Line>> {
     let mut segments: Vec<Vec<&Line>> = vec![Vec::new()];
@@ -139,15 +170,19 @@ fn segments(lines: &[Line]) -> Vec<Vec<&Line>> {
 /// Takes out what a job may say, or not, to a connection that stands again after one that broke: all its events from the
 /// break to the first question about it. (10.0 under load: `waiting` in 1 run of some thousand.)
 fn unheard(mut segments: Vec<Vec<&Line>>) -> Vec<Vec<&Line>> {
-    let mut broken = false;
+    let (mut broken, mut migration_broken) = (false, false);
     for segment in &mut segments {
         segment.retain(|line| {
+            let closed = line.lane == "monitor" && line.text == CLOSED;
             broken = match line.direction {
-                Direction::Event if line.lane == "monitor" => broken || line.text == CLOSED,
+                Direction::Event if line.lane == "monitor" => broken || closed,
                 Direction::Command if line.lane != "connect" => false,
                 _ => broken,
             };
-            !(broken && line.direction == Direction::Event && line.text.starts_with("job "))
+            migration_broken = line.direction != Direction::Step && (migration_broken || closed);
+            let is_event = line.direction == Direction::Event;
+            let migrates = line.lane.starts_with("migration");
+            !(is_event && (broken && line.text.starts_with("job ") || migration_broken && migrates))
         });
     }
     segments

@@ -25,6 +25,22 @@ pub(super) fn told(command: &str, value: &Value, others: impl Fn(&str) -> bool) 
             jobs.sort();
             list(jobs)
         }
+        ("query-migrate-capabilities", Value::Array(known)) => {
+            let on = known.iter().filter(|capability| capability["state"] == true);
+            format!(
+                "[on: {}]",
+                on.map(|capability| text(capability, "capability")).collect::<Vec<_>>().join(", ")
+            )
+        }
+        ("query-migrate-parameters", Value::Object(parameters)) => {
+            format!("{{\"max-bandwidth\":{}}}", parameters.get("max-bandwidth").unwrap_or(&Value::Null))
+        }
+        // How long it took and how much of the memory was worth sending is a matter of time and of the guest.
+        ("query-migrate", Value::Object(migration)) => {
+            let members =
+                migration.iter().filter(|(name, _)| ["status", "error-desc"].contains(&name.as_str()));
+            Value::Object(sorted(members)).to_string()
+        }
         _ => placed(value).to_string(),
     }
 }

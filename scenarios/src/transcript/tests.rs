@@ -12,6 +12,7 @@ fn run(text: &str) -> Vec<Line> {
             "<-" => Direction::Reply,
             ".." => Direction::Event,
             "==" => Direction::Step,
+            "::" => Direction::Host,
             other => panic!("no direction {other}"),
         };
         Line { at: Duration::ZERO, lane: lane.into(), direction, text: text.into() }
@@ -85,4 +86,37 @@ fn how_long_it_took_is_not_compared() {
     let one = run("1.a <- no reply to `x` within 5 s");
     let other = run("1.a <- no reply to `x` within 5.0012 s");
     assert_eq!(compare(&one, &other), []);
+}
+
+#[test]
+fn a_question_that_is_asked_until_its_answer_changes_counts_with_its_last_answer() {
+    let once = run("1.a -> query-status\n 1.a <- return paused");
+    let twice = run("1.a -> query-status\n 1.a <- return busy\n 1.a -> query-status\n 1.a <- return paused");
+    let other = run("1.a -> query-status\n 1.a <- return busy");
+    let command = run("1.a -> stop\n 1.a <- return {}\n 1.a -> stop\n 1.a <- return {}");
+    assert_eq!(compare(&once, &twice), []);
+    assert_eq!(compare(&once, &other).len(), 1);
+    assert_eq!(compare(&command, &run("1.a -> stop\n 1.a <- return {}")).len(), 1);
+}
+
+#[test]
+fn what_is_done_to_a_file_of_the_host_may_come_late_but_not_be_missing_or_in_another_order() {
+    let file =
+        |first: &str, then: &str| run(&format!("f :: {first}\n 1.a -> x\n 1.a <- return {{}}\n f :: {then}"));
+    let late = run("1.a -> x\n 1.a <- return {}\n f :: create\n f :: remove");
+    let never = run("1.a -> x\n 1.a <- return {}\n f :: create");
+    assert_eq!(compare(&file("create", "remove"), &late), []);
+    assert_eq!(compare(&file("create", "remove"), &file("remove", "create")).len(), 1);
+    assert_eq!(compare(&late, &never).len(), 1);
+}
+
+#[test]
+fn what_a_migration_says_behind_a_connection_that_broke_is_not_compared() {
+    let broken =
+        "1.a -> migrate\n monitor .. closed by QEMU\n connect -> qmp_capabilities\n 2.b -> query-migrate\n";
+    let said = run(&format!("{broken} migration .. MIGRATION completed\n 2.b <- return completed"));
+    let unsaid = run(&format!("{broken} 2.b <- return completed"));
+    assert_eq!(compare(&said, &unsaid), []);
+    let whole = run("1.a -> migrate\n migration .. MIGRATION completed\n 1.a <- return {}");
+    assert_eq!(compare(&whole, &run("1.a -> migrate\n 1.a <- return {}")).len(), 1);
 }

@@ -7,10 +7,18 @@
 )]
 
 mod fidelity;
+mod generated;
 mod real_qemu;
 mod running;
+#[path = "../served/mod.rs"]
+mod served;
+mod snapshot_edit;
+mod snapshot_operations;
 mod snapshot_records;
+mod snapshot_validate;
+mod snapshot_wrong;
 mod snapshot_xml;
+mod undefine;
 mod usage;
 
 use std::{
@@ -110,6 +118,11 @@ impl Desk {
     #[track_caller]
     fn assert_nothing_left(&self) {
         assert_eq!(names(&self.temporary), Vec::<String>::new(), "temporary files");
+        // What was killed may take its time to die on a loaded machine.
+        let dying = Instant::now();
+        while !self.processes().is_empty() && dying.elapsed() < Duration::from_secs(5) {
+            thread::sleep(Duration::from_millis(10));
+        }
         assert_eq!(self.processes(), Vec::<String>::new(), "processes");
     }
 

@@ -48,17 +48,77 @@ fn records_are_listed_as_table_tree_names_and_json() {
         let name = format!("snapshot {}", arguments.join(" ").replace("--", ""));
         insta::assert_snapshot!(name, snapshot(&desk, arguments).whole());
     }
-    snapshot(&desk, &["current"]).assert(0, "e\n");
     snapshot(&desk, &["parent", "e"]).assert(0, "d\n");
+    assert_eq!(snapshot(&desk, &["parent", "--current"]).stdout, "d\n");
+}
+
+#[test]
+fn the_current_one_is_shown_and_another_made_current() {
+    let desk = desk_with_records();
+    assert_eq!(snapshot(&desk, &["current", "--name"]).stdout, "e\n");
+    assert_eq!(snapshot(&desk, &["current"]).stdout, snapshot(&desk, &["dumpxml", "e"]).stdout);
+    snapshot(&desk, &["current", "--set", "b", "--dry-run"])
+        .assert(0, "dry run, nothing is changed: snapshot b set as current");
+    assert_eq!(snapshot(&desk, &["current", "--name"]).stdout, "e\n");
+    snapshot(&desk, &["current", "--set", "b"]).assert(0, "snapshot b set as current");
+    assert_eq!(snapshot(&desk, &["current", "--name"]).stdout, "b\n");
+    snapshot(&desk, &["current", "--set", "zz"]).assert(1, "error: NO_DOMAIN_SNAPSHOT: no snapshot `zz`");
+}
+
+#[test]
+fn passwords_are_shown_on_request_only() {
+    let screen =
+        "<domain><name>vm</name><devices><graphics type='vnc' passwd='open sesame'/></devices></domain>";
+    let text =
+        record("p", None, "running").replace("</domainsnapshot>", &format!("{screen}</domainsnapshot>"));
+    let desk = Desk::new().with("vm.xml", DOMAIN).with("record.xml", &text);
+    snapshot(&desk, &["redefine", "record.xml", "--current"]).assert(0, "recorded");
+    for verb in [&["dumpxml", "p"][..], &["current"]] {
+        let hidden = snapshot(&desk, verb);
+        assert!(
+            hidden.stdout.contains("<graphics type='vnc'/>") && !hidden.stdout.contains("sesame"),
+            "{}",
+            hidden.stdout
+        );
+        snapshot(&desk, &[verb, &["--security-info"]].concat()).assert(0, "passwd='open sesame'");
+    }
+}
+
+#[test]
+fn every_verb_says_the_same_to_programs_in_one_object() {
+    let desk = desk_with_records().with("g.xml", &record("g", Some("f"), "running"));
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let said = snapshot(&desk, &[arguments, &["--json"]].concat());
+        assert!(matches!(said.code, Some(0 | 1)), "{}", said.whole());
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
+    };
+    let list = json(&["list", "--roots"]);
+    assert_eq!((&list["domain"], &list["current"]), (&"vm".into(), &"e".into()));
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), 2);
+    assert_eq!(json(&["info", "d"])["descendants"], 1);
+    assert_eq!(json(&["parent", "b"])["parent"], "a");
+    assert_eq!(json(&["current", "--name"])["name"], "e");
+    assert_eq!(json(&["dumpxml", "b"])["xml"], snapshot(&desk, &["dumpxml", "b"]).stdout);
+    assert_eq!(json(&["redefine", "g.xml", "--dry-run"])["dry-run"], true);
+    assert_eq!(json(&["redefine", "g.xml"])["recorded"], "g");
+    assert_eq!(json(&["current", "--set", "g"])["current"], "g");
+    let removed = json(&["delete", "f", "--metadata", "--children"]);
+    assert_eq!(removed["records-removed"], serde_json::json!(["f", "g"]));
+    let failed = json(&["info", "f"]);
+    assert_eq!((&failed["error"]["code"], &failed["exit-code"]), (&"NO_DOMAIN_SNAPSHOT".into(), &1.into()));
+    assert_eq!(failed["error"]["outcome"], "not-begun");
 }
 
 #[test]
 fn a_record_that_is_removed_gives_its_children_to_its_parent() {
     let desk = desk_with_records();
+    snapshot(&desk, &["delete", "d", "--metadata", "--dry-run"])
+        .assert(0, "dry run, nothing is changed: record of snapshot d removed\n");
+    snapshot(&desk, &["parent", "e"]).assert(0, "d\n");
     snapshot(&desk, &["delete", "d", "--metadata"]).assert(0, "record of snapshot d removed\n");
     snapshot(&desk, &["parent", "e"]).assert(0, "a\n");
     snapshot(&desk, &["delete", "e", "--metadata"]).assert(0, "");
-    snapshot(&desk, &["current"]).assert(0, "a\n");
+    snapshot(&desk, &["current", "--name"]).assert(0, "a\n");
     snapshot(&desk, &["delete", "a", "--metadata", "--children-only"]).assert(0, "");
     snapshot(&desk, &["list", "--name"]).assert(0, "a\nf\n");
     snapshot(&desk, &["delete", "a", "--metadata", "--children"]).assert(0, "");

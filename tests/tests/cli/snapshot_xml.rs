@@ -28,6 +28,7 @@ fn a_document_that_is_refused_is_shown_where_and_with_libvirts_code() {
         (&["laughs.xml"][..], "laughs.xml:1:1"),
         (&["long.xml"], "the document is larger than 4194304 bytes"),
         (&["relative.xml", "--redefine"], "relative.xml:1:1"),
+        (&["relative.xml", "--json"], "\"code\": \"XML_ERROR\""),
         (&["gone.xml"], "error: cannot read gone.xml: No such file or directory"),
         (&["relative.xml", "--redefine", "--disk-only"], "cannot be used with"),
     ] {

@@ -1,4 +1,4 @@
-//! `freezeframe snapshot list`: a table, a tree, names alone, or JSON.
+//! `freezeframe snapshot list`: a table, a tree, or names alone.
 
 use clap::Args;
 use freezeframe_driver::{
@@ -6,13 +6,13 @@ use freezeframe_driver::{
     tree::{Filter, Scope, SnapshotTree},
 };
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     SnapshotError,
     records::{MachineArgs, Records},
 };
-use crate::cli::{CliError, output};
+use crate::cli::{CliError, told::Told};
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
@@ -65,14 +65,11 @@ pub(super) struct ListArgs {
     #[arg(long)]
     parent: bool,
     /// Print names alone
-    #[arg(long, conflicts_with_all = ["tree", "json", "parent"])]
+    #[arg(long, conflicts_with_all = ["tree", "parent"])]
     name: bool,
     /// Draw how they descend from one another
-    #[arg(long, conflicts_with_all = ["json", "parent", "roots"])]
+    #[arg(long, conflicts_with_all = ["parent", "roots"])]
     tree: bool,
-    /// Print JSON, one object a snapshot
-    #[arg(long)]
-    json: bool,
 }
 
 impl ListArgs {
@@ -103,20 +100,22 @@ impl ListArgs {
     }
 }
 
-pub(super) fn list(arguments: &ListArgs) -> Result<(), CliError> {
+pub(super) fn list(arguments: &ListArgs) -> Result<Told, CliError> {
     let records = Records::read(&arguments.machine)?;
     let tree = &records.tree;
     let names = tree.list(arguments.scope(tree)?, arguments.filter());
     let listed: Vec<&DomainSnapshot> = names.iter().filter_map(|name| tree.get(name)).collect();
-    output::print(&if arguments.tree {
+    let text = if arguments.tree {
         drawn(&listed)
     } else if arguments.name {
         names.iter().map(|name| format!("{name}\n")).collect()
-    } else if arguments.json {
-        listed.iter().map(|snapshot| line_of_json(tree, snapshot)).collect()
     } else {
         table(&listed, arguments.parent)
-    })
+    };
+    let snapshots: Vec<Value> = listed.iter().map(|snapshot| object(tree, snapshot)).collect();
+    let object =
+        json!({ "domain": records.domain.name(), "current": tree.current(), "snapshots": snapshots });
+    Ok(Told::new(text, object))
 }
 
 fn name(snapshot: &DomainSnapshot) -> &str {
@@ -132,16 +131,15 @@ fn taken(snapshot: &DomainSnapshot) -> String {
     time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S %z").to_string()).unwrap_or_default()
 }
 
-fn line_of_json(tree: &SnapshotTree, snapshot: &DomainSnapshot) -> String {
-    let object = json!({
+fn object(tree: &SnapshotTree, snapshot: &DomainSnapshot) -> Value {
+    json!({
         "name": name(snapshot),
         "parent": snapshot.parent,
         "creation-time": snapshot.creation_time,
         "state": state(snapshot),
         "external": snapshot.is_external(),
         "current": tree.current() == snapshot.name.as_deref(),
-    });
-    format!("{object}\n")
+    })
 }
 
 /// Columns as wide as their widest text, as virsh prints them.

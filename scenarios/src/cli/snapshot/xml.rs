@@ -18,9 +18,11 @@ use freezeframe_driver::{
     error::Code,
     xml::{Limits, Position},
 };
+use serde_json::json;
 
+use super::validate::ValidateArgs;
 use crate::{
-    cli::{CliError, output},
+    cli::{CliError, told::Told},
     diagnostic::Diagnostics,
 };
 
@@ -35,51 +37,61 @@ pub(super) struct XmlArgs {
     /// The machine is off, or only its disks are to be taken: there is no memory
     #[arg(long, conflicts_with = "redefine")]
     disk_only: bool,
+    #[command(flatten)]
+    validate: ValidateArgs,
 }
 
-pub(super) fn xml(arguments: &XmlArgs) -> Result<(), CliError> {
+/// A document and where it came from.
+pub(super) struct Document {
+    /// Its file; - is standard input.
+    pub(super) file: Utf8PathBuf,
+    /// As it is, and one byte more than may be read if it is too long.
+    pub(super) bytes: Vec<u8>,
+}
+
+pub(super) fn xml(arguments: &XmlArgs) -> Result<Told, CliError> {
     let purpose = match arguments.redefine {
         true => Purpose::Redefine,
         false => Purpose::Create { without_memory: arguments.disk_only },
     };
-    output::print(&snapshot(&arguments.file, purpose)?.document())
+    let document = Document::read(&arguments.file)?;
+    let snapshot = document.snapshot(purpose)?;
+    arguments.validate.check(&document)?;
+    let text = snapshot.document();
+    Ok(Told::new(text.clone(), json!({ "name": snapshot.name, "xml": text })))
 }
 
-/// A `<domainsnapshot>` from a file.
-pub(super) fn snapshot(file: &Utf8Path, purpose: Purpose) -> Result<DomainSnapshot, CliError> {
-    let document = document(file)?;
-    DomainSnapshot::read(&document, purpose)
-        .map_err(|error| wrong(file, &document, error.at, error.why.code(), &error.why))
+impl Document {
+    /// Reads a file.
+    pub(super) fn read(file: &Utf8Path) -> Result<Self, CliError> {
+        let most = Limits::default().bytes as u64 + 1;
+        let mut bytes = Vec::new();
+        let read = match file.as_str() {
+            "-" => io::stdin().lock().take(most).read_to_end(&mut bytes),
+            _ => File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes)),
+        };
+        match read {
+            Ok(_) => Ok(Self { file: file.to_owned(), bytes }),
+            Err(source) => Err(CliError::Unreadable { path: file.to_owned(), source }),
+        }
+    }
+
+    /// It as a `<domainsnapshot>`.
+    pub(super) fn snapshot(&self, purpose: Purpose) -> Result<DomainSnapshot, CliError> {
+        DomainSnapshot::read(&self.bytes, purpose)
+            .map_err(|error| self.wrong(error.at, error.why.code(), &error.why))
+    }
+
+    fn wrong(&self, at: Position, code: Code, why: &dyn std::error::Error) -> CliError {
+        let place = (at.line as usize, at.column as usize);
+        let text = String::from_utf8_lossy(&self.bytes);
+        let diagnostics = Diagnostics::at(&self.file, &text, place, format!("{code}: {why}"));
+        CliError::Document { code, diagnostics }
+    }
 }
 
 /// A `<domain>` from a file.
 pub(super) fn domain(file: &Utf8Path) -> Result<DomainXml, CliError> {
-    let document = document(file)?;
-    DomainXml::read(&document).map_err(|error| wrong(file, &document, error.at, error.why.code(), &error.why))
-}
-
-fn wrong(
-    file: &Utf8Path,
-    document: &[u8],
-    at: Position,
-    code: Code,
-    why: &dyn std::error::Error,
-) -> CliError {
-    let place = (at.line as usize, at.column as usize);
-    let text = String::from_utf8_lossy(document);
-    CliError::Document(Diagnostics::at(file, &text, place, format!("{code}: {why}")))
-}
-
-/// The bytes of a document, and one more than may be read if it is too long.
-fn document(file: &Utf8Path) -> Result<Vec<u8>, CliError> {
-    let most = Limits::default().bytes as u64 + 1;
-    let mut bytes = Vec::new();
-    let read = match file.as_str() {
-        "-" => io::stdin().lock().take(most).read_to_end(&mut bytes),
-        _ => File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes)),
-    };
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(source) => Err(CliError::Unreadable { path: file.to_owned(), source }),
-    }
+    let document = Document::read(file)?;
+    DomainXml::read(&document.bytes).map_err(|error| document.wrong(error.at, error.why.code(), &error.why))
 }

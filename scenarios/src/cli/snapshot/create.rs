@@ -1,0 +1,163 @@
+//! `create`: a snapshot as a document describes it.
+
+use camino::Utf8PathBuf;
+use clap::{Args, ValueEnum};
+use freezeframe_driver::{
+    domain_snapshot::{DomainSnapshot, Purpose},
+    env::{Env as _, tokio::TokioEnv},
+    error::{OperationError, Refusal},
+    request::{Create, CreateFlag, CreateFlags, Request},
+    save_image::Format,
+};
+
+use super::{
+    SnapshotError, operate,
+    operate::OperateArgs,
+    redefine::{Redefinition, hand_in},
+    validate::ValidateArgs,
+    xml::Document,
+};
+use crate::cli::{CliError, told::Told};
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    operate: OperateArgs,
+    /// What is wished, as <domainsnapshot>; - is standard input [default: all that the machine has by default]
+    #[arg(value_name = "XMLFILE")]
+    file: Option<Utf8PathBuf>,
+    /// Record a snapshot that exists; no disk is touched
+    #[arg(long, requires = "file")]
+    redefine: bool,
+    /// With --redefine: make it the current snapshot
+    #[arg(long)]
+    current: bool,
+    #[command(flatten)]
+    flags: FlagArgs,
+    #[command(flatten)]
+    validate: ValidateArgs,
+}
+
+/// libvirt's flags of a snapshot that is taken.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub(super) struct FlagArgs {
+    /// Take it and keep no record
+    #[arg(long)]
+    no_metadata: bool,
+    /// Stop the machine once it is taken
+    #[arg(long)]
+    halt: bool,
+    /// Of disks alone, without memory
+    #[arg(long)]
+    pub(super) disk_only: bool,
+    /// The overlays' files are there already
+    #[arg(long)]
+    reuse_external: bool,
+    /// Bring the guest's file systems to rest first, with --disk-only
+    #[arg(long)]
+    quiesce: bool,
+    /// All disks or none; it always is so
+    #[arg(long)]
+    atomic: bool,
+    /// Save the memory while the guest runs
+    #[arg(long)]
+    live: bool,
+    /// How the memory is laid out in its file: as it comes, or each page in its own place (QEMU 9.0 and newer)
+    #[arg(long, value_enum, default_value_t)]
+    memory_format: MemoryFormat,
+}
+
+/// How memory is laid out in a file.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum MemoryFormat {
+    #[default]
+    Raw,
+    Sparse,
+}
+
+impl From<MemoryFormat> for Format {
+    fn from(format: MemoryFormat) -> Self {
+        match format {
+            MemoryFormat::Raw => Format::Raw,
+            MemoryFormat::Sparse => Format::Sparse,
+        }
+    }
+}
+
+impl FlagArgs {
+    /// Those that are given, and more.
+    fn and(&self, more: &[(CreateFlag, bool)]) -> CreateFlags {
+        let given = [
+            (CreateFlag::NoMetadata, self.no_metadata),
+            (CreateFlag::Halt, self.halt),
+            (CreateFlag::DiskOnly, self.disk_only),
+            (CreateFlag::ReuseExternal, self.reuse_external),
+            (CreateFlag::Quiesce, self.quiesce),
+            (CreateFlag::Atomic, self.atomic),
+            (CreateFlag::Live, self.live),
+        ];
+        given.iter().chain(more).filter(|(_, given)| *given).map(|(flag, _)| *flag).collect()
+    }
+}
+
+pub(super) fn create(arguments: &CreateArgs) -> Result<Told, CliError> {
+    let CreateArgs { operate, file, redefine, current, flags: given, validate } = arguments;
+    let flags = given.and(&[
+        (CreateFlag::Redefine, *redefine),
+        (CreateFlag::Current, *current),
+        (CreateFlag::Validate, validate.validate),
+    ]);
+    flags.check().map_err(refused)?;
+    if let (true, Some(file)) = (*redefine, file) {
+        return hand_in(&Redefinition {
+            machine: &operate.machine,
+            file,
+            current: *current,
+            disk_only: given.disk_only,
+            validate,
+            dry_run: operate.dry_run,
+        });
+    }
+    let document = match file {
+        Some(file) => Document::read(file)?,
+        None => Document { file: "-".into(), bytes: b"<domainsnapshot/>".to_vec() },
+    };
+    let wish = document.snapshot(Purpose::Create { without_memory: given.disk_only })?;
+    validate.check(&document)?;
+    take(operate, wish, flags, given.memory_format)
+}
+
+/// Takes the snapshot that is wished with the flags that are given.
+pub(super) fn take_with(
+    operate: &OperateArgs,
+    wish: DomainSnapshot,
+    flags: &FlagArgs,
+    validated: bool,
+) -> Result<Told, CliError> {
+    take(operate, wish, flags.and(&[(CreateFlag::Validate, validated)]), flags.memory_format)
+}
+
+fn take(
+    operate: &OperateArgs,
+    wish: DomainSnapshot,
+    flags: CreateFlags,
+    format: MemoryFormat,
+) -> Result<Told, CliError> {
+    if flags.has(CreateFlag::Quiesce) && operate.agent.is_some() {
+        return Err(SnapshotError::AgentUnused.into());
+    }
+    // A name is needed to be checked; the driver gives it anew if the second has passed.
+    let named = wish.clone().taken_at(TokioEnv::new().seconds());
+    let within = operate.within();
+    let request = |wish| {
+        let (flags, memory_format) = (flags.clone(), format.into());
+        Request::Create(Box::new(Create { wish, flags, vmstate: None, memory_format, within }))
+    };
+    operate::check(&request(named), &operate.machine.domain()?)?;
+    operate.operate(&request(wish))
+}
+
+fn refused(refusal: Refusal) -> SnapshotError {
+    OperationError::Refused(refusal).into()
+}

@@ -1,0 +1,61 @@
+//! `delete`: a snapshot is removed, or its record alone.
+
+use clap::Args;
+use freezeframe_driver::request::{Delete, Request};
+use serde_json::json;
+
+use super::{
+    SnapshotError,
+    operate::OperateArgs,
+    records::{self, Locked, Records, WhichArgs},
+};
+use crate::cli::{CliError, told::Told};
+
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    #[command(flatten)]
+    operate: OperateArgs,
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Remove the record alone; disks and memory stay where they are
+    #[arg(long)]
+    metadata: bool,
+    /// Remove those that descend from it too
+    #[arg(long, conflicts_with = "children_only", requires = "metadata")]
+    children: bool,
+    /// Remove those that descend from it, and keep it
+    #[arg(long, requires = "metadata")]
+    children_only: bool,
+}
+
+pub(super) fn delete(arguments: &DeleteArgs) -> Result<Told, CliError> {
+    if arguments.metadata {
+        return delete_records(arguments);
+    }
+    let records = Records::read(&arguments.operate.machine)?;
+    let name = SnapshotError::name(arguments.which.name(&records.tree)?)?;
+    let within = arguments.operate.within();
+    arguments.operate.operate(&Request::Delete(Delete { name, within }))
+}
+
+fn delete_records(arguments: &DeleteArgs) -> Result<Told, CliError> {
+    let DeleteArgs { operate, which, children, children_only, .. } = arguments;
+    let removed = Locked::open(&operate.machine)?.change(operate.dry_run, |tree| {
+        let name = which.name(tree)?.to_owned();
+        records::known(tree, &name)?;
+        let mut removed: Vec<String> = Vec::new();
+        if *children || *children_only {
+            removed.extend(tree.descendants(&name).into_iter().map(str::to_owned));
+        }
+        if !children_only {
+            removed.insert(0, name);
+        }
+        // Leaves first: what moves up in between would be written for nothing.
+        for name in removed.iter().rev() {
+            tree.remove(name);
+        }
+        Ok(removed)
+    })?;
+    let text: String = removed.iter().map(|name| format!("record of snapshot {name} removed\n")).collect();
+    Ok(Told::new(text, json!({ "records-removed": removed })).tried(operate.dry_run))
+}

@@ -1,0 +1,239 @@
+//! `snapshot create-as`, `create`, `revert` and `delete` on a machine that somebody else has started: a served one here, a real
+//! QEMU in the test `real_qemu_snapshots`.
+
+use serde_json::Value;
+
+use super::{served::Server, *};
+
+/// A user's folder beside a served machine with the disks `vda` and `vdb`.
+pub(super) struct Rig {
+    pub(super) desk: Desk,
+    server: Server,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\n";
+        let options = ["--qmp", "unix:{dir}/qmp", "--images", "{dir}", "--speed", "max"];
+        Self::beside(Server::machine("machine.toml", machine, &options))
+    }
+
+    /// On the machine of a scenario of the suite with these two disks, with its faults, in real time.
+    fn of(scenario: &str) -> Self {
+        Self::beside(Server::start(scenario, &["--qmp", "unix:{dir}/qmp", "--images", "{dir}"]))
+    }
+
+    fn beside(server: Server) -> Self {
+        let disk = |target: &str| {
+            let image = server.path(&format!("{target}.qcow2"));
+            format!(
+                "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
+                 <target dev='{target}'/></disk>",
+                image.display()
+            )
+        };
+        let domain = format!(
+            "<domain type='qemu'><name>vm</name><devices>{}{}</devices></domain>",
+            disk("vda"),
+            disk("vdb")
+        );
+        Self { desk: Desk::new().with("vm.xml", &domain), server }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let socket = self.server.path("qmp");
+        let here = ["--domain", "vm.xml", "--state", "state"];
+        let operates = matches!(arguments[0], "create" | "create-as" | "revert" | "delete");
+        let monitor = ["--qmp", socket.to_str().unwrap()];
+        let monitor = if operates && !arguments.contains(&"--qmp") { &monitor[..] } else { &[] };
+        self.desk.command(&[&["snapshot"], arguments, &here, monitor].concat())
+    }
+
+    #[track_caller]
+    pub(super) fn snapshot(&self, arguments: &[&str]) -> Said {
+        let said = said(self.command(arguments).output().unwrap());
+        self.desk.assert_nothing_left();
+        said
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.snapshot(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
+    }
+
+    pub(super) fn has(&self, image: &str) -> bool {
+        self.server.path(image).exists()
+    }
+}
+
+#[test]
+fn a_snapshot_is_taken_as_options_describe_it_and_recorded() {
+    let rig = Rig::new();
+    let file = rig.server.path("with,comma");
+    let spec = format!("vda,driver=qcow2,stype=file,file={}", file.to_str().unwrap().replace(',', ",,"));
+    let options = ["s1", "the first", "--disk-only", "--atomic", "--diskspec", &spec];
+    rig.snapshot(&[&["create-as"], &options[..], &["--diskspec", "vdb,snapshot=no"]].concat())
+        .assert(0, "snapshot s1 taken: crash-consistent of vda; quiesced: no, not asked for\n");
+    assert!(rig.has("with,comma") && !rig.has("vdb.s1"));
+    let record = rig.snapshot(&["dumpxml", "s1"]);
+    record.assert(0, "<description>the first</description>");
+    record.assert(0, "<disk name='vdb' snapshot='no'/>");
+
+    rig.snapshot(&["create-as", "--name", "s2"]).assert(0, "snapshot s2 taken: memory and disks of vda vdb");
+    assert_eq!(rig.snapshot(&["list", "--tree"]).stdout, "s1\n  |\n  +- s2\n");
+    assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s2\n");
+}
+
+#[test]
+fn a_snapshot_is_taken_as_a_document_describes_it() {
+    let rig = Rig::new();
+    let wish =
+        "<domainsnapshot><name>s1</name><disks><disk name='vdb' snapshot='no'/></disks></domainsnapshot>";
+    let rig = Rig { desk: rig.desk.with("wish.xml", wish), ..rig };
+    rig.snapshot(&["create", "wish.xml", "--disk-only"])
+        .assert(0, "snapshot s1 taken: crash-consistent of vda");
+    // Without a document all is the machine's default, and the name is the second.
+    let before: i64 = 1_700_000_000;
+    rig.snapshot(&["create", "--disk-only"]).assert(0, "crash-consistent of vda vdb");
+    let name = rig.snapshot(&["current", "--name"]).stdout;
+    assert!(name.trim().parse::<i64>().is_ok_and(|second| second > before), "{name}");
+
+    let record = rig.snapshot(&["dumpxml", "s1"]).stdout;
+    let rig = Rig { desk: rig.desk.with("record.xml", &record), ..rig };
+    rig.snapshot(&["delete", "s1", "--metadata"]).assert(0, "record of snapshot s1 removed");
+    rig.snapshot(&["create", "record.xml", "--redefine", "--current"]).assert(0, "snapshot s1 recorded");
+    assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
+    assert_eq!(rig.snapshot(&["dumpxml", "s1"]).stdout, record);
+}
+
+#[test]
+fn a_snapshot_without_a_record_leaves_none() {
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1", "--disk-only", "--no-metadata"]).assert(0, "snapshot s1 taken");
+    assert!(rig.has("vda.s1"));
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_does_nothing() {
+    let rig = Rig::new();
+    let said = rig.snapshot(&["create-as", "s1", "--disk-only", "--dry-run"]);
+    assert_eq!(
+        said.stdout,
+        "snapshot s1 of vm: disk-only, disks vda vdb\n\
+         \x20 1  write the records                              undo: write back\n\
+         \x20 2  reserve vda.s1                                 undo: unlink\n\
+         \x20 3  reserve vdb.s1                                 undo: unlink\n\
+         \x20 4  prepare overlay vda -> vda.s1                  undo: drop nodes\n\
+         \x20 5  prepare overlay vdb -> vdb.s1                  undo: drop nodes\n\
+         \x20 6  switch 2 disks in one transaction              point of no return\n"
+    );
+    let plan = rig.json(&["create-as", "s1", "--disk-only", "--dry-run"]);
+    assert_eq!((&plan["dry-run"], plan["plan"]["stages"].as_array().unwrap().len()), (&true.into(), 4));
+    assert!(!rig.has("vda.s1"));
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
+}
+
+#[test]
+fn programs_are_told_in_one_object_what_was_done_and_how_it_failed() {
+    let rig = Rig::new();
+    let taken = rig.json(&["create-as", "s1"]);
+    assert_eq!((&taken["done"], &taken["consistency"]), (&"taken".into(), &"memory".into()));
+    assert_eq!(
+        (&taken["machine"], &taken["disks"]),
+        (&"as-it-was".into(), &serde_json::json!(["vda", "vdb"]))
+    );
+    assert!(taken["guest-stopped-seconds"].as_f64().unwrap() > 0.0, "{taken}");
+    let manual = rig.json(&["create-as", "m", "--disk-only", "--diskspec", "vdb,snapshot=manual"]);
+    assert_eq!(
+        (&manual["machine"], &manual["take-yourself"]),
+        (&"paused".into(), &serde_json::json!(["vdb"]))
+    );
+
+    let refused = rig.json(&["create-as", "s1"]);
+    assert_eq!(refused["error"]["outcome"], "not-begun");
+    assert_eq!((&refused["error"]["code"], &refused["exit-code"]), (&"OPERATION_FAILED".into(), &1.into()));
+}
+
+#[test]
+fn a_machine_is_put_back_and_its_snapshot_deleted() {
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1"]).assert(0, "taken");
+    rig.snapshot(&["revert", "s1", "--dry-run"]).assert(0, "point of no return");
+    rig.snapshot(&["revert", "--current"]).assert(0, "reverted to s1: vda vdb");
+    rig.snapshot(&["delete", "--snapshotname", "s1", "--dry-run"]).assert(0, "point of no return");
+    rig.snapshot(&["delete", "s1"]).assert(0, "snapshot s1 deleted from vda vdb");
+    rig.snapshot(&["revert", "s1"]).assert(1, "NO_DOMAIN_SNAPSHOT");
+}
+
+#[test]
+fn the_document_of_options_is_printed_without_a_machine() {
+    let said = Desk::new().run(&[
+        "snapshot",
+        "create-as",
+        "--name",
+        "s1",
+        "--description",
+        "a & b",
+        "--print-xml",
+        "--memspec",
+        "/m,,1,snapshot=external",
+        "--diskspec",
+        "vda,file=/vda.s1,driver=qcow2",
+        "--diskspec",
+        "vdb,snapshot=no",
+    ]);
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (
+            Some(0),
+            "<domainsnapshot>\n  <name>s1</name>\n  <description>a &amp; b</description>\n  \
+             <memory snapshot='external' file='/m,1'/>\n  <disks>\n    <disk name='vda'>\n      \
+             <driver type='qcow2'/>\n      <source file='/vda.s1'/>\n    </disk>\n    \
+             <disk name='vdb' snapshot='no'/>\n  </disks>\n</domainsnapshot>\n"
+        )
+    );
+}
+
+/// The reply to the switch is lost: the driver waits for it for two seconds, then asks.
+fn waiting(rig: &Rig) -> Child {
+    let mut command = rig.command(&["create-as", "s1", "--disk-only", "--within", "2"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !rig.desk.path.join("state/vm/s1.xml").exists() && begun.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Long after the switch was sent, long before the driver asks.
+    thread::sleep(Duration::from_millis(500));
+    child
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_operation_is_brought_to_its_end() {
+    let rig = Rig::of("external/switch-reply-lost");
+    let child = waiting(&rig);
+    interrupt(&child);
+    let said = said(child.wait_with_output().unwrap());
+    said.assert(0, "snapshot s1 taken: crash-consistent of vda vdb");
+    said.assert(0, "this is brought to its end first; a second signal leaves it where it stands");
+    assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
+}
+
+#[test]
+fn a_second_signal_leaves_it_where_it_stands_and_the_record_with_it() {
+    let rig = Rig::of("external/switch-reply-lost");
+    let child = waiting(&rig);
+    interrupt(&child);
+    thread::sleep(Duration::from_millis(200));
+    interrupt(&child);
+    let said = said(child.wait_with_output().unwrap());
+    said.assert(130, "a second signal leaves it where it stands");
+    // The record was written before the switch: the overlays that the guest writes to are not forgotten.
+    assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
+    assert!(rig.has("vda.s1") && rig.has("vdb.s1"));
+}

@@ -1,0 +1,131 @@
+//! Every wrong input of `snapshot`: what is said, with which exit code, and that nothing was done.
+
+use super::{snapshot_operations::Rig, *};
+
+#[test]
+fn what_makes_no_sense_by_itself_ends_with_2() {
+    let desk = Desk::new()
+        .with("vm.xml", "<domain><name>vm</name></domain>")
+        .with("broken.xml", "<domain>\n  <name>vm</nam>\n</domain>")
+        .with("other.xml", "<domainsnapshot/>")
+        .with(
+            "wish.xml",
+            "<domainsnapshot>\n <disks>\n  <disk snapshot='no'/>\n </disks>\n</domainsnapshot>",
+        );
+    let here = ["--domain", "vm.xml", "--state", "state", "--qmp", "gone"];
+    let cases: [(&[&str], &str); 21] = [
+        (&["create-as", "--diskspec", ",file=/a"], "it must begin with a disk"),
+        (&["create-as", "--diskspec", "vda,size=1"], "`size=1` is not understood"),
+        (&["create-as", "--diskspec", "vda,file=/a,file=/b"], "`file` is said twice"),
+        (
+            &["create-as", "--diskspec", "vda,stype=network"],
+            "an overlay is in a `file` or on a `block` device",
+        ),
+        (&["create-as", "--diskspec", "vda,snapshot=maybe"], "error: XML_ERROR"),
+        (&["create-as", "--diskspec", "vda,driver=zip"], "error: CONFIG_UNSUPPORTED"),
+        (
+            &["create-as", "--diskspec", "vda,file=a"],
+            "error: XML_ERROR: the overlay's path `a` must be absolute",
+        ),
+        (&["create-as", "--memspec", "a"], "error: XML_ERROR"),
+        (&["create-as", "--memspec", "/a,snapshot=manual"], "error: XML_ERROR"),
+        (&["create-as", "--memspec", "/a,live=yes"], "`live=yes` is not understood"),
+        (&["create-as", "--memspec", "/a", "--disk-only"], "error: XML_ERROR"),
+        (&["create-as", "a", "--name", "b"], "cannot be used with"),
+        (&["create-as", "a", "--within", "0"], "--within <SECONDS>"),
+        (&["create", "wish.xml"], "wish.xml:3:"),
+        (&["create", "gone.xml"], "error: cannot read gone.xml: No such file or directory"),
+        (&["create", "--redefine"], "required arguments were not provided"),
+        (&["revert"], "required arguments were not provided"),
+        (&["revert", "a", "--current"], "cannot be used with"),
+        (&["delete", "a", "--children", "--children-only", "--metadata"], "cannot be used with"),
+        (&["delete", "a", "--children"], "required arguments were not provided"),
+        (&["delete"], "required arguments were not provided"),
+    ];
+    for (arguments, words) in cases {
+        desk.run(&[&["snapshot"], arguments, &here].concat()).assert(2, words);
+    }
+    for (file, words) in [
+        ("broken.xml", "broken.xml:2:11"),
+        ("other.xml", "the root element is `<domainsnapshot>`"),
+        ("gone.xml", "error: cannot read gone.xml"),
+    ] {
+        let machine = ["--domain", file, "--state", "state", "--qmp", "gone"];
+        for verb in [&["create-as", "a"][..], &["revert", "a"], &["delete", "a"]] {
+            desk.run(&[&["snapshot"], verb, &machine].concat()).assert(2, words);
+        }
+    }
+    let nowhere = ["--domain", "vm.xml", "--state", "state"];
+    for verb in [&["create-as", "a"][..], &["create"], &["revert", "a"], &["delete", "a"]] {
+        desk.run(&[&["snapshot"], verb, &nowhere].concat()).assert(2, "`--qmp SOCK` is needed");
+        desk.run(&[&["snapshot"], verb, &["--qmp", "gone", "--domain", "vm.xml"]].concat())
+            .assert(2, "--state <DIR>");
+    }
+    assert!(!desk.path.join("state").exists(), "nothing was recorded");
+}
+
+#[test]
+fn what_the_machine_cannot_have_ends_with_1_and_leaves_it_as_it_is() {
+    let rig = Rig::new();
+    let cases: [(&[&str], &str); 12] = [
+        (&["create-as", "a/b"], "error: XML_DETAIL: the name `a/b` holds a `/`"),
+        (&["create-as", ".a"], "error: XML_DETAIL: the name `.a` begins with a `.`"),
+        (
+            &["create-as", "a", "--quiesce"],
+            "error: INVALID_ARG: the flag `quiesce` needs `disk-only` with it",
+        ),
+        (&["create-as", "a", "--quiesce", "--disk-only"], "error: ARGUMENT_UNSUPPORTED: no guest agent"),
+        (
+            &["create-as", "a", "--quiesce", "--disk-only", "--agent", "gone"],
+            "error: ARGUMENT_UNSUPPORTED: this version cannot speak to the guest agent",
+        ),
+        (&["create-as", "a", "--live"], "error: OPERATION_UNSUPPORTED: `live` is for a running machine"),
+        (
+            &["create-as", "a", "--disk-only", "--diskspec", "vdx"],
+            "error: CONFIG_UNSUPPORTED: no disk `vdx` in vm",
+        ),
+        (
+            &["create-as", "a", "--disk-only", "--diskspec", "vda", "--diskspec", "vda"],
+            "error: CONFIG_UNSUPPORTED: disk `vda` is named twice",
+        ),
+        (&["create-as", "a", "--disk-only", "--reuse-external"], "error: SYSTEM_ERROR: the file"),
+        (&["create", "--current"], "error: INVALID_ARG: the flag `current` needs `redefine` with it"),
+        (&["revert", "a"], "error: NO_DOMAIN_SNAPSHOT"),
+        (&["delete", "--current"], "error: NO_DOMAIN_SNAPSHOT: this machine has no current snapshot"),
+    ];
+    for (arguments, words) in cases {
+        rig.snapshot(arguments).assert(1, words);
+    }
+    for flag in ["--no-metadata", "--halt", "--live"] {
+        rig.snapshot(&["create", "vm.xml", "--redefine", flag]).assert(1, "error: INVALID_ARG: the flags");
+    }
+    assert!(!rig.has("vda.a"));
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
+}
+
+#[test]
+fn a_monitor_that_is_not_there_or_is_none_ends_with_1() {
+    let rig = Rig::new();
+    let silent = rig.desk.path.join("silent");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+    for (socket, within, words) in [
+        ("gone", "60", "error: OPERATION_FAILED: no QEMU monitor at `gone`"),
+        ("vm.xml", "60", "error: OPERATION_FAILED: no QEMU monitor at `vm.xml`"),
+        ("silent", "1", "error: OPERATION_TIMEOUT"),
+    ] {
+        rig.snapshot(&["create-as", "a", "--qmp", socket, "--within", within]).assert(1, words);
+    }
+    assert!(!rig.has("vda.a"));
+}
+
+#[test]
+fn one_machine_is_worked_on_by_one_at_a_time() {
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1"]).assert(0, "taken");
+    let lock = fs::File::open(rig.desk.path.join("state/vm/lock")).unwrap();
+    lock.lock().unwrap();
+    for verb in [&["create-as", "s2"][..], &["revert", "s1"], &["delete", "s1"]] {
+        rig.snapshot(verb).assert(75, "error: OPERATION_TIMEOUT: another freezeframe works on this machine");
+    }
+    rig.snapshot(&["list", "--name"]).assert(0, "s1\n");
+}
