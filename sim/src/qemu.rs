@@ -143,6 +143,7 @@ impl Qemu {
             graph.open_others(machine, &mut Context::new(Duration::ZERO, release, &mut oracle, host));
         }
         graph.load_all_bitmaps(host);
+        graph.note_lengths(host);
         graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
         let autostart = machine.power == Power::Running;
         let pci = pci::PciBus::of(machine);
@@ -205,6 +206,7 @@ impl Qemu {
     /// What is left to be done when a command or a timer has been carried out.
     fn settle(&mut self, cx: &mut Context<'_>) {
         self.graph.store_closed_bitmaps(cx.host());
+        self.graph.note_lengths(cx.host());
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
         self.hung |= cx.hung;
@@ -219,7 +221,7 @@ impl Qemu {
                     None => return,
                     Some(Work::Done(outcome)) => outcome,
                     Some(Work::WriteHeader(header)) => {
-                        block::create::write_header(header, cx);
+                        block::create::write_header(&mut self.graph, header, cx);
                         Ok(())
                     }
                     Some(_) => return,

@@ -47,17 +47,20 @@ impl Qemu {
     fn set_iothread(&self, arguments: Arguments<'_>, cx: &Context<'_>) -> Result<QObject, QmpError> {
         let name = arguments.text("node-name");
         let node = self.graph.node(name).ok_or_else(|| cx.release().node_not_found(name))?;
-        let used = self.graph.device_on(&node.name).is_some() && !arguments.flag("force");
+        let used = self.graph.device_on(&node.name).is_some();
+        if used && !arguments.flag("force") {
+            return Err(QmpError::generic(format!(
+                "Node {name} is associated with a BlockBackend and could be in use (use force=true to override this \
+                 check)"
+            )));
+        }
         if let Some(thread) = arguments.optional_text("iothread")
             && !self.objects.list().any(|(id, kind)| id == thread && kind == "iothread")
         {
             return Err(QmpError::generic(format!("Cannot find iothread {thread}")));
         }
-        if used {
-            return Err(QmpError::generic(format!(
-                "Node {name} is associated with a BlockBackend and could be in use (use force=true to override this \
-                 check)"
-            )));
+        if used && arguments.optional_text("iothread").is_some() {
+            return Err(QmpError::generic("Cannot change iothread of active block backend"));
         }
         Ok(QObject::empty())
     }

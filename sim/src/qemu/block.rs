@@ -105,6 +105,8 @@ pub struct Graph {
     inactive: bool,
     /// Nodes that jobs hold which have ended.
     kept: Vec<String>,
+    /// Nodes that were reopened with a backing node, or none, said.
+    told_backing: Vec<String>,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -124,7 +126,7 @@ impl Graph {
                 graph.insert(Node { name: name.clone(), driver, read_only, owned_by_monitor, caching });
                 name
             };
-            let protocol = Driver::File { filename: disk.path.to_string(), locking: true };
+            let protocol = Driver::File { filename: disk.path.to_string(), locking: true, length: None };
             let mut file = add(&mut graph, &disk.file_node, protocol);
             if let Some(Injected { node, rules }) = &disk.injected {
                 let rules = blkdebug::Blkdebug::of_command_line(rules);
@@ -323,12 +325,14 @@ impl Graph {
     }
 
     /// Takes over a new node.
-    pub(crate) fn insert(&mut self, node: Node) {
+    pub(crate) fn insert(&mut self, mut node: Node) {
+        node.caching.whole_clusters = self.stands_on_qcow2(&node);
         self.nodes.push(node);
     }
 
     /// Lets a node be another one of the same name.
-    pub(crate) fn replace(&mut self, by: Node) {
+    pub(crate) fn replace(&mut self, mut by: Node) {
+        by.caching.whole_clusters = self.stands_on_qcow2(&by);
         self.note_bitmaps(&by.name, !by.read_only);
         for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
             *node = by.clone();
@@ -350,6 +354,7 @@ impl Graph {
         self.note_bitmaps(name, false);
         let removed = self.nodes.remove(at);
         self.forget_bitmaps(name);
+        self.told_backing.retain(|told| told != name);
         for child in removed.driver.children() {
             self.release(child);
         }
@@ -436,8 +441,14 @@ impl Graph {
         self.set_backing(overlay_name, Some(node_name));
     }
 
-    /// Lets `target`, which can be written from then on, take the place of `source` under its device.
+    /// Lets `target`, which can be written from then on, take the place of `source` under its device, and under what the job
+    /// has left behind.
     pub(crate) fn pivot(&mut self, source: &str, target: &str) {
+        for node in &mut self.nodes {
+            if node.driver.job_filter().is_some_and(|(filter, _)| filter.left_behind) {
+                node.driver.replace_child(source, target);
+            }
+        }
         for device in self.devices.iter_mut().filter(|device| device.node == source) {
             device.node = target.into();
         }

@@ -36,7 +36,7 @@ impl Qemu {
     /// `blockdev-add`: a child that was there before is drained while it is attached, and the jobs above it once more.
     fn add_node(&mut self, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Result<QObject, QmpError> {
         let child = arguments.optional_text("file").filter(|child| self.graph.node(child).is_some());
-        let of_job = child.is_some_and(|child| self.jobs.uses(child));
+        let of_job = child.is_some_and(|child| self.is_of_job(child));
         let has_children = ["file", "backing"].iter().any(|child| arguments.0.contains_key(*child));
         let added = block::add::blockdev_add(&mut self.graph, arguments, cx);
         match &added {
@@ -48,6 +48,40 @@ impl Qemu {
             self.jobs.drained(Drain::AttachedBelowJob, cx);
         }
         added
+    }
+
+    /// Commands on exports: jobs rest while a node gets an export, and while it loses it before that is told.
+    pub(super) fn export(
+        &mut self,
+        command: &str,
+        arguments: Arguments<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<QObject, QmpError> {
+        let exports = self.graph.exports();
+        let gone: Vec<_> = match command {
+            "nbd-server-stop" => exports.of_nbd().map(str::to_owned).collect(),
+            "nbd-server-remove" => {
+                exports.node_of(arguments.text("name")).map(str::to_owned).into_iter().collect()
+            }
+            "block-export-del" => {
+                exports.node_of(arguments.text("id")).map(str::to_owned).into_iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        for node in gone {
+            let of_job = self.is_of_job(&node);
+            self.jobs.drained(if of_job { Drain::ExportOfJobGone } else { Drain::ExportGone }, cx);
+        }
+        let done = block::export::command(&mut self.graph, command, arguments, cx)?;
+        if command.ends_with("-add") {
+            self.jobs.drained(Drain::Exported, cx);
+        }
+        Ok(done)
+    }
+
+    /// Whether a job uses a node, or its filter stands on it.
+    fn is_of_job(&self, node: &str) -> bool {
+        self.jobs.uses(node) || self.graph.parents(node).any(|parent| parent.driver.job_filter().is_some())
     }
 
     /// The end of a command that put an overlay on top, or could not; `of_job` says that a job uses the node below.

@@ -37,9 +37,7 @@ impl Qemu {
                 block::bitmap::command(&mut self.graph, bitmap, arguments, cx)
             }
             "nbd-server-start" | "nbd-server-stop" | "nbd-server-add" | "nbd-server-remove"
-            | "block-export-add" | "block-export-del" => {
-                block::export::command(&mut self.graph, command, arguments, cx)
-            }
+            | "block-export-add" | "block-export-del" => self.export(command, arguments, cx),
             "blockdev-snapshot-internal-sync" => {
                 block::internal_snapshot::take(&self.graph, &self.jobs, &self.cpus, arguments, cx)?;
                 self.drained(Drain::Transaction, cx)

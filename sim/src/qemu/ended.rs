@@ -27,9 +27,11 @@ pub(crate) struct Saving {
 impl Qemu {
     /// Lets the block jobs that have ended leave graph and images as they should.
     pub(super) fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, filter, completion, copied, stays, kept } in self.jobs.take_ended() {
-            self.graph.keep_nodes(if stays { &kept } else { &[] });
-            let filtered = filter.and_then(|filter| match stays {
+        for Ended { work, filter, completion, copied, filter_stays, nodes_stay, kept } in
+            self.jobs.take_ended()
+        {
+            self.graph.keep_nodes(if nodes_stay { &kept } else { &[] });
+            let filtered = filter.and_then(|filter| match filter_stays {
                 true => self.graph.leave_filter_behind(&filter),
                 false => self.graph.take_filter(&filter),
             });
@@ -43,7 +45,7 @@ impl Qemu {
             }
             // Its device may have gone meanwhile: the filter was its last user then.
             filtered.into_iter().for_each(|node| self.graph.release(&node));
-            if !stays {
+            if !nodes_stay {
                 self.graph.let_go_of_nodes(&kept);
             }
         }

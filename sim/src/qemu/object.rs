@@ -115,6 +115,14 @@ impl Objects {
             let text = format!("attempt to add duplicate property '{id}' to object (type 'container')");
             return Err(QmpError::generic(text));
         }
+        let is_told = |(name, value): (&String, &serde_json::Value)| match name.as_str() {
+            "qom-type" | "id" => false,
+            "props" => value.as_object().is_some_and(|properties| !properties.is_empty()),
+            _ => true,
+        };
+        if kind == Kind::IoThread && arguments.0.iter().any(is_told) {
+            return Err(not_simulated("the properties of an I/O thread"));
+        }
         let nothing = serde_json::Map::new();
         if kind == Kind::ThrottleGroup {
             let properties =

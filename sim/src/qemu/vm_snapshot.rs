@@ -97,9 +97,10 @@ impl Machine<'_> {
             self.go_on(before, cx);
             return Err(error);
         }
+        let state_size = cx.release().vm_state_size(before != RunState::Prelaunch);
         let mut saving = Saving { until: cx.now(), snapshots: Vec::new() };
         for node in &nodes {
-            let state = if *node == vmstate { cx.release().vm_state_size() } else { 0 };
+            let state = if *node == vmstate { state_size } else { 0 };
             if let Some(image) = self.graph.keeper_mut(node, cx.host()) {
                 saving.snapshots.push((node.clone(), image.take_snapshot(tag, state, date, clock)));
                 if *node == vmstate {
@@ -275,27 +276,25 @@ impl Machine<'_> {
         }
     }
 
-    /// The nodes that the human monitor snapshots: those of the devices, those that jobs write, then those that nothing uses.
+    /// The nodes that the human monitor snapshots: those of the devices, those that are exported, though devices have
+    /// them too, those that jobs write, then those that nothing uses.
     pub(crate) fn writable_roots(&self, release: Release) -> Vec<String> {
         let graph = &*self.graph;
-        let attached = graph.devices().iter().filter_map(|device| graph.below_job_filters(&device.node));
-        let mut loose: Vec<_> = graph
-            .newest_first()
-            .filter(|node| {
-                release.unused_nodes_are_snapshotted()
-                    && node.owned_by_monitor
-                    && graph.device_on(&node.name).is_none()
-                    && graph.parents(&node.name).next().is_none()
-            })
-            .collect();
-        loose.reverse();
+        let devices =
+            graph.devices().iter().filter(|device| graph.exports().on(&device.node).next().is_none());
+        let attached = devices.map(|device| &*device.node).chain(graph.exports().roots());
+        let attached = attached.filter_map(|root| graph.below_job_filters(root));
         let of_jobs = self.jobs.written_disks().filter_map(|node| graph.node(node));
-        attached
-            .chain(of_jobs)
-            .chain(loose)
-            .filter(|node| !node.read_only)
-            .map(|node| node.name.clone())
-            .collect()
+        let used: Vec<_> = attached.chain(of_jobs).collect();
+        let mut nodes = graph.oldest_first().filter(|node| node.owned_by_monitor);
+        if release.unused_nodes_are_looked_for_behind_the_last_used()
+            && let Some(last) = used.last()
+        {
+            nodes.find(|node| node.name == last.name);
+        }
+        let loose = nodes.filter(|node| !graph.is_used(&node.name));
+        let all = used.into_iter().chain(loose).filter(|node| !node.read_only);
+        all.map(|node| node.name.clone()).collect()
     }
 
     fn find(&self, node: &str, tag: &str, cx: &mut Context<'_>) -> Option<InternalSnapshot> {

@@ -25,6 +25,8 @@ pub(crate) enum Work {
 /// A qcow2 header to be written into a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// The node that it is written through.
+    pub(crate) node: String,
     /// The file.
     pub(crate) path: Utf8PathBuf,
     /// Virtual size in bytes.

@@ -14,8 +14,7 @@ use super::{
     Graph,
     bitmap_sync::BitmapSync,
     failure::{Copying, Requests, failure},
-    job_filter::Planned,
-    permissions::{Permissions, Use, User},
+    job_filter::{JobFilter, Planned},
 };
 use crate::{
     host::{Blocks, Qcow2},
@@ -194,11 +193,17 @@ fn begin(
         check_target(graph, &name, &target, cx)?;
     }
     graph.put_filter(filter, &source);
+    if !source_first {
+        graph.let_filter_write(&name, &target);
+    }
     let checked = match graph.check_children(&name, cx) {
         Err(refused) if source_first => Err(release.cannot_limit_filter(refused)),
         // It is the filter's users that do not get along, once the job was created.
         Err(refused) => Err(jobs.refuse_block(id, refused, cx)),
-        Ok(()) if source_first => check_target(graph, &name, &target, cx),
+        Ok(()) if source_first => {
+            graph.let_filter_write(&name, &target);
+            check_target(graph, &name, &target, cx)
+        }
         Ok(()) => Ok(()),
     };
     let claim = Claim { nodes: vec![name.clone(), target], filter: Some(name.clone()), ..Claim::default() };
@@ -209,12 +214,12 @@ fn begin(
     begun
 }
 
-/// The target is written by the filter node that QEMU puts on top of the source. Its size is looked at only once.
+/// The target is written by the filter node that QEMU puts on top of the source.
 fn check_target(graph: &Graph, filter: &str, target: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-    let bears = Permissions::ALL.without(Permissions::RESIZE);
-    let filter = Use { user: User::Node(filter), role: "target", does: Permissions::WRITE, bears };
     let release = cx.release();
-    graph.check_use(target, filter, cx).map_err(|refused| release.cannot_put_filter_in(refused))
+    graph
+        .check_use(target, JobFilter::use_of_target(filter), cx)
+        .map_err(|refused| release.cannot_put_filter_in(refused))
 }
 
 /// Ends a backup: none if it failed or was cancelled. A target that the client has not added goes.

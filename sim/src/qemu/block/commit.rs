@@ -55,6 +55,13 @@ impl Commit {
     }
 }
 
+impl Commit {
+    /// Whether it commits what the guest writes to.
+    pub(crate) fn is_active(&self) -> bool {
+        self.overlay.is_none()
+    }
+}
+
 /// `block-commit`.
 pub(crate) fn block_commit(
     graph: &mut Graph,
@@ -169,6 +176,7 @@ pub(crate) fn finish(
     if let Some(image) = graph.image_mut(&commit.base, cx.host()) {
         image.grow(size);
     }
+    graph.forget_length(&commit.base);
     graph.write(&commit.base, content, cx.host());
     match (&commit.overlay, completion) {
         (None, Completion::Pivot) => graph.pivot(&commit.top, &commit.base),

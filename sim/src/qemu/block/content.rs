@@ -72,9 +72,48 @@ impl Graph {
         let image = self.image(node, host);
         match &node.driver {
             Driver::Null(null) => null.size(),
-            Driver::File { .. } => image.map_or(0, Image::file_length).next_multiple_of(SECTOR),
+            Driver::File { length, .. } => {
+                length.unwrap_or_else(|| image.map_or(0, Image::file_length)).next_multiple_of(SECTOR)
+            }
             Driver::Qcow2 { .. } => image.map_or(0, Image::virtual_size),
             other => other.file().map_or(0, |below| self.size(below, host)),
+        }
+    }
+
+    /// Lets each file node through which an image grows be as long as its file, and any other as long as it is now: what
+    /// others do to the file from here on it does not notice.
+    pub(crate) fn note_lengths(&mut self, host: &Host) {
+        let lengths: Vec<_> = self.nodes.iter().map(|node| self.noted_length(node, host)).collect();
+        for (node, noted) in self.nodes.iter_mut().zip(lengths) {
+            if let Driver::File { length, .. } = &mut node.driver {
+                *length = noted;
+            }
+        }
+    }
+
+    fn noted_length(&self, node: &Node, host: &Host) -> Option<u64> {
+        match node.driver {
+            Driver::File { .. } if self.carries_an_image(node) => None,
+            Driver::File { length, .. } => length.or_else(|| self.image(node, host).map(Image::file_length)),
+            _ => None,
+        }
+    }
+
+    /// Whether an image that may grow stands on a node.
+    fn carries_an_image(&self, node: &Node) -> bool {
+        self.parents(&node.name).any(|parent| match parent.driver {
+            Driver::Qcow2 { .. } => parent.driver.file() == Some(&*node.name),
+            _ => parent.driver.passes_on() && self.carries_an_image(parent),
+        })
+    }
+
+    /// A node was made longer or shorter by itself: so is the file node below it.
+    pub(crate) fn forget_length(&mut self, name: &str) {
+        let Some(node) = self.nodes.iter_mut().find(|node| node.name == name) else { return };
+        if let Driver::File { length, .. } = &mut node.driver {
+            *length = None;
+        } else if let Some(below) = node.driver.file().map(str::to_owned) {
+            self.forget_length(&below);
         }
     }
 

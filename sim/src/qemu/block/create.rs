@@ -80,9 +80,10 @@ pub(crate) fn blockdev_create(
 }
 
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
-pub(crate) fn write_header(header: Header, cx: &mut Context<'_>) {
+pub(crate) fn write_header(graph: &mut Graph, header: Header, cx: &mut Context<'_>) {
     if let Some(image) = cx.host().image_mut(&header.path) {
         *image = Image::formatted(image.file_length(), header.size, header.backing);
+        graph.forget_length(&header.node);
     }
 }
 
@@ -148,7 +149,7 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     };
     graph.check_use(file, Use::root(WRITES, Permissions::ALL), cx).map_err(|error| refuse(error.desc))?;
     let path = cx.host().resolve(Utf8Path::new(filename));
-    Ok(Work::WriteHeader(Header { path, size, backing }))
+    Ok(Work::WriteHeader(Header { node: file.to_owned(), path, size, backing }))
 }
 
 fn strerror(error: &io::Error) -> &'static str {

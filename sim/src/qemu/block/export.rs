@@ -71,6 +71,24 @@ impl Exports {
         self.exports.iter().rev().filter(move |export| export.node == node)
     }
 
+    /// The nodes that are exported, each where its newest export is among the others.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &str> {
+        let is_newest =
+            |export: &&Export| self.on(&export.node).next().is_some_and(|newest| newest == *export);
+        self.exports.iter().filter(is_newest).map(|export| &*export.node)
+    }
+
+    /// The nodes that the NBD server exports, by export.
+    pub(crate) fn of_nbd(&self) -> impl Iterator<Item = &str> {
+        let of_nbd = self.exports.iter().filter(|export| matches!(export.kind, Kind::Nbd { .. }));
+        of_nbd.map(|export| &*export.node)
+    }
+
+    /// The node of the export of that id.
+    pub(crate) fn node_of(&self, id: &str) -> Option<&str> {
+        self.exports.iter().find(|export| export.id == id).map(|export| &*export.node)
+    }
+
     /// Whether an export shows a bitmap.
     pub(crate) fn shows(&self, node: &str, bitmap: &str) -> bool {
         self.exports
@@ -125,9 +143,10 @@ pub(crate) fn command(
         "nbd-server-start" => start_server(graph, arguments),
         "nbd-server-stop" => stop_server(graph, cx),
         "nbd-server-add" => add_to_server(graph, arguments, cx),
-        "nbd-server-remove" => remove(graph, arguments.text("name"), |export, name| export.named(name), cx),
+        // Though it says `name`, it means the id.
+        "nbd-server-remove" => remove(graph, arguments.text("name"), cx),
         "block-export-add" => add(graph, arguments, cx),
-        _ => remove(graph, arguments.text("id"), |export, id| export.id == id, cx),
+        _ => remove(graph, arguments.text("id"), cx),
     }?;
     Ok(QObject::empty())
 }
@@ -241,15 +260,10 @@ fn insert(graph: &mut Graph, export: Export, cx: &mut Context<'_>) -> Result<(),
     Ok(())
 }
 
-fn remove(
-    graph: &mut Graph,
-    name: &str,
-    is_it: impl Fn(&Export, &str) -> bool,
-    cx: &mut Context<'_>,
-) -> Result<(), QmpError> {
+fn remove(graph: &mut Graph, id: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
     let exports = &mut graph.exports_mut().exports;
-    let at = exports.iter().position(|export| is_it(export, name));
-    let at = at.ok_or_else(|| QmpError::generic(format!("Export '{name}' is not found")))?;
+    let at = exports.iter().position(|export| export.id == id);
+    let at = at.ok_or_else(|| QmpError::generic(format!("Export '{id}' is not found")))?;
     let export = exports.remove(at);
     if cx.release().exports_go_before_the_reply() {
         deleted(export.id, cx);

@@ -39,14 +39,13 @@ fn plain(graph: &Graph, node: &Node, host: &Host) -> Option<String> {
         Driver::Blkdebug { .. } | Driver::Filter { .. } => None,
         Driver::Null(null) => null.filename(),
         Driver::Raw { .. } | Driver::Qcow2 { .. } if backing_overridden(graph, node, host) => None,
-        // An image inside another cannot be opened by a name.
-        Driver::Raw { .. } | Driver::Qcow2 { .. } if file.is_some_and(|file| is_image(&file.driver)) => None,
-        Driver::Raw { .. } | Driver::Qcow2 { .. } => plain(graph, file?, host),
+        // An image inside another cannot be opened by a name, nor can one below a filter, though it be a job's.
+        Driver::Raw { .. } | Driver::Qcow2 { .. } => plain(graph, file.filter(is_protocol)?, host),
     }
 }
 
-fn is_image(driver: &Driver) -> bool {
-    matches!(driver, Driver::Raw { .. } | Driver::Qcow2 { .. })
+fn is_protocol(node: &&Node) -> bool {
+    matches!(node.driver, Driver::File { .. } | Driver::Null(_) | Driver::Blkdebug { .. })
 }
 
 /// What the image's header says of its backing file.
@@ -83,6 +82,10 @@ fn options(graph: &Graph, node: &Node, host: &Host) -> String {
         Driver::Blkdebug { image, rules } => {
             members.push(("image".into(), below(Some(image))));
             members.extend(rules.stated.iter().map(|(name, value)| (name.clone(), value.to_string())));
+        }
+        // It goes without saying.
+        Driver::Filter { filter: Filter::OfJob(filter), file } if filter.implicit => {
+            return below(Some(file));
         }
         Driver::Filter { filter, file } => {
             members.push(("file".into(), below(Some(file))));

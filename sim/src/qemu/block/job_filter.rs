@@ -15,7 +15,12 @@
 //!
 //! Not here: what passes through it, which is as if there were no filter. Source: probes of all releases.
 
-use super::{Caching, Driver, Graph, Node, filter::Filter, open::take_name, permissions::Permissions};
+use super::{
+    Caching, Driver, Graph, Node,
+    filter::Filter,
+    open::take_name,
+    permissions::{Permissions, Use, User},
+};
 use crate::{
     Release,
     qemu::{Context, QmpError, arguments::Arguments},
@@ -109,6 +114,17 @@ impl JobFilter {
         }
     }
 
+    /// Whether it writes to this node.
+    pub(crate) fn writes_to(&self, node: &str) -> bool {
+        !self.left_behind && self.target.as_deref() == Some(node)
+    }
+
+    /// What the filter of that name does with its target. It looks at the size only once.
+    pub(crate) fn use_of_target(name: &str) -> Use<'_> {
+        let bears = Permissions::ALL.without(Permissions::RESIZE);
+        Use { user: User::Node(name), role: "target", does: Permissions::WRITE, bears }
+    }
+
     /// Its filename is that of the node below; otherwise a description stands for it.
     pub(crate) fn has_name_of_what_is_below(&self) -> bool {
         self.implicit || self.driver != JobDriver::CopyOnRead
@@ -120,6 +136,7 @@ pub(crate) struct Planned {
     /// Its node name.
     pub(crate) name: String,
     filter: JobFilter,
+    target: Option<String>,
 }
 
 impl Planned {
@@ -137,25 +154,36 @@ impl Planned {
         let is_backup = matches!(driver, JobDriver::BackupTop | JobDriver::CopyBeforeWrite);
         let filter =
             JobFilter { driver, implicit: stated.is_none() && !is_backup, target: None, left_behind: false };
-        Ok(Self { name: take_name(graph, stated, cx)?, filter })
+        Ok(Self { name: take_name(graph, stated, cx)?, filter, target: None })
     }
 
-    /// The filter, which writes to this node.
-    pub(crate) fn with_target(mut self, target: &str) -> Self {
-        self.filter.target = Some(target.to_owned());
-        self
+    /// The filter, which is to write to this node once it may ([`Graph::let_filter_write`]).
+    pub(crate) fn with_target(self, target: &str) -> Self {
+        Self { target: Some(target.to_owned()), ..self }
     }
 }
 
 impl Graph {
-    /// Puts a job's filter on top of a node: what used the node uses the filter.
+    /// Puts a job's filter on top of a node: what used the node uses the filter, but for what the filter writes to.
     pub(crate) fn put_filter(&mut self, planned: Planned, below: &str) {
-        let Planned { name, filter } = planned;
-        let Some(read_only) = self.node(below).map(|node| node.read_only) else { return };
-        self.move_users(below, &name);
+        let Planned { name, filter, target } = planned;
+        let read_only = filter.driver == JobDriver::CommitTop;
+        let is_below_target = |node: &Node| target.iter().any(|target| self.stands_on(target, &node.name));
+        let staying = self.parents(below).filter(|node| is_below_target(node)).map(|node| node.name.clone());
+        let staying: Vec<_> = staying.collect();
+        self.move_users(below, &name, &staying);
         let driver = Driver::Filter { filter: Filter::OfJob(filter), file: below.into() };
         let caching = Caching::default();
         self.insert(Node { name, driver, read_only, owned_by_monitor: false, caching });
+    }
+
+    /// Lets a job's filter write to its target from now on.
+    pub(crate) fn let_filter_write(&mut self, name: &str, target: &str) {
+        let node = self.nodes.iter_mut().find(|node| node.name == name);
+        if let Some(Driver::Filter { filter: Filter::OfJob(filter), .. }) = node.map(|node| &mut node.driver)
+        {
+            filter.target = Some(target.to_owned());
+        }
     }
 
     /// Takes a job's filter out: what used it uses the node below, whose name is returned.
@@ -164,7 +192,7 @@ impl Graph {
         let below = self.nodes.remove(at).driver.file()?.to_owned();
         self.forget_bitmaps(name);
         self.forget_bitmaps_of_job(name);
-        self.move_users(name, &below);
+        self.move_users(name, &below, &[]);
         Some(below)
     }
 
@@ -174,7 +202,8 @@ impl Graph {
         let Driver::Filter { filter: Filter::OfJob(filter), file } = &mut node.driver else { return None };
         filter.left_behind = true;
         let below = file.clone();
-        self.move_users(name, &below);
+        self.forget_bitmaps_of_job(name);
+        self.move_users(name, &below, &[]);
         Some(below)
     }
 
@@ -183,12 +212,12 @@ impl Graph {
         self.nodes.iter().any(|node| node.driver.job_filter().is_some_and(|(filter, _)| filter.left_behind))
     }
 
-    fn move_users(&mut self, from: &str, to: &str) {
+    fn move_users(&mut self, from: &str, to: &str, staying: &[String]) {
         for device in self.devices.iter_mut().filter(|device| device.node == from) {
             device.node = to.into();
         }
         self.exports.move_up(from, to);
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().filter(|node| !staying.contains(&node.name)) {
             node.driver.replace_child(from, to);
         }
     }

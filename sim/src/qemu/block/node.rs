@@ -29,6 +29,9 @@ pub struct Caching {
     pub no_flush: bool,
     /// What becomes of zeroes that are written.
     pub detect_zeroes: DetectZeroes,
+    /// Whatever is given back to the host is so in whole clusters, as is right for the image that was below it when it was
+    /// opened.
+    pub whole_clusters: bool,
 }
 
 /// What becomes of zeroes that are written, by QAPI's `BlockdevDetectZeroesOptions`.
@@ -63,6 +66,9 @@ pub enum Driver {
         filename: String,
         /// Whether it keeps others from opening the file.
         locking: bool,
+        /// How long it takes the file for, in bytes: what somebody else does to it is not noticed. None while it is as
+        /// long as the file.
+        length: Option<u64>,
     },
     /// Filter: lets requests to what is below it fail.
     Blkdebug {

@@ -159,6 +159,7 @@ fn caching(options: Arguments<'_>, inherited: Caching) -> Result<Caching, QmpErr
         direct: cache.flag_or("direct", inherited.direct),
         no_flush: cache.flag_or("no-flush", inherited.no_flush),
         detect_zeroes,
+        whole_clusters: false,
     })
 }
 
@@ -193,7 +194,8 @@ fn file(options: Arguments<'_>, read_only: bool, cx: &mut Context<'_>) -> Result
     if !cx.host().exists(Utf8Path::new(filename)) {
         return Err(QmpError::generic(format!("Could not open '{filename}': No such file or directory")));
     }
-    Ok(Driver::File { filename: filename.into(), locking: options.optional_text("locking") != Some("off") })
+    let locking = options.optional_text("locking") != Some("off");
+    Ok(Driver::File { filename: filename.into(), locking, length: None })
 }
 
 /// A child by its name, or opened in place.

@@ -19,7 +19,7 @@ use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Device, Driver, Graph, Node, export::Export};
+use super::{Device, Driver, Graph, Node, export::Export, job_filter::JobFilter};
 use crate::{
     Release,
     host::Host,
@@ -93,6 +93,9 @@ pub(crate) enum User<'a> {
     Unnamed,
 }
 
+/// Who uses a node, and what the node is to it.
+type Link<'a> = (User<'a>, &'static str);
+
 /// One user of a node, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Use<'a> {
@@ -119,8 +122,8 @@ impl Graph {
     /// # Errors
     /// The conflict, in the release's words.
     pub(crate) fn check_use(&self, node: &str, new: Use<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        Check { graph: self, new: Some((node, new)), release: cx.release(), host: cx.host() }
-            .node(node, new.user)
+        Check { graph: self, new: Some((node, new)), new_file: None, release: cx.release(), host: cx.host() }
+            .node(node, (new.user, new.role))
     }
 
     /// Checks whether a node gets along with the other users of what it stands on.
@@ -128,7 +131,23 @@ impl Graph {
     /// # Errors
     /// The conflict, in the release's words.
     pub(crate) fn check_children(&self, name: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
+        let check = Check { graph: self, new: None, new_file: None, release: cx.release(), host: cx.host() };
+        self.node(name).map_or(Ok(()), |node| check.children(node))
+    }
+
+    /// Checks whether a node that was reopened gets along with the other users of what it stands on.
+    ///
+    /// # Errors
+    /// The conflict, in the release's words.
+    pub(crate) fn check_children_of_reopened(
+        &self,
+        name: &str,
+        before: &Graph,
+        cx: &mut Context<'_>,
+    ) -> Result<(), QmpError> {
+        let file = |graph: &Graph| graph.node(name).and_then(|node| node.driver.file()).map(str::to_owned);
+        let new_file = (file(self) != file(before)).then_some(name);
+        let check = Check { graph: self, new: None, new_file, release: cx.release(), host: cx.host() };
         self.node(name).map_or(Ok(()), |node| check.children(node))
     }
 
@@ -143,12 +162,16 @@ impl Graph {
         if !self.is_active() {
             return None;
         }
-        Check { graph: self, new: None, release, host }.locked_by_another("", path, does_and_bears)
+        Check { graph: self, new: None, new_file: None, release, host }.locked_by_another(
+            "",
+            path,
+            does_and_bears,
+        )
     }
 
     /// Whether a user of a node writes to it.
     pub(crate) fn is_written(&self, name: &str, cx: &mut Context<'_>) -> bool {
-        let check = Check { graph: self, new: None, release: cx.release(), host: cx.host() };
+        let check = Check { graph: self, new: None, new_file: None, release: cx.release(), host: cx.host() };
         let (does, _) = check.together(name);
         !does.among(Permissions::WRITE).is_none()
     }
@@ -171,15 +194,24 @@ impl Device {
 struct Check<'a> {
     graph: &'a Graph,
     new: Option<(&'a str, Use<'a>)>,
+    /// A node whose file is newer than its backing node.
+    new_file: Option<&'a str>,
     release: Release,
     host: &'a Host,
 }
 
 impl<'a> Check<'a> {
     /// Checks a node, one of whose users has changed, and all below it.
-    fn node(&self, name: &'a str, changed: User<'a>) -> Result<(), QmpError> {
+    fn node(&self, name: &'a str, changed: Link<'a>) -> Result<(), QmpError> {
         let Some(node) = self.graph.node(name) else { return Ok(()) };
-        if let Some(asking) = self.uses(name).find(|one| one.user == changed) {
+        self.alone(node, changed)?;
+        self.children(node)
+    }
+
+    /// Checks a node, one of whose users has changed.
+    fn alone(&self, node: &'a Node, changed: Link<'a>) -> Result<(), QmpError> {
+        let name = &node.name;
+        if let Some(asking) = self.uses(name).find(|one| (one.user, one.role) == changed) {
             self.users_get_along(name, asking)?;
         }
         let (does, bears) = self.together(name);
@@ -192,7 +224,7 @@ impl<'a> Check<'a> {
         {
             return Err(QmpError::generic(lock));
         }
-        self.children(node)
+        Ok(())
     }
 
     /// Whether a user of a node gets along with all others.
@@ -214,9 +246,34 @@ impl<'a> Check<'a> {
         others().try_for_each(|other| check(asking, other, false))
     }
 
+    /// Checks all that a node stands on: each child and what is below it, or each node once all above it are done.
     fn children(&self, node: &'a Node) -> Result<(), QmpError> {
-        let children = [node.driver.file(), node.driver.backing()];
-        children.into_iter().flatten().try_for_each(|child| self.node(child, User::Node(&node.name)))
+        if self.release.each_child_is_checked_with_all_below_it() {
+            return links(node).rev().try_for_each(|(child, link)| self.node(child, link));
+        }
+        let mut below = Vec::new();
+        self.visit(node, &mut below);
+        let from_above = || below.iter().rev();
+        from_above().skip(1).try_for_each(|node| {
+            let users = from_above().take_while(|above| above.name != node.name);
+            let mut changed = users.flat_map(|above| links(above)).filter(|(child, _)| *child == node.name);
+            changed.try_for_each(|(_, link)| self.alone(node, link))
+        })
+    }
+
+    /// Puts a node behind all that it stands on, its newest child first.
+    fn visit(&self, node: &'a Node, visited: &mut Vec<&'a Node>) {
+        if visited.iter().any(|known| known.name == node.name) {
+            return;
+        }
+        let mut children: Vec<_> = links(node).map(|(child, _)| child).collect();
+        if self.new_file != Some(&node.name) {
+            children.reverse();
+        }
+        for child in children.into_iter().filter_map(|child| self.graph.node(child)) {
+            self.visit(child, visited);
+        }
+        visited.push(node);
     }
 
     /// All users of a node, newest first.
@@ -230,13 +287,18 @@ impl<'a> Check<'a> {
                 .filter(move |(_, child)| *child == Some(name))
                 .map(move |(role, _)| (node, role))
         });
+        let writer = |node: &'a Node| {
+            let (filter, _) = node.driver.job_filter()?;
+            filter.writes_to(name).then(|| JobFilter::use_of_target(&node.name))
+        };
+        let writers = self.graph.newest_first().filter_map(writer);
         let nodes = nodes.map(|(node, role)| {
             let (does, bears) = passed_on(node, role, self.together(&node.name), self.release);
             Use { user: User::Node(&node.name), role, does, bears }
         });
         let devices = self.graph.devices().iter().rev().filter(move |device| device.node == name);
         let exports = self.graph.exports().on(name).map(Export::permissions);
-        new.into_iter().chain(exports).chain(nodes).chain(devices.map(Device::permissions))
+        new.into_iter().chain(exports).chain(writers).chain(nodes).chain(devices.map(Device::permissions))
     }
 
     /// What all users of a node do, and what all of them bear.
@@ -273,10 +335,16 @@ impl<'a> Check<'a> {
 
     fn path(&self, node: &Node) -> Option<Utf8PathBuf> {
         match &node.driver {
-            Driver::File { filename, locking: true } => Some(self.host.resolve(Utf8Path::new(filename))),
+            Driver::File { filename, locking: true, .. } => Some(self.host.resolve(Utf8Path::new(filename))),
             _ => None,
         }
     }
+}
+
+/// A node's children, and what it is to each.
+fn links(node: &Node) -> impl DoubleEndedIterator<Item = (&str, Link<'_>)> {
+    let children = [(node.driver.file_role(), node.driver.file()), ("backing", node.driver.backing())];
+    children.into_iter().filter_map(|(role, child)| Some((child?, (User::Node(&node.name), role))))
 }
 
 /// What a node does with a child, and bears others to do with it, when its own users do and bear this.

@@ -186,7 +186,7 @@ impl Query<'_> {
         if is_qcow2 {
             limits.put(key!("write-zeroes-alignment"), Qcow2::CLUSTER);
         }
-        if is_qcow2 || takes_over && self.graph.stands_on_qcow2(node) {
+        if is_qcow2 || takes_over && node.caching.whole_clusters {
             limits.put(key!("discard-alignment"), Qcow2::CLUSTER);
         }
         limits

@@ -82,6 +82,13 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
         _ => ["read-only", "file", "backing"],
     };
     options.only(&[&WITHOUT_EFFECT[..], &own].concat())?;
+    let says_backing = options.0.contains_key("backing");
+    if !says_backing
+        && release.reopen_forgets_no_backing()
+        && graph.told_backing.iter().any(|told| told == name)
+    {
+        return Err(QmpError::generic("Option 'backing' cannot be reset to its default value"));
+    }
     let read_only = options.flag("read-only");
     let mut changed = Node { read_only, ..node.clone() };
     if let Driver::Qcow2 { backing, .. } = &mut changed.driver {
@@ -113,6 +120,9 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
         return Err(QmpError::generic("Cannot make block node read-only, there is a writer on it"));
     }
     graph.replace(changed);
+    if says_backing {
+        graph.told_backing.push(name.to_owned());
+    }
     Ok(())
 }
 
@@ -153,7 +163,7 @@ fn check(
         let text = format!("Read-only block node '{name}' cannot support read-write users");
         return Err(QmpError::generic(text));
     }
-    graph.check_children(name, cx)
+    graph.check_children_of_reopened(name, before, cx)
 }
 
 fn cannot_change(option: &str) -> QmpError {

@@ -38,5 +38,6 @@ pub(crate) fn block_resize(
     if let Some(image) = graph.image_mut(name, cx.host()) {
         image.resize(size);
     }
+    graph.forget_length(name);
     Ok(QObject::empty())
 }

@@ -138,7 +138,7 @@ fn begin(
     let id = arguments.text("job-id");
     let node = stream.node.clone();
     if !cx.release().streams_have_filters() {
-        check_not_resized(graph, &stream.node, cx)?;
+        check_not_resized(graph, &node, &node, cx)?;
         let claim = Claim { nodes: layers.clone(), kept: layers, ..Claim::default() };
         jobs.start_block(id, options, Work::Stream(stream), claim, cx)?;
         graph.set_read_only(&node, false);
@@ -150,7 +150,7 @@ fn begin(
     graph.put_filter(filter, &stream.node);
     let nodes = layers.iter().chain([&name]).cloned().collect();
     let claim = Claim { nodes, kept: layers, filter: Some(name.clone()), ..Claim::default() };
-    let begun = match check_not_resized(graph, &name, cx) {
+    let begun = match check_not_resized(graph, &name, &node, cx) {
         // It is the filter's users that do not get along, once the job was created.
         Err(refused) => Err(jobs.refuse_block(id, refused, cx)),
         Ok(()) => jobs.start_block(id, options, Work::Stream(stream), claim, cx),
@@ -163,10 +163,10 @@ fn begin(
 }
 
 /// What writes to the top node may not resize it meanwhile, as a format node does with its file.
-fn check_not_resized(graph: &Graph, top: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
+fn check_not_resized(graph: &Graph, top: &str, node: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
     let bears = Permissions::ALL.without(Permissions::RESIZE);
     // A node that may only be read is opened for writing once nothing else is in the way.
-    let read_only = graph.node(top).is_some_and(|node| node.read_only);
+    let read_only = graph.node(node).is_some_and(|node| node.read_only);
     let writes = if read_only { Permissions::NONE } else { Permissions::WRITE_UNCHANGED };
     graph.check_use(top, Use::root(Permissions::READ.and(writes), bears), cx)
 }

@@ -180,9 +180,21 @@ impl Release {
         self == Release::V7_2
     }
 
-    /// The human monitor's snapshots are of nodes too that nothing uses.
-    pub(crate) fn unused_nodes_are_snapshotted(self) -> bool {
-        self != Release::V10_0
+    /// The human monitor's snapshots are of nodes too that nothing uses: of those alone that a client has added later than
+    /// the last one that is used. A defect: the search goes on from there and not from the first.
+    pub(crate) fn unused_nodes_are_looked_for_behind_the_last_used(self) -> bool {
+        self == Release::V10_0
+    }
+
+    /// What a reopen has said of the backing node has to be said at the next one too.
+    pub(crate) fn reopen_forgets_no_backing(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// Of a node's children the backing file, which came last, is held against its users first, with all below it; not each
+    /// node once all above it are done.
+    pub(crate) fn each_child_is_checked_with_all_below_it(self) -> bool {
+        self == Release::V5_2
     }
 
     /// A backup looks at who else uses its source before it looks at its target, and does both before it has a job.

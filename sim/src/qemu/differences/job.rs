@@ -28,6 +28,12 @@ pub(crate) enum Drain {
     AttachedBelowJob,
     /// A node is taken out, or one that could not be opened.
     NodeGone,
+    /// A node gets an export.
+    Exported,
+    /// A node loses an export.
+    ExportGone,
+    /// Likewise, and a job uses it.
+    ExportOfJobGone,
     /// QEMU is about to end.
     Quit,
 }
@@ -53,6 +59,12 @@ impl Release {
 
 /// Order.
 impl Release {
+    /// The filter of a mirror, and of an active commit, stays above the node that took the disk's place until the job that
+    /// has concluded is dismissed.
+    pub(crate) fn filters_of_mirrors_stay_until_dismissed(self) -> bool {
+        self == Release::V5_2
+    }
+
     /// While another job is at work, a `blockdev-create` that is refused may fail before or after the reply to the
     /// command: in about a tenth of the runs of 10.0 and 11.1, in none of 60 of 5.2 and 7.2.
     pub(crate) fn failing_create_races_its_reply(self) -> bool {
@@ -93,6 +105,8 @@ impl Release {
             Drain::Attached => (most(0, 3, 3), most(0, 3, 3)),
             Drain::AttachedBelowJob => (2, 2),
             Drain::NodeGone => (most(0, 1, 1), most(0, 1, 1)),
+            Drain::Exported | Drain::ExportGone => (most(0, 1, 1), most(0, 1, 1)),
+            Drain::ExportOfJobGone => (most(2, 3, 3), most(2, 3, 3)),
             Drain::Quit => (0, most(0, 2, 4)),
         };
         if self == Release::V5_2 { (0, 0) } else { (usual, most) }

@@ -62,13 +62,18 @@ impl Release {
 
 /// Shape of replies.
 impl Release {
-    /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing.
-    pub(crate) fn vm_state_size(self) -> u64 {
-        match self {
-            Release::V5_2 => 872_652,
-            Release::V7_2 => 883_588,
-            Release::V10_0 => 900_350,
-            Release::V11_1 => 868_137,
+    /// Length in bytes of the state of an idle machine of 64 MiB: pages of zeroes cost next to nothing. Where nothing has run
+    /// yet, not even the firmware, there are more of them.
+    pub(crate) fn vm_state_size(self, guest_has_run: bool) -> u64 {
+        match (self, guest_has_run) {
+            (Release::V5_2, true) => 872_652,
+            (Release::V7_2, true) => 883_588,
+            (Release::V10_0, true) => 900_350,
+            (Release::V11_1, true) => 868_137,
+            (Release::V5_2, false) => 565_298,
+            (Release::V7_2, false) => 572_151,
+            (Release::V10_0, false) => 576_584,
+            (Release::V11_1, false) => 564_890,
         }
     }
 }

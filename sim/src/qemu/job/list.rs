@@ -7,7 +7,10 @@ use super::{
     block::{BlockJob, Completion, Copied, Options},
     is_well_formed, verb,
 };
-use crate::qemu::{Context, QmpError, differences::Drain, not_simulated, work::Work};
+use crate::{
+    Release,
+    qemu::{Context, QmpError, differences::Drain, not_simulated, work::Work},
+};
 
 /// The nodes that a block job claims, by name.
 #[derive(Debug, Default)]
@@ -33,10 +36,22 @@ pub(crate) struct Ended {
     pub(crate) completion: Option<Completion>,
     /// How far it had come.
     pub(crate) copied: Copied,
-    /// Its filter, which has no more use, and its nodes stay until it is dismissed: so it is with a stream.
-    pub(crate) stays: bool,
+    /// Its filter, which has no more use, stays until it is dismissed.
+    pub(crate) filter_stays: bool,
+    /// So do its nodes.
+    pub(crate) nodes_stay: bool,
     /// Those nodes, when it has ended and when it is dismissed.
     pub(crate) kept: Vec<String>,
+}
+
+/// Whether a job that has concluded leaves its filter where it is until it is dismissed.
+fn filter_stays(work: &Work, release: Release) -> bool {
+    match work {
+        Work::Stream(_) => true,
+        Work::Mirror(_) => release.filters_of_mirrors_stay_until_dismissed(),
+        Work::Commit(commit) => commit.is_active() && release.filters_of_mirrors_stay_until_dismissed(),
+        _ => false,
+    }
 }
 
 /// All jobs of a QEMU.
@@ -310,11 +325,12 @@ impl Jobs {
         let job = &mut self.jobs[at];
         if let (Some(block), Some(work)) = (&job.block, job.work.take()) {
             let completion = job.error.is_none().then_some(block.completion.unwrap_or(Completion::Pivot));
-            let stays = !job.auto_dismiss && matches!(work, Work::Stream(_));
-            let filter = if stays { job.filter.clone() } else { job.filter.take() };
-            let kept = if stays { job.kept.clone() } else { Vec::new() };
+            let filter_stays = !job.auto_dismiss && filter_stays(&work, cx.release());
+            let nodes_stay = !job.auto_dismiss && matches!(work, Work::Stream(_) | Work::Commit(_));
+            let filter = if filter_stays { job.filter.clone() } else { job.filter.take() };
+            let kept = if nodes_stay { job.kept.clone() } else { Vec::new() };
             let copied = block.written(cx.now());
-            self.ended.push(Ended { work, filter, completion, copied, stays, kept });
+            self.ended.push(Ended { work, filter, completion, copied, filter_stays, nodes_stay, kept });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
@@ -326,10 +342,17 @@ impl Jobs {
     pub(super) fn dismiss(&mut self, at: usize, cx: &mut Context<'_>) {
         let mut job = self.jobs.remove(at);
         job.go(JobStatus::Null, cx);
-        if job.kind == "stream" {
-            let (work, copied) = (Work::Done(Ok(())), Copied::default());
-            let (filter, kept) = (job.filter.take(), job.kept);
-            self.ended.push(Ended { work, filter, completion: None, copied, stays: false, kept });
+        let (filter, kept) = (job.filter.take(), job.kept);
+        if filter.is_some() || !kept.is_empty() {
+            self.ended.push(Ended {
+                work: Work::Done(Ok(())),
+                filter,
+                completion: None,
+                copied: Copied::default(),
+                filter_stays: false,
+                nodes_stay: false,
+                kept,
+            });
         }
     }
 

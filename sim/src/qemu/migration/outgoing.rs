@@ -459,7 +459,7 @@ impl Migration {
             clock: machine.cpus.clock(cx.now()),
             memory: machine.cpus.memory(),
             run_state: self.outgoing.before.unwrap_or(RunState::Running).name(),
-            size: cx.release().vm_state_size(),
+            size: cx.release().vm_state_size(true),
             whole: true,
         }
     }
