@@ -20,10 +20,12 @@
 //!
 //! Where a connection broke under a job, QEMU goes on meanwhile: what the job says before the driver asks about it on the
 //! new connection is heard or lost as the host's scheduler has it, and is not compared ([`unheard`]). Nor is what a migration
-//! says then, which is asked about until it is over.
+//! says in a step in which a connection broke ([`unheard_migrations`]).
 //!
 //! A question that is asked until its answer changes counts once, with its last answer ([`asked_once`]): how often is a matter
 //! of time.
+//!
+//! How many passes a migration makes over the memory of a guest that runs is a matter of time too, and not compared.
 //!
 //! What is done to one file of the host is one lane over the whole run: real files take their time beside the monitor.
 //!
@@ -43,6 +45,9 @@ const FLOATING: &[&str] =
 
 /// Questions that are asked until the answer is another.
 const REPEATED: &[&str] = &["query-migrate", "query-status"];
+
+/// The lane that tells of each pass over a guest's memory.
+const PASSES: &str = "migration_pass";
 
 /// What the monitor's lane says when its connection is gone.
 const CLOSED: &str = "closed by QEMU";
@@ -89,13 +94,19 @@ fn first_difference(
 /// Every lane of every segment, as comparable texts.
 fn lanes(lines: &[Line]) -> Lanes {
     let mut lanes = Lanes::new();
-    for (number, segment) in unheard(segments(&rested(lines))).into_iter().enumerate() {
+    let rested = rested(lines);
+    let mut segments = unheard(segments(&rested));
+    unheard_migrations(&mut segments);
+    for (number, segment) in segments.into_iter().enumerate() {
         let segment = asked_once(segment);
         let mut steps: Vec<_> =
             segment.iter().filter(|line| is_step_lane(line)).map(|line| line.lane.as_str()).collect();
         steps.sort_unstable();
         steps.dedup();
         for line in settled(segment, steps.len() > 1) {
+            if line.lane == PASSES {
+                continue;
+            }
             let key = match steps.as_slice() {
                 _ if FLOATING.contains(&line.lane.as_str()) || line.direction == Direction::Host => {
                     (usize::MAX, line.lane.clone())
@@ -208,22 +219,35 @@ fn segments<'l>(lines: &[&'l Line]) -> Vec<Vec<&'l Line>> {
 /// Takes out what a job may say, or not, to a connection that stands again after one that broke: all its events from the
 /// break to the first question about it. (10.0 under load: `waiting` in 1 run of some thousand.)
 fn unheard(mut segments: Vec<Vec<&Line>>) -> Vec<Vec<&Line>> {
-    let (mut broken, mut migration_broken) = (false, false);
+    let mut broken = false;
     for segment in &mut segments {
         segment.retain(|line| {
-            let closed = line.lane == "monitor" && line.text == CLOSED;
             broken = match line.direction {
-                Direction::Event if line.lane == "monitor" => broken || closed,
+                Direction::Event if line.lane == "monitor" => broken || line.text == CLOSED,
                 Direction::Command if line.lane != "connect" => false,
                 _ => broken,
             };
-            migration_broken = line.direction != Direction::Step && (migration_broken || closed);
-            let is_event = line.direction == Direction::Event;
-            let migrates = line.lane.starts_with("migration");
-            !(is_event && (broken && line.text.starts_with("job ") || migration_broken && migrates))
+            !(broken && line.direction == Direction::Event && line.text.starts_with("job "))
         });
     }
     segments
+}
+
+/// Takes out what a migration says in a step of the scenario in which a connection breaks: how much of it was said before is
+/// a matter of time, and so is what is asked about it afterwards.
+fn unheard_migrations(segments: &mut [Vec<&Line>]) {
+    let begins = |segment: &Vec<&Line>| segment.first().is_some_and(|line| line.direction == Direction::Step);
+    let breaks = |line: &&Line| line.lane == "monitor" && line.text == CLOSED;
+    let mut from = 0;
+    while from < segments.len() {
+        let length =
+            segments[from + 1..].iter().position(begins).map_or(segments.len() - from, |next| next + 1);
+        let step = &mut segments[from..from + length];
+        if step.iter().flatten().any(breaks) {
+            step.iter_mut().for_each(|segment| segment.retain(|line| !line.lane.starts_with("migration")));
+        }
+        from += length;
+    }
 }
 
 /// A text with every duration in seconds told as `<time>`: `within 5.001 s`.
