@@ -58,11 +58,15 @@ impl SnapshotName {
         &self.0
     }
 
-    /// Whether it is all digits. As the tag of an internal snapshot QEMU could take it for an id: it looks
-    /// for ids before names when it loads one.
-    pub fn all_digits(&self) -> bool {
-        self.0.bytes().all(|byte| byte.is_ascii_digit())
+    /// Whether it could be a number that QEMU gives its snapshots. As the tag of an internal one QEMU could take it for such an
+    /// id: it looks for ids before names when it loads one. Ids count from 1; a name of ten digits or more, as the
+    /// seconds since 1970 that libvirt names snapshots by, is none.
+    pub fn could_be_id(&self) -> bool {
+        self.0.len() < Self::BEYOND_IDS && self.0.bytes().all(|byte| byte.is_ascii_digit())
     }
+
+    /// The digits that no id has: no image has so many snapshots.
+    const BEYOND_IDS: usize = 10;
 }
 
 impl fmt::Display for SnapshotName {

@@ -183,7 +183,7 @@ pub enum Refusal {
     /// The tag of an internal snapshot would be mistaken for an id.
     #[error(
         "an internal snapshot cannot be called `{0}`: QEMU looks for ids before names and could load another \
-         one; use a name that is not all digits"
+         one; use a name with a letter in it, or of ten digits and more"
     )]
     AllDigits(String),
     /// The domain has no such disk.

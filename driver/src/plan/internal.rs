@@ -20,7 +20,7 @@ pub(super) fn create(
     record: Option<WriteRecords>,
     facts: Facts<'_>,
 ) -> Result<Plan, Refusal> {
-    if aligned.name.all_digits() {
+    if aligned.name.could_be_id() {
         return Err(Refusal::AllDigits(aligned.name.to_string()));
     }
     let method = method(facts)?;

@@ -241,6 +241,8 @@ fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
 
     let digits = Request::Create(Box::new(create("42", &[], &[])));
     assert_eq!(refused(world(), digits), Refusal::AllDigits("42".into()));
+    let second = Request::Create(Box::new(create("1767225600", &[], &[])));
+    assert!(world().plan(&second).is_ok(), "a name made of the second");
     let no_such_disk = || Refusal::NoSuchDisk {
         disk: "sda".into(),
         domain: "vm".into(),
