@@ -49,6 +49,53 @@ fn a_backup_without_sync_keeps_what_is_overwritten_until_it_is_cancelled() {
     assert_eq!(target.as_qcow2().unwrap().backing.as_ref().unwrap().file, "/images/vda.qcow2");
 }
 
+/// A real file has holes where nothing was written: to QEMU they are data all the same.
+#[rstest]
+#[case("drive-mirror", "full")]
+#[case("drive-mirror", "top")]
+#[case("drive-backup", "top")]
+fn a_job_on_a_raw_disk_is_as_long_as_the_disk(#[case] command: &str, #[case] sync: &str) {
+    let mut machine = Machine::new().disk("vda");
+    machine.disks[0].format = Format::Raw;
+    let mut bench = Bench::new(machine);
+    let (command, arguments) = drive(command, sync);
+    bench.ok(&command, arguments);
+    assert_eq!(length_of_job(&mut bench), size_of_disk(&mut bench));
+}
+
+#[rstest]
+#[case("full", true)]
+#[case("top", false)]
+fn only_what_is_copied_of_a_chain_over_a_raw_disk_counts(#[case] sync: &str, #[case] all: bool) {
+    let mut machine = Machine::new().disk("vda");
+    machine.disks[0].format = Format::Raw;
+    let mut bench = Bench::new(machine);
+    bench.add_overlay("ov");
+    bench.ok("blockdev-snapshot", json!({ "node": "vda", "overlay": "ov" }));
+    bench.ok("drive-mirror", json!({ "job-id": "j", "device": "ov", "target": "t", "sync": sync }));
+    let expected = if all { size_of_disk(&mut bench) } else { 0 };
+    assert_eq!(length_of_job(&mut bench), expected);
+}
+
+#[test]
+fn a_layer_that_is_shorter_than_the_top_counts_as_allocated_behind_its_end() {
+    let mut bench = one_disk();
+    let size = size_of_disk(&mut bench);
+    bench.add_overlay("ov");
+    bench.ok("blockdev-snapshot", json!({ "node": "vda", "overlay": "ov" }));
+    bench.ok("block_resize", json!({ "node-name": "ov", "size": size + (3 << 16) }));
+    bench.ok("drive-mirror", json!({ "job-id": "j", "device": "ov", "target": "t", "sync": "full" }));
+    assert_eq!(length_of_job(&mut bench), 3 << 16);
+}
+
+fn length_of_job(bench: &mut Bench) -> u64 {
+    bench.ok("query-block-jobs", json!({}))[0]["len"].as_u64().unwrap()
+}
+
+fn size_of_disk(bench: &mut Bench) -> u64 {
+    bench.ok("query-block", json!({}))[0]["inserted"]["image"]["virtual-size"].as_u64().unwrap()
+}
+
 #[test]
 fn a_mirror_with_a_target_of_another_size_fails_by_itself() {
     let mut bench = one_disk();
