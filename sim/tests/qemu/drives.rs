@@ -118,6 +118,26 @@ fn the_oldest_release_leaves_a_disk_drained_whose_backup_it_could_not_open() {
     assert!(bench.refused(&command, arguments).starts_with("not simulated: "));
 }
 
+#[rstest]
+#[case(Release::V5_2)]
+#[case(Release::V11_1)]
+fn a_node_that_a_transaction_puts_an_overlay_on_still_takes_a_bitmap_and_stores_it(#[case] release: Release) {
+    let mut bench = one_disk();
+    bench.release = release;
+    bench.add_overlay("ov");
+    let bitmap = json!({ "node": "vda", "name": "b", "persistent": true });
+    bench.ok(
+        "transaction",
+        json!({ "actions": [
+            { "type": "blockdev-snapshot", "data": { "node": "vda", "overlay": "ov" } },
+            { "type": "block-dirty-bitmap-add", "data": bitmap },
+        ] }),
+    );
+    assert!(bench.qemu.graph().node("vda").unwrap().read_only);
+    let image = bench.host.image("vda.qcow2".into()).unwrap().as_qcow2().unwrap();
+    assert_eq!(image.bitmaps.iter().map(|stored| &*stored.name).collect::<Vec<_>>(), ["b"]);
+}
+
 #[test]
 fn a_persistent_bitmap_is_there_at_the_next_start() {
     let machine = Machine::new().disk("vda");
