@@ -282,6 +282,38 @@ fn there_is_one_processor_for_the_human_monitor() {
     assert_eq!(refused, "Parameter 'cpu-index' expects a CPU number");
 }
 
+/// The table's head and the end of its row as the real releases print them.
+#[rstest]
+#[case(
+    Release::V5_2,
+    "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\r\n1         i  ",
+    " 00:00:00.000          0\r\n"
+)]
+#[case(
+    Release::V10_0,
+    "ID      TAG               VM_SIZE                DATE        VM_CLOCK     ICOUNT\r\n1       i  ",
+    "  0000:00:00.000          0\r\n"
+)]
+fn details_of_a_disk_list_the_snapshots_of_each_of_its_images(
+    #[case] release: Release,
+    #[case] head: &str,
+    #[case] end: &str,
+) {
+    let mut bench = one_disk();
+    bench.release = release;
+    let image = bench.host.image_mut("vda.qcow2".into()).unwrap().as_qcow2_mut().unwrap();
+    image.take_snapshot("i", 0, Duration::ZERO, Duration::ZERO);
+    image.keep_no_instructions();
+    bench.add_overlay("ov");
+    bench.ok("blockdev-snapshot", json!({ "node": "vda", "overlay": "ov" }));
+    let shown = bench.ok("human-monitor-command", json!({ "command-line": "info block -v" }));
+    let (overlay, below) = shown.as_str().unwrap().split_once("extended l2: false\r\nimage: ").unwrap();
+    assert!(!overlay.contains("Snapshot list"));
+    let (_, list) = below.split_once("Snapshot list:\r\n").unwrap();
+    assert!(list.starts_with(head), "{list}");
+    assert!(list.contains(&format!("{end}Format specific information:\r\n")), "{list}");
+}
+
 #[test]
 fn the_device_moves_to_the_overlay() {
     let mut bench = one_disk();

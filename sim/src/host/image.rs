@@ -265,6 +265,20 @@ impl Qcow2 {
         id
     }
 
+    /// Stores these dirty bitmaps, in place of all that were.
+    pub fn store_bitmaps(&mut self, bitmaps: Vec<StoredBitmap>) {
+        self.layout.store_bitmaps(self.size, &bitmaps);
+        self.bitmaps = bitmaps;
+    }
+
+    /// Removes the stored dirty bitmap of that name, if there is one.
+    pub fn remove_bitmap(&mut self, name: &str) {
+        if let Some(at) = self.bitmaps.iter().position(|stored| stored.name == name) {
+            self.bitmaps.remove(at);
+            self.layout.remove_bitmap(at, &self.bitmaps);
+        }
+    }
+
     /// Notes in the snapshot taken last that it was taken of a disk that no machine ran on.
     pub fn keep_no_instructions(&mut self) {
         if let Some(last) = self.snapshots.last_mut() {

@@ -5,8 +5,10 @@
 //! ```
 //! Each takes the first cluster that is free, and what is freed is taken again; the file never gets shorter. Cluster by
 //! cluster: that a request of several looks for a free run of as many is not simulated. Nor are refcount blocks beyond
-//! the first, which stands for 2 GiB of file, stored bitmaps, and what a snapshot that is undone leaves. Source: measured on all releases, and the format's
-//! specification.
+//! the first, which stands for 2 GiB of file, and what a snapshot that is undone leaves. Source: measured on all releases,
+//! and the format's specification.
+
+mod bitmaps;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +41,7 @@ pub(super) struct Layout {
     snapshots: Vec<Layer>,
     /// The cluster of the table of snapshots.
     table: Option<usize>,
+    bitmaps: bitmaps::Bitmaps,
     /// None in front of it is free.
     first_free: usize,
     /// Entries of the active L1 table, where it has grown.
@@ -90,6 +93,7 @@ impl Default for Layout {
             active: Layer { l1: FIRST_L1, ..Layer::default() },
             snapshots: Vec::new(),
             table: None,
+            bitmaps: bitmaps::Bitmaps::default(),
             first_free: 0,
             l1_entries: 0,
             length: 0,

@@ -428,7 +428,7 @@ impl Graph {
         self.names_made_up += count;
     }
 
-    /// Puts `overlay` on top of `node`: what used the node uses the overlay, and the node is read-only from then on.
+    /// Puts `overlay` on top of `node`: what used the node uses the overlay. The node is still to be made read-only.
     pub(crate) fn append(&mut self, node_name: &str, overlay_name: &str) {
         for device in self.devices.iter_mut().filter(|device| device.node == node_name) {
             device.node = overlay_name.into();
@@ -437,7 +437,6 @@ impl Graph {
         for node in self.nodes.iter_mut().filter(|node| node.name != overlay_name) {
             node.driver.replace_child(node_name, overlay_name);
         }
-        self.set_read_only(node_name, true);
         self.set_backing(overlay_name, Some(node_name));
     }
 

@@ -49,6 +49,53 @@ fn a_backup_without_sync_keeps_what_is_overwritten_until_it_is_cancelled() {
     assert_eq!(target.as_qcow2().unwrap().backing.as_ref().unwrap().file, "/images/vda.qcow2");
 }
 
+/// A real file has holes where nothing was written: to QEMU they are data all the same.
+#[rstest]
+#[case("drive-mirror", "full")]
+#[case("drive-mirror", "top")]
+#[case("drive-backup", "top")]
+fn a_job_on_a_raw_disk_is_as_long_as_the_disk(#[case] command: &str, #[case] sync: &str) {
+    let mut machine = Machine::new().disk("vda");
+    machine.disks[0].format = Format::Raw;
+    let mut bench = Bench::new(machine);
+    let (command, arguments) = drive(command, sync);
+    bench.ok(&command, arguments);
+    assert_eq!(length_of_job(&mut bench), size_of_disk(&mut bench));
+}
+
+#[rstest]
+#[case("full", true)]
+#[case("top", false)]
+fn only_what_is_copied_of_a_chain_over_a_raw_disk_counts(#[case] sync: &str, #[case] all: bool) {
+    let mut machine = Machine::new().disk("vda");
+    machine.disks[0].format = Format::Raw;
+    let mut bench = Bench::new(machine);
+    bench.add_overlay("ov");
+    bench.ok("blockdev-snapshot", json!({ "node": "vda", "overlay": "ov" }));
+    bench.ok("drive-mirror", json!({ "job-id": "j", "device": "ov", "target": "t", "sync": sync }));
+    let expected = if all { size_of_disk(&mut bench) } else { 0 };
+    assert_eq!(length_of_job(&mut bench), expected);
+}
+
+#[test]
+fn a_layer_that_is_shorter_than_the_top_counts_as_allocated_behind_its_end() {
+    let mut bench = one_disk();
+    let size = size_of_disk(&mut bench);
+    bench.add_overlay("ov");
+    bench.ok("blockdev-snapshot", json!({ "node": "vda", "overlay": "ov" }));
+    bench.ok("block_resize", json!({ "node-name": "ov", "size": size + (3 << 16) }));
+    bench.ok("drive-mirror", json!({ "job-id": "j", "device": "ov", "target": "t", "sync": "full" }));
+    assert_eq!(length_of_job(&mut bench), 3 << 16);
+}
+
+fn length_of_job(bench: &mut Bench) -> u64 {
+    bench.ok("query-block-jobs", json!({}))[0]["len"].as_u64().unwrap()
+}
+
+fn size_of_disk(bench: &mut Bench) -> u64 {
+    bench.ok("query-block", json!({}))[0]["inserted"]["image"]["virtual-size"].as_u64().unwrap()
+}
+
 #[test]
 fn a_mirror_with_a_target_of_another_size_fails_by_itself() {
     let mut bench = one_disk();
@@ -69,6 +116,26 @@ fn the_oldest_release_leaves_a_disk_drained_whose_backup_it_could_not_open() {
     bench.refused(&command, arguments.clone());
     arguments["target"] = "t".into();
     assert!(bench.refused(&command, arguments).starts_with("not simulated: "));
+}
+
+#[rstest]
+#[case(Release::V5_2)]
+#[case(Release::V11_1)]
+fn a_node_that_a_transaction_puts_an_overlay_on_still_takes_a_bitmap_and_stores_it(#[case] release: Release) {
+    let mut bench = one_disk();
+    bench.release = release;
+    bench.add_overlay("ov");
+    let bitmap = json!({ "node": "vda", "name": "b", "persistent": true });
+    bench.ok(
+        "transaction",
+        json!({ "actions": [
+            { "type": "blockdev-snapshot", "data": { "node": "vda", "overlay": "ov" } },
+            { "type": "block-dirty-bitmap-add", "data": bitmap },
+        ] }),
+    );
+    assert!(bench.qemu.graph().node("vda").unwrap().read_only);
+    let image = bench.host.image("vda.qcow2".into()).unwrap().as_qcow2().unwrap();
+    assert_eq!(image.bitmaps.iter().map(|stored| &*stored.name).collect::<Vec<_>>(), ["b"]);
 }
 
 #[test]

@@ -140,7 +140,9 @@ pub(crate) fn create_planned(
             bitmap.keep_dirty(graph, &mut content);
             bitmap.dirty_blocks(graph) as u64 * Qcow2::CLUSTER
         }
-        _ if sync == "top" => content.len() as u64 * Qcow2::CLUSTER,
+        _ if sync == "top" => {
+            graph.allocated(device, base.as_deref(), cx.host()).next_multiple_of(Qcow2::CLUSTER)
+        }
         _ => size,
     };
     let chunk = cx.release().backup_chunk();

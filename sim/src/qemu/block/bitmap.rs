@@ -219,7 +219,7 @@ impl Graph {
     pub(crate) fn remove_marked_bitmaps(&mut self, host: &mut Host) {
         for bitmap in self.bitmaps.iter().filter(|bitmap| bitmap.to_remove) {
             if let Some(image) = self.qcow2_mut(&bitmap.node, host) {
-                image.bitmaps.retain(|stored| stored.name != bitmap.name);
+                image.remove_bitmap(&bitmap.name);
             }
         }
         self.bitmaps.retain(|bitmap| !bitmap.to_remove);

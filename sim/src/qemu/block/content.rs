@@ -41,6 +41,34 @@ impl Graph {
         content
     }
 
+    /// How many bytes the layers from `top` down to above `base` have allocated together, as [`Graph::content`] takes them.
+    /// To QEMU a file has all of its bytes allocated, holes too, and so is what lies beyond the end of a layer that is
+    /// shorter than the top.
+    pub(crate) fn allocated(&self, top: &str, base: Option<&str>, host: &Host) -> u64 {
+        let layers = || self.chain(top).take_while(|node| Some(&*node.name) != base);
+        let size = self.size(top, host);
+        if layers().any(|layer| self.is_all_allocated(layer)) {
+            return size;
+        }
+        let shortest =
+            layers().map(|layer| self.size_of(layer, host)).min().filter(|shortest| *shortest < size);
+        let end = shortest.map_or(u64::MAX, |shortest| shortest / Qcow2::CLUSTER);
+        let beyond = size.div_ceil(Qcow2::CLUSTER).saturating_sub(end);
+        let content = self.content(top, base, host);
+        (content.keys().filter(|block| **block < end).count() as u64 + beyond) * Qcow2::CLUSTER
+    }
+
+    fn is_all_allocated(&self, node: &Node) -> bool {
+        match &node.driver {
+            Driver::File { .. } => true,
+            Driver::Qcow2 { .. } | Driver::Null(_) => false,
+            other => other
+                .file()
+                .and_then(|below| self.node(below))
+                .is_some_and(|below| self.is_all_allocated(below)),
+        }
+    }
+
     /// Writes to a node what a job has copied so far. The tables of a qcow2 image are written later: of a process that is
     /// killed only what lies where the image had data before is found.
     pub(crate) fn write_part(&self, name: &str, content: Blocks, copied: Copied, host: &mut Host) {

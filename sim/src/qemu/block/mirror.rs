@@ -20,7 +20,6 @@ use super::{
     permissions::{Permissions, Use},
 };
 use crate::{
-    host::Qcow2,
     qemu::{
         Context, QmpError,
         arguments::Arguments,
@@ -148,7 +147,7 @@ pub(crate) fn start(
     let len = match base {
         _ if unfit => 0,
         None if !holds_nothing => size,
-        _ => content.len() as u64 * Qcow2::CLUSTER,
+        _ => graph.allocated(source, base.as_deref(), cx.host()),
     };
     let requests = Requests::ManyThatTell;
     let copying = Copying { requests, source, target, content: &content, len };

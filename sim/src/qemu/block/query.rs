@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Release,
-    host::{Host, Image, Qcow2, StoredBitmap},
+    host::{Host, Image, InternalSnapshot, Qcow2, StoredBitmap},
     machine::OnError,
     qemu::job::Jobs,
     qobject::{QDict, QObject, key, qdict},
@@ -147,7 +147,7 @@ impl Query<'_> {
             }
             _ => {}
         }
-        let snapshots = self.snapshots(node).map_or(&[][..], |qcow2| &qcow2.snapshots);
+        let snapshots = self.snapshots(node);
         if !snapshots.is_empty() {
             let snapshots: QObject = snapshots.iter().map(|known| snapshot_info(known).into()).collect();
             info.put(key!("snapshots"), snapshots);
@@ -159,15 +159,18 @@ impl Query<'_> {
         info
     }
 
-    /// The image whose internal snapshots a node shows: its own, or that of the one node below it.
-    fn snapshots(&self, node: &Node) -> Option<&Qcow2> {
+    /// The internal snapshots that a node shows: those of its own image, or of that of the one node below it.
+    pub(crate) fn snapshots(&self, node: &Node) -> &[InternalSnapshot] {
         let has_target = node.driver.job_filter().is_some_and(|(filter, _)| filter.target.is_some());
         match &node.driver {
-            Driver::Qcow2 { .. } => self.graph.image(node, self.host).and_then(Image::as_qcow2),
-            Driver::Filter { file, .. } | Driver::Raw { file } if !has_target => {
-                self.snapshots(self.graph.node(file)?)
+            Driver::Qcow2 { .. } => {
+                let image = self.graph.image(node, self.host).and_then(Image::as_qcow2);
+                image.map_or(&[], |image| &image.snapshots)
             }
-            _ => None,
+            Driver::Filter { file, .. } | Driver::Raw { file } if !has_target => {
+                self.graph.node(file).map_or(&[], |below| self.snapshots(below))
+            }
+            _ => &[],
         }
     }
 
@@ -216,7 +219,7 @@ impl Query<'_> {
     }
 
     /// The node whose content a node shows where it has none of its own; below a device no implicit filter.
-    fn below(&self, node: &Node, of_device: bool) -> Option<&Node> {
+    pub(crate) fn below(&self, node: &Node, of_device: bool) -> Option<&Node> {
         let below = node.driver.filtered_or_backing()?;
         if of_device { self.graph.shown(below) } else { self.graph.node(below) }
     }

@@ -22,11 +22,9 @@ pub(crate) fn blockdev_snapshot(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    let (node, overlay) = (arguments.text("node"), arguments.text("overlay"));
-    let below = graph.lookup(node, cx.release())?;
-    check_below(graph, jobs, below)?;
-    graph.lookup(overlay, cx.release())?;
-    put_on_top(graph, node, overlay, cx)
+    let below = put_overlay(graph, jobs, arguments, cx)?;
+    graph.set_read_only(&below, true);
+    Ok(QObject::empty())
 }
 
 /// `blockdev-snapshot-sync`.
@@ -36,6 +34,33 @@ pub(crate) fn blockdev_snapshot_sync(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
+    let below = put_new_overlay(graph, jobs, arguments, cx)?;
+    graph.set_read_only(&below, true);
+    Ok(QObject::empty())
+}
+
+/// What `blockdev-snapshot` does; returns the node that is below the overlay, still to be made read-only: in a transaction
+/// not before all has succeeded.
+pub(crate) fn put_overlay(
+    graph: &mut Graph,
+    jobs: &Jobs,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<String, QmpError> {
+    let (node, overlay) = (arguments.text("node"), arguments.text("overlay"));
+    let below = graph.lookup(node, cx.release())?;
+    check_below(graph, jobs, below)?;
+    graph.lookup(overlay, cx.release())?;
+    put_on_top(graph, node, overlay, cx)
+}
+
+/// What `blockdev-snapshot-sync` does; returns as [`put_overlay`] does.
+pub(crate) fn put_new_overlay(
+    graph: &mut Graph,
+    jobs: &Jobs,
+    arguments: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<String, QmpError> {
     let (device, node) = (arguments.text("device"), arguments.text("node-name"));
     let below = graph.node(node).ok_or_else(|| cx.release().cannot_find_either(device, node))?;
     check_below(graph, jobs, below)?;
@@ -76,7 +101,7 @@ fn put_on_top(
     node: &str,
     overlay: &str,
     cx: &mut Context<'_>,
-) -> Result<QObject, QmpError> {
+) -> Result<String, QmpError> {
     if graph.is_used(overlay) {
         return Err(QmpError::generic("The overlay is already in use"));
     }
@@ -95,5 +120,5 @@ fn put_on_top(
         return Err(QmpError::generic("Block node is read-only"));
     }
     graph.append(node, overlay);
-    Ok(QObject::empty())
+    Ok(node.to_owned())
 }

@@ -97,8 +97,9 @@ fn store(image: &mut Qcow2, bitmaps: &[Bitmap]) {
         recording: bitmap.recording_since.is_some(),
         dirty: bitmap.granules(held),
     };
-    let old = std::mem::take(&mut image.bitmaps);
+    let old = &image.bitmaps;
     let kept = old.iter().filter_map(|old| bitmaps.iter().find(|bitmap| bitmap.name == old.name));
     let new = bitmaps.iter().rev().filter(|bitmap| !old.iter().any(|old| old.name == bitmap.name));
-    image.bitmaps = kept.chain(new).map(|bitmap| stored(bitmap, &image.blocks)).collect();
+    let all = kept.chain(new).map(|bitmap| stored(bitmap, &image.blocks)).collect();
+    image.store_bitmaps(all);
 }

@@ -2,8 +2,8 @@
 //!
 //! Each action sees what those before it did. If one is refused, graph and images are put back as they were and
 //! its error is the reply; a file that `blockdev-snapshot-sync` made stays. Jobs are created with their actions and started
-//! once all have succeeded; they may be a group that ends together. A bitmap that is removed is gone only when
-//! all have succeeded. QEMU never answers if it has to undo two or more jobs of a group.
+//! once all have succeeded; they may be a group that ends together. A bitmap that is removed is gone, and a node that got
+//! an overlay read-only, only when all have succeeded. QEMU never answers if it has to undo two or more jobs of a group.
 //!
 //! Not here: that real QEMU crashes when a bitmap to enable or disable is not there.
 
@@ -47,10 +47,12 @@ pub(crate) fn transaction(
         }
     }
     let before = (machine.graph.clone(), cx.host().clone());
-    let mut created = Vec::new();
+    let (mut created, mut overlaid) = (Vec::new(), Vec::new());
     for action in actions {
         match act(&mut machine, action, grouped, cx) {
-            Ok(job) => created.extend(job),
+            Ok(Done::Created(job)) => created.push(job),
+            Ok(Done::Overlaid(node)) => overlaid.push(node),
+            Ok(Done::All) => {}
             Err(error) => {
                 machine.jobs.discard_created(&created, grouped, cx);
                 let (graph, host) = before;
@@ -61,6 +63,7 @@ pub(crate) fn transaction(
         }
     }
     machine.graph.remove_marked_bitmaps(cx.host());
+    overlaid.iter().for_each(|node| machine.graph.set_read_only(node, true));
     if grouped {
         machine.jobs.make_group(&created);
     }
@@ -84,13 +87,23 @@ fn restore_images(graph: &Graph, before: &Host, now: &mut Host) {
     }
 }
 
-/// Carries an action out; returns the job that it has created, if it has.
+/// What an action has done, and so what is left to do once all have succeeded.
+enum Done {
+    /// All that it was to do.
+    All,
+    /// It has created this job.
+    Created(u64),
+    /// It has put an overlay on this node.
+    Overlaid(String),
+}
+
+/// Carries an action out.
 fn act(
     machine: &mut Machine<'_>,
     action: &Value,
     grouped: bool,
     cx: &mut Context<'_>,
-) -> Result<Option<u64>, QmpError> {
+) -> Result<Done, QmpError> {
     let action =
         Arguments(action.as_object().ok_or_else(|| not_simulated("an action that is no structure"))?);
     let (kind, data) = (action.text("type"), action.structure("data")?);
@@ -100,18 +113,20 @@ fn act(
     let (graph, jobs) = (&mut *machine.graph, &mut *machine.jobs);
     match kind {
         "abort" => Err(QmpError::generic("Transaction aborted using Abort action")),
-        "blockdev-backup" => backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
-        "drive-backup" => drive_backup::create(graph, jobs, data, cx).map(|created| Some(created.job)),
-        "blockdev-snapshot" => snapshot::blockdev_snapshot(graph, jobs, data, cx).map(|_| None),
-        "blockdev-snapshot-sync" => snapshot::blockdev_snapshot_sync(graph, jobs, data, cx).map(|_| None),
+        "blockdev-backup" => backup::create(graph, jobs, data, cx).map(|created| Done::Created(created.job)),
+        "drive-backup" => {
+            drive_backup::create(graph, jobs, data, cx).map(|created| Done::Created(created.job))
+        }
+        "blockdev-snapshot" => snapshot::put_overlay(graph, jobs, data, cx).map(Done::Overlaid),
+        "blockdev-snapshot-sync" => snapshot::put_new_overlay(graph, jobs, data, cx).map(Done::Overlaid),
         "blockdev-snapshot-internal-sync" => {
-            internal_snapshot::take(graph, jobs, machine.cpus, data, cx).map(|_| None)
+            internal_snapshot::take(graph, jobs, machine.cpus, data, cx).map(|_| Done::All)
         }
         "block-dirty-bitmap-remove" => {
-            graph.mark_bitmap_to_remove(data.text("node"), data.text("name"), cx.release()).map(|_| None)
+            graph.mark_bitmap_to_remove(data.text("node"), data.text("name"), cx.release()).map(|_| Done::All)
         }
         bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
-            bitmap::command(graph, bitmap, data, cx).map(|_| None)
+            bitmap::command(graph, bitmap, data, cx).map(|_| Done::All)
         }
         other => Err(not_simulated(&format!("transaction action `{other}`"))),
     }

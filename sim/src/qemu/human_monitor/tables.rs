@@ -174,17 +174,15 @@ fn below(qemu: &Qemu, node: &Node, host: &Host) -> String {
 /// What is told of an image and those that it is backed by, where details are asked for.
 fn images(qemu: &Qemu, node: &Node, cx: &mut Context<'_>) -> String {
     let (release, now) = (cx.release(), cx.now());
-    let blocks = Query { graph: &qemu.graph, jobs: &qemu.jobs, now, host: cx.host(), release, flat: false };
+    let blocks = Query { graph: &qemu.graph, jobs: &qemu.jobs, now, host: cx.host(), release, flat: true };
     let mut text = "\r\nImages:\r\n".to_owned();
-    let mut next = Some(QObject::from(blocks.image(node, true)));
-    while let Some(QObject::Dict(image)) = next {
-        image_details(&image, &mut text);
-        next = image.get("backing-image").cloned();
+    for node in std::iter::successors(Some(node), |node| blocks.below(node, true)) {
+        image_details(&blocks.image(node, true), blocks.snapshots(node), release, &mut text);
     }
     text
 }
 
-fn image_details(image: &QDict, text: &mut String) {
+fn image_details(image: &QDict, snapshots: &[InternalSnapshot], release: Release, text: &mut String) {
     let number = |name: &str| match image.get(name) {
         Some(QObject::Number(number)) => Some(*number),
         _ => None,
@@ -208,6 +206,11 @@ fn image_details(image: &QDict, text: &mut String) {
     if let Some(QObject::Dict(limits)) = image.get("limits") {
         *text += "Block limits:\r\n";
         describe(limits, text);
+    }
+    if !snapshots.is_empty() {
+        *text += "Snapshot list:\r\n";
+        *text += &header(release);
+        text.extend(snapshots.iter().map(|snapshot| row(release, &snapshot.id, snapshot)));
     }
     if let Some(QObject::Dict(specific)) = image.get("format-specific")
         && let Some(QObject::Dict(data)) = specific.get("data")
@@ -245,13 +248,14 @@ fn header(release: Release) -> String {
 fn row(release: Release, id: &str, snapshot: &InternalSnapshot) -> String {
     let (seconds, ms) = (snapshot.vm_clock.as_secs(), snapshot.vm_clock.subsec_millis());
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let (clock, icount) = if release >= Release::V10_0 {
+    let (clock, uncounted) = if release >= Release::V10_0 {
         (format!("{hours:04}:{minutes:02}:{seconds:02}.{ms:03}"), "--")
     } else {
         (format!("{hours:02}:{minutes:02}:{seconds:02}.{ms:03}"), "")
     };
+    let icount = snapshot.icount.map_or(uncounted.to_owned(), |icount| icount.to_string());
     let (size, date) = (human_size(snapshot.vm_state_size), civil(snapshot.date).date());
-    columns(release, [id, &snapshot.name, &size, &date, &clock, icount])
+    columns(release, [id, &snapshot.name, &size, &date, &clock, &icount])
 }
 
 /// The widths of the columns: they differ where a tag is longer than its own. A tag's bytes are counted, not its letters.
