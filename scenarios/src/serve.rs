@@ -164,12 +164,8 @@ impl Served {
             Some(folder) => Some(Images::open(folder).map_err(unusable(folder))?),
             None => None,
         };
-        // One monitor more than is served: the faults' own.
-        let machine = subject.machine(
-            images.as_ref().map(Images::folder),
-            service.monitors.len() + 1,
-            service.agent.is_some(),
-        );
+        let machine =
+            subject.machine(images.as_ref().map(Images::folder), &service.monitors, service.agent.is_some());
         let transcript = match &service.transcript {
             Some(path) => Some(transcript::Writer::create(path, &machine.folder).map_err(unusable(path))?),
             None => None,
