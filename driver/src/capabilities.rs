@@ -11,9 +11,9 @@ use std::{
 use crate::{
     client::{Client, CommandError},
     commands::{
-        BlockdevAdd, BlockdevCreate, BlockdevDel, Command, HumanMonitor, JobDismiss, Migrate,
-        MigrateIncoming, MigrateSetCapabilities, QueryQmpSchema, SchemaEntity, SnapshotDelete, SnapshotLoad,
-        SnapshotSave, Transaction,
+        BlockCommit, BlockdevAdd, BlockdevCreate, BlockdevDel, Command, HumanMonitor, JobComplete,
+        JobDismiss, JobFinalize, Migrate, MigrateIncoming, MigrateSetCapabilities, QueryQmpSchema,
+        SchemaEntity, SnapshotDelete, SnapshotLoad, SnapshotSave, Transaction,
     },
     env::Env,
 };
@@ -109,6 +109,16 @@ impl Capabilities {
     /// Which of the commands that an external snapshot needs are missing.
     pub fn missing_for_external(&self) -> Vec<&'static str> {
         [BlockdevAdd::NAME, BlockdevDel::NAME, BlockdevCreate::NAME, Transaction::NAME, JobDismiss::NAME]
+            .into_iter()
+            .filter(|command| !self.has(command))
+            .collect()
+    }
+}
+
+impl Capabilities {
+    /// Which of the commands that merging an overlay needs are missing.
+    pub fn missing_for_merge(&self) -> Vec<&'static str> {
+        [BlockCommit::NAME, JobComplete::NAME, JobFinalize::NAME, JobDismiss::NAME, BlockdevDel::NAME]
             .into_iter()
             .filter(|command| !self.has(command))
             .collect()

@@ -51,6 +51,9 @@ commands! {
     BlockdevDel<'a> = "blockdev-del" -> Nothing;
     BlockdevCreate<'a> = "blockdev-create" -> Nothing;
     Transaction<'a> = "transaction" -> Nothing;
+    BlockCommit<'a> = "block-commit" -> Nothing;
+    JobComplete<'a> = "job-complete" -> Nothing;
+    JobFinalize<'a> = "job-finalize" -> Nothing;
     Cont = "cont" -> Nothing;
     Stop = "stop" -> Nothing;
     Quit = "quit" -> Nothing;
@@ -158,6 +161,13 @@ pub struct BlockNode {
     pub dirty_bitmaps: Vec<DirtyBitmap>,
 }
 
+impl BlockNode {
+    /// Whether it is a file or a device itself, and no image in one.
+    pub fn is_protocol(&self) -> bool {
+        matches!(self.drv.as_str(), "file" | "host_device")
+    }
+}
+
 /// What keeps account of the writes to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DirtyBitmap {
@@ -215,11 +225,18 @@ pub struct QueryJobs {}
 
 /// A background job.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct JobInfo {
     /// Its id.
     pub id: String,
     /// `created`, `running`, ..., `concluded`.
     pub status: String,
+    /// How far it is, in its own measure.
+    #[serde(default)]
+    pub current_progress: u64,
+    /// How far it has to go; may grow.
+    #[serde(default)]
+    pub total_progress: u64,
     /// Why it failed; absent while it has not.
     pub error: Option<String>,
 }
@@ -393,6 +410,41 @@ pub enum Action<'a> {
         /// Whether it is kept in the image when QEMU ends.
         persistent: bool,
     },
+}
+
+/// Starts a job that moves what an image holds into the one below it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockCommit<'a> {
+    /// The id of the job.
+    pub job_id: &'a str,
+    /// The node on top of the chain.
+    pub device: &'a str,
+    /// The image whose content moves; the one on top is kept in step until the job is completed.
+    pub top_node: &'a str,
+    /// Where it moves to.
+    pub base_node: &'a str,
+    /// What the image above `top_node` is to name as its backing file; none if there is no image above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backing_file: Option<&'a str>,
+    /// Whether the chain changes as soon as the job's work is done, or at [`JobFinalize`].
+    pub auto_finalize: bool,
+    /// Whether the job is forgotten as soon as it has ended.
+    pub auto_dismiss: bool,
+}
+
+/// Ends a job that is ready: the disk goes on in what it has copied to.
+#[derive(Debug, Serialize)]
+pub struct JobComplete<'a> {
+    /// Which.
+    pub id: &'a str,
+}
+
+/// Lets a job that is pending change the chain.
+#[derive(Debug, Serialize)]
+pub struct JobFinalize<'a> {
+    /// Which.
+    pub id: &'a str,
 }
 
 /// Lets the guest run.

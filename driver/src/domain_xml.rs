@@ -5,19 +5,24 @@
 //!
 //! Source: libvirt's documentation of the domain XML format.
 
-use std::collections::BTreeSet;
+mod abi;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::Nvram,
     domain_snapshot::{Location, SourceType},
     error::Code,
-    xml::{self, Element, Limits, Position},
+    qemu_img::Backing,
+    xml::{self, Element, Limits, Node, Position},
 };
 
 /// A machine's description.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct DomainXml {
     element: Element,
 }
@@ -70,6 +75,20 @@ impl Why {
     /// libvirt's name of this error.
     pub fn code(&self) -> Code {
         Code::XmlError
+    }
+}
+
+impl From<DomainXml> for String {
+    fn from(domain: DomainXml) -> String {
+        domain.element.document()
+    }
+}
+
+impl TryFrom<String> for DomainXml {
+    type Error = BadDomain;
+
+    fn try_from(document: String) -> Result<Self, BadDomain> {
+        Self::read(document.as_bytes())
     }
 }
 
@@ -163,6 +182,32 @@ impl DomainXml {
         changed
     }
 
+    /// The same with the images behind these disks stated, down to the last.
+    #[must_use]
+    pub fn with_chains(&self, chains: &BTreeMap<String, Vec<Backing>>) -> Self {
+        let mut changed = self.clone();
+        for (target, chain) in chains {
+            if let Some(disk) = changed.disk_mut(target) {
+                disk.remove("backingStore");
+                disk.push(backing_store(chain));
+            }
+        }
+        changed
+    }
+
+    /// The same with these of its disks alone.
+    #[must_use]
+    pub fn with_disks(&self, kept: impl Fn(&str) -> bool) -> Self {
+        let mut changed = self.clone();
+        if let Some(devices) = changed.element.child_mut("devices") {
+            devices.children.retain(|child| match child {
+                Node::Element(disk) if disk.name == "disk" => target(disk).is_some_and(&kept),
+                _ => true,
+            });
+        }
+        changed
+    }
+
     fn disk_mut(&mut self, target: &str) -> Option<&mut Element> {
         let devices = self.element.child_mut("devices")?;
         devices.elements_mut().find(|disk| disk.name == "disk" && self::target(disk) == Some(target))
@@ -246,6 +291,17 @@ fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
     if let Some(source) = disk.child_mut("source") {
         source.set(attribute, path.as_str());
     }
+}
+
+/// The images from the first on down, and that there are no others.
+fn backing_store(chain: &[Backing]) -> Element {
+    let Some((first, rest)) = chain.split_first() else { return Element::new("backingStore") };
+    let (kind, attribute) = if first.file.starts_with("/dev/") { ("block", "dev") } else { ("file", "file") };
+    let mut store = Element::new("backingStore").with("type", kind);
+    store.push(Element::new("format").with("type", &first.format));
+    store.push(Element::new("source").with(attribute, first.file.as_str()));
+    store.push(backing_store(rest));
+    store
 }
 
 fn disk_elements(domain: &Element) -> impl Iterator<Item = &Element> {

@@ -5,14 +5,17 @@
 //! name where libvirt has the same error.
 
 mod refusal;
+mod revert_refusal;
 
 use std::{fmt, io, time::Duration};
 
 use camino::Utf8PathBuf;
 
-pub use self::refusal::Refusal;
+pub use self::{refusal::Refusal, revert_refusal::RevertRefusal};
 use crate::{
     client::{CommandError, ConnectError, Lost, seconds},
+    launch::LaunchError,
+    qemu_img::ToolError,
     save_image::BadSaveImage,
     store::StoreError,
 };
@@ -40,6 +43,8 @@ pub enum Code {
     OperationTimeout,
     /// This QEMU cannot do it.
     OperationUnsupported,
+    /// It could lose more than a revert has to.
+    SnapshotRevertRisky,
     /// The host's system refused.
     SystemError,
     /// A name is not allowed.
@@ -52,7 +57,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 15] = [
         Code::ArgumentUnsupported,
         Code::BlockCopyActive,
         Code::ConfigUnsupported,
@@ -63,6 +68,7 @@ impl Code {
         Code::OperationInvalid,
         Code::OperationTimeout,
         Code::OperationUnsupported,
+        Code::SnapshotRevertRisky,
         Code::SystemError,
         Code::XmlDetail,
         Code::XmlError,
@@ -82,6 +88,7 @@ impl Code {
             Code::OperationInvalid => "OPERATION_INVALID",
             Code::OperationTimeout => "OPERATION_TIMEOUT",
             Code::OperationUnsupported => "OPERATION_UNSUPPORTED",
+            Code::SnapshotRevertRisky => "SNAPSHOT_REVERT_RISKY",
             Code::SystemError => "SYSTEM_ERROR",
             Code::XmlDetail => "XML_DETAIL",
             Code::XmlError => "XML_ERROR",
@@ -187,6 +194,12 @@ pub enum StepError {
     /// The records could not be written.
     #[error(transparent)]
     Records(StoreError),
+    /// `qemu-img` has not done it.
+    #[error(transparent)]
+    Tool(ToolError),
+    /// The machine was not started, or not stopped.
+    #[error(transparent)]
+    Launch(LaunchError),
     /// QEMU was told to end and has not.
     #[error("QEMU was told to end, and its monitor is still open")]
     StillRunning,
@@ -213,6 +226,9 @@ impl StepError {
             | StepError::HumanMonitor { .. }
             | StepError::File { .. }
             | StepError::Records(_)
+            // A run that was cut short is done, and what it left is seen to.
+            | StepError::Tool(_)
+            | StepError::Launch(_)
             | StepError::StillRunning
             | StepError::Torn(_) => false,
         }
@@ -239,6 +255,8 @@ impl StepError {
             | StepError::MigrationCancelled
             | StepError::SaveImage { .. }
             | StepError::SaveImageIncomplete(_)
+            | StepError::Tool(_)
+            | StepError::Launch(_)
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.
             StepError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {

@@ -55,6 +55,10 @@ pub(crate) async fn carry_out<E: Env>(
         {
             return Err(execution.fail(failure, index == plan.no_return).await);
         }
+        if stage.steps.iter().any(Step::starts_a_machine) {
+            // The steps to come speak to the new process. One that does not answer is told by the first of them.
+            let _ = monitor.reconnect(patience.connect).await;
+        }
     }
     let remains = late.iter().map(|failure| failure.step.remains()).collect();
     match late.into_iter().next() {
@@ -160,8 +164,11 @@ impl<'m, E: Env> Execution<'m, E> {
             return Verdict::DidNot;
         }
         self.rounds += 1;
-        let Reach::Alive(live) = self.reach(&format!("probe-{}", step.lane())).await else {
-            return Verdict::Unknown;
+        let live = match self.reach(&format!("probe-{}", step.lane())).await {
+            Reach::Alive(live) => live,
+            // What was begun in it went with it.
+            Reach::Gone if step.only_in_qemu() => return Verdict::DidNot,
+            Reach::Gone | Reach::Mute(_) => return Verdict::Unknown,
         };
         match step.probe(&live).await {
             Ok(Happened::Yes) => Verdict::Happened,
@@ -213,6 +220,11 @@ impl<'m, E: Env> Execution<'m, E> {
             };
             if let Err(left) = undone {
                 remains.push(left);
+                if step.starts_a_machine() {
+                    // It may run: what it stands on is not pulled from under it.
+                    remains.push("what it was started from is kept".to_owned());
+                    break;
+                }
             }
         }
         (gone, remains)

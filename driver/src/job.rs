@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! listen -> start -> wait for `concluded` -> query-jobs (only there stands the error) -> job-dismiss
+//!             `-> wait until it is held (`ready`, `pending`) ... its client's word --^
 //! ```
 //!
 //! The listening comes first: a short job has concluded before the reply to its command arrives. The jobs used
@@ -14,7 +15,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    client::{CommandError, Silence},
+    client::{CommandError, Events, Silence},
     commands::{Command, JobCancel, JobDismiss, JobInfo, QueryJobs},
     env::Env,
     error::StepError,
@@ -24,6 +25,15 @@ use crate::{
 
 /// How long until a job without news is asked about again.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// How often it is asked how far a job is that may take long.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a job that is ready may rest for what is done to other disks; longer, and somebody has paused it.
+const RESTS_AT_MOST: Duration = Duration::from_secs(1);
+
+/// The status of a job that has ended and is not forgotten yet.
+const CONCLUDED: &str = "concluded";
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,44 +54,157 @@ pub enum End {
 /// [`StepError::Command`] if it was refused or in doubt, [`StepError::JobFailed`],
 /// [`StepError::JobUnfinished`], [`StepError::JobVanished`].
 pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
-    // From here on a refusal is no proof that nothing was done: it is of a question, not of the job.
-    let unread = |cause| StepError::JobUnread { kind: C::NAME, cause };
-    let mut events = live.events();
-    match live.execute_long(start).await {
-        Ok(_) => {}
-        Err(error @ CommandError::TimedOut { .. }) => {
-            if find(live, id).await.map_err(unread)?.is_none() {
-                return Err(error.into());
-            }
-        }
-        Err(error) => return Err(error.into()),
+    let mut watch = begin(live, id, start).await?;
+    watch.until(|status| status == CONCLUDED).await?;
+    watch.conclude().await
+}
+
+/// Starts a job and waits until it holds still, all its work done and the chain as it was, for its client's word. How far it
+/// is, is told meanwhile.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until_held<E: Env, C: Command>(
+    live: &Live<E>,
+    id: &str,
+    start: &C,
+) -> Result<(), StepError> {
+    let mut watch = begin(live, id, start).await?;
+    watch.tells_progress = true;
+    match watch.until(|status| matches!(status, "ready" | "pending" | CONCLUDED)).await?.as_str() {
+        // Before its client's word it ends only if it has failed, or somebody else has given that word.
+        CONCLUDED => watch.conclude().await,
+        _ => Ok(()),
     }
-    let started = live.env().now();
+}
+
+/// Gives a held job of a kind its client's word, waits until it has concluded, reads its result and dismisses it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn release<E: Env, C: Command>(
+    live: &Live<E>,
+    id: &str,
+    kind: &'static str,
+    word: &C,
+) -> Result<(), StepError> {
+    let mut watch = Watch { kind, ..Watch::new(live, id) };
+    let rests_until = live.env().now() + RESTS_AT_MOST;
     loop {
-        match events.next(live.deadline()).await {
-            Ok(event) => match status_of(&event, id).as_deref() {
-                Some("concluded") => break,
-                Some("null") => return Err(StepError::JobVanished { kind: C::NAME }),
-                _ => {}
-            },
-            Err(Silence::Lost(lost)) => {
-                return Err(CommandError::Lost { command: C::NAME.into(), lost }.into());
+        let error = match live.execute(word).await {
+            Ok(_) => break,
+            Err(error @ (CommandError::TimedOut { .. } | CommandError::Refused { .. })) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let was_refused = matches!(error, CommandError::Refused { .. });
+        let job = find(live, id).await.map_err(|cause| watch.unread(cause))?;
+        match job.as_ref().map(|job| job.status.as_str()) {
+            // It has ended without the word, or the word was heard: its own result says which.
+            Some(CONCLUDED) => return watch.conclude().await,
+            // What is done to another disk makes it rest for a moment, and then it does not listen.
+            Some("standby") if was_refused && live.env().now() < rests_until => {
+                live.env().sleep_until(live.env().now() + POLL_EVERY).await;
             }
-            Err(silence) => match find(live, id).await.map_err(unread)? {
-                None => return Err(StepError::JobVanished { kind: C::NAME }),
-                Some(job) if job.status == "concluded" => break,
-                Some(job) if silence == Silence::TimedOut => {
-                    let waited = live.env().now().saturating_sub(started);
-                    return Err(StepError::JobUnfinished { kind: C::NAME, status: job.status, waited });
-                }
-                Some(_) => {}
-            },
+            _ if was_refused => return Err(error.into()),
+            // The word was lost before it arrived, or the job has just begun to act on it: to hear it twice does no harm.
+            Some("ready" | "pending") if live.env().now() < live.deadline() => {}
+            _ => break,
         }
     }
-    match collect(live, id).await.map_err(unread)? {
-        End::Done => Ok(()),
-        End::Failed(reason) => Err(StepError::JobFailed { kind: C::NAME, reason }),
-        End::Absent => Err(StepError::JobVanished { kind: C::NAME }),
+    watch.until(|status| status == CONCLUDED).await?;
+    watch.conclude().await
+}
+
+/// Whether a job of that status waits for its client's word. One that rests for what is done to other disks is in standby.
+fn is_held(status: &str) -> bool {
+    matches!(status, "ready" | "standby" | "pending")
+}
+
+/// Whether a job waits for its client's word; none if there is no such job, or it has concluded.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn held<E: Env>(live: &Live<E>, id: &str) -> Result<Option<bool>, CommandError> {
+    let job = find(live, id).await?.filter(|job| job.status != CONCLUDED);
+    Ok(job.map(|job| is_held(&job.status)))
+}
+
+/// Starts a job and watches it. The listening comes first.
+async fn begin<'l, E: Env, C: Command>(
+    live: &'l Live<E>,
+    id: &'l str,
+    start: &C,
+) -> Result<Watch<'l, E>, StepError> {
+    let watch = Watch { kind: C::NAME, ..Watch::new(live, id) };
+    match live.execute_long(start).await {
+        Ok(_) => Ok(watch),
+        Err(error @ CommandError::TimedOut { .. }) => {
+            match find(live, id).await.map_err(|cause| watch.unread(cause))? {
+                Some(_) => Ok(watch),
+                None => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A job that was started, and its events.
+struct Watch<'l, E: Env> {
+    live: &'l Live<E>,
+    id: &'l str,
+    /// The command that is waited for.
+    kind: &'static str,
+    events: Events<E>,
+    since: Duration,
+    tells_progress: bool,
+}
+
+impl<'l, E: Env> Watch<'l, E> {
+    fn new(live: &'l Live<E>, id: &'l str) -> Self {
+        let since = live.env().now();
+        Self { live, id, kind: "", events: live.events(), since, tells_progress: false }
+    }
+
+    /// Waits for a status and tells which it is.
+    async fn until(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, StepError> {
+        let Self { live, id, kind, .. } = *self;
+        loop {
+            let now = live.env().now();
+            let next = if self.tells_progress { now + TELL_EVERY } else { live.deadline() };
+            match self.events.next(next.min(live.deadline())).await {
+                Ok(event) => match status_of(&event, id).as_deref() {
+                    Some(status) if wanted(status) => return Ok(status.to_owned()),
+                    Some("null") => return Err(StepError::JobVanished { kind }),
+                    _ => {}
+                },
+                Err(Silence::Lost(lost)) => {
+                    return Err(CommandError::Lost { command: kind.into(), lost }.into());
+                }
+                Err(silence) => match find(live, id).await.map_err(|cause| self.unread(cause))? {
+                    None => return Err(StepError::JobVanished { kind }),
+                    Some(job) if wanted(&job.status) => return Ok(job.status),
+                    Some(job) if silence == Silence::TimedOut && live.env().now() >= live.deadline() => {
+                        let waited = live.env().now().saturating_sub(self.since);
+                        return Err(StepError::JobUnfinished { kind, status: job.status, waited });
+                    }
+                    Some(job) => live.progress(job.current_progress, job.total_progress),
+                },
+            }
+        }
+    }
+
+    /// Reads the result of the concluded job and dismisses it.
+    async fn conclude(&self) -> Result<(), StepError> {
+        match collect(self.live, self.id).await.map_err(|cause| self.unread(cause))? {
+            End::Done => Ok(()),
+            End::Failed(reason) => Err(StepError::JobFailed { kind: self.kind, reason }),
+            End::Absent => Err(StepError::JobVanished { kind: self.kind }),
+        }
+    }
+
+    /// A refusal is no proof that nothing was done: it is of a question, not of the job.
+    fn unread(&self, cause: CommandError) -> StepError {
+        StepError::JobUnread { kind: self.kind, cause }
     }
 }
 
@@ -94,7 +217,7 @@ pub async fn settle<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
     loop {
         match find(live, id).await? {
             None => return Ok(End::Absent),
-            Some(job) if job.status == "concluded" => return Ok(collect(live, id).await?),
+            Some(job) if job.status == CONCLUDED => return Ok(collect(live, id).await?),
             Some(job) if live.env().now() >= live.deadline() => {
                 let waited = live.env().now().saturating_sub(started);
                 return Err(StepError::JobUnfinished { kind, status: job.status, waited });
@@ -110,7 +233,7 @@ pub async fn settle<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
 /// As [`settle`].
 pub async fn remove<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Result<(), StepError> {
     match find(live, id).await? {
-        Some(job) if job.status != "concluded" => {
+        Some(job) if job.status != CONCLUDED => {
             // A refusal means that it has just ended by itself.
             match live.execute(&JobCancel { id }).await {
                 Ok(_) | Err(CommandError::Refused { .. }) => {}
@@ -143,16 +266,21 @@ async fn find<E: Env>(live: &Live<E>, id: &str) -> Result<Option<JobInfo>, Comma
     Ok(live.ask(&QueryJobs {}).await?.into_iter().find(|job| job.id == id))
 }
 
-/// The status that an event gives this job.
+/// The status that an event gives this job. That it is held, QEMU says twice; the second counts, and nothing follows it.
 fn status_of(event: &wire::Event, id: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Change {
+        #[serde(alias = "device")]
         id: String,
-        status: String,
+        status: Option<String>,
     }
-    if event.name != "JOB_STATUS_CHANGE" {
-        return None;
+    let change = || wire::payload(event.data.as_deref()?).ok().filter(|change: &Change| change.id == id);
+    match event.name.as_str() {
+        "JOB_STATUS_CHANGE" => {
+            change()?.status.filter(|status| !matches!(status.as_str(), "ready" | "pending"))
+        }
+        "BLOCK_JOB_READY" => change().map(|_| "ready".to_owned()),
+        "BLOCK_JOB_PENDING" => change().map(|_| "pending".to_owned()),
+        _ => None,
     }
-    let change: Change = wire::payload(event.data.as_deref()?).ok()?;
-    (change.id == id).then_some(change.status)
 }

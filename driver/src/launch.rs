@@ -21,9 +21,10 @@ pub mod program;
 use std::{io, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::ConnectError,
+    client::{ConnectError, Silence},
     commands::Quit,
     domain_xml::DomainXml,
     env::{Ended, Endpoint, Env, HostCommand},
@@ -37,7 +38,8 @@ use arguments::{Accelerator, Power};
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Who starts and stops the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Launcher {
     /// This driver starts QEMU.
     BuiltIn(BuiltIn),
@@ -46,7 +48,7 @@ pub enum Launcher {
 }
 
 /// How this driver starts QEMU.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltIn {
     /// The program; the document's `<emulator>` if it is not stated.
     pub binary: Option<Utf8PathBuf>,
@@ -188,6 +190,14 @@ impl Launcher {
         }
     }
 
+    /// Where `qemu-img` of the machine's own release may be: beside its QEMU. None if nobody knows where that is.
+    pub fn tool(&self, domain: &DomainXml) -> Option<Utf8PathBuf> {
+        match self {
+            Launcher::Program(_) => None,
+            Launcher::BuiltIn(built_in) => Some(built_in.binary(domain).ok()?.with_file_name("qemu-img")),
+        }
+    }
+
     /// Starts a machine; returns its monitor, connected.
     ///
     /// # Errors
@@ -223,7 +233,8 @@ impl Launcher {
             Launcher::Program(path) => program::stop(env, path, stop).await?,
         }
         let endpoint = Endpoint::Unix(stop.monitor.to_owned());
-        // QEMU lets go of its images before it lets go of its sockets.
+        // QEMU lets go of its images before it lets go of its sockets, and of what listens last.
+        env.sleep_until(env.now() + RETRY_EVERY).await;
         while env.connect(&endpoint).await.is_ok() {
             if env.now() >= deadline {
                 return Err(LaunchError::StillThere {
@@ -368,8 +379,10 @@ async fn quit<E: Env>(env: &E, monitor: &Utf8Path, deadline: Duration) -> Result
         Err(ConnectError::Unreachable { .. }) => return Ok(()),
         connected => connected?,
     };
-    // Whether it heard shows in whether it goes.
+    let mut events = monitor.client().events();
+    // Whether it heard shows in whether it goes: it closes its monitors last.
     let _ = monitor.client().execute("quit", &Quit {}, deadline).await;
+    while !matches!(events.next(deadline).await, Err(Silence::Lost(_) | Silence::TimedOut)) {}
     monitor.client().close();
     Ok(())
 }

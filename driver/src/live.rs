@@ -54,6 +54,11 @@ impl<E: Env> Live<E> {
         self.client.events()
     }
 
+    /// Closes the connection, for all who share it: nothing can be asked any more.
+    pub fn close(&self) {
+        self.client.close();
+    }
+
     /// Sends a command; its reply must come within the command timeout and before the step's deadline.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use camino::Utf8Path;
+
 use crate::{
     capabilities::Capabilities,
     client::Client,
@@ -14,25 +16,30 @@ use crate::{
     env::{Endpoint, Env, FileKind},
     error::OperationError,
     execute,
+    launch::{Launcher, chain},
     migration::Settings,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
-    plan::{self, Facts, HostFiles, Plan, Planned, Records},
+    plan::{self, Aside, Facts, GoingBack, HostFiles, Plan, Planned, Records},
     progress::Listener,
+    qemu_img::QemuImg,
     report::Report,
     request::Request,
-    store::Store,
+    step,
+    store::{self, Store},
     tree::SnapshotTree,
 };
 
 /// A running machine.
 pub struct Machine<E: Env> {
     monitor: Monitor<E>,
-    domain: Domain,
+    /// It is another one once a revert has gone back to it.
+    domain: RefCell<Domain>,
     patience: Patience,
     capabilities: Rc<Capabilities>,
     records: Option<RefCell<Store<E>>>,
+    launcher: Option<Launcher>,
 }
 
 impl<E: Env> Machine<E> {
@@ -55,7 +62,8 @@ impl<E: Env> Machine<E> {
                 Rc::new(Capabilities::probe(&monitor.client(), deadline).await?)
             }
         };
-        Ok(Self { monitor, domain, patience, capabilities, records: None })
+        let domain = RefCell::new(domain);
+        Ok(Self { monitor, domain, patience, capabilities, records: None, launcher: None })
     }
 
     /// The connection, for commands of the caller's own.
@@ -78,7 +86,7 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Unreachable`], [`OperationError::Unobserved`].
     pub async fn observe(&self) -> Result<Observed, OperationError> {
-        self.observe_within(self.patience).await
+        self.observe_within(self.patience, false).await
     }
 
     /// The same machine, of whose snapshots records are kept.
@@ -86,6 +94,18 @@ impl<E: Env> Machine<E> {
     pub fn with_records(mut self, records: Store<E>) -> Self {
         self.records = Some(RefCell::new(records));
         self
+    }
+
+    /// The same machine, with somebody who starts and stops it.
+    #[must_use]
+    pub fn with_launcher(mut self, launcher: Launcher) -> Self {
+        self.launcher = Some(launcher);
+        self
+    }
+
+    /// What machine it is by now: a revert may have gone back to another one.
+    pub fn domain(&self) -> Domain {
+        self.domain.borrow().clone()
     }
 
     /// What the records say; none if none are kept.
@@ -108,18 +128,31 @@ impl<E: Env> Machine<E> {
     pub async fn perform(&self, request: &Request) -> Result<Report, OperationError> {
         let deadline = self.monitor.env().now() + request.within();
         let request = self.named(request);
-        let Planned { plan, tree } = self.planned(&request).await?;
+        let Planned { plan, tree, domain } = self.planned(&request).await?;
         let mut events = self.client().events();
         let patience = self.patience.at_most(request.within());
         let carried_out = execute::carry_out(&self.monitor, &plan, deadline, patience).await;
-        // Done is done, whatever failed behind it.
-        if matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }))
-            && let (Some(records), Some(tree)) = (&self.records, tree)
-        {
-            records.borrow_mut().adopt(tree);
+        // Done is done, whatever failed behind it; and what was not done may have been written down as begun.
+        let done = matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }));
+        if let (Some(records), Some(tree)) = (&self.records, tree) {
+            let found = if done { Some(tree) } else { self.written_records().await };
+            if let Some(tree) = found {
+                records.borrow_mut().adopt(tree);
+            }
+        }
+        if let Some(document) = domain.filter(|_| done) {
+            let transient = self.domain.borrow().transient;
+            self.domain.replace(Domain { transient, ..Domain::from(document) });
         }
         carried_out?;
         Ok(Report::new(&request, &plan, &mut events))
+    }
+
+    /// What the records say on the host's disk; none if they cannot be read.
+    async fn written_records(&self) -> Option<SnapshotTree> {
+        let folder = self.records.as_ref()?.borrow().folder().to_owned();
+        let read = store::read_folder(self.monitor.env(), &folder).await;
+        read.ok().map(|(tree, _)| tree)
     }
 
     /// A snapshot that nobody named is called by its second.
@@ -132,15 +165,23 @@ impl<E: Env> Machine<E> {
     }
 
     async fn planned(&self, request: &Request) -> Result<Planned, OperationError> {
-        plan::check_alone(request, &self.domain)?;
+        let domain = self.domain();
+        plan::check_alone(request, &domain)?;
         let env = self.monitor.env();
-        let observed = self.observe_within(self.patience.at_most(request.within())).await?;
+        let needs_nodes = plan::needs_nodes(request, self.tree().as_ref());
+        let observed = self.observe_within(self.patience.at_most(request.within()), needs_nodes).await?;
         let mut files = HostFiles::new();
-        for path in plan::paths(request, &self.domain, &observed) {
+        for path in plan::paths(request, &domain, &observed) {
             // Of what cannot be looked at nothing is assumed but that something is there.
             let kind = env.file_kind(&path).await.unwrap_or(FileKind::Other);
             files.insert(path, kind);
         }
+        let going_back = plan::going_back(request, self.tree().as_ref());
+        let aside = match &going_back {
+            Some(going_back) => Some(self.look_aside(going_back, &mut files, request.within()).await),
+            None => None,
+        };
+        let Endpoint::Unix(monitor) = self.monitor.endpoint();
         let migration = match plan::saves_memory(request) {
             true => {
                 let deadline = env.now() + self.patience.command;
@@ -151,7 +192,7 @@ impl<E: Env> Machine<E> {
         let records = self.records.as_ref().map(RefCell::borrow);
         let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
         let facts = Facts {
-            domain: &self.domain,
+            domain: &domain,
             observed: &observed,
             capabilities: &self.capabilities,
             unique: &env.unique_id(),
@@ -159,8 +200,38 @@ impl<E: Env> Machine<E> {
             files: &files,
             records,
             seconds: env.seconds(),
+            launcher: self.launcher.as_ref(),
+            monitor,
+            aside: aside.as_ref(),
         };
         Ok(plan::plan(request, facts)?)
+    }
+
+    /// Reads what lies aside, which nobody writes: a machine that runs is not touched.
+    async fn look_aside(&self, going_back: &GoingBack, files: &mut HostFiles, within: Duration) -> Aside {
+        let env = self.monitor.env();
+        let GoingBack { domain, memory } = going_back;
+        for path in domain.disks().filter_map(|disk| disk.path()) {
+            let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
+            files.insert(path.to_owned(), kind);
+        }
+        let beside = self.launcher.as_ref().and_then(|launcher| launcher.tool(domain));
+        let tool = match beside {
+            Some(path) if matches!(env.file_kind(&path).await, Ok(FileKind::File { .. })) => path,
+            _ => "qemu-img".into(),
+        };
+        let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
+        // What is missing is told better by the plan.
+        let is_there = |path: &Utf8Path| matches!(files.get(path), Some(FileKind::File { .. }));
+        let found = domain.with_disks(|target| {
+            domain.disks().any(|disk| disk.target == target && disk.path().is_some_and(is_there))
+        });
+        let chains = chain::read(&reader, &found).await.map_err(|error| error.to_string());
+        let memory = match memory {
+            Some(path) => Some(step::read_save_image(env, path).await.map_err(|error| error.to_string())),
+            None => None,
+        };
+        Aside { tool, chains, memory }
     }
 
     /// Carries out a plan, one of [`Machine::plan`]'s or of the caller's own making.
@@ -172,17 +243,24 @@ impl<E: Env> Machine<E> {
         execute::carry_out(&self.monitor, plan, deadline, self.patience.at_most(within)).await
     }
 
-    async fn observe_within(&self, patience: Patience) -> Result<Observed, OperationError> {
+    /// Asks how the machine stands, and by which nodes it has its images open if that is needed.
+    async fn observe_within(
+        &self,
+        patience: Patience,
+        needs_nodes: bool,
+    ) -> Result<Observed, OperationError> {
         self.monitor.reconnect(patience.connect).await?;
         let deadline = self.monitor.env().now() + patience.command;
         let live = self.monitor.live("observe".into(), deadline, patience);
         let status = live.execute(&QueryStatus {}).await?;
         let devices = live.execute(&QueryBlock {}).await?;
         let jobs = live.execute(&QueryBlockJobs {}).await?;
-        let mut observed = Observed::new(&self.domain, status, &devices);
-        if !jobs.is_empty() {
-            // Only the nodes tell which disk a job works on.
-            observed.find_busy(&live.execute(&QueryNamedBlockNodes { flat: true }).await?);
+        let mut observed = Observed::new(&self.domain.borrow(), status, &devices);
+        // Only the nodes tell which disk a job works on.
+        if needs_nodes || !jobs.is_empty() {
+            let nodes = live.execute(&QueryNamedBlockNodes { flat: true }).await?;
+            observed.find_busy(&nodes);
+            observed.find_nodes(&nodes);
         }
         Ok(observed)
     }

@@ -36,6 +36,11 @@ impl<E: Env> Monitor<E> {
         &self.env
     }
 
+    /// Where it listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// The connection as of now.
     pub fn client(&self) -> Client<E> {
         self.client.borrow().clone()

@@ -44,10 +44,35 @@ pub struct ObservedDisk {
     pub snapshots: Vec<InternalSnapshot>,
     /// How many images its chain has.
     pub depth: usize,
+    /// The images of its chain, the one that the guest writes to first.
+    pub chain: Vec<ObservedImage>,
     /// The filter that a block job has put over its top node, if one works on it and has one.
     pub busy: Option<String>,
     /// The bitmaps that are kept in its top image and written to now.
     pub bitmaps: Vec<DirtyBitmap>,
+}
+
+/// One image of a disk's chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObservedImage {
+    /// Its file.
+    pub file: Utf8PathBuf,
+    /// The internal snapshots in it.
+    pub snapshots: Vec<InternalSnapshot>,
+    /// The nodes that have it open as an image, as far as it was asked for ([`Observed::find_nodes`]): one, or more where disks
+    /// share it.
+    pub nodes: Vec<ObservedNode>,
+}
+
+/// A node that has an image open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedNode {
+    /// Its name.
+    pub name: String,
+    /// Its driver: the image's format.
+    pub format: String,
+    /// The bitmaps that are kept in the image.
+    pub bitmaps: Vec<String>,
 }
 
 impl ObservedDisk {
@@ -76,6 +101,18 @@ impl Observed {
             if let Some(disk) = self.disks.iter_mut().find(|disk| disk.file == file) {
                 disk.busy = Some(node.drv.clone());
             }
+        }
+    }
+
+    /// Finds among all nodes those that have the images of the chains open.
+    pub fn find_nodes(&mut self, nodes: &[BlockNode]) {
+        for image in self.disks.iter_mut().flat_map(|disk| &mut disk.chain) {
+            let opens = |node: &&BlockNode| {
+                !node.is_protocol()
+                    && !JOB_FILTERS.contains(&node.drv.as_str())
+                    && file_of(&node.image.filename) == image.file
+            };
+            image.nodes = nodes.iter().filter(opens).filter_map(observed_node).collect();
         }
     }
 
@@ -110,10 +147,9 @@ impl BlockDevice {
     fn is_of(&self, disk: &DomainDisk) -> bool {
         match (&disk.device, &disk.source) {
             (Some(device), _) => self.is(device),
-            (None, Some(source)) => self.inserted.as_ref().is_some_and(|node| {
-                std::iter::successors(Some(&node.image), |image| next(image))
-                    .any(|image| file_of(&image.filename) == *source)
-            }),
+            (None, Some(source)) => {
+                self.inserted.as_ref().is_some_and(|node| images(&node.image).any(|file| file == *source))
+            }
             (None, None) => false,
         }
     }
@@ -124,6 +160,11 @@ impl BlockDevice {
         let Some(path) = &self.qdev else { return false };
         path == id || path.split('/').rev().take(2).any(|part| part == id)
     }
+}
+
+/// The files of a chain, from this image on down.
+pub fn images(top: &ImageInfo) -> impl Iterator<Item = Utf8PathBuf> {
+    std::iter::successors(Some(top), |image| next(image)).map(|image| file_of(&image.filename))
 }
 
 /// The image under this one.
@@ -143,7 +184,21 @@ fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<Observe
         snapshots: node.image.snapshots.clone(),
         busy: None,
         depth: std::iter::successors(Some(&node.image), |image| next(image)).count(),
+        chain: std::iter::successors(Some(&node.image), |image| next(image)).map(observed_image).collect(),
         bitmaps: node.dirty_bitmaps.iter().filter(|bitmap| bitmap.is_carried()).cloned().collect(),
+    })
+}
+
+fn observed_image(image: &ImageInfo) -> ObservedImage {
+    ObservedImage { file: file_of(&image.filename), snapshots: image.snapshots.clone(), nodes: Vec::new() }
+}
+
+fn observed_node(node: &BlockNode) -> Option<ObservedNode> {
+    let kept = node.dirty_bitmaps.iter().filter(|bitmap| bitmap.persistent);
+    Some(ObservedNode {
+        name: node.node_name.clone()?,
+        format: node.drv.clone(),
+        bitmaps: kept.filter_map(|bitmap| bitmap.name.clone()).collect(),
     })
 }
 

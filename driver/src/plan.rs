@@ -7,24 +7,33 @@
 //! Stages follow one another; the steps of one stage run side by side. Before the point of no return a
 //! failure undoes what was done, newest first; after it the plan is carried forward.
 
+mod delete;
 mod external;
 mod internal;
 mod memory;
+mod merge;
 mod prepare;
 mod record;
+mod revert;
 
 use std::fmt;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-pub use self::prepare::{HostFiles, paths};
+pub use self::{
+    delete::needs_nodes,
+    prepare::{HostFiles, paths},
+    revert::{Aside, GoingBack, going_back},
+};
 use crate::{
     align::{self, MemoryPlace, Place},
     capabilities::Capabilities,
     domain::Domain,
     domain_snapshot::Location,
+    domain_xml::DomainXml,
     error::Refusal,
+    launch::Launcher,
     migration::Settings,
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
@@ -99,6 +108,12 @@ pub struct Facts<'a> {
     pub records: Option<Records<'a>>,
     /// The time of day, in seconds since 1970 (UTC).
     pub seconds: i64,
+    /// Who starts and stops the machine, if anybody does.
+    pub launcher: Option<&'a Launcher>,
+    /// Where its monitor listens.
+    pub monitor: &'a Utf8Path,
+    /// What lies aside that a revert goes back to, if this is one for which [`going_back`] says what.
+    pub aside: Option<&'a Aside>,
 }
 
 /// A machine's records and where they are.
@@ -117,6 +132,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The records then; none if it changes none.
     pub tree: Option<SnapshotTree>,
+    /// The machine then, if it is another one.
+    pub domain: Option<DomainXml>,
 }
 
 /// Plans an operation.
@@ -127,8 +144,11 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     check_alone(request, facts.domain)?;
     match request {
         Request::Create(create) => self::create(create, facts),
-        Request::Revert(revert) => Ok(Planned { plan: internal::revert(&revert.name, facts)?, tree: None }),
-        Request::Delete(delete) => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None }),
+        Request::Revert(revert) => {
+            delete::check_whole(revert.name.as_str(), facts)?;
+            self::revert::revert(revert, facts)
+        }
+        Request::Delete(delete) => delete::delete(delete, facts),
     }
 }
 
@@ -142,7 +162,11 @@ pub fn saves_memory(request: &Request) -> bool {
 /// # Errors
 /// [`Refusal`]: flags that do not go together, a name that is not allowed.
 pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
-    let Request::Create(create) = request else { return Ok(()) };
+    let create = match request {
+        Request::Create(create) => create,
+        Request::Revert(revert) => return revert.flags.check(),
+        Request::Delete(delete) => return delete.flags.check(),
+    };
     create.flags.check()?;
     if create.flags.has(CreateFlag::Halt) && domain.transient {
         return Err(Refusal::HaltOfTransient);
@@ -166,7 +190,7 @@ fn create(create: &Create, facts: Facts<'_>) -> Result<Planned, Refusal> {
     } else {
         external::create(create, &aligned, record, facts)?
     };
-    Ok(Planned { plan, tree })
+    Ok(Planned { plan, tree, domain: None })
 }
 
 /// The targets of disks, for a plan and its title.

@@ -5,8 +5,9 @@ use std::{fmt, time::Duration};
 use crate::{
     client::{Events, seconds},
     env::Env,
+    launch::arguments::Power,
     plan::Plan,
-    request::{CreateFlag, Request},
+    request::{CreateFlag, DeleteFlag, DeleteFlags, Request},
     step::Step,
     wire::Timestamp,
 };
@@ -37,9 +38,38 @@ pub enum Deed {
         left: Left,
     },
     /// The machine was put back.
-    Reverted,
-    /// The snapshot was removed.
-    Deleted,
+    Reverted(Anew),
+    /// The snapshot was removed, or what these flags say.
+    Deleted(DeleteFlags),
+}
+
+/// What became of a machine that was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anew {
+    /// It goes on in its process.
+    No,
+    /// It was started anew, and runs.
+    Running,
+    /// It was started anew, and is paused.
+    Paused,
+    /// It was ended, and is off.
+    Off,
+}
+
+impl Anew {
+    fn of(plan: &Plan) -> Self {
+        let has = |is: fn(&Step) -> bool| plan.steps().any(is);
+        let runs = |step: &Step| match step {
+            Step::StartMachine(start) => start.power == Power::Running,
+            step => matches!(step, Step::Resume(_)),
+        };
+        match (has(|step| matches!(step, Step::StopMachine(_))), has(Step::starts_a_machine)) {
+            (false, _) => Anew::No,
+            (true, false) => Anew::Off,
+            (true, true) if plan.steps().any(runs) => Anew::Running,
+            (true, true) => Anew::Paused,
+        }
+    }
 }
 
 /// What became of a machine whose snapshot was taken.
@@ -84,8 +114,8 @@ impl Report {
                 let quiesced = Quiesced::No("not asked for");
                 (create.wish.name.clone().unwrap_or_default(), Deed::Taken { consistency, quiesced, left })
             }
-            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted),
-            Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted),
+            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted(Anew::of(plan))),
+            Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted(delete.flags.clone())),
         };
         // Disks alone are switched under a guest that goes on.
         let stopped_for = if stands_still { stopped_for(events) } else { Some(Duration::ZERO) };
@@ -129,8 +159,27 @@ impl fmt::Display for Report {
                     }
                 }
             }
-            Deed::Reverted => write!(f, "reverted to {}: {disks}", self.name)?,
-            Deed::Deleted => write!(f, "snapshot {} deleted from {disks}", self.name)?,
+            Deed::Reverted(anew) => {
+                let then = match anew {
+                    Anew::No => "",
+                    Anew::Running => "; the machine was started anew and runs",
+                    Anew::Paused => "; the machine was started anew and is paused",
+                    Anew::Off => "; the machine is off",
+                };
+                write!(f, "reverted to {}: {disks}{then}", self.name)?;
+            }
+            Deed::Deleted(flags) => {
+                let what = match (flags.has(DeleteFlag::Children), flags.has(DeleteFlag::ChildrenOnly)) {
+                    (true, _) => format!("snapshot {} and all that descend from it", self.name),
+                    (_, true) => format!("all that descend from snapshot {}", self.name),
+                    _ => format!("snapshot {}", self.name),
+                };
+                match flags.has(DeleteFlag::MetadataOnly) {
+                    true => write!(f, "{what} forgotten; no disk was touched")?,
+                    false if disks.is_empty() => write!(f, "{what} deleted; no disk held it")?,
+                    false => write!(f, "{what} deleted from {disks}")?,
+                }
+            }
         }
         match self.stopped_for {
             Some(Duration::ZERO) => Ok(()),

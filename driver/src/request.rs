@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
-use crate::{domain_snapshot::DomainSnapshot, error::Refusal, name::SnapshotName, save_image::Format};
+use crate::{
+    domain_snapshot::DomainSnapshot,
+    error::{Refusal, RevertRefusal},
+    name::SnapshotName,
+    save_image::Format,
+};
 
 /// How long an operation may take if the caller does not say.
 pub const WITHIN: Duration = Duration::from_secs(60);
@@ -12,9 +17,9 @@ pub const WITHIN: Duration = Duration::from_secs(60);
 pub enum Request {
     /// Take one.
     Create(Box<Create>),
-    /// Put the machine back to an internal one.
+    /// Put the machine back to one.
     Revert(Revert),
-    /// Remove an internal one.
+    /// Remove one.
     Delete(Delete),
 }
 
@@ -150,20 +155,151 @@ impl CreateFlags {
     }
 }
 
-/// Puts machine and disks back to an internal snapshot.
+/// Puts machine and disks back to a snapshot. What the guest has done since is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revert {
     /// Which.
     pub name: SnapshotName,
+    /// How.
+    pub flags: RevertFlags,
+    /// The caller has put back the storage of all disks whose part of the snapshot it took itself. libvirt has no word for it.
+    pub storage_is_back: bool,
     /// How long it may take.
     pub within: Duration,
 }
 
-/// Removes an internal snapshot from every disk that has it.
+/// One of libvirt's flags of `virDomainRevertToSnapshot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RevertFlag {
+    /// The guest runs afterwards, whatever it did when the snapshot was taken.
+    Running,
+    /// It is paused afterwards.
+    Paused,
+    /// The running machine may be ended for it, although a client of its screen or a device of today would be lost.
+    Force,
+    /// The variables of the firmware are made anew from their template.
+    ResetNvram,
+}
+
+/// A set of [`RevertFlag`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RevertFlags(BTreeSet<RevertFlag>);
+
+impl RevertFlag {
+    /// As virsh's option is called: `"reset-nvram"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            RevertFlag::Running => "running",
+            RevertFlag::Paused => "paused",
+            RevertFlag::Force => "force",
+            RevertFlag::ResetNvram => "reset-nvram",
+        }
+    }
+}
+
+impl fmt::Display for RevertFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromIterator<RevertFlag> for RevertFlags {
+    fn from_iter<T: IntoIterator<Item = RevertFlag>>(flags: T) -> Self {
+        Self(flags.into_iter().collect())
+    }
+}
+
+impl RevertFlags {
+    /// The flags, in the order of libvirt's bits.
+    pub fn iter(&self) -> impl Iterator<Item = RevertFlag> {
+        self.0.iter().copied()
+    }
+
+    /// Whether it is among them.
+    pub fn has(&self, flag: RevertFlag) -> bool {
+        self.0.contains(&flag)
+    }
+
+    /// Whether these go together.
+    ///
+    /// # Errors
+    /// [`RevertRefusal::FlagsExclude`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self.has(RevertFlag::Running) && self.has(RevertFlag::Paused) {
+            true => Err(RevertRefusal::FlagsExclude(RevertFlag::Running, RevertFlag::Paused).into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Removes a snapshot: its part of the images, its file of memory and its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delete {
     /// Which.
     pub name: SnapshotName,
+    /// What else, or what not.
+    pub flags: DeleteFlags,
     /// How long it may take.
     pub within: Duration,
+}
+
+/// One of libvirt's flags of `virDomainSnapshotDelete`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeleteFlag {
+    /// Those that descend from it too.
+    Children,
+    /// The record alone; no disk is touched.
+    MetadataOnly,
+    /// Those that descend from it, and not itself.
+    ChildrenOnly,
+}
+
+/// A set of [`DeleteFlag`]s.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeleteFlags(BTreeSet<DeleteFlag>);
+
+impl DeleteFlag {
+    /// As virsh's option is called: `"children-only"`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeleteFlag::Children => "children",
+            DeleteFlag::MetadataOnly => "metadata",
+            DeleteFlag::ChildrenOnly => "children-only",
+        }
+    }
+}
+
+impl fmt::Display for DeleteFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromIterator<DeleteFlag> for DeleteFlags {
+    fn from_iter<T: IntoIterator<Item = DeleteFlag>>(flags: T) -> Self {
+        Self(flags.into_iter().collect())
+    }
+}
+
+impl DeleteFlags {
+    /// The flags, in the order of libvirt's bits.
+    pub fn iter(&self) -> impl Iterator<Item = DeleteFlag> {
+        self.0.iter().copied()
+    }
+
+    /// Whether it is among them.
+    pub fn has(&self, flag: DeleteFlag) -> bool {
+        self.0.contains(&flag)
+    }
+
+    /// Whether these go together.
+    ///
+    /// # Errors
+    /// [`Refusal::ChildrenTwice`].
+    pub fn check(&self) -> Result<(), Refusal> {
+        match self.has(DeleteFlag::Children) && self.has(DeleteFlag::ChildrenOnly) {
+            true => Err(Refusal::ChildrenTwice),
+            false => Ok(()),
+        }
+    }
 }

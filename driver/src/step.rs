@@ -4,19 +4,28 @@
 //! happened. It does not know the steps beside it, and it decides nothing: order, timeouts, undo and recovery
 //! are the executor's ([`crate::execute`]).
 
+mod apply_snapshot;
 mod begin_save_image;
+mod commit_image;
+mod create_overlay;
 mod delete_snapshot;
+mod end_commit;
 mod load_memory;
 mod load_snapshot;
 mod pause;
 mod prepare_overlay;
 mod quit;
+mod record_deletion;
+mod remove_file;
+mod remove_image;
 mod reserve_file;
 mod resume;
 mod save_memory;
 mod save_snapshot;
 mod seal_save_image;
 mod set_migration;
+mod start_machine;
+mod stop_machine;
 mod switch_overlays;
 mod write_records;
 
@@ -25,24 +34,37 @@ use std::{fmt, io};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::load_memory::read_save_image;
 pub use self::{
+    apply_snapshot::ApplySnapshot,
     begin_save_image::BeginSaveImage,
+    commit_image::CommitImage,
+    create_overlay::CreateOverlay,
     delete_snapshot::DeleteSnapshot,
+    end_commit::EndCommit,
     load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
     pause::Pause,
     prepare_overlay::PrepareOverlay,
     quit::Quit,
+    record_deletion::RecordDeletion,
+    remove_file::RemoveFile,
+    remove_image::RemoveImage,
     reserve_file::ReserveFile,
     resume::Resume,
     save_memory::{Meanwhile, SaveMemory},
     save_snapshot::SaveSnapshot,
     seal_save_image::SealSaveImage,
     set_migration::SetMigration,
+    start_machine::StartMachine,
+    stop_machine::StopMachine,
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
     write_records::WriteRecords,
 };
-use crate::{client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError, live::Live};
+use crate::{
+    client::CommandError, commands::QueryNamedBlockNodes, env::Env, error::StepError,
+    launch::arguments::Power, live::Live,
+};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +100,24 @@ pub enum Step {
     Quit(Quit),
     /// See [`WriteRecords`].
     WriteRecords(WriteRecords),
+    /// See [`CommitImage`].
+    CommitImage(CommitImage),
+    /// See [`EndCommit`].
+    EndCommit(EndCommit),
+    /// See [`RecordDeletion`].
+    RecordDeletion(RecordDeletion),
+    /// See [`RemoveImage`].
+    RemoveImage(RemoveImage),
+    /// See [`CreateOverlay`].
+    CreateOverlay(CreateOverlay),
+    /// See [`ApplySnapshot`].
+    ApplySnapshot(ApplySnapshot),
+    /// See [`StopMachine`].
+    StopMachine(StopMachine),
+    /// See [`StartMachine`].
+    StartMachine(StartMachine),
+    /// See [`RemoveFile`].
+    RemoveFile(RemoveFile),
 }
 
 /// Whether a step in doubt has happened.
@@ -124,6 +164,15 @@ impl Step {
             Step::LoadMemory(_) => "load-memory".into(),
             Step::Quit(_) => "quit".into(),
             Step::WriteRecords(_) => "record".into(),
+            Step::CommitImage(step) => format!("commit-{}", step.target),
+            Step::EndCommit(step) => format!("pivot-{}", step.target),
+            Step::RecordDeletion(_) => "record".into(),
+            Step::RemoveImage(step) => format!("remove-{}", file_name(&step.file)),
+            Step::CreateOverlay(step) => format!("image-{}", step.target),
+            Step::ApplySnapshot(step) => format!("apply-{}", step.target),
+            Step::StopMachine(_) => "stop".into(),
+            Step::StartMachine(_) => "start".into(),
+            Step::RemoveFile(step) => format!("remove-{}", file_name(&step.path)),
         }
     }
 
@@ -138,13 +187,22 @@ impl Step {
             Step::BeginSaveImage(_) => Some("empty it"),
             Step::SaveMemory(_) => Some("cancel"),
             Step::WriteRecords(_) => Some("write back"),
+            Step::CommitImage(_) => Some("end the job"),
+            Step::StartMachine(_) => Some("end it"),
             Step::LoadSnapshot(_)
             | Step::DeleteSnapshot(_)
             | Step::SwitchOverlays(_)
             | Step::Resume(_)
             | Step::Quit(_)
             | Step::SealSaveImage(_)
-            | Step::LoadMemory(_) => None,
+            | Step::LoadMemory(_)
+            | Step::EndCommit(_)
+            | Step::RecordDeletion(_)
+            | Step::RemoveImage(_)
+            | Step::CreateOverlay(_)
+            | Step::ApplySnapshot(_)
+            | Step::StopMachine(_)
+            | Step::RemoveFile(_) => None,
         }
     }
 
@@ -152,8 +210,18 @@ impl Step {
     pub(crate) fn stops_the_guest(&self) -> bool {
         matches!(
             self,
-            Step::SaveSnapshot(_) | Step::LoadSnapshot(_) | Step::DeleteSnapshot(_) | Step::Pause(_)
+            Step::SaveSnapshot(_)
+                | Step::LoadSnapshot(_)
+                | Step::DeleteSnapshot(_)
+                | Step::Pause(_)
+                // Live too: QEMU stops the guest for the last of its memory.
+                | Step::SaveMemory(_)
         )
+    }
+
+    /// Whether it puts a new process in the machine's place.
+    pub(crate) fn starts_a_machine(&self) -> bool {
+        matches!(self, Step::StartMachine(_))
     }
 
     /// Whether it saves the machine's memory.
@@ -172,6 +240,8 @@ impl Step {
                 | Step::Quit(_)
                 | Step::SaveMemory(_)
                 | Step::LoadMemory(_)
+                | Step::CommitImage(_)
+                | Step::EndCommit(_)
         )
     }
 
@@ -193,6 +263,15 @@ impl Step {
             Step::LoadMemory(step) => step.act(live).await,
             Step::Quit(step) => step.act(live).await,
             Step::WriteRecords(step) => step.act(live.env()).await,
+            Step::CommitImage(step) => step.act(live).await,
+            Step::EndCommit(step) => step.act(live).await,
+            Step::RecordDeletion(step) => step.act(live.env()).await,
+            Step::RemoveImage(step) => step.act(live).await,
+            Step::CreateOverlay(step) => step.act(live).await,
+            Step::ApplySnapshot(step) => step.act(live).await,
+            Step::StopMachine(step) => step.act(live).await,
+            Step::StartMachine(step) => step.act(live).await,
+            Step::RemoveFile(step) => step.act(live.env()).await,
         }
     }
 
@@ -203,7 +282,15 @@ impl Step {
             Step::LoadSnapshot(step) => step.probe(live).await,
             Step::DeleteSnapshot(step) => step.probe(live).await,
             // Files need no answer from QEMU: they are never in doubt.
-            Step::ReserveFile(_) | Step::BeginSaveImage(_) | Step::WriteRecords(_) => Ok(Happened::No),
+            Step::ReserveFile(_)
+            | Step::BeginSaveImage(_)
+            | Step::WriteRecords(_)
+            | Step::RecordDeletion(_)
+            | Step::CreateOverlay(_)
+            | Step::ApplySnapshot(_)
+            | Step::RemoveFile(_) => Ok(Happened::No),
+            Step::StopMachine(step) => step.probe(live).await,
+            Step::StartMachine(step) => step.probe(live).await,
             Step::PrepareOverlay(step) => step.probe(live).await,
             Step::SwitchOverlays(step) => step.probe(live).await,
             Step::SetMigration(step) => step.probe(live).await,
@@ -213,6 +300,9 @@ impl Step {
             Step::SealSaveImage(step) => step.probe(live.env()).await,
             Step::LoadMemory(step) => step.probe(live).await,
             Step::Quit(step) => step.probe(live).await,
+            Step::CommitImage(step) => step.probe(live).await,
+            Step::EndCommit(step) => step.probe(live).await,
+            Step::RemoveImage(step) => step.probe(live).await,
         }
     }
 
@@ -236,9 +326,20 @@ impl Step {
             Step::Pause(step) => step.undo(live).await,
             Step::BeginSaveImage(step) => step.undo(live.env(), begun).await,
             Step::SaveMemory(step) => step.undo(live, begun, why).await,
-            Step::Resume(_) | Step::SealSaveImage(_) | Step::LoadMemory(_) => Ok(()),
-            Step::Quit(_) => Err(self.remains()),
+            // What was merged stays so; a job that has not ended is ended by the step that began it.
+            Step::Resume(_)
+            | Step::SealSaveImage(_)
+            | Step::LoadMemory(_)
+            | Step::EndCommit(_)
+            | Step::CreateOverlay(_)
+            | Step::RemoveFile(_) => Ok(()),
+            Step::ApplySnapshot(step) => step.undo(begun),
+            Step::StopMachine(step) => step.undo(live, begun).await,
+            Step::StartMachine(step) => step.undo(live).await,
+            Step::Quit(_) | Step::RemoveImage(_) => Err(self.remains()),
             Step::WriteRecords(step) => step.undo(live.env(), begun).await,
+            Step::CommitImage(step) => step.undo(live, begun).await,
+            Step::RecordDeletion(step) => step.undo(begun),
         }
     }
 
@@ -247,8 +348,12 @@ impl Step {
         match self {
             Step::ReserveFile(step) => step.undo(env, begun).await,
             Step::BeginSaveImage(step) => step.undo(env, begun).await,
-            Step::SealSaveImage(_) => Ok(()),
+            Step::SealSaveImage(_) | Step::CreateOverlay(_) | Step::RemoveFile(_) => Ok(()),
             Step::WriteRecords(step) => step.undo(env, begun).await,
+            Step::RecordDeletion(step) => step.undo(begun),
+            Step::ApplySnapshot(step) => step.undo(begun),
+            Step::StopMachine(step) => step.undo_outside(begun),
+            Step::StartMachine(step) => step.undo_outside(env).await,
             _ => Err(self.remains()),
         }
     }
@@ -271,6 +376,15 @@ impl Step {
             Step::LoadMemory(step) => step.remains(),
             Step::Quit(step) => step.remains(),
             Step::WriteRecords(step) => step.remains(),
+            Step::CommitImage(step) => step.remains(),
+            Step::EndCommit(step) => step.remains(),
+            Step::RecordDeletion(step) => step.remains(),
+            Step::RemoveImage(step) => step.remains(),
+            Step::CreateOverlay(step) => step.remains(),
+            Step::ApplySnapshot(step) => step.remains(),
+            Step::StopMachine(step) => step.remains(),
+            Step::StartMachine(step) => step.remains(),
+            Step::RemoveFile(step) => step.remains(),
         }
     }
 }
@@ -287,6 +401,13 @@ impl fmt::Display for Step {
             }
             Step::Quit(_) => f.write_str("end QEMU"),
             Step::WriteRecords(_) => f.write_str("write the records"),
+            Step::CommitImage(step) => write!(f, "commit {}: {} -> {}", step.target, step.top, step.base),
+            Step::EndCommit(step) => write!(f, "take {} out of {}", file_name(&step.file), step.target),
+            Step::RecordDeletion(step) => match &step.done {
+                None => write!(f, "record that {} is being deleted", step.snapshot),
+                Some(disk) => write!(f, "record that {disk} is done"),
+            },
+            Step::RemoveImage(step) => write!(f, "remove {}", file_name(&step.file)),
             Step::SwitchOverlays(step) => match step.switches.as_slice() {
                 [one] => write!(f, "switch disk {} in one transaction", one.target),
                 all => write!(f, "switch {} disks in one transaction", all.len()),
@@ -313,6 +434,23 @@ impl fmt::Display for Step {
             }
             Step::SealSaveImage(step) => write!(f, "seal save image {}", file_name(&step.path)),
             Step::LoadMemory(step) => write!(f, "load memory from {}", file_name(&step.path)),
+            Step::CreateOverlay(step) => {
+                write!(
+                    f,
+                    "make overlay {} -> {} on {}",
+                    step.target,
+                    file_name(&step.file),
+                    file_name(&step.backing_file)
+                )
+            }
+            Step::ApplySnapshot(step) => write!(f, "put {} back to {}", file_name(&step.file), step.tag),
+            Step::StopMachine(_) => f.write_str("end the machine"),
+            Step::StartMachine(step) => match step.power {
+                Power::Running => f.write_str("start the machine"),
+                Power::Paused => f.write_str("start the machine, paused"),
+                Power::Incoming => f.write_str("start the machine, waiting for its memory"),
+            },
+            Step::RemoveFile(step) => write!(f, "remove {}", file_name(&step.path)),
         }
     }
 }
@@ -327,7 +465,9 @@ macro_rules! steps {
     };
 }
 steps!(SaveSnapshot, LoadSnapshot, DeleteSnapshot, ReserveFile, PrepareOverlay, SwitchOverlays, WriteRecords);
+steps!(CommitImage, EndCommit, RecordDeletion, RemoveImage);
 steps!(SetMigration, Pause, Resume, BeginSaveImage, SaveMemory, SealSaveImage, LoadMemory, Quit);
+steps!(CreateOverlay, ApplySnapshot, StopMachine, StartMachine, RemoveFile);
 
 /// Makes of the system's words an error that says what was to be done to which file.
 fn file_error(action: &'static str, path: &Utf8Path) -> impl Fn(io::Error) -> StepError {

@@ -158,7 +158,7 @@ impl<E: Env> Store<E> {
             Ok(()) => self.tree = tree,
             Err(error) => {
                 // What cannot be read either is as it was last known.
-                if let Ok((found, _)) = read_all(&self.env, &self.folder).await {
+                if let Ok((found, _)) = read_folder(&self.env, &self.folder).await {
                     self.tree = found;
                 }
                 return Err(error);
@@ -227,6 +227,11 @@ impl Changes {
         env.replace_file(path, current.as_bytes()).await.map_err(unknown)
     }
 
+    /// The files that are written, and what they shall hold.
+    pub fn writes(&self) -> &[(Utf8PathBuf, String)] {
+        &self.writes
+    }
+
     /// All files that are touched.
     pub fn files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
         self.writes.iter().map(|(path, _)| path).chain(&self.removals).chain([&self.current.0])
@@ -243,10 +248,14 @@ pub async fn load<E: Env>(
     state: &Utf8Path,
     machine: &str,
 ) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
-    read_all(env, &folder(state, machine)?).await
+    read_folder(env, &folder(state, machine)?).await
 }
 
-async fn read_all<E: Env>(env: &E, folder: &Utf8Path) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
+/// Reads the records in a folder, without a lock.
+pub(crate) async fn read_folder<E: Env>(
+    env: &E,
+    folder: &Utf8Path,
+) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
     let names = match env.list_folder(folder).await {
         Err(source) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
         names => names.map_err(|source| failed("read", folder, source))?,

@@ -52,8 +52,8 @@ pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
 pub use step::{
-    Action, AgentRequest, Delete, ErrorClass, Fails, Flag, MemoryFormat, MemoryPlace, Place, Probe, Qmp,
-    Revert, Snapshot, Step,
+    Action, AgentRequest, Delete, DeleteFlag, ErrorClass, Fails, Flag, MemoryFormat, MemoryPlace, Place,
+    Probe, Qmp, Revert, RevertFlag, Snapshot, Step,
 };
 
 impl Scenario {

@@ -49,6 +49,12 @@ fn document(described: &language::Machine, folder: &Utf8Path) -> DomainXml {
     domain.push(Element::of_text("uuid", "6f2d61a4-0000-4000-8000-000000000001"));
     let memory = (described.memory.bytes() >> 10).to_string();
     domain.push(Element::of_text("memory", &memory));
+    let mut os = Element::new("os");
+    os.push(Element::of_text("type", "hvm").with("machine", "q35"));
+    domain.push(os);
+    let mut features = Element::new("features");
+    features.push(Element::new("acpi"));
+    domain.push(features);
     let mut devices = Element::new("devices");
     for disk in &described.disks {
         let mut element = Element::new("disk").with("type", "file").with("device", "disk");
@@ -60,6 +66,7 @@ fn document(described: &language::Machine, folder: &Utf8Path) -> DomainXml {
         element.push(Element::new("driver").with("name", "qemu").with("type", format));
         element.push(Element::new("source").with("file", folder.join(image).as_str()));
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
+        element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
         for (is, name) in [(disk.readonly, "readonly"), (disk.shareable, "shareable")] {
             if is {
                 element.push(Element::new(name));

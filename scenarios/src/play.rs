@@ -17,7 +17,10 @@ use freezeframe_driver::{
     env::Env,
     error::OperationError,
     name::{BadName, SnapshotName},
-    request::{Create, CreateFlag, CreateFlags, Delete, Request, Revert, WITHIN},
+    request::{
+        Create, CreateFlag, CreateFlags, Delete, DeleteFlag, DeleteFlags, Request, Revert, RevertFlag,
+        RevertFlags, WITHIN,
+    },
     save_image::Format,
     store::Store,
     wire::Band,
@@ -29,7 +32,7 @@ use self::agent::Agent;
 use crate::{
     inspect,
     interpose::{Faults, Kill},
-    language::{Action, Fails, Flag, MemoryFormat, MemoryPlace, Qmp, Scenario, Snapshot, Step},
+    language::{self, Action, Fails, Flag, MemoryFormat, MemoryPlace, Qmp, Scenario, Snapshot, Step},
     machine,
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -83,6 +86,14 @@ async fn control<W: World>(world: &W) -> Result<Client<W::Env>, CannotPlay> {
     client.map_err(|error| CannotPlay(error.to_string()))
 }
 
+/// The way to look at the machine at the end: where the driver has started another, which has one monitor, through that one.
+async fn look_anew<W: World>(world: &W, control: Client<W::Env>) -> Client<W::Env> {
+    if control.lost().is_none() {
+        return control;
+    }
+    Client::connect(world.env(), &world.monitor(), false, OWN).await.unwrap_or(control)
+}
+
 /// Plays a scenario.
 ///
 /// # Errors
@@ -121,6 +132,10 @@ pub async fn play<W: World + Clone + 'static>(
                 true => machine.with_records(records(&env, world.folder()).await?),
                 false => machine,
             };
+            let machine = match scenario.machine.launcher {
+                true => machine.with_launcher(world.launcher()),
+                false => machine,
+            };
             let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
             let player = Player { world, machine, env, disks, agent: Agent::default() };
             for (index, step) in scenario.steps.iter().enumerate() {
@@ -131,6 +146,7 @@ pub async fn play<W: World + Clone + 'static>(
         Err(error) => findings.push(format!("the driver could not connect: {error}")),
     }
     findings.extend(faults.iter().flat_map(Faults::missed));
+    let control = look_anew(world, control).await;
     findings.extend(inspect::findings(scenario, world, &control).await);
     if scenario.machine.records {
         findings.extend(inspect::records(&scenario.expect, world).await);
@@ -175,13 +191,24 @@ impl<W: World> Player<'_, W> {
         let ending = match &step.action {
             Action::Snapshot(snapshot) => self.snapshot(snapshot).await,
             Action::Revert(revert) => {
-                let request = SnapshotName::new(&*revert.name)
-                    .map(|name| Request::Revert(Revert { name, within: within(revert.within.as_ref()) }));
+                let request = SnapshotName::new(&*revert.name).map(|name| {
+                    Request::Revert(Revert {
+                        name,
+                        flags: revert_flags(revert),
+                        storage_is_back: revert.storage_is_back,
+                        within: within(revert.within.as_ref()),
+                    })
+                });
                 self.operation(request, revert.dry_run).await
             }
             Action::Delete(delete) => {
-                let request = SnapshotName::new(&*delete.name)
-                    .map(|name| Request::Delete(Delete { name, within: within(delete.within.as_ref()) }));
+                let request = SnapshotName::new(&*delete.name).map(|name| {
+                    Request::Delete(Delete {
+                        name,
+                        flags: delete_flags(delete),
+                        within: within(delete.within.as_ref()),
+                    })
+                });
                 self.operation(request, delete.dry_run).await
             }
             Action::Probe(_) => self.probe().await,
@@ -321,6 +348,25 @@ fn flags(snapshot: &Snapshot) -> CreateFlags {
     others.chain(snapshot.disk_only.then_some(CreateFlag::DiskOnly)).collect()
 }
 
+fn delete_flags(delete: &language::Delete) -> DeleteFlags {
+    let flags = delete.flags.iter().map(|flag| match flag {
+        language::DeleteFlag::Children => DeleteFlag::Children,
+        language::DeleteFlag::Metadata => DeleteFlag::MetadataOnly,
+        language::DeleteFlag::ChildrenOnly => DeleteFlag::ChildrenOnly,
+    });
+    flags.collect()
+}
+
+fn revert_flags(revert: &language::Revert) -> RevertFlags {
+    let flags = revert.flags.iter().map(|flag| match flag {
+        language::RevertFlag::Running => RevertFlag::Running,
+        language::RevertFlag::Paused => RevertFlag::Paused,
+        language::RevertFlag::Force => RevertFlag::Force,
+        language::RevertFlag::ResetNvram => RevertFlag::ResetNvram,
+    });
+    flags.collect()
+}
+
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.
 async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
     while let Ok(event) = events.next(deadline).await {
@@ -357,8 +403,15 @@ fn title(action: &Action) -> String {
             };
             format!("snapshot {}{flags}{memory}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))
         }
-        Action::Revert(revert) => format!("revert to {}{}", revert.name.escape_debug(), dry(revert.dry_run)),
-        Action::Delete(delete) => format!("delete {}{}", delete.name.escape_debug(), dry(delete.dry_run)),
+        Action::Revert(revert) => {
+            let flags: String = revert_flags(revert).iter().map(|flag| format!(", {flag}")).collect();
+            let back = if revert.storage_is_back { ", storage is back" } else { "" };
+            format!("revert to {}{flags}{back}{}", revert.name.escape_debug(), dry(revert.dry_run))
+        }
+        Action::Delete(delete) => {
+            let flags: String = delete_flags(delete).iter().map(|flag| format!(", {flag}")).collect();
+            format!("delete {}{flags}{}", delete.name.escape_debug(), dry(delete.dry_run))
+        }
         Action::Probe(_) => "probe".into(),
         Action::Qmp(_) => "qmp".into(),
         Action::Agent(_) => "agent".into(),

@@ -7,7 +7,10 @@ pub mod sim;
 use std::{collections::BTreeSet, io};
 
 use camino::Utf8Path;
-use freezeframe_driver::env::{Endpoint, Env};
+use freezeframe_driver::{
+    env::{Endpoint, Env},
+    launch::Launcher,
+};
 
 use crate::{language::HostFile, play::CannotPlay};
 
@@ -43,6 +46,9 @@ pub trait World {
     /// # Errors
     /// When it cannot be made.
     async fn add_file(&self, file: &HostFile) -> Result<(), CannotPlay>;
+
+    /// Who starts and stops the machine for the driver.
+    fn launcher(&self) -> Launcher;
 
     /// Kills QEMU, as SIGKILL does, and waits until it is dead.
     async fn kill_qemu(&self);

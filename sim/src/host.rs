@@ -69,6 +69,11 @@ impl Host {
         self.add_folder(folder);
     }
 
+    /// The folder against which relative paths are resolved.
+    pub fn folder(&self) -> &Utf8Path {
+        &self.folder
+    }
+
     /// Makes a folder and those above it.
     pub fn add_folder(&mut self, folder: &Utf8Path) {
         let folder = Utf8PathBuf::from(self.plain(folder).into_owned());

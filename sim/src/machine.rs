@@ -87,6 +87,8 @@ pub struct Disk {
     pub on_write_error: OnError,
     /// The `blkdebug` node between the two, if there is one.
     pub injected: Option<Injected>,
+    /// The node that its format node is backed by, one of [`Machine::nodes`]; none if its header's name is not followed.
+    pub backing: Option<String>,
     /// The guest was booted from it and writes to it every now and then.
     pub guest_writes: bool,
 }
@@ -143,6 +145,7 @@ impl Disk {
             readonly: false,
             on_write_error: OnError::Enospc,
             injected: None,
+            backing: None,
             guest_writes: false,
         }
     }

@@ -141,6 +141,13 @@ impl Sockets {
         }
     }
 
+    /// Waits, after one QEMU has ended, until the host runs another.
+    pub async fn started(&self) {
+        while !self.world().qemu_is_running() {
+            poll_fn(|cx| self.poll_touched(cx)).await;
+        }
+    }
+
     fn now(&self) -> Duration {
         (self.shared.now)()
     }

@@ -24,6 +24,7 @@ mod agent;
 mod link;
 mod main_loop;
 mod programs;
+mod start;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -121,7 +122,9 @@ impl World {
     /// [`BrokenPipe`] if QEMU is gone or the client has closed.
     pub fn receive(&mut self, now: Duration, connection: Connection, bytes: &[u8]) -> Result<(), BrokenPipe> {
         self.now = now;
-        let link = self.links.get_mut(&connection).filter(|_| self.alive).ok_or(BrokenPipe)?;
+        let alive = self.alive;
+        let link =
+            self.links.get_mut(&connection).filter(|link| alive && !link.outlived).ok_or(BrokenPipe)?;
         let Port::Monitor(monitor) = link.port else {
             self.agent_receive(now, connection, bytes);
             return Ok(());
@@ -140,7 +143,8 @@ impl World {
     /// Takes an open file that a client sends along with its bytes, as `SCM_RIGHTS` does: the next `getfd` on this
     /// connection takes it up. One that was not taken up is closed.
     pub fn pass_descriptor(&mut self, connection: Connection, descriptor: Descriptor) {
-        let Some(Port::Monitor(index)) = self.links.get(&connection).map(|link| link.port) else { return };
+        let link = self.links.get(&connection).filter(|link| !link.outlived);
+        let Some(Port::Monitor(index)) = link.map(|link| link.port) else { return };
         let client = self.monitors[index].client.as_mut();
         if let Some(client) = client.filter(|client| client.connection == connection) {
             client.passed = Some(descriptor);
@@ -151,7 +155,7 @@ impl World {
     /// still are; nobody hears the replies.
     pub fn close(&mut self, now: Duration, connection: Connection) {
         self.now = now;
-        let Some(link) = self.links.remove(&connection) else { return };
+        let Some(link) = self.links.remove(&connection).filter(|link| !link.outlived) else { return };
         let monitor = match link.port {
             Port::Monitor(monitor) => &mut self.monitors[monitor],
             Port::Agent => {
@@ -183,7 +187,7 @@ impl World {
         let Some(link) = self.links.get_mut(&connection) else { return false };
         let was_behind = link.is_behind();
         link.consume(count);
-        let catches_up = was_behind && !link.is_behind();
+        let catches_up = was_behind && !link.is_behind() && !link.outlived;
         if let (true, Port::Monitor(index)) = (catches_up, link.port) {
             let client = self.monitors[index].client.as_mut();
             client.into_iter().for_each(|client| client.behind = false);
@@ -194,7 +198,8 @@ impl World {
     /// Whether QEMU has room for what a client sends. While it has none, a socket would let its client wait; what is
     /// sent all the same is taken.
     pub fn takes_input(&self, connection: Connection) -> bool {
-        let Some(link) = self.links.get(&connection).filter(|_| self.alive) else { return true };
+        let alive = |link: &&Link| self.alive && !link.outlived;
+        let Some(link) = self.links.get(&connection).filter(alive) else { return true };
         let held = match link.port {
             Port::Monitor(index) => self.monitors[index].held(connection),
             Port::Agent => self.agent.as_ref().map_or(0, |agent| agent.held(connection)),
@@ -204,7 +209,7 @@ impl World {
 
     /// Whether a connection has ended: all is read, and nothing more will come.
     pub fn at_end(&self, connection: Connection) -> bool {
-        let closed = !self.alive || !self.links.contains_key(&connection);
+        let closed = !self.alive || self.links.get(&connection).is_none_or(|link| link.outlived);
         closed && self.output(connection).is_empty()
     }
 

@@ -59,6 +59,19 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&BlockdevCreate { job_id: "job", options });
     let switch = |node, overlay| Action::BlockdevSnapshot { node, overlay };
     samples.add(&Transaction { actions: vec![switch("vda", "overlay"), switch("vdb", "other")] });
+    let commit = |backing_file| BlockCommit {
+        job_id: "job",
+        device: "overlay",
+        top_node: "overlay",
+        base_node: "vda",
+        backing_file,
+        auto_finalize: false,
+        auto_dismiss: false,
+    };
+    samples.add(&commit(None));
+    samples.add(&commit(Some("/images/vda.qcow2")));
+    samples.add(&JobComplete { id: "job" });
+    samples.add(&JobFinalize { id: "job" });
     samples.add(&Cont {});
     samples.add(&Stop {});
     samples.add(&Getfd { fdname: "memory" });

@@ -436,7 +436,7 @@ fn memory_of_another_machine_is_not_loaded() {
         let (result, stands) = bench.load(way.0, &host, 128 << 20, &[]);
         if way.0 <= Release::V7_2 {
             // It ends, and says why on its standard error alone.
-            assert!(matches!(result, Err(OperationError::Unknown { .. })), "{way:?}: {result:?}");
+            assert!(matches!(result, Err(OperationError::MachineGone { .. })), "{way:?}: {result:?}");
             assert_eq!(stands, None, "{way:?}");
         } else {
             let Err(error @ OperationError::RolledBack { .. }) = &result else {
@@ -477,7 +477,7 @@ fn a_fault_while_memory_is_loaded_is_never_taken_for_success() {
                         (Ok(()), stands) => assert_eq!(stands, Some("paused"), "{told}"),
                         // It was asked, and had taken in nothing.
                         (Err(OperationError::RolledBack { .. }), Some("inmigrate"))
-                        | (Err(OperationError::Unknown { .. }), None) => failed += 1,
+                        | (Err(OperationError::MachineGone { .. }), None) => failed += 1,
                         _ => panic!("{told}"),
                     }
                 }

@@ -82,7 +82,13 @@ fn on_tokio(
         let machine = machine::of(scenario);
         let world = World::new(&machine, release, Oracle::default_order());
         let sockets = Sockets::new(world, move || time.now());
-        spawn_local(sockets.clone().drive(move |at| sleep_until(time.start + at)));
+        let driven = sockets.clone();
+        spawn_local(async move {
+            loop {
+                driven.clone().drive(move |at| sleep_until(time.start + at)).await;
+                driven.started().await;
+            }
+        });
         let world = SimWorld::new(&machine, sockets.clone(), time);
         let scenario = scenario.clone();
         // A task like the others, so that it takes its turn among them.

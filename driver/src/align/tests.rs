@@ -31,6 +31,7 @@ fn observed(status: &str) -> Observed {
         readonly: false,
         snapshots: Vec::new(),
         depth: 1,
+        chain: Vec::new(),
         busy: None,
         bitmaps: Vec::new(),
     };

@@ -18,7 +18,7 @@
 //! ([`super::disks`]). Source: QEMU's documentation of its invocation; what libvirt starts QEMU with.
 
 use camino::Utf8Path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{LaunchError, chain::Chains, devices, disks};
 use crate::{
@@ -27,7 +27,8 @@ use crate::{
 };
 
 /// What runs the guest's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Accelerator {
     /// The host's kernel.
     Kvm,
@@ -36,7 +37,7 @@ pub enum Accelerator {
 }
 
 /// How a machine stands when it has been started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Power {
     /// The guest runs.

@@ -1,6 +1,6 @@
 //! A launcher of the user's own: one JSON object in, one out.
 //!
-//! The contract is `docs/launcher.md`, and `docs/launcher.schema.json` for both objects.
+//! The contract is `docs/launcher.md`.
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};

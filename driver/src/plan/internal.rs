@@ -1,14 +1,16 @@
 //! Internal snapshots: machine and disks under one tag inside the qcow2 images.
 
+use camino::Utf8PathBuf;
+
 use super::{Facts, Plan, Stage, targets};
 use crate::{
     align::{Aligned, Place},
     capabilities::InternalMethod,
     error::Refusal,
     name::SnapshotName,
-    observed::ObservedDisk,
+    observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
-    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, SaveSnapshot, WriteRecords},
+    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, WriteRecords},
 };
 
 /// Plans the taking of one: all writable disks and the memory, in one job.
@@ -57,9 +59,56 @@ pub(super) fn create(
     Ok(Plan { title, disks: internal, manual: Vec::new(), stages, no_return })
 }
 
-/// Plans the way back to one.
-pub(super) fn revert(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refusal> {
+/// Plans the way back to one within the process that runs. `runs` says whether the guest is to run then; without it, it does what
+/// it does now.
+pub(super) fn revert(
+    name: &SnapshotName,
+    runs: Option<bool>,
+    record: Option<WriteRecords>,
+    facts: Facts<'_>,
+) -> Result<Plan, Refusal> {
     let method = method(facts)?;
+    let (disks, memory) = held(name, facts)?;
+    let title =
+        format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
+    let running = facts.observed.status.running;
+    let runs = runs.unwrap_or(running);
+    let load = LoadSnapshot {
+        method,
+        job: format!("ff-{}-load", facts.unique),
+        tag: name.to_string(),
+        vmstate: memory.node.clone(),
+        devices: nodes(&disks),
+        running,
+        pauses: running && !runs,
+    };
+    let mut stages: Vec<_> = record.into_iter().map(Stage::one).collect();
+    let no_return = stages.len();
+    stages.push(Stage::one(load));
+    if runs && !running {
+        stages.push(Stage::one(Resume {}));
+    }
+    Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
+}
+
+/// The disks that hold it, all that the guest can write among them, and the one that holds the memory too.
+pub(super) fn held<'a>(
+    name: &SnapshotName,
+    facts: Facts<'a>,
+) -> Result<(Vec<&'a ObservedDisk>, &'a ObservedDisk), Refusal> {
+    let disks = holders(name, facts)?;
+    let has_memory = |disk: &&&ObservedDisk| {
+        disk.snapshot(name.as_str()).is_some_and(|snapshot| snapshot.vm_state_size > 0)
+    };
+    let memory: Vec<_> = disks.iter().filter(has_memory).copied().collect();
+    match memory.as_slice() {
+        [memory] => Ok((disks, memory)),
+        _ => Err(Refusal::MachineState { name: name.to_string(), found: memory.len() }),
+    }
+}
+
+/// The disks that hold it, all that the guest can write among them.
+pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
     let writable = || facts.observed.disks.iter().filter(|disk| !disk.readonly);
     let disks: Vec<_> =
         facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
@@ -69,61 +118,52 @@ pub(super) fn revert(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refu
     if let Some(without) = writable().find(|disk| disk.snapshot(name.as_str()).is_none()) {
         return Err(Refusal::NotOnDisk { name: name.to_string(), disk: without.target.clone() });
     }
-    let has_memory = |disk: &&&ObservedDisk| {
-        disk.snapshot(name.as_str()).is_some_and(|snapshot| snapshot.vm_state_size > 0)
-    };
-    let memory: Vec<_> = disks.iter().filter(has_memory).collect();
-    let [memory] = memory.as_slice() else {
-        return Err(Refusal::MachineState { name: name.to_string(), found: memory.len() });
-    };
-    let title =
-        format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
-    let load = LoadSnapshot {
-        method,
-        job: format!("ff-{}-load", facts.unique),
-        tag: name.to_string(),
-        vmstate: memory.node.clone(),
-        devices: nodes(&disks),
-        running: facts.observed.status.running,
-    };
-    Ok(Plan {
-        title,
-        disks: targets(&disks),
-        manual: Vec::new(),
-        stages: vec![Stage::one(load)],
-        no_return: 0,
-    })
+    Ok(disks)
 }
 
-/// Plans the removal of one, from the disks that have it.
+/// Plans the removal of one that the images alone know, from the disks that have it.
 pub(super) fn delete(name: &SnapshotName, facts: Facts<'_>) -> Result<Plan, Refusal> {
+    let step = delete_tag(name.as_str(), 0, facts)?;
+    let delete = step.ok_or_else(|| Refusal::NoSuchSnapshot(name.to_string()))?;
+    let disks = targets(&tagged(name.as_str(), facts));
+    let title =
+        format!("delete snapshot {name} of {}: internal, disks {}", facts.domain.name, disks.join(" "));
+    Ok(Plan { title, disks, manual: Vec::new(), stages: vec![Stage::one(delete)], no_return: 0 })
+}
+
+/// The step that removes one from the disks that have it, the so manieth of a plan from 0; none if no disk has it.
+pub(super) fn delete_tag(
+    name: &str,
+    number: usize,
+    facts: Facts<'_>,
+) -> Result<Option<DeleteSnapshot>, Refusal> {
     let method = method(facts)?;
-    let disks: Vec<_> =
-        facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
-    if disks.is_empty() {
-        return Err(Refusal::NoSuchSnapshot(name.to_string()));
-    }
-    let title = format!(
-        "delete snapshot {name} of {}: internal, disks {}",
-        facts.domain.name,
-        targets(&disks).join(" ")
-    );
-    let delete = DeleteSnapshot {
+    let disks = tagged(name, facts);
+    let number = if number == 0 { String::new() } else { format!("-{number}") };
+    Ok((!disks.is_empty()).then(|| DeleteSnapshot {
         method,
-        job: format!("ff-{}-delete", facts.unique),
-        tag: name.to_string(),
+        job: format!("ff-{}-delete{number}", facts.unique),
+        tag: name.to_owned(),
         devices: nodes(&disks),
-    };
-    Ok(Plan {
-        title,
-        disks: targets(&disks),
-        manual: Vec::new(),
-        stages: vec![Stage::one(delete)],
-        no_return: 0,
+    }))
+}
+
+/// The disks whose image in use has it.
+fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> {
+    facts.observed.disks.iter().filter(|disk| disk.snapshot(name).is_some()).collect()
+}
+
+/// A disk whose image in use does not have it, and one below that has.
+pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf)> {
+    let without = facts.observed.disks.iter().filter(|disk| disk.snapshot(name).is_none());
+    without.into_iter().find_map(|disk| {
+        let has = |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == name);
+        let image = disk.chain.iter().skip(1).find(has)?;
+        Some((disk.target.clone(), image.file.clone()))
     })
 }
 
-fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
+pub(super) fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
     facts
         .capabilities
         .internal_method()

@@ -26,6 +26,13 @@ pub(super) fn of(
     }
     let mut tree = records.tree.clone();
     let parent = tree.current().map(str::to_owned);
+    // From now on this one says what its parent's latest branch grew in.
+    if let Some(old) = parent.as_deref().and_then(|parent| tree.get(parent))
+        && !old.revert_disks.is_empty()
+    {
+        let old = DomainSnapshot { revert_disks: Vec::new(), ..old.clone() };
+        tree.insert(old);
+    }
     tree.insert(DomainSnapshot { parent, ..record(create, aligned, facts) });
     tree.set_current(Some(name));
     Ok(Some((WriteRecords::new(records.folder, records.tree, &tree)?, tree)))

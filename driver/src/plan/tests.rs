@@ -7,7 +7,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     env::FileKind,
     name::SnapshotName,
-    request::{CreateFlags, Delete, Revert, WITHIN},
+    request::{CreateFlags, Delete, DeleteFlags, Revert, RevertFlags, WITHIN},
     save_image::Format,
     xml::Element,
 };
@@ -47,6 +47,7 @@ fn world() -> World {
         readonly: *target == "cd0",
         snapshots: Vec::new(),
         depth: 1,
+        chain: Vec::new(),
         busy: None,
         bitmaps: Vec::new(),
     };
@@ -110,6 +111,9 @@ impl World {
             records: None,
             migration: None,
             seconds: 1_767_225_600,
+            launcher: None,
+            monitor: "/monitor".into(),
+            aside: None,
         };
         plan(request, facts).map(|planned| planned.plan)
     }
@@ -145,11 +149,16 @@ fn disk_only(disks: &[&str], files: &[(&str, &str)]) -> Request {
 }
 
 fn revert() -> Request {
-    Request::Revert(Revert { name: named("s1"), within: WITHIN })
+    Request::Revert(Revert {
+        name: named("s1"),
+        flags: RevertFlags::default(),
+        storage_is_back: false,
+        within: WITHIN,
+    })
 }
 
 fn delete() -> Request {
-    Request::Delete(Delete { name: named("s1"), within: WITHIN })
+    Request::Delete(Delete { name: named("s1"), flags: DeleteFlags::default(), within: WITHIN })
 }
 
 /// One plan of every kind, and how it is printed.

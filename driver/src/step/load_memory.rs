@@ -66,6 +66,15 @@ impl LoadMemory {
     }
 }
 
+/// Opens a save image and reads what stands before its memory. One that is not complete is refused.
+pub(crate) async fn read_save_image<E: Env>(
+    env: &E,
+    path: &camino::Utf8Path,
+) -> Result<SaveImage, StepError> {
+    let file = env.open(path, Access::Read).await.map_err(file_error("open", path))?;
+    read(&file, path).await.map(|(image, _)| image)
+}
+
 /// Reads what stands before the memory of a save image, and where that begins. One that is not complete is refused.
 pub(crate) async fn read(
     file: &impl OpenFile,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Begun, Happened, Remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
-    commands::{Command, Cont, QueryStatus, SnapshotLoad},
+    commands::{Command, Cont, QueryStatus, SnapshotLoad, Stop},
     env::Env,
     error::StepError,
     human_monitor,
@@ -32,13 +32,19 @@ pub struct LoadSnapshot {
     pub vmstate: String,
     /// All nodes that take part.
     pub devices: Vec<String>,
-    /// Whether the guest runs, and so is to run afterwards.
+    /// Whether the guest runs. It runs again afterwards, unless it is to be paused.
     pub running: bool,
+    /// Whether the guest, which runs, is to stand still afterwards: it is stopped first, so that it never runs on from there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pauses: bool,
 }
 
 impl LoadSnapshot {
     pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let Self { job, tag, vmstate, devices, .. } = self;
+        if self.pauses {
+            live.execute(&Stop {}).await?;
+        }
         match self.method {
             InternalMethod::Jobs => {
                 job::run(live, job, &SnapshotLoad { job_id: job, tag, vmstate, devices }).await
@@ -58,7 +64,8 @@ impl LoadSnapshot {
             }
         }
         let status = live.ask(&QueryStatus {}).await?;
-        Ok(if self.running && !status.running { Happened::No } else { Happened::Unknown })
+        let would_run = self.running && !self.pauses;
+        Ok(if would_run && !status.running { Happened::No } else { Happened::Unknown })
     }
 
     /// There is no way back from a load. What can be mended: a guest stopped by a load that was refused before it

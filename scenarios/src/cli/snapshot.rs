@@ -18,7 +18,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
-    domain_snapshot::Why,
     error::{Code, OperationError},
     name::{BadName, SnapshotName},
     store::StoreError,
@@ -44,6 +43,7 @@ JSON: with --json standard output holds one object and nothing else.
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
       taken, also: {consistency: memory|crash, quiesced, machine: as-it-was|paused|off,
       take-yourself: [disk...]}
+      reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off}
   --dry-run of these:                 {dry-run, summary, plan}
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
@@ -111,9 +111,6 @@ pub(super) enum SnapshotError {
     /// The name is not allowed.
     #[error(transparent)]
     Name(#[from] BadName),
-    /// What the options describe makes no sense.
-    #[error(transparent)]
-    Wish(Why),
     /// Nobody speaks to the agent.
     #[error(
         "this version cannot speak to the guest agent, so nobody can bring the guest to rest; leave `--quiesce` out"
@@ -160,7 +157,6 @@ impl SnapshotError {
                 Code::NoDomainSnapshot
             }
             SnapshotError::Name(_) => Code::XmlDetail,
-            SnapshotError::Wish(why) => why.code(),
             SnapshotError::AgentUnused => Code::ArgumentUnsupported,
             SnapshotError::HasSnapshots(_) => Code::OperationInvalid,
             SnapshotError::Invalid(Invalid::Document { .. }) => Code::XmlInvalidSchema,
@@ -200,7 +196,6 @@ impl SnapshotError {
             SnapshotError::Store(
                 StoreError::Locked(_) | StoreError::File { .. } | StoreError::CurrentUnknown { .. },
             ) => 75,
-            SnapshotError::Wish(_) => 2,
             _ => 1,
         }
     }

@@ -40,6 +40,9 @@ pub struct Machine {
     /// Whether it is forgotten when it stops. Default: false.
     #[serde(default)]
     pub transient: bool,
+    /// Whether the driver may start and stop it, by the launcher that is built in. Default: false.
+    #[serde(default)]
+    pub launcher: bool,
     /// Files that are in its folder beside its images. Default: none.
     #[serde(default)]
     pub files: Vec<HostFile>,

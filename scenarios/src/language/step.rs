@@ -26,9 +26,9 @@ pub struct Step {
 pub enum Action {
     /// The driver takes a snapshot.
     Snapshot(Snapshot),
-    /// The driver goes back to an internal snapshot.
+    /// The driver goes back to a snapshot.
     Revert(Revert),
-    /// The driver deletes an internal snapshot.
+    /// The driver deletes a snapshot.
     Delete(Delete),
     /// The driver asks what this QEMU can do.
     Probe(Probe),
@@ -53,10 +53,10 @@ struct StepTable {
     /// The driver takes a snapshot.
     #[serde(default)]
     snapshot: Option<Snapshot>,
-    /// The driver goes back to an internal snapshot.
+    /// The driver goes back to a snapshot.
     #[serde(default)]
     revert: Option<Revert>,
-    /// The driver deletes an internal snapshot.
+    /// The driver deletes a snapshot.
     #[serde(default)]
     delete: Option<Delete>,
     /// The driver asks what this QEMU can do: `query-qmp-schema`.
@@ -204,12 +204,19 @@ pub enum MemoryFormat {
     Sparse,
 }
 
-/// Goes back to an internal snapshot, disks and memory.
+/// Goes back to a snapshot, disks and memory.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Revert {
     /// The snapshot's name, given to the driver as it stands.
     pub name: String,
+    /// libvirt's flags. Default: none.
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
+    pub flags: Vec<RevertFlag>,
+    /// The storage of disks that the caller took itself has been put back. Default: false.
+    #[serde(default)]
+    pub storage_is_back: bool,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,
@@ -218,18 +225,48 @@ pub struct Revert {
     pub dry_run: bool,
 }
 
-/// Deletes an internal snapshot.
+/// A flag of libvirt's `virDomainRevertToSnapshot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevertFlag {
+    /// The guest runs afterwards.
+    Running,
+    /// The guest is paused afterwards.
+    Paused,
+    /// The machine that runs may be ended for it.
+    Force,
+    /// The firmware's variables are made anew.
+    ResetNvram,
+}
+
+/// Deletes a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Delete {
     /// The snapshot's name, given to the driver as it stands.
     pub name: String,
+    /// libvirt's flags. Default: none.
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
+    pub flags: Vec<DeleteFlag>,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,
     /// Only print the plan. Default: false.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// A flag of libvirt's `virDomainSnapshotDelete`, as virsh calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeleteFlag {
+    /// Those that descend from it too.
+    Children,
+    /// The record alone; no disk is touched.
+    Metadata,
+    /// Those that descend from it, and not itself.
+    ChildrenOnly,
 }
 
 /// Asks what this QEMU can do.

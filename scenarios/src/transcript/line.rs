@@ -70,6 +70,8 @@ pub fn lines(record: &[(Duration, Entry)], folder: &Utf8Path) -> Vec<Line> {
 #[derive(Debug)]
 pub struct Lines {
     folder: String,
+    /// Where the driver finds the monitor.
+    monitor: String,
     /// The command behind each id that has no reply yet.
     commands: BTreeMap<String, String>,
     /// The lane that started each job.
@@ -79,7 +81,8 @@ pub struct Lines {
 impl Lines {
     /// For a run whose machine has this folder.
     pub fn new(folder: &Utf8Path) -> Self {
-        Self { folder: folder.to_string(), commands: BTreeMap::new(), jobs: BTreeMap::new() }
+        let monitor = folder.with_file_name("monitor0").into_string();
+        Self { folder: folder.to_string(), monitor, commands: BTreeMap::new(), jobs: BTreeMap::new() }
     }
 
     /// The line of what happened next.
@@ -161,6 +164,12 @@ impl Lines {
                 let lane = self.jobs.get(job).cloned().unwrap_or_else(|| "job".into());
                 (lane, Direction::Event, format!("job {job} {status}"))
             }
+            // Said of a job together with its status, by its id under either name.
+            (name, ..) if name.starts_with("BLOCK_JOB_") => {
+                let lane = member("id").or_else(|| member("device")).and_then(|job| self.jobs.get(job));
+                let lane = lane.cloned().unwrap_or_else(|| "job".into());
+                (lane, Direction::Event, with_data(name, data))
+            }
             ("STOP" | "RESUME" | "RESET" | "POWERDOWN" | "SHUTDOWN" | "SUSPEND" | "WAKEUP", ..) => {
                 ("run".into(), Direction::Event, with_data(name, data))
             }
@@ -174,17 +183,38 @@ impl Lines {
         (lane, Direction::Host, format!("{action} {path}{error}"))
     }
 
-    /// With the machine's folder as `<dir>`.
+    /// With the machine's folder as `<dir>`, and its monitor beside that as `<monitor>`.
     fn placed(&self, text: &str) -> String {
-        text.replace(&self.folder, "<dir>")
+        text.replace(&self.monitor, "<monitor>").replace(&self.folder, "<dir>")
     }
 }
 
 /// It belongs to the file that it is about, as far as that can be told: the last of its arguments that is a path.
 fn ran(program: &str, arguments: &[String], outcome: &str) -> (String, Direction, String) {
+    if program.starts_with("qemu-system-") {
+        let told = ran_qemu(arguments);
+        return (format!("host {program}"), Direction::Host, format!("{program}{told}: {outcome}"));
+    }
     let file = arguments.iter().rev().find(|argument| argument.starts_with('/'));
     let file = file.and_then(|path| Utf8Path::new(path).file_name()).unwrap_or(program);
     (format!("host {file}"), Direction::Host, format!("{program} {}: {outcome}", arguments.join(" ")))
+}
+
+/// Of a machine that is started, how it is to stand and what images it has; sockets and accelerators differ between worlds.
+fn ran_qemu(arguments: &[String]) -> String {
+    let mut told = String::new();
+    for (index, word) in arguments.iter().enumerate() {
+        match (word.as_str(), arguments.get(index + 1)) {
+            ("-S" | "--version", _) => told += &format!(" {word}"),
+            ("-incoming", Some(from)) => told += &format!(" -incoming {from}"),
+            ("-blockdev", Some(node)) => {
+                let node: Value = serde_json::from_str(node).unwrap_or_default();
+                told += &node["filename"].as_str().map(|file| format!(" {file}")).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    told
 }
 
 /// Bytes as text: those that are no ASCII, and the agent's 0xFF among them, as `\xff`.

@@ -4,12 +4,19 @@
 //! reaches the command alone, which then ends its programs and clears their files away in that order. What a killed
 //! (SIGKILL) command had started lives on: nobody is left to end it.
 //!
-//! It waits for nothing: how long a program may take is its users' business.
-#![allow(clippy::disallowed_types, reason = "the thin shell that starts real programs")]
+//! But for the death of what it kills it waits for nothing: how long a program may take is its users' business.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the thin shell that starts real programs, and ends them"
+)]
 
-use std::{io, process::Stdio};
+use std::{fs::File, io, os::unix::net::UnixStream, process::Stdio, time::Duration};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use rustix::{
+    fs::{FlockOperation, fcntl_lock},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, Command},
@@ -17,6 +24,9 @@ use tokio::{
 
 /// How much is read of what a program says, in bytes. It may be any program.
 pub(super) const SAID_MAX: u64 = 64 << 10;
+
+/// How often a process that was killed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// A running program. Dropping it kills its process group and waits until it is dead.
 #[derive(Debug)]
@@ -70,6 +80,23 @@ impl Drop for Process {
         let _ = kill_process_group(pid, Signal::KILL);
         let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = self.child.try_wait();
+    }
+}
+
+/// Kills a QEMU that has made itself a daemon, and waits until it is dead: `<its monitor's socket>.pid` holds its number. It has a
+/// lock on that file as long as it lives: a number without one is of a process that has ended, and may be somebody else's by now.
+pub(super) fn kill_daemon(pid_file: &std::path::Path) {
+    let Ok(file) = File::options().read(true).write(true).open(pid_file) else { return };
+    let number = io::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    let Some(pid) = number.and_then(Pid::from_raw) else { return };
+    while fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        // It fails only for a process that is not there.
+        let _ = kill_process(pid, Signal::KILL);
+        std::thread::sleep(LOOK_EVERY);
+    }
+    // What it has open closes in no order that anybody is told.
+    while UnixStream::connect(pid_file.with_extension("")).is_ok() {
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 

@@ -20,6 +20,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     client::{Client, ConnectError},
     env::{Endpoint, Env, tokio::TokioEnv},
+    launch::{BuiltIn, Launcher, arguments::Accelerator},
     wire::Band,
 };
 use freezeframe_sim::{
@@ -224,6 +225,19 @@ struct Inner {
     folder: tempfile::TempDir,
 }
 
+impl Inner {
+    /// Kills the machine that the driver has started in the place of the first one, if there is one.
+    fn kill_daemon(&self) {
+        process::kill_daemon(&self.folder.path().join("monitor0.pid"));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.kill_daemon();
+    }
+}
+
 impl QemuWorld {
     /// Makes the images, starts QEMU, and waits until its monitors answer and the machine stands as described.
     ///
@@ -353,9 +367,19 @@ impl World for QemuWorld {
         made.map_err(|error| CannotPlay::new(error.to_string()))
     }
 
+    fn launcher(&self) -> Launcher {
+        let accelerator =
+            if self.inner.binary.launch.accel == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg };
+        Launcher::BuiltIn(BuiltIn {
+            binary: Some(self.inner.binary.started()),
+            accelerator: Some(accelerator),
+        })
+    }
+
     async fn kill_qemu(&self) {
         // Dropping it kills it.
         drop(self.inner.process.borrow_mut().take());
+        self.inner.kill_daemon();
     }
 }
 

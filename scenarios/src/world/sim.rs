@@ -18,6 +18,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
     env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran},
+    launch::{BuiltIn, Launcher, arguments::Accelerator},
 };
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
@@ -36,11 +37,14 @@ use crate::{
     play::{self, CannotPlay, Run},
 };
 
-/// Where the simulated monitors seem to listen: `/simulated/monitor0`, ...
-const MONITOR: &str = "/simulated/monitor";
+/// Where the simulated monitors seem to listen: `/monitor0`, ..., beside the folder of the images.
+const MONITOR: &str = "/monitor";
 
 /// Where the simulated agent's port seems to listen.
 const AGENT: &str = "/simulated/agent";
+
+/// What the simulated host knows as QEMU.
+const QEMU: &str = "/simulated/bin/qemu-system-x86_64";
 
 /// Where a simulated monitor listens, counted from 0.
 pub(crate) fn monitor(number: usize) -> Endpoint {
@@ -317,8 +321,23 @@ impl<T: Time> World for SimWorld<T> {
         made.map_err(|error| CannotPlay::new(format!("{path}: {error}")))
     }
 
+    fn launcher(&self) -> Launcher {
+        Launcher::BuiltIn(BuiltIn { binary: Some(QEMU.into()), accelerator: Some(Accelerator::Tcg) })
+    }
+
     async fn kill_qemu(&self) {
         self.env.sockets.kill_qemu();
+    }
+}
+
+impl<T> SimWorld<T> {
+    /// Puts an image into a file of the host that was not there.
+    ///
+    /// # Panics
+    /// If something is there.
+    pub fn add_image(&self, path: &Utf8Path, image: Image) {
+        let made = self.env.sockets.world_mut().host_mut().create_new(path, image);
+        made.expect("nothing is there");
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     CdDrive, CdModel, Chardev, Chipset, Disk, DiskModel, Errno, Format, Frontend, Injected, Machine, OnError,
@@ -18,7 +18,7 @@ mod properties;
 use properties::Properties;
 
 /// Options without a value.
-const FLAGS: [&str; 5] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S"];
+const FLAGS: [&str; 6] = ["-nodefaults", "-no-user-config", "-no-reboot", "-no-shutdown", "-S", "-daemonize"];
 
 /// Options with one value that make no difference to what a client hears. A processor model is seen only by the guest,
 /// as long as it runs under TCG.
@@ -116,6 +116,8 @@ impl Reader {
                 self.machine.chipset = chipset(name)?;
                 self.machine.version = name.strip_prefix("pc-").map(str::to_owned);
             }
+            // The simulated machine has one processor.
+            "-smp" if value.head == "1" => {}
             "-m" => self.machine.memory = memory(value.get("size").unwrap_or(&value.head))?,
             "-name" => self.machine.name = Some(value.get("guest").unwrap_or(&value.head).to_owned()),
             "-uuid" => self.machine.uuid = Some(value.head.to_ascii_lowercase()),
@@ -215,6 +217,7 @@ impl Reader {
             }
         }
         disk.readonly = value.get("read-only") == Some("on");
+        disk.backing = value.get("backing").map(str::to_owned);
         self.format_nodes.insert(name.to_owned(), disk);
         Some(())
     }
@@ -267,6 +270,15 @@ impl Reader {
         let made = |disk: &Disk| drives.iter().position(|drive| *drive == disk.drive).unwrap_or(usize::MAX);
         self.machine.disks.sort_by_key(made);
         self.machine.nodes = std::mem::take(&mut self.nodes);
+        for index in 0..self.machine.disks.len() {
+            let mut behind = Vec::new();
+            let mut next = self.machine.disks[index].backing.clone();
+            while let Some(disk) = next.and_then(|name| self.format_nodes.remove(&name)) {
+                next = disk.backing.clone();
+                behind.push(disk);
+            }
+            self.machine.nodes.extend(behind.iter().rev().flat_map(nodes_behind));
+        }
     }
 
     fn device(&mut self, value: &Properties) -> Option<()> {
@@ -338,6 +350,27 @@ impl Reader {
         self.machine.disks.push(disk);
         Some(())
     }
+}
+
+/// The two nodes of an image that a disk is backed by, as `blockdev-add` has them.
+fn nodes_behind(disk: &Disk) -> [Map<String, Value>; 2] {
+    let file = json!({
+        "driver": "file",
+        "node-name": disk.file_node,
+        "filename": disk.path,
+        "read-only": disk.readonly,
+        "auto-read-only": true,
+    });
+    let mut format = json!({
+        "driver": disk.format.driver(),
+        "node-name": disk.target,
+        "file": disk.file_node,
+        "read-only": disk.readonly,
+    });
+    if disk.format == Format::Qcow2 {
+        format["backing"] = disk.backing.clone().into();
+    }
+    [file, format].map(|options| options.as_object().cloned().unwrap_or_default())
 }
 
 /// Options of a node as `blockdev-add` has them, but that each is a text, a number or a flag by its looks.
@@ -464,6 +497,20 @@ mod tests {
         assert_eq!(disk.on_write_error, OnError::Stop);
         let rules = &disk.injected.as_ref().unwrap().rules;
         assert!(rules.contains(&("inject-error.0.errno".into(), 28.into())), "{rules:?}");
+    }
+
+    #[test]
+    fn a_disk_may_be_backed_by_other_nodes() {
+        let machine = machine(
+            "-blockdev driver=file,node-name=bf,filename=/b -blockdev driver=qcow2,node-name=b,file=bf,read-only=on \
+             -blockdev driver=file,node-name=f,filename=/a -blockdev driver=qcow2,node-name=q,file=f,backing=b \
+             -device virtio-blk-pci,id=vd0,drive=q",
+        )
+        .unwrap();
+        assert_eq!((machine.disks.len(), machine.disks[0].backing.as_deref()), (1, Some("b")));
+        let nodes: Vec<_> = machine.nodes.iter().map(|node| node["node-name"].as_str().unwrap()).collect();
+        assert_eq!(nodes, ["bf", "b"]);
+        assert_eq!(machine.nodes[1]["backing"], Value::Null);
     }
 
     #[test]

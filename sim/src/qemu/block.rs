@@ -133,7 +133,7 @@ impl Graph {
                 file = add(&mut graph, node, Driver::Blkdebug { image: file, rules });
             }
             let format = match disk.format {
-                Format::Qcow2 => Driver::Qcow2 { file, backing: None },
+                Format::Qcow2 => Driver::Qcow2 { file, backing: disk.backing.clone() },
                 Format::Raw => Driver::Raw { file },
             };
             let node = add(&mut graph, &disk.target, format);

@@ -35,11 +35,13 @@ pub(super) struct Link {
     read: usize,
     /// How much was said while the client was behind.
     in_vain: usize,
+    /// Its QEMU has ended, and another runs in its place.
+    pub(super) outlived: bool,
 }
 
 impl Link {
     pub(super) fn to(port: Port) -> Self {
-        Self { port, early: Vec::new(), output: Vec::new(), read: 0, in_vain: 0 }
+        Self { port, early: Vec::new(), output: Vec::new(), read: 0, in_vain: 0, outlived: false }
     }
 
     /// What is not read yet.

@@ -63,6 +63,11 @@ impl<T> Default for MainLoop<T> {
 }
 
 impl<T> MainLoop<T> {
+    /// An idle loop that takes the place of another, whose turns came before all of its own.
+    pub(super) fn continuing(other: &mut Self) -> Self {
+        Self { sequence: other.next_sequence(), ..Self::default() }
+    }
+
     /// The place of the next thing among all that happens.
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;

@@ -21,7 +21,7 @@ pub struct Ran {
 }
 
 impl World {
-    /// Runs a program; there are `qemu-img` and no others.
+    /// Runs a program; there are `qemu-img` and QEMU, and no others.
     pub fn run_program(&mut self, now: Duration, program: &Utf8Path, arguments: &[String]) -> Option<Ran> {
         match program.file_name()? {
             "qemu-img" => {
@@ -33,6 +33,7 @@ impl World {
                 };
                 Some(qemu_img::run(arguments, around))
             }
+            name if name.starts_with("qemu-system-") => Some(self.run_qemu(now, name, arguments)),
             _ => None,
         }
     }

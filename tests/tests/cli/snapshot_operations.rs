@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{served::Server, *};
+use super::{served::Server, snapshot_records::assert_described, *};
 
 /// A user's folder beside a served machine with the disks `vda` and `vdb`.
 pub(super) struct Rig {
@@ -41,8 +41,12 @@ impl Rig {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_at("state", arguments)
+    }
+
+    fn command_at(&self, state: &str, arguments: &[&str]) -> Command {
         let socket = self.server.path("qmp");
-        let here = ["--domain", "vm.xml", "--state", "state"];
+        let here = ["--domain", "vm.xml", "--state", state];
         let operates = matches!(arguments[0], "create" | "create-as" | "revert" | "delete");
         let monitor = ["--qmp", socket.to_str().unwrap()];
         let monitor = if operates && !arguments.contains(&"--qmp") { &monitor[..] } else { &[] };
@@ -56,10 +60,18 @@ impl Rig {
         said
     }
 
+    /// With the records in another folder.
+    pub(super) fn at(&self, state: &str, arguments: &[&str]) -> Said {
+        said(self.command_at(state, arguments).output().unwrap())
+    }
+
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
         let said = self.snapshot(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
+        let object =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()));
+        assert_described(&self.desk, &object);
+        object
     }
 
     pub(super) fn has(&self, image: &str) -> bool {
@@ -131,6 +143,12 @@ fn a_dry_run_prints_the_plan_and_does_nothing() {
     );
     let plan = rig.json(&["create-as", "s1", "--disk-only", "--dry-run"]);
     assert_eq!((&plan["dry-run"], plan["plan"]["stages"].as_array().unwrap().len()), (&true.into(), 4));
+    let changes = &plan["plan"]["stages"][0]["steps"][0]["write-records"]["changes"];
+    assert_eq!(
+        changes["writes"],
+        serde_json::json!(["state/vm/s1.xml"]),
+        "no documents: they may hold passwords"
+    );
     assert!(!rig.has("vda.s1"));
     assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
 }
@@ -236,4 +254,19 @@ fn a_second_signal_leaves_it_where_it_stands_and_the_record_with_it() {
     // The record was written before the switch: the overlays that the guest writes to are not forgotten.
     assert_eq!(rig.snapshot(&["current", "--name"]).stdout, "s1\n");
     assert!(rig.has("vda.s1") && rig.has("vdb.s1"));
+}
+
+#[test]
+fn a_signal_while_the_monitor_is_silent_ends_it_at_once() {
+    let rig = Rig::new();
+    let _silent = std::os::unix::net::UnixListener::bind(rig.desk.path.join("silent")).unwrap();
+    let mut command = rig.command(&["create-as", "s1", "--disk-only", "--qmp", "silent"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !rig.desk.path.join("state/vm/lock").exists() && begun.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&child);
+    said(child.wait_with_output().unwrap()).assert(130, "ended by a signal");
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
 }

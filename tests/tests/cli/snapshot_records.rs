@@ -84,13 +84,26 @@ fn passwords_are_shown_on_request_only() {
     }
 }
 
+/// Every word of an object is in the help.
+#[track_caller]
+pub(super) fn assert_described(desk: &Desk, object: &serde_json::Value) {
+    let help = desk.run(&["snapshot", "--help"]).stdout;
+    let words: Vec<&str> = help.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
+    for name in object.as_object().unwrap().keys() {
+        assert!(words.contains(&name.as_str()), "`{name}` is not described");
+    }
+}
+
 #[test]
 fn every_verb_says_the_same_to_programs_in_one_object() {
     let desk = desk_with_records().with("g.xml", &record("g", Some("f"), "running"));
     let json = |arguments: &[&str]| -> serde_json::Value {
         let said = snapshot(&desk, &[arguments, &["--json"]].concat());
         assert!(matches!(said.code, Some(0 | 1)), "{}", said.whole());
-        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
+        let object =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()));
+        assert_described(&desk, &object);
+        object
     };
     let list = json(&["list", "--roots"]);
     assert_eq!((&list["domain"], &list["current"]), (&"vm".into(), &"e".into()));

@@ -13,7 +13,9 @@ fn what_makes_no_sense_by_itself_ends_with_2() {
             "<domainsnapshot>\n <disks>\n  <disk snapshot='no'/>\n </disks>\n</domainsnapshot>",
         );
     let here = ["--domain", "vm.xml", "--state", "state", "--qmp", "gone"];
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 22] = [
+        (&["create-as", "a", "\u{1}"], "error: XML_ERROR: the character U+0001 is not allowed in XML"),
+        (&["create-as", "--diskspec", "vda,file=/a\u{1}"], "the document of these options:4:23"),
         (&["create-as", "--diskspec", ",file=/a"], "it must begin with a disk"),
         (&["create-as", "--diskspec", "vda,size=1"], "`size=1` is not understood"),
         (&["create-as", "--diskspec", "vda,file=/a,file=/b"], "`file` is said twice"),
@@ -39,7 +41,6 @@ fn what_makes_no_sense_by_itself_ends_with_2() {
         (&["revert"], "required arguments were not provided"),
         (&["revert", "a", "--current"], "cannot be used with"),
         (&["delete", "a", "--children", "--children-only", "--metadata"], "cannot be used with"),
-        (&["delete", "a", "--children"], "required arguments were not provided"),
         (&["delete"], "required arguments were not provided"),
     ];
     for (arguments, words) in cases {
@@ -67,7 +68,8 @@ fn what_makes_no_sense_by_itself_ends_with_2() {
 #[test]
 fn what_the_machine_cannot_have_ends_with_1_and_leaves_it_as_it_is() {
     let rig = Rig::new();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
+        (&["revert", "a", "--running", "--paused"], "error: INVALID_ARG"),
         (&["create-as", "a/b"], "error: XML_DETAIL: the name `a/b` holds a `/`"),
         (&["create-as", ".a"], "error: XML_DETAIL: the name `.a` begins with a `.`"),
         (
@@ -116,6 +118,19 @@ fn a_monitor_that_is_not_there_or_is_none_ends_with_1() {
         rig.snapshot(&["create-as", "a", "--qmp", socket, "--within", within]).assert(1, words);
     }
     assert!(!rig.has("vda.a"));
+}
+
+#[test]
+fn records_that_cannot_be_kept_where_they_are_to_be_end_with_75() {
+    let rig = Rig::new();
+    for verb in [&["create-as", "s1", "--disk-only"][..], &["redefine", "vm.xml"], &["list"]] {
+        let said = rig.at("vm.xml", verb);
+        // A document that is no snapshot is found before the records are opened.
+        let (code, words) =
+            if verb[0] == "redefine" { (2, "vm.xml:1:1") } else { (75, "error: SYSTEM_ERROR: cannot") };
+        said.assert(code, words);
+    }
+    assert!(!rig.has("vda.s1"));
 }
 
 #[test]

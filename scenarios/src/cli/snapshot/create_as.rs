@@ -1,14 +1,10 @@
 //! `create-as`: a snapshot as options describe it.
 
 use clap::Args;
-use freezeframe_driver::{
-    domain_snapshot::{DomainSnapshot, Purpose},
-    xml::Element,
-};
+use freezeframe_driver::{domain_snapshot::Purpose, xml::Element};
 use serde_json::json;
 
 use super::{
-    SnapshotError,
     create::{FlagArgs, take_with},
     operate::OperateArgs,
     spec::{DiskSpec, MemSpec},
@@ -20,6 +16,12 @@ use crate::cli::{CliError, told::Told};
 #[derive(Debug, Args)]
 // To print the document no machine is needed.
 #[command(
+    after_help = "\
+--domain, --state and --qmp are needed, except with --print-xml. All disks that are not named by --diskspec take part as the
+machine has them by default.
+
+  freezeframe snapshot create-as before-upgrade --disk-only --diskspec vdb,snapshot=no \\
+      --domain vm.xml --state /var/lib/freezeframe --qmp /run/vm.qmp",
     mut_arg("domain", |domain| domain.required(false).required_unless_present("print_xml")),
     mut_arg("state", |state| state.required(false).required_unless_present("print_xml"))
 )]
@@ -55,12 +57,11 @@ pub(super) struct CreateAsArgs {
 }
 
 pub(super) fn create_as(arguments: &CreateAsArgs) -> Result<Told, CliError> {
-    let element = arguments.element();
-    let purpose = Purpose::Create { without_memory: arguments.flags.disk_only };
-    let wish = DomainSnapshot::of(&element, purpose).map_err(|bad| SnapshotError::Wish(bad.why))?;
-    let text = element.document();
+    let text = arguments.element().document();
+    // Read as anybody's: an option may hold what no document can, and no record could be read back.
     let document =
         Document { file: "the document of these options".into(), bytes: text.clone().into_bytes() };
+    let wish = document.snapshot(Purpose::Create { without_memory: arguments.flags.disk_only })?;
     arguments.validate.check(&document)?;
     if arguments.print_xml {
         return Ok(Told::new(text.clone(), json!({ "name": wish.name, "xml": text })));

@@ -1,7 +1,7 @@
 //! `delete`: a snapshot is removed, or its record alone.
 
 use clap::Args;
-use freezeframe_driver::request::{Delete, Request};
+use freezeframe_driver::request::{Delete, DeleteFlag, Request};
 use serde_json::json;
 
 use super::{
@@ -21,10 +21,10 @@ pub(super) struct DeleteArgs {
     #[arg(long)]
     metadata: bool,
     /// Remove those that descend from it too
-    #[arg(long, conflicts_with = "children_only", requires = "metadata")]
+    #[arg(long, conflicts_with = "children_only")]
     children: bool,
     /// Remove those that descend from it, and keep it
-    #[arg(long, requires = "metadata")]
+    #[arg(long)]
     children_only: bool,
 }
 
@@ -35,7 +35,10 @@ pub(super) fn delete(arguments: &DeleteArgs) -> Result<Told, CliError> {
     let records = Records::read(&arguments.operate.machine)?;
     let name = SnapshotError::name(arguments.which.name(&records.tree)?)?;
     let within = arguments.operate.within();
-    arguments.operate.operate(&Request::Delete(Delete { name, within }))
+    let flags =
+        [(DeleteFlag::Children, arguments.children), (DeleteFlag::ChildrenOnly, arguments.children_only)];
+    let flags = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
+    arguments.operate.operate(&Request::Delete(Delete { name, flags, within }))
 }
 
 fn delete_records(arguments: &DeleteArgs) -> Result<Told, CliError> {

@@ -16,10 +16,11 @@ use freezeframe_driver::{
     domain_xml::DomainXml,
     env::{Endpoint, tokio::TokioEnv},
     error::OperationError,
+    launch::{BuiltIn, Launcher},
     plan::{self, Plan},
     progress::Listener,
     race::{First, race},
-    report::{Consistency, Deed, Left, Report},
+    report::{Anew, Consistency, Deed, Left, Report},
     request::Request,
     store::Store,
 };
@@ -47,6 +48,9 @@ pub(super) struct OperateArgs {
     /// How long it may take; undoing comes on top
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
     within: u32,
+    /// Who starts and stops the machine, where that is needed: a program (see docs/launcher.md), or `built-in`
+    #[arg(long, value_name = "PROGRAM")]
+    launcher: Option<Utf8PathBuf>,
     /// Ask the machine, print what would be done, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -68,13 +72,15 @@ impl OperateArgs {
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
-            let machine = self.connect(domain, Endpoint::Unix(socket.clone())).await?;
+            // Until here nothing is begun, so that a signal may end it.
+            let machine = interrupt.or(self.connect(domain, Endpoint::Unix(socket.clone()))).await??;
             if self.dry_run {
-                return Ok(planned(&machine.plan(request).await?));
+                let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
+                return Ok(planned(&plan));
             }
-            Ok(done(&carry_out(&machine, request, &interrupt).await?))
+            Ok(done(&carry_out(&machine, request, &interrupt).await.map_err(SnapshotError::from)?))
         };
-        Ok(LocalSet::new().block_on(&runtime, told).map_err(|error: SnapshotError| error)?)
+        LocalSet::new().block_on(&runtime, told)
     }
 
     /// The machine, with its records locked for as long as it is held.
@@ -89,7 +95,14 @@ impl OperateArgs {
         let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
         records::warn(&passed);
         let machine = Machine::connect(env, monitor, domain.into(), None, patience).await?;
-        Ok(machine.with_records(store))
+        let machine = machine.with_records(store);
+        Ok(match &self.launcher {
+            None => machine,
+            Some(built_in) if built_in == "built-in" => {
+                machine.with_launcher(Launcher::BuiltIn(BuiltIn::default()))
+            }
+            Some(program) => machine.with_launcher(Launcher::Program(program.clone())),
+        })
     }
 }
 
@@ -152,7 +165,30 @@ impl Drop for Bar {
 }
 
 fn planned(plan: &Plan) -> Told {
-    Told::new(plan.to_string(), json!({ "dry-run": true, "summary": plan.title, "plan": plan }))
+    let object = json!({ "dry-run": true, "summary": plan.title, "plan": without_documents(json!(plan)) });
+    Told::new(plan.to_string(), object)
+}
+
+/// Records are named by their files alone: their documents hold the machine's passwords, and plans end up in logs.
+fn without_documents(mut plan: Value) -> Value {
+    let mut open = vec![&mut plan];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(values) => open.extend(values),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::Array(writes) if name == "writes" => {
+                            writes.iter_mut().for_each(|write| *write = write[0].take());
+                        }
+                        value => open.push(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    plan
 }
 
 fn done(report: &Report) -> Told {
@@ -170,8 +206,8 @@ fn done(report: &Report) -> Told {
             ("machine", machine_name(left)),
             ("take-yourself", json!(if let Left::PausedFor(disks) = left { disks.as_slice() } else { &[] })),
         ],
-        Deed::Reverted => vec![("done", json!("reverted"))],
-        Deed::Deleted => vec![("done", json!("deleted"))],
+        Deed::Reverted(anew) => vec![("done", json!("reverted")), ("machine", anew_name(*anew))],
+        Deed::Deleted(_) => vec![("done", json!("deleted"))],
     };
     for (name, value) in more {
         object[name] = value;
@@ -183,6 +219,15 @@ fn consistency_name(consistency: Consistency) -> Value {
     json!(match consistency {
         Consistency::Memory => "memory",
         Consistency::Crash => "crash",
+    })
+}
+
+fn anew_name(anew: Anew) -> Value {
+    json!(match anew {
+        Anew::No => "in-its-process",
+        Anew::Running => "started-and-runs",
+        Anew::Paused => "started-and-paused",
+        Anew::Off => "off",
     })
 }
 

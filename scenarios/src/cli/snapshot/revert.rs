@@ -1,7 +1,7 @@
 //! `revert`: the machine is put back.
 
 use clap::Args;
-use freezeframe_driver::request::{Request, Revert};
+use freezeframe_driver::request::{Request, Revert, RevertFlag};
 
 use super::{
     SnapshotError,
@@ -16,11 +16,34 @@ pub(super) struct RevertArgs {
     operate: OperateArgs,
     #[command(flatten)]
     which: WhichArgs,
+    /// The guest runs afterwards, whatever it did when the snapshot was taken
+    #[arg(long)]
+    running: bool,
+    /// The guest is paused afterwards
+    #[arg(long)]
+    paused: bool,
+    /// The machine may be ended for it, where the snapshot is of one that was off or of another one
+    #[arg(long)]
+    force: bool,
+    /// Make the variables of the firmware anew
+    #[arg(long)]
+    reset_nvram: bool,
+    /// The storage of the disks that are `manual` in the snapshot has been put back
+    #[arg(long)]
+    storage_is_back: bool,
 }
 
 pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
     let records = Records::read(&arguments.operate.machine)?;
     let name = SnapshotError::name(arguments.which.name(&records.tree)?)?;
     let within = arguments.operate.within();
-    arguments.operate.operate(&Request::Revert(Revert { name, within }))
+    let given = [
+        (RevertFlag::Running, arguments.running),
+        (RevertFlag::Paused, arguments.paused),
+        (RevertFlag::Force, arguments.force),
+        (RevertFlag::ResetNvram, arguments.reset_nvram),
+    ];
+    let flags = given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
+    let storage_is_back = arguments.storage_is_back;
+    arguments.operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, within }))
 }

@@ -1,0 +1,141 @@
+//! Why a revert is not even begun.
+
+use camino::Utf8PathBuf;
+
+use super::Code;
+use crate::request::RevertFlag;
+
+/// Why a revert is not even begun. Nothing was touched: a machine that runs runs on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RevertRefusal {
+    /// Two flags of a revert that do not go together.
+    #[error("the flags `{0}` and `{1}` exclude each other")]
+    FlagsExclude(RevertFlag, RevertFlag),
+    /// The record does not say what machine it is of.
+    #[error("the record of `{0}` lacks the machine's <domain>: nobody can tell what machine to go back to")]
+    NoRollbackInfo(String),
+    /// A snapshot of a machine that was off, and one that runs.
+    #[error("`{0}` was taken of a machine that was off, and this one runs: say `force` to end it")]
+    EndsTheMachine(String),
+    /// The snapshot's machine is not the one that runs.
+    #[error(
+        "the machine that runs is not the one of `{name}`: {difference}; say `force` to end it and start the other"
+    )]
+    OtherMachine {
+        /// The snapshot.
+        name: String,
+        /// Where they differ.
+        difference: String,
+    },
+    /// The memory is of another machine than the record.
+    #[error("the memory in `{path}` is not of the machine that the record describes: {difference}")]
+    MemoryOfOther {
+        /// The save image.
+        path: Utf8PathBuf,
+        /// Where they differ.
+        difference: String,
+    },
+    /// The memory cannot be loaded.
+    #[error("the memory in `{path}` cannot be loaded: {why}")]
+    MemoryUnusable {
+        /// The save image.
+        path: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A machine that is forgotten when it stops would stop.
+    #[error("the machine is transient, and `{0}` would leave it off: say `running` or `paused`")]
+    OffOfTransient(String),
+    /// The guest slept.
+    #[error("the guest slept (pmsuspended) when `{0}` was taken: such a snapshot cannot be reverted to")]
+    Slept(String),
+    /// The state in the record is none that a machine can be put back to.
+    #[error("the record of `{name}` says that the machine was `{state}`: nobody can put it back to that")]
+    NoGoal {
+        /// The snapshot.
+        name: String,
+        /// The state.
+        state: &'static str,
+    },
+    /// A block job works on a disk that is to be put back.
+    #[error("a block job ({filter}) works on disk `{disk}`; wait for it or cancel it before you revert")]
+    JobOnRevert {
+        /// The disk.
+        disk: String,
+        /// The filter node that the job put in.
+        filter: String,
+    },
+    /// Nobody can start the machine.
+    #[error("to go back to `{0}` a new QEMU has to be started, and no launcher is given")]
+    NoLauncher(String),
+    /// The launcher cannot start this machine.
+    #[error("the machine of `{name}` cannot be started: {why}")]
+    CannotLaunch {
+        /// The snapshot.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// A disk that is no file gets no overlay of a name that is made up.
+    #[error("the image of disk `{0}` is no file, so no overlay can be made beside it")]
+    SourceNotFile(String),
+    /// The image of the snapshot is not there.
+    #[error("the image `{path}` of disk `{disk}` is not there, or is no regular file")]
+    ImageMissing {
+        /// The disk.
+        disk: String,
+        /// The image.
+        path: Utf8PathBuf,
+    },
+    /// The guest writes to the image of the snapshot.
+    #[error(
+        "the guest writes to `{path}`, which the record holds for the image of disk `{disk}` at that time"
+    )]
+    ImageWritten {
+        /// The disk.
+        disk: String,
+        /// The image.
+        path: Utf8PathBuf,
+    },
+    /// What is behind an image cannot be found out.
+    #[error("the images of the snapshot cannot be read: {0}")]
+    Chain(String),
+    /// Disks that the caller has to put back.
+    #[error(
+        "disks {} were taken by the caller, who has to put their storage back first and to say so (`storage-is-back`)",
+        .0.join(", ")
+    )]
+    ManualDisks(Vec<String>),
+    /// The firmware's variables cannot be made anew.
+    #[error("this version cannot make the firmware's variables anew: copy their template to `{0}` yourself")]
+    CannotResetNvram(Utf8PathBuf),
+    /// A new process cannot be told which of its nodes hold the snapshot.
+    #[error(
+        "`{0}` is inside the images, and a machine that a program starts has nodes of unknown names; start it by the built-in launcher"
+    )]
+    NodesUnknown(String),
+}
+
+impl RevertRefusal {
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        use RevertRefusal::{
+            CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagsExclude, ImageMissing, ImageWritten,
+            JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal, NoLauncher, NoRollbackInfo,
+            NodesUnknown, OffOfTransient, OtherMachine, Slept, SourceNotFile,
+        };
+        match self {
+            FlagsExclude(..) => Code::InvalidArg,
+            NoGoal { .. } => Code::InternalError,
+            ImageMissing { .. } | CannotLaunch { .. } | MemoryOfOther { .. } => Code::ConfigUnsupported,
+            OffOfTransient(_) | JobOnRevert { .. } | ImageWritten { .. } | ManualDisks(_) => {
+                Code::OperationInvalid
+            }
+            NoRollbackInfo(_) | EndsTheMachine(_) | OtherMachine { .. } => Code::SnapshotRevertRisky,
+            Chain(_) | MemoryUnusable { .. } => Code::OperationFailed,
+            Slept(_) | NoLauncher(_) | SourceNotFile(_) | CannotResetNvram(_) | NodesUnknown(_) => {
+                Code::OperationUnsupported
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Copies what an overlay holds into the image below it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Begun, Happened, Remains};
+use crate::{
+    commands::{BlockCommit, Command},
+    env::Env,
+    error::StepError,
+    job,
+    live::Live,
+};
+
+/// Copies what an overlay holds into the image below it, and holds there: the chain is as it was until [`super::EndCommit`].
+///
+/// The image below is not what it was from the first byte on, though the disk reads the same: undoing ends the job and leaves
+/// a whole chain, and cannot bring back what the image below held.
+///
+/// Source: QEMU QAPI `block-commit`; recordings of active commits (held when `ready`) and of those in between (when
+/// `pending`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommitImage {
+    /// The disk.
+    pub target: String,
+    /// The job's id.
+    pub job: String,
+    /// The node on top of the chain.
+    pub device: String,
+    /// The overlay's node.
+    pub top: String,
+    /// The node below it.
+    pub base: String,
+    /// Of an overlay that has one above it: what that one is to name as its backing file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing_file: Option<String>,
+}
+
+impl CommitImage {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let commit = BlockCommit {
+            job_id: &self.job,
+            device: &self.device,
+            top_node: &self.top,
+            base_node: &self.base,
+            backing_file: self.backing_file.as_deref(),
+            // The top layer is held by being ready; the others must be told to hold.
+            auto_finalize: self.backing_file.is_none(),
+            auto_dismiss: false,
+        };
+        job::run_until_held(live, &self.job, &commit).await
+    }
+
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let held = job::held(live, &self.job).await?;
+        Ok(if held == Some(true) { Happened::Yes } else { Happened::No })
+    }
+
+    /// Ends the job if it is still there; one that has changed the chain is not.
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+        if begun == Begun::Refused {
+            return Ok(());
+        }
+        let removed = job::remove(live, &self.job, BlockCommit::NAME).await;
+        removed.map_err(|error| format!("{}: {error}", self.remains()))
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!("the job `{}` may still work on disk {}: end it with job-cancel", self.job, self.target)
+    }
+}

@@ -1,0 +1,71 @@
+//! Takes an overlay out of its chain once all it holds is in the image below.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains};
+use crate::{
+    commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock},
+    env::Env,
+    error::StepError,
+    job::{self, End},
+    live::Live,
+    observed::images,
+};
+
+/// How long a job that was told to end may still look as if it waited for that.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Takes an overlay out of its chain once all it holds is in the image below, as [`super::CommitImage`] has left it.
+///
+/// There is no undo: the disk reads the same, and the overlay is not in use any more.
+///
+/// Source: QEMU QAPI `job-complete` (its reply comes before the pivot, which is waited for), `job-finalize`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndCommit {
+    /// The disk.
+    pub target: String,
+    /// The job's id.
+    pub job: String,
+    /// Whether the guest wrote to the overlay, and goes on in the image below.
+    pub active: bool,
+    /// The overlay's file.
+    pub file: Utf8PathBuf,
+}
+
+impl EndCommit {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let (id, kind) = (self.job.as_str(), BlockCommit::NAME);
+        match self.active {
+            true => job::release(live, id, kind, &JobComplete { id }).await,
+            false => job::release(live, id, kind, &JobFinalize { id }).await,
+        }
+    }
+
+    /// It has happened when no chain has the overlay. Until the job has heard, or is known not to have, nobody can tell.
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let patient_until = live.env().now() + HEARD_WITHIN;
+        while job::held(live, &self.job).await? == Some(true) {
+            if live.env().now() >= patient_until {
+                return Ok(Happened::No);
+            }
+            live.env().sleep_until(live.env().now() + LOOK_EVERY).await;
+        }
+        if let End::Failed(_) = job::settle(live, &self.job, BlockCommit::NAME).await? {
+            return Ok(Happened::No);
+        }
+        let devices = live.ask(&QueryBlock {}).await?;
+        let tops = devices.iter().filter_map(|device| device.inserted.as_ref());
+        let in_use = tops.flat_map(|top| images(&top.image)).any(|file| file == self.file);
+        Ok(if in_use { Happened::No } else { Happened::Yes })
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!("disk {} may or may not use `{}` any more: see with query-block", self.target, self.file)
+    }
+}

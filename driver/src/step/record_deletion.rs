@@ -1,0 +1,62 @@
+//! Writes down how far the deletion of an external snapshot has come.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Begun, Remains};
+use crate::{env::Env, error::StepError, name::BadName, plan::Records, store::Changes, tree::SnapshotTree};
+
+/// Writes down how far the deletion of an external snapshot has come: that it has begun, or that a disk is done.
+///
+/// It is never taken back, unlike [`super::WriteRecords`]: once a commit has written its first byte, the snapshot's images are
+/// not what they were, and who finds the record must know. A deletion that is asked for again goes on from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordDeletion {
+    /// What is written.
+    pub changes: Changes,
+    /// The snapshot that is being deleted.
+    pub snapshot: String,
+    /// The disk that is done; none at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<String>,
+}
+
+impl RecordDeletion {
+    /// From what the records say to what they shall say.
+    ///
+    /// # Errors
+    /// [`BadName`] of a snapshot that no file can be named after.
+    pub fn new(
+        snapshot: &str,
+        done: Option<&str>,
+        records: Records<'_>,
+        new: &SnapshotTree,
+    ) -> Result<Self, BadName> {
+        let changes = Changes::between(records.folder, records.tree, new)?;
+        Ok(Self { changes, snapshot: snapshot.to_owned(), done: done.map(str::to_owned) })
+    }
+
+    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+        self.changes.write(env).await.map_err(StepError::Records)
+    }
+
+    /// What it says stays true. The one that was written first tells what to do.
+    pub(super) fn undo(&self, begun: Begun) -> Result<(), Remains> {
+        match (&self.done, begun) {
+            (None, Begun::Whole | Begun::Part) => Err(self.remains()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        let name = &self.snapshot;
+        match &self.done {
+            None => format!(
+                "every disk reads as before, but the images of snapshot `{name}` may not hold it any more: do not revert to it, \
+                 delete it again"
+            ),
+            Some(disk) => format!(
+                "the record of snapshot `{name}` may not say that disk {disk} is done with: delete it again"
+            ),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Closes an image that no chain uses any more and removes its file.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains, file_error};
+use crate::{
+    commands::{BlockNode, BlockdevDel, QueryNamedBlockNodes},
+    env::{Env, FileKind},
+    error::StepError,
+    live::Live,
+    observed::file_of,
+};
+
+/// Closes an image that no chain uses any more and removes its file. A file that is not there is removed already.
+///
+/// QEMU has the last word: it refuses to close what is in use, and what is open is not removed.
+///
+/// Source: QEMU QAPI `blockdev-del`; what libvirt sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemoveImage {
+    /// Its file.
+    pub file: Utf8PathBuf,
+    /// Whether that is a block device, which stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
+}
+
+impl RemoveImage {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        while let Some(node_name) = self.outermost(live).await? {
+            live.execute(&BlockdevDel { node_name: &node_name }).await?;
+        }
+        if self.device {
+            return Ok(());
+        }
+        match live.env().remove_file(&self.file).await {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(file_error("remove", &self.file)(source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The node that has the file open and is to be closed next: those of the format in front of the file's own, which QEMU
+    /// may close together with them.
+    async fn outermost<E: Env>(&self, live: &Live<E>) -> Result<Option<String>, StepError> {
+        let nodes = live.execute(&QueryNamedBlockNodes { flat: true }).await?;
+        let opens = |node: &&BlockNode| file_of(&node.image.filename) == self.file;
+        let node = nodes.iter().filter(opens).min_by_key(|node| node.is_protocol());
+        Ok(node.and_then(|node| node.node_name.clone()))
+    }
+
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let gone = self.device || matches!(live.env().file_kind(&self.file).await, Ok(FileKind::Absent));
+        let closed = self.outermost(live).await?.is_none();
+        Ok(if gone && closed { Happened::Yes } else { Happened::No })
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        match self.device {
+            true => format!(
+                "`{}` is not in use any more and may still be open: close it with blockdev-del",
+                self.file
+            ),
+            false => format!("`{}` is not in use any more and may still be there: remove it", self.file),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Starts a machine.
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::{Happened, Remains};
+use crate::{
+    commands::QueryStatus,
+    domain_xml::DomainXml,
+    env::Env,
+    error::StepError,
+    launch::{Launcher, Start, Stop, arguments::Power},
+    live::Live,
+};
+
+/// Starts a machine, and waits until its monitor answers. Undoing ends it: it is in nobody's way then, and nor is what it was
+/// started from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartMachine {
+    /// Who starts it.
+    pub launcher: Launcher,
+    /// What machine it is.
+    pub domain: DomainXml,
+    /// Where its monitor is to listen.
+    pub monitor: Utf8PathBuf,
+    /// How it stands then.
+    pub power: Power,
+}
+
+impl StartMachine {
+    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let within = live.deadline().saturating_sub(live.env().now());
+        let start = Start { domain: &self.domain, power: self.power, monitor: &self.monitor, within };
+        let monitor = self.launcher.start(live.env(), &start).await.map_err(StepError::Launch)?;
+        // The steps behind this one have a connection of their own, and a monitor serves one at a time.
+        monitor.client().close();
+        Ok(())
+    }
+
+    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        live.ask(&QueryStatus {}).await?;
+        Ok(Happened::Yes)
+    }
+
+    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
+        live.close();
+        self.undo_outside(live.env()).await
+    }
+
+    /// One that never came up needs no end.
+    pub(super) async fn undo_outside<E: Env>(&self, env: &E) -> Result<(), Remains> {
+        let stop = Stop { domain: &self.domain, monitor: &self.monitor, within: crate::UNDO_WITHIN };
+        self.launcher.stop(env, &stop).await.map_err(|error| format!("{}: {error}", self.remains()))
+    }
+
+    pub(super) fn remains(&self) -> Remains {
+        format!("a QEMU may run at `{}`: end it", self.monitor)
+    }
+}

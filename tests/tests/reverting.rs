@@ -1,0 +1,289 @@
+//! Going back to snapshots whose records no scenario can hold: of another machine, of one that was off, or of states that a running
+//! machine never has; and what lies aside is gone. On the simulator, on every release.
+
+use std::rc::Rc;
+
+use camino::Utf8Path;
+use freezeframe::world::{
+    World as _,
+    sim::{SimEnv, SimWorld, Simulator},
+};
+use freezeframe_driver::{
+    Machine, Patience,
+    capabilities::Capabilities,
+    commands::QueryStatus,
+    domain::Domain,
+    domain_snapshot::{DomainSnapshot, Location, State},
+    domain_xml::DomainXml,
+    env::Env as _,
+    error::{Code, OperationError},
+    name::SnapshotName,
+    report::{Anew, Deed, Report},
+    request::{Create, CreateFlag, CreateFlags, Request, Revert, RevertFlag, WITHIN},
+    save_image::Format,
+    store::Store,
+};
+use freezeframe_sim::{Machine as Described, Oracle, Release, Simulation, exec::Spawner};
+use rstest::rstest;
+
+const STATE: &str = "/images/state";
+
+type Env = SimEnv<Spawner>;
+
+/// A machine with one disk, described with so much memory; what QEMU really has is not asked for.
+fn document(mebibytes: u32) -> DomainXml {
+    let text = format!(
+        "<domain type='qemu'><name>vm</name><memory unit='MiB'>{mebibytes}</memory>
+         <os><type machine='q35'>hvm</type></os><features><acpi/></features><devices>
+         <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/images/vda.qcow2'/>
+         <target dev='vda' bus='virtio'/><alias name='vda-device'/></disk></devices></domain>"
+    );
+    DomainXml::read(text.as_bytes()).unwrap()
+}
+
+/// A machine of which records are kept, in a simulated world.
+struct Bench {
+    world: SimWorld<Spawner>,
+    capabilities: Rc<Capabilities>,
+}
+
+impl Bench {
+    /// The machine as it is described now.
+    async fn machine(&self, document: DomainXml) -> Machine<Env> {
+        let (env, patience) = (self.world.env().clone(), Patience::default());
+        let capabilities = Some(self.capabilities.clone());
+        let domain = Domain::from(document);
+        let machine =
+            Machine::connect(env.clone(), self.world.monitor(), domain, capabilities, patience).await;
+        let (store, _) = Store::open(env, STATE.into(), "vm").await.unwrap();
+        machine.unwrap().with_records(store).with_launcher(self.world.launcher())
+    }
+
+    /// Changes a record, while no driver is at work.
+    async fn record(&self, change: impl FnOnce(&mut DomainSnapshot)) {
+        let (mut store, _) = Store::open(self.world.env().clone(), STATE.into(), "vm").await.unwrap();
+        let mut tree = store.tree().clone();
+        let mut record = tree.get("s1").unwrap().clone();
+        change(&mut record);
+        tree.insert(record);
+        store.save(tree).await.unwrap();
+    }
+
+    async fn exists(&self, path: &str) -> bool {
+        let kind = self.world.env().file_kind(Utf8Path::new(path)).await.unwrap();
+        kind != freezeframe_driver::env::FileKind::Absent
+    }
+}
+
+/// Takes `s1` of a machine with 64 MiB and lets a story begin.
+fn after<R>(release: Release, kind: Kind, story: impl AsyncFnOnce(Bench) -> R) -> R {
+    let capabilities = Simulator::new().capabilities(release).unwrap();
+    let described = Described::new().disk("vda");
+    let simulation = Simulation::new(&described, release, Oracle::default_order());
+    let handle = simulation.handle();
+    let world = SimWorld::new(&described, handle.sockets(), handle.spawner());
+    let told = simulation.run(async {
+        let bench = Bench { world, capabilities };
+        let machine = bench.machine(document(64)).await;
+        machine.perform(&kind.create()).await.unwrap();
+        machine.client().close();
+        drop(machine);
+        story(bench).await
+    });
+    simulation.world().check_invariants().unwrap();
+    told.unwrap()
+}
+
+/// What is done to a record.
+type Change = fn(&mut DomainSnapshot);
+
+/// What kind of snapshot `s1` is.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Internal,
+    Overlays,
+    Memory,
+}
+
+impl Kind {
+    fn create(self) -> Request {
+        let mut wish = DomainSnapshot { name: Some("s1".into()), ..DomainSnapshot::default() };
+        if let Kind::Memory = self {
+            wish.memory.location = Some(Location::External);
+            wish.memory.file = Some("/images/vm.mem".into());
+        }
+        let disk_only = matches!(self, Kind::Overlays).then_some(CreateFlag::DiskOnly);
+        let flags: CreateFlags = disk_only.into_iter().collect();
+        Request::Create(Box::new(Create {
+            wish,
+            flags,
+            vmstate: None,
+            memory_format: Format::Raw,
+            within: WITHIN,
+        }))
+    }
+}
+
+fn revert(flags: &[RevertFlag]) -> Request {
+    let name = SnapshotName::new("s1").unwrap();
+    let flags = flags.iter().copied().collect();
+    Request::Revert(Revert { name, flags, storage_is_back: false, within: WITHIN })
+}
+
+/// Whether the guest runs, in whatever process.
+async fn runs(machine: &Machine<Env>) -> bool {
+    let deadline = std::time::Duration::MAX;
+    machine.client().execute("test", &QueryStatus {}, deadline).await.unwrap().running
+}
+
+fn anew(report: &Report) -> Anew {
+    match &report.deed {
+        Deed::Reverted(anew) => *anew,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// It was refused with that code, in words that hold these, and the guest runs on.
+async fn refused(machine: &Machine<Env>, flags: &[RevertFlag], code: Code, words: &str) {
+    let error = machine.perform(&revert(flags)).await.expect_err(words);
+    assert!(matches!(error, OperationError::Refused(_)), "{error}");
+    assert_eq!(error.code(), code, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(runs(machine).await, "{words}");
+}
+
+#[rstest]
+fn another_machine_is_gone_back_to_by_force_alone_and_in_a_new_process(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(Kind::Internal, Kind::Memory)] kind: Kind,
+) {
+    after(release, kind, async |bench| {
+        let machine = bench.machine(document(128)).await;
+        refused(&machine, &[], Code::SnapshotRevertRisky, "memory: unit='MiB' 128 here, unit='MiB' 64 there")
+            .await;
+        let report = machine.perform(&revert(&[RevertFlag::Force])).await.unwrap();
+        assert_eq!(anew(&report), Anew::Running);
+        assert!(runs(&machine).await);
+        assert_eq!(machine.domain().document.unwrap().differs_from(&document(64)), None);
+        assert_eq!(machine.tree().unwrap().current(), Some("s1"));
+    });
+}
+
+#[rstest]
+#[case(&[], Anew::Off)]
+#[case(&[RevertFlag::Running], Anew::Running)]
+#[case(&[RevertFlag::Paused], Anew::Paused)]
+fn a_machine_that_was_off_is_gone_back_to_by_force_alone(#[case] flags: &[RevertFlag], #[case] then: Anew) {
+    for release in Release::ALL {
+        after(release, Kind::Internal, async |bench| {
+            bench
+                .record(|record| {
+                    record.state = Some(State::Shutoff);
+                    record.memory.location = Some(Location::No);
+                })
+                .await;
+            let machine = bench.machine(document(64)).await;
+            refused(&machine, flags, Code::SnapshotRevertRisky, "taken of a machine that was off").await;
+            let report = machine.perform(&revert(&[flags, &[RevertFlag::Force]].concat())).await.unwrap();
+            assert_eq!(anew(&report), then, "{release}");
+            let reached = machine.observe().await;
+            assert_eq!(
+                reached.map(|seen| seen.status.running).ok(),
+                (then != Anew::Off).then_some(then == Anew::Running)
+            );
+        });
+    }
+}
+
+#[test]
+fn a_record_that_says_too_little_or_too_much_is_refused() {
+    let changes: [(Change, Code, &str); 4] = [
+        (|record| record.state = Some(State::PmSuspended), Code::OperationUnsupported, "slept"),
+        (|record| record.state = Some(State::Blocked), Code::InternalError, "`blocked`"),
+        (|record| record.domain = None, Code::SnapshotRevertRisky, "lacks the machine's <domain>"),
+        (
+            |record| {
+                let os = record.domain.as_mut().unwrap().child_mut("os").unwrap();
+                os.push(freezeframe_driver::xml::Element::new("kernel"));
+            },
+            Code::ConfigUnsupported,
+            "`<kernel>` in `<os>`",
+        ),
+    ];
+    for (change, code, words) in changes {
+        after(Release::V10_0, Kind::Overlays, async |bench| {
+            bench.record(change).await;
+            refused(&bench.machine(document(64)).await, &[RevertFlag::Running], code, words).await;
+        });
+    }
+}
+
+/// libvirt ends the machine first and looks then.
+#[rstest]
+#[case(
+    Kind::Overlays,
+    "/images/vda.qcow2",
+    Code::ConfigUnsupported,
+    "`/images/vda.qcow2` of disk `vda` is not there"
+)]
+#[case(
+    Kind::Memory,
+    "/images/vm.mem",
+    Code::OperationFailed,
+    "the memory in `/images/vm.mem` cannot be loaded"
+)]
+fn what_is_gone_is_missed_before_the_machine_is_ended(
+    #[case] kind: Kind,
+    #[case] path: &str,
+    #[case] code: Code,
+    #[case] words: &str,
+) {
+    after(Release::V10_0, kind, async |bench| {
+        let machine = bench.machine(document(64)).await;
+        let back = bench.world.env().remove_file(Utf8Path::new(path)).await;
+        back.unwrap();
+        refused(&machine, &[RevertFlag::Running], code, words).await;
+        assert!(!bench.exists("/images/vda.s1-2").await);
+        // Put back, for what has to hold of the world in the end.
+        if let Kind::Overlays = kind {
+            let disk = freezeframe_sim::host::Image::qcow2(16 << 20);
+            bench.world.add_image(Utf8Path::new(path), disk);
+        }
+    });
+}
+
+/// Somebody has merged an overlay, and the guest writes to what was to stay as it was.
+#[test]
+fn an_image_that_the_guest_writes_to_is_nothing_to_go_back_to() {
+    after(Release::V10_0, Kind::Overlays, async |bench| {
+        let live = [("vda", Utf8Path::new("/images/vda.s1"), "qcow2")];
+        bench.record(|record| record.domain = Some(document(64).with_sources(live).element().clone())).await;
+        let machine = bench.machine(document(64)).await;
+        refused(
+            &machine,
+            &[RevertFlag::Running],
+            Code::OperationInvalid,
+            "the guest writes to `/images/vda.s1`",
+        )
+        .await;
+    });
+}
+
+#[test]
+fn memory_of_another_machine_than_the_record_s_is_refused() {
+    after(Release::V10_0, Kind::Memory, async |bench| {
+        bench
+            .record(|record| {
+                record.domain = Some(
+                    document(128)
+                        .with_sources([("vda", Utf8Path::new("/images/vda.qcow2"), "qcow2")])
+                        .element()
+                        .clone(),
+                )
+            })
+            .await;
+        let machine = bench.machine(document(128)).await;
+        refused(&machine, &[], Code::ConfigUnsupported, "memory: unit='MiB' 64 here, unit='MiB' 128 there")
+            .await;
+    });
+}
