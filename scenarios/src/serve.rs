@@ -4,7 +4,7 @@
 //!   a program -- socket -- [ Door: one connection ] -- record, faults -- stream -- World -- Clock
 //!                             \-- images: the machine's folder, if it is a real one
 //!
-//!   listening -- QEMU ends (quit, a fault) --> sockets removed, what was said is delivered --> over
+//!   listening -- QEMU ends (quit, a fault, a signal) --> sockets removed, what was said is delivered --> over
 //! ```
 //!
 //! Any number of machines live on one thread; one that nobody talks to sleeps. The first monitor of a machine is the
@@ -58,6 +58,7 @@ use crate::{
 };
 
 pub use clock::Speed;
+pub use door::rest;
 
 /// How long the connection behind the faults may take.
 const OWN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -140,6 +141,17 @@ impl Missed {
     }
 }
 
+/// Ends the QEMU of one served machine.
+#[derive(Clone)]
+pub struct Termination(Sockets);
+
+impl Termination {
+    /// As a signal of the host does: with a word to its clients, as soon as its main loop is free.
+    pub fn terminate(&self) {
+        self.0.terminate_qemu();
+    }
+}
+
 impl Served {
     /// Starts a machine and opens its sockets. Its time begins now.
     ///
@@ -164,12 +176,8 @@ impl Served {
             Some(folder) => Some(Images::open(folder).map_err(unusable(folder))?),
             None => None,
         };
-        // One monitor more than is served: the faults' own.
-        let machine = subject.machine(
-            images.as_ref().map(Images::folder),
-            service.monitors.len() + 1,
-            service.agent.is_some(),
-        );
+        let machine =
+            subject.machine(images.as_ref().map(Images::folder), &service.monitors, service.agent.is_some());
         let transcript = match &service.transcript {
             Some(path) => Some(transcript::Writer::create(path, &machine.folder).map_err(unusable(path))?),
             None => None,
@@ -188,6 +196,11 @@ impl Served {
     /// Its faults, to be asked when it is over.
     pub fn missed(&self) -> Missed {
         Missed(self.faults.clone())
+    }
+
+    /// What ends its QEMU as a signal of the host does.
+    pub fn termination(&self) -> Termination {
+        Termination(self.door.sockets())
     }
 
     /// Where it listens, with the ports that were chosen.

@@ -257,6 +257,8 @@ pub struct Machine {
     pub agent: Option<Agent>,
     /// How many QMP monitors listen.
     pub monitors: usize,
+    /// How many more listen that nothing in the machine tells of: for whoever plays the host's part. Their numbers follow.
+    pub private_monitors: usize,
     /// The folder of the images on the simulated host.
     pub folder: Utf8PathBuf,
 }
@@ -289,6 +291,7 @@ impl Default for Machine {
             chardevs: Vec::new(),
             agent: None,
             monitors: 2,
+            private_monitors: 0,
             folder: "/images".into(),
         }
     }

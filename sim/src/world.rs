@@ -84,7 +84,7 @@ impl World {
             host,
             qemu,
             alive: true,
-            monitors: (0..machine.monitors).map(|_| Monitor::default()).collect(),
+            monitors: (0..machine.monitors + machine.private_monitors).map(|_| Monitor::default()).collect(),
             agent: machine.agent.as_ref().map(|_| guest_agent::port::Port::default()),
             links: BTreeMap::new(),
             connections: 0,

@@ -242,6 +242,67 @@ fn a_target_without_space_lets_the_guest_run_on(#[case] release: Release, #[case
     assert_eq!(client.status(), "running");
 }
 
+#[rstest]
+#[case(Release::V5_2)]
+#[case(Release::V7_2)]
+#[case(Release::V10_0)]
+#[case(Release::V11_1)]
+fn credentials_that_nobody_made_end_a_migration_before_its_reply(#[case] release: Release) {
+    let mut client = Client::of(&one_disk(), release);
+    client.send("migrate-set-parameters", json!({ "tls-creds": "x" }));
+    let said = client.migrate("exec:cat >state");
+    assert_eq!(said[0], "MIGRATION setup");
+    assert_eq!(said[said.len() - 2..], ["MIGRATION failed", "{}"]);
+    assert_eq!(client.why_failed().as_deref(), Some("No TLS credentials with id 'x'"));
+    assert_eq!(client.status(), "running");
+}
+
+#[test]
+fn memory_with_places_of_its_own_in_a_file_cannot_go_over_tls() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    client.send("migrate-set-parameters", json!({ "tls-creds": "x" }));
+    client.set_capability("mapped-ram");
+    assert_eq!(client.migrate("file:state"), ["Cannot use TLS with mapped-ram"]);
+    let off = client.send("migrate-set-parameters", json!({ "tls-creds": "" }));
+    assert_eq!(off, ["Mapped-ram only available for non-compressed non-TLS multifd migration"]);
+}
+
+#[rstest]
+#[case(Release::V10_0, "return-path")]
+#[case(Release::V10_0, "postcopy-ram")]
+#[case(Release::V11_1, "return-path")]
+#[case(Release::V11_1, "postcopy-ram")]
+fn a_file_gives_no_answer(#[case] release: Release, #[case] wanted: &str) {
+    let mut client = Client::of(&one_disk().power(Power::Prelaunch), release);
+    client.set_capability(wanted);
+    let said = client.migrate("file:state");
+    assert!(said.contains(&"MIGRATION device".to_owned()));
+    assert_eq!(said.last().map(String::as_str), Some("MIGRATION failed"));
+    assert_eq!(client.why_failed().as_deref(), Some("Unable to read from file: Bad file descriptor"));
+    assert_eq!(client.status(), "prelaunch");
+}
+
+#[rstest]
+#[case("return-path", "not simulated: migration with an answer from the other end")]
+#[case("postcopy-ram", "not simulated: migration with an answer from the other end")]
+#[case("x-colo", "not simulated: migration with `x-colo`")]
+fn what_another_end_would_have_to_answer_is_refused(#[case] capability: &str, #[case] refused: &str) {
+    let mut client = Client::of(&one_disk(), Release::V7_2);
+    client.set_capability(capability);
+    assert_eq!(client.migrate("exec:cat >state"), [refused]);
+    assert_eq!(client.status(), "running");
+}
+
+#[test]
+fn the_cache_of_xbzrle_is_told_where_it_is_used() {
+    let mut client = Client::of(&one_disk(), Release::V10_0);
+    client.set_capability("xbzrle");
+    client.send("migrate-set-parameters", json!({ "xbzrle-cache-size": 8192 }));
+    client.migrate("file:state");
+    let reply: Value = serde_json::from_str(&client.send("query-migrate", json!({}))[0]).unwrap();
+    assert_eq!(reply["xbzrle-cache"]["cache-size"], 8192);
+}
+
 #[test]
 fn a_background_snapshot_leaves_the_guest_running() {
     let mut client = Client::of(&one_disk(), Release::V7_2);

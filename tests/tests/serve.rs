@@ -177,13 +177,20 @@ fn a_second_client_hears_nothing_until_the_first_has_left() {
 #[test]
 fn a_signal_ends_it_and_its_sockets_are_gone() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        let mut server =
-            Server::start("external/one-disk", &["--qmp", "unix:{dir}/qmp", "--qmp", "tcp:127.0.0.1:0"]);
+        let arguments =
+            ["--qmp", "unix:{dir}/qmp", "--qmp", "tcp:127.0.0.1:0", "--transcript", "{dir}/transcript"];
+        let mut server = Server::start("external/one-disk", &arguments);
         assert!(server.said[1].starts_with("listening tcp:127.0.0.1:"), "{:?}", server.said);
         assert!(!server.said[1].ends_with(":0"));
-        let _client = server.connect("qmp");
+        let mut client = server.connect("qmp");
+        client.negotiate();
         assert_eq!(server.end(signal).code(), Some(code));
+        assert!(client.line().ends_with(r#""data": {"guest": false, "reason": "host-signal"}}"#));
+        assert_eq!(client.line(), "");
         assert!(!server.path("qmp").exists());
+        let transcript = fs::read_to_string(server.path("transcript")).unwrap();
+        assert!(transcript.contains("SHUTDOWN {\"guest\":false,\"reason\":\"host-signal\"}"), "{transcript}");
+        assert!(transcript.trim_end().ends_with("closed by QEMU"), "{transcript}");
     }
 }
 

@@ -6,12 +6,14 @@ use std::{
     fmt::Display,
     io::{self, Write as _},
     num::NonZeroUsize,
+    pin::pin,
     process::ExitCode,
     rc::Rc,
 };
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
+use freezeframe_driver::race::race;
 use freezeframe_sim::Release;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -21,8 +23,9 @@ use tokio::{
 
 use super::{CliError, interrupt::Interrupt, output::complain};
 use crate::serve::{
-    Missed, Served, Service, Speed,
+    Missed, Served, Service, Speed, Termination,
     address::{Address, BadAddress, numbered},
+    rest,
     subject::Subject,
 };
 
@@ -70,8 +73,8 @@ enum SpeedArg {
     Max,
 }
 
-/// Serves until every machine has ended, then 0, or 1 if a fault never struck; or until a signal comes, then 128 and its
-/// number.
+/// Serves until every machine has ended, then 0, or 1 if a fault never struck; or until a signal comes, which the machines
+/// tell of, then 128 and its number.
 pub(super) fn serve(arguments: &ServeArgs) -> Result<ExitCode, CliError> {
     let mut addresses = arguments.qmp.iter().chain(&arguments.agent);
     let foreign = addresses.find(|address| !address.is_local() && !arguments.listen_anywhere);
@@ -92,18 +95,28 @@ pub(super) fn serve(arguments: &ServeArgs) -> Result<ExitCode, CliError> {
     let subject = Rc::new(subject);
     let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-    let faults = RefCell::new(Vec::new());
+    let (faults, terminations) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     let served = async {
         let mut machines = Vec::new();
         for service in &services {
             machines.push(Served::open(subject.clone(), service).await?);
         }
         *faults.borrow_mut() = machines.iter().map(Served::missed).collect();
+        *terminations.borrow_mut() = machines.iter().map(Served::termination).collect();
         say(release, &machines).map_err(CliError::Runtime)?;
         run(machines).await
     };
-    // A signal drops the machines, and with them their sockets.
-    let ended = LocalSet::new().block_on(&runtime, interrupt.or(served));
+    // A signal goes to the machines, which tell of it as real ones do; then they are dropped, and with them their sockets.
+    let until_signalled = async {
+        let mut served = pin!(served);
+        let ended = interrupt.or(served.as_mut()).await;
+        if ended.is_err() {
+            terminations.borrow().iter().for_each(Termination::terminate);
+            race(served, rest()).await;
+        }
+        ended
+    };
+    let ended = LocalSet::new().block_on(&runtime, until_signalled);
     let missed: Vec<String> = faults.take().iter().flat_map(Missed::told).collect();
     for missed in &missed {
         complain(missed);

@@ -138,7 +138,8 @@ async fn pump(
     }
 }
 
+/// As long as a program may take to read what QEMU said last.
 #[allow(clippy::disallowed_methods, reason = "a real program is waited for, in real time")]
-async fn rest() {
+pub async fn rest() {
     tokio::time::sleep(LAST_WORDS).await;
 }

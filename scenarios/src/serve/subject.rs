@@ -18,10 +18,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::error::Code;
 use freezeframe_sim::{
     Machine, Release,
-    machine::{Agent, Disk, Format, Unknown},
+    machine::{Agent, Chardev, Disk, Format, Frontend, Unknown},
 };
 
-use super::qcow2;
+use super::{address::Address, qcow2};
 use crate::{
     language::{self, Diagnostics, Fault, Scenario},
     machine,
@@ -88,9 +88,20 @@ impl Subject {
         Self { machine, moves, faults: Vec::new(), releases: Release::ALL.to_vec() }
     }
 
-    /// The machine with its images in this folder, with so many monitors, and with an agent if one is wanted.
-    pub(super) fn machine(&self, folder: Option<&Utf8Path>, monitors: usize, agent: bool) -> Machine {
-        let mut machine = Machine { monitors, ..self.machine.clone() };
+    /// The machine with its images in this folder, with monitors that listen there, and with an agent if one is wanted.
+    /// `query-chardev` shows the unix sockets among them alone: of TCP it would tell who is at the other end.
+    pub(super) fn machine(&self, folder: Option<&Utf8Path>, monitors: &[Address], agent: bool) -> Machine {
+        // One monitor more than is served: the faults' own.
+        let mut machine = Machine { monitors: monitors.len(), private_monitors: 1, ..self.machine.clone() };
+        for (number, address) in monitors.iter().enumerate() {
+            let frontend = Some(Frontend::Monitor(number));
+            let Address::Unix(path) = address else { continue };
+            if machine.chardevs.iter().all(|known| known.frontend != frontend) {
+                // As QEMU names what `-qmp` stands for.
+                let label = format!("compat_monitor{number}");
+                machine.chardevs.push(Chardev { label, path: path.clone(), frontend, connected: false });
+            }
+        }
         if let Some(folder) = folder {
             for disk in machine.disks.iter_mut().filter(|_| self.moves) {
                 disk.path = folder.join(disk.path.file_name().unwrap_or(&disk.target));
@@ -185,9 +196,25 @@ mod tests {
     fn a_machine_alone_needs_no_steps() {
         let subject = served("vm.toml", "[machine]\ndisks = [{ target = \"vda\" }]\n").unwrap();
         assert_eq!(subject.machine.disks[0].target, "vda");
-        let moved = subject.machine(Some("/elsewhere".into()), 1, true);
+        let moved = subject.machine(Some("/elsewhere".into()), &[], true);
         assert_eq!(moved.disks[0].path, "/elsewhere/vda.qcow2");
         assert!(moved.agent.is_some());
+    }
+
+    #[test]
+    fn the_sockets_of_its_monitors_are_the_machines_own() {
+        let address = Address::Unix("/run/m".into());
+        let plain = served("vm", "-nodefaults").unwrap().machine(None, std::slice::from_ref(&address), false);
+        assert_eq!((plain.monitors, plain.private_monitors), (1, 1));
+        assert_eq!(
+            (plain.chardevs[0].label.as_str(), plain.chardevs[0].path.as_str()),
+            ("compat_monitor0", "/run/m")
+        );
+        let own =
+            "-nodefaults -chardev socket,id=mon,path=/own,server=on,wait=off -mon chardev=mon,mode=control";
+        let own = served("vm", own).unwrap().machine(None, &[address], false);
+        assert_eq!(own.chardevs.len(), 1);
+        assert_eq!(own.chardevs[0].label, "mon");
     }
 
     #[test]

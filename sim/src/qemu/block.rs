@@ -210,11 +210,6 @@ impl Graph {
         self.devices.retain(|device| device.id != id);
     }
 
-    /// The device of that id, to be changed.
-    pub(crate) fn device_mut(&mut self, id: &str) -> Option<&mut Device> {
-        self.devices.iter_mut().find(|device| device.id == id)
-    }
-
     /// The firmware looks for devices again.
     pub(crate) fn devices_were_reset(&mut self) {
         for device in &mut self.devices {

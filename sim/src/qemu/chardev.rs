@@ -13,7 +13,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Chardevs {
     sockets: Vec<Chardev>,
-    /// Which monitors a client is connected to.
+    /// How many monitors the machine has that others may know of.
+    monitors: usize,
+    /// Which monitors a client is connected to, those included that nobody knows of.
     connected: Vec<bool>,
     /// Whether a client is connected to the guest agent's port.
     agent_connected: bool,
@@ -24,7 +26,8 @@ impl Chardevs {
     pub(crate) fn of(machine: &Machine) -> Self {
         Self {
             sockets: machine.chardevs.clone(),
-            connected: vec![false; machine.monitors],
+            monitors: machine.monitors,
+            connected: vec![false; machine.monitors + machine.private_monitors],
             agent_connected: false,
         }
     }
@@ -39,9 +42,9 @@ impl Chardevs {
         self.agent_connected = connected;
     }
 
-    /// How many monitors there are.
+    /// How many monitors there are to be seen.
     pub(crate) fn monitors(&self) -> usize {
-        self.connected.len()
+        self.monitors
     }
 
     /// Whether there is one of that name.
@@ -65,7 +68,9 @@ impl Chardevs {
         let server = release.server_option();
         let socket = |chardev: &Chardev| {
             let (open, connected) = match chardev.frontend {
-                Some(Frontend::Monitor(number)) => (true, self.connected[number]),
+                Some(Frontend::Monitor(number)) => {
+                    (true, self.connected.get(number).is_some_and(|connected| *connected))
+                }
                 Some(Frontend::Agent) => (agent_open, self.agent_connected),
                 Some(Frontend::SerialPort) | None => (false, chardev.connected),
             };

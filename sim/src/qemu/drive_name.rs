@@ -4,7 +4,8 @@
 //! names it, and a refusal names the drive instead of the node. All that happens here, at the door: behind it everything
 //! goes by the names of nodes. A filter that a job has put in is passed over, as it is in queries.
 //!
-//! Not here: drives without `if=none`, and `eject` and its kin by a drive's name. Source: recording `drive-option`.
+//! Commands of throttling and trays address the device by it, and keep it. Source: recording `drive-option`; the four
+//! releases, asked.
 
 use serde_json::{Map, Value};
 
@@ -16,6 +17,9 @@ const STARTERS: [&str; 6] =
 
 /// Commands and actions that take the name of a drive and that of a node in two members.
 const WITH_EITHER: [&str; 2] = ["block_resize", "blockdev-snapshot-sync"];
+
+/// Commands that address the device itself, and know its drive's name.
+const OF_DEVICES: [&str; 4] = ["block_set_io_throttle", "blockdev-close-tray", "blockdev-open-tray", "eject"];
 
 /// Each drive, and its top node.
 #[derive(Debug, Default)]
@@ -31,7 +35,7 @@ impl DriveNames {
 
     /// The arguments of a command with the names of nodes in the place of those of drives.
     pub(super) fn resolve(&self, command: &str, arguments: &mut Map<String, Value>) {
-        if self.0.is_empty() || command.starts_with("block-job-") {
+        if self.0.is_empty() || command.starts_with("block-job-") || OF_DEVICES.contains(&command) {
             return;
         }
         for action in arguments.get_mut("actions").and_then(Value::as_array_mut).into_iter().flatten() {

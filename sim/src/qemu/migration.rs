@@ -16,7 +16,8 @@
 //! - `outgoing` and `incoming`: the two directions
 //! - `query`: `query-migrate`
 //!
-//! Not here: sockets (nobody listens), postcopy, several channels, bitmaps that go along, compression.
+//! Not here: sockets (nobody listens), another end that answers, postcopy, TLS that works, COLO, several channels, bitmaps
+//! that go along, compression.
 //!
 //! Source: recordings `migrate-*`, `background-snapshot` and `oob`; the four releases, asked.
 
@@ -158,6 +159,12 @@ impl Migration {
                 return refuse("There's a migration process in progress");
             }
             "migrate-set-capabilities" => self.capabilities.set(arguments, cx.release())?,
+            // What is set already counts, not what is to be set.
+            "migrate-set-parameters"
+                if self.capabilities.has("mapped-ram") && !self.parameters.suit_mapped_ram() =>
+            {
+                return refuse("Mapped-ram only available for non-compressed non-TLS multifd migration");
+            }
             "migrate-set-parameters" => {
                 self.parameters.set(arguments, cx.release())?;
                 self.change_pace(cx);

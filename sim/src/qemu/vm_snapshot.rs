@@ -251,7 +251,7 @@ impl Machine<'_> {
         match refused {
             Some(name) => {
                 let shown = matches!(disks, Disks::All).then(|| self.top_of(name)).flatten();
-                let name = shown.unwrap_or(name);
+                let name = self.drive_on(name).or(shown).unwrap_or(name);
                 Err(format!("Device '{name}' is writable but does not support snapshots"))
             }
             None => Ok(nodes),
@@ -262,6 +262,15 @@ impl Machine<'_> {
     fn top_of(&self, node: &str) -> Option<&str> {
         let mut tops = self.graph.devices().iter().map(|device| device.node.as_str());
         tops.find(|top| self.graph.below_job_filters(top).is_some_and(|below| below.name == node))
+    }
+
+    /// The name of the drive that has a node, or a job's filter on it, for its disk.
+    fn drive_on(&self, node: &str) -> Option<&str> {
+        let graph = &*self.graph;
+        let mut drives = graph.devices().iter().filter(|device| !device.drive.is_empty());
+        let drive = drives
+            .find(|device| graph.below_job_filters(&device.node).is_some_and(|below| below.name == node));
+        drive.map(|device| device.drive.as_str())
     }
 
     fn chosen(&self, disks: Disks<'_>, release: Release) -> Result<Vec<String>, String> {

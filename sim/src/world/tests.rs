@@ -286,6 +286,19 @@ fn qemu_that_hangs_answers_nothing_and_cannot_be_terminated() {
     assert!(world.at_end(client));
 }
 
+#[test]
+fn a_private_monitor_shows_nowhere_in_the_machine() {
+    let machine = Machine { monitors: 1, private_monitors: 1, ..Machine::new() };
+    let mut world = World::new(&machine, Release::V11_1, Oracle::default());
+    let client = negotiated(&mut world);
+    connect(&mut world, ms(1), 1);
+    let objects = b"{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/objects\"}}";
+    world.receive(ms(1), client, objects).unwrap();
+    world.advance(ms(2));
+    let told = read(&mut world, client).concat();
+    assert!(told.contains("compat_monitor0") && !told.contains("compat_monitor1"), "{told}");
+}
+
 /// Asks for the schema so often, without reading.
 fn ask_for_schemas(world: &mut World, connection: Connection, times: usize) {
     for _ in 0..times {

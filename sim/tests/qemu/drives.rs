@@ -154,3 +154,42 @@ fn a_persistent_bitmap_is_there_at_the_next_start() {
     assert_eq!(bitmaps.len(), 1);
     assert_eq!((&bitmaps[0]["name"], &bitmaps[0]["count"]), (&json!("kept"), &json!(65536)));
 }
+
+/// A machine with a disk that the command line gave as a drive of that format.
+fn named_drive(format: Format) -> Bench {
+    let mut machine = Machine::new().disk("vda");
+    machine.disks[0].drive = "drive0".into();
+    machine.disks[0].format = format;
+    Bench::new(machine)
+}
+
+#[test]
+fn a_drive_is_throttled_by_its_name_or_by_its_path() {
+    let mut bench = named_drive(Format::Qcow2);
+    let limits = |of: &str, named: &str, bps: u64| {
+        let mut limits =
+            json!({ "bps": bps, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0 });
+        limits[of] = named.into();
+        limits
+    };
+    let shown = |bench: &mut Bench| bench.ok("query-block", json!({}))[0]["inserted"]["bps"].clone();
+    bench.ok("block_set_io_throttle", limits("device", "drive0", 1000));
+    assert_eq!(shown(&mut bench), 1000);
+    bench.ok("block_set_io_throttle", limits("id", "/machine/peripheral/vda-device/virtio-backend", 0));
+    assert_eq!(shown(&mut bench), 0);
+}
+
+#[test]
+fn the_disk_of_a_drive_is_not_removable_and_an_unknown_drive_is_not_found() {
+    let mut bench = named_drive(Format::Qcow2);
+    assert_eq!(bench.refused("eject", json!({ "device": "drive0" })), "Device 'drive0' is not removable");
+    assert_eq!(bench.refused("eject", json!({ "device": "drive1" })), "Device 'drive1' not found");
+    assert_eq!(bench.refused("eject", json!({ "device": "" })), "Device '' not found");
+}
+
+#[test]
+fn a_snapshot_that_a_drive_does_not_support_names_the_drive() {
+    let mut bench = named_drive(Format::Raw);
+    let said = bench.ok("human-monitor-command", json!({ "command-line": "savevm a" }));
+    assert_eq!(said, "Error: Device 'drive0' is writable but does not support snapshots\r\n");
+}

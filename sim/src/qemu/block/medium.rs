@@ -41,14 +41,19 @@ pub(crate) fn command(
 pub(super) struct Drive<'a> {
     /// As the client named it.
     named: &'a str,
-    /// The id of the device.
-    id: &'a str,
+    /// Its place among the devices of the graph.
+    at: usize,
 }
 
 impl<'a> Drive<'a> {
-    /// As the client named it: the only name that a disk has.
-    pub(super) fn path(self) -> &'a str {
+    /// As the client named it.
+    pub(super) fn named(self) -> &'a str {
         self.named
+    }
+
+    /// As queries name it.
+    pub(super) fn path(self, graph: &Graph) -> String {
+        graph.devices[self.at].qdev()
     }
 
     /// Whether the tray is open.
@@ -56,9 +61,9 @@ impl<'a> Drive<'a> {
     /// # Errors
     /// That there is none.
     fn tray_open(self, graph: &Graph) -> Result<bool, QmpError> {
-        let device = graph.devices().iter().find(|device| device.id == self.id);
-        device
-            .and_then(|device| device.model.tray_open())
+        graph.devices[self.at]
+            .model
+            .tray_open()
             .ok_or_else(|| QmpError::generic(format!("Device '{}' is not removable", self.named)))
     }
 
@@ -67,16 +72,15 @@ impl<'a> Drive<'a> {
         if self.tray_open(graph)? == open {
             return Ok(());
         }
-        if let Some(device) = graph.device_mut(self.id) {
-            device.model = Model::Cd { tray_open: open };
-        }
-        let data = qdict! { "device": "", "tray-open": open, "id": self.id.to_owned() };
+        let device = &mut graph.devices[self.at];
+        device.model = Model::Cd { tray_open: open };
+        let data = qdict! { "device": device.drive.clone(), "tray-open": open, "id": device.id.clone() };
         cx.event("DEVICE_TRAY_MOVED", Some(data));
         Ok(())
     }
 }
 
-/// Looks a device up by its id or path. None has a name of the older kind, `device`.
+/// Looks a device up by its id or path, or by the name of its drive: `device`, which only the command line gives.
 pub(super) fn find<'a>(
     graph: &Graph,
     devices: &qdev::Devices,
@@ -84,15 +88,19 @@ pub(super) fn find<'a>(
 ) -> Result<Drive<'a>, QmpError> {
     let named = match (arguments.optional_text("device"), arguments.optional_text("id")) {
         (None, Some(id)) => id,
-        (Some(device), None) => return Err(qdev::not_found(device)),
+        (Some(device), None) => {
+            let known = graph.devices.iter().position(|known| !device.is_empty() && known.drive == device);
+            return known.map(|at| Drive { named: device, at }).ok_or_else(|| qdev::not_found(device));
+        }
         _ => return Err(QmpError::generic("Need exactly one of 'device' and 'id'")),
     };
     let id = named.strip_prefix(qdev::PERIPHERAL).unwrap_or(named);
     let (id, backend) = id.strip_suffix("/virtio-backend").map_or((id, false), |id| (id, true));
-    match graph.devices().iter().find(|device| device.id == id).map(|device| device.model) {
+    let found = graph.devices.iter().enumerate().find(|(_, device)| device.id == id);
+    match found.map(|(at, device)| (at, device.model)) {
         // The disk is the inner device's, not that of its transport.
-        Some(Model::VirtioBlk { .. }) if backend => Ok(Drive { named, id }),
-        Some(Model::Cd { .. } | Model::ScsiHd) if !backend => Ok(Drive { named, id }),
+        Some((at, Model::VirtioBlk { .. })) if backend => Ok(Drive { named, at }),
+        Some((at, Model::Cd { .. } | Model::ScsiHd)) if !backend => Ok(Drive { named, at }),
         None if !devices.has(id, graph) => Err(qdev::not_found(named)),
         _ => Err(QmpError::generic("Device does not have a block device backend")),
     }
@@ -157,7 +165,7 @@ fn insert(
         Ok(false) => return Err(QmpError::generic("Tray of the device is not open")),
         Ok(true) => {}
     }
-    if graph.devices().iter().any(|device| device.id == drive.id && !device.node.is_empty()) {
+    if !graph.devices[drive.at].node.is_empty() {
         return Err(QmpError::generic("There already is a medium in the device"));
     }
     set_medium(graph, drive, node);
@@ -165,9 +173,7 @@ fn insert(
 }
 
 fn set_medium(graph: &mut Graph, drive: Drive<'_>, node: &str) {
-    if let Some(device) = graph.device_mut(drive.id) {
-        device.node = node.to_owned();
-    }
+    graph.devices[drive.at].node = node.to_owned();
 }
 
 /// The reply of all of these commands.

@@ -271,28 +271,28 @@ pub(crate) fn block_set_io_throttle(
     arguments: Arguments<'_>,
 ) -> Result<QObject, QmpError> {
     let drive = medium::find(graph, devices, arguments)?;
-    let path = drive.path();
+    let path = drive.path(graph);
     let limits = Limits::read(&Limits::NONE, arguments, NAMES, "iops_size");
     limits.check()?;
     let group = arguments.optional_text("group");
-    let stays = graph.groups.iter().find(|group| group.devices.iter().any(|member| member == path));
-    let name = group.or(stays.map(|group| group.name.as_str())).unwrap_or(path).to_owned();
+    let stays = graph.groups.iter().find(|group| group.devices.contains(&path));
+    let name = group.or(stays.map(|group| group.name.as_str())).unwrap_or(drive.named()).to_owned();
     if !limits.limits_anything() {
-        graph.leave_group(path);
+        graph.leave_group(&path);
         return Ok(QObject::empty());
     }
     if stays.is_none_or(|stays| stays.name != name) {
-        graph.leave_group(path);
+        graph.leave_group(&path);
     }
     match graph.groups.iter_mut().find(|group| group.name == name) {
         Some(group) => {
             group.limits = limits;
-            if !group.devices.iter().any(|member| member == path) {
-                group.devices.push(path.into());
+            if !group.devices.contains(&path) {
+                group.devices.push(path);
             }
         }
         None => {
-            graph.groups.push(Group { name, limits, devices: vec![path.into()], is_object: false });
+            graph.groups.push(Group { name, limits, devices: vec![path], is_object: false });
         }
     }
     Ok(QObject::empty())

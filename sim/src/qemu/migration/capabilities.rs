@@ -1,7 +1,8 @@
 //! What a migration may do beyond moving memory: `migrate-set-capabilities` and `query-migrate-capabilities`.
 //!
 //! All of them can be set, and are refused together as real ones are; few do something here: `events`,
-//! `pause-before-switchover`, `background-snapshot` and `mapped-ram`. Source: the four releases, asked.
+//! `pause-before-switchover`, `background-snapshot`, `mapped-ram`, and those that want an answer from the other end, which no
+//! file gives. Source: the four releases, asked.
 
 use crate::{
     Release,

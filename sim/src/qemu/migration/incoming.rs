@@ -66,6 +66,9 @@ impl Migration {
             let text = format!("Illegal migration incoming state: {}", incoming.status.name());
             return Err(QmpError::generic(text));
         }
+        if self.parameters.credentials().is_some() || self.capabilities.has("x-colo") {
+            return Err(crate::qemu::not_simulated("an incoming migration with TLS or `x-colo`"));
+        }
         if !release.protocols_are_checked_first() {
             self.tell_setup(cx);
         }

@@ -95,6 +95,7 @@ impl Migration {
             None
         };
         self.may_begin(machine, arguments, release)?;
+        self.is_simulated(target.as_ref().or(channel(arguments, release).ok().as_ref()))?;
         self.outgoing =
             Outgoing { memory: Memory::new(&self.hardware, machine.cpus, cx), ..Outgoing::default() };
         self.set_status(Status::Setup, cx);
@@ -106,6 +107,12 @@ impl Migration {
             self.outgoing.error = Some(error.desc.clone());
             self.fail(cx);
             return Err(error);
+        }
+        if let Some(name) = self.parameters.credentials().filter(|_| self.outgoing.deaf.is_none()) {
+            // The connection is to be upgraded at once, and there are no credentials that a client could have made.
+            self.outgoing.error = Some(format!("No TLS credentials with id '{name}'"));
+            self.fail(cx);
+            return Ok(());
         }
         if cx.choose("migration-begins-before-its-reply", 4) == 3 && self.outgoing.deaf.is_none() {
             self.begin(machine, true, cx);
@@ -135,6 +142,31 @@ impl Migration {
         Ok(())
     }
 
+    /// Whether what the capabilities ask for can be had: the simulator knows no other end that would answer.
+    fn is_simulated(&self, target: Option<&Channel>) -> Result<(), QmpError> {
+        let (connects, answers) = match target {
+            Some(Channel::File(..)) => (true, false),
+            Some(Channel::Command(_)) => (true, true),
+            Some(Channel::Descriptor(name)) => (self.descriptors.contains_key(name), true),
+            Some(Channel::Deaf(_)) | None => (false, false),
+        };
+        if !connects || self.parameters.credentials().is_some() {
+            return Ok(());
+        }
+        if self.capabilities.has("x-colo") {
+            return Err(crate::qemu::not_simulated("migration with `x-colo`"));
+        }
+        if answers && self.wants_answers() {
+            return Err(crate::qemu::not_simulated("migration with an answer from the other end"));
+        }
+        Ok(())
+    }
+
+    /// Whether the other end is to answer.
+    fn wants_answers(&self) -> bool {
+        self.capabilities.has("return-path") || self.capabilities.has("postcopy-ram")
+    }
+
     fn may_begin(
         &self,
         machine: &Machine<'_>,
@@ -155,6 +187,9 @@ impl Migration {
             }
             _ if arguments.flag("blk") || arguments.flag("inc") => {
                 Err(crate::qemu::not_simulated("migration of disks"))
+            }
+            _ if self.capabilities.has("mapped-ram") && self.parameters.credentials().is_some() => {
+                refuse("Cannot use TLS with mapped-ram")
             }
             _ => Ok(()),
         }
@@ -218,6 +253,10 @@ impl Migration {
             self.tell_pass(cx);
         }
         self.set_status(Status::Active, cx);
+        if self.wants_answers() {
+            // A file is open for writing alone. Only the end of the migration looks at what was read.
+            self.outgoing.error = Some("Unable to read from file: Bad file descriptor".into());
+        }
         self.outgoing.memory.begin(cx.now());
         let Some(sink) = self.outgoing.sink.clone() else { return };
         sink.open(cx.host());
@@ -336,6 +375,7 @@ impl Migration {
         let written = self.outgoing.sink.clone().map_or(Ok(()), |sink| sink.write(state, cx.host()));
         self.outgoing.memory.end(cx.now());
         match written {
+            Ok(()) if self.wants_answers() => self.fail_after_the_stop(machine, cx),
             Ok(()) => {
                 machine.graph.set_active(false);
                 self.set_status(Status::Completed, cx);
@@ -369,7 +409,8 @@ impl Migration {
         }
         let mut delay = TICK;
         if status == Status::PreSwitchover {
-            self.outgoing.error = cx.release().cancelled_before_the_switchover().map(str::to_owned);
+            let interrupted = cx.release().cancelled_before_the_switchover().map(str::to_owned);
+            self.outgoing.error = self.outgoing.error.take().or(interrupted);
             delay = Duration::from_millis(1);
         }
         self.outgoing.deaf = None;

@@ -1,7 +1,7 @@
 //! How a migration goes about it: `migrate-set-parameters` and `query-migrate-parameters`.
 //!
-//! All can be set and are shown; of all, `max-bandwidth` and `downtime-limit` alone change something here. Source: the
-//! four releases, asked.
+//! All can be set and are shown; of all, `max-bandwidth`, `downtime-limit` and `tls-creds` alone change something here.
+//! Source: the four releases, asked.
 
 use std::ops::RangeInclusive;
 
@@ -173,6 +173,24 @@ impl Parameters {
             (Some(QObject::Number(number)), _) => *number,
             (None, Some(Initial::Number(number))) => number,
             _ => 0,
+        }
+    }
+
+    /// The credentials for TLS, by name, where connections are to use it.
+    pub(crate) fn credentials(&self) -> Option<&str> {
+        self.text("tls-creds").filter(|name| !name.is_empty())
+    }
+
+    /// Whether memory with places of its own in a file could be sent so.
+    pub(crate) fn suit_mapped_ram(&self) -> bool {
+        self.credentials().is_none() && self.text("multifd-compression").is_none_or(|method| method == "none")
+    }
+
+    /// A text that somebody has set.
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.set.iter().find(|(set, _)| *set == name) {
+            Some((_, QObject::Text(text))) => Some(text),
+            _ => None,
         }
     }
 

@@ -130,6 +130,22 @@ impl Migration {
         reply.put(key!("setup-time"), milliseconds(begun.saturating_sub(memory.asked)));
         reply.put(key!("total-time"), milliseconds(until.saturating_sub(memory.asked)));
         reply.put(key!("ram"), self.ram(cx));
+        if self.capabilities.has("xbzrle") {
+            reply.put(key!("xbzrle-cache"), self.xbzrle_cache());
+        }
+    }
+
+    /// QAPI's `XBZRLECacheStats`: an idle guest has nothing to send again that was in the cache.
+    fn xbzrle_cache(&self) -> QDict {
+        qdict! {
+            "cache-size": self.parameters.number("xbzrle-cache-size"),
+            "bytes": 0,
+            "pages": 0,
+            "cache-miss": 0,
+            "cache-miss-rate": 0,
+            "encoding-rate": 0,
+            "overflow": 0,
+        }
     }
 
     fn remaining(&self, cx: &Context<'_>) -> u64 {
