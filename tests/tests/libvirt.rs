@@ -158,8 +158,15 @@ fn complete(record: &DomainSnapshot, libvirt: &Libvirt) -> DomainSnapshot {
 
 /// Whether libvirt says what was handed in; the machine it completes by what it gives every machine.
 fn same(ours: &DomainSnapshot, theirs: &DomainSnapshot) -> Result<(), Failed> {
-    let without =
-        |snapshot: &DomainSnapshot| DomainSnapshot { domain: None, active: None, ..snapshot.clone() };
+    let without = |snapshot: &DomainSnapshot| {
+        let mut disks = snapshot.disks.clone();
+        // How far a deletion was when it broke off is for this driver alone; libvirt keeps the mark that one was begun.
+        disks
+            .iter_mut()
+            .for_each(|disk| disk.others.retain(|other| !["merge", "merged"].contains(&&*other.name)));
+        // libvirt knows the overlays of a revert by name since 9.9; 9.0 drops them.
+        DomainSnapshot { domain: None, active: None, disks, revert_disks: Vec::new(), ..snapshot.clone() }
+    };
     if without(ours) != without(theirs) {
         let (ours, theirs) = (without(ours).document(), without(theirs).document());
         return Err(format!("{ours}is to libvirt\n{theirs}").into());

@@ -447,8 +447,13 @@ impl Way<'_> {
                 record.revert_disks = disks;
             } else {
                 record.revert_disks = Vec::new();
-                record.disks.retain(|disk| !disks.iter().any(|new| new.name == disk.name));
-                record.disks.extend(disks);
+                // Each in the place that it had.
+                for new in disks {
+                    match record.disks.iter_mut().find(|disk| disk.name == new.name) {
+                        Some(disk) => *disk = new,
+                        None => record.disks.push(new),
+                    }
+                }
             }
             tree.insert(record);
         }
