@@ -29,7 +29,7 @@ have() {
 
 shell-scripts() {
   have shellcheck "apt-get install shellcheck" || return 75
-  shellcheck ci/*.sh .ci/run
+  shellcheck ci/*.sh ci/guest/* .ci/run
 }
 
 # deny CHECK...: runs these checks of deny.toml on both workspaces.

@@ -20,7 +20,8 @@ use crate::{
     error::Refusal,
     name::SnapshotName,
     observed::Observed,
-    request::{Create, CreateFlag},
+    request::{ByStorage, Create, CreateFlag},
+    xml::Element,
 };
 
 /// The formats that an overlay may have: those that libvirt takes and this driver can write.
@@ -70,6 +71,8 @@ pub enum Place {
     External(Overlay),
     /// The caller takes it.
     Manual,
+    /// The storage below it takes it, as this `<diskSnapshot>` says.
+    Storage(Element),
 }
 
 /// An overlay that is to be.
@@ -81,6 +84,8 @@ pub struct Overlay {
     pub path: Utf8PathBuf,
     /// Whether the path was made from the image's, which must then be a regular file.
     pub generated: bool,
+    /// How much memory may be taken for its tables, in bytes, while it is in use; none is QEMU's own choice.
+    pub metadata_cache: Option<u64>,
 }
 
 impl Aligned {
@@ -131,8 +136,12 @@ pub fn align(create: &Create, domain: &Domain, observed: Option<&Observed>) -> R
         _ => MemoryPlace::Internal,
     };
     let default = if external { Location::External } else { Location::Internal };
-    let disks = Disks { domain, observed, default, name: &name }.align(&create.wish.disks)?;
-    let state = if disk_only && observed.is_some() { State::DiskSnapshot } else { state };
+    let disks = Disks { domain, observed, default, name: &name, by_storage: &create.by_storage }
+        .align(&create.wish.disks)?;
+    // Off and without an overlay: libvirt writes `shutoff` here too, and then does not take its own record back, since of a machine
+    // that was off it wants either overlays or images that hold all of it.
+    let no_overlay = disks.iter().all(|disk| !matches!(disk.place, Place::External(_)));
+    let state = if disk_only && (observed.is_some() || no_overlay) { State::DiskSnapshot } else { state };
     Ok(Aligned { name, state, memory, disks })
 }
 
@@ -151,6 +160,7 @@ struct Disks<'a> {
     observed: Option<&'a Observed>,
     default: Location,
     name: &'a SnapshotName,
+    by_storage: &'a ByStorage,
 }
 
 impl Disks<'_> {
@@ -161,10 +171,13 @@ impl Disks<'_> {
         let mut by_target: BTreeMap<&str, &SnapshotDisk> = BTreeMap::new();
         for disk in wished {
             let known = self.domain.known(&disk.name)?;
-            self.check_wish(known, disk)?;
             if by_target.insert(&known.target, disk).is_some() {
                 return Err(Refusal::DiskTwice(known.target.clone()));
             }
+            self.check_wish(known, disk)?;
+        }
+        for target in self.by_storage.stated.keys() {
+            self.domain.known(target)?;
         }
         let mut aligned: Vec<AlignedDisk> = Vec::new();
         for disk in &self.domain.disks {
@@ -201,8 +214,11 @@ impl Disks<'_> {
         }
     }
 
-    /// What a disk does if nothing is said of it: one that the guest cannot write takes no part.
+    /// What a disk does if nothing is said of it: one that the guest cannot write, or that another process serves, takes no part.
     fn standing(&self, disk: &DomainDisk) -> Option<Location> {
+        if disk.source_type == Some(SourceType::VhostUser) {
+            return disk.snapshot.or(Some(Location::No));
+        }
         let readonly = || {
             let observed = self.observed.and_then(|observed| observed.disk(&disk.target));
             observed.is_some_and(|disk| disk.readonly)
@@ -212,17 +228,26 @@ impl Disks<'_> {
 
     fn place(&self, disk: &DomainDisk, wished: Option<&SnapshotDisk>) -> Result<Place, Refusal> {
         let standing = self.standing(disk);
+        let asked = wished.and_then(|wished| wished.location).or(standing);
+        if disk.source_type == Some(SourceType::VhostUser) && asked != Some(Location::No) {
+            return Err(Refusal::VhostUser(disk.target.clone()));
+        }
+        let stated = self.by_storage.stated.contains_key(&disk.target);
         let location = match wished.and_then(|wished| wished.location) {
             Some(location) => location,
+            None if stated => Location::Manual,
             None if standing == Some(Location::No) || self.is_empty(disk, wished.is_some())? => Location::No,
             // What the machine's description says is meant for the snapshots that libvirt took first: external ones.
             None if self.default == Location::External => standing.unwrap_or(self.default),
             None => self.default,
         };
+        if stated && (location != Location::Manual || self.default == Location::Internal) {
+            return Err(Refusal::StorageUnused(disk.target.clone()));
+        }
         Ok(match location {
             Location::No => Place::No,
             Location::Internal => Place::Internal,
-            Location::Manual => Place::Manual,
+            Location::Manual => self.by_storage.of(disk).map_or(Place::Manual, Place::Storage),
             Location::External => Place::External(self.overlay(disk, wished)?),
         })
     }
@@ -230,7 +255,11 @@ impl Disks<'_> {
     /// Whether nothing is in the drive. A device that QEMU does not have at all is no empty drive: "every disk" must not quietly
     /// mean "every disk that was found".
     fn is_empty(&self, disk: &DomainDisk, named: bool) -> Result<bool, Refusal> {
-        let Some(observed) = self.observed else { return Ok(disk.source.is_none()) };
+        let Some(observed) = self.observed else {
+            // Of what is neither file nor device no path is known.
+            let local = matches!(disk.source_type, Some(SourceType::File | SourceType::Block));
+            return Ok(local && disk.source.is_none());
+        };
         let missing = observed.missing.contains(&disk.target);
         match observed.disk(&disk.target) {
             _ if missing => Err(Refusal::NoImage(disk.target.clone())),
@@ -245,6 +274,12 @@ impl Disks<'_> {
         if format != OVERLAY_FORMAT {
             return Err(Refusal::OverlayFormat { disk: disk.target.clone(), format: format.into() });
         }
+        let metadata_cache = match wished {
+            Some(wished) => wished
+                .metadata_cache()
+                .map_err(|said| Refusal::MetadataCache { disk: disk.target.clone(), said })?,
+            None => None,
+        };
         let source_type = wished.map_or(SourceType::File, |wished| wished.source_type);
         let path = wished.and_then(|wished| wished.path());
         if let Some(path) = path {
@@ -255,7 +290,7 @@ impl Disks<'_> {
                     source_type: source_type.name(),
                 });
             }
-            return Ok(Overlay { source_type, path: path.to_owned(), generated: false });
+            return Ok(Overlay { source_type, path: path.to_owned(), generated: false, metadata_cache });
         }
         if source_type != SourceType::File {
             return Err(Refusal::NameNotGenerated {
@@ -265,7 +300,7 @@ impl Disks<'_> {
         }
         let path = self.beside(disk)?;
         check_path(&path)?;
-        Ok(Overlay { source_type, path, generated: true })
+        Ok(Overlay { source_type, path, generated: true, metadata_cache })
     }
 
     /// `/images/vda.qcow2` and `s1` make `/images/vda.s1`, as libvirt names it: the image that the machine is in by now counts.

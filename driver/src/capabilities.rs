@@ -11,15 +11,16 @@ use std::{
 use crate::{
     client::{Client, CommandError},
     commands::{
-        BlockCommit, BlockdevAdd, BlockdevCreate, BlockdevDel, Command, HumanMonitor, JobComplete,
-        JobDismiss, JobFinalize, Migrate, MigrateIncoming, MigrateSetCapabilities, QueryQmpSchema,
-        SchemaEntity, SnapshotDelete, SnapshotLoad, SnapshotSave, Transaction,
+        BlockCommit, BlockStream, BlockdevAdd, BlockdevCreate, BlockdevDel, BlockdevSetActive, Command,
+        HumanMonitor, JobComplete, JobDismiss, JobFinalize, Migrate, MigrateIncoming, MigrateSetCapabilities,
+        QueryQmpSchema, SchemaEntity, SnapshotDelete, SnapshotLoad, SnapshotSave, Transaction,
     },
     env::Env,
 };
 
 /// What one QEMU binary knows: commands, and what differs in those that migrate.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Capabilities {
     commands: BTreeSet<String>,
     /// What `migrate-set-capabilities` takes.
@@ -89,6 +90,11 @@ impl Capabilities {
         self.failed_loads_can_stay
     }
 
+    /// Whether images that were given away can be taken back without letting the guest run: since 10.0.
+    pub fn can_take_images_back(&self) -> bool {
+        self.has(BlockdevSetActive::NAME)
+    }
+
     /// Whether a command exists.
     pub fn has(&self, command: &str) -> bool {
         self.commands.contains(command)
@@ -108,20 +114,44 @@ impl Capabilities {
 
     /// Which of the commands that an external snapshot needs are missing.
     pub fn missing_for_external(&self) -> Vec<&'static str> {
-        [BlockdevAdd::NAME, BlockdevDel::NAME, BlockdevCreate::NAME, Transaction::NAME, JobDismiss::NAME]
-            .into_iter()
-            .filter(|command| !self.has(command))
-            .collect()
+        self.missing([
+            BlockdevAdd::NAME,
+            BlockdevDel::NAME,
+            BlockdevCreate::NAME,
+            Transaction::NAME,
+            JobDismiss::NAME,
+        ])
     }
-}
 
-impl Capabilities {
     /// Which of the commands that merging an overlay needs are missing.
     pub fn missing_for_merge(&self) -> Vec<&'static str> {
-        [BlockCommit::NAME, JobComplete::NAME, JobFinalize::NAME, JobDismiss::NAME, BlockdevDel::NAME]
-            .into_iter()
-            .filter(|command| !self.has(command))
-            .collect()
+        self.missing([
+            BlockCommit::NAME,
+            JobComplete::NAME,
+            JobFinalize::NAME,
+            JobDismiss::NAME,
+            BlockdevDel::NAME,
+        ])
+    }
+
+    /// Which of the commands that copying images upwards needs are missing.
+    pub fn missing_for_streams(&self) -> Vec<&'static str> {
+        self.missing([BlockStream::NAME, JobDismiss::NAME, BlockdevDel::NAME])
+    }
+
+    /// Those of a QEMU that has these commands and no more.
+    #[cfg(test)]
+    pub(crate) fn of_commands(names: &[&str]) -> Self {
+        let command = |name: &&str| SchemaEntity {
+            name: (*name).into(),
+            meta_type: "command".into(),
+            ..SchemaEntity::default()
+        };
+        Self::from_schema(&names.iter().map(command).collect::<Vec<_>>())
+    }
+
+    fn missing<const N: usize>(&self, commands: [&'static str; N]) -> Vec<&'static str> {
+        commands.into_iter().filter(|command| !self.has(command)).collect()
     }
 }
 

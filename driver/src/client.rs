@@ -10,16 +10,22 @@
 
 mod pump;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, io, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt, io,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::{
     commands::{Command, QmpCapabilities},
     env::{Endpoint, Env},
     race::{First, race},
+    standstill::{OwnStop, Standstill},
     wire::{self, Band, Event, Greeting, QmpError, Reply, WireError},
 };
 
@@ -83,6 +89,14 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Whether it means that no process listens any more. A socket that is not found is no proof: its path may have been removed
+    /// under a QEMU that lives.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, ConnectError::Unreachable { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// Why a command has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -120,9 +134,10 @@ pub enum CommandError {
     },
 }
 
-/// How a duration reads in an error: `5 s`, `0.25 s`.
+/// How a duration reads in an error, to the millisecond: `5 s`, `0.25 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
+    let whole = Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000);
+    format!("{} s", whole.as_secs_f64())
 }
 
 /// Why a listener has no event.
@@ -142,6 +157,9 @@ struct Shared {
     /// None once the connection has ended, so that listeners end too.
     events: Option<broadcast::Sender<Rc<Event>>>,
     greeting: Option<oneshot::Sender<Greeting>>,
+    /// What was heard of the guest's standing still since the connection began, and by those who listen for it alone.
+    standstill: Standstill,
+    watches: Vec<Weak<RefCell<Standstill>>>,
     lost: Option<Lost>,
     /// A command has had no reply in time, and nothing was heard since.
     mute: bool,
@@ -203,6 +221,8 @@ impl<E: Env> Client<E> {
             pending: BTreeMap::new(),
             events: Some(broadcast::Sender::new(EVENT_BACKLOG)),
             greeting: Some(greeted),
+            standstill: Standstill::default(),
+            watches: Vec::new(),
             lost: None,
             mute: false,
             commands: 0,
@@ -220,6 +240,23 @@ impl<E: Env> Client<E> {
         let client = Self { env: env.clone(), shared, outgoing, greeting: Rc::new(greeting) };
         client.negotiate(endpoint, oob, deadline).await?;
         Ok(client)
+    }
+
+    /// One to nobody: a machine that is off. It has ended before it began.
+    pub(crate) fn to_nobody(env: &E) -> Self {
+        let shared = Shared {
+            pending: BTreeMap::new(),
+            events: None,
+            greeting: None,
+            lost: Some(Lost::Closed),
+            mute: false,
+            commands: 0,
+            standstill: Standstill::default(),
+            watches: Vec::new(),
+        };
+        let (outgoing, _) = mpsc::unbounded_channel();
+        let shared = Rc::new(RefCell::new(shared));
+        Self { env: env.clone(), shared, outgoing, greeting: Rc::default() }
     }
 
     async fn negotiate(
@@ -258,6 +295,11 @@ impl<E: Env> Client<E> {
         self.shared.borrow().lost.clone()
     }
 
+    /// Why the guest stands still, if it was heard to stop of its own and not to go on since.
+    pub(crate) fn own_stop(&self) -> Option<OwnStop> {
+        self.shared.borrow().standstill.own
+    }
+
     /// Whether the last thing heard of it was nothing: a command timed out and no message came since.
     pub fn is_mute(&self) -> bool {
         self.shared.borrow().mute
@@ -273,7 +315,16 @@ impl<E: Env> Client<E> {
     pub fn events(&self) -> Events<E> {
         let shared = self.shared.borrow();
         let receiver = shared.events.as_ref().map(broadcast::Sender::subscribe);
-        Events { env: self.env.clone(), receiver, shared: self.shared.clone(), lagged: false }
+        Events { env: self.env.clone(), receiver, shared: self.shared.clone() }
+    }
+
+    /// Watches for how long the guest stands still from now on, however many other events there are.
+    pub(crate) fn watch_standstill(&self) -> StandstillWatch {
+        let heard = Rc::default();
+        let mut shared = self.shared.borrow_mut();
+        shared.watches.retain(|watch| watch.strong_count() > 0);
+        shared.watches.push(Rc::downgrade(&heard));
+        StandstillWatch { heard, shared: self.shared.clone() }
     }
 
     /// Sends a command and waits for its reply, until `deadline` at most.
@@ -314,7 +365,7 @@ impl<E: Env> Client<E> {
         command: &str,
         arguments: Option<&A>,
         deadline: Duration,
-    ) -> Result<Box<RawValue>, CommandError> {
+    ) -> Result<Box<str>, CommandError> {
         self.send(band, lane, command, arguments, None, deadline).await
     }
 
@@ -326,7 +377,7 @@ impl<E: Env> Client<E> {
         arguments: Option<&A>,
         file: Option<E::File>,
         deadline: Duration,
-    ) -> Result<Box<RawValue>, CommandError> {
+    ) -> Result<Box<str>, CommandError> {
         let lost = |lost| CommandError::Lost { command: command.to_owned(), lost };
         let (id, reply) = self.expect(lane).map_err(lost)?;
         let sent_at = self.env.now();
@@ -363,7 +414,7 @@ impl<E: Env> Client<E> {
 }
 
 /// Reads what a command returned.
-fn read<C: Command>(raw: &RawValue) -> Result<C::Returns, CommandError> {
+fn read<C: Command>(raw: &str) -> Result<C::Returns, CommandError> {
     wire::payload(raw)
         .map_err(|error| CommandError::Unreadable { command: C::NAME.into(), reason: error.to_string() })
 }
@@ -385,7 +436,6 @@ pub struct Events<E: Env> {
     env: E,
     receiver: Option<broadcast::Receiver<Rc<Event>>>,
     shared: Rc<RefCell<Shared>>,
-    lagged: bool,
 }
 
 impl<E: Env> fmt::Debug for Events<E> {
@@ -403,33 +453,31 @@ impl<E: Env> Events<E> {
         let Some(receiver) = &mut self.receiver else { return Err(self.ended()) };
         match race(receiver.recv(), self.env.sleep_until(deadline)).await {
             First::Left(Ok(event)) => Ok(event),
-            First::Left(Err(broadcast::error::RecvError::Lagged(_))) => {
-                self.lagged = true;
-                Err(Silence::Lagged)
-            }
+            First::Left(Err(broadcast::error::RecvError::Lagged(_))) => Err(Silence::Lagged),
             First::Left(Err(broadcast::error::RecvError::Closed)) => Err(self.ended()),
             First::Right(()) => Err(Silence::TimedOut),
         }
     }
 
-    /// The next event that has already arrived.
-    pub fn take(&mut self) -> Option<Rc<Event>> {
-        let receiver = self.receiver.as_mut()?;
-        loop {
-            match receiver.try_recv() {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => self.lagged = true,
-                Err(_) => return None,
-            }
-        }
-    }
-
-    /// Whether events were, or may have been, missed: the listener was too slow, or the connection has ended.
-    pub fn missed(&self) -> bool {
-        self.lagged || self.shared.borrow().lost.is_some()
-    }
-
     fn ended(&self) -> Silence {
         Silence::Lost(self.shared.borrow().lost.clone().unwrap_or(Lost::Closed))
+    }
+}
+
+/// How the guest has stood still since [`Client::watch_standstill`].
+pub(crate) struct StandstillWatch {
+    heard: Rc<RefCell<Standstill>>,
+    shared: Rc<RefCell<Shared>>,
+}
+
+impl StandstillWatch {
+    /// How long it stood still, by QEMU's own clock; none if the connection has ended, and nobody knows.
+    pub(crate) fn total(&self) -> Option<Duration> {
+        self.shared.borrow().lost.is_none().then(|| self.heard.borrow().total)
+    }
+
+    /// Why it stands still now, if it was heard to stop of its own.
+    pub(crate) fn own_stop(&self) -> Option<OwnStop> {
+        self.heard.borrow().own
     }
 }

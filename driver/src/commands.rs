@@ -3,10 +3,12 @@
 //! Written by hand after QEMU's QAPI schema, and held against `query-qmp-schema` of every supported release
 //! by a test. Members that the driver does not read are left out of the returned types.
 
+mod images;
 mod migration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use images::*;
 pub use migration::*;
 
 /// A QMP command: serializes as its `arguments`.
@@ -37,6 +39,7 @@ commands! {
     QmpCapabilities<'a> = "qmp_capabilities" -> Nothing;
     QueryQmpSchema = "query-qmp-schema" -> Vec<SchemaEntity>;
     QueryStatus = "query-status" -> Status;
+    QueryUuid = "query-uuid" -> UuidInfo;
     QueryBlock = "query-block" -> Vec<BlockDevice>;
     QueryNamedBlockNodes = "query-named-block-nodes" -> Vec<BlockNode>;
     QueryJobs = "query-jobs" -> Vec<JobInfo>;
@@ -49,9 +52,11 @@ commands! {
     HumanMonitor<'a> = "human-monitor-command" -> String;
     BlockdevAdd<'a> = "blockdev-add" -> Nothing;
     BlockdevDel<'a> = "blockdev-del" -> Nothing;
+    BlockdevSetActive = "blockdev-set-active" -> Nothing;
     BlockdevCreate<'a> = "blockdev-create" -> Nothing;
     Transaction<'a> = "transaction" -> Nothing;
     BlockCommit<'a> = "block-commit" -> Nothing;
+    BlockStream<'a> = "block-stream" -> Nothing;
     JobComplete<'a> = "job-complete" -> Nothing;
     JobFinalize<'a> = "job-finalize" -> Nothing;
     Cont = "cont" -> Nothing;
@@ -62,6 +67,7 @@ commands! {
     Migrate<'a> = "migrate" -> Nothing;
     MigrateIncoming<'a> = "migrate-incoming" -> Nothing;
     MigrateCancel = "migrate_cancel" -> Nothing;
+    QueryChardev = "query-chardev" -> Vec<ChardevInfo>;
     QueryMigrate = "query-migrate" -> MigrationInfo;
     QueryMigrateCapabilities = "query-migrate-capabilities" -> Vec<MigrationCapabilityStatus>;
     MigrateSetCapabilities<'a> = "migrate-set-capabilities" -> Nothing;
@@ -124,99 +130,16 @@ pub struct Status {
     pub running: bool,
 }
 
-/// Asks for the devices and what is in them.
+/// Asks which machine it is.
 #[derive(Debug, Serialize)]
-pub struct QueryBlock {}
+pub struct QueryUuid {}
 
-/// A guest's drive.
-#[derive(Debug, Clone, Deserialize)]
-pub struct BlockDevice {
-    /// The device's path in QEMU's object tree.
-    pub qdev: Option<String>,
-    /// The node it uses; none for an empty drive.
-    pub inserted: Option<BlockNode>,
-}
-
-/// Asks for every node that has a name.
-#[derive(Debug, Serialize)]
-pub struct QueryNamedBlockNodes {
-    /// Leave out each node's backing chain.
-    pub flat: bool,
-}
-
-/// A node of the block graph.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct BlockNode {
-    /// Its name; releases before 11.1 may leave it out.
-    pub node_name: Option<String>,
-    /// The block driver: `qcow2`, `raw`, `file` ...
-    pub drv: String,
-    /// Whether it is opened read-only.
-    pub ro: bool,
-    /// The image behind it.
-    pub image: ImageInfo,
-    /// What keeps account of writes to it; the member is absent if nothing does.
-    #[serde(default)]
-    pub dirty_bitmaps: Vec<DirtyBitmap>,
-}
-
-impl BlockNode {
-    /// Whether it is a file or a device itself, and no image in one.
-    pub fn is_protocol(&self) -> bool {
-        matches!(self.drv.as_str(), "file" | "host_device")
-    }
-}
-
-/// What keeps account of the writes to a node.
+/// Which machine it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct DirtyBitmap {
-    /// Its name; one that a job has of its own has none.
-    pub name: Option<String>,
-    /// How many bytes one bit stands for.
-    pub granularity: u32,
-    /// Whether it takes account of writes now.
-    pub recording: bool,
-    /// Whether it is kept in the image when QEMU ends.
-    #[serde(default)]
-    pub persistent: bool,
-    /// Whether it was lost for not having been kept.
-    #[serde(default)]
-    pub inconsistent: bool,
-}
-
-impl DirtyBitmap {
-    /// Whether the image above must go on with it: who made it counts on it.
-    pub fn is_carried(&self) -> bool {
-        self.name.is_some() && self.persistent && self.recording && !self.inconsistent
-    }
-}
-
-/// What is known of an image.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ImageInfo {
-    /// Its file, or a `json:` description of it.
-    pub filename: String,
-    /// What the guest sees, in bytes.
-    pub virtual_size: u64,
-    /// Internal snapshots; the member is absent if there are none.
-    #[serde(default)]
-    pub snapshots: Vec<InternalSnapshot>,
-    /// The next image of the chain. Absent with `flat`.
-    pub backing_image: Option<Box<ImageInfo>>,
-}
-
-/// An internal snapshot in an image.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct InternalSnapshot {
-    /// The number that the image gave it.
-    pub id: String,
-    /// Its name, the tag.
-    pub name: String,
-    /// Bytes of machine state in this image; 0 where only the disk was kept.
-    pub vm_state_size: u64,
+pub struct UuidInfo {
+    /// In lower case; all zeros of one that was given none.
+    #[serde(rename = "UUID")]
+    pub uuid: String,
 }
 
 /// Asks for the jobs, concluded ones included.
@@ -343,6 +266,9 @@ pub enum BlockdevAdd<'a> {
         file: &'a str,
         /// None is sent as `null`: open no backing file, whatever the image says.
         backing: Option<&'a str>,
+        /// How much memory QEMU may take for the image's tables, in bytes; none is QEMU's own choice.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_size: Option<u64>,
     },
 }
 
@@ -352,6 +278,13 @@ pub enum BlockdevAdd<'a> {
 pub struct BlockdevDel<'a> {
     /// Which.
     pub node_name: &'a str,
+}
+
+/// Takes images back that were given away to another machine, or gives them away: all of them. Since 10.0.
+#[derive(Debug, Serialize)]
+pub struct BlockdevSetActive {
+    /// Whether they are this machine's from now on.
+    pub active: bool,
 }
 
 /// Starts a job that writes a new image.
@@ -378,6 +311,12 @@ pub enum CreateOptions<'a> {
         backing_file: &'a str,
         /// The backing file's format: never left to probing.
         backing_fmt: &'a str,
+        /// Bytes of a cluster; QEMU's own number if it is not stated.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cluster_size: Option<u64>,
+        /// Whether parts of a cluster are kept account of.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        extended_l2: bool,
     },
 }
 
@@ -409,7 +348,35 @@ pub enum Action<'a> {
         granularity: u32,
         /// Whether it is kept in the image when QEMU ends.
         persistent: bool,
+        /// Whether it takes no account yet.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        disabled: bool,
     },
+    /// Lets a bitmap take account of writes again.
+    BlockDirtyBitmapEnable {
+        /// The node.
+        node: &'a str,
+        /// The bitmap's name.
+        name: &'a str,
+    },
+    /// Adds to a bitmap what others tell of.
+    BlockDirtyBitmapMerge {
+        /// Its node.
+        node: &'a str,
+        /// Its name.
+        target: &'a str,
+        /// The others.
+        bitmaps: Vec<BitmapOf<'a>>,
+    },
+}
+
+/// A bitmap of a node.
+#[derive(Debug, Serialize)]
+pub struct BitmapOf<'a> {
+    /// The node.
+    pub node: &'a str,
+    /// The bitmap's name.
+    pub name: &'a str,
 }
 
 /// Starts a job that moves what an image holds into the one below it.
@@ -429,6 +396,24 @@ pub struct BlockCommit<'a> {
     pub backing_file: Option<&'a str>,
     /// Whether the chain changes as soon as the job's work is done, or at [`JobFinalize`].
     pub auto_finalize: bool,
+    /// Whether the job is forgotten as soon as it has ended.
+    pub auto_dismiss: bool,
+}
+
+/// Starts a job that moves what is below an image into it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockStream<'a> {
+    /// The id of the job.
+    pub job_id: &'a str,
+    /// The image's node.
+    pub device: &'a str,
+    /// What it stands on afterwards; none if on nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_node: Option<&'a str>,
+    /// What it is to name as its backing file then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backing_file: Option<&'a str>,
     /// Whether the job is forgotten as soon as it has ended.
     pub auto_dismiss: bool,
 }
@@ -458,3 +443,17 @@ pub struct Stop {}
 /// Ends QEMU.
 #[derive(Debug, Serialize)]
 pub struct Quit {}
+
+/// Asks for the character devices: sockets of monitors, serial ports and the like.
+#[derive(Debug, Serialize)]
+pub struct QueryChardev {}
+
+/// A character device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChardevInfo {
+    /// What it is: `unix:/run/vm.qga,server=on`, with `disconnected:` before it while nobody is connected.
+    pub filename: String,
+    /// Whether its other side is in use: of a port, whether somebody in the guest has it open.
+    pub frontend_open: bool,
+}

@@ -3,8 +3,11 @@
 use camino::Utf8PathBuf;
 
 use crate::{
+    disk::{self, By},
     domain_snapshot::{Location, SourceType},
-    domain_xml::DomainXml,
+    domain_xml::{Disk, DomainXml},
+    storage::Method,
+    xml::Element,
 };
 
 /// A virtual machine.
@@ -36,6 +39,8 @@ pub struct DomainDisk {
     pub source: Option<Utf8PathBuf>,
     /// Where its part of a snapshot goes if the snapshot does not say.
     pub snapshot: Option<Location>,
+    /// Who takes its part of a snapshot below QEMU: the `<diskSnapshot>` of its description, if that names a storage.
+    pub storage: Option<Element>,
     /// Whether the guest has the host's SCSI device itself.
     pub lun: bool,
     /// Whether other machines write it too.
@@ -53,6 +58,13 @@ pub struct Nvram {
     pub format: String,
 }
 
+impl Nvram {
+    /// Whether an internal snapshot can hold them: in the one format that keeps such.
+    pub fn keeps_snapshots(&self) -> bool {
+        self.format == "qcow2"
+    }
+}
+
 impl DomainDisk {
     /// A disk of which no more is known than its target and its device.
     pub fn new(target: &str, device: &str) -> Self {
@@ -62,6 +74,7 @@ impl DomainDisk {
             source_type: Some(SourceType::File),
             source: None,
             snapshot: None,
+            storage: None,
             lun: false,
             shareable: false,
             transient: false,
@@ -83,6 +96,20 @@ impl Domain {
     }
 }
 
+/// What its description says of the storage that takes its snapshots, with the volume where only the source names it.
+fn storage_of(disk: &Disk<'_>) -> Option<Element> {
+    let mut said = disk.element().child(disk::ELEMENT)?.clone();
+    if said.attribute("method") == Some(By::Qemu.name()) {
+        return None;
+    }
+    if said.attribute("volume").is_none()
+        && let Some(image) = disk::choice::volume_of(disk, Method::Rbd)
+    {
+        said.set("volume", &image);
+    }
+    Some(said)
+}
+
 impl From<DomainXml> for Domain {
     fn from(document: DomainXml) -> Self {
         let disks = document.disks().map(|disk| DomainDisk {
@@ -90,7 +117,9 @@ impl From<DomainXml> for Domain {
             device: disk.alias().map(str::to_owned),
             source_type: disk.source_type(),
             source: disk.path().map(ToOwned::to_owned),
-            snapshot: disk.snapshot(),
+            // What a storage takes QEMU need not take.
+            snapshot: disk.snapshot().or_else(|| storage_of(&disk).map(|_| Location::Manual)),
+            storage: storage_of(&disk),
             lun: disk.device() == "lun",
             shareable: disk.shareable(),
             transient: disk.transient(),

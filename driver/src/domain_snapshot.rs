@@ -160,6 +160,21 @@ impl SnapshotDisk {
         self.driver.as_ref()?.attribute("type")
     }
 
+    /// How much memory QEMU may take for the tables of the overlay, in bytes: `<metadata_cache><max_size>` of the driver.
+    ///
+    /// # Errors
+    /// What is said instead of a size.
+    pub fn metadata_cache(&self) -> Result<Option<u64>, String> {
+        let said = self.driver.as_ref().and_then(|driver| driver.child("metadata_cache")?.child("max_size"));
+        let Some(said) = said else { return Ok(None) };
+        let (number, unit) = (said.text(), said.attribute("unit").unwrap_or("bytes"));
+        match scaled(number.trim(), unit) {
+            Some(0) => Ok(None),
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(format!("{} {unit}", number.trim())),
+        }
+    }
+
     /// The overlay's path: a file's, a device's, or the name within a network's storage.
     pub fn path(&self) -> Option<&Utf8Path> {
         self.source_type.path(self.source.as_ref())
@@ -247,4 +262,18 @@ fn name_of<T: Copy + PartialEq>(names: &[(T, &'static str)], value: T) -> &'stat
 
 fn of_name<T: Copy>(names: &[(T, &'static str)], name: &str) -> Option<T> {
     names.iter().find(|(_, known)| *known == name).map(|(value, _)| *value)
+}
+
+/// A number with one of libvirt's units, in bytes: `1 KiB`, `1 KB` (of a thousand), `1 k` (as KiB).
+fn scaled(number: &str, unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_lowercase();
+    let (letter, rest) = unit.split_at_checked(1)?;
+    let base = match rest {
+        _ if matches!(&*unit, "b" | "byte" | "bytes") => return number.parse().ok(),
+        "" | "ib" => 1024_u64,
+        "b" => 1000,
+        _ => return None,
+    };
+    let power = "kmgtpe".find(letter)? as u32 + 1;
+    number.parse::<u64>().ok()?.checked_mul(base.checked_pow(power)?)
 }

@@ -9,7 +9,7 @@ mod abi;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -148,7 +148,7 @@ impl DomainXml {
 
     /// Its UUID in small letters with hyphens.
     pub fn uuid(&self) -> Option<String> {
-        canonical_uuid(&self.element.text_of("uuid")?)
+        uuid_of(&self.element)
     }
 
     /// Its disks, in order.
@@ -165,6 +165,24 @@ impl DomainXml {
         };
         let format = nvram.attribute("format").unwrap_or("raw").to_owned();
         (!file.is_empty()).then(|| Nvram { file: file.into(), format })
+    }
+
+    /// What the firmware's variables are made of, and its format; none if none is named.
+    pub fn nvram_template(&self) -> Option<(Utf8PathBuf, String)> {
+        let nvram = self.element.child("os")?.child("nvram")?;
+        let format = nvram.attribute("templateFormat").unwrap_or("raw").to_owned();
+        Some((nvram.attribute("template")?.into(), format))
+    }
+
+    /// The host's socket of its guest agent's port: that of the channel that is called so. None if it has no such channel, or
+    /// one without a path, which libvirt gives it when it starts.
+    pub fn agent(&self) -> Option<&Utf8Path> {
+        let is_agents = |channel: &&Element| {
+            let target = channel.child("target").and_then(|target| target.attribute("name"));
+            channel.name == "channel" && target == Some("org.qemu.guest_agent.0")
+        };
+        let channel = self.element.child("devices")?.elements().find(is_agents)?;
+        Some(Utf8Path::new(channel.child("source")?.attribute("path")?))
     }
 
     /// The same with these images in use, each as target, file and format: what a running machine's disks are in by now.
@@ -193,6 +211,27 @@ impl DomainXml {
             }
         }
         changed
+    }
+
+    /// The same without what is said of the images behind its disks: that is left to be found.
+    #[must_use]
+    pub fn without_chains(&self) -> Self {
+        let mut changed = self.clone();
+        let devices = changed.element.child_mut("devices").into_iter().flat_map(Element::elements_mut);
+        devices.filter(|device| device.name == "disk").for_each(|disk| disk.remove("backingStore"));
+        changed
+    }
+
+    /// The same without what it says of the images behind a disk, if a file is among them; none if it is not.
+    #[must_use]
+    pub fn without_chain_through(&self, target: &str, file: &Utf8Path) -> Option<Self> {
+        let mut changed = self.clone();
+        let disk = changed.disk_mut(target)?;
+        if !disk.child("backingStore")?.names(file.as_str()) {
+            return None;
+        }
+        disk.remove("backingStore");
+        Some(changed)
     }
 
     /// The same with these of its disks alone.
@@ -279,16 +318,19 @@ impl<'a> Disk<'a> {
 
 /// Puts another image in a disk. What was said of the chain below is of the old one, and is left to be found anew.
 fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
-    let source_type = disk.attribute("type").unwrap_or("file");
-    let attribute = if source_type == "block" { "dev" } else { "file" };
-    if disk.child("source").and_then(|source| source.attribute(attribute)) == Some(path.as_str()) {
+    let was = if disk.attribute("type") == Some("block") { "dev" } else { "file" };
+    if disk.child("source").and_then(|source| source.attribute(was)) == Some(path.as_str()) {
         return;
     }
     disk.remove("backingStore");
+    // A disk on a device may go on in a file, and the other way round.
+    let (source_type, attribute) = if path.starts_with("/dev") { ("block", "dev") } else { ("file", "file") };
+    disk.set("type", source_type);
     if let Some(driver) = disk.child_mut("driver") {
         driver.set("type", format);
     }
     if let Some(source) = disk.child_mut("source") {
+        source.attributes.retain(|(name, _)| name == attribute || name != was);
         source.set(attribute, path.as_str());
     }
 }
@@ -311,6 +353,11 @@ fn disk_elements(domain: &Element) -> impl Iterator<Item = &Element> {
 
 fn target(disk: &Element) -> Option<&str> {
     disk.child("target")?.attribute("dev").filter(|target| !target.is_empty())
+}
+
+/// The UUID in a `<domain>`, as [`DomainXml::uuid`] has it.
+pub(crate) fn uuid_of(domain: &Element) -> Option<String> {
+    canonical_uuid(&domain.text_of("uuid")?)
 }
 
 /// libvirt takes a UUID with or without its hyphens, in letters of any size.
@@ -368,5 +415,23 @@ mod tests {
             why(&DOMAIN.replace("snapshot='no'", "snapshot='yes'")),
             Why::UnknownLocation("yes".into())
         );
+    }
+
+    #[test]
+    fn the_agents_channel_is_the_one_of_its_name() {
+        let channel = |name: &str, path: &str| {
+            format!(
+                "<channel type='unix'><source mode='bind'{path}/><target type='virtio' name='{name}'/></channel>"
+            )
+        };
+        let agent = |channels: &str| {
+            let text = format!("<domain><name>vm</name><devices>{channels}</devices></domain>");
+            DomainXml::read(text.as_bytes()).unwrap().agent().map(ToOwned::to_owned)
+        };
+        let (other, ours) = ("com.redhat.spice.0", "org.qemu.guest_agent.0");
+        let both = channel(other, " path='/run/spice'") + &channel(ours, " path='/run/qga'");
+        assert_eq!(agent(&both).as_deref(), Some("/run/qga".into()));
+        assert_eq!(agent(&channel(ours, "")), None);
+        assert_eq!(agent(&channel(other, " path='/run/spice'")), None);
     }
 }

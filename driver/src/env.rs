@@ -120,6 +120,12 @@ pub trait Env: Clone + Unpin + 'static {
     /// What is at a path; symbolic links are followed, for the question is what QEMU would open.
     async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind>;
 
+    /// The one name of what is at a path: from the root, and without symbolic links. Two paths that have it in common lead to one file.
+    ///
+    /// # Errors
+    /// Nothing is there, or nobody may look.
+    async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf>;
+
     /// Runs a program to its end, and kills it if its time is up or if this is dropped. What it has left running in the
     /// background lives on.
     ///

@@ -4,6 +4,10 @@
 //! and [`OperationError`] (what that meant for the whole). Every operation error has a [`Code`]: libvirt's
 //! name where libvirt has the same error.
 
+mod delete_refusal;
+mod image_refusal;
+mod off_refusal;
+mod quiesce_refusal;
 mod refusal;
 mod revert_refusal;
 
@@ -11,18 +15,33 @@ use std::{fmt, io, time::Duration};
 
 use camino::Utf8PathBuf;
 
-pub use self::{refusal::Refusal, revert_refusal::RevertRefusal};
+pub use self::{
+    delete_refusal::DeleteRefusal, image_refusal::ImageRefusal, off_refusal::OffRefusal,
+    quiesce_refusal::QuiesceRefusal, refusal::Refusal, revert_refusal::RevertRefusal,
+};
 use crate::{
+    agent::rest::RestError,
     client::{CommandError, ConnectError, Lost, seconds},
+    journal::JournalError,
     launch::LaunchError,
     qemu_img::ToolError,
+    recover::Recovered,
     save_image::BadSaveImage,
+    storage::StorageError,
     store::StoreError,
 };
 
 /// libvirt's names of errors (`VIR_ERR_<name>`), as far as this driver has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
+    /// The guest agent has refused or failed to do it.
+    AgentCommandFailed,
+    /// The guest agent has not answered in time.
+    AgentCommandTimeout,
+    /// The guest agent is not there, or says nothing.
+    AgentUnresponsive,
+    /// What the guest agent says is no answer.
+    AgentUnsynced,
     /// An argument is known, and cannot be had here.
     ArgumentUnsupported,
     /// A block copy is under way.
@@ -57,7 +76,11 @@ pub enum Code {
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 15] = [
+    pub const ALL: [Code; 19] = [
+        Code::AgentCommandFailed,
+        Code::AgentCommandTimeout,
+        Code::AgentUnresponsive,
+        Code::AgentUnsynced,
         Code::ArgumentUnsupported,
         Code::BlockCopyActive,
         Code::ConfigUnsupported,
@@ -78,6 +101,10 @@ impl Code {
     /// `"OPERATION_FAILED"`.
     pub fn name(self) -> &'static str {
         match self {
+            Code::AgentCommandFailed => "AGENT_COMMAND_FAILED",
+            Code::AgentCommandTimeout => "AGENT_COMMAND_TIMEOUT",
+            Code::AgentUnresponsive => "AGENT_UNRESPONSIVE",
+            Code::AgentUnsynced => "AGENT_UNSYNCED",
             Code::ArgumentUnsupported => "ARGUMENT_UNSUPPORTED",
             Code::BlockCopyActive => "BLOCK_COPY_ACTIVE",
             Code::ConfigUnsupported => "CONFIG_UNSUPPORTED",
@@ -203,6 +230,18 @@ pub enum StepError {
     /// QEMU was told to end and has not.
     #[error("QEMU was told to end, and its monitor is still open")]
     StillRunning,
+    /// The guest was not brought to rest, or may not have been let go.
+    #[error(transparent)]
+    Rest(#[from] RestError),
+    /// The storage below the disks has not done it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It is done, and what was to tidy up behind it is not: nothing is taken back for that.
+    #[error("it is done, but what was to follow is not")]
+    DoneButFor {
+        /// What failed, and why.
+        failed: Vec<String>,
+    },
     /// QEMU did a part of what it must do as a whole.
     #[error("QEMU switched some disks of one transaction and not others: {0}")]
     Torn(String),
@@ -216,6 +255,7 @@ impl StepError {
             StepError::JobUnfinished { .. } | StepError::JobUnread { .. } | StepError::JobVanished { .. } => {
                 true
             }
+            StepError::Storage(error) => error.is_doubtful(),
             StepError::JobFailed { .. }
             | StepError::MigrationFailed { .. }
             | StepError::MigrationCancelled
@@ -230,6 +270,9 @@ impl StepError {
             | StepError::Tool(_)
             | StepError::Launch(_)
             | StepError::StillRunning
+            // What a request without a reply has done in the guest is found out where it is undone.
+            | StepError::Rest(_)
+            | StepError::DoneButFor { .. }
             | StepError::Torn(_) => false,
         }
     }
@@ -243,6 +286,8 @@ impl StepError {
             | StepError::MigrationUnfinished { .. }
             | StepError::StillRunning => Code::OperationTimeout,
             StepError::Records(error) => error.code(),
+            StepError::Rest(error) => error.code(),
+            StepError::Storage(error) => error.code(),
             StepError::Command(
                 CommandError::Lost { lost: Lost::Wire(_), .. } | CommandError::Unreadable { .. },
             )
@@ -257,6 +302,7 @@ impl StepError {
             | StepError::SaveImageIncomplete(_)
             | StepError::Tool(_)
             | StepError::Launch(_)
+            | StepError::DoneButFor { .. }
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.
             StepError::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
@@ -317,6 +363,24 @@ pub enum OperationError {
         /// How things stand, and what to do about it.
         remains: Vec<String>,
     },
+    /// What is about to be done cannot be written down, or what was written down cannot be read: it was not begun.
+    #[error("{0}. Nothing was touched.")]
+    Journal(#[from] JournalError),
+    /// An earlier operation was not finished and could not be put right, so this one was not begun.
+    #[error(
+        "{0}\nThis operation was not begun, and nothing else was touched: see how the machine stands, put it right, and give the earlier one up with `freezeframe snapshot recover --forget`."
+    )]
+    Pending(Box<Recovered>),
+    /// Some of several snapshots were deleted, and one was not; nothing was begun of the others.
+    #[error("deleted were {}, and then not `{name}`: {cause}", .done.join(", "))]
+    Partly {
+        /// Those that were.
+        done: Vec<String>,
+        /// The one that was not.
+        name: String,
+        /// Why not, and how things stand.
+        cause: Box<OperationError>,
+    },
     /// Nobody knows whether the decisive step happened; nothing was undone, so nothing is lost.
     #[error("{step}: {cause}. It could not be found out whether it happened, so nothing was undone: {}", .keeps.join("; "))]
     Unknown {
@@ -337,6 +401,9 @@ impl OperationError {
             OperationError::Unreachable(ConnectError::Silent { .. })
             | OperationError::Unobserved(CommandError::TimedOut { .. }) => Code::OperationTimeout,
             OperationError::Unreachable(_) | OperationError::Unobserved(_) => Code::OperationFailed,
+            OperationError::Journal(error) => error.code(),
+            OperationError::Pending(_) => Code::OperationInvalid,
+            OperationError::Partly { cause, .. } => cause.code(),
             OperationError::RolledBack { cause, .. }
             | OperationError::MachineGone { cause, .. }
             | OperationError::NotRolledBack { cause, .. }

@@ -20,9 +20,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::{
-    client::{CommandError, ConnectError},
+    client::CommandError,
     env::Env,
     error::{OperationError, StepError},
+    journal::{self, Journal},
     live::Live,
     monitor::Monitor,
     patience::Patience,
@@ -33,7 +34,11 @@ use crate::{
 /// How long putting things back may take, beyond the operation's own time.
 pub const UNDO_WITHIN: Duration = Duration::from_secs(30);
 
-/// Carries out a plan.
+/// How many steps are under way at once. Each asks after its own job and is told of all: were there a thousand, every question would have
+/// a thousand answers.
+const AT_ONCE: usize = 32;
+
+/// Carries out a plan, and writes down in the journal what is about to be done.
 ///
 /// # Errors
 /// [`OperationError::RolledBack`], [`OperationError::MachineGone`], [`OperationError::NotRolledBack`],
@@ -43,24 +48,21 @@ pub(crate) async fn carry_out<E: Env>(
     plan: &Plan,
     deadline: Duration,
     patience: Patience,
+    journal: Option<&Journal<E>>,
 ) -> Result<(), OperationError> {
-    let mut execution = Execution { monitor, patience, begun: Vec::new(), rounds: 0 };
+    let mut execution = Execution::new(monitor, plan, patience, journal);
     let mut late = Vec::new();
-    for (index, stage) in plan.stages.iter().enumerate() {
-        if index > plan.no_return {
-            // It is done: there is no way but forward, with time of its own if need be.
-            let deadline = deadline.max(monitor.env().now() + patience.command);
-            late.extend(execution.forward(stage, deadline).await);
-        } else if let Some(failure) = execution.side_by_side(&stage.steps, deadline).await.into_iter().next()
-        {
+    // There may be no stage at all: what is the caller's alone, of a guest that stands still.
+    for index in (0..=plan.no_return).take(plan.stages.len()) {
+        let (told, failures): (Vec<_>, Vec<_>) =
+            execution.stage(index, deadline).await.into_iter().partition(Failure::takes_nothing_back);
+        if let Some(failure) = failures.into_iter().next() {
             return Err(execution.fail(failure, index == plan.no_return).await);
         }
-        if stage.steps.iter().any(Step::starts_a_machine) {
-            // The steps to come speak to the new process. One that does not answer is told by the first of them.
-            let _ = monitor.reconnect(patience.connect).await;
-        }
+        late.extend(told);
     }
-    let remains = late.iter().map(|failure| failure.step.remains()).collect();
+    late.extend(execution.rest(plan.no_return + 1, deadline).await);
+    let remains = late.iter().map(Failure::remains).collect();
     match late.into_iter().next() {
         None => Ok(()),
         Some(Failure { step, cause, .. }) => Err(OperationError::Unfinished {
@@ -73,43 +75,160 @@ pub(crate) async fn carry_out<E: Env>(
 }
 
 /// How a step in doubt turned out.
-enum Verdict {
+pub(crate) enum Verdict {
     Happened,
     DidNot,
     Unknown,
 }
 
 /// A step that did not come to its end.
-struct Failure<'p> {
-    step: &'p Step,
-    cause: StepError,
+pub(crate) struct Failure<'p> {
+    pub(crate) step: &'p Step,
+    pub(crate) cause: StepError,
     /// Whether it is known not to have happened as a whole.
     certain: bool,
 }
 
+impl Failure<'_> {
+    /// Whether what was done is good all the same: a snapshot is not worse because the guest could not be let go behind it, or
+    /// because something is left to be cleared away. It is told when all is done.
+    fn takes_nothing_back(&self) -> bool {
+        matches!(self.step, Step::Thaw(_)) || matches!(self.cause, StepError::DoneButFor { .. })
+    }
+
+    /// What may be left of it.
+    pub(crate) fn remains(&self) -> String {
+        match &self.cause {
+            StepError::DoneButFor { failed } => failed.join("; "),
+            _ => self.step.remains(),
+        }
+    }
+}
+
 /// What can be reached when things must be put back.
-enum Reach<E: Env> {
+pub(crate) enum Reach<E: Env> {
     Alive(Live<E>),
     /// Nothing listens any more: the process has ended.
     Gone,
+    /// The machine is off, and nothing of this operation is in any process.
+    Off,
     /// It may live on, but does not answer.
     Mute(String),
 }
 
-struct Execution<'m, E: Env> {
-    monitor: &'m Monitor<E>,
-    patience: Patience,
+/// What came of putting things back.
+pub(crate) struct Undone<'p> {
+    /// Whether QEMU is gone.
+    pub(crate) gone: bool,
+    /// What is left.
+    pub(crate) remains: Vec<String>,
+    /// What is put back, newest first.
+    pub(crate) steps: Vec<&'p Step>,
+}
+
+/// A plan that is carried out, or whose traces are followed.
+pub(crate) struct Execution<'m, E: Env> {
+    pub(crate) monitor: &'m Monitor<E>,
+    pub(crate) plan: &'m Plan,
+    pub(crate) patience: Patience,
+    /// None where nobody keeps records: there is no place for it.
+    pub(crate) journal: Option<&'m Journal<E>>,
     /// What has been begun, oldest first.
-    begun: Vec<(&'m Step, Begun)>,
+    pub(crate) begun: Vec<(&'m Step, Begun)>,
+    /// The first stage that the journal's last mark does not cover.
+    uncovered: usize,
     /// Counts stages and undos: the number in front of each lane.
     rounds: usize,
+    /// QEMU was found to be gone.
+    gone: bool,
+    /// Whether each step is asked whether it has happened before it acts: after a crash it may have.
+    pub(crate) asks_first: bool,
 }
 
 impl<'m, E: Env> Execution<'m, E> {
-    /// Runs the steps of a stage behind the point of no return. What was lost on its way and is known not to have happened
-    /// is done once more: nothing else would bring it about.
-    async fn forward(&mut self, stage: &'m Stage, deadline: Duration) -> Vec<Failure<'m>> {
+    /// Of a plan of which nothing is begun.
+    pub(crate) fn new(
+        monitor: &'m Monitor<E>,
+        plan: &'m Plan,
+        patience: Patience,
+        journal: Option<&'m Journal<E>>,
+    ) -> Self {
+        let (begun, rounds, uncovered) = (Vec::new(), 0, 0);
+        Self { monitor, plan, patience, journal, begun, uncovered, rounds, gone: false, asks_first: false }
+    }
+
+    /// Carries out a stage up to the point of no return. Tells what failed.
+    async fn stage(&mut self, index: usize, deadline: Duration) -> Vec<Failure<'m>> {
+        let stage = &self.plan.stages[index];
+        if let (Err(cause), Some(step)) = (self.about(index).await, stage.steps.first()) {
+            return vec![Failure { step, cause, certain: true }];
+        }
         let failures = self.side_by_side(&stage.steps, deadline).await;
+        if failures.iter().all(Failure::takes_nothing_back) {
+            self.meet_the_new_one(stage).await;
+        }
+        failures
+    }
+
+    /// Carries out the stages from this one on: it is done, and there is no way but forward. Tells what failed.
+    pub(crate) async fn rest(&mut self, from: usize, deadline: Duration) -> Vec<Failure<'m>> {
+        let plan = self.plan;
+        let mut late = Vec::new();
+        for (index, stage) in plan.stages.iter().enumerate().skip(from) {
+            if let Err(error) = self.about(index).await {
+                // Who finds the machine asks the steps then, and does again what can be done again.
+                tracing::warn!(%error, "how far the operation has come is not written down");
+            }
+            // With time of its own if need be.
+            let deadline = deadline.max(self.monitor.env().now() + self.patience.command);
+            let failed = self.forward(stage.steps.iter(), deadline).await;
+            if let Some(journal) = self.journal.filter(|_| !failed.is_empty()) {
+                let numbers = failed.iter().map(|failure| self.number(failure.step)).collect();
+                if let Err(error) = journal.failed(numbers).await {
+                    tracing::warn!(%error, "what failed is not written down");
+                }
+            }
+            late.extend(failed);
+            self.meet_the_new_one(stage).await;
+        }
+        late
+    }
+
+    /// Writes down that the steps of this stage are about to act, unless that is covered.
+    async fn about(&mut self, stage: usize) -> Result<(), StepError> {
+        let Some(journal) = self.journal else { return Ok(()) };
+        if stage < self.uncovered || self.plan.stages[stage].steps.is_empty() {
+            return Ok(());
+        }
+        let last = journal::covered(self.plan, stage);
+        let failed = |source| StepError::File { action: "write", path: journal.path().to_owned(), source };
+        journal.about(stage, last).await.map_err(failed)?;
+        self.uncovered = last + 1;
+        Ok(())
+    }
+
+    /// The steps to come speak to the new process, if a stage has started one. One that does not answer is told by the first of
+    /// them.
+    async fn meet_the_new_one(&self, stage: &Stage) {
+        if stage.steps.iter().any(Step::starts_a_machine) {
+            let _ = self.monitor.reconnect(self.patience.connect).await;
+        }
+    }
+
+    /// The number of a step among all of the plan's, counted from 0.
+    pub(crate) fn number(&self, step: &Step) -> usize {
+        let place = self.plan.steps().position(|other| std::ptr::eq(other, step));
+        place.expect("it is one of the plan's")
+    }
+
+    /// Runs steps behind the point of no return. What was lost on its way and is known not to have happened is done once more:
+    /// nothing else would bring it about.
+    pub(crate) async fn forward(
+        &mut self,
+        steps: impl IntoIterator<Item = &'m Step>,
+        deadline: Duration,
+    ) -> Vec<Failure<'m>> {
+        let failures = self.side_by_side(steps, deadline).await;
         let (lost, mut failed): (Vec<_>, Vec<_>) =
             failures.into_iter().partition(|failure| failure.certain && failure.cause.is_doubtful());
         if !lost.is_empty() {
@@ -118,21 +237,32 @@ impl<'m, E: Env> Execution<'m, E> {
         failed
     }
 
-    /// Runs steps side by side and returns those that failed.
+    /// Runs steps side by side, as many as there may be at once, and returns those that failed.
     async fn side_by_side(
         &mut self,
         steps: impl IntoIterator<Item = &'m Step>,
         deadline: Duration,
     ) -> Vec<Failure<'m>> {
         self.rounds += 1;
+        let mut failures = Vec::new();
+        let steps: Vec<_> = steps.into_iter().collect();
+        for some in steps.chunks(AT_ONCE) {
+            failures.extend(self.at_once(some, deadline).await);
+        }
+        failures
+    }
+
+    async fn at_once(&mut self, steps: &[&'m Step], deadline: Duration) -> Vec<Failure<'m>> {
         let mut running = Vec::new();
         for step in steps {
             let live = self.monitor.live(self.lane(&step.lane()), deadline, self.patience);
             let (sender, receiver) = oneshot::channel();
-            let task = step.clone();
+            let (task, asks_first) = (Step::clone(step), self.asks_first);
             self.monitor.env().spawn_local(async move {
+                let has_happened = asks_first && matches!(task.probe(&live).await, Ok(Happened::Yes));
+                let ended = if has_happened { Ok(()) } else { task.act(&live).await };
                 // Nobody waits any more only if the whole operation was dropped.
-                let _ = sender.send(task.act(&live).await);
+                let _ = sender.send(ended);
             });
             running.push((step, receiver));
         }
@@ -164,11 +294,15 @@ impl<'m, E: Env> Execution<'m, E> {
             return Verdict::DidNot;
         }
         self.rounds += 1;
-        let live = match self.reach(&format!("probe-{}", step.lane())).await {
+        let reach = self.reach_for(step, "probe").await;
+        self.gone = matches!(reach, Reach::Gone);
+        let live = match reach {
             Reach::Alive(live) => live,
+            // That was its work.
+            Reach::Gone if step.ends_qemu() => return Verdict::Happened,
             // What was begun in it went with it.
             Reach::Gone if step.only_in_qemu() => return Verdict::DidNot,
-            Reach::Gone | Reach::Mute(_) => return Verdict::Unknown,
+            Reach::Gone | Reach::Off | Reach::Mute(_) => return Verdict::Unknown,
         };
         match step.probe(&live).await {
             Ok(Happened::Yes) => Verdict::Happened,
@@ -186,10 +320,27 @@ impl<'m, E: Env> Execution<'m, E> {
     async fn fail(mut self, failure: Failure<'m>, decisive: bool) -> OperationError {
         let Failure { step, cause, certain } = failure;
         let title = step.to_string();
+        // A guest that is gone is not frozen.
+        let thawed = if self.gone { None } else { self.thaw().await };
         if decisive && !certain {
-            return OperationError::Unknown { step: title, cause, keeps: vec![step.remains()] };
+            // Nothing is undone: a guest that was stopped for it stands still.
+            let stopped = self.begun.iter().map(|(step, _)| *step);
+            let stopped = stopped.filter(|begun| *begun != step && begun.stops_the_guest());
+            let keeps =
+                std::iter::once(step.remains()).chain(stopped.map(Step::remains)).chain(thawed).collect();
+            return OperationError::Unknown { step: title, cause, keeps };
         }
-        let (gone, remains) = self.undo(step, &cause).await;
+        let Undone { gone, mut remains, steps } = self.undo(Some((step, &cause))).await;
+        let frozen = thawed.is_some() && !gone;
+        remains.extend(thawed.filter(|_| frozen));
+        if let Some(journal) = self.journal.filter(|_| !remains.is_empty()) {
+            // What is put back is not put back again when the rest is: by then it may be somebody else's.
+            let put_back = steps.into_iter().filter(|step| !(frozen && matches!(step, Step::Freeze(_))));
+            let numbers = put_back.map(|step| self.number(step)).collect();
+            if let Err(error) = journal.undone(numbers).await {
+                tracing::warn!(%error, "what is put back is not written down");
+            }
+        }
         match (remains.is_empty(), gone) {
             (false, _) => OperationError::NotRolledBack { step: title, cause, remains },
             (true, true) => OperationError::MachineGone { step: title, cause },
@@ -197,16 +348,29 @@ impl<'m, E: Env> Execution<'m, E> {
         }
     }
 
-    /// Undoes what was begun, newest first. Tells whether QEMU is gone, and what is left.
-    async fn undo(&mut self, failed: &Step, cause: &StepError) -> (bool, Vec<String>) {
-        let mut remains = Vec::new();
-        let mut gone = false;
+    /// Lets the guest go, if a step has frozen it: first of all, for its programs stand still as long as it is frozen. Tells
+    /// what is left if it cannot be.
+    pub(crate) async fn thaw(&self) -> Option<String> {
+        let freeze = self.begun.iter().find(|(step, _)| matches!(step, Step::Freeze(_)))?.0;
+        let error = self.monitor.rest().thaw().await.err()?;
+        Some(format!("{} ({error})", freeze.remains()))
+    }
+
+    /// Undoes what was begun, newest first, but for what the guest's disks stand on if they could not be put back. `failed` is
+    /// the step that failed, if one did, and why.
+    pub(crate) async fn undo(&mut self, failed: Option<(&Step, &StepError)>) -> Undone<'m> {
+        let mut told = Undone { gone: false, remains: Vec::new(), steps: Vec::new() };
+        let mut in_use = false;
         for (step, begun) in std::mem::take(&mut self.begun).into_iter().rev() {
+            if in_use && !step.touches_no_file() {
+                continue;
+            }
             self.rounds += 1;
-            let undone = match self.reach(&format!("undo-{}", step.lane())).await {
-                Reach::Alive(live) => step.undo(&live, begun, (step == failed).then_some(cause)).await,
-                Reach::Gone => {
-                    gone = true;
+            let why = failed.filter(|(other, _)| *other == step).map(|(_, cause)| cause);
+            let undone = match self.reach_for(step, "undo").await {
+                Reach::Alive(live) => step.undo(&live, begun, why).await,
+                gone @ (Reach::Gone | Reach::Off) => {
+                    told.gone |= matches!(gone, Reach::Gone);
                     if step.only_in_qemu() {
                         Ok(())
                     } else {
@@ -218,24 +382,43 @@ impl<'m, E: Env> Execution<'m, E> {
                     Ok(()) => Ok(()),
                 },
             };
-            if let Err(left) = undone {
-                remains.push(left);
-                if step.starts_a_machine() {
-                    // It may run: what it stands on is not pulled from under it.
-                    remains.push("what it was started from is kept".to_owned());
-                    break;
-                }
+            let Err(left) = undone else {
+                told.steps.push(step);
+                continue;
+            };
+            told.remains.push(left);
+            if step.switches() {
+                in_use = true;
+                told.remains.push("its files and its record are kept with them".to_owned());
+            }
+            if step.starts_a_machine() {
+                // It may run: what it stands on is not pulled from under it.
+                told.remains.push("what it was started from is kept".to_owned());
+                break;
             }
         }
-        (gone, remains)
+        told
+    }
+
+    /// The same for a step. One in which QEMU has no part needs no answer from it.
+    async fn reach_for(&self, step: &Step, deed: &str) -> Reach<E> {
+        let lane = format!("{deed}-{}", step.lane());
+        if !step.outside_qemu() {
+            return self.reach(&lane).await;
+        }
+        let deadline = self.monitor.env().now() + UNDO_WITHIN;
+        Reach::Alive(self.monitor.live(self.lane(&lane), deadline, self.patience))
     }
 
     /// A hold on the machine for asking and undoing, over a new connection if the old one is lost or mute.
-    async fn reach(&self, lane: &str) -> Reach<E> {
+    pub(crate) async fn reach(&self, lane: &str) -> Reach<E> {
         let deadline = self.monitor.env().now() + UNDO_WITHIN;
+        if self.monitor.is_off() {
+            return Reach::Off;
+        }
         match self.monitor.reconnect(self.patience.connect).await {
             Ok(()) => Reach::Alive(self.monitor.live(self.lane(lane), deadline, self.patience)),
-            Err(ConnectError::Unreachable { source, .. }) if is_gone(&source) => Reach::Gone,
+            Err(error) if error.is_gone() => Reach::Gone,
             Err(error) => Reach::Mute(error.to_string()),
         }
     }
@@ -243,12 +426,6 @@ impl<'m, E: Env> Execution<'m, E> {
     fn lane(&self, name: &str) -> String {
         format!("{}.{name}", self.rounds)
     }
-}
-
-/// Whether a failed connection means that no process listens any more. A socket that is not found is no proof: its
-/// path may have been removed under a QEMU that lives.
-fn is_gone(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::ConnectionRefused
 }
 
 impl From<CommandError> for OperationError {

@@ -59,6 +59,17 @@ pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Res
     watch.conclude().await
 }
 
+/// As [`run`], of a job that may take long: how far it is, is told meanwhile.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_telling<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
+    let mut watch = begin(live, id, start).await?;
+    watch.tells_progress = true;
+    watch.until(|status| status == CONCLUDED).await?;
+    watch.conclude().await
+}
+
 /// Starts a job and waits until it holds still, all its work done and the chain as it was, for its client's word. How far it
 /// is, is told meanwhile.
 ///
@@ -249,15 +260,20 @@ pub async fn remove<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
 /// Reads the result of a concluded job and dismisses it.
 async fn collect<E: Env>(live: &Live<E>, id: &str) -> Result<End, CommandError> {
     let Some(job) = find(live, id).await? else { return Ok(End::Absent) };
-    match live.ask(&JobDismiss { id }).await {
-        // Refused: somebody was quicker. The result is known all the same.
-        Ok(_) | Err(CommandError::Refused { .. }) => {}
-        Err(error @ CommandError::TimedOut { .. }) => {
-            if find(live, id).await?.is_some() {
-                return Err(error);
+    for last in [false, true] {
+        match live.ask(&JobDismiss { id }).await {
+            Ok(_) => break,
+            Err(error @ (CommandError::Refused { .. } | CommandError::TimedOut { .. })) => {
+                // It is gone all the same, or somebody was quicker: the result is known.
+                if find(live, id).await?.is_none() {
+                    break;
+                }
+                if last || matches!(error, CommandError::TimedOut { .. }) {
+                    return Err(error);
+                }
             }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
     }
     Ok(job.error.map_or(End::Done, End::Failed))
 }

@@ -34,6 +34,9 @@ use crate::{
 };
 use arguments::{Accelerator, Power};
 
+/// What the built-in launcher calls the node of the firmware's variables.
+pub(crate) const NVRAM_NODE: &str = "pflash1";
+
 /// How long until a monitor that is to come, or to go, is looked at again.
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 

@@ -8,14 +8,17 @@
 //! | [`env`] | the one door to everything outside; the real world is [`env::tokio`] |
 //! | [`wire`] | QMP as bytes, without time or I/O |
 //! | [`client`] | one monitor connection: commands, replies by id, events |
+//! | [`agent`] | the guest's agent: its connection, and the guest's rest during an operation |
 //! | [`commands`] | the QMP commands that are sent, typed |
 //! | [`capabilities`] | what this QEMU can do, by its schema |
 //! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
 //! | [`launch`] | starting and stopping the machine's QEMU |
-//! | [`qemu_img`] | the tool for images that no machine has open |
+//! | [`qemu_img`], [`images`] | the tool for images that no machine has open; what it says of those of a machine that is off |
 //! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
+//! | [`disk`] | which storage takes a disk's snapshots, and what is done by it |
+//! | [`storage`] | snapshots that the storage below the disks takes by itself: btrfs, reflink, LVM, ZFS, RBD, a user's program |
 //! | [`save_image`] | the file that holds a machine's memory, as bytes |
-//! | [`domain`], [`observed`] | what the caller knows of the machine, and what it says of itself |
+//! | [`domain`], [`observed`], [`standstill`] | what the caller knows of the machine, and what it says of itself |
 //! | [`request`], [`name`] | what a caller asks for |
 //! | [`align`] | what a wish means for this machine: every disk gets its place |
 //! | [`plan`] | from request and facts to stages of steps; sends nothing |
@@ -26,10 +29,12 @@
 //!
 //! It knows nothing of any simulator, reads no clock, and opens nothing but through its [`env::Env`].
 
+pub mod agent;
 pub mod align;
 pub mod capabilities;
 pub mod client;
 pub mod commands;
+pub mod disk;
 pub mod domain;
 pub mod domain_snapshot;
 pub mod domain_xml;
@@ -37,7 +42,9 @@ pub mod env;
 pub mod error;
 mod execute;
 pub mod human_monitor;
+pub mod images;
 pub mod job;
+pub mod journal;
 pub mod launch;
 pub mod live;
 pub mod machine;
@@ -50,10 +57,13 @@ pub mod plan;
 pub mod progress;
 pub mod qemu_img;
 pub mod race;
+pub mod recover;
 pub mod report;
 pub mod request;
 pub mod save_image;
+pub mod standstill;
 pub mod step;
+pub mod storage;
 pub mod store;
 pub mod tree;
 pub mod wire;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::{
+    agent::rest::Rest,
     client::{Client, CommandError, Events},
     commands::Command,
     env::Env,
     patience::Patience,
     progress::{Progress, Teller},
+    standstill::OwnStop,
 };
 
 /// One step's hold on the machine.
@@ -19,6 +21,7 @@ pub struct Live<E: Env> {
     deadline: Duration,
     patience: Patience,
     teller: Teller,
+    rest: Rest<E>,
 }
 
 impl<E: Env> Live<E> {
@@ -30,8 +33,9 @@ impl<E: Env> Live<E> {
         deadline: Duration,
         patience: Patience,
         teller: Teller,
+        rest: Rest<E>,
     ) -> Self {
-        Self { env, client, lane, deadline, patience, teller }
+        Self { env, client, lane, deadline, patience, teller, rest }
     }
 
     /// Tells how far the step is, in bytes.
@@ -44,6 +48,11 @@ impl<E: Env> Live<E> {
         &self.env
     }
 
+    /// The guest, and whether it was brought to rest.
+    pub(crate) fn rest(&self) -> &Rest<E> {
+        &self.rest
+    }
+
     /// When the step must be done.
     pub fn deadline(&self) -> Duration {
         self.deadline
@@ -52,6 +61,11 @@ impl<E: Env> Live<E> {
     /// Listens to every event from now on.
     pub fn events(&self) -> Events<E> {
         self.client.events()
+    }
+
+    /// Why the guest stands still, if it was heard to stop of its own and not to go on since.
+    pub fn own_stop(&self) -> Option<OwnStop> {
+        self.client.own_stop()
     }
 
     /// Closes the connection, for all who share it: nothing can be asked any more.

@@ -1,45 +1,69 @@
-//! A running machine and the operations on it: the driver's front door.
+//! A machine and the operations on it: the driver's front door. It runs, and is reached through its monitor; or it is off ([`Off`]).
 //!
 //! ```text
 //! request -> observe -> plan -> carry out -> report
 //! ```
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+mod document;
+mod off;
+mod pending;
+mod quiesce;
 
-use camino::Utf8Path;
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
 
+use camino::{Utf8Path, Utf8PathBuf};
+
+pub use self::off::Off;
 use crate::{
     capabilities::Capabilities,
-    client::Client,
-    commands::{QueryBlock, QueryBlockJobs, QueryNamedBlockNodes, QueryStatus},
+    client::{Client, CommandError},
+    commands::{
+        Command as _, MigrateSetCapabilities, QueryBlock, QueryBlockJobs, QueryNamedBlockNodes, QueryStatus,
+        QueryUuid,
+    },
     domain::Domain,
+    domain_xml::DomainXml,
     env::{Endpoint, Env, FileKind},
-    error::OperationError,
+    error::{OperationError, Refusal, StepError},
     execute,
     launch::{Launcher, chain},
     migration::Settings,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
-    plan::{self, Aside, Facts, GoingBack, HostFiles, Plan, Planned, Records},
+    plan::{self, Aside, Beside, Facts, GoingBack, HostFiles, Plan, Planned, Records},
     progress::Listener,
-    qemu_img::QemuImg,
+    qemu_img::{ImageInfo, QemuImg},
     report::Report,
     request::Request,
     step,
     store::{self, Store},
     tree::SnapshotTree,
+    wire::Greeting,
 };
 
-/// A running machine.
+/// A machine, one that runs unless it is said to be off.
 pub struct Machine<E: Env> {
     monitor: Monitor<E>,
     /// It is another one once a revert has gone back to it.
     domain: RefCell<Domain>,
     patience: Patience,
     capabilities: Rc<Capabilities>,
+    /// What was asked of a QEMU of which nothing was known when the machine was off.
+    asked: OnceCell<Capabilities>,
     records: Option<RefCell<Store<E>>>,
     launcher: Option<Launcher>,
+    /// The file that holds its description.
+    document: Option<Utf8PathBuf>,
+    /// What is known of one that is, or was, off.
+    off: Option<Off>,
+    /// Why this QEMU does not write memory in the background, once it has said so.
+    no_background: RefCell<Option<String>>,
 }
 
 impl<E: Env> Machine<E> {
@@ -54,8 +78,22 @@ impl<E: Env> Machine<E> {
         capabilities: Option<Rc<Capabilities>>,
         patience: Patience,
     ) -> Result<Self, OperationError> {
+        Self::connect_to_one(env, endpoint, domain, |_| capabilities, patience).await
+    }
+
+    /// Connects to a machine's monitor. QEMU is asked what it can do if that is not `known` of the one that greets so.
+    ///
+    /// # Errors
+    /// As [`Machine::connect`].
+    pub async fn connect_to_one(
+        env: E,
+        endpoint: Endpoint,
+        domain: Domain,
+        known: impl FnOnce(&Greeting) -> Option<Rc<Capabilities>>,
+        patience: Patience,
+    ) -> Result<Self, OperationError> {
         let monitor = Monitor::connect(env, endpoint, patience.connect).await?;
-        let capabilities = match capabilities {
+        let capabilities = match known(monitor.client().greeting()) {
             Some(known) => known,
             None => {
                 let deadline = monitor.env().now() + patience.command;
@@ -63,7 +101,18 @@ impl<E: Env> Machine<E> {
             }
         };
         let domain = RefCell::new(domain);
-        Ok(Self { monitor, domain, patience, capabilities, records: None, launcher: None })
+        Ok(Self {
+            monitor,
+            domain,
+            patience,
+            capabilities,
+            asked: OnceCell::new(),
+            records: None,
+            launcher: None,
+            document: None,
+            off: None,
+            no_background: RefCell::default(),
+        })
     }
 
     /// The connection, for commands of the caller's own.
@@ -76,9 +125,9 @@ impl<E: Env> Machine<E> {
         self.monitor.progress()
     }
 
-    /// What this QEMU can do.
+    /// What this QEMU can do; nothing as long as that of a machine that is off is not known.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        self.asked.get().unwrap_or(&self.capabilities)
     }
 
     /// Asks the machine how it stands.
@@ -118,7 +167,18 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Refused`], and those of [`Machine::observe`].
     pub async fn plan(&self, request: &Request) -> Result<Plan, OperationError> {
-        Ok(self.planned(&self.named(request)).await?.plan)
+        let planned = self.plan_first(request).await;
+        self.monitor.rest().release();
+        planned
+    }
+
+    async fn plan_first(&self, request: &Request) -> Result<Plan, OperationError> {
+        let parts = self.parts(request)?;
+        let Some(first) = parts.first() else { return Ok(self.planned(&self.named(request)).await?.plan) };
+        let plan = self.planned(first).await?.plan;
+        let names: Vec<_> = parts.iter().map(Request::name).collect();
+        let title = format!("delete snapshots {}, one by one; first: {}", names.join(" "), plan.title);
+        Ok(Plan { title, ..plan })
     }
 
     /// Plans an operation and carries it out.
@@ -126,26 +186,102 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError`]; it says how things stand now.
     pub async fn perform(&self, request: &Request) -> Result<Report, OperationError> {
-        let deadline = self.monitor.env().now() + request.within();
-        let request = self.named(request);
-        let Planned { plan, tree, domain } = self.planned(&request).await?;
-        let mut events = self.client().events();
-        let patience = self.patience.at_most(request.within());
-        let carried_out = execute::carry_out(&self.monitor, &plan, deadline, patience).await;
-        // Done is done, whatever failed behind it; and what was not done may have been written down as begun.
-        let done = matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }));
-        if let (Some(records), Some(tree)) = (&self.records, tree) {
-            let found = if done { Some(tree) } else { self.written_records().await };
-            if let Some(tree) = found {
-                records.borrow_mut().adopt(tree);
+        self.put_right(request.within()).await?;
+        let parts = self.parts(request)?;
+        if parts.is_empty() {
+            let done = self.perform_one(&self.named(request)).await;
+            self.monitor.rest().release();
+            return done;
+        }
+        let until = self.monitor.env().now() + request.within();
+        let mut reports = Vec::new();
+        for part in parts {
+            let within = until.saturating_sub(self.monitor.env().now()).max(Duration::from_millis(1));
+            let name = part.name().to_owned();
+            match self.perform_one(&part.within_time(within)).await {
+                Ok(report) => reports.push(report),
+                Err(error) if reports.is_empty() => return Err(error),
+                Err(error) => {
+                    let done = reports.into_iter().map(|report| report.name).collect();
+                    return Err(OperationError::Partly { done, name, cause: Box::new(error) });
+                }
             }
         }
-        if let Some(document) = domain.filter(|_| done) {
-            let transient = self.domain.borrow().transient;
-            self.domain.replace(Domain { transient, ..Domain::from(document) });
+        Ok(Report::of_all(request, &self.domain(), reports))
+    }
+
+    /// The deletions that it stands for, if each of them is done by itself and all can be; nothing for any other request.
+    fn parts(&self, request: &Request) -> Result<Vec<Request>, Refusal> {
+        let parts = plan::one_by_one(request, self.tree().as_ref());
+        if !parts.is_empty() {
+            plan::check_alone(request, &self.domain())?;
+            plan::check_one_by_one(&parts, self.tree().as_ref())?;
         }
-        carried_out?;
-        Ok(Report::new(&request, &plan, &mut events))
+        Ok(parts)
+    }
+
+    /// What is refused in the background is done once more without it: nothing but an attempt tells whether the host can.
+    async fn perform_one(&self, request: &Request) -> Result<Report, OperationError> {
+        let deadline = self.monitor.env().now() + request.within();
+        let was_known = self.no_background.borrow().is_some();
+        let first = self.attempt(request, deadline).await;
+        match !was_known && self.no_background.borrow().is_some() {
+            true => self.attempt(request, deadline).await,
+            false => first,
+        }
+    }
+
+    async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
+        let Planned { plan, tree, domain } = self.planned(request).await?;
+        let was_off = self.is_off();
+        // It is written when all is done: what stands in the way of that is told before.
+        if let Some(path) = self.document.clone().filter(|_| !was_off) {
+            self.description(&path).await?;
+        }
+        let stood = self.client().watch_standstill();
+        let patience = self.patience.at_most(request.within());
+        let journal = self.begin_journal(&plan, domain.as_ref()).await?;
+        let carried_out =
+            Box::pin(execute::carry_out(&self.monitor, &plan, deadline, patience, journal.as_ref())).await;
+        let quiesced = self.quiesced(request).await;
+        if let Err(error) = &carried_out {
+            self.note_background(&plan, error);
+        }
+        // Done is done, whatever failed behind it.
+        let done = matches!(carried_out, Ok(()) | Err(OperationError::Unfinished { .. }));
+        let tree = match tree {
+            // What was not done may have been written down as begun.
+            Some(_) if !done => self.written_records().await,
+            tree => tree,
+        };
+        let kept = self.take_over(&plan, tree, domain, done, was_off).await;
+        // What could not be done behind the point of no return is told before what follows from it.
+        let ended = carried_out.and(kept);
+        self.end_journal(journal, &ended).await;
+        ended?;
+        let not_in_background = self.why_not_in_background(request).filter(|_| plan.saves_live());
+        Ok(Report { not_in_background, ..Report::new(request, &plan, was_off, quiesced, &stood) })
+    }
+
+    /// Why a memory is not written in the background though that is asked for.
+    fn why_not_in_background(&self, request: &Request) -> Option<String> {
+        let is_asked = matches!(request, Request::Create(create) if create.in_background);
+        let refused = || self.no_background.borrow().clone();
+        is_asked
+            .then(|| refused().unwrap_or_else(|| plan::why_not_in_background(self.capabilities()).to_owned()))
+    }
+
+    /// Keeps in mind that this QEMU does not write memory in the background, if that is what a plan has failed of.
+    fn note_background(&self, plan: &Plan, error: &OperationError) {
+        if let OperationError::RolledBack {
+            cause: StepError::Command(CommandError::Refused { command, error }),
+            ..
+        } = error
+            && command == MigrateSetCapabilities::NAME
+            && plan.saves_in_background()
+        {
+            self.no_background.replace(Some(error.desc.clone()));
+        }
     }
 
     /// What the records say on the host's disk; none if they cannot be read.
@@ -165,11 +301,17 @@ impl<E: Env> Machine<E> {
     }
 
     async fn planned(&self, request: &Request) -> Result<Planned, OperationError> {
+        let document = self.read_document().await?;
         let domain = self.domain();
         plan::check_alone(request, &domain)?;
         let env = self.monitor.env();
-        let needs_nodes = plan::needs_nodes(request, self.tree().as_ref());
-        let observed = self.observe_within(self.patience.at_most(request.within()), needs_nodes).await?;
+        self.get_to_know(request).await?;
+        let observed = if self.is_off() {
+            self.observe_images(request).await?
+        } else {
+            let needs_nodes = plan::needs_nodes(request, self.tree().as_ref());
+            self.observe_within(self.patience.at_most(request.within()), needs_nodes).await?
+        };
         let mut files = HostFiles::new();
         for path in plan::paths(request, &domain, &observed) {
             // Of what cannot be looked at nothing is assumed but that something is there.
@@ -181,20 +323,34 @@ impl<E: Env> Machine<E> {
             Some(going_back) => Some(self.look_aside(going_back, &mut files, request.within()).await),
             None => None,
         };
-        let Endpoint::Unix(monitor) = self.monitor.endpoint();
-        let migration = match plan::saves_memory(request) {
+        let beside = self.look_beside(request, &observed, &domain).await;
+        let agent = self.ask_agent(request, &observed).await;
+        let below = self.ask_storages(plan::volumes(request, &domain, &observed)).await;
+        let monitor = self.monitor.endpoint().map(|Endpoint::Unix(path)| &**path);
+        let migration = match plan::saves_memory(request) && !self.is_off() {
             true => {
                 let deadline = env.now() + self.patience.command;
                 Some(Settings::ask(&self.client(), "observe", deadline).await?)
             }
             false => None,
         };
+        let tool = match (&domain.document, self.is_off()) {
+            (Some(document), true) => Some(self.tool(document).await),
+            _ => None,
+        };
+        let managed_save = self.managed_save(&domain.name).await;
+        let off = tool.as_deref().map(|tool| plan::Off {
+            tool,
+            document: document.as_ref().map(|(path, text)| (&**path, text.as_str())),
+            managed_save: managed_save.as_deref(),
+            knows_qemu: self.knows_qemu(),
+        });
         let records = self.records.as_ref().map(RefCell::borrow);
         let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
         let facts = Facts {
             domain: &domain,
             observed: &observed,
-            capabilities: &self.capabilities,
+            capabilities: self.capabilities(),
             unique: &env.unique_id(),
             migration: migration.as_ref(),
             files: &files,
@@ -203,8 +359,17 @@ impl<E: Env> Machine<E> {
             launcher: self.launcher.as_ref(),
             monitor,
             aside: aside.as_ref(),
+            off,
+            beside: beside.as_ref(),
+            agent: agent.as_ref(),
+            below: &below,
+            no_background: self.no_background.borrow().is_some(),
         };
-        Ok(plan::plan(request, facts)?)
+        let planned = plan::plan(request, facts)?;
+        if let Request::Create(create) = request {
+            self.monitor.rest().expect(plan::quiesced(create, facts));
+        }
+        Ok(planned)
     }
 
     /// Reads what lies aside, which nobody writes: a machine that runs is not touched.
@@ -215,11 +380,11 @@ impl<E: Env> Machine<E> {
             let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
             files.insert(path.to_owned(), kind);
         }
-        let beside = self.launcher.as_ref().and_then(|launcher| launcher.tool(domain));
-        let tool = match beside {
-            Some(path) if matches!(env.file_kind(&path).await, Ok(FileKind::File { .. })) => path,
-            _ => "qemu-img".into(),
-        };
+        if let Some((template, _)) = domain.nvram_template() {
+            let kind = env.file_kind(&template).await.unwrap_or(FileKind::Other);
+            files.insert(template, kind);
+        }
+        let tool = self.tool(domain).await;
         let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
         // What is missing is told better by the plan.
         let is_there = |path: &Utf8Path| matches!(files.get(path), Some(FileKind::File { .. }));
@@ -234,16 +399,70 @@ impl<E: Env> Machine<E> {
         Aside { tool, chains, memory }
     }
 
+    /// Reads the headers of images that the machine does not use now, where a plan has to know what stands on what.
+    async fn look_beside(&self, request: &Request, observed: &Observed, domain: &Domain) -> Option<Beside> {
+        let mut wanted = plan::images_beside(request, self.tree().as_ref(), observed);
+        wanted.extend(plan::images_reused(request, domain, observed));
+        wanted.extend(plan::images_discarded(request, self.tree().as_ref(), observed));
+        if wanted.is_empty() {
+            return None;
+        }
+        let env = self.monitor.env();
+        let tool = match &domain.document {
+            Some(document) => self.tool(document).await,
+            None => "qemu-img".into(),
+        };
+        let within = request.within();
+        let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
+        let mut images = BTreeMap::new();
+        for (path, format) in wanted {
+            if !matches!(env.file_kind(&path).await, Ok(FileKind::Absent)) {
+                let info = reader.info(&path, &format).await.map_err(|error| error.to_string());
+                images.insert(path, info);
+            }
+        }
+        let behind = images.values().flatten().filter_map(ImageInfo::backing_file);
+        let mut canonical = BTreeMap::new();
+        for path in behind.chain(observed.disks.iter().map(|disk| disk.file.clone())) {
+            if let Ok(name) = env.canonical(&path).await {
+                canonical.insert(path, name);
+            }
+        }
+        Some(Beside { tool, images, canonical })
+    }
+
     /// Carries out a plan, one of [`Machine::plan`]'s or of the caller's own making.
     ///
     /// # Errors
     /// [`OperationError`]; it says how things stand now.
     pub async fn carry_out(&self, plan: &Plan, within: Duration) -> Result<(), OperationError> {
         let deadline = self.monitor.env().now() + within;
-        execute::carry_out(&self.monitor, plan, deadline, self.patience.at_most(within)).await
+        let journal = self.begin_journal(plan, None).await?;
+        let patience = self.patience.at_most(within);
+        let ended = execute::carry_out(&self.monitor, plan, deadline, patience, journal.as_ref()).await;
+        self.end_journal(journal, &ended).await;
+        ended
     }
 
     /// Asks how the machine stands, and by which nodes it has its images open if that is needed.
+    /// Checks that the machine that answers is the one that is described, as far as both say who they are: aliases and names of
+    /// devices are the same in many machines, and what was done to the wrong one would be written down for the other.
+    ///
+    /// # Errors
+    /// [`Refusal::AnotherMachine`], [`OperationError::Unobserved`].
+    pub async fn check_identity(&self) -> Result<(), OperationError> {
+        let described = self.domain.borrow().document.as_ref().and_then(DomainXml::uuid);
+        let Some(described) = described else { return Ok(()) };
+        let deadline = self.monitor.env().now() + self.patience.command;
+        let live = self.monitor.live("identity".into(), deadline, self.patience);
+        let answers = live.execute(&QueryUuid {}).await?.uuid;
+        let says_who = answers.chars().any(|digit| !matches!(digit, '0' | '-'));
+        match says_who && answers != described {
+            true => Err(Refusal::AnotherMachine { answers, described }.into()),
+            false => Ok(()),
+        }
+    }
+
     async fn observe_within(
         &self,
         patience: Patience,

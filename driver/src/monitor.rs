@@ -2,9 +2,13 @@
 //!
 //! It hands out [`Live`], one step's hold on the machine. It knows neither disks nor plans.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use crate::{
+    agent::rest::Rest,
     client::{Client, ConnectError},
     env::{Endpoint, Env},
     live::Live,
@@ -16,9 +20,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Monitor<E: Env> {
     env: E,
-    endpoint: Endpoint,
+    /// None of a machine that is off and is not to be started.
+    endpoint: Option<Endpoint>,
     client: RefCell<Client<E>>,
     teller: Teller,
+    /// Nobody has listened there yet.
+    off: Cell<bool>,
+    rest: Rest<E>,
 }
 
 impl<E: Env> Monitor<E> {
@@ -28,7 +36,38 @@ impl<E: Env> Monitor<E> {
     /// [`ConnectError`].
     pub async fn connect(env: E, endpoint: Endpoint, within: Duration) -> Result<Self, ConnectError> {
         let client = Client::connect(&env, &endpoint, false, within).await?;
-        Ok(Self { env, endpoint, client: RefCell::new(client), teller: Teller::default() })
+        let (client, off) = (RefCell::new(client), Cell::new(false));
+        let rest = Rest::new(env.clone(), None);
+        Ok(Self { env, endpoint: Some(endpoint), client, teller: Teller::default(), off, rest })
+    }
+
+    /// That of a machine that is off: there is nobody to connect to until one is started that listens at `endpoint`.
+    pub fn off(env: E, endpoint: Option<Endpoint>) -> Self {
+        let client = RefCell::new(Client::to_nobody(&env));
+        let rest = Rest::new(env.clone(), None);
+        Self { env, endpoint, client, teller: Teller::default(), off: Cell::new(true), rest }
+    }
+
+    /// The same machine, whose guest's agent is reached there.
+    pub(crate) fn with_agent(self, port: Endpoint) -> Self {
+        Self { rest: Rest::new(self.env.clone(), Some(port)), ..self }
+    }
+
+    /// The guest, and whether an operation has brought it to rest.
+    pub(crate) fn rest(&self) -> &Rest<E> {
+        &self.rest
+    }
+
+    /// Whether the machine is off, and none was started in its place since.
+    pub fn is_off(&self) -> bool {
+        self.off.get()
+    }
+
+    /// The machine was ended, and what comes next finds it off.
+    pub(crate) fn went_off(&self) {
+        self.client().close();
+        *self.client.borrow_mut() = Client::to_nobody(&self.env);
+        self.off.set(true);
     }
 
     /// The world that it is in.
@@ -36,9 +75,9 @@ impl<E: Env> Monitor<E> {
         &self.env
     }
 
-    /// Where it listens.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    /// Where it listens, or is to; none of a machine that is off and is not to be started.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
     }
 
     /// The connection as of now.
@@ -55,15 +94,18 @@ impl<E: Env> Monitor<E> {
         if old.lost().is_none() && !old.is_mute() {
             return Ok(());
         }
+        let Some(endpoint) = &self.endpoint else { return Ok(()) };
         old.close();
-        let client = Client::connect(&self.env, &self.endpoint, false, within).await?;
+        let client = Client::connect(&self.env, endpoint, false, within).await?;
         *self.client.borrow_mut() = client;
+        self.off.set(false);
         Ok(())
     }
 
     /// A hold on the machine for the step that speaks as `lane` and must be done by `deadline`.
     pub fn live(&self, lane: String, deadline: Duration, patience: Patience) -> Live<E> {
-        Live::new(self.env.clone(), self.client(), lane, deadline, patience, self.teller.clone())
+        let (env, teller, rest) = (self.env.clone(), self.teller.clone(), self.rest.clone());
+        Live::new(env, self.client(), lane, deadline, patience, teller, rest)
     }
 
     /// Listens to how far steps are.

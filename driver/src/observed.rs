@@ -1,4 +1,5 @@
-//! What the live machine says of itself: plain data, read once before a plan is made.
+//! What the live machine says of itself, or the images of one that is off ([`crate::images`]): plain data, read once before a plan is
+//! made.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -6,6 +7,7 @@ use crate::{
     commands::{BlockDevice, BlockNode, DirtyBitmap, ImageInfo, InternalSnapshot, Status},
     domain::{Domain, DomainDisk},
     domain_snapshot::State,
+    qemu_img::Clusters,
 };
 
 /// Filters that a block job puts over the node it works on. QEMU 5.2 has none for `stream`.
@@ -21,7 +23,12 @@ pub struct Observed {
     pub disks: Vec<ObservedDisk>,
     /// The domain's disks whose device QEMU does not have, by target. An empty drive is not among them.
     pub missing: Vec<String>,
+    /// The image with the firmware's variables, if it is one that keeps internal snapshots and was found.
+    pub nvram: Option<ObservedDisk>,
 }
+
+/// What stands for the firmware's variables where disks are named.
+pub const NVRAM: &str = "nvram";
 
 /// One disk as QEMU has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub struct ObservedDisk {
     pub size: u64,
     /// Whether the guest may only read it.
     pub readonly: bool,
+    /// Whether its images are another machine's for now: QEMU writes nothing to them.
+    pub given_away: bool,
     /// The internal snapshots in its top image.
     pub snapshots: Vec<InternalSnapshot>,
     /// How many images its chain has.
@@ -59,6 +68,8 @@ pub struct ObservedImage {
     pub file: Utf8PathBuf,
     /// The internal snapshots in it.
     pub snapshots: Vec<InternalSnapshot>,
+    /// How it is laid out, as far as that is told.
+    pub clusters: Clusters,
     /// The nodes that have it open as an image, as far as it was asked for ([`Observed::find_nodes`]): one, or more where disks
     /// share it.
     pub nodes: Vec<ObservedNode>,
@@ -71,8 +82,8 @@ pub struct ObservedNode {
     pub name: String,
     /// Its driver: the image's format.
     pub format: String,
-    /// The bitmaps that are kept in the image.
-    pub bitmaps: Vec<String>,
+    /// The bitmaps that somebody has made on it, kept in the image or not.
+    pub bitmaps: Vec<DirtyBitmap>,
 }
 
 impl ObservedDisk {
@@ -86,12 +97,14 @@ impl Observed {
     /// Puts QEMU's answers and the domain side by side.
     pub fn new(domain: &Domain, status: Status, devices: &[BlockDevice]) -> Self {
         let place = |disk: &DomainDisk| devices.iter().position(|device| device.is_of(disk));
+        let left = status.has_left();
         let disks = domain.disks.iter().filter_map(|disk| {
             let place = place(disk)?;
-            observed_disk(&disk.target, place, devices[place].inserted.as_ref()?)
+            observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)
         });
         let missing = domain.disks.iter().filter(|disk| place(disk).is_none());
-        Self { status, disks: disks.collect(), missing: missing.map(|disk| disk.target.clone()).collect() }
+        let missing = missing.map(|disk| disk.target.clone()).collect();
+        Self { status, disks: disks.collect(), missing, nvram: observed_nvram(domain, devices, left) }
     }
 
     /// Finds among all nodes the filters of block jobs, and over which disks they are.
@@ -116,9 +129,30 @@ impl Observed {
         }
     }
 
+    /// How an image of a chain is laid out; as QEMU does it by itself, if it is in none.
+    pub fn clusters(&self, file: &Utf8Path) -> Clusters {
+        let mut images = self.disks.iter().flat_map(|disk| &disk.chain);
+        images.find(|image| image.file == file).map(|image| image.clusters).unwrap_or_default()
+    }
+
+    /// The images that an internal snapshot is in: those of the disks, and that with the firmware's variables.
+    pub fn images(&self) -> impl Iterator<Item = &ObservedDisk> {
+        self.disks.iter().chain(&self.nvram)
+    }
+
     /// Every disk with the image that it is in by now, and that one's format.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Utf8Path, &str)> {
         self.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file, &*disk.format))
+    }
+
+    /// Whether the machine is off, and only its images were asked.
+    pub fn is_off(&self) -> bool {
+        self.status.state() == State::Shutoff
+    }
+
+    /// The running machine; none of one that is off.
+    pub fn running(&self) -> Option<&Self> {
+        (!self.is_off()).then_some(self)
     }
 
     /// The disk that the domain calls so.
@@ -128,6 +162,16 @@ impl Observed {
 }
 
 impl Status {
+    /// That of a machine that is off: a word of libvirt, for QEMU says none then.
+    pub fn off() -> Self {
+        Self { status: State::Shutoff.name().to_owned(), running: false }
+    }
+
+    /// Whether its state has left for a file or another machine, and its guest has not gone on since.
+    pub fn has_left(&self) -> bool {
+        self.status == "postmigrate"
+    }
+
     /// libvirt's word for it.
     pub fn state(&self) -> State {
         match self.status.as_str() {
@@ -137,6 +181,7 @@ impl Status {
             "guest-panicked" => State::Crashed,
             // Its memory is under way: there is nothing to keep yet.
             "inmigrate" => State::NoState,
+            "shutoff" => State::Shutoff,
             _ => State::Paused,
         }
     }
@@ -172,7 +217,8 @@ fn next(image: &ImageInfo) -> Option<&ImageInfo> {
     image.backing_image.as_deref()
 }
 
-fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<ObservedDisk> {
+/// `left`: the machine's state has left, of which a QEMU that tells nothing of single images has given all away.
+fn observed_disk(target: &str, place: usize, node: &BlockNode, left: bool) -> Option<ObservedDisk> {
     Some(ObservedDisk {
         target: target.to_owned(),
         place,
@@ -181,6 +227,7 @@ fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<Observe
         file: file_of(&node.image.filename),
         size: node.image.virtual_size,
         readonly: node.ro,
+        given_away: node.active == Some(false) || (node.active.is_none() && left),
         snapshots: node.image.snapshots.clone(),
         busy: None,
         depth: std::iter::successors(Some(&node.image), |image| next(image)).count(),
@@ -189,16 +236,33 @@ fn observed_disk(target: &str, place: usize, node: &BlockNode) -> Option<Observe
     })
 }
 
+/// The board's flash, which QEMU tells of among the disks; its file alone says which it is.
+fn observed_nvram(domain: &Domain, devices: &[BlockDevice], left: bool) -> Option<ObservedDisk> {
+    let nvram = domain.nvram.as_ref().filter(|nvram| nvram.keeps_snapshots())?;
+    let is_it = |device: &BlockDevice| {
+        let node = device.inserted.as_ref();
+        node.is_some_and(|node| node.drv == nvram.format && file_of(&node.image.filename) == nvram.file)
+    };
+    let place = devices.iter().position(is_it)?;
+    observed_disk(NVRAM, place, devices[place].inserted.as_ref()?, left)
+}
+
 fn observed_image(image: &ImageInfo) -> ObservedImage {
-    ObservedImage { file: file_of(&image.filename), snapshots: image.snapshots.clone(), nodes: Vec::new() }
+    let extended_l2 = image.format_specific.as_ref().is_some_and(|specific| specific.data.extended_l2);
+    ObservedImage {
+        file: file_of(&image.filename),
+        snapshots: image.snapshots.clone(),
+        clusters: Clusters::of(&image.format, image.cluster_size, extended_l2),
+        nodes: Vec::new(),
+    }
 }
 
 fn observed_node(node: &BlockNode) -> Option<ObservedNode> {
-    let kept = node.dirty_bitmaps.iter().filter(|bitmap| bitmap.persistent);
+    let named = node.dirty_bitmaps.iter().filter(|bitmap| bitmap.name.is_some());
     Some(ObservedNode {
         name: node.node_name.clone()?,
         format: node.drv.clone(),
-        bitmaps: kept.filter_map(|bitmap| bitmap.name.clone()).collect(),
+        bitmaps: named.cloned().collect(),
     })
 }
 

@@ -7,38 +7,50 @@
 //! Stages follow one another; the steps of one stage run side by side. Before the point of no return a
 //! failure undoes what was done, newest first; after it the plan is carried forward.
 
+mod branches;
 mod delete;
 mod external;
 mod internal;
 mod memory;
 mod merge;
+mod off;
 mod prepare;
+mod quiesce;
 mod record;
+mod reuse;
 mod revert;
+mod storage;
 
 use std::fmt;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::quiesce::{Wanted, told as quiesced};
 pub use self::{
-    delete::needs_nodes,
+    branches::{Beside, images_beside},
+    delete::{check_one_by_one, needs_nodes, one_by_one},
+    memory::why_not_in_background,
+    off::Off,
     prepare::{HostFiles, paths},
-    revert::{Aside, GoingBack, going_back},
+    reuse::images_reused,
+    revert::{Aside, GoingBack, going_back, images_discarded, loads_memory},
+    storage::{Held, volumes},
 };
 use crate::{
+    agent::{AgentError, FreezeStatus},
     align::{self, MemoryPlace, Place},
     capabilities::Capabilities,
     domain::Domain,
     domain_snapshot::Location,
     domain_xml::DomainXml,
-    error::Refusal,
+    error::{ImageRefusal, Refusal},
     launch::Launcher,
     migration::Settings,
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
-    request::{Create, CreateFlag, Request},
-    step::Step,
+    request::{Create, CreateFlag, Quiesce, Request},
+    step::{Meanwhile, Step},
     tree::SnapshotTree,
 };
 
@@ -71,6 +83,26 @@ impl Plan {
         self.steps().any(Step::saves_memory)
     }
 
+    /// Whether the memory goes out while the guest runs, until it is stopped for the last of it.
+    pub(crate) fn saves_live(&self) -> bool {
+        self.saves_as(Meanwhile::Live)
+    }
+
+    /// Whether the memory of one moment goes out while the guest runs on.
+    pub(crate) fn saves_in_background(&self) -> bool {
+        self.saves_as(Meanwhile::Background)
+    }
+
+    fn saves_as(&self, meanwhile: Meanwhile) -> bool {
+        self.steps().any(|step| matches!(step, Step::SaveMemory(save) if save.guest == meanwhile))
+    }
+
+    /// Whether the machine is off when it is carried out, and was not before.
+    pub(crate) fn ends_the_machine(&self) -> bool {
+        let ends = |step: &Step| matches!(step, Step::StopMachine(_) | Step::Quit(_));
+        self.steps().any(ends) && !self.steps().any(Step::starts_a_machine)
+    }
+
     /// All steps, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.stages.iter().flat_map(|stage| &stage.steps)
@@ -79,7 +111,7 @@ impl Plan {
 
 impl Stage {
     /// A stage of one step.
-    fn one(step: impl Into<Step>) -> Self {
+    pub(crate) fn one(step: impl Into<Step>) -> Self {
         Self { steps: vec![step.into()] }
     }
 
@@ -110,10 +142,20 @@ pub struct Facts<'a> {
     pub seconds: i64,
     /// Who starts and stops the machine, if anybody does.
     pub launcher: Option<&'a Launcher>,
-    /// Where its monitor listens.
-    pub monitor: &'a Utf8Path,
+    /// Where its monitor listens, or is to; none of a machine that is off and is not to be started.
+    pub monitor: Option<&'a Utf8Path>,
     /// What lies aside that a revert goes back to, if this is one for which [`going_back`] says what.
     pub aside: Option<&'a Aside>,
+    /// What else is known of a machine that is off; none of one that runs.
+    pub off: Option<Off<'a>>,
+    /// What lies beside the machine's chains, if it was looked for: [`images_beside`] says what.
+    pub beside: Option<&'a Beside>,
+    /// How the guest's agent stands, if it was asked: of a guest that runs and is to be at rest.
+    pub agent: Option<&'a Result<FreezeStatus, AgentError>>,
+    /// What lies below the disks that their storages are to take: [`volumes`] says which.
+    pub below: &'a [Held],
+    /// Whether this QEMU has refused to write memory in the background, though it knows how.
+    pub no_background: bool,
 }
 
 /// A machine's records and where they are.
@@ -142,13 +184,30 @@ pub struct Planned {
 /// [`Refusal`]: it must not or cannot be done.
 pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     check_alone(request, facts.domain)?;
-    match request {
+    record::check_are_its_own(facts)?;
+    let planned = match request {
         Request::Create(create) => self::create(create, facts),
         Request::Revert(revert) => {
             delete::check_whole(revert.name.as_str(), facts)?;
             self::revert::revert(revert, facts)
         }
         Request::Delete(delete) => delete::delete(delete, facts),
+    };
+    // Where records are kept, an internal one is not all that was meant.
+    let is_recorded = |name: &str| facts.records.is_some_and(|records| records.tree.get(name).is_some());
+    planned.map_err(|refusal| match refusal {
+        Refusal::NoSuchSnapshot(name) if facts.records.is_some() && !is_recorded(&name) => {
+            Refusal::Unknown(name)
+        }
+        refusal => refusal,
+    })
+}
+
+/// Whether QEMU writes to the images by now: not to those that it has given away.
+fn check_images_are_held(facts: Facts<'_>) -> Result<(), Refusal> {
+    match facts.observed.disks.iter().find(|disk| disk.given_away) {
+        Some(disk) => Err(ImageRefusal::GivenAway(disk.target.clone()).into()),
+        None => Ok(()),
     }
 }
 
@@ -168,8 +227,19 @@ pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
         Request::Delete(delete) => return delete.flags.check(),
     };
     create.flags.check()?;
+    if create.quiesce() == Quiesce::BestEffort && !create.flags.has(CreateFlag::DiskOnly) {
+        return Err(Refusal::FlagNeeds { flag: CreateFlag::Quiesce, needed: CreateFlag::DiskOnly });
+    }
+    if create.flags.has(CreateFlag::Redefine) {
+        return Err(Refusal::RecordHandedIn);
+    }
     if create.flags.has(CreateFlag::Halt) && domain.transient {
         return Err(Refusal::HaltOfTransient);
+    }
+    // Whoever reads the document finds this before the name is looked at.
+    let memory = create.wish.memory.location;
+    if create.flags.has(CreateFlag::DiskOnly) && memory.is_some_and(|location| location != Location::No) {
+        return Err(Refusal::MemoryWithoutMachine);
     }
     SnapshotName::new(create.wish.name.clone().unwrap_or_default())?;
     Ok(())
@@ -177,20 +247,30 @@ pub fn check_alone(request: &Request, domain: &Domain) -> Result<(), Refusal> {
 
 /// In libvirt's order of checks: the request by itself, the wish and the machine, the name among the records.
 fn create(create: &Create, facts: Facts<'_>) -> Result<Planned, Refusal> {
-    let aligned = align::align(create, facts.domain, Some(facts.observed))?;
+    if facts.off.is_some() {
+        off::check(create, facts)?;
+    }
+    let aligned = align::align(create, facts.domain, facts.observed.running())?;
     prepare::check(create, &aligned, facts)?;
     let (record, tree) = record::of(create, &aligned, facts)?.unzip();
-    if create.flags.has(CreateFlag::Quiesce) {
-        return Err(Refusal::NoAgent);
+    let freeze = quiesce::freeze(create, &aligned, facts)?;
+    if let Some(off) = facts.off {
+        let (plan, domain) = off::create(create, &aligned, record, off, facts)?;
+        return Ok(Planned { plan, tree, domain });
     }
     let is_internal = aligned.memory == MemoryPlace::Internal
         || aligned.disks.iter().any(|disk| disk.place == Place::Internal);
     let plan = if is_internal {
         internal::create(create, &aligned, record, facts)?
     } else {
-        external::create(create, &aligned, record, facts)?
+        external::create(create, &aligned, record, freeze, facts)?
     };
     Ok(Planned { plan, tree, domain: None })
+}
+
+/// The end of a title that says on which disks, if on any.
+fn on_disks(disks: &[String]) -> String {
+    if disks.is_empty() { String::new() } else { format!(", disks {}", disks.join(" ")) }
 }
 
 /// The targets of disks, for a plan and its title.

@@ -6,12 +6,17 @@
 //!
 //! Source: QEMU's documentation of `qemu-img`; QAPI's `ImageInfo` and `SnapshotInfo`.
 
+mod image;
+
 use std::{io, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+pub use self::image::{
+    Backing, BitmapInfo, Clusters, FormatSpecific, ImageInfo, NewImage, Qcow2Specific, SnapshotInfo,
+};
 use crate::env::{Ended, Env, HostCommand};
 
 /// The tool, and how long each of its runs may take.
@@ -90,69 +95,11 @@ impl ToolError {
     pub fn in_doubt(&self) -> bool {
         matches!(self, ToolError::Killed { .. } | ToolError::CannotRun { .. })
     }
-}
 
-/// The image behind another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backing {
-    /// Its file.
-    pub file: Utf8PathBuf,
-    /// Its format: `qcow2`, `raw`.
-    pub format: String,
-}
-
-/// A qcow2 image to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewImage {
-    /// Its file. What is there is overwritten, unless a machine has it open.
-    pub file: Utf8PathBuf,
-    /// Virtual size in bytes; as big as the backing image if it is not stated.
-    pub size: Option<u64>,
-    /// What it is on top of.
-    pub backing: Option<Backing>,
-}
-
-/// What an image's header says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ImageInfo {
-    /// The name by which it was opened.
-    pub filename: String,
-    /// Its format.
-    pub format: String,
-    /// Virtual size in bytes.
-    pub virtual_size: u64,
-    /// Bytes of the host's disk that it takes.
-    #[serde(default)]
-    pub actual_size: Option<u64>,
-    /// Its backing file, as the header names it.
-    #[serde(default)]
-    pub backing_filename: Option<String>,
-    /// The name that leads there.
-    #[serde(default)]
-    pub full_backing_filename: Option<String>,
-    /// The format of that, if the header states it.
-    #[serde(default)]
-    pub backing_filename_format: Option<String>,
-    /// Its internal snapshots, oldest first.
-    #[serde(default)]
-    pub snapshots: Vec<SnapshotInfo>,
-}
-
-/// An internal snapshot of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct SnapshotInfo {
-    /// A number that no other snapshot of the image has.
-    pub id: String,
-    /// Its name; the tool lets several have one.
-    pub name: String,
-    /// Length of the machine's state in bytes; 0 without one.
-    pub vm_state_size: u64,
-    /// When it was taken: seconds since the Unix epoch.
-    pub date_sec: u64,
-    /// How long the guest had run, in seconds.
-    pub vm_clock_sec: u64,
+    /// Whether the tool refused because somebody else has the image open: `Failed to get "write" lock`, which all releases say.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, ToolError::Refused { text, .. } if text.contains("Failed to get") && text.contains("lock"))
+    }
 }
 
 impl<E: Env> QemuImg<E> {
@@ -170,6 +117,13 @@ impl<E: Env> QemuImg<E> {
         if let Some(Backing { file, format }) = &new.backing {
             arguments.extend(words(&["-F", format, "-b", absolute(file)?.as_str()]));
             arguments.extend(new.size.map(|_| "-u".to_owned()));
+        }
+        let Clusters { size, extended_l2 } = new.clusters;
+        let layout = size.map(|size| format!("cluster_size={size}"));
+        let layout: Vec<_> =
+            layout.into_iter().chain(extended_l2.then(|| "extended_l2=on".to_owned())).collect();
+        if !layout.is_empty() {
+            arguments.extend(["-o".to_owned(), layout.join(",")]);
         }
         arguments.push(absolute(&new.file)?.to_string());
         arguments.extend(new.size.map(|size| size.to_string()));
@@ -225,13 +179,33 @@ impl<E: Env> QemuImg<E> {
         self.run("commit", file, arguments).await.map(drop)
     }
 
+    /// Gives a qcow2 image another backing file, or none, and copies into it what it would show otherwise then. The header is
+    /// written last: cut short, the image is on what it was on, and shows the same.
+    ///
+    /// # Errors
+    /// [`ToolError`].
+    pub async fn rebase(&self, file: &Utf8Path, backing: Option<&Backing>) -> Result<(), ToolError> {
+        self.rebase_with(&[], file, backing).await
+    }
+
     /// Writes another backing file, or none, into the header of a qcow2 image. Neither is looked at: the caller knows that
     /// the guest sees the same data on top of it.
     ///
     /// # Errors
     /// [`ToolError`].
     pub async fn rebase_unsafe(&self, file: &Utf8Path, backing: Option<&Backing>) -> Result<(), ToolError> {
-        let mut arguments = words(&["rebase", "-u", "-f", "qcow2"]);
+        self.rebase_with(&["-u"], file, backing).await
+    }
+
+    async fn rebase_with(
+        &self,
+        how: &[&str],
+        file: &Utf8Path,
+        backing: Option<&Backing>,
+    ) -> Result<(), ToolError> {
+        let mut arguments = words(&["rebase"]);
+        arguments.extend(words(how));
+        arguments.extend(words(&["-f", "qcow2"]));
         match backing {
             Some(Backing { file, format }) => {
                 arguments.extend(words(&["-F", format, "-b", absolute(file)?.as_str()]));
@@ -262,13 +236,28 @@ impl<E: Env> QemuImg<E> {
         self.understood(file, arguments).await
     }
 
+    /// Whether nobody has a raw image open to write it. To ask for what is in it does not tell, as it does of a qcow2 image: whoever
+    /// wants to delete a snapshot needs the lock, and only then is told that a raw image has none.
+    ///
+    /// # Errors
+    /// [`ToolError`]; one that [`ToolError::is_locked`] if somebody has.
+    pub async fn raw_is_free(&self, file: &Utf8Path) -> Result<(), ToolError> {
+        let image =
+            json!({ "driver": "raw", "file": { "driver": protocol(file), "filename": absolute(file)? } });
+        let asked = words(&["snapshot", "-d", "none", &format!("json:{image}")]);
+        match self.run("snapshot", file, asked).await {
+            Err(error @ ToolError::Refused { .. }) if !error.is_locked() => Ok(()),
+            asked => asked.map(drop),
+        }
+    }
+
     /// `snapshot` knows no option for the format, and opens what is behind an image, which it does not need: a
     /// description says both.
     async fn snapshot(&self, verb: &str, file: &Utf8Path, name: &str) -> Result<(), ToolError> {
         let image = json!({
             "driver": "qcow2",
             "backing": null,
-            "file": { "driver": "file", "filename": absolute(file)? },
+            "file": { "driver": protocol(file), "filename": absolute(file)? },
         });
         let image = format!("json:{image}");
         self.run("snapshot", file, words(&["snapshot", verb, name, &image])).await.map(drop)
@@ -317,6 +306,11 @@ fn absolute(path: &Utf8Path) -> Result<&Utf8Path, ToolError> {
     if path.is_absolute() { Ok(path) } else { Err(ToolError::Relative(path.to_owned())) }
 }
 
+/// What QEMU calls the way to a file, or to a device of the host.
+fn protocol(path: &Utf8Path) -> &'static str {
+    if path.starts_with("/dev") { "host_device" } else { "file" }
+}
+
 /// The tool's words without its own name.
 fn refusal(said: &str) -> String {
     said.strip_prefix("qemu-img: ").unwrap_or(said).to_owned()
@@ -337,6 +331,33 @@ mod tests {
         assert_eq!((info.full_backing_filename.as_deref(), info.backing_filename_format), (Some("/b"), None));
         let first = &info.snapshots[0];
         assert_eq!((first.name.as_str(), first.vm_state_size, first.vm_clock_sec), ("s1", 8, 7));
+    }
+
+    #[test]
+    fn the_bitmaps_of_a_qcow2_image_are_read_and_those_of_no_other() {
+        let info = |specific: &str| -> ImageInfo {
+            let said = format!(
+                r#"{{"virtual-size": 1, "filename": "/a", "format": "x", "format-specific": {specific}}}"#
+            );
+            serde_json::from_str(&said).unwrap()
+        };
+        let qcow2 = r#"{"type": "qcow2", "data": {"compat": "1.1", "bitmaps": [{"flags": ["auto"], "name": "b0", "granularity": 65536}]}}"#;
+        let kept: Vec<_> = info(qcow2).bitmaps().cloned().collect();
+        assert_eq!(kept, [BitmapInfo { name: "b0".into(), granularity: 65_536, flags: vec!["auto".into()] }]);
+        assert_eq!(info(r#"{"type": "file", "data": {}}"#).bitmaps().next(), None);
+    }
+
+    #[test]
+    fn a_lock_is_known_by_the_words_of_every_release() {
+        let refused =
+            |text: &str| ToolError::Refused { command: "info", file: "/a".into(), text: text.into() };
+        for lock in [r#""write""#, r#"shared "write""#] {
+            let text = format!(
+                "Could not open '/a': Failed to get {lock} lock\nIs another process using the image [/a]?"
+            );
+            assert!(refused(&text).is_locked(), "{text}");
+        }
+        assert!(!refused("Could not open '/a': No such file or directory").is_locked());
     }
 
     #[test]

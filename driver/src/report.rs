@@ -2,14 +2,16 @@
 
 use std::{fmt, time::Duration};
 
+use camino::Utf8PathBuf;
+
 use crate::{
-    client::{Events, seconds},
-    env::Env,
+    client::{StandstillWatch, seconds},
+    domain::Domain,
     launch::arguments::Power,
     plan::Plan,
     request::{CreateFlag, DeleteFlag, DeleteFlags, Request},
+    standstill::OwnStop,
     step::Step,
-    wire::Timestamp,
 };
 
 /// What an operation has done.
@@ -21,8 +23,42 @@ pub struct Report {
     pub deed: Deed,
     /// The disks that took part, by target.
     pub disks: Vec<String>,
-    /// How long the guest stood still for it, by QEMU's own clock. None if events were missed, and nobody knows.
+    /// The disks that go on in an overlay since.
+    pub overlaid: Vec<Overlaid>,
+    /// How long the guest stood still for it, by QEMU's own clock. None if the connection has ended, and nobody knows.
     pub stopped_for: Option<Duration>,
+    /// Why it stands still now, if it was heard to stop of its own while the snapshot stopped it.
+    pub own_stop: Option<OwnStop>,
+    /// Why the memory of a guest that ran was not written in the background, where that was asked for: it is of the end then,
+    /// and the guest stood still for it.
+    pub not_in_background: Option<String>,
+}
+
+/// A disk that goes on in an overlay: what it was in before holds its part of the snapshot, and is written no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlaid {
+    /// The disk.
+    pub target: String,
+    /// The image that it was in.
+    pub image: Utf8PathBuf,
+    /// That image's format.
+    pub format: String,
+    /// The overlay, a qcow2 one.
+    pub overlay: Utf8PathBuf,
+}
+
+impl Overlaid {
+    fn of(step: &Step) -> Option<Self> {
+        let (target, image, format, overlay) = match step {
+            Step::PrepareOverlay(step) => {
+                (&step.target, &step.backing_file, &step.backing_format, &step.file)
+            }
+            Step::CreateOverlay(step) => (&step.target, &step.backing_file, &step.backing_format, &step.file),
+            _ => return None,
+        };
+        let (image, overlay) = (image.clone(), overlay.clone());
+        Some(Self { target: target.clone(), image, format: format.clone(), overlay })
+    }
 }
 
 /// What was done.
@@ -52,18 +88,18 @@ pub enum Anew {
     Running,
     /// It was started anew, and is paused.
     Paused,
-    /// It was ended, and is off.
+    /// It is off: it was ended, or was so before.
     Off,
 }
 
 impl Anew {
-    fn of(plan: &Plan) -> Self {
+    fn of(plan: &Plan, was_off: bool) -> Self {
         let has = |is: fn(&Step) -> bool| plan.steps().any(is);
         let runs = |step: &Step| match step {
             Step::StartMachine(start) => start.power == Power::Running,
             step => matches!(step, Step::Resume(_)),
         };
-        match (has(|step| matches!(step, Step::StopMachine(_))), has(Step::starts_a_machine)) {
+        match (was_off || has(|step| matches!(step, Step::StopMachine(_))), has(Step::starts_a_machine)) {
             (false, _) => Anew::No,
             (true, false) => Anew::Off,
             (true, true) if plan.steps().any(runs) => Anew::Running,
@@ -81,6 +117,18 @@ pub enum Left {
     PausedFor(Vec<String>),
     /// It was stopped.
     Off,
+    /// It is off, and is not to be started before the caller has taken these disks.
+    OffFor(Vec<String>),
+}
+
+impl Left {
+    /// The disks that the caller is to take.
+    pub fn take_yourself(&self) -> &[String] {
+        match self {
+            Left::PausedFor(disks) | Left::OffFor(disks) => disks,
+            Left::AsItWas | Left::Off => &[],
+        }
+    }
 }
 
 /// What a guest finds when it is put back to a snapshot.
@@ -88,71 +136,151 @@ pub enum Left {
 pub enum Consistency {
     /// Its memory and disks of the same moment: it goes on as if nothing had been.
     Memory,
+    /// Its disks of the same moment, with whole file systems: the guest had come to rest.
+    FileSystem,
     /// Its disks as after a power cut, all of the same moment.
     Crash,
+    /// Its disks as it left them when it went off.
+    Off,
 }
 
-/// Whether the guest had come to rest.
+/// Whether the guest had come to rest: its file systems held whole what it had written, and it wrote no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Quiesced {
-    /// It had not, for this reason.
-    No(&'static str),
+pub struct Quiesced {
+    /// Whether it had.
+    pub verdict: Verdict,
+    /// How that is known, or why not.
+    pub why: String,
+    /// How long it was frozen for it: from the reply to the freeze until the thaw was sent. None if nothing was frozen here,
+    /// or nobody knows since when.
+    pub frozen_for: Option<Duration>,
+}
+
+/// Yes, no, or nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is so.
+    Yes,
+    /// It is not so.
+    No,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Quiesced {
+    /// It had come to rest.
+    pub fn yes(why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Yes, why: why.into(), frozen_for: None }
+    }
+
+    /// It had not.
+    pub fn no(why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::No, ..Self::yes(why) }
+    }
+
+    /// Nobody knows.
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Unknown, ..Self::yes(why) }
+    }
+}
+
+impl fmt::Display for Quiesced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Yes => "yes",
+            Verdict::No => "no",
+            Verdict::Unknown => "unknown",
+        };
+        write!(f, "{verdict}, {}", self.why)?;
+        match self.frozen_for {
+            None => Ok(()),
+            Some(frozen) => write!(f, "; guest frozen for {}", seconds(frozen)),
+        }
+    }
 }
 
 impl Report {
-    /// Reads from the events since the operation began how long the guest stood still.
-    pub(crate) fn new<E: Env>(request: &Request, plan: &Plan, events: &mut Events<E>) -> Self {
+    /// What `stood` has heard since the operation began tells how long the guest stood still.
+    pub(crate) fn new(
+        request: &Request,
+        plan: &Plan,
+        was_off: bool,
+        quiesced: Quiesced,
+        stood: &StandstillWatch,
+    ) -> Self {
         let stands_still = plan.steps().any(Step::stops_the_guest);
         let (name, deed) = match request {
             Request::Create(create) => {
-                let consistency = if plan.has_memory() { Consistency::Memory } else { Consistency::Crash };
+                let consistency = match was_off {
+                    true => Consistency::Off,
+                    false if plan.has_memory() => Consistency::Memory,
+                    false if quiesced.verdict == Verdict::Yes => Consistency::FileSystem,
+                    false => Consistency::Crash,
+                };
                 let left = match plan.manual.as_slice() {
                     _ if create.flags.has(CreateFlag::Halt) => Left::Off,
                     [] => Left::AsItWas,
+                    disks if was_off => Left::OffFor(disks.to_vec()),
                     disks => Left::PausedFor(disks.to_vec()),
                 };
-                let quiesced = Quiesced::No("not asked for");
                 (create.wish.name.clone().unwrap_or_default(), Deed::Taken { consistency, quiesced, left })
             }
-            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted(Anew::of(plan))),
+            Request::Revert(revert) => (revert.name.to_string(), Deed::Reverted(Anew::of(plan, was_off))),
             Request::Delete(delete) => (delete.name.to_string(), Deed::Deleted(delete.flags.clone())),
         };
         // Disks alone are switched under a guest that goes on.
-        let stopped_for = if stands_still { stopped_for(events) } else { Some(Duration::ZERO) };
-        Self { name, deed, disks: plan.disks.clone(), stopped_for }
+        let (stopped_for, own_stop) =
+            if stands_still { (stood.total(), stood.own_stop()) } else { (Some(Duration::ZERO), None) };
+        let disks = plan.disks.clone();
+        let overlaid = match deed {
+            Deed::Taken { .. } => plan.steps().filter_map(Overlaid::of).collect(),
+            Deed::Reverted(_) | Deed::Deleted(_) => Vec::new(),
+        };
+        Self { name, deed, disks, overlaid, stopped_for, own_stop, not_in_background: None }
     }
 }
 
-/// The time between each STOP and the RESUME after it; none if events were missed.
-fn stopped_for<E: Env>(events: &mut Events<E>) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut since: Option<Timestamp> = None;
-    while let Some(event) = events.take() {
-        match (event.name.as_str(), since) {
-            ("STOP", _) => since = Some(event.timestamp),
-            ("RESUME", Some(stop)) => {
-                total += event.timestamp.since(stop);
-                since = None;
-            }
-            _ => {}
-        }
+impl Report {
+    /// What several deletions, one by one, have done together.
+    pub(crate) fn of_all(request: &Request, domain: &Domain, reports: Vec<Report>) -> Self {
+        let has = |target: &String| reports.iter().any(|report| report.disks.contains(target));
+        let disks =
+            domain.disks.iter().map(|disk| disk.target.clone()).filter(|target| has(target)).collect();
+        let flags = match request {
+            Request::Delete(delete) => delete.flags.clone(),
+            _ => DeleteFlags::default(),
+        };
+        let stopped_for = reports.iter().map(|report| report.stopped_for).sum();
+        let own_stop = reports.into_iter().next_back().and_then(|last| last.own_stop);
+        let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
+        let overlaid = Vec::new();
+        Self { name, deed, disks, overlaid, stopped_for, own_stop, not_in_background: None }
     }
-    (!events.missed()).then_some(total)
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disks = self.disks.join(" ");
         match &self.deed {
-            Deed::Taken { consistency, quiesced: Quiesced::No(why), left } => {
-                let consistency = match consistency {
-                    Consistency::Memory => "memory and disks",
-                    Consistency::Crash => "crash-consistent",
-                };
-                write!(f, "snapshot {} taken: {consistency} of {disks}; quiesced: no, {why}", self.name)?;
+            Deed::Taken { consistency, quiesced, left } => {
+                let name = &self.name;
+                match consistency {
+                    Consistency::Memory => write!(f, "snapshot {name} taken: memory and disks of {disks}"),
+                    Consistency::FileSystem => {
+                        write!(f, "snapshot {name} taken: file-system-consistent of {disks}")
+                    }
+                    Consistency::Crash => write!(f, "snapshot {name} taken: crash-consistent of {disks}"),
+                    Consistency::Off => write!(f, "snapshot {name} taken: {disks}, the machine is off"),
+                }?;
+                if *consistency != Consistency::Off {
+                    write!(f, "; quiesced: {quiesced}")?;
+                }
                 match left {
                     Left::AsItWas => {}
                     Left::Off => return f.write_str("; the machine is off"),
+                    Left::OffFor(disks) => {
+                        return write!(f, "; take {} before it is started", disks.join(" "));
+                    }
                     Left::PausedFor(disks) => {
                         let disks = disks.join(" ");
                         return write!(f, "; the guest is paused: take {disks}, then let it run");
@@ -182,9 +310,18 @@ impl fmt::Display for Report {
             }
         }
         match self.stopped_for {
-            Some(Duration::ZERO) => Ok(()),
-            Some(stopped) => write!(f, "; guest stopped for {}", seconds(stopped)),
-            None => f.write_str("; how long the guest was stopped is unknown: events were missed"),
+            Some(Duration::ZERO) => {}
+            Some(stopped) => write!(f, "; guest stopped for {}", seconds(stopped))?,
+            None => {
+                f.write_str("; how long the guest was stopped is unknown: the connection to QEMU has ended")?
+            }
+        }
+        if let Some(why) = &self.not_in_background {
+            write!(f, "; its memory is of the end, and was not written in the background: {why}")?;
+        }
+        match self.own_stop {
+            None => Ok(()),
+            Some(why) => write!(f, "; the guest stands still, and was left so: {why}"),
         }
     }
 }

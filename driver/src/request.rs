@@ -1,12 +1,21 @@
 //! What a caller asks for.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
+
+use camino::Utf8PathBuf;
 
 use crate::{
+    disk,
+    domain::DomainDisk,
     domain_snapshot::DomainSnapshot,
-    error::{Refusal, RevertRefusal},
+    error::{DeleteRefusal, Refusal, RevertRefusal},
     name::SnapshotName,
     save_image::Format,
+    xml::Element,
 };
 
 /// How long an operation may take if the caller does not say.
@@ -32,6 +41,26 @@ impl Request {
             Request::Delete(delete) => delete.within,
         }
     }
+
+    /// The snapshot's name; empty of one that nobody has named.
+    pub fn name(&self) -> &str {
+        match self {
+            Request::Create(create) => create.wish.name.as_deref().unwrap_or_default(),
+            Request::Revert(revert) => revert.name.as_str(),
+            Request::Delete(delete) => delete.name.as_str(),
+        }
+    }
+
+    /// The same, within a time of its own.
+    #[must_use]
+    pub fn within_time(mut self, within: Duration) -> Self {
+        match &mut self {
+            Request::Create(create) => create.within = within,
+            Request::Revert(revert) => revert.within = within,
+            Request::Delete(delete) => delete.within = within,
+        }
+        self
+    }
 }
 
 /// Takes a snapshot.
@@ -45,8 +74,84 @@ pub struct Create {
     pub vmstate: Option<String>,
     /// How the memory is laid out in a file of its own. libvirt has it in its configuration (`snapshot_image_format`).
     pub memory_format: Format,
+    /// Whether the memory of a guest that runs is written in the background, where QEMU can: it is of the beginning then, and
+    /// the guest does not stand still at the end. libvirt has no word for it, and never does.
+    ///
+    /// The guest waits for the file at its first write to each page meanwhile, and with it, now and then, the monitor: on a slow
+    /// file both may be held up for long (7.2 at 1 kB/s: more than 20 s without an answer).
+    pub in_background: bool,
+    /// What is asked of the guest's file systems beyond libvirt's flag [`CreateFlag::Quiesce`], which is
+    /// [`Quiesce::Required`]: see [`Create::quiesce`].
+    pub quiesce: Quiesce,
+    /// What becomes of the guest's own hooks when its agent has refused to freeze, as they may have run before: with this a
+    /// thaw is sent, which runs them again for the end of a freeze, though nothing is frozen. Not without it: should somebody
+    /// else have frozen file systems past the agent, it would let those go.
+    pub thaw_hooks: bool,
+    /// Who takes the disks whose place is `manual`, where the caller does not.
+    pub by_storage: ByStorage,
     /// How long it may take.
     pub within: Duration,
+}
+
+/// Who takes the disks of a snapshot whose place is `manual`, in the moment in which QEMU takes the others: the storage that is
+/// stated here for a disk, else that of its description's `<diskSnapshot>`, else the hook. Of what none of them takes the caller
+/// takes care, while the guest stands still. libvirt has no word for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ByStorage {
+    /// For a disk, its `<diskSnapshot>`. The disk's place is `manual` then, without a word.
+    pub stated: BTreeMap<String, Element>,
+    /// A program that takes all that are left: `docs/storage-exec.md` says what it is told.
+    pub hook: Option<Utf8PathBuf>,
+}
+
+impl ByStorage {
+    /// Who takes a disk, if anybody but the caller.
+    pub fn of(&self, disk: &DomainDisk) -> Option<Element> {
+        let hook = || {
+            let program = self.hook.as_ref()?;
+            Some(Element::new(disk::ELEMENT).with("method", "exec").with("program", program.as_str()))
+        };
+        self.stated.get(&disk.target).cloned().or_else(|| disk.storage.clone()).or_else(hook)
+    }
+}
+
+/// Whether the guest's file systems are to be at rest when the snapshot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quiesce {
+    /// They need not be.
+    #[default]
+    Off,
+    /// They must be: a guest that does not come to rest is a snapshot that is not taken.
+    Required,
+    /// They are if the guest can be brought to rest; the report says whether it was.
+    BestEffort,
+    /// The caller has frozen them, and thaws them: they are neither frozen nor thawed here.
+    AlreadyFrozen,
+}
+
+impl Create {
+    /// One that asks for no more than libvirt knows, within [`WITHIN`].
+    pub fn new(wish: DomainSnapshot, flags: impl IntoIterator<Item = CreateFlag>) -> Self {
+        Self {
+            wish,
+            flags: flags.into_iter().collect(),
+            vmstate: None,
+            memory_format: Format::Raw,
+            in_background: false,
+            quiesce: Quiesce::Off,
+            thaw_hooks: false,
+            by_storage: ByStorage::default(),
+            within: WITHIN,
+        }
+    }
+
+    /// What is asked of the guest's file systems, by flag or otherwise.
+    pub fn quiesce(&self) -> Quiesce {
+        match self.quiesce {
+            Quiesce::Off if self.flags.has(CreateFlag::Quiesce) => Quiesce::Required,
+            said => said,
+        }
+    }
 }
 
 /// One of libvirt's flags of `virDomainSnapshotCreateXML`.
@@ -179,6 +284,10 @@ pub enum RevertFlag {
     Force,
     /// The variables of the firmware are made anew from their template.
     ResetNvram,
+    /// What was written since the snapshot goes for good. As first proposed for libvirt, which has no such flag.
+    Discard,
+    /// The snapshots that descend from it go too. Only with `Discard`; proposed as that.
+    DeleteChildren,
 }
 
 /// A set of [`RevertFlag`]s.
@@ -193,6 +302,8 @@ impl RevertFlag {
             RevertFlag::Paused => "paused",
             RevertFlag::Force => "force",
             RevertFlag::ResetNvram => "reset-nvram",
+            RevertFlag::Discard => "discard",
+            RevertFlag::DeleteChildren => "delete-children",
         }
     }
 }
@@ -223,10 +334,14 @@ impl RevertFlags {
     /// Whether these go together.
     ///
     /// # Errors
-    /// [`RevertRefusal::FlagsExclude`].
+    /// [`RevertRefusal::FlagsExclude`], [`RevertRefusal::FlagNeeds`].
     pub fn check(&self) -> Result<(), Refusal> {
-        match self.has(RevertFlag::Running) && self.has(RevertFlag::Paused) {
-            true => Err(RevertRefusal::FlagsExclude(RevertFlag::Running, RevertFlag::Paused).into()),
+        use RevertFlag::{DeleteChildren, Discard, Paused, Running};
+        if self.has(Running) && self.has(Paused) {
+            return Err(RevertRefusal::FlagsExclude(Running, Paused).into());
+        }
+        match self.has(DeleteChildren) && !self.has(Discard) {
+            true => Err(RevertRefusal::FlagNeeds { flag: DeleteChildren, needed: Discard }.into()),
             false => Ok(()),
         }
     }
@@ -295,10 +410,10 @@ impl DeleteFlags {
     /// Whether these go together.
     ///
     /// # Errors
-    /// [`Refusal::ChildrenTwice`].
+    /// [`DeleteRefusal::ChildrenTwice`].
     pub fn check(&self) -> Result<(), Refusal> {
         match self.has(DeleteFlag::Children) && self.has(DeleteFlag::ChildrenOnly) {
-            true => Err(Refusal::ChildrenTwice),
+            true => Err(DeleteRefusal::ChildrenTwice.into()),
             false => Ok(()),
         }
     }

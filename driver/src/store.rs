@@ -5,6 +5,8 @@
 //!                   s2.xml
 //!                   current     the name of the current one
 //!                   lock        held by whoever works on the machine
+//!                   pending     an operation that has not come to its end: see [`crate::journal`]
+//!                   capabilities   what its QEMU can do, as the command has found it (no record, and nobody needs it)
 //! ```
 //!
 //! Each file is replaced whole and durably, so that after a crash it holds what it held or what it should. Which snapshot is the
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain_snapshot::{BadDefinition, DomainSnapshot, Purpose},
-    env::Env,
+    env::{Env, FileKind},
     error::Code,
     name::{BadName, SnapshotName},
     tree::{Inconsistent, SnapshotTree},
@@ -225,6 +227,32 @@ impl Changes {
         let (path, current) = &self.current;
         let unknown = |source| StoreError::CurrentUnknown { path: path.clone(), source };
         env.replace_file(path, current.as_bytes()).await.map_err(unknown)
+    }
+
+    /// Whether all of it stands in the files.
+    ///
+    /// # Errors
+    /// [`StoreError::File`].
+    pub(crate) async fn are_written<E: Env>(&self, env: &E) -> Result<bool, StoreError> {
+        for path in &self.removals {
+            let kind = env.file_kind(path).await.map_err(|source| failed("look at", path, source))?;
+            if kind != FileKind::Absent {
+                return Ok(false);
+            }
+        }
+        for (path, wanted) in self.writes.iter().chain([&self.current]) {
+            match env.read_file(path, wanted.len()).await {
+                Ok(held) if held == wanted.as_bytes() => {}
+                Ok(_) => return Ok(false),
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) =>
+                {
+                    return Ok(false);
+                }
+                Err(source) => return Err(failed("read", path, source)),
+            }
+        }
+        Ok(true)
     }
 
     /// The files that are written, and what they shall hold.

@@ -8,6 +8,7 @@
 //! A record whose parent is missing stands as a root, and so does the oldest of a circle: nothing that is stored is hidden.
 
 mod filter;
+mod hand_over;
 mod redefine;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use filter::{Filter, Scope};
+pub use hand_over::BadHandOver;
 pub use redefine::BadRedefinition;
 
 use crate::domain_snapshot::DomainSnapshot;
@@ -119,6 +121,21 @@ impl SnapshotTree {
 
     fn children_mut(&mut self, name: &str) -> &mut BTreeSet<String> {
         &mut self.snapshots.get_mut(name).expect("a parent is in the tree").children
+    }
+
+    /// Gives a snapshot another name: what descends from it does so still, and it is the current one if it was.
+    pub fn rename(&mut self, from: &str, record: DomainSnapshot) {
+        let to = record.name.clone().unwrap_or_default();
+        let children: Vec<_> = self.children(from).filter_map(|child| self.get(child).cloned()).collect();
+        let was_current = self.current() == Some(from);
+        self.insert(record);
+        for child in children {
+            self.insert(DomainSnapshot { parent: Some(to.clone()), ..child });
+        }
+        self.remove(from);
+        if was_current {
+            self.set_current(Some(&to));
+        }
     }
 
     /// How many there are.

@@ -5,20 +5,24 @@
 //! business of [`crate::client`].
 //!
 //! ```text
-//! bytes --> Framer (lines, size cap) --> Message (typed envelope, raw payload) --> Session (greeting first)
+//! bytes --> Framer (lines, size cap) --> Envelope (members) --> Message (typed, payload unread) --> Session (greeting first)
 //! ```
 //!
 //! The other side is not trusted: a line may be at most [`MAX_LINE`] bytes, and what is not QMP ends the
 //! session with a [`WireError`] instead of being guessed at.
 //!
+//! The guest agent's protocol, which is another, has its own core: [`AgentSession`].
+//!
 //! Source: QEMU's QMP specification; recordings of four releases.
 
+mod agent;
+mod envelope;
 mod frame;
 mod message;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
+pub use agent::{AgentSays, AgentSession, AgentWireError, DEPTH_MAX, REPLY_MAX, agent_request};
 pub use frame::{Framer, MAX_LINE};
 pub use message::{Event, Greeting, Incoming, QmpError, Reply, Timestamp};
 
@@ -131,8 +135,8 @@ pub fn request<A: Serialize>(band: Band, command: &str, arguments: Option<&A>, i
 ///
 /// # Errors
 /// What serde_json says of it.
-pub fn payload<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue) -> Result<T, serde_json::Error> {
-    serde_json::from_str(raw.get())
+pub fn payload<'a, T: serde::Deserialize<'a>>(raw: &'a str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(raw)
 }
 
 #[cfg(test)]

@@ -90,6 +90,18 @@ impl Element {
         self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether an attribute of it, or of anything in it, has this value.
+    pub fn names(&self, value: &str) -> bool {
+        let mut open = vec![self];
+        while let Some(element) = open.pop() {
+            if element.attributes.iter().any(|(_, known)| known == value) {
+                return true;
+            }
+            open.extend(element.elements());
+        }
+        false
+    }
+
     /// Gives an attribute a value, in its old place if it has one.
     pub fn set(&mut self, name: &str, value: &str) {
         match self.attributes.iter_mut().find(|(known, _)| known == name) {

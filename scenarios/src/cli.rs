@@ -4,7 +4,9 @@
 //! failed, try again; 128 and the signal's number when a signal ended it.
 
 mod conform;
+mod disk;
 mod fidelity;
+mod fs;
 mod generated;
 mod interrupt;
 mod output;
@@ -13,6 +15,7 @@ mod record;
 mod run;
 mod serve;
 mod snapshot;
+mod sweep;
 mod told;
 mod undefine;
 mod workers;
@@ -21,10 +24,10 @@ use std::{process::ExitCode, time::Duration};
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use freezeframe_driver::error::Code;
+use freezeframe_driver::{disk::DiskError, error::Code};
 use freezeframe_sim::Release;
 
-use self::{interrupt::Signal, snapshot::SnapshotError};
+use self::{fs::FsError, interrupt::Signal, snapshot::SnapshotError};
 use crate::{
     diagnostic::Diagnostics,
     fidelity::{known::KnownError, recording::RecordingError},
@@ -32,7 +35,10 @@ use crate::{
     play::CannotPlay,
     serve::{ServeError, subject::SubjectError},
     suite::SuiteError,
-    world::qemu::{self, StartError},
+    world::{
+        guest::GuestError,
+        qemu::{self, StartError},
+    },
 };
 
 /// Scenarios for snapshot software, on a simulated or a real QEMU.
@@ -41,6 +47,15 @@ use crate::{
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// Of what a schema is printed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SchemaOf {
+    /// Scenario files
+    Scenario,
+    /// What a storage program is asked, and answers
+    StorageExec,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,14 +71,26 @@ enum Command {
     /// Exit codes: 0 every release reaches what --least-equal and --least-explained ask for, recorded and live; 1 one does
     /// not, or a known difference is none any more; 2 recordings, known differences or a QEMU that cannot be used.
     Fidelity(FidelityArgs),
+    /// Play scenarios with every fault at every point, and hold how that ends against what must hold in any case.
+    ///
+    /// Exit codes: 0 everything held; 1 something did not; 2 scenarios that cannot be read.
+    Sweep(sweep::SweepArgs),
     /// Put the simulated machine of a scenario on real sockets, for other programs.
     Serve(serve::ServeArgs),
     /// Snapshots of a machine.
     Snapshot(snapshot::SnapshotArgs),
+    /// Freeze and thaw the file systems of a guest, through its agent.
+    Fs(fs::FsArgs),
     /// Forget the records of a machine's snapshots.
     Undefine(undefine::UndefineArgs),
-    /// Print the JSON Schema of scenario files.
-    Schema,
+    /// Snapshots of disks, taken by the storage below them.
+    Disk(disk::DiskArgs),
+    /// Print the JSON Schema of scenario files, or of what passes between the driver and a storage program.
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = SchemaOf::Scenario)]
+        of: SchemaOf,
+    },
     /// Print a shell's completions of this command.
     Completions(generated::CompletionsArgs),
     /// Print a manual page, or write them all.
@@ -152,6 +179,13 @@ struct ConformArgs {
     /// A real QEMU; may be given several times
     #[arg(long, value_name = "BIN", required = true, num_args = 1..)]
     qemu: Vec<Utf8PathBuf>,
+    /// Play those that are for a guest that boots, with the one in this folder: ci/build-guest.sh builds it
+    #[arg(long, value_name = "DIR")]
+    guest: Option<Utf8PathBuf>,
+    /// Play what differs again, up to so many times in all: on a busy machine a real QEMU may be late once. What is the same
+    /// then has passed, and is named with what differed before
+    #[arg(long, value_name = "N", default_value = "1")]
+    tries: std::num::NonZeroU32,
     /// Play everything so many times on the real QEMUs
     #[arg(long, value_name = "N", default_value = "1")]
     repeat: std::num::NonZeroU32,
@@ -236,6 +270,12 @@ enum CliError {
     /// An operation on snapshots failed.
     #[error("error: {code}: {0}", code = .0.code())]
     Snapshot(#[from] SnapshotError),
+    /// A snapshot of disks by their storage failed.
+    #[error("error: {code}: {0}", code = .0.code().name())]
+    Disk(#[from] DiskError),
+    /// The guest's file systems could not be frozen or thawed.
+    #[error("error: {code}: {0}", code = .0.code())]
+    Fs(#[from] FsError),
     /// A document has a mistake.
     #[error("{diagnostics}")]
     Document {
@@ -276,7 +316,14 @@ impl CliError {
             | CliError::Document { .. }
             | CliError::Write { .. } => 2,
             CliError::Start(StartError::Program { .. } | StartError::NotQemu(_)) => 2,
+            CliError::Start(StartError::Guest(GuestError::Missing { .. } | GuestError::NoRelease(_))) => 2,
             CliError::Snapshot(error) => error.exit_code(),
+            CliError::Disk(DiskError::Operation(_)) => 1,
+            CliError::Disk(error) => match error.code() {
+                Code::InvalidArg | Code::ConfigUnsupported => 2,
+                _ => 1,
+            },
+            CliError::Fs(_) => 1,
             CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Serve(error) if !error.may_pass() => 2,
             CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
@@ -286,15 +333,23 @@ impl CliError {
 
 /// Runs the command on the process's arguments.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match parsed().command {
         Command::Run(arguments) => run::run(&arguments).map(well),
         Command::Conform(arguments) => conform::conform(&arguments).map(well),
         Command::Record(arguments) => record::record(&arguments).map(well),
         Command::Fidelity(arguments) => fidelity::fidelity(&arguments).map(well),
+        Command::Sweep(arguments) => sweep::sweep(&arguments).map(well),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
+        Command::Fs(arguments) => fs::fs(&arguments),
         Command::Undefine(arguments) => undefine::undefine(&arguments),
-        Command::Schema => output::print(&json_schema()).map(|()| ExitCode::SUCCESS),
+        Command::Disk(arguments) => disk::disk(&arguments),
+        Command::Schema { of: SchemaOf::Scenario } => {
+            output::print(&json_schema()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Schema { of: SchemaOf::StorageExec } => {
+            output::print(&freezeframe_driver::storage::exec::json_schema()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Completions(arguments) => generated::completions(&arguments),
         Command::Man(arguments) => generated::man(&arguments),
     };
@@ -309,4 +364,22 @@ pub fn main() -> ExitCode {
 
 fn well(all_as_expected: bool) -> ExitCode {
     if all_as_expected { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// The process's arguments. Ends it where they ask for help or cannot be used; a program that has asked for an object gets one
+/// then too.
+fn parsed() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let mut arguments = std::env::args().skip(1);
+        let tells_objects = |verb: &str| ["snapshot", "undefine", "disk", "fs"].contains(&verb);
+        let wants_one = arguments.next().is_some_and(|verb| tells_objects(&verb))
+            && arguments.any(|argument| argument == "--json");
+        if wants_one && error.use_stderr() {
+            let words = error.render().to_string();
+            let words = words.trim_end().strip_prefix("error: ").unwrap_or(&words).to_owned();
+            // Nobody is left to be told if it cannot be said.
+            let _ = told::tell(Err(CliError::Usage(words)), true);
+        }
+        error.exit()
+    })
 }

@@ -1,9 +1,10 @@
 //! How everything stands after the last step: held against the scenario's expectations, and against what must hold in
 //! any case.
 //!
-//! It looks through the second monitor and at the folder, in either world the same way. What must hold in any case
+//! It looks through the second monitor and at the folder, in either world the same way; of a machine that is off at its images. What must hold in any case
 //! (DESIGN's invariants, as far as they can be seen from outside):
 //! - the guest stands as it did before, unless the scenario says otherwise;
+//! - no file system of the guest is left frozen;
 //! - no job, no node is left that the scenario does not name;
 //! - every file is in use by a disk, or was there before.
 
@@ -13,8 +14,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     client::{Client, CommandError},
     commands::{BlockNode, ImageInfo, QueryBlock, QueryJobs, QueryNamedBlockNodes, QueryStatus},
+    domain_xml::DomainXml,
     env::Env,
+    images,
     observed::file_of,
+    qemu_img::QemuImg,
     store,
 };
 
@@ -25,6 +29,9 @@ use crate::{
 };
 
 use std::time::Duration;
+
+/// The longest description of a machine, in bytes.
+const DESCRIPTION_MAX: usize = 1 << 20;
 
 /// How long a question may take.
 const ASK: Duration = Duration::from_secs(10);
@@ -49,21 +56,42 @@ struct Final {
 pub(crate) async fn findings<W: World>(
     scenario: &Scenario,
     world: &W,
-    control: &Client<W::Env>,
+    control: Option<&Client<W::Env>>,
 ) -> Vec<String> {
     let files = match world.files().await {
         Ok(files) => files,
         Err(error) => return vec![format!("the machine's folder cannot be read: {error}")],
     };
-    let look = match look(world, control).await {
-        Ok(look) => Final { files, ..look },
-        Err(CommandError::Lost { .. }) => gone(files),
-        Err(error) => return vec![format!("QEMU does not tell how it stands: {error}")],
+    let look = match control {
+        None => match look_at_images(world).await {
+            Ok(look) => Final { files, ..look },
+            Err(why) => return vec![why],
+        },
+        Some(control) => match look(world, control).await {
+            Ok(look) => Final { files, ..look },
+            Err(CommandError::Lost { .. }) => gone(files),
+            Err(error) => return vec![format!("QEMU does not tell how it stands: {error}")],
+        },
     };
     let mut findings = Vec::new();
     expectations(scenario, &look, &mut findings);
     invariants(scenario, &look, &mut findings);
+    if look.guest != "gone" {
+        findings.extend(frozen(scenario, world).await);
+    }
     findings
+}
+
+/// Whether the guest was left frozen, and was not to be.
+async fn frozen<W: World>(scenario: &Scenario, world: &W) -> Option<String> {
+    match (world.is_frozen().await, scenario.expect.frozen) {
+        (Ok(true), false) => Some("the guest was left frozen".to_owned()),
+        (Ok(false), true) => Some("the guest was to be left frozen, and is not".to_owned()),
+        (Ok(_), _) => None,
+        // Nobody says so of an agent that is away on purpose.
+        (Err(error), true) => Some(error.to_string()),
+        (Err(_), false) => None,
+    }
 }
 
 fn gone(files: BTreeSet<String>) -> Final {
@@ -93,6 +121,24 @@ async fn look<W: World>(world: &W, control: &Client<W::Env>) -> Result<Final, Co
     }
     look.jobs = jobs.into_iter().map(|job| job.id).collect();
     look.nodes = nodes.into_iter().filter_map(named).collect();
+    Ok(look)
+}
+
+/// What the images of a machine that is off say, those that its description names.
+async fn look_at_images<W: World>(world: &W) -> Result<Final, String> {
+    let path = description(world.folder());
+    let bytes =
+        world.env().read_file(&path, DESCRIPTION_MAX).await.map_err(|error| format!("{path}: {error}"))?;
+    let domain = DomainXml::read(&bytes).map_err(|error| format!("{path}: {error}"))?;
+    let tool = QemuImg { program: world.tool(), ..QemuImg::new(world.env().clone()) };
+    let observed = images::observe(&tool, &domain, true).await.map_err(|error| error.to_string())?;
+    let mut look = gone(BTreeSet::new());
+    for disk in observed.disks {
+        let name = |file: &Utf8Path| file.file_name().unwrap_or_default().to_owned();
+        let chain = disk.chain.iter().rev().map(|image| name(&image.file)).collect();
+        look.chains.insert(disk.target.clone(), chain);
+        look.internal.insert(disk.target, disk.snapshots.into_iter().map(|held| held.name).collect());
+    }
     Ok(look)
 }
 
@@ -154,6 +200,11 @@ fn expectations(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
     }
 }
 
+/// The description of a machine that is off.
+pub(crate) fn description(folder: &Utf8Path) -> Utf8PathBuf {
+    state(folder).join(format!("{}.xml", machine::NAME))
+}
+
 /// The folder of the driver's records: in the machine's own, so that it goes with it.
 pub(crate) fn state(folder: &Utf8Path) -> Utf8PathBuf {
     folder.join("state")
@@ -184,11 +235,13 @@ fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
         Power::Running => "running",
         Power::Paused => "paused",
         Power::Prelaunch => "prelaunch",
+        Power::Off => "gone",
     };
     if scenario.expect.guest.is_none() && look.guest != before {
         findings.push(format!("the guest was {before} and was left {}", look.guest));
     }
-    if look.guest == "gone" {
+    let was_off = scenario.machine.state == Power::Off;
+    if look.guest == "gone" && !was_off {
         if scenario.expect.files.is_none() {
             findings.push(
                 "QEMU is gone and cannot tell which files are in use: the scenario must name `files`".into(),

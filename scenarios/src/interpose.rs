@@ -6,10 +6,14 @@
 //! driver  <--event----  [ before | forward | after ]  <--  QEMU
 //! ```
 //!
+//! The connection to the guest's agent is the same, but that its requests have no ids ([`asked`]).
+//!
 //! Lines go through in order; only a delayed one lets others pass. Which fault strikes when is decided in [`aim`],
 //! without any I/O; this file carries it out. It knows nothing of snapshots, and whether QEMU is real.
 
 pub(crate) mod aim;
+mod asked;
+pub(crate) use asked::name_of as name_of_request;
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,27 +33,67 @@ use freezeframe_driver::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, split};
 
-use self::aim::{Aim, Side};
+use self::{
+    aim::{Aim, Side},
+    asked::Asked,
+};
 use crate::{
-    language::{Fault, FaultKind, Point},
-    recorded::Files,
+    language::{Fault, FaultKind, GuestAct, Point},
+    life::Life,
+    play::CannotPlay,
+    recorded::{Files, Peer},
     transcript::{Entry, Record},
+    world::World,
 };
 
 /// How long a line that was cut waits for its rest, and how long another client may take meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
 const MEANWHILE: Duration = Duration::from_secs(5);
 
-/// Something to be done to QEMU from outside.
-pub type Kill = Rc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>>>;
+/// Something that is being done.
+type Doing<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What is done to QEMU, or its guest, past the monitors.
+#[derive(Clone)]
+pub struct Hands {
+    /// Kills QEMU.
+    pub kill: Rc<dyn Fn() -> Doing<()>>,
+    /// Lets the guest's next write to a disk fail.
+    pub fail_guest_write: Rc<dyn Fn(&str)>,
+    /// Lets something happen inside of the guest.
+    pub in_guest: Rc<dyn Fn(GuestAct) -> Doing<Result<(), CannotPlay>>>,
+}
+
+impl Hands {
+    /// The hands in a world.
+    pub fn in_world<W: World + Clone + 'static>(world: &W) -> Self {
+        let (killed, failed, within) = (world.clone(), world.clone(), world.clone());
+        Self {
+            kill: Rc::new(move || {
+                let world = killed.clone();
+                Box::pin(async move { world.kill_qemu().await })
+            }),
+            fail_guest_write: Rc::new(move |disk| failed.fail_guest_write(disk)),
+            in_guest: Rc::new(move |act| {
+                let world = within.clone();
+                Box::pin(async move { world.in_guest(act).await })
+            }),
+        }
+    }
+}
 
 /// The faults of one run, and the hands to carry them out. Clones share them, over all connections.
 pub struct Faults<E: Env> {
     aim: Rc<RefCell<Aim>>,
-    control: Client<E>,
-    kill: Kill,
-    /// Nothing goes to the driver any more, on any connection.
+    /// None of a machine that is off.
+    control: Option<Client<E>>,
+    hands: Hands,
+    /// The driver that is at work.
+    driver: Rc<RefCell<Life>>,
+    /// Nothing goes to the driver any more, on any connection to a monitor.
     silent: Rc<Cell<bool>>,
+    /// Nor on one to the agent.
+    silent_agent: Rc<Cell<bool>>,
 }
 
 impl<E: Env> Clone for Faults<E> {
@@ -57,17 +101,51 @@ impl<E: Env> Clone for Faults<E> {
         Self {
             aim: self.aim.clone(),
             control: self.control.clone(),
-            kill: self.kill.clone(),
+            hands: self.hands.clone(),
+            driver: self.driver.clone(),
             silent: self.silent.clone(),
+            silent_agent: self.silent_agent.clone(),
         }
     }
 }
 
 impl<E: Env> Faults<E> {
-    /// Faults that act through a second monitor and by killing QEMU.
-    pub fn new(faults: &[Fault], control: Client<E>, kill: Kill) -> Self {
+    /// Faults that act through a second monitor, where there is one, and past it.
+    pub fn new(faults: &[Fault], control: impl Into<Option<Client<E>>>, hands: Hands) -> Self {
         let aim = Rc::new(RefCell::new(Aim::new(faults)));
-        Self { aim, control, kill, silent: Rc::default() }
+        let (silent, silent_agent) = (Rc::default(), Rc::default());
+        Self { aim, control: control.into(), hands, driver: Rc::default(), silent, silent_agent }
+    }
+
+    /// A new driver begins to work. Gives its life.
+    pub(crate) fn new_driver(&self) -> Life {
+        self.driver.take();
+        self.driver.borrow().clone()
+    }
+
+    /// Whether this peer is not to be heard.
+    fn silent(&self, peer: Peer) -> &Cell<bool> {
+        match peer {
+            Peer::Monitor => &self.silent,
+            Peer::Agent => &self.silent_agent,
+        }
+    }
+
+    /// What strikes at a program that is about to be run.
+    pub(crate) fn program(&self, name: &str, arguments: &str) -> Option<(FaultKind, Point)> {
+        self.aim.borrow_mut().program(name, arguments)
+    }
+
+    /// What strikes at a file that is about to be made, written or removed.
+    pub(crate) fn file(&self, name: &str, action: &str) -> Option<(FaultKind, Point)> {
+        self.aim.borrow_mut().file(name, action)
+    }
+
+    /// Nothing goes wrong any more, and whoever was silent speaks.
+    pub(crate) fn lift(&self) {
+        *self.aim.borrow_mut() = Aim::default();
+        self.silent.set(false);
+        self.silent_agent.set(false);
     }
 
     /// What never struck as often as it should, in words.
@@ -80,6 +158,7 @@ impl<E: Env> Faults<E> {
 ///
 /// `files` are those that the driver has sent along.
 pub(crate) async fn run<E: Env>(
+    peer: Peer,
     near: DuplexStream,
     far: E::Io,
     files: Files<E>,
@@ -88,6 +167,7 @@ pub(crate) async fn run<E: Env>(
     record: Record,
 ) {
     let mut wire = Wire {
+        peer,
         near,
         far,
         files,
@@ -96,6 +176,7 @@ pub(crate) async fn run<E: Env>(
         record,
         faults,
         delayed: Vec::new(),
+        asked: Asked::default(),
         from_near: Framer::default(),
         from_far: Framer::default(),
     };
@@ -110,6 +191,7 @@ enum Way {
 }
 
 struct Wire<E: Env> {
+    peer: Peer,
     near: DuplexStream,
     far: E::Io,
     files: Files<E>,
@@ -120,6 +202,8 @@ struct Wire<E: Env> {
     faults: Faults<E>,
     /// Lines held back, and until when; the earliest first.
     delayed: Vec<(Duration, Way, Vec<u8>)>,
+    /// What the agent has not answered, of a connection to it.
+    asked: Asked,
     from_near: Framer,
     from_far: Framer,
 }
@@ -145,7 +229,10 @@ impl<E: Env> Wire<E> {
                 let length = read.ok().filter(|length| *length > 0)?;
                 self.from_near.push(&near[..length]);
                 while let Some(line) = self.from_near.next_line().ok()?.map(<[u8]>::to_vec) {
-                    self.command(line).await?;
+                    match self.peer {
+                        Peer::Monitor => self.command(line).await?,
+                        Peer::Agent => self.request(line).await?,
+                    }
                 }
                 Some(())
             }
@@ -160,9 +247,35 @@ impl<E: Env> Wire<E> {
     /// Handles the lines that have come from QEMU.
     async fn messages(&mut self) -> Option<()> {
         while let Some(line) = self.from_far.next_line().ok()?.map(<[u8]>::to_vec) {
-            self.message(line).await?;
+            match self.peer {
+                Peer::Monitor => self.message(line).await?,
+                Peer::Agent => match self.asked.answer(&line) {
+                    None => self.send(Way::ToDriver, &line).await?,
+                    Some(kind) => self.strike(&kind, Side::Message, line).await?,
+                },
+            }
         }
         Some(())
+    }
+
+    /// A line from the driver to the agent.
+    async fn request(&mut self, line: Vec<u8>) -> Option<()> {
+        let name = asked::name_of(&line).unwrap_or_default();
+        let struck = self.faults.aim.borrow_mut().request(&name, &line);
+        match struck {
+            Some((kind @ (FaultKind::LoseReply | FaultKind::Error(_)), Point::Before)) => {
+                self.strike(&kind, Side::Command, line).await
+            }
+            Some((kind, Point::Before)) => {
+                self.asked.ask(name, None);
+                self.strike(&kind, Side::Command, line).await
+            }
+            struck => {
+                // Its reply is what is waited for.
+                self.asked.ask(name, struck.map(|(kind, _)| kind));
+                self.send(Way::ToQemu, &line).await
+            }
+        }
     }
 
     /// A line from the driver.
@@ -194,18 +307,25 @@ impl<E: Env> Wire<E> {
 
     /// Lets a fault strike at a line that was not yet sent on, or just was ([`Side::After`]).
     async fn strike(&mut self, kind: &FaultKind, side: Side, line: Vec<u8>) -> Option<()> {
-        self.note(aim::told(kind, side));
+        self.note(match (kind, self.peer) {
+            (FaultKind::Silence, Peer::Agent) => "silence: from now on the agent says nothing".to_owned(),
+            _ => aim::told(kind, side),
+        });
         let way = if side == Side::Command { Way::ToQemu } else { Way::ToDriver };
         match kind {
             FaultKind::Disconnect => None,
             FaultKind::KillQemu => {
-                (self.faults.kill)().await;
+                (self.faults.hands.kill)().await;
+                None
+            }
+            FaultKind::KillDriver => {
+                self.faults.driver.borrow().end();
                 None
             }
             // At a command it is the command that is lost: QEMU never hears of it.
             FaultKind::LoseReply => Some(()),
             FaultKind::Silence => {
-                self.faults.silent.set(true);
+                self.faults.silent(self.peer).set(true);
                 if side == Side::Command { self.send(way, &line).await } else { Some(()) }
             }
             FaultKind::Duplicate => {
@@ -218,12 +338,14 @@ impl<E: Env> Wire<E> {
                 Some(())
             }
             FaultKind::Error(error) => {
-                let id = aim::id_of(&line);
-                let error = json!({"id": id, "error": {"class": error.class.name(), "desc": error.desc}});
-                self.send(Way::ToDriver, error.to_string().as_bytes()).await
+                let mut answer = json!({"error": {"class": error.class.name(), "desc": error.desc}});
+                if self.peer == Peer::Monitor {
+                    answer["id"] = aim::id_of(&line);
+                }
+                self.send(Way::ToDriver, &self.bytes(&answer.to_string())).await
             }
             FaultKind::Garbage(text) => {
-                self.send(way, text.as_bytes()).await?;
+                self.send(way, &self.bytes(text)).await?;
                 if side == Side::After { Some(()) } else { self.send(way, &line).await }
             }
             FaultKind::Split(at) => self.send_in_two(way, &line, at.get() as usize).await,
@@ -231,7 +353,38 @@ impl<E: Env> Wire<E> {
                 self.meanwhile(json).await;
                 if side == Side::After { Some(()) } else { self.send(way, &line).await }
             }
+            FaultKind::GuestPanics | FaultKind::WatchdogFires | FaultKind::GuestWriteFails(_) => {
+                self.in_the_guest(kind).await;
+                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+            }
+            FaultKind::Guest(act) => {
+                if let Err(error) = (self.faults.hands.in_guest)(*act).await {
+                    self.note(error.to_string());
+                }
+                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+            }
+            // They are at a program, and a scenario that has them elsewhere is refused.
+            FaultKind::Fail(_) | FaultKind::KillProgram | FaultKind::HangProgram => {
+                self.send(way, &line).await
+            }
         }
+    }
+
+    /// The guest does something: the human monitor writes to the ports that its processor would write to.
+    async fn in_the_guest(&self, kind: &FaultKind) {
+        let line = match kind {
+            FaultKind::GuestPanics => "o /b 0x505 1",
+            FaultKind::WatchdogFires => "o /b 0x443 15",
+            FaultKind::GuestWriteFails(disk) => {
+                (self.faults.hands.fail_guest_write)(disk);
+                return self.env.sleep_until(self.env.now() + PAUSE).await;
+            }
+            _ => return,
+        };
+        let (deadline, arguments) = (self.env.now() + MEANWHILE, json!({ "command-line": line }));
+        let Some(control) = &self.faults.control else { return };
+        // QEMU may end of it, before or behind its reply.
+        let _ = control.call(Band::In, "guest", "human-monitor-command", Some(&arguments), deadline).await;
     }
 
     /// Another client does something on the second monitor.
@@ -239,10 +392,18 @@ impl<E: Env> Wire<E> {
         let request: Value = serde_json::from_str(json).expect("the scenario was checked");
         let command = request["execute"].as_str().unwrap_or_default();
         let deadline = self.env.now() + MEANWHILE;
-        let called =
-            self.faults.control.call(Band::In, "meanwhile", command, request.get("arguments"), deadline);
+        let Some(control) = &self.faults.control else { return };
+        let called = control.call(Band::In, "meanwhile", command, request.get("arguments"), deadline);
         if let Err(error) = called.await {
             self.note(format!("meanwhile: {error}"));
+        }
+    }
+
+    /// A text of the scenario as it goes over this connection.
+    fn bytes(&self, text: &str) -> Vec<u8> {
+        match self.peer {
+            Peer::Monitor => text.as_bytes().to_vec(),
+            Peer::Agent => asked::bytes_of(text),
         }
     }
 
@@ -252,7 +413,7 @@ impl<E: Env> Wire<E> {
 
     async fn send(&mut self, way: Way, line: &[u8]) -> Option<()> {
         let mut bytes = line.to_vec();
-        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(if self.peer == Peer::Monitor { b"\r\n" } else { b"\n" });
         self.write(way, &bytes).await
     }
 
@@ -265,7 +426,7 @@ impl<E: Env> Wire<E> {
 
     async fn write(&mut self, way: Way, bytes: &[u8]) -> Option<()> {
         match way {
-            Way::ToDriver if self.faults.silent.get() => Some(()),
+            Way::ToDriver if self.faults.silent(self.peer).get() => Some(()),
             Way::ToDriver => self.near.write_all(bytes).await.ok(),
             Way::ToQemu => {
                 // QEMU may have gone; what it said before is still to be passed on.

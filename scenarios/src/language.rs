@@ -43,17 +43,21 @@ use camino::Utf8Path;
 use serde::Deserialize;
 
 pub use crate::diagnostic::{Diagnostic, Diagnostics};
-pub use expect::{Expect, GuestState};
+pub use expect::{Expect, GuestState, Quiesced};
 pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
 pub use forms::{Size, Timespan, WrongForm};
 pub use load::{FindError, LoadError, find, load_all};
-pub use machine::{Agent, Disk, Format, HostFile, Machine, Power};
+pub use machine::{
+    Agent, AgentHook, Disk, DiskStorage, Format, HookScript, HostFile, Machine, OnPanic, OnWatchdog,
+    OnWriteError, Power,
+};
 pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
 pub use step::{
-    Action, AgentRequest, Delete, DeleteFlag, ErrorClass, Fails, Flag, MemoryFormat, MemoryPlace, Place,
-    Probe, Qmp, Revert, RevertFlag, Snapshot, Step,
+    Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, Flag, GuestAct, MemoryFormat,
+    MemoryPlace, Place, Probe, Qmp, Quiesce, Recover, Revert, RevertFlag, Snapshot, Step, StorageMethod,
+    StorageStep, StorageVerb,
 };
 
 impl Scenario {

@@ -17,6 +17,7 @@
 //! | [`serve`] | the machine of a scenario on real sockets, for other programs |
 //! | [`inspect`] | how everything stands at the end |
 //! | [`transcript`] | what was said and done, as text and as a partial order |
+//! | [`sweep`], [`oracle`] | every fault at every point; what must hold then |
 //! | [`fidelity`] | the simulator held against recordings of real QEMU |
 
 pub mod cli;
@@ -26,10 +27,13 @@ pub mod golden;
 pub mod inspect;
 pub mod interpose;
 pub mod language;
+mod life;
 pub mod machine;
+pub mod oracle;
 pub mod play;
 pub mod recorded;
 pub mod serve;
 pub mod suite;
+pub mod sweep;
 pub mod transcript;
 pub mod world;

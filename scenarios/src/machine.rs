@@ -1,5 +1,7 @@
 //! The machine of a scenario as the simulator takes it; a real QEMU is started from the same description.
 
+use std::time::Duration;
+
 use camino::Utf8Path;
 use freezeframe_driver::{
     domain::{Domain, DomainDisk},
@@ -7,7 +9,13 @@ use freezeframe_driver::{
     domain_xml::DomainXml,
     xml::Element,
 };
-use freezeframe_sim::machine::{Agent, Chardev, Disk, Format, Frontend, Machine, Power, agent::Presence};
+use freezeframe_sim::{
+    machine::{
+        Actions, Agent, Chardev, Disk, Format, Frontend, Machine, OnError, OtherDevice, Power,
+        agent::{Hook, Presence, Script},
+    },
+    storage::Storage,
+};
 
 use crate::language::{self, Scenario};
 
@@ -18,14 +26,18 @@ pub fn of(scenario: &Scenario) -> Machine {
 
 /// The machine as the driver knows it, with its images in this folder.
 pub(crate) fn domain(described: &language::Machine, folder: &Utf8Path) -> Domain {
-    let disks = described.disks.iter().map(|disk| DomainDisk {
+    let document = document(described, folder);
+    let below = Domain::from(document.clone()).disks;
+    let disks = described.disks.iter().zip(below).map(|(disk, below)| DomainDisk {
         source: Some(folder.join(disk.image())),
-        snapshot: disk.snapshot.map(location),
+        snapshot: below.snapshot,
+        storage: below.storage,
         shareable: disk.shareable,
+        transient: disk.transient,
         ..DomainDisk::new(&disk.target, &format!("{}-device", disk.target))
     });
     // Only a record holds it.
-    let document = described.records.then(|| document(described, folder));
+    let document = described.records.then_some(document);
     Domain { transient: described.transient, document, ..Domain::new(NAME, disks.collect()) }
 }
 
@@ -43,7 +55,7 @@ pub(crate) fn location(place: language::Place) -> Location {
 }
 
 /// The description that libvirt would have of it.
-fn document(described: &language::Machine, folder: &Utf8Path) -> DomainXml {
+pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> DomainXml {
     let mut domain = Element::new("domain").with("type", "qemu");
     domain.push(Element::of_text("name", NAME));
     domain.push(Element::of_text("uuid", "6f2d61a4-0000-4000-8000-000000000001"));
@@ -67,7 +79,18 @@ fn document(described: &language::Machine, folder: &Utf8Path) -> DomainXml {
         element.push(Element::new("source").with("file", folder.join(image).as_str()));
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
         element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
-        for (is, name) in [(disk.readonly, "readonly"), (disk.shareable, "shareable")] {
+        if let Some(storage) = disk.storage {
+            let mut said = Element::new(freezeframe_driver::disk::ELEMENT).with("method", storage.name());
+            match storage {
+                language::DiskStorage::Zfs => said.set("volume", data_set(folder)),
+                language::DiskStorage::Exec => said.set("program", language::DiskStorage::PROGRAM),
+                language::DiskStorage::Btrfs | language::DiskStorage::Reflink => {}
+            }
+            element.push(said);
+        }
+        let said =
+            [(disk.readonly, "readonly"), (disk.shareable, "shareable"), (disk.transient, "transient")];
+        for (is, name) in said {
             if is {
                 element.push(Element::new(name));
             }
@@ -81,18 +104,46 @@ fn document(described: &language::Machine, folder: &Utf8Path) -> DomainXml {
 
 /// The machine that is described, with its images in this folder.
 pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
-    let language::Machine { disks, state, memory, serial_ports, agent, .. } = described;
+    let language::Machine {
+        disks,
+        state,
+        memory,
+        serial_ports,
+        agent,
+        agent_hook,
+        frozen_before,
+        panic,
+        watchdog,
+        ..
+    } = described;
     let power = match state {
         language::Power::Running => Power::Running,
         language::Power::Paused => Power::Paused,
-        language::Power::Prelaunch => Power::Prelaunch,
+        // What never ran leaves nothing behind when it is ended.
+        language::Power::Prelaunch | language::Power::Off => Power::Prelaunch,
     };
+    // The oldest release has no other word for it.
+    let stays_after_shutdown = *panic == Some(language::OnPanic::Pause);
+    let mut actions = Actions { stays_after_shutdown, ..Actions::default() };
+    if let Some(watchdog) = watchdog {
+        let known = actions.set("watchdog", watchdog.name());
+        debug_assert!(known.is_some(), "QEMU knows it");
+    }
+    let pvpanic = panic.map(|_| OtherDevice { id: "pvpanic".to_owned(), model: "pvpanic" });
     let machine = Machine {
         power,
+        actions,
+        others: pvpanic.into_iter().collect(),
+        watchdog: watchdog.is_some(),
         memory: memory.bytes(),
         serial_ports: serial_ports.clone(),
-        agent: agent.map(agent_of),
+        agent: agent.map(|agent| Agent {
+            hook: agent_hook.map(hook_of),
+            frozen_before: frozen_before.clone(),
+            ..agent_of(agent)
+        }),
         folder: folder.to_owned(),
+        storage: storage_of(disks, folder),
         ..Machine::new()
     };
     let machine = Machine { chardevs: chardevs(&machine), ..machine };
@@ -103,7 +154,30 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
             language::Format::Raw => Format::Raw,
         };
         let (size, readonly) = (disk.size.bytes(), disk.readonly);
-        machine.with_disk(Disk { format, size, readonly, ..Disk::new(&disk.target, path) })
+        let on_write_error = match disk.werror {
+            language::OnWriteError::Enospc => OnError::Enospc,
+            language::OnWriteError::Stop => OnError::Stop,
+            language::OnWriteError::Report => OnError::Report,
+            language::OnWriteError::Ignore => OnError::Ignore,
+        };
+        machine.with_disk(Disk { format, size, readonly, on_write_error, ..Disk::new(&disk.target, path) })
+    })
+}
+
+/// The data set that is mounted there.
+fn data_set(folder: &Utf8Path) -> &str {
+    folder.as_str().trim_start_matches('/')
+}
+
+/// What lies below the disks' images.
+fn storage_of(disks: &[language::Disk], folder: &Utf8Path) -> Storage {
+    disks.iter().filter_map(|disk| disk.storage).fold(Storage::new(), |below, storage| match storage {
+        language::DiskStorage::Btrfs => {
+            below.with_btrfs(folder.parent().unwrap_or(folder)).with_subvolume(folder)
+        }
+        language::DiskStorage::Reflink => below.with_shared_blocks(folder),
+        language::DiskStorage::Zfs => below.with_data_set(data_set(folder)),
+        language::DiskStorage::Exec => below.with_program(language::DiskStorage::PROGRAM),
     })
 }
 
@@ -115,6 +189,15 @@ fn agent_of(agent: language::Agent) -> Agent {
         language::Agent::Mute => Agent::linux().presence(Presence::Mute),
         language::Agent::Absent => Agent::linux().presence(Presence::Absent),
     }
+}
+
+/// The agent's hook as the simulator takes it.
+fn hook_of(hook: language::AgentHook) -> Hook {
+    let script = |script: language::HookScript| Script {
+        takes: script.takes.map_or(Duration::ZERO, |takes| takes.duration()),
+        status: script.status,
+    };
+    Hook { freeze: script(hook.freeze), thaw: script(hook.thaw) }
 }
 
 /// The sockets of a machine. They are in the folder that holds the images' folder.

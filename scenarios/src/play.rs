@@ -5,35 +5,37 @@
 //! whether the scenario passes in comparison with another run: that is the callers' business.
 
 mod agent;
+mod driver;
+mod request;
+mod storage;
+mod watch;
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use freezeframe_driver::{
-    Machine, Patience,
+    Machine,
     capabilities::{Capabilities, InternalMethod},
     client::{Client, CommandError, Events},
-    domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk},
     env::Env,
     error::OperationError,
-    name::{BadName, SnapshotName},
-    request::{
-        Create, CreateFlag, CreateFlags, Delete, DeleteFlag, DeleteFlags, Request, Revert, RevertFlag,
-        RevertFlags, WITHIN,
-    },
-    save_image::Format,
-    store::Store,
+    name::BadName,
+    report::{Deed, Verdict},
+    request::{Quiesce, Request},
     wire::Band,
-    xml::Element,
 };
 use serde_json::Value;
 
-use self::agent::Agent;
+pub use self::watch::{Stands, Told, Watch};
+use self::{
+    agent::Agent,
+    driver::Driver,
+    request::{delete_flags, flags, quiesce, revert_flags},
+};
 use crate::{
     inspect,
-    interpose::{Faults, Kill},
-    language::{self, Action, Fails, Flag, MemoryFormat, MemoryPlace, Qmp, Scenario, Snapshot, Step},
-    machine,
+    interpose::{Faults, Hands},
+    language::{self, Action, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step, StorageMethod},
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
     world::World,
@@ -86,12 +88,13 @@ async fn control<W: World>(world: &W) -> Result<Client<W::Env>, CannotPlay> {
     client.map_err(|error| CannotPlay(error.to_string()))
 }
 
-/// The way to look at the machine at the end: where the driver has started another, which has one monitor, through that one.
-async fn look_anew<W: World>(world: &W, control: Client<W::Env>) -> Client<W::Env> {
-    if control.lost().is_none() {
+/// The way to look at the machine at the end: where the driver has started another, which has one monitor, through that one. None if
+/// it was off and is.
+async fn look_anew<W: World>(world: &W, control: Option<Client<W::Env>>) -> Option<Client<W::Env>> {
+    if control.as_ref().is_some_and(|control| control.lost().is_none()) {
         return control;
     }
-    Client::connect(world.env(), &world.monitor(), false, OWN).await.unwrap_or(control)
+    Client::connect(world.env(), &world.monitor(), false, OWN).await.ok().or(control)
 }
 
 /// Plays a scenario.
@@ -103,61 +106,69 @@ pub async fn play<W: World + Clone + 'static>(
     world: &W,
     capabilities: Rc<Capabilities>,
 ) -> Result<Run, CannotPlay> {
-    let control = control(world).await?;
+    play_watched(scenario, world, capabilities, None).await
+}
+
+/// Plays a scenario. If somebody looks on, how everything stands at the end is theirs to say: it is not held against what the
+/// scenario expects.
+///
+/// # Errors
+/// As [`play`].
+pub async fn play_watched<W: World + Clone + 'static>(
+    scenario: &Scenario,
+    world: &W,
+    capabilities: Rc<Capabilities>,
+    watch: Option<Rc<dyn Watch>>,
+) -> Result<Run, CannotPlay> {
+    let is_off = scenario.machine.state == Power::Off;
+    let control = match is_off {
+        true => None,
+        false => Some(control(world).await?),
+    };
+    if is_off {
+        world.kill_qemu().await;
+    }
     let record = Record::new(world.env().now());
-    let faults = (!scenario.faults.is_empty()).then(|| {
-        let killed = world.clone();
-        let kill: Kill = Rc::new(move || {
-            let world = killed.clone();
-            Box::pin(async move { world.kill_qemu().await })
-        });
-        Faults::new(&scenario.faults, control.clone(), kill)
-    });
+    let record = match watch.clone() {
+        Some(watch) => record.telling(move |entry| watch.happened(entry)),
+        None => record,
+    };
+    // What stands between changes nothing, but that two runs are alike only with it in both.
+    let faults = (!scenario.faults.is_empty() || watch.is_some())
+        .then(|| Faults::new(&scenario.faults, control.clone(), Hands::in_world(world)));
     for file in &scenario.machine.files {
         world.add_file(file).await?;
     }
-    let env = Recorded::new(world.env().clone(), record.clone(), faults.clone());
+    let env = Recorded::new(world.env().clone(), record.clone(), faults.clone()).with_agent(world.agent());
     let mut findings = Vec::new();
-    match Machine::connect(
-        env.clone(),
-        world.monitor(),
-        machine::domain(&scenario.machine, world.folder()),
-        Some(capabilities),
-        Patience::default(),
-    )
-    .await
-    {
+    let driver = Driver { described: &scenario.machine, world, capabilities };
+    match driver.begins(&env).await? {
         Ok(machine) => {
-            let machine = match scenario.machine.records {
-                true => machine.with_records(records(&env, world.folder()).await?),
-                false => machine,
-            };
-            let machine = match scenario.machine.launcher {
-                true => machine.with_launcher(world.launcher()),
-                false => machine,
-            };
             let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
-            let player = Player { world, machine, env, disks, agent: Agent::default() };
+            let (agent, quiesced) = (Agent::default(), Cell::new(None));
+            let mut player = Player { world, driver, machine: Some(machine), env, disks, agent, quiesced };
             for (index, step) in scenario.steps.iter().enumerate() {
-                findings
-                    .extend(player.step(step).await.map(|finding| format!("step {}: {finding}", index + 1)));
+                let ending = match &watch {
+                    None => player.step(step).await?,
+                    Some(watch) => player.watched(index, step, &**watch, faults.as_ref()).await?,
+                };
+                let finding = judge(&ending, step.fails.as_ref());
+                findings.extend(finding.map(|finding| format!("step {}: {finding}", index + 1)));
             }
+            findings.extend(unlike(scenario.expect.quiesced, player.quiesced.get()));
         }
         Err(error) => findings.push(format!("the driver could not connect: {error}")),
     }
     findings.extend(faults.iter().flat_map(Faults::missed));
+    if watch.is_some() {
+        return Ok(Run { record: record.take(), folder: world.folder().to_owned(), findings });
+    }
     let control = look_anew(world, control).await;
-    findings.extend(inspect::findings(scenario, world, &control).await);
+    findings.extend(inspect::findings(scenario, world, control.as_ref()).await);
     if scenario.machine.records {
         findings.extend(inspect::records(&scenario.expect, world).await);
     }
     Ok(Run { record: record.take(), folder: world.folder().to_owned(), findings })
-}
-
-/// Opens the machine's records.
-async fn records<E: Env>(env: &E, folder: &Utf8Path) -> Result<Store<E>, CannotPlay> {
-    let opened = Store::open(env.clone(), &inspect::state(folder), machine::NAME).await;
-    opened.map(|(store, _)| store).map_err(|error| CannotPlay(error.to_string()))
 }
 
 /// How a step ended, before it is held against what it should have done.
@@ -167,127 +178,156 @@ enum Ending {
     Failed {
         code: &'static str,
         text: String,
+        stands: Stands,
     },
     /// QEMU's refusal of a raw command, or the agent's.
     Refused {
         class: String,
         text: String,
     },
+    /// The driver was killed at it.
+    Killed,
+}
+
+impl Ending {
+    /// The driver's error, which says how things stand.
+    fn failed(error: &OperationError) -> Self {
+        Ending::Failed { code: error.code().name(), text: error.to_string(), stands: error.into() }
+    }
+
+    fn told(&self) -> Told {
+        match self {
+            Ending::Done(text) => Told { stands: Stands::Done, text: text.clone() },
+            Ending::Failed { text, stands, .. } => Told { stands: *stands, text: text.clone() },
+            Ending::Refused { text, .. } => Told { stands: Stands::Unsaid, text: text.clone() },
+            Ending::Killed => Told { stands: Stands::Unsaid, text: "killed".to_owned() },
+        }
+    }
 }
 
 struct Player<'a, W: World> {
     world: &'a W,
-    machine: Machine<Recorded<W::Env>>,
+    driver: Driver<'a, W>,
+    /// None behind a step that has killed it: the next one has a new one.
+    machine: Option<Machine<Recorded<W::Env>>>,
     env: Recorded<W::Env>,
     /// The targets of the machine's disks.
     disks: Vec<String>,
     agent: Agent<W::Env>,
+    /// Whether the guest was at rest for the last snapshot, if one was taken.
+    quiesced: Cell<Option<Verdict>>,
 }
 
 impl<W: World> Player<'_, W> {
-    /// Does one step; returns what was not as it should be.
-    async fn step(&self, step: &Step) -> Option<String> {
-        self.env.note(Entry::Step(title(&step.action)));
-        let ending = match &step.action {
-            Action::Snapshot(snapshot) => self.snapshot(snapshot).await,
-            Action::Revert(revert) => {
-                let request = SnapshotName::new(&*revert.name).map(|name| {
-                    Request::Revert(Revert {
-                        name,
-                        flags: revert_flags(revert),
-                        storage_is_back: revert.storage_is_back,
-                        within: within(revert.within.as_ref()),
-                    })
-                });
-                self.operation(request, revert.dry_run).await
+    /// Does one step while somebody looks on, as often as they wish.
+    async fn watched(
+        &mut self,
+        index: usize,
+        step: &Step,
+        watch: &dyn Watch,
+        faults: Option<&Faults<W::Env>>,
+    ) -> Result<Ending, CannotPlay> {
+        loop {
+            watch.begins(index);
+            let ending = self.step(step).await?;
+            if !watch.ended(index, &ending.told()) {
+                return Ok(ending);
             }
-            Action::Delete(delete) => {
-                let request = SnapshotName::new(&*delete.name).map(|name| {
-                    Request::Delete(Delete {
-                        name,
-                        flags: delete_flags(delete),
-                        within: within(delete.within.as_ref()),
-                    })
-                });
-                self.operation(request, delete.dry_run).await
-            }
-            Action::Probe(_) => self.probe().await,
-            Action::Qmp(qmp) => self.raw(qmp).await,
-            Action::Agent(request) => self.agent.ask(request, self.world, &self.env).await,
-        };
-        self.env.note(Entry::Outcome(match &ending {
-            Ending::Done(text) => Ok(text.clone()),
-            Ending::Failed { code, text } => Err(format!("{code} {text}")),
-            Ending::Refused { class, text } => Err(format!("{class} {text}")),
-        }));
-        judge(&ending, step.fails.as_ref())
-    }
-
-    async fn snapshot(&self, snapshot: &Snapshot) -> Ending {
-        let create = Create {
-            wish: self.wish(snapshot),
-            flags: flags(snapshot),
-            vmstate: snapshot.vmstate.clone(),
-            memory_format: match snapshot.memory_format {
-                MemoryFormat::Raw => Format::Raw,
-                MemoryFormat::Sparse => Format::Sparse,
-            },
-            within: within(snapshot.within.as_ref()),
-        };
-        self.operation(Ok(Request::Create(Box::new(create))), snapshot.dry_run).await
-    }
-
-    /// What the driver is asked for, as `<domainsnapshot>` says it.
-    fn wish(&self, snapshot: &Snapshot) -> DomainSnapshot {
-        let folder = self.world.folder();
-        let memory = match &snapshot.memory {
-            None => Memory::default(),
-            Some(MemoryPlace::No) => Memory { location: Some(Location::No), file: None },
-            Some(MemoryPlace::Internal) => Memory { location: Some(Location::Internal), file: None },
-            Some(MemoryPlace::File(name)) => {
-                Memory { location: Some(Location::External), file: Some(folder.join(name)) }
-            }
-        };
-        let disks = self.disks.iter().filter_map(|target| {
-            let Snapshot { disks, places, files, formats, .. } = snapshot;
-            let left_out = disks.as_ref().is_some_and(|disks| !disks.contains(target));
-            let (place, file, format) = (places.get(target), files.get(target), formats.get(target));
-            let named = disks.as_ref().is_some_and(|disks| disks.contains(target));
-            if !left_out && !named && place.is_none() && file.is_none() && format.is_none() {
-                return None;
-            }
-            let left_out = left_out.then_some(Location::No);
-            let path = file.map(|file| folder.join(file));
-            Some(SnapshotDisk {
-                location: place.copied().map(machine::location).or(left_out),
-                driver: format.map(|format| Element::new("driver").with("type", format)),
-                source: path.map(|path| Element::new("source").with("file", path.as_str())),
-                ..SnapshotDisk::new(target)
-            })
-        });
-        DomainSnapshot {
-            name: Some(snapshot.name.clone()),
-            description: snapshot.description.clone(),
-            memory,
-            disks: disks.collect(),
-            ..DomainSnapshot::default()
+            faults.into_iter().for_each(Faults::lift);
         }
     }
 
-    async fn operation(&self, request: Result<Request, BadName>, dry_run: bool) -> Ending {
+    /// Does one step, by a new driver if the one before was killed.
+    async fn step(&mut self, step: &Step) -> Result<Ending, CannotPlay> {
+        if self.machine.is_none() {
+            self.env = self.env.for_a_new_driver();
+            match self.driver.begins_again(&self.env).await? {
+                Ok(machine) => self.machine = Some(machine),
+                Err(error) => return Ok(Ending::failed(&error)),
+            }
+        }
+        self.env.note(Entry::Step(title(&step.action)));
+        let machine = self.machine.as_ref().expect("it has begun");
+        let ended = self.env.during(Box::pin(self.act(machine, step))).await;
+        if ended.is_none() {
+            self.machine = None;
+        }
+        let ending = ended.unwrap_or(Ending::Killed);
+        self.env.note(Entry::Outcome(match &ending {
+            Ending::Done(text) => Ok(text.clone()),
+            Ending::Failed { code, text, .. } => Err(format!("{code} {text}")),
+            Ending::Refused { class, text } => Err(format!("{class} {text}")),
+            Ending::Killed => Err("killed".to_owned()),
+        }));
+        Ok(ending)
+    }
+
+    async fn act(&self, machine: &Machine<Recorded<W::Env>>, step: &Step) -> Ending {
+        match &step.action {
+            Action::Snapshot(snapshot) => {
+                let request = request::create(snapshot, &self.disks, self.world.folder());
+                self.operation(machine, Ok(request), snapshot.dry_run).await
+            }
+            Action::Revert(revert) => self.operation(machine, request::revert(revert), revert.dry_run).await,
+            Action::Delete(delete) => self.operation(machine, request::delete(delete), delete.dry_run).await,
+            Action::Recover(recover) => driver::recover(machine, recover).await,
+            Action::Probe(_) => self.probe(machine).await,
+            Action::Qmp(qmp) => self.raw(machine, qmp).await,
+            Action::Agent(request) => self.agent.ask(request, self.world, &self.env).await,
+            Action::Storage(step) if step.method == Some(StorageMethod::Qemu) => {
+                match storage::by_qemu(step, machine).await {
+                    Ok(text) => Ending::Done(text),
+                    Err(error) => Ending::Failed {
+                        code: error.code().name(),
+                        text: error.to_string(),
+                        stands: Stands::Unsaid,
+                    },
+                }
+            }
+            Action::Storage(step) => {
+                let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
+                match storage::perform(step, self.driver.described, by, self.world.folder()).await {
+                    Ok(text) => Ending::Done(text),
+                    Err(error) => Ending::Failed {
+                        code: error.code().name(),
+                        text: error.to_string(),
+                        stands: Stands::Unsaid,
+                    },
+                }
+            }
+            Action::Guest(act) => match self.world.in_guest(*act).await {
+                Ok(()) => Ending::Done(String::new()),
+                Err(error) => {
+                    Ending::Failed { code: "guest", text: error.to_string(), stands: Stands::Unsaid }
+                }
+            },
+        }
+    }
+
+    async fn operation(
+        &self,
+        machine: &Machine<Recorded<W::Env>>,
+        request: Result<Request, BadName>,
+        dry_run: bool,
+    ) -> Ending {
         let done = match request {
             Err(bad) => Err(OperationError::Refused(bad.into())),
-            Ok(request) if dry_run => self.machine.plan(&request).await.map(|plan| plan.to_string()),
-            Ok(request) => self.machine.perform(&request).await.map(|report| report.to_string()),
+            Ok(request) if dry_run => machine.plan(&request).await.map(|plan| plan.to_string()),
+            Ok(request) => machine.perform(&request).await.map(|report| {
+                if let Deed::Taken { quiesced, .. } = &report.deed {
+                    self.quiesced.set(Some(quiesced.verdict));
+                }
+                report.to_string()
+            }),
         };
         match done {
             Ok(text) => Ending::Done(text),
-            Err(error) => Ending::Failed { code: error.code().name(), text: error.to_string() },
+            Err(error) => Ending::failed(&error),
         }
     }
 
-    async fn probe(&self) -> Ending {
-        match Capabilities::probe(&self.machine.client(), self.env.now() + OWN).await {
+    async fn probe(&self, machine: &Machine<Recorded<W::Env>>) -> Ending {
+        match Capabilities::probe(&machine.client(), self.env.now() + OWN).await {
             Ok(found) => {
                 let internal = match found.internal_method() {
                     Some(InternalMethod::Jobs) => "by jobs",
@@ -297,22 +337,19 @@ impl<W: World> Player<'_, W> {
                 let external = if found.missing_for_external().is_empty() { "yes" } else { "no" };
                 Ending::Done(format!("internal snapshots: {internal}; external: {external}"))
             }
-            Err(error) => {
-                let error = OperationError::from(error);
-                Ending::Failed { code: error.code().name(), text: error.to_string() }
-            }
+            Err(error) => Ending::failed(&error.into()),
         }
     }
 
     /// A raw command; one that starts a job is over when the job has concluded or is ready.
-    async fn raw(&self, qmp: &Qmp) -> Ending {
+    async fn raw(&self, machine: &Machine<Recorded<W::Env>>, qmp: &Qmp) -> Ending {
         let request: Value = serde_json::from_str(&qmp.json).expect("the scenario was checked");
         let (band, command) = match (request["execute"].as_str(), request["exec-oob"].as_str()) {
             (None, Some(command)) => (Band::Out, command),
             (command, _) => (Band::In, command.unwrap_or_default()),
         };
         let arguments = request.get("arguments");
-        let client = self.machine.client();
+        let client = machine.client();
         let events = client.events();
         let deadline = self.env.now() + OWN;
         match client.call(band, "raw", command, arguments, deadline).await {
@@ -325,53 +362,16 @@ impl<W: World> Player<'_, W> {
             Err(CommandError::Refused { error, .. }) => {
                 Ending::Refused { class: error.class, text: error.desc }
             }
-            Err(error) => {
-                let error = OperationError::from(error);
-                Ending::Failed { code: error.code().name(), text: error.to_string() }
-            }
+            Err(error) => Ending::failed(&error.into()),
         }
     }
-}
-
-fn flags(snapshot: &Snapshot) -> CreateFlags {
-    let others = snapshot.flags.iter().map(|flag| match flag {
-        Flag::Redefine => CreateFlag::Redefine,
-        Flag::Current => CreateFlag::Current,
-        Flag::NoMetadata => CreateFlag::NoMetadata,
-        Flag::Halt => CreateFlag::Halt,
-        Flag::ReuseExternal => CreateFlag::ReuseExternal,
-        Flag::Quiesce => CreateFlag::Quiesce,
-        Flag::Atomic => CreateFlag::Atomic,
-        Flag::Live => CreateFlag::Live,
-        Flag::Validate => CreateFlag::Validate,
-    });
-    others.chain(snapshot.disk_only.then_some(CreateFlag::DiskOnly)).collect()
-}
-
-fn delete_flags(delete: &language::Delete) -> DeleteFlags {
-    let flags = delete.flags.iter().map(|flag| match flag {
-        language::DeleteFlag::Children => DeleteFlag::Children,
-        language::DeleteFlag::Metadata => DeleteFlag::MetadataOnly,
-        language::DeleteFlag::ChildrenOnly => DeleteFlag::ChildrenOnly,
-    });
-    flags.collect()
-}
-
-fn revert_flags(revert: &language::Revert) -> RevertFlags {
-    let flags = revert.flags.iter().map(|flag| match flag {
-        language::RevertFlag::Running => RevertFlag::Running,
-        language::RevertFlag::Paused => RevertFlag::Paused,
-        language::RevertFlag::Force => RevertFlag::Force,
-        language::RevertFlag::ResetNvram => RevertFlag::ResetNvram,
-    });
-    flags.collect()
 }
 
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.
 async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
     while let Ok(event) = events.next(deadline).await {
         let Some(data) = &event.data else { continue };
-        let data: Value = serde_json::from_str(data.get()).unwrap_or_default();
+        let data: Value = serde_json::from_str(data).unwrap_or_default();
         let over = match event.name.as_str() {
             "JOB_STATUS_CHANGE" => {
                 data["id"] == job && matches!(data["status"].as_str(), Some("concluded" | "null"))
@@ -385,10 +385,6 @@ async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration)
     }
 }
 
-fn within(wanted: Option<&crate::language::Timespan>) -> Duration {
-    wanted.map_or(WITHIN, |wanted| wanted.duration())
-}
-
 fn title(action: &Action) -> String {
     let dry = |dry_run: bool| if dry_run { ", dry run" } else { "" };
     match action {
@@ -397,11 +393,28 @@ fn title(action: &Action) -> String {
             let memory = match &snapshot.memory {
                 Some(MemoryPlace::File(name)) => {
                     let sparse = if snapshot.memory_format == MemoryFormat::Sparse { ", sparse" } else { "" };
-                    format!(", memory in {name}{sparse}")
+                    let how = if snapshot.in_background { ", in the background" } else { "" };
+                    format!(", memory in {name}{sparse}{how}")
                 }
                 _ => String::new(),
             };
-            format!("snapshot {}{flags}{memory}{}", snapshot.name.escape_debug(), dry(snapshot.dry_run))
+            let quiesce = match quiesce(snapshot) {
+                Quiesce::Off => "",
+                Quiesce::Required => ", quiesce required",
+                Quiesce::BestEffort => ", quiesce if possible",
+                Quiesce::AlreadyFrozen => ", already frozen",
+            };
+            let hooks = match (snapshot.thaw_hooks, snapshot.hook) {
+                (true, true) => ", thaw hooks, with a hook",
+                (true, false) => ", thaw hooks",
+                (false, true) => ", with a hook",
+                (false, false) => "",
+            };
+            format!(
+                "snapshot {}{flags}{quiesce}{hooks}{memory}{}",
+                snapshot.name.escape_debug(),
+                dry(snapshot.dry_run)
+            )
         }
         Action::Revert(revert) => {
             let flags: String = revert_flags(revert).iter().map(|flag| format!(", {flag}")).collect();
@@ -412,18 +425,43 @@ fn title(action: &Action) -> String {
             let flags: String = delete_flags(delete).iter().map(|flag| format!(", {flag}")).collect();
             format!("delete {}{flags}{}", delete.name.escape_debug(), dry(delete.dry_run))
         }
+        Action::Recover(recover) if recover.forget => "recover, forget".into(),
+        Action::Recover(_) => "recover".into(),
         Action::Probe(_) => "probe".into(),
         Action::Qmp(_) => "qmp".into(),
         Action::Agent(_) => "agent".into(),
+        Action::Storage(step) => {
+            let name = step.name.as_deref().map(|name| format!(" {}", name.escape_debug()));
+            let (verb, disks) = (step.verb.name(), step.disks.join(" "));
+            let rest = if step.quiesce { ", quiesced" } else { "" };
+            let by = if step.method.is_some() { " by qemu" } else { "" };
+            let name = name.unwrap_or_default();
+            format!("storage {verb}{name} of {disks}{by}{rest}{}", dry(step.dry_run))
+        }
+        Action::Guest(act) => format!("guest {}", act.name()),
     }
+}
+
+/// Holds whether the guest was at rest against what the scenario says.
+fn unlike(wanted: Option<language::Quiesced>, found: Option<Verdict>) -> Option<String> {
+    let verdict = match wanted? {
+        language::Quiesced::Yes => Verdict::Yes,
+        language::Quiesced::No => Verdict::No,
+        language::Quiesced::Unknown => Verdict::Unknown,
+    };
+    (found != Some(verdict))
+        .then(|| format!("the snapshot was to be quiesced: {verdict:?}, and is: {found:?}"))
 }
 
 /// Holds how a step ended against how it should have ended.
 fn judge(ending: &Ending, fails: Option<&Fails>) -> Option<String> {
     let (word, text) = match (ending, fails) {
         (Ending::Done(_), None) => return None,
+        // Nothing but a fault of the scenario's kills it.
+        (Ending::Killed, None) => return None,
+        (Ending::Killed, Some(_)) => return Some("the driver was killed, and was to fail by itself".into()),
         (Ending::Done(_), Some(_)) => return Some("it succeeded, and was to fail".into()),
-        (Ending::Failed { code: word, text }, _) => (*word, text),
+        (Ending::Failed { code: word, text, .. }, _) => (*word, text),
         (Ending::Refused { class: word, text }, _) => (word.as_str(), text),
     };
     let Some(fails) = fails else { return Some(format!("{word}: {text}")) };

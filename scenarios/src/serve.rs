@@ -48,7 +48,7 @@ use self::{
     transcript::Transcript,
 };
 use crate::{
-    interpose::{Faults, Kill},
+    interpose::{Faults, Hands},
     recorded::Recorded,
     transcript::Record,
     world::{
@@ -111,10 +111,14 @@ impl ServeError {
     /// something. A path that cannot be used stays so.
     pub fn may_pass(&self) -> bool {
         let (ServeError::Listen { source, .. } | ServeError::File { source, .. }) = self else { return true };
-        let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::DQUOT];
-        let lasting = source.kind() != io::ErrorKind::AddrInUse;
-        !lasting || Errno::from_io_error(source).is_some_and(|errno| short.contains(&errno))
+        source.kind() == io::ErrorKind::AddrInUse || is_short(source)
     }
+}
+
+/// Whether the host was short of something: files, memory or room. What else the system refuses it refuses again.
+pub(crate) fn is_short(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::DQUOT];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
 /// A machine whose sockets are open. Dropped, it removes them.
@@ -253,10 +257,5 @@ async fn faults(
         return Ok(None);
     }
     let control = Client::connect(world.env(), &monitor(private), false, OWN).await?;
-    let killed = world.clone();
-    let kill: Kill = Rc::new(move || {
-        let world = killed.clone();
-        Box::pin(async move { world.kill_qemu().await })
-    });
-    Ok(Some(Faults::new(&subject.faults, control, kill)))
+    Ok(Some(Faults::new(&subject.faults, control, Hands::in_world(world))))
 }

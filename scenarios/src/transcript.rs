@@ -15,7 +15,7 @@ mod compare;
 mod line;
 mod reply;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -35,6 +35,8 @@ pub enum Entry {
     AgentReceived(Vec<u8>),
     /// The monitor's connection was opened or closed.
     Connection(&'static str),
+    /// The connection to the guest's agent was opened or closed.
+    AgentConnection(&'static str),
     /// The driver did something to a file of the host.
     Host {
         /// `create`, `remove`.
@@ -67,16 +69,36 @@ pub struct Record {
     start: Duration,
     entries: Rc<RefCell<Vec<(Duration, Entry)>>>,
     news: Rc<Notify>,
+    listener: Option<Listener>,
+}
+
+/// Who is told of everything as it is noted.
+#[derive(Clone)]
+struct Listener(Rc<dyn Fn(&Entry)>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl Record {
     /// A run that begins at this time of the world.
     pub fn new(start: Duration) -> Self {
-        Self { start, entries: Rc::default(), news: Rc::default() }
+        Self { start, entries: Rc::default(), news: Rc::default(), listener: None }
+    }
+
+    /// The same, and somebody is told of everything as it is noted.
+    #[must_use]
+    pub fn telling(self, listener: impl Fn(&Entry) + 'static) -> Self {
+        Self { listener: Some(Listener(Rc::new(listener))), ..self }
     }
 
     /// Notes what happened at a time of the world.
     pub fn note(&self, now: Duration, entry: Entry) {
+        if let Some(Listener(listener)) = &self.listener {
+            listener(&entry);
+        }
         self.entries.borrow_mut().push((now.saturating_sub(self.start), entry));
         self.news.notify_one();
     }

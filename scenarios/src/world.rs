@@ -1,18 +1,22 @@
 //! Where a scenario is played: the simulator, or a real QEMU. The same play runs in both.
 
+pub mod guest;
 pub(crate) mod process;
 pub mod qemu;
 pub mod sim;
 
 use std::{collections::BTreeSet, io};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     env::{Endpoint, Env},
     launch::Launcher,
 };
 
-use crate::{language::HostFile, play::CannotPlay};
+use crate::{
+    language::{GuestAct, HostFile},
+    play::CannotPlay,
+};
 
 /// A machine that stands ready, and the world around it.
 #[allow(async_fn_in_trait, reason = "one thread: no caller wants a Send bound")]
@@ -50,6 +54,25 @@ pub trait World {
     /// Who starts and stops the machine for the driver.
     fn launcher(&self) -> Launcher;
 
+    /// The `qemu-img` of its release.
+    fn tool(&self) -> Utf8PathBuf;
+
     /// Kills QEMU, as SIGKILL does, and waits until it is dead.
     async fn kill_qemu(&self);
+
+    /// Lets the guest write to a disk as if the host had no space left. A real guest would have to be told to: scenarios with
+    /// it are for the simulator alone.
+    fn fail_guest_write(&self, disk: &str);
+
+    /// Lets something happen inside of the guest.
+    ///
+    /// # Errors
+    /// When nobody in the guest could do it.
+    async fn in_guest(&self, act: GuestAct) -> Result<(), CannotPlay>;
+
+    /// Whether a file system of the guest is frozen, by whomever.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    async fn is_frozen(&self) -> Result<bool, CannotPlay>;
 }

@@ -16,10 +16,12 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+mod contents;
 mod descriptor;
 mod image;
 mod layout;
 mod machine_state;
+pub use contents::Contents;
 pub use descriptor::Descriptor;
 pub use image::{Backing, Blocks, Image, InternalSnapshot, Qcow2, StoredBitmap};
 pub use layout::Usage;
@@ -88,11 +90,14 @@ impl Host {
     /// The plain form of a path: from the root, and without what changes nothing (`//`, `/./`, `/` at the end).
     fn plain<'p>(&self, path: &'p Utf8Path) -> Cow<'p, str> {
         let text = path.as_str();
+        // Nearly every path is told to be plain by the first look, which is much faster than the second.
+        let looks_ornate = |text: &str| {
+            text.ends_with('/') || text.as_bytes().windows(2).any(|two| matches!(two, b"//" | b"/."))
+        };
         let ornate = |text: &str| {
-            text.len() > 1 && text.ends_with('/')
-                || text.ends_with("/.")
-                || text.as_bytes().windows(2).any(|two| two == b"//")
-                || text.contains("/./")
+            text.len() > 1
+                && looks_ornate(text)
+                && text.split('/').skip(1).any(|part| part.is_empty() || part == ".")
         };
         if text.starts_with('/') && !ornate(text) {
             return Cow::Borrowed(text);
@@ -199,6 +204,11 @@ impl Host {
 
 /// Documents: files that are no image.
 impl Host {
+    /// All documents in the order of their paths, and what they hold.
+    pub fn documents(&self) -> impl Iterator<Item = (&Utf8Path, &[u8])> {
+        self.documents.iter().map(|(path, bytes)| (Utf8Path::new(path), bytes.as_slice()))
+    }
+
     /// What a document holds.
     pub fn document(&self, path: &Utf8Path) -> Option<&[u8]> {
         self.documents.get(&*self.plain(path)).map(Vec::as_slice)

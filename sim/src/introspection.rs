@@ -69,6 +69,13 @@ pub(crate) fn is_device(release: Release, name: &str) -> bool {
     types(release).iter().filter(|(asked, _)| of_devices(asked)).any(|(_, said)| lists(said, name))
 }
 
+/// Whether the release has no type of that name: neither one of which something can be made nor one above those.
+pub(crate) fn is_no_type(release: Release, name: &str) -> bool {
+    let is_above =
+        |said: &Said| said.as_ref().is_ok_and(|value| value.contains(&format!("\"parent\": \"{name}\"")));
+    !types(release).iter().any(|(_, said)| lists(said, name) || is_above(said))
+}
+
 fn has_type(release: Release, name: &str) -> bool {
     types(release).iter().any(|(_, said)| lists(said, name))
 }
@@ -185,5 +192,7 @@ mod tests {
         assert!(is_device(Release::V10_0, "e1000"));
         assert!(!is_device(Release::V10_0, "nosuch"));
         assert!(!is_device(Release::V10_0, "memory-backend-file"), "a type, but no device");
+        assert!(is_no_type(Release::V5_2, "nosuch"));
+        assert!(!is_no_type(Release::V5_2, "device"), "abstract, but a type");
     }
 }

@@ -31,6 +31,7 @@
 //! | [`guest`] | the guest: its file systems, and whether they are frozen |
 //! | [`guest_agent`] | `qemu-ga` in the guest, and the host's side of its port |
 //! | [`host`] | the host's files |
+//! | [`storage`] | what lies below the host's files, and the tools that take its snapshots |
 //! | `qemu_img` | `qemu-img` over those files |
 //! | [`machine`], [`release`] | what is simulated |
 //! | [`invariants`] | what must hold whatever a client did |
@@ -50,6 +51,7 @@ pub mod qobject;
 pub mod release;
 pub mod schema;
 pub mod simulation;
+pub mod storage;
 pub mod stream;
 pub mod wire;
 pub mod world;

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 
+use crate::storage::Storage;
+
 pub mod agent;
 
 mod actions;
@@ -231,6 +233,8 @@ pub struct Machine {
     pub incoming: bool,
     /// What QEMU does about what the guest does.
     pub actions: Actions,
+    /// Whether it has the watchdog `ib700`. Nothing shows of it until it runs out.
+    pub watchdog: bool,
     /// What it is booted into from a disk with `bootindex`, if that is no operating system.
     pub program: Option<Program>,
     /// The id of the virtio-serial controller that has the ports; empty if it has none.
@@ -261,6 +265,8 @@ pub struct Machine {
     pub private_monitors: usize,
     /// The folder of the images on the simulated host.
     pub folder: Utf8PathBuf,
+    /// What lies below the host's files.
+    pub storage: Storage,
 }
 
 impl Default for Machine {
@@ -278,6 +284,7 @@ impl Default for Machine {
             serial_first: false,
             incoming: false,
             actions: Actions::default(),
+            watchdog: false,
             program: None,
             serial_controller: String::new(),
             root_ports: Vec::new(),
@@ -293,6 +300,7 @@ impl Default for Machine {
             monitors: 2,
             private_monitors: 0,
             folder: "/images".into(),
+            storage: Storage::new(),
         }
     }
 }

@@ -108,6 +108,8 @@ pub struct Qemu {
     fdsets: fdset::FdSets,
     chardevs: chardev::Chardevs,
     about: about::About,
+    /// It has a watchdog.
+    watched: bool,
     gone: bool,
     aborted: bool,
     hung: bool,
@@ -143,8 +145,11 @@ impl Qemu {
             graph.open_others(machine, &mut Context::new(Duration::ZERO, release, &mut oracle, host));
         }
         graph.load_all_bitmaps(host);
-        graph.note_lengths(host);
-        graph.set_active(!machine.incoming || !release.waiting_machines_hold_no_images());
+        graph.note_lengths(release, host);
+        graph.note_backing(&Jobs::default());
+        if machine.incoming && release.waiting_machines_hold_no_images() {
+            graph.wait_for_images();
+        }
         let autostart = machine.power == Power::Running;
         let pci = pci::PciBus::of(machine);
         Self {
@@ -167,6 +172,7 @@ impl Qemu {
             fdsets: fdset::FdSets::default(),
             chardevs: chardev::Chardevs::of(machine),
             about: about::About::of(machine),
+            watched: machine.watchdog,
             gone: false,
             aborted: false,
             hung: false,
@@ -193,6 +199,10 @@ impl Qemu {
         let drives = DriveNames::of(&self.graph);
         drives.resolve(command, &mut arguments);
         let reply = self.dispatch(command, Arguments(&arguments), cx);
+        // A question changes no node.
+        if !command.starts_with("query-") {
+            self.note_nodes(cx);
+        }
         self.settle(cx);
         reply.map_err(|refused| drives.name(refused))
     }
@@ -200,13 +210,19 @@ impl Qemu {
     /// Carries out what it had asked for with [`Context::schedule`].
     pub fn timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         self.strike(timer, cx);
+        self.note_nodes(cx);
         self.settle(cx);
+    }
+
+    /// What is noted of the nodes when a command or a timer has changed them.
+    fn note_nodes(&mut self, cx: &mut Context<'_>) {
+        self.graph.store_closed_bitmaps(cx.host());
+        self.graph.note_lengths(cx.release(), cx.host());
+        self.graph.note_backing(&self.jobs);
     }
 
     /// What is left to be done when a command or a timer has been carried out.
     fn settle(&mut self, cx: &mut Context<'_>) {
-        self.graph.store_closed_bitmaps(cx.host());
-        self.graph.note_lengths(cx.host());
         self.aborted |= cx.aborted;
         self.gone |= cx.aborted;
         self.hung |= cx.hung;
@@ -243,13 +259,18 @@ impl Qemu {
             Timer::StopForIoError => boot_sector::stop(&mut self.cpus, cx),
             Timer::Firmware => {
                 if self.firmware.wants_a_reset(&self.cpus) {
+                    self.jobs_rest_for_reset(cx);
                     self.cpus.reset_by_guest(cx);
                     self.devices.reset(&mut self.graph, &mut self.cpus, cx);
-                    self.firmware.has_reset(&self.cpus, cx);
+                    self.firmware.has_reset(&self.jobs, &self.cpus, cx);
                 }
             }
+            Timer::FirmwareSetsUpDisks => {
+                self.firmware.sets_up_disks(&self.graph, &mut self.jobs, &self.cpus, cx);
+                self.finish_block_jobs(cx);
+            }
             Timer::Unplug => self.devices.unplug(&mut self.graph, &mut self.cpus, cx),
-            Timer::DeviceDeleted { serial } => self.devices.deleted(serial, cx),
+            Timer::DeviceDeleted { serial } => self.devices.deleted(serial, &self.cpus, cx),
             Timer::WritersLetGo { freeze } => {
                 let writes = self.cpus.guest_mut().map(|guest| guest.let_writers_go(freeze));
                 guest::write(&self.graph, writes.unwrap_or_default(), cx.host());

@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     exec::Surroundings,
     host::Descriptor,
-    qemu::GuestAct,
+    qemu::{GuestAct, GuestAction},
     world::{Connection, Port, Ran, Refused, World},
 };
 
@@ -101,10 +101,18 @@ impl Sockets {
         self.touch();
     }
 
-    /// Runs a program of the host's; nothing if there is none of that name. It has ended once `takes` has passed.
-    pub fn run_program(&self, program: &Utf8Path, arguments: &[String]) -> Option<Ran> {
+    /// Does something inside of the guest; nothing if the machine knows of no guest.
+    pub fn in_guest(&self, action: GuestAction) {
         let now = self.now();
-        let ran = self.world_mut().run_program(now, program, arguments);
+        self.world_mut().in_guest(now, action);
+        self.wake();
+        self.touch();
+    }
+
+    /// Runs a program of the host's; nothing if there is none of that name. It has ended once `takes` has passed.
+    pub fn run_program(&self, program: &Utf8Path, arguments: &[String], input: &[u8]) -> Option<Ran> {
+        let now = self.now();
+        let ran = self.world_mut().run_program(now, program, arguments, input);
         self.touch();
         ran
     }

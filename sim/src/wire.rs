@@ -22,7 +22,7 @@ mod lexer;
 mod parser;
 mod text;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::release::Release;
 
@@ -60,6 +60,11 @@ impl Reader {
             }
         });
     }
+}
+
+/// The member of that name. A client sends few: to look through them is faster than to work out where a table has them.
+pub(crate) fn member<'m>(members: &'m Map<String, Value>, name: &str) -> Option<&'m Value> {
+    members.iter().find(|(called, _)| *called == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]

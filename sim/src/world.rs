@@ -43,6 +43,7 @@ use crate::{
     oracle::Oracle,
     qemu::{Context, Event, GuestAct, Qemu, Request, Timer},
     release::Release,
+    storage::Storage,
 };
 use link::Link;
 use main_loop::{MainLoop, Turn, What};
@@ -53,6 +54,7 @@ pub struct World {
     release: Release,
     oracle: Oracle,
     host: Host,
+    storage: Storage,
     qemu: Qemu,
     /// QEMU runs, as far as its clients can tell.
     alive: bool,
@@ -75,6 +77,7 @@ impl World {
     /// A world in which QEMU has just started on the machine. Its time is 0.
     pub fn new(machine: &Machine, release: Release, oracle: Oracle) -> Self {
         let mut host = Host::default();
+        machine.storage.mount(&mut host);
         let mut qemu = Qemu::new(machine, release, &mut host);
         let mut main_loop = MainLoop::default();
         main_loop.end_turn(Duration::ZERO, Duration::ZERO, qemu.first_timers());
@@ -82,6 +85,7 @@ impl World {
             release,
             oracle,
             host,
+            storage: machine.storage.clone(),
             qemu,
             alive: true,
             monitors: (0..machine.monitors + machine.private_monitors).map(|_| Monitor::default()).collect(),
@@ -277,6 +281,11 @@ impl World {
     /// The files of the host.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What lies below the host's files, for whoever plays the host's part.
+    pub fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
     }
 
     /// The files of the host.

@@ -25,7 +25,7 @@ fn start(world: &mut World, now: Duration, image: &str) -> Ran {
         -blockdev {{"driver":"qcow2","node-name":"a","file":"f","backing":null}} -device virtio-blk-pci,id=vd,drive=a"#
     );
     let arguments: Vec<_> = arguments.split_whitespace().map(str::to_owned).collect();
-    world.run_program(now, QEMU.into(), &arguments).expect("there is such a program")
+    world.run_program(now, QEMU.into(), &arguments, b"").expect("there is such a program")
 }
 
 fn ask(world: &mut World, now: Duration, connection: Connection, command: &str) -> String {
@@ -37,7 +37,7 @@ fn ask(world: &mut World, now: Duration, connection: Connection, command: &str) 
 
 #[test]
 fn it_tells_its_version() {
-    let ran = world().run_program(ms(0), QEMU.into(), &["--version".to_owned()]).unwrap();
+    let ran = world().run_program(ms(0), QEMU.into(), &["--version".to_owned()], b"").unwrap();
     assert_eq!((ran.exit, &ran.stdout[..27]), (0, "QEMU emulator version 7.2.2"));
 }
 
@@ -79,8 +79,8 @@ fn what_it_cannot_be_is_refused() {
     let mut world = world();
     world.kill_qemu();
     let ran =
-        world.run_program(ms(0), QEMU.into(), &["-daemonize".to_owned(), "-fw_cfg".to_owned()]).unwrap();
+        world.run_program(ms(0), QEMU.into(), &["-daemonize".to_owned(), "-fw_cfg".to_owned()], b"").unwrap();
     assert!(ran.exit == 1 && ran.stderr.contains("not simulated"), "{}", ran.stderr);
-    let ran = world.run_program(ms(0), QEMU.into(), &["-S".to_owned()]).unwrap();
+    let ran = world.run_program(ms(0), QEMU.into(), &["-S".to_owned()], b"").unwrap();
     assert!(ran.exit == 1 && ran.stderr.contains("does not become a daemon"), "{}", ran.stderr);
 }

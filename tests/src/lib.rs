@@ -1,10 +1,12 @@
 //! Tests that cross the crates, and what they share: the suite, and every way to play it.
 
+pub mod bench;
 pub mod differential;
 pub mod libvirt;
 pub mod memory;
 pub mod qemu_img;
 pub mod real;
+pub mod storage;
 pub mod unharnessed;
 pub mod words;
 

@@ -5,7 +5,7 @@ use std::{io, num::NonZeroU32, rc::Rc, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe::{
-    interpose::{Faults, Kill},
+    interpose::{Faults, Hands},
     language::{At, Fault, FaultKind, Moment, Point},
     recorded::Recorded,
     transcript::Record,
@@ -21,6 +21,7 @@ use freezeframe_driver::{
     error::OperationError,
     migration::Settings,
     plan::{Plan, Stage},
+    qemu_img::Clusters,
     save_image::{Format, SaveImage},
     step::{
         BeginSaveImage, LoadMemory, Meanwhile, Pause, PrepareOverlay, ReserveFile, Resume, SaveMemory,
@@ -93,13 +94,8 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
     pub async fn new(world: &'w W, capabilities: Rc<Capabilities>, disks: &[&str], faults: &[Fault]) -> Self {
         let env = world.env();
         let control = Client::connect(env, &world.control(), false, WITHIN).await.expect("a second monitor");
-        let killed = world.clone();
-        let kill: Kill = Rc::new(move || {
-            let world = killed.clone();
-            Box::pin(async move { world.kill_qemu().await })
-        });
         let record = Record::new(env.now());
-        let faults = Faults::new(faults, control.clone(), kill);
+        let faults = Faults::new(faults, control.clone(), Hands::in_world(world));
         let recorded = Recorded::new(env.clone(), record.clone(), Some(faults.clone()));
         let disk = |target: &&str| DomainDisk::new(target, &format!("{target}-device"));
         let domain = Domain::new("vm", disks.iter().map(disk).collect());
@@ -146,6 +142,7 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             method: self.machine.capabilities().memory_method(),
             fdname: "memory".into(),
             guest,
+            takes_back: false,
         };
         let mut reserve: Vec<Step> = vec![ReserveFile { path: path.clone() }.into()];
         reserve.extend(disks.iter().map(|disk| ReserveFile { path: self.overlay(disk) }.into()));
@@ -164,7 +161,8 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             (vec![save.into()], switch)
         };
         let end = vec![SealSaveImage { path }.into()];
-        let stages = [reserve, prepare, pause, first, then, vec![Resume {}.into()], end, vec![back.into()]];
+        let stages =
+            [reserve, prepare, pause, first, then, vec![Resume::default().into()], end, vec![back.into()]];
         let stages: Vec<_> =
             stages.into_iter().filter(|steps| !steps.is_empty()).map(|steps| Stage { steps }).collect();
         let no_return = stages.len() - 2;
@@ -180,6 +178,7 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             method: capabilities.memory_method(),
             fdname: "memory".into(),
             stays: capabilities.failed_loads_can_stay(),
+            takes_images: false,
         };
         let stages = vec![Stage { steps: vec![load.into()] }];
         Plan { title: "load memory".into(), disks: Vec::new(), manual: Vec::new(), stages, no_return: 0 }
@@ -229,6 +228,8 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             size: 16 << 20,
             backing_file: self.world.folder().join(format!("{disk}.qcow2")),
             backing_format: "qcow2".into(),
+            clusters: Clusters::default(),
+            metadata_cache: None,
         }
     }
 

@@ -72,7 +72,8 @@ impl Pair {
         self.now += Duration::from_secs(1);
         let simulated: Vec<_> = arguments.iter().map(|word| word.replace(DIR, "/images")).collect();
         let before = self.world.host().clone();
-        let ran = self.world.run_program(self.now, "qemu-img".into(), &simulated).ok_or("no qemu-img")?;
+        let ran =
+            self.world.run_program(self.now, "qemu-img".into(), &simulated, b"").ok_or("no qemu-img")?;
         if ran.stderr.contains("not simulated: ") {
             let is_unchanged = *self.world.host() == before;
             return if is_unchanged {

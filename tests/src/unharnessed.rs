@@ -10,7 +10,9 @@ use std::env;
 pub fn asked_for(tests: &[&'static str]) -> Vec<&'static str> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    // nextest asks for the list by `--format terse`.
+    let is_filter = |argument: &&String| !argument.starts_with('-') && *argument != "terse";
+    let filters: Vec<_> = arguments.iter().filter(is_filter).collect();
     let matches =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
     let asked: Vec<_> = tests.iter().copied().filter(|name| matches(name)).collect();

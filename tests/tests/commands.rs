@@ -12,8 +12,10 @@ use serde_json::Value;
 fn missing_in(release: Release) -> &'static [&'static str] {
     match release {
         // Internal snapshots of the machine go through the human monitor there.
-        Release::V5_2 => &["snapshot-delete", "snapshot-load", "snapshot-save"],
-        Release::V7_2 | Release::V10_0 | Release::V11_1 => &[],
+        Release::V5_2 => &["blockdev-set-active", "snapshot-delete", "snapshot-load", "snapshot-save"],
+        // Nothing is merged there before the guest goes on, where QEMU has given the images away.
+        Release::V7_2 => &["blockdev-set-active"],
+        Release::V10_0 | Release::V11_1 => &[],
     }
 }
 
@@ -28,6 +30,7 @@ fn needs_newer(release: Release, sample: &Value) -> bool {
 }
 
 /// For each command what it sends, in every shape that its type can take.
+#[allow(clippy::too_many_lines, reason = "a list: a line for each command")]
 fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     let mut samples = Samples::default();
     let devices = ["vda".to_owned(), "vdb".to_owned()];
@@ -35,8 +38,10 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&QmpCapabilities { enable: &["oob"] });
     samples.add(&QueryQmpSchema {});
     samples.add(&QueryStatus {});
+    samples.add(&QueryUuid {});
     samples.add(&Quit {});
     samples.add(&QueryBlock {});
+    samples.add(&QueryChardev {});
     samples.add(&QueryNamedBlockNodes { flat: true });
     samples.add(&QueryJobs {});
     samples.add(&QueryBlockJobs {});
@@ -46,19 +51,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&SnapshotLoad { job_id: "job", tag: "s1", vmstate: "vda", devices: &devices });
     samples.add(&SnapshotDelete { job_id: "job", tag: "s1", devices: &devices });
     samples.add(&HumanMonitor { command_line: "savevm s1" });
-    samples.add(&BlockdevAdd::File { node_name: "overlay-file", filename: "/images/vda.s1" });
-    samples.add(&BlockdevAdd::Qcow2 { node_name: "overlay", file: "overlay-file", backing: None });
-    samples.add(&BlockdevAdd::Qcow2 { node_name: "overlay", file: "overlay-file", backing: Some("vda") });
-    samples.add(&BlockdevDel { node_name: "overlay" });
-    let options = CreateOptions::Qcow2 {
-        file: "overlay-file",
-        size: 16 << 20,
-        backing_file: "/images/vda.qcow2",
-        backing_fmt: "qcow2",
-    };
-    samples.add(&BlockdevCreate { job_id: "job", options });
-    let switch = |node, overlay| Action::BlockdevSnapshot { node, overlay };
-    samples.add(&Transaction { actions: vec![switch("vda", "overlay"), switch("vdb", "other")] });
+    samples_of_overlays(&mut samples);
     let commit = |backing_file| BlockCommit {
         job_id: "job",
         device: "overlay",
@@ -70,12 +63,28 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     };
     samples.add(&commit(None));
     samples.add(&commit(Some("/images/vda.qcow2")));
+    let stream = |base_node, backing_file| BlockStream {
+        job_id: "job",
+        device: "overlay",
+        base_node,
+        backing_file,
+        auto_dismiss: false,
+    };
+    samples.add(&stream(None, None));
+    samples.add(&stream(Some("vda"), Some("/images/vda.qcow2")));
+    samples.add(&BlockdevSetActive { active: true });
     samples.add(&JobComplete { id: "job" });
     samples.add(&JobFinalize { id: "job" });
     samples.add(&Cont {});
     samples.add(&Stop {});
     samples.add(&Getfd { fdname: "memory" });
     samples.add(&Closefd { fdname: "memory" });
+    add_migration(&mut samples);
+    samples.0
+}
+
+/// Those of a machine's memory on its way.
+fn add_migration(samples: &mut Samples) {
     samples.add(&Migrate { to: Address::descriptor("memory") });
     samples.add(&Migrate { to: Address::file("/images/memory", 65536) });
     samples.add(&MigrateIncoming { from: Address::descriptor("memory"), exit_on_error: None });
@@ -88,7 +97,42 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&MigrateSetCapabilities { capabilities: &[events] });
     samples.add(&QueryMigrateParameters {});
     samples.add(&MigrateSetParameters { parameters: MigrationParameters { max_bandwidth: 1 << 40 } });
-    samples.0
+}
+
+/// Those by which overlays are made, put under disks and kept account of.
+fn samples_of_overlays(samples: &mut Samples) {
+    samples.add(&BlockdevAdd::File { node_name: "overlay-file", filename: "/images/vda.s1" });
+    samples.add(&BlockdevAdd::Qcow2 {
+        node_name: "overlay",
+        file: "overlay-file",
+        backing: None,
+        cache_size: None,
+    });
+    samples.add(&BlockdevAdd::Qcow2 {
+        node_name: "overlay",
+        file: "overlay-file",
+        backing: Some("vda"),
+        cache_size: Some(4 << 20),
+    });
+    samples.add(&BlockdevDel { node_name: "overlay" });
+    let options = CreateOptions::Qcow2 {
+        file: "overlay-file",
+        size: 16 << 20,
+        backing_file: "/images/vda.qcow2",
+        backing_fmt: "qcow2",
+        cluster_size: Some(32_768),
+        extended_l2: true,
+    };
+    samples.add(&BlockdevCreate { job_id: "job", options });
+    let switch = |node, overlay| Action::BlockdevSnapshot { node, overlay };
+    samples.add(&Transaction { actions: vec![switch("vda", "overlay"), switch("vdb", "other")] });
+    let (node, name) = ("vda", "b0");
+    let (persistent, disabled) = (true, true);
+    let add = Action::BlockDirtyBitmapAdd { node, name, granularity: 65_536, persistent, disabled };
+    let enable = Action::BlockDirtyBitmapEnable { node, name };
+    let bitmaps = vec![BitmapOf { node: "overlay", name }];
+    let merge = Action::BlockDirtyBitmapMerge { node, target: name, bitmaps };
+    samples.add(&Transaction { actions: vec![add, enable, merge] });
 }
 
 #[derive(Default)]

@@ -5,8 +5,18 @@
 //! A test without libtest's harness, which hides what a passing test prints: what is skipped for want of a QEMU must
 //! be seen.
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "plays the command on a program of its own"
+)]
 
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, ExitCode},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe::{
@@ -28,19 +38,63 @@ use tokio::{runtime::Builder, task::LocalSet};
 const SCENARIOS: [&str; 3] =
     ["internal/create-revert-delete", "external/two-disks", "external/qemu-gone-after-switch"];
 
-/// What a test runner calls this test.
+/// What a test runner calls these tests.
 const NAME: &str = "scenarios_say_the_same_on_real_qemu";
+const AGAIN: &str = "what_differs_once_is_tried_again_on_request_and_named";
 
 fn main() -> ExitCode {
-    if asked_for(&[NAME]).is_empty() {
+    let asked = asked_for(&[NAME, AGAIN]);
+    if asked.is_empty() {
         return ExitCode::SUCCESS;
     }
     let programs = real::programs();
-    if programs.is_empty() {
-        return if skipped_without_qemu(SCENARIOS.len()) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let Some(program) = programs.last() else {
+        return if skipped_without_qemu(SCENARIOS.len() + 1) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    };
+    if asked.contains(&AGAIN) {
+        what_differs_once_is_tried_again_on_request_and_named(program);
+        println!("{AGAIN}: passed");
+    }
+    if !asked.contains(&NAME) {
+        return ExitCode::SUCCESS;
     }
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, conform(&programs))
+}
+
+/// A QEMU whose first machine waits for a migration, and whose second one is as all are.
+fn what_differs_once_is_tried_again_on_request_and_named(program: &Utf8Path) {
+    let folder = tempfile::tempdir().expect("a folder of its own");
+    let scenario = "id = 'probe'\ntitle = 'It runs'\nwhy = 'To see it.'\nmachine.disks = []\n\
+                    [[step]]\nqmp = { json = '{\"execute\":\"query-status\"}' }\n";
+    fs::write(folder.path().join("probe.toml"), scenario).expect("a folder of its own");
+    let (wrapper, seen) = (folder.path().join("qemu"), folder.path().join("seen"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *-qmp*|*-mon*) [ -e '{seen}' ] || {{ : >'{seen}'; set -- \"$@\" -incoming defer; }} ;; esac\n\
+         exec {program} \"$@\"\n",
+        seen = seen.display()
+    );
+    fs::write(&wrapper, script).expect("a folder of its own");
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("our file");
+    let conform = |tries: &str| {
+        let _ = fs::remove_file(&seen);
+        let output = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
+            .args(["conform", "probe.toml", "--qemu", "./qemu", "--tries", tries])
+            .current_dir(folder.path())
+            .output()
+            .expect("the command runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = conform("1");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.ends_with("0 passed, 1 failed, 0 skipped\n"), "{said}");
+    let (code, said) = conform("2");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("again   probe on ") && said.contains("inmigrate"), "{said}");
+    assert!(
+        said.ends_with("1 passed, 0 failed, 0 skipped; 1 of the passed had to be tried again\n"),
+        "{said}"
+    );
 }
 
 /// Plays each scenario on each program that it is for, and prints how it went.

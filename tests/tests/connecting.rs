@@ -329,7 +329,7 @@ mod a_command {
                 let slow = client.call(Band::In, "slow", "query-block", None::<&()>, deadline);
                 let fast = client.call(Band::Out, "fast", "migrate-pause", None::<&()>, deadline);
                 let (slow, fast) = tokio::join!(slow, fast);
-                (slow.unwrap().get().to_owned(), fast.unwrap().get().to_owned())
+                (slow.unwrap(), fast.unwrap())
             },
             async |peer| {
                 peer.greet().await;
@@ -339,7 +339,7 @@ mod a_command {
                 peer.answer(&slow.0, "\"slow\"").await;
             },
         );
-        assert_eq!(answers, ("\"slow\"".to_owned(), "\"fast\"".to_owned()));
+        assert_eq!(answers, ("\"slow\"".into(), "\"fast\"".into()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! More disks than anybody has.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use freezeframe::{
     play,
@@ -11,7 +11,6 @@ use freezeframe_driver::{
     domain::{Domain, DomainDisk},
     domain_snapshot::DomainSnapshot,
     request::{Create, CreateFlag, Request},
-    save_image::Format,
     step::Step,
 };
 use freezeframe_sim::{Machine, Oracle, Release, Simulation};
@@ -42,13 +41,8 @@ fn a_thousand_disks_are_switched_in_one_transaction() {
                 patience,
             );
             let machine = connected.await.unwrap();
-            let create = Request::Create(Box::new(Create {
-                wish: DomainSnapshot { name: Some("s1".into()), ..DomainSnapshot::default() },
-                flags: [CreateFlag::DiskOnly].into_iter().collect(),
-                vmstate: None,
-                memory_format: Format::Raw,
-                within: Duration::from_secs(60),
-            }));
+            let wish = DomainSnapshot { name: Some("s1".into()), ..DomainSnapshot::default() };
+            let create = Request::Create(Box::new(Create::new(wish, [CreateFlag::DiskOnly])));
             let plan = machine.plan(&create).await.unwrap();
             let report = machine.perform(&create).await.unwrap();
             (plan, report, machine.observe().await.unwrap())

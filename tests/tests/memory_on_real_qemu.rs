@@ -22,9 +22,9 @@ use freezeframe::{
 use freezeframe_driver::{
     commands::QueryBlock, env::Env as _, error::OperationError, save_image::Format, step::Meanwhile,
 };
-use freezeframe_sim::{Machine, machine::Power};
+use freezeframe_sim::{Machine, Release, machine::Power};
 use freezeframe_tests::{
-    memory::{DOCUMENT, Rig, WITHIN, fault, slow_and_cancelled, ways},
+    memory::{DOCUMENT, Rig, WITHIN, another_client_does, fault, slow_and_cancelled, ways},
     real,
     unharnessed::asked_for,
 };
@@ -76,6 +76,16 @@ async fn on(program: &Utf8Path) -> Result<usize, Failed> {
             .map_err(|error| format!("save {guest:?} {format:?}: {error}"))?;
         loaded(&binary, &copy).await.map_err(|error| format!("load {guest:?} {format:?}: {error}"))?;
         cases += 2;
+        // 7.2 itself hangs of it now and then: the guest's processor waits for a page that is still to be written, and the main loop
+        // for the processor. Then nobody can undo anything.
+        if guest == Meanwhile::Background && binary.release == Release::V7_2 {
+            println!("{NAME}: skipped on 7.2: a background save that is broken off");
+            continue;
+        }
+        if guest == Meanwhile::Background {
+            put_back(&binary, format).await.map_err(|error| format!("put back: {error}"))?;
+            cases += 1;
+        }
         // How the memory is laid out makes no difference to them.
         let faults = if format == Format::Raw { faults() } else { Vec::new() };
         for (what, faults, may_be_saved) in faults {
@@ -133,6 +143,25 @@ async fn save_with(
     check(before == rig.settings().await, "the settings", &rig.settings().await)
 }
 
+/// The guest runs on in overlays when the saving of its memory in the background is cancelled: it goes back to its images.
+async fn put_back(binary: &Binary, format: Format) -> Result<(), Failed> {
+    let world = QemuWorld::start(binary, &described()).await?;
+    let cancelled = another_client_does("migrate", r#"{"execute": "migrate_cancel"}"#);
+    let rig = rig(&world, &[cancelled]).await?;
+    let result = rig.carry_out(&rig.saving(Meanwhile::Background, format, &DISKS).await).await;
+    check(matches!(result, Err(OperationError::RolledBack { .. })), "it is undone", &result)?;
+    check(rig.status().await.running, "the guest runs", &result)?;
+    let tops = tops(&world, &rig).await?;
+    check(tops == DISKS, "the images are used", &tops)?;
+    check(rig.saved().await.is_err(), "nothing is left", &result)
+}
+
+/// The nodes that the guest writes to.
+async fn tops(world: &QemuWorld, rig: &Rig<'_, QemuWorld>) -> Result<Vec<String>, Failed> {
+    let devices = rig.control.execute("test", &QueryBlock {}, deadline(world)).await?;
+    Ok(devices.iter().filter_map(|device| device.inserted.as_ref()?.node_name.clone()).collect())
+}
+
 /// What may have become of a save image, and what is said of it: by the driver; nothing where QEMU says it.
 type Spoilt = (&'static str, fn(&mut Vec<u8>), Option<&'static str>);
 
@@ -153,11 +182,8 @@ async fn save(binary: &Binary, guest: Meanwhile, format: Format, copy: &Utf8Path
     let (image, _) = rig.saved().await?;
     check(image.complete && image.was_running && image.document == DOCUMENT, "the header", &image)?;
     check(before == rig.settings().await, "the settings", &rig.settings().await)?;
-    let until = deadline(&world);
     check(rig.status().await.running, "the guest runs", &rig.status().await)?;
-    let devices = rig.control.execute("test", &QueryBlock {}, until).await?;
-    let tops: Vec<_> =
-        devices.iter().filter_map(|device| device.inserted.as_ref()?.node_name.clone()).collect();
+    let tops = tops(&world, &rig).await?;
     check(tops == ["vda-s1", "vdb-s1"], "the overlays are used", &tops)?;
     fs::copy(rig.path(), copy)?;
     Ok(())

@@ -9,7 +9,7 @@
 //!
 //! All else that varies stands in the conversations of `walk`, whole orders as data: block jobs and their drains, groups,
 //! errors, devices that go, the migration thread. The orders in which the recordings themselves vary stand in its
-//! `varied.toml`, and are reached by replays. What only a real QEMU does so far is named in both as `not-yet`.
+//! `varied.toml`, and are reached by replays. What only a real QEMU does would be named in both as `not-yet`: so far nothing.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -37,7 +37,10 @@ fn the_driver_passes_the_whole_suite_in_whatever_order(
             let (run, trace) = play(&mut simulator, &case.scenario, release, Oracle::seeded(seed));
             let name = format!("{} {release} seed {seed}: {trace}", case.scenario.id);
             assert_eq!(run.findings, [""; 0], "{name}");
-            assert_eq!(compare(&usual.lines(), &run.lines()), [], "{name}");
+            // Where the driver is killed, how far each lane has come by then is a matter of the order.
+            if !case.scenario.kills_the_driver() {
+                assert_eq!(compare(&usual.lines(), &run.lines()), [], "{name}");
+            }
         }
     }
 }

@@ -30,15 +30,20 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 #[test]
 fn every_scenario_says_the_same_under_tokios_paused_clock() {
     let mut simulator = Simulator::new();
+    let mut differ = Vec::new();
     for case in suite() {
         for release in case.releases() {
             let capabilities = simulator.capabilities(release).expect("the simulator answers");
             let (own, trace) = play(&mut simulator, &case.scenario, release, Oracle::default_order());
             assert_eq!(trace, Trace::default());
             let tokio = on_tokio(&case.scenario, release, capabilities).expect("the simulator answers");
-            assert_eq!(told(&tokio, &trace), told(&own, &trace), "{} {release}", case.scenario.id);
+            let (tokio, own) = (told(&tokio, &trace), told(&own, &trace));
+            if tokio != own {
+                differ.push(format!("{} {release}:\n{own}\non tokio:\n{tokio}", case.scenario.id));
+            }
         }
     }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
 #[test]

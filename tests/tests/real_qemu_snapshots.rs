@@ -1,4 +1,5 @@
-//! `freezeframe snapshot` on real QEMUs that somebody else has started, from the first snapshot to the last that is deleted.
+//! `freezeframe snapshot` on real QEMUs that somebody else has started, from the first snapshot to the last that is deleted; and on
+//! the images of a machine that is off.
 //!
 //! Which QEMUs: see `freezeframe_tests::real::programs`.
 //!
@@ -58,7 +59,23 @@ async fn on(program: &Utf8Path) -> Result<(), Failed> {
     let world = QemuWorld::start(&binary, &Machine::new().disk("vda").disk("vdb")).await?;
     let desk = tempfile::tempdir()?;
     let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
-    let told = story(&Rig::new(&world, desk)?);
+    let told = story(&Rig::new(&world, desk, program)?);
+    world.kill_qemu().await;
+    told?;
+    off(&binary, program).await
+}
+
+/// The same command on a machine that is off, and on one that only seems so.
+async fn off(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
+    let world = QemuWorld::start(binary, &Machine::new().disk("vda").disk("vdb")).await?;
+    let desk = tempfile::tempdir()?;
+    let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
+    let rig = Rig { reached: Vec::new(), ..Rig::new(&world, desk, program)? };
+    let runs = story_of_one_that_runs(&rig);
+    world.kill_qemu().await;
+    runs?;
+    let told = story_of_one_that_is_off(&rig);
+    // The one that the driver has started.
     world.kill_qemu().await;
     told
 }
@@ -68,22 +85,30 @@ struct Rig<'a> {
     desk: &'a Utf8Path,
     images: &'a Utf8Path,
     monitor: String,
+    /// How it is reached: by its monitor, or not at all.
+    reached: Vec<String>,
 }
 
 impl<'a> Rig<'a> {
-    fn new(world: &'a QemuWorld, desk: &'a Utf8Path) -> Result<Self, Failed> {
+    fn new(world: &'a QemuWorld, desk: &'a Utf8Path, program: &Utf8Path) -> Result<Self, Failed> {
         let images = world.folder();
         let disk = |target: &str| {
             format!(
                 "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{images}/{target}.qcow2'/>\
-                 <target dev='{target}'/></disk>"
+                 <target dev='{target}' bus='virtio'/></disk>"
             )
         };
-        let text =
-            format!("<domain><name>vm</name><devices>{}{}</devices></domain>", disk("vda"), disk("vdb"));
+        let text = format!(
+            "<domain type='qemu'><name>vm</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os>\
+             <devices><emulator>{program}</emulator>{}{}</devices></domain>",
+            disk("vda"),
+            disk("vdb")
+        );
         fs::write(desk.join("vm.xml"), text)?;
         let Endpoint::Unix(monitor) = world.monitor();
-        Ok(Self { desk, images, monitor: monitor.into_string() })
+        let monitor = monitor.into_string();
+        let reached = vec!["--qmp".to_owned(), monitor.clone()];
+        Ok(Self { desk, images, monitor, reached })
     }
 
     /// What a verb says to programs, whether it was done or not.
@@ -92,7 +117,7 @@ impl<'a> Rig<'a> {
         command.current_dir(self.desk).arg("snapshot").args(arguments);
         command.args(["--json", "--domain", "vm.xml", "--state", "state"]);
         if matches!(arguments[0], "create" | "create-as" | "revert" | "delete") {
-            command.args(["--qmp", &self.monitor]);
+            command.args(&self.reached);
         }
         let said = command.output()?;
         let object = serde_json::from_slice(&said.stdout)
@@ -141,4 +166,55 @@ fn story(rig: &Rig<'_>) -> Result<(), Failed> {
     let (code, refused) = rig.say(&["create-as", "e2", "--disk-only", "--diskspec", "vdx"])?;
     rig.is("a disk must be there", code == Some(1) && refused["error"]["code"] == "CONFIG_UNSUPPORTED")?;
     rig.is("nothing was done", !rig.has("vda.e2"))
+}
+
+fn story_of_one_that_runs(rig: &Rig<'_>) -> Result<(), Failed> {
+    for arguments in [&["create-as", "o1"][..], &["create-as", "o1", "--disk-only"]] {
+        let (code, refused) = rig.say(arguments)?;
+        rig.is("it is found to run", code == Some(1) && refused["error"]["code"] == "OPERATION_INVALID")?;
+        rig.is("nothing was begun", refused["error"]["outcome"] == "not-begun" && !rig.has("vda.o1"))?;
+    }
+    Ok(())
+}
+
+fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
+    let description = || fs::read_to_string(rig.desk.join("vm.xml"));
+    let plan = rig.done(&["create-as", "i1", "--disk-only", "--dry-run"])?;
+    rig.is("a plan tells no description", !plan.to_string().contains("emulator"))?;
+    let taken = rig.done(&["create-as", "i1"])?;
+    rig.is("it is off", taken["consistency"] == "off" && taken["machine"] == "as-it-was")?;
+    rig.is("its record says so", rig.done(&["info", "i1"])?["state"] == "shutoff")?;
+    rig.done(&["revert", "i1"])?;
+    rig.done(&["delete", "i1"])?;
+
+    for name in ["e1", "e2", "e3"] {
+        rig.done(&["create-as", name, "--disk-only"])?;
+        rig.is("its description names the overlay", description()?.contains(&format!("vda.{name}'")))?;
+    }
+    rig.done(&["delete", "e2"])?;
+    rig.is("what is above stands on what is below", !rig.has("vda.e2") && rig.has("vda.e3"))?;
+    rig.done(&["delete", "e3"])?;
+    rig.is("it is in what is below", description()?.contains("vda.e1'") && !rig.has("vda.e3"))?;
+    rig.done(&["revert", "e1"])?;
+    rig.is("it is in new overlays", !description()?.contains("vda.e1'") && !rig.has("vda.e1"))?;
+
+    let (code, refused) = rig.say(&["revert", "e1", "--running", "--launcher", "built-in"])?;
+    rig.is("its monitor is missing", code == Some(1) && refused["error"]["code"] == "OPERATION_UNSUPPORTED")?;
+    let start = ["--running", "--launcher", "built-in", "--off", "--qmp", &rig.monitor];
+    let reverted = rig.done(&[&["revert", "e1"], &start[..]].concat())?;
+    rig.is("it was started", reverted["machine"] == "started-and-runs")?;
+    let (code, refused) = rig.say(&["create-as", "e4", "--disk-only", "--off", "--qmp", &rig.monitor])?;
+    rig.is("it is not off any more", code == Some(1) && refused["error"]["code"] == "OPERATION_INVALID")?;
+    rig.done(&["create-as", "e4", "--disk-only", "--qmp", &rig.monitor, "--write-domain"])?;
+    rig.is("its description names the overlay", description()?.contains("vda.e4'"))?;
+
+    let memory = rig.images.join("memory");
+    let running = ["--qmp", &rig.monitor, "--write-domain"];
+    let save = ["create-as", "m1", "--memspec", memory.as_str()];
+    rig.done(&[&save[..], &running].concat())?;
+    let ended = rig.done(&[&["revert", "e1", "--force"], &running[..]].concat())?;
+    rig.is("it is off again", ended["machine"] == "off" && !description()?.contains("vda.m1'"))?;
+    let start = ["--launcher", "built-in", "--off", "--qmp", &rig.monitor];
+    let reverted = rig.done(&[&["revert", "m1"], &start[..]].concat())?;
+    rig.is("it goes on with its memory", reverted["machine"] == "started-and-runs")
 }

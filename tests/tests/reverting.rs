@@ -17,10 +17,10 @@ use freezeframe_driver::{
     domain_xml::DomainXml,
     env::Env as _,
     error::{Code, OperationError},
+    launch::Launcher,
     name::SnapshotName,
     report::{Anew, Deed, Report},
-    request::{Create, CreateFlag, CreateFlags, Request, Revert, RevertFlag, WITHIN},
-    save_image::Format,
+    request::{Create, CreateFlag, Request, Revert, RevertFlag, WITHIN},
     store::Store,
 };
 use freezeframe_sim::{Machine as Described, Oracle, Release, Simulation, exec::Spawner};
@@ -113,14 +113,7 @@ impl Kind {
             wish.memory.file = Some("/images/vm.mem".into());
         }
         let disk_only = matches!(self, Kind::Overlays).then_some(CreateFlag::DiskOnly);
-        let flags: CreateFlags = disk_only.into_iter().collect();
-        Request::Create(Box::new(Create {
-            wish,
-            flags,
-            vmstate: None,
-            memory_format: Format::Raw,
-            within: WITHIN,
-        }))
+        Request::Create(Box::new(Create::new(wish, disk_only)))
     }
 }
 
@@ -159,8 +152,13 @@ fn another_machine_is_gone_back_to_by_force_alone_and_in_a_new_process(
 ) {
     after(release, kind, async |bench| {
         let machine = bench.machine(document(128)).await;
-        refused(&machine, &[], Code::SnapshotRevertRisky, "memory: unit='MiB' 128 here, unit='MiB' 64 there")
-            .await;
+        refused(
+            &machine,
+            &[],
+            Code::SnapshotRevertRisky,
+            "the machine that runs is not the one of `s1`: memory: unit='MiB' 128 here, unit='MiB' 64 there",
+        )
+        .await;
         let report = machine.perform(&revert(&[RevertFlag::Force])).await.unwrap();
         assert_eq!(anew(&report), Anew::Running);
         assert!(runs(&machine).await);
@@ -198,8 +196,16 @@ fn a_machine_that_was_off_is_gone_back_to_by_force_alone(#[case] flags: &[Revert
 #[test]
 fn a_record_that_says_too_little_or_too_much_is_refused() {
     let changes: [(Change, Code, &str); 4] = [
-        (|record| record.state = Some(State::PmSuspended), Code::OperationUnsupported, "slept"),
-        (|record| record.state = Some(State::Blocked), Code::InternalError, "`blocked`"),
+        (
+            |record| record.state = Some(State::PmSuspended),
+            Code::OperationUnsupported,
+            "the guest slept (pmsuspended)",
+        ),
+        (
+            |record| record.state = Some(State::Blocked),
+            Code::InternalError,
+            "says that the machine was `blocked`",
+        ),
         (|record| record.domain = None, Code::SnapshotRevertRisky, "lacks the machine's <domain>"),
         (
             |record| {
@@ -207,7 +213,7 @@ fn a_record_that_says_too_little_or_too_much_is_refused() {
                 os.push(freezeframe_driver::xml::Element::new("kernel"));
             },
             Code::ConfigUnsupported,
-            "`<kernel>` in `<os>`",
+            "the machine of `s1` cannot be started: 23:7: the built-in launcher cannot give `<kernel>` in `<os>`",
         ),
     ];
     for (change, code, words) in changes {
@@ -224,13 +230,13 @@ fn a_record_that_says_too_little_or_too_much_is_refused() {
     Kind::Overlays,
     "/images/vda.qcow2",
     Code::ConfigUnsupported,
-    "`/images/vda.qcow2` of disk `vda` is not there"
+    "`/images/vda.qcow2` of disk `vda` is not there, or is no regular file"
 )]
 #[case(
     Kind::Memory,
     "/images/vm.mem",
     Code::OperationFailed,
-    "the memory in `/images/vm.mem` cannot be loaded"
+    "the memory in `/images/vm.mem` cannot be loaded: "
 )]
 fn what_is_gone_is_missed_before_the_machine_is_ended(
     #[case] kind: Kind,
@@ -249,6 +255,61 @@ fn what_is_gone_is_missed_before_the_machine_is_ended(
             let disk = freezeframe_sim::host::Image::qcow2(16 << 20);
             bench.world.add_image(Utf8Path::new(path), disk);
         }
+    });
+}
+
+#[test]
+fn what_the_description_of_then_cannot_be_put_back_to_is_refused() {
+    use freezeframe_driver::xml::Element;
+    let changes: [(Change, RevertFlag, Code, &str); 2] = [
+        (
+            |record| {
+                let devices = record.domain.as_mut().unwrap().child_mut("devices").unwrap();
+                devices.elements_mut().for_each(|disk| disk.set("type", "block"));
+            },
+            RevertFlag::Running,
+            Code::OperationUnsupported,
+            "the image of disk `vda` is no file",
+        ),
+        (
+            |record| {
+                let os = record.domain.as_mut().unwrap().child_mut("os").unwrap();
+                os.push(Element::of_text("nvram", "/images/vars.fd"));
+            },
+            RevertFlag::ResetNvram,
+            Code::OperationUnsupported,
+            "the firmware's variables `/images/vars.fd` cannot be made anew: <nvram> names no template",
+        ),
+    ];
+    for (change, flag, code, words) in changes {
+        after(Release::V10_0, Kind::Overlays, async |bench| {
+            bench.record(change).await;
+            refused(&bench.machine(document(64)).await, &[flag], code, words).await;
+        });
+    }
+}
+
+/// What is behind the image of then is asked of `qemu-img`, which cannot tell.
+#[test]
+fn an_image_that_is_none_of_its_format_is_missed_before_the_machine_is_ended() {
+    after(Release::V10_0, Kind::Overlays, async |bench| {
+        let machine = bench.machine(document(64)).await;
+        let image = Utf8Path::new("/images/vda.qcow2");
+        bench.world.env().remove_file(image).await.unwrap();
+        bench.world.add_image(image, freezeframe_sim::host::Image::raw(16 << 20));
+        let words = "the images of the snapshot cannot be read";
+        refused(&machine, &[RevertFlag::Running], Code::OperationFailed, words).await;
+        bench.world.env().remove_file(image).await.unwrap();
+        bench.world.add_image(image, freezeframe_sim::host::Image::qcow2(16 << 20));
+    });
+}
+
+#[test]
+fn a_snapshot_inside_the_images_is_not_looked_for_in_a_machine_that_a_program_starts() {
+    after(Release::V10_0, Kind::Internal, async |bench| {
+        let machine = bench.machine(document(128)).await.with_launcher(Launcher::Program("/start".into()));
+        let words = "start it by the built-in launcher";
+        refused(&machine, &[RevertFlag::Force], Code::OperationUnsupported, words).await;
     });
 }
 
@@ -283,7 +344,7 @@ fn memory_of_another_machine_than_the_record_s_is_refused() {
             })
             .await;
         let machine = bench.machine(document(128)).await;
-        refused(&machine, &[], Code::ConfigUnsupported, "memory: unit='MiB' 64 here, unit='MiB' 128 there")
+        refused(&machine, &[], Code::ConfigUnsupported, "is not of the machine that the record describes: memory: unit='MiB' 64 here, unit='MiB' 128 there")
             .await;
     });
 }

@@ -254,13 +254,8 @@ fn the_driver_takes_snapshots_over_a_real_socket() {
     let disk = |target: &str| DomainDisk::new(target, &format!("{target}-device"));
     let domain = Domain::new("vm", vec![disk("vda"), disk("vdb")]);
     let create = |name: &str, flags: &[CreateFlag]| {
-        Request::Create(Box::new(Create {
-            wish: DomainSnapshot { name: Some(name.into()), ..DomainSnapshot::default() },
-            flags: flags.iter().copied().collect(),
-            vmstate: None,
-            memory_format: freezeframe_driver::save_image::Format::Raw,
-            within: Duration::from_secs(20),
-        }))
+        let wish = DomainSnapshot { name: Some(name.into()), ..DomainSnapshot::default() };
+        Request::Create(Box::new(Create::new(wish, flags.iter().copied())))
     };
     let taken = async {
         let machine = Machine::connect(TokioEnv::new(), endpoint, domain, None, Patience::default()).await?;

@@ -5,8 +5,7 @@ use crate::{
     commands::Status,
     domain_snapshot::{DomainSnapshot, Memory},
     observed::ObservedDisk,
-    request::{CreateFlags, WITHIN},
-    save_image::Format,
+    request::CreateFlags,
     xml::Element,
 };
 
@@ -29,6 +28,7 @@ fn observed(status: &str) -> Observed {
         file: format!("{FOLDER}/{target}.qcow2").into(),
         size: 1 << 20,
         readonly: false,
+        given_away: false,
         snapshots: Vec::new(),
         depth: 1,
         chain: Vec::new(),
@@ -39,13 +39,13 @@ fn observed(status: &str) -> Observed {
         status: Status { status: status.into(), running: status == "running" },
         disks: ["vda", "vdb"].into_iter().enumerate().map(disk).collect(),
         missing: Vec::new(),
+        nvram: None,
     }
 }
 
 fn wish(flags: &[CreateFlag], disks: Vec<SnapshotDisk>) -> Create {
     let wish = DomainSnapshot { name: Some("s1".into()), disks, ..DomainSnapshot::default() };
-    let flags: CreateFlags = flags.iter().copied().collect();
-    Create { wish, flags, vmstate: None, memory_format: Format::Raw, within: WITHIN }
+    Create::new(wish, flags.iter().copied())
 }
 
 fn memory(mut create: Create, location: Location, file: Option<&str>) -> Create {
@@ -66,6 +66,7 @@ fn places(aligned: &Aligned) -> Vec<String> {
         Place::No => "no".to_owned(),
         Place::Internal => "internal".to_owned(),
         Place::Manual => "manual".to_owned(),
+        Place::Storage(_) => "storage".to_owned(),
         Place::External(overlay) => overlay.path.to_string(),
     };
     aligned.disks.iter().map(|disk| word(&disk.place)).collect()
@@ -76,6 +77,33 @@ fn running(create: &Create) -> Result<Aligned, Refusal> {
 }
 
 const DISK_ONLY: &[CreateFlag] = &[CreateFlag::DiskOnly];
+
+#[test]
+fn a_disk_that_is_said_to_be_taken_by_its_storage_is_no_disk_of_qemus() {
+    let said = Element::new("diskSnapshot").with("method", "btrfs");
+    let stated = |mut create: Create| {
+        create.by_storage.stated.insert("vda".into(), said.clone());
+        running(&create)
+    };
+    assert_eq!(places(&stated(wish(DISK_ONLY, vec![])).unwrap()), ["storage", "/images/vdb.s1"]);
+    let manual = vec![disk("vda", Location::Manual)];
+    assert_eq!(places(&stated(wish(DISK_ONLY, manual)).unwrap()), ["storage", "/images/vdb.s1"]);
+    for (flags, disks) in [
+        (&[][..], vec![]),
+        (DISK_ONLY, vec![disk("vda", Location::No)]),
+        (DISK_ONLY, vec![disk("vda", Location::External)]),
+    ] {
+        assert_eq!(stated(wish(flags, disks)), Err(Refusal::StorageUnused("vda".into())));
+    }
+}
+
+#[test]
+fn a_hook_takes_what_would_be_left_to_the_caller() {
+    let mut create = wish(DISK_ONLY, vec![disk("vdb", Location::Manual)]);
+    assert_eq!(places(&running(&create).unwrap()), ["/images/vda.s1", "manual"]);
+    create.by_storage.hook = Some("/bin/hook".into());
+    assert_eq!(places(&running(&create).unwrap()), ["/images/vda.s1", "storage"]);
+}
 
 #[test]
 fn a_running_machine_is_taken_inside_its_images_with_its_memory() {
@@ -159,11 +187,16 @@ fn what_contradicts_itself_or_the_machine_is_refused_as_libvirt_refuses_it() {
         (
             internal(vec![SnapshotDisk::new("vda"), SnapshotDisk::new("vdb"), SnapshotDisk::new("vdc")]),
             "CONFIG_UNSUPPORTED",
-            "3 disks are named",
+            "3 disks are named, and the machine has 2",
         ),
         (internal(vec![SnapshotDisk::new("vdc")]), "CONFIG_UNSUPPORTED", "no disk `vdc`"),
         (
             internal(vec![SnapshotDisk::new("vda"), SnapshotDisk::new("/images/vda.qcow2")]),
+            "CONFIG_UNSUPPORTED",
+            "named twice",
+        ),
+        (
+            internal(vec![SnapshotDisk::new("vda"), disk("vda", Location::Manual)]),
             "CONFIG_UNSUPPORTED",
             "named twice",
         ),
@@ -210,9 +243,12 @@ fn what_contradicts_itself_or_the_machine_is_refused_as_libvirt_refuses_it() {
 
 #[test]
 fn a_machine_in_a_state_of_which_nothing_can_be_kept_is_refused() {
-    for (status, code) in [("suspended", "OPERATION_UNSUPPORTED"), ("inmigrate", "INTERNAL_ERROR")] {
+    for (status, why, code) in [
+        ("suspended", Refusal::GuestSleeps, "OPERATION_UNSUPPORTED"),
+        ("inmigrate", Refusal::BadState("nostate"), "INTERNAL_ERROR"),
+    ] {
         let refused = align(&wish(&[], vec![]), &domain(), Some(&observed(status))).unwrap_err();
-        assert_eq!(refused.code().name(), code, "{status}: {refused}");
+        assert_eq!((refused.code().name(), &refused), (code, &why), "{status}");
     }
     for status in ["running", "paused", "prelaunch", "io-error", "shutdown", "guest-panicked"] {
         assert!(align(&wish(&[], vec![]), &domain(), Some(&observed(status))).is_ok(), "{status}");

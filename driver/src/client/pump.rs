@@ -3,8 +3,9 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
+    mem::MaybeUninit,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::{Context, Poll, ready},
 };
 
@@ -30,7 +31,15 @@ pub(super) async fn run<E: Env>(
     shared: Rc<RefCell<Shared>>,
 ) {
     let session = Session::new();
-    let mut pump = Pump { env, io, queue, shared, session, unsent: VecDeque::new(), chunk: vec![0; CHUNK] };
+    let mut pump = Pump {
+        env,
+        io,
+        queue,
+        shared,
+        session,
+        unsent: VecDeque::new(),
+        chunk: Box::new_uninit_slice(CHUNK),
+    };
     let lost = std::future::poll_fn(|cx| pump.poll(cx)).await;
     let mut shared = pump.shared.borrow_mut();
     shared.lost = Some(lost);
@@ -47,7 +56,7 @@ struct Pump<E: Env> {
     shared: Rc<RefCell<Shared>>,
     session: Session,
     unsent: VecDeque<Unsent<E>>,
-    chunk: Vec<u8>,
+    chunk: Box<[MaybeUninit<u8>]>,
 }
 
 /// Bytes that wait to be sent, and the file that goes with the first of them.
@@ -103,7 +112,7 @@ impl<E: Env> Pump<E> {
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
         loop {
-            let mut buffer = ReadBuf::new(&mut self.chunk);
+            let mut buffer = ReadBuf::uninit(&mut self.chunk);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer)) {
                 Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Lost::Closed),
                 Ok(()) => self.session.receive(buffer.filled()),
@@ -133,6 +142,10 @@ impl<E: Env> Pump<E> {
                 }
             }
             Incoming::Event(event) => {
+                shared.standstill.hear(&event);
+                for watch in shared.watches.iter().filter_map(Weak::upgrade) {
+                    watch.borrow_mut().hear(&event);
+                }
                 if let Some(sender) = &shared.events {
                     let _ = sender.send(Rc::new(event));
                 }

@@ -140,3 +140,31 @@ fn what_real_libvirt_shows_of_a_snapshot_is_a_record_to_hand_in() {
         assert_eq!(record.document().trim_end(), text.trim_end(), "{name}");
     }
 }
+
+#[test]
+fn a_size_has_libvirts_units() {
+    let cache = |max_size: &str| {
+        let driver = format!("<driver type='qcow2'><metadata_cache>{max_size}</metadata_cache></driver>");
+        let text = format!(
+            "<domainsnapshot><disks><disk name='vda' snapshot='external'>{driver}</disk></disks></domainsnapshot>"
+        );
+        DomainSnapshot::read(text.as_bytes(), CREATE).unwrap().disks[0].metadata_cache()
+    };
+    for (said, bytes) in [
+        ("<max_size>4096</max_size>", Some(4096)),
+        ("<max_size unit='bytes'>7</max_size>", Some(7)),
+        ("<max_size unit='KiB'>2</max_size>", Some(2048)),
+        ("<max_size unit='k'>2</max_size>", Some(2048)),
+        ("<max_size unit='KB'>2</max_size>", Some(2000)),
+        ("<max_size unit='GiB'>1</max_size>", Some(1 << 30)),
+        ("<max_size>0</max_size>", None),
+        ("", None),
+    ] {
+        assert_eq!(cache(said), Ok(bytes), "{said}");
+    }
+    for said in
+        ["unit='x'>1", "unit=''>1", "unit='\u{e9}'>1", "unit='EiB'>99", "unit='KiB'>-1", "unit='KiB'>one"]
+    {
+        assert!(cache(&format!("<max_size {said}</max_size>")).is_err(), "{said}");
+    }
+}

@@ -37,6 +37,9 @@ pub enum Ended {
     Killed(i32),
     /// Its time was up: it was killed for that, and is dead. What it did until then is done.
     TooLate,
+    /// Its time was up and it was killed, but the system has not let it die: it waits for a device or a file system, and may
+    /// still do what it was to do.
+    Stuck,
 }
 
 impl HostCommand {
@@ -72,6 +75,7 @@ impl fmt::Display for Ended {
             Ended::Exited(code) => write!(f, "exit code {code}"),
             Ended::Killed(signal) => write!(f, "killed by signal {signal}"),
             Ended::TooLate => write!(f, "killed, since its time was up"),
+            Ended::Stuck => write!(f, "killed, since its time was up, and not dead yet"),
         }
     }
 }

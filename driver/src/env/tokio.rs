@@ -27,7 +27,7 @@ use ::tokio::{
     task,
     time::{Instant, sleep_until},
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files};
@@ -143,6 +143,10 @@ impl Env for TokioEnv {
     async fn file_kind(&self, path: &Utf8Path) -> io::Result<FileKind> {
         let path = path.to_owned();
         beside(move || files::kind(&path)).await
+    }
+
+    async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+        Utf8PathBuf::try_from(fs::canonicalize(path).await?).map_err(|error| error.into_io_error())
     }
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {

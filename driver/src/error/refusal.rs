@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Code, RevertRefusal};
+use super::{Code, DeleteRefusal, ImageRefusal, OffRefusal, QuiesceRefusal, RevertRefusal};
 use crate::{name::BadName, request::CreateFlag, save_image::BadSaveImage};
 
 /// Why a request is not even begun. Nothing was touched.
@@ -11,6 +11,30 @@ pub enum Refusal {
     /// The name is not allowed.
     #[error(transparent)]
     Name(#[from] BadName),
+    /// Another machine answers than the one that is described.
+    #[error(
+        "the machine that answers has the UUID {answers}, and the one that is described {described}: this is another machine's \
+         description, or another machine's monitor"
+    )]
+    AnotherMachine {
+        /// What QEMU says.
+        answers: String,
+        /// What the description says.
+        described: String,
+    },
+    /// Another machine of the same name has left its records.
+    #[error(
+        "snapshot `{name}` is recorded of a machine with the UUID {recorded}, and this one has {described}: another machine of the same \
+         name has its records here; keep this one's in another folder, or forget the other's first"
+    )]
+    RecordsOfAnother {
+        /// A snapshot of it.
+        name: String,
+        /// Its UUID.
+        recorded: String,
+        /// The one that the description says.
+        described: String,
+    },
     /// Two flags that do not go together.
     #[error("the flags `{0}` and `{1}` exclude each other")]
     FlagsExclude(CreateFlag, CreateFlag),
@@ -128,7 +152,8 @@ pub enum Refusal {
     Shared(String),
     /// Something is where the overlay is to be.
     #[error(
-        "the overlay's file `{path}` for disk `{disk}` exists and is not empty; remove it, choose another, or say `reuse-external`"
+        "the overlay's file `{path}` for disk `{disk}` exists and is not empty: it may be another snapshot's, or in use; choose another, or say \
+         `reuse-external`"
     )]
     FileExists {
         /// The disk.
@@ -177,6 +202,12 @@ pub enum Refusal {
         "the firmware's variables are in a {0} file, which keeps no internal snapshot: a machine put back would find newer ones"
     )]
     NvramKeepsNone(String),
+    /// The firmware's variables belong to the snapshot, and are not found.
+    #[error(
+        "the firmware's variables belong to an internal snapshot, and `{0}` cannot be read or is not what the machine has them in; use \
+         `disk-only`"
+    )]
+    NvramUnknown(Utf8PathBuf),
     /// A record of that name is there.
     #[error("a snapshot `{0}` is recorded already; delete it or choose another name")]
     Recorded(String),
@@ -241,6 +272,9 @@ pub enum Refusal {
     /// There is no such snapshot.
     #[error("no internal snapshot `{0}` on any disk")]
     NoSuchSnapshot(String),
+    /// There is no such snapshot, neither in the records nor in the images.
+    #[error("no snapshot `{0}`: it is not recorded, and no disk holds an internal one of that name")]
+    Unknown(String),
     /// A disk lacks it.
     #[error(
         "snapshot `{name}` is not on disk `{disk}`: reverting the others alone would tear the disks apart"
@@ -302,140 +336,86 @@ pub enum Refusal {
     /// The path of an overlay has no folder or no name.
     #[error("`{0}` cannot be the file of an overlay: it must be an absolute path to a file")]
     BadOverlayPath(Utf8PathBuf),
-    /// Two flags of a deletion that do not go together.
-    #[error("the flags `children` and `children-only` exclude each other")]
-    ChildrenTwice,
-    /// A flag that is about records, of a snapshot without one.
-    #[error("no snapshot `{0}` is recorded, so it has neither children nor a record that could be removed")]
-    NotRecorded(String),
-    /// A snapshot that is to be deleted together with others is external.
-    #[error(
-        "snapshot `{0}` is external and cannot be deleted together with others; delete them one by one, the newest first"
-    )]
-    ExternalAmongMany(String),
-    /// An internal snapshot is in an image that lies below the one in use.
-    #[error(
-        "internal snapshot `{name}` is in `{file}`, which disk `{disk}` does not write to now: QEMU cannot delete it there"
-    )]
-    InternalBelow {
-        /// The snapshot.
-        name: String,
-        /// The disk.
-        disk: String,
-        /// The image that holds it.
-        file: Utf8PathBuf,
-    },
-    /// More than one line of snapshots begins at an external one.
-    #[error(
-        "more than one branch begins at snapshot `{0}`: merging it would change what the others are based on; delete them first"
-    )]
-    Branches(String),
-    /// Another deletion was begun.
-    #[error("the deletion of snapshot `{0}` was begun and is not finished; delete that one first")]
-    DeletionUnfinished(String),
-    /// The running machine does not use the snapshot's overlay.
-    #[error(
-        "snapshot `{name}` put disk `{disk}` in `{file}`, which is not in its chain now; revert to a snapshot of that \
-         branch first, or remove the record alone with `metadata`"
-    )]
-    NotInChain {
-        /// The snapshot.
-        name: String,
+    /// An overlay that is to be used as it stands is another disk's, or none.
+    #[error("`{path}` is there, and is no overlay for disk `{disk}`: {why}")]
+    OverlayOfOther {
         /// The disk.
         disk: String,
         /// The overlay.
-        file: Utf8PathBuf,
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
-    /// An overlay has nothing below it any more.
-    #[error("disk `{disk}` has no image below `{file}` that it could be merged into")]
-    NothingBelow {
+    /// A disk inside its image, and the memory in a file of its own.
+    #[error("disk `{0}` cannot be internal where the memory goes into a file; make it external")]
+    InternalBesideMemory(String),
+    /// Nothing is taken where a record is handed in.
+    #[error("`redefine` hands in a record and takes nothing: it is for the records alone")]
+    RecordHandedIn,
+    /// libvirt reaches such a disk through another process, which knows nothing of snapshots.
+    #[error(
+        "disk `{0}` is served by another process (vhost-user), where QEMU takes no snapshot: leave it out"
+    )]
+    VhostUser(String),
+    /// What a wish says of the memory for an overlay's tables is no size.
+    #[error("the overlay of disk `{disk}` is to have a metadata cache of `{said}`, which is no size")]
+    MetadataCache {
         /// The disk.
         disk: String,
-        /// The overlay.
-        file: Utf8PathBuf,
+        /// What is said.
+        said: String,
     },
-    /// An overlay holds internal snapshots.
+    /// What the guest writes to this disk is thrown away when the machine stops, and with it what a snapshot would stand on.
     #[error(
-        "`{file}` of disk `{disk}` holds the internal snapshot `{held}`, which would be lost with it; delete that one first"
+        "what the guest has written to disk `{0}` is thrown away when the machine stops (<transient/>), and a snapshot would \
+         stand on it: leave the disk out, or take the snapshot while the machine is off"
     )]
-    HoldsInternal {
-        /// The disk.
-        disk: String,
-        /// The overlay.
-        file: Utf8PathBuf,
-        /// The internal snapshot.
-        held: String,
+    TransientDisk(String),
+    /// The storage below disks that is to take them cannot, or says so.
+    #[error("the storage below {disks} cannot take its part of the snapshot: {why}")]
+    StorageRefuses {
+        /// The disks.
+        disks: String,
+        /// Why not.
+        why: String,
     },
-    /// The snapshot before is inside the image that would be merged into.
+    /// It is said who takes a disk below QEMU, and QEMU is to take it.
     #[error(
-        "snapshot `{parent}`, from which `{name}` descends, is inside the image of disk `{disk}` that would be written to; \
-         delete `{parent}` first"
+        "disk `{0}` is said to be taken by its storage: for that its place is `manual`, and the snapshot no internal one"
     )]
-    InternalParent {
-        /// The snapshot that is to be deleted.
-        name: String,
-        /// The one before it.
-        parent: String,
-        /// A disk of both.
-        disk: String,
-    },
-    /// Another snapshot's overlay is, or may be, based on an image that would change or go.
-    #[error(
-        "`{file}` of disk `{disk}` is below an overlay of snapshot `{by}` too, which is not in use and would be left with a \
-         changed or missing image; delete `{by}` first"
-    )]
-    OtherBranch {
-        /// The disk.
-        disk: String,
-        /// The image.
-        file: Utf8PathBuf,
-        /// The other snapshot.
-        by: String,
-    },
-    /// An image belongs to more than one chain, or it is not known by which node it is opened.
-    #[error(
-        "`{file}` of disk `{disk}` is opened by {nodes} nodes or chains; an image that is merged must be one disk's alone"
-    )]
-    ImageShared {
-        /// The disk.
-        disk: String,
-        /// The image.
-        file: Utf8PathBuf,
-        /// How many nodes or chains have it.
-        nodes: usize,
-    },
-    /// A bitmap would be lost.
-    #[error(
-        "bitmap `{bitmap}` is kept in `{file}` of disk `{disk}` and would be lost with it, and with it the next incremental \
-         backup; remove it first"
-    )]
-    BitmapLost {
-        /// The disk.
-        disk: String,
-        /// The overlay.
-        file: Utf8PathBuf,
-        /// The bitmap.
-        bitmap: String,
-    },
+    StorageUnused(String),
     /// It is a revert that cannot be done.
     #[error(transparent)]
     Revert(#[from] RevertRefusal),
+    /// It is a deletion that cannot be done.
+    #[error(transparent)]
+    Delete(#[from] DeleteRefusal),
+    /// The machine is off, and it cannot be done with one that is.
+    #[error(transparent)]
+    Off(#[from] OffRefusal),
+    /// Images cannot be worked on.
+    #[error(transparent)]
+    Image(#[from] ImageRefusal),
+    /// The guest cannot be brought to rest.
+    #[error(transparent)]
+    Quiesce(#[from] QuiesceRefusal),
 }
 
 impl Refusal {
     /// libvirt's name for it.
+    #[allow(clippy::too_many_lines, reason = "a list: a line for each refusal")]
     pub fn code(&self) -> Code {
         match self {
             Refusal::Name(_) => Code::XmlDetail,
             Refusal::FlagsExclude(..)
             | Refusal::FlagNeeds { .. }
             | Refusal::AllDigits(_)
-            | Refusal::VmstateElsewhere(_)
-            | Refusal::ChildrenTwice => Code::InvalidArg,
-            Refusal::MemoryWithoutMachine | Refusal::MemoryWithoutFile | Refusal::BadMemoryPath(_) => {
-                Code::XmlError
-            }
-            Refusal::NoAgent => Code::ArgumentUnsupported,
+            | Refusal::VmstateElsewhere(_) => Code::InvalidArg,
+            Refusal::MemoryWithoutMachine
+            | Refusal::MemoryWithoutFile
+            | Refusal::MetadataCache { .. }
+            | Refusal::BadMemoryPath(_) => Code::XmlError,
+            Refusal::NoAgent | Refusal::RecordHandedIn => Code::ArgumentUnsupported,
             Refusal::BadState(_) => Code::InternalError,
             Refusal::BlockJob { filter, .. } if filter == "mirror_top" => Code::BlockCopyActive,
             Refusal::FileMissing { .. } => Code::SystemError,
@@ -462,16 +442,26 @@ impl Refusal {
             | Refusal::MustTakeAll(_)
             | Refusal::FormatKeepsNone { .. }
             | Refusal::BadOverlayPath(_)
-            | Refusal::ExternalAmongMany(_) => Code::ConfigUnsupported,
+            | Refusal::InternalBesideMemory(_)
+            | Refusal::VhostUser(_)
+            | Refusal::TransientDisk(_)
+            | Refusal::OverlayOfOther { .. }
+            | Refusal::StorageUnused(_) => Code::ConfigUnsupported,
             Refusal::HaltOfTransient
             | Refusal::NoImage(_)
             | Refusal::MemoryWithoutDocument
             | Refusal::NotOnDisk { .. }
             | Refusal::MachineState { .. }
-            | Refusal::DeletionUnfinished(_) => Code::OperationInvalid,
+            | Refusal::StorageRefuses { .. }
+            | Refusal::AnotherMachine { .. }
+            | Refusal::RecordsOfAnother { .. } => Code::OperationInvalid,
             Refusal::Revert(refusal) => refusal.code(),
+            Refusal::Delete(refusal) => refusal.code(),
+            Refusal::Off(refusal) => refusal.code(),
+            Refusal::Image(refusal) => refusal.code(),
+            Refusal::Quiesce(refusal) => refusal.code(),
             Refusal::Exists { .. } | Refusal::Recorded(_) => Code::OperationFailed,
-            Refusal::NoSuchSnapshot(_) | Refusal::NotRecorded(_) => Code::NoDomainSnapshot,
+            Refusal::NoSuchSnapshot(_) | Refusal::Unknown(_) => Code::NoDomainSnapshot,
             Refusal::LiveWithoutMemory
             | Refusal::GuestSleeps
             | Refusal::InternalWithoutMemory
@@ -480,17 +470,9 @@ impl Refusal {
             | Refusal::DeviceMissing { .. }
             | Refusal::ChainTooLong { .. }
             | Refusal::NvramKeepsNone(_)
+            | Refusal::NvramUnknown(_)
             | Refusal::Unsupported(_)
-            | Refusal::VmstateNotChoosable(_)
-            | Refusal::InternalBelow { .. }
-            | Refusal::Branches(_)
-            | Refusal::NotInChain { .. }
-            | Refusal::NothingBelow { .. }
-            | Refusal::HoldsInternal { .. }
-            | Refusal::InternalParent { .. }
-            | Refusal::OtherBranch { .. }
-            | Refusal::ImageShared { .. }
-            | Refusal::BitmapLost { .. } => Code::OperationUnsupported,
+            | Refusal::VmstateNotChoosable(_) => Code::OperationUnsupported,
         }
     }
 }

@@ -11,6 +11,39 @@ pub enum RevertRefusal {
     /// Two flags of a revert that do not go together.
     #[error("the flags `{0}` and `{1}` exclude each other")]
     FlagsExclude(RevertFlag, RevertFlag),
+    /// A flag that means nothing by itself.
+    #[error("the flag `{flag}` needs `{needed}` with it")]
+    FlagNeeds {
+        /// The flag.
+        flag: RevertFlag,
+        /// What it needs.
+        needed: RevertFlag,
+    },
+    /// Others descend from a snapshot whose later changes are to go.
+    #[error(
+        "snapshots {} descend from `{name}` and stand on what would be discarded: say `delete-children` to delete them too, or leave \
+         `discard` out",
+        .snapshots.join(", ")
+    )]
+    StandOnDiscarded {
+        /// The snapshot.
+        name: String,
+        /// Those that descend from it.
+        snapshots: Vec<String>,
+    },
+    /// An image that stays stands on one that is to go.
+    #[error(
+        "`{above}` stands on `{file}` of disk `{disk}`, which would be discarded, and belongs to no snapshot that goes with it: merge it \
+         first, or leave `discard` out"
+    )]
+    ImageOnDiscarded {
+        /// The disk.
+        disk: String,
+        /// What is to go.
+        file: Utf8PathBuf,
+        /// What stands on it.
+        above: Utf8PathBuf,
+    },
     /// The record does not say what machine it is of.
     #[error("the record of `{0}` lacks the machine's <domain>: nobody can tell what machine to go back to")]
     NoRollbackInfo(String),
@@ -107,8 +140,26 @@ pub enum RevertRefusal {
     )]
     ManualDisks(Vec<String>),
     /// The firmware's variables cannot be made anew.
-    #[error("this version cannot make the firmware's variables anew: copy their template to `{0}` yourself")]
-    CannotResetNvram(Utf8PathBuf),
+    #[error("the firmware's variables `{file}` cannot be made anew: {why}")]
+    CannotResetNvram {
+        /// Their file.
+        file: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// An overlay stands on the image that holds it.
+    #[error(
+        "internal snapshot `{name}` is in `{file}`, on which an overlay of disk `{disk}` stands that would be torn from what it is \
+         based on: merge or revert what is above first"
+    )]
+    OverlayAbove {
+        /// The snapshot.
+        name: String,
+        /// The disk.
+        disk: String,
+        /// The image.
+        file: Utf8PathBuf,
+    },
     /// A new process cannot be told which of its nodes hold the snapshot.
     #[error(
         "`{0}` is inside the images, and a machine that a program starts has nodes of unknown names; start it by the built-in launcher"
@@ -120,22 +171,29 @@ impl RevertRefusal {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         use RevertRefusal::{
-            CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagsExclude, ImageMissing, ImageWritten,
-            JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal, NoLauncher, NoRollbackInfo,
-            NodesUnknown, OffOfTransient, OtherMachine, Slept, SourceNotFile,
+            CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
+            ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
+            NoLauncher, NoRollbackInfo, NodesUnknown, OffOfTransient, OtherMachine, OverlayAbove, Slept,
+            SourceNotFile, StandOnDiscarded,
         };
         match self {
-            FlagsExclude(..) => Code::InvalidArg,
+            FlagsExclude(..) | FlagNeeds { .. } => Code::InvalidArg,
             NoGoal { .. } => Code::InternalError,
             ImageMissing { .. } | CannotLaunch { .. } | MemoryOfOther { .. } => Code::ConfigUnsupported,
-            OffOfTransient(_) | JobOnRevert { .. } | ImageWritten { .. } | ManualDisks(_) => {
-                Code::OperationInvalid
-            }
+            OffOfTransient(_)
+            | JobOnRevert { .. }
+            | ImageWritten { .. }
+            | ManualDisks(_)
+            | StandOnDiscarded { .. } => Code::OperationInvalid,
             NoRollbackInfo(_) | EndsTheMachine(_) | OtherMachine { .. } => Code::SnapshotRevertRisky,
             Chain(_) | MemoryUnusable { .. } => Code::OperationFailed,
-            Slept(_) | NoLauncher(_) | SourceNotFile(_) | CannotResetNvram(_) | NodesUnknown(_) => {
-                Code::OperationUnsupported
-            }
+            OverlayAbove { .. }
+            | ImageOnDiscarded { .. }
+            | Slept(_)
+            | NoLauncher(_)
+            | SourceNotFile(_)
+            | CannotResetNvram { .. }
+            | NodesUnknown(_) => Code::OperationUnsupported,
         }
     }
 }

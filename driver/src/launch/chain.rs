@@ -43,7 +43,7 @@ pub async fn read<E: Env>(tool: &QemuImg<E>, domain: &DomainXml) -> Result<Chain
         if !whole {
             let top = Backing { file: path.to_owned(), format: disk.format().to_owned() };
             let last = chain.last().cloned().unwrap_or(top);
-            chain.extend(from_headers(tool, disk.target, last).await?);
+            chain.extend(behind(tool, disk.target, last).await?);
         }
         chains.insert(disk.target.to_owned(), chain);
     }
@@ -79,7 +79,10 @@ pub fn stated(disk: &Element) -> Result<Stated, LaunchError> {
 }
 
 /// What the headers of an image and of those behind it name.
-async fn from_headers<E: Env>(
+///
+/// # Errors
+/// As [`read`].
+pub async fn behind<E: Env>(
     tool: &QemuImg<E>,
     target: &str,
     top: Backing,

@@ -11,7 +11,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    LaunchError,
+    LaunchError, NVRAM_NODE,
     arguments::{Line, Machine, cannot_give, escaped, number_or_zero, one_of, only},
     devices::{id, place},
 };
@@ -313,7 +313,7 @@ pub(super) fn firmware(line: &mut Line, os: &Element) -> Result<&'static str, La
     let Some(nvram) = os.child("nvram") else { return Ok(",pflash0=pflash0") };
     only(nvram, &["template", "templateFormat", "format", "type"], &["source"])?;
     one_of(nvram, "type", &["file"])?;
-    flash(line, nvram, "pflash1", false)?;
+    flash(line, nvram, NVRAM_NODE, false)?;
     Ok(",pflash0=pflash0,pflash1=pflash1")
 }
 

@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! internal   write the records | delete the tag of the deepest | ... | of the topmost
-//! external   see merge
+//! external   see merge, and branches
 //! metadata   write the records
 //! ```
 //!
 //! Of an internal snapshot the record goes first. Whatever ends this half way then leaves a tag without a record, which takes
 //! room and can be deleted by its name, and never a record that promises what is gone.
 
-use super::{Facts, Plan, Planned, Records, Stage, internal, merge};
+use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location},
-    error::Refusal,
-    request::{Delete, DeleteFlag, Request},
-    step::{DeleteSnapshot, Step, WriteRecords},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    error::{DeleteRefusal, Refusal},
+    name::SnapshotName,
+    observed::ObservedDisk,
+    request::{Delete, DeleteFlag, DeleteFlags, Request},
+    step::{DeleteSnapshot, RemoveTag, Step, WriteRecords},
     tree::SnapshotTree,
 };
 
@@ -22,7 +24,7 @@ use crate::{
 pub(super) fn check_whole(name: &str, facts: Facts<'_>) -> Result<(), Refusal> {
     let record = facts.records.and_then(|records| records.tree.get(name));
     match record.is_some_and(|record| record.disks.iter().any(|disk| disk.delete_in_progress)) {
-        true => Err(Refusal::DeletionUnfinished(name.to_owned())),
+        true => Err(DeleteRefusal::DeletionUnfinished(name.to_owned()).into()),
         false => Ok(()),
     }
 }
@@ -34,14 +36,65 @@ pub fn needs_nodes(request: &Request, tree: Option<&SnapshotTree>) -> bool {
     touches_disks && tree.get(delete.name.as_str()).is_some_and(DomainSnapshot::is_outside)
 }
 
+/// The deletions, each of one snapshot, that a request for several stands for where external ones are among them: each is a merge
+/// of its own, that is planned when its turn comes. Nothing for any other request.
+pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>) -> Vec<Request> {
+    let (Request::Delete(delete), Some(tree)) = (request, tree) else { return Vec::new() };
+    if delete.flags.has(DeleteFlag::MetadataOnly) || delete.flags.iter().next().is_none() {
+        return Vec::new();
+    }
+    let names = doomed(delete, tree);
+    if !names.iter().any(|name| tree.get(name).is_some_and(DomainSnapshot::is_outside)) {
+        return Vec::new();
+    }
+    let one = |name: &String| {
+        let name = SnapshotName::new(name.clone()).ok()?;
+        Some(Request::Delete(Delete { name, flags: DeleteFlags::default(), within: delete.within }))
+    };
+    names.iter().filter_map(one).collect()
+}
+
+/// What keeps one of several deletions from being done whatever was done before it: an internal snapshot that is below an external
+/// one's overlays stays there.
+///
+/// # Errors
+/// [`DeleteRefusal::InternalParent`].
+pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>) -> Result<(), Refusal> {
+    let records = parts.iter().filter_map(|part| tree?.get(part.name()));
+    for record in records.filter(|record| record.is_outside()) {
+        let parent = record.parent.as_deref().and_then(|parent| tree?.get(parent));
+        let is_internal = |part: &&SnapshotDisk| {
+            let of_parent = parent.into_iter().flat_map(|parent| &parent.disks);
+            let mut of_parent = of_parent.filter(|other| other.location == Some(Location::Internal));
+            part.location == Some(Location::External) && of_parent.any(|other| other.name == part.name)
+        };
+        if let Some(part) = record.disks.iter().find(is_internal) {
+            let name = |record: &DomainSnapshot| record.name.clone().unwrap_or_default();
+            let parent = parent.map(name).unwrap_or_default();
+            return Err(DeleteRefusal::InternalParent {
+                name: name(record),
+                parent,
+                disk: part.name.clone(),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
 /// In libvirt's order of checks: the flags, the name, and unless the record alone is to go, whether it can be done.
 pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refusal> {
     let name = delete.name.as_str();
     let Some(records) = facts.records.filter(|records| records.tree.get(name).is_some()) else {
         // Nobody has recorded it: it may be in the images all the same.
         return match delete.flags.iter().next() {
-            Some(_) => Err(Refusal::NotRecorded(name.to_owned())),
-            None => Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None, domain: None }),
+            Some(_) => Err(DeleteRefusal::NotRecorded(name.to_owned()).into()),
+            None => match facts.off {
+                Some(off) => off::delete_unrecorded(name, off, facts),
+                None => {
+                    Ok(Planned { plan: internal::delete(&delete.name, facts)?, tree: None, domain: None })
+                }
+            },
         };
     };
     let names = doomed(delete, records.tree);
@@ -53,11 +106,20 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
         let title = format!("forget {} of {}", list(&names), facts.domain.name);
         return finished(title, Vec::new(), Vec::new(), tree, records);
     }
+    if facts.off.is_some() {
+        off::check_description(facts)?;
+    }
     let of = |name: &&String| records.tree.get(name).is_some_and(DomainSnapshot::is_outside);
     match names.iter().find(of) {
         None => tags(&names, tree, records, facts),
-        Some(_) if delete.flags.iter().next().is_none() => merge::delete(name, records, facts),
-        Some(external) => Err(Refusal::ExternalAmongMany(external.clone())),
+        Some(_) if delete.flags.iter().next().is_none() => {
+            let snapshot = records.tree.get(name);
+            match snapshot.is_some_and(|it| branches::is_branching(it, records.tree, facts.observed)) {
+                true => branches::delete(name, records, facts),
+                false => merge::delete(name, records, facts),
+            }
+        }
+        Some(external) => Err(DeleteRefusal::ExternalAmongMany(external.clone()).into()),
     }
 }
 
@@ -78,21 +140,24 @@ fn tags(
     facts: Facts<'_>,
 ) -> Result<Planned, Refusal> {
     let mut steps: Vec<DeleteSnapshot> = Vec::new();
+    let mut apart: Vec<RemoveTag> = Vec::new();
     for name in names.iter().filter(|name| records.tree.get(name).is_some_and(DomainSnapshot::has_tag)) {
         if let Some((disk, image)) = internal::below(name, facts) {
-            return Err(Refusal::InternalBelow { name: name.clone(), disk, file: image });
+            return Err(DeleteRefusal::InternalBelow { name: name.clone(), disk, file: image }.into());
         }
-        steps.extend(internal::delete_tag(name, steps.len(), facts)?);
+        match facts.off {
+            Some(off) => apart.extend(off.delete_tag(name, facts)),
+            None => steps.extend(internal::delete_tag(name, steps.len(), facts)?),
+        }
     }
-    let tagged = |target: &str| {
-        let disk = facts.observed.disk(target);
-        disk.is_some_and(|disk| steps.iter().any(|step| step.devices.contains(&disk.node)))
+    let tagged = |disk: &&ObservedDisk| {
+        let live = steps.iter().any(|step| step.devices.contains(&disk.node));
+        live || apart.iter().any(|step| step.target == disk.target)
     };
-    let targets = facts.observed.disks.iter().map(|disk| disk.target.clone());
-    let disks: Vec<_> = targets.filter(|target| tagged(target)).collect();
-    let on = if disks.is_empty() { String::new() } else { format!(", disks {}", disks.join(" ")) };
+    let disks: Vec<_> = facts.observed.images().filter(tagged).map(|disk| disk.target.clone()).collect();
+    let on = super::on_disks(&disks);
     let title = format!("delete {} of {}: internal{on}", list(names), facts.domain.name);
-    let steps = steps.into_iter().map(Step::from).collect();
+    let steps = steps.into_iter().map(Step::from).chain(apart.into_iter().map(Step::from)).collect();
     finished(title, disks, steps, tree, records)
 }
 
@@ -132,7 +197,7 @@ impl DomainSnapshot {
     }
 
     /// Whether a part of it is inside an image.
-    fn has_tag(&self) -> bool {
+    pub(super) fn has_tag(&self) -> bool {
         let disk = |disk: &crate::domain_snapshot::SnapshotDisk| disk.location == Some(Location::Internal);
         self.memory.location == Some(Location::Internal) || self.disks.iter().any(disk)
     }

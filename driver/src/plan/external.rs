@@ -2,16 +2,26 @@
 //! kept.
 //!
 //! ```text
-//! write the record | reserve files -> prepare overlays, [begin the memory's file] -> [pause -> save memory] -> switch
+//! write the record | reserve files -> prepare overlays, [begin the memory's file] -> [pause -> save memory] -> [freeze] -> switch
 //!                                                               the guest stands still from here ^    (live: from here ^)
-//! -> [resume] -> [seal the memory's file] -> [halt]
+//! -> [thaw] -> [resume] -> [seal the memory's file] -> [halt]
 //! ```
+//! Disks that the storage below them takes are caught right before the switch: see [`super::storage`].
+//!
+//! With memory in the background the disks are switched first, and both are of the moment in which the guest stands still:
+//!
+//! ```text
+//! ... -> pause -> switch -> save memory, and let the guest go on as soon as it is held -> seal
+//! ```
+//!
+//! A memory that cannot be written then puts the disks back too: what the guest has written since goes down into its images.
 //!
 //! All that can be done before the guest stands still is done before it, side by side; the snapshot itself is one transaction.
 
 use super::{
     Facts, Plan, Stage,
     memory::{self, Saving},
+    storage,
 };
 use crate::{
     align::{Aligned, MemoryPlace, Overlay, Place},
@@ -21,8 +31,8 @@ use crate::{
     observed::ObservedDisk,
     request::{Create, CreateFlag},
     step::{
-        CarriedBitmap, Pause, PrepareOverlay, Quit, ReserveFile, Resume, Step, Switch, SwitchOverlays,
-        WriteRecords,
+        CarriedBitmap, Freeze, Meanwhile, Pause, PrepareOverlay, Quit, ReserveFile, Resume, Step, Switch,
+        SwitchOverlays, Thaw, UseEmptyFile, WriteRecords,
     },
 };
 
@@ -31,6 +41,7 @@ pub(super) fn create(
     create: &Create,
     aligned: &Aligned,
     record: Option<WriteRecords>,
+    freeze: Option<Freeze>,
     facts: Facts<'_>,
 ) -> Result<Plan, Refusal> {
     let missing = facts.capabilities.missing_for_external();
@@ -46,20 +57,23 @@ pub(super) fn create(
         .collect::<Option<_>>()
         .expect("every disk with an overlay was found to have an image");
     let memory = match &aligned.memory {
-        MemoryPlace::External(file) => Some(memory::saving(file, create, facts)?),
+        MemoryPlace::External(file) => Some(memory::saving(file, create, aligned, facts)?),
         MemoryPlace::No | MemoryPlace::Internal => None,
     };
     let mut stages: Vec<Stage> = record.into_iter().map(Stage::one).collect();
     stages.extend(prepare(&overlays, memory.as_ref(), create, facts));
 
+    let below = storage::below(create, aligned, facts)?;
     let runs = facts.observed.status.running;
-    let stands_still = runs && (aligned.has_manual() || memory.is_some());
+    // Of several moments one is made by a guest that stands still.
+    let moments = below.catch.len() + usize::from(!overlays.is_empty());
+    let between = !below.catch.is_empty() && moments > 1 && freeze.is_none();
+    let stands_still = runs && (aligned.has_manual() || memory.is_some() || between);
+    let meanwhile = memory.as_ref().map(|memory| memory.guest);
     // While its memory is saved live, the guest runs until QEMU itself stops it.
-    let live = memory.is_some() && create.flags.has(CreateFlag::Live);
-    if stands_still && !live {
+    if stands_still && meanwhile != Some(Meanwhile::Live) {
         stages.push(Stage::one(Pause {}));
     }
-    stages.extend(memory.iter().map(|memory| Stage { steps: vec![memory.save.clone()] }));
     let switches = overlays.iter().enumerate().map(|(index, (disk, overlay))| Switch {
         target: disk.target.clone(),
         node: disk.node.clone(),
@@ -68,15 +82,30 @@ pub(super) fn create(
         bitmaps: disk.bitmaps.iter().map(CarriedBitmap::from).collect(),
     });
     let switches: Vec<_> = switches.collect();
-    if !switches.is_empty() {
-        stages.push(Stage::one(SwitchOverlays { switches }));
+    // Only disks alone are taken of a guest at rest: between it and the switch is nothing.
+    let thaw = freeze.is_some().then_some(Thaw {});
+    stages.extend(freeze.map(Stage::one));
+    let switch = (!switches.is_empty()).then(|| Stage::one(SwitchOverlays { switches }));
+    let save = memory.as_ref().map(|memory| Stage { steps: vec![memory.save.clone()] });
+    let alone = switch.is_none() && save.is_none() && !stands_still;
+    let catch = (!below.catch.is_empty()).then(|| Stage::all(below.catch));
+    let seal = (!below.seal.is_empty()).then(|| Stage::all(below.seal));
+    stages.extend(match meanwhile {
+        Some(Meanwhile::Background) => [catch, switch, save].into_iter().flatten(),
+        _ => [save, catch, switch].into_iter().flatten(),
+    });
+    // With the last of these the snapshot is taken; what comes behind is carried forward. There is none where the caller takes
+    // all disks of a guest that stands still. Storages alone have taken it when all is complete: until then nothing stands on it.
+    let mut no_return = stages.len().saturating_sub(1);
+    stages.extend(thaw.map(Stage::one));
+    if alone && seal.is_some() {
+        no_return = stages.len();
     }
-    // With the last of these the snapshot is taken; what comes behind is carried forward.
-    let no_return = stages.len() - 1;
     let halt = create.flags.has(CreateFlag::Halt);
     if stands_still && !halt && !aligned.has_manual() {
-        stages.push(Stage::one(Resume {}));
+        stages.push(Stage::one(Resume { unless_of_its_own: true }));
     }
+    stages.extend(seal);
     if let Some(memory::Saving { seal, back, .. }) = memory {
         stages.push(Stage { steps: if halt { vec![seal] } else { vec![seal, back] } });
     }
@@ -93,7 +122,10 @@ fn title(aligned: &Aligned, disks: &[String], facts: Facts<'_>) -> String {
         MemoryPlace::External(file) => format!("with memory in {}", file.file_name().unwrap_or_default()),
         MemoryPlace::No | MemoryPlace::Internal => "disk-only".into(),
     };
-    format!("snapshot {} of {}: {kind}, disks {}", aligned.name, facts.domain.name, disks.join(" "))
+    let below =
+        facts.below.iter().map(|held| format!(", {} by {}", held.targets.join(" "), held.volumes.method));
+    let below: String = below.collect();
+    format!("snapshot {} of {}: {kind}, disks {}{below}", aligned.name, facts.domain.name, disks.join(" "))
 }
 
 /// Reserves the files, and makes ready all that can be before the guest stands still: overlays are made and opened, the
@@ -108,10 +140,15 @@ fn prepare(
     let absent = |overlay: &Overlay| {
         !matches!(facts.files.get(&overlay.path), Some(FileKind::File { .. } | FileKind::Device))
     };
-    let reserve = overlays
-        .iter()
-        .filter(|(_, overlay)| !reuse && absent(overlay))
-        .map(|(_, overlay)| ReserveFile { path: overlay.path.clone() });
+    let is_file = |overlay: &Overlay| matches!(facts.files.get(&overlay.path), Some(FileKind::File { .. }));
+    let reserve = overlays.iter().filter(|_| !reuse).filter_map(|(_, overlay)| {
+        let path = overlay.path.clone();
+        match absent(overlay) {
+            true => Some(Step::from(ReserveFile { path })),
+            // It was found to be empty.
+            false => is_file(overlay).then(|| UseEmptyFile { path }.into()),
+        }
+    });
     let prepare = overlays.iter().enumerate().map(|(index, (disk, overlay))| PrepareOverlay {
         target: disk.target.clone(),
         job: format!("ff-{}-create-{index}", facts.unique),
@@ -123,8 +160,10 @@ fn prepare(
         size: disk.size,
         backing_file: disk.file.clone(),
         backing_format: disk.format.clone(),
+        clusters: facts.observed.clusters(&disk.file),
+        metadata_cache: overlay.metadata_cache,
     });
-    let reserve = reserve.map(Step::from).chain(memory.and_then(|memory| memory.reserve.clone()));
+    let reserve = reserve.chain(memory.and_then(|memory| memory.reserve.clone()));
     let prepare = prepare.map(Step::from).chain(memory.into_iter().flat_map(|memory| memory.prepare.clone()));
     let stages = [Stage::all(reserve), Stage::all(prepare)];
     stages.into_iter().filter(|stage| !stage.steps.is_empty()).collect()

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Facts, Plan, Stage, targets};
+use super::{Facts, Plan, Stage, check_images_are_held, targets};
 use crate::{
     align::{Aligned, Place},
     capabilities::InternalMethod,
@@ -24,11 +24,13 @@ pub(super) fn create(
         return Err(Refusal::AllDigits(aligned.name.to_string()));
     }
     let method = method(facts)?;
+    check_images_are_held(facts)?;
     let internal = aligned.targets(|place| *place == Place::Internal);
-    let disks: Vec<_> = internal.iter().filter_map(|target| facts.observed.disk(target)).collect();
+    let mut disks: Vec<_> = internal.iter().filter_map(|target| facts.observed.disk(target)).collect();
+    disks.extend(&facts.observed.nvram);
     // QEMU refuses a tag only where every disk has it; on some alone it would make a second of that name.
     let name = aligned.name.as_str();
-    if let Some(disk) = facts.observed.disks.iter().find(|disk| disk.snapshot(name).is_some()) {
+    if let Some(disk) = facts.observed.images().find(|disk| disk.snapshot(name).is_some()) {
         return Err(Refusal::Exists { name: name.to_owned(), disk: disk.target.clone() });
     }
     let memory = memory_disk(create.vmstate.as_deref(), &disks, method, facts)?;
@@ -36,7 +38,7 @@ pub(super) fn create(
         "snapshot {name} of {}: internal with memory on {}, disks {}",
         facts.domain.name,
         memory.target,
-        internal.join(" ")
+        targets(&disks).join(" ")
     );
     let save = SaveSnapshot {
         method,
@@ -56,7 +58,7 @@ pub(super) fn create(
     if halt {
         stages.push(Stage::one(Quit {}));
     }
-    Ok(Plan { title, disks: internal, manual: Vec::new(), stages, no_return })
+    Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
 }
 
 /// Plans the way back to one within the process that runs. `runs` says whether the guest is to run then; without it, it does what
@@ -69,6 +71,7 @@ pub(super) fn revert(
 ) -> Result<Plan, Refusal> {
     let method = method(facts)?;
     let (disks, memory) = held(name, facts)?;
+    check_images_are_held(facts)?;
     let title =
         format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
     let running = facts.observed.status.running;
@@ -86,7 +89,7 @@ pub(super) fn revert(
     let no_return = stages.len();
     stages.push(Stage::one(load));
     if runs && !running {
-        stages.push(Stage::one(Resume {}));
+        stages.push(Stage::one(Resume::default()));
     }
     Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
 }
@@ -109,9 +112,8 @@ pub(super) fn held<'a>(
 
 /// The disks that hold it, all that the guest can write among them.
 pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
-    let writable = || facts.observed.disks.iter().filter(|disk| !disk.readonly);
-    let disks: Vec<_> =
-        facts.observed.disks.iter().filter(|disk| disk.snapshot(name.as_str()).is_some()).collect();
+    let writable = || facts.observed.images().filter(|disk| !disk.readonly);
+    let disks = tagged(name.as_str(), facts);
     if disks.is_empty() {
         return Err(Refusal::NoSuchSnapshot(name.to_string()));
     }
@@ -139,6 +141,9 @@ pub(super) fn delete_tag(
 ) -> Result<Option<DeleteSnapshot>, Refusal> {
     let method = method(facts)?;
     let disks = tagged(name, facts);
+    if !disks.is_empty() {
+        check_images_are_held(facts)?;
+    }
     let number = if number == 0 { String::new() } else { format!("-{number}") };
     Ok((!disks.is_empty()).then(|| DeleteSnapshot {
         method,
@@ -149,13 +154,13 @@ pub(super) fn delete_tag(
 }
 
 /// The disks whose image in use has it.
-fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> {
-    facts.observed.disks.iter().filter(|disk| disk.snapshot(name).is_some()).collect()
+pub(super) fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> {
+    facts.observed.images().filter(|disk| disk.snapshot(name).is_some()).collect()
 }
 
 /// A disk whose image in use does not have it, and one below that has.
 pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf)> {
-    let without = facts.observed.disks.iter().filter(|disk| disk.snapshot(name).is_none());
+    let without = facts.observed.images().filter(|disk| disk.snapshot(name).is_none());
     without.into_iter().find_map(|disk| {
         let has = |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == name);
         let image = disk.chain.iter().skip(1).find(has)?;

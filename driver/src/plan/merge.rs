@@ -4,7 +4,7 @@
 //! base <- overlay            the guest wrote to the overlay: it goes on in the base       (commit until ready, pivot)
 //! base <- overlay <- later   a later snapshot is above: that one is based on the base now (commit until pending, finalize)
 //!
-//! record that it has begun | commit every disk, side by side | disk by disk: take the overlay out, record that
+//! record that it has begun | commit every disk, side by side | merge bitmaps | disk by disk: take the overlay out, record that
 //!                          | write the records without it | remove the overlays and the file of memory, one by one
 //! ```
 //!
@@ -13,26 +13,30 @@
 //! (`<snapshotDeleteInProgress>`) until it goes. What ends it half way leaves whole chains and such a record, and to delete the
 //! snapshot again goes on from there.
 //!
+//! Where several images stand on a snapshot's, its content goes the other way: see [`super::branches`].
+//!
 //! Nothing that another snapshot is based on is written to or removed: who is above an image is looked up in the running
 //! machine and in all records, and where a record does not say, it is taken to be in the way.
 
-use camino::{Utf8Path, Utf8PathBuf};
+mod bitmaps;
+mod records;
 
-use super::{Facts, Plan, Planned, Records, Stage};
+use camino::Utf8Path;
+
+use self::records::{Note, begin, done};
+pub(super) use self::records::{is_manual, is_named, note, source};
+use super::{Facts, Off, Plan, Planned, Records, Stage, branches};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
-    error::Refusal,
+    error::{DeleteRefusal, Refusal},
     observed::{ObservedDisk, ObservedImage, ObservedNode},
-    step::{CommitImage, EndCommit, RecordDeletion, RemoveImage, WriteRecords},
+    step::{
+        ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
+        WriteRecords,
+    },
     tree::SnapshotTree,
-    xml::Element,
 };
-
-/// In a record of ours: the merge of an overlay was begun, `into` this image of this `format`.
-const BEGUN: &str = "merge";
-/// In a record of ours: it is done, and the overlay's `file` is not in use any more.
-const DONE: &str = "merged";
 
 /// One disk whose overlay is to be merged.
 struct Merge<'a> {
@@ -47,9 +51,9 @@ struct Merge<'a> {
 
 /// An image and the one node that has it open.
 #[derive(Clone, Copy)]
-struct Image<'a> {
-    file: &'a Utf8Path,
-    node: &'a ObservedNode,
+pub(super) struct Image<'a> {
+    pub(super) file: &'a Utf8Path,
+    pub(super) node: &'a ObservedNode,
 }
 
 /// What is to be done about a disk of the snapshot.
@@ -58,6 +62,16 @@ enum Fate<'a> {
     Merge(Merge<'a>),
     /// It was merged, and that was written down in part or not at all.
     Merged(Merged<'a>),
+}
+
+impl Fate<'_> {
+    /// The overlay when it is merged.
+    fn merged(&self) -> Merged<'_> {
+        match self {
+            Fate::Merge(merge) => merge.merged(),
+            Fate::Merged(merged) => *merged,
+        }
+    }
 }
 
 /// An overlay that is merged.
@@ -77,7 +91,7 @@ struct Merged<'a> {
 /// Plans the deletion of one, or the rest of it, in libvirt's order of checks.
 pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Result<Planned, Refusal> {
     let missing = facts.capabilities.missing_for_merge();
-    if !missing.is_empty() {
+    if !missing.is_empty() && facts.off.is_none() {
         return Err(Refusal::Unsupported(missing));
     }
     let snapshot = records.tree.get(name).expect("the caller has found it");
@@ -88,6 +102,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     }
     for fate in &fates {
         if let Fate::Merge(merge) = fate {
+            super::check_images_are_held(facts)?;
             merge.check(name, snapshot, records.tree, facts)?;
         }
     }
@@ -99,14 +114,19 @@ fn check_tree(name: &str, snapshot: &DomainSnapshot, tree: &SnapshotTree) -> Res
     let children = tree.children(name).count();
     let is_current = tree.current() == Some(name);
     if children > 1 || !snapshot.revert_disks.is_empty() || (is_current && children > 0) {
-        return Err(Refusal::Branches(name.to_owned()));
+        return Err(DeleteRefusal::Branches(name.to_owned()).into());
     }
+    check_no_other_begun(name, tree)
+}
+
+/// Whether no other snapshot's deletion was begun.
+pub(super) fn check_no_other_begun(name: &str, tree: &SnapshotTree) -> Result<(), Refusal> {
     let begun = |other: &&str| {
         let mut disks = tree.get(other).into_iter().flat_map(|other| &other.disks);
         *other != name && disks.any(|disk| disk.delete_in_progress)
     };
     match tree.topological().into_iter().find(begun) {
-        Some(other) => Err(Refusal::DeletionUnfinished(other.to_owned())),
+        Some(other) => Err(DeleteRefusal::DeletionUnfinished(other.to_owned()).into()),
         None => Ok(()),
     }
 }
@@ -114,13 +134,11 @@ fn check_tree(name: &str, snapshot: &DomainSnapshot, tree: &SnapshotTree) -> Res
 /// Finds the overlay that a snapshot gave a disk in the disk's chain.
 fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Option<Fate<'a>>, Refusal> {
     let device = part.source_type != SourceType::File;
-    let merged = |note: &'a Element, file: &'a Utf8Path| {
-        let (into, format) = (note.attribute("into")?, note.attribute("format")?);
-        Some(Merged { target: &part.name, file, into, format, device })
-    };
-    if let Some(done) = own(part, DONE) {
-        let file = done.attribute("file").map(Utf8Path::new);
-        return Ok(file.and_then(|file| merged(done, file)).map(Fate::Merged));
+    let merged = note(part).map(|Note { file, into, format, done, .. }| {
+        (Fate::Merged(Merged { target: &part.name, file, into, format, device }), into, done)
+    });
+    if let Some((fate, _, true)) = merged {
+        return Ok(Some(fate));
     }
     if part.location != Some(Location::External) {
         return Ok(None);
@@ -128,21 +146,26 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
     let target = || part.name.clone();
     let disk = facts.observed.disk(&part.name).ok_or_else(|| Refusal::NoImage(target()))?;
     if let Some(filter) = &disk.busy {
-        return Err(Refusal::BlockJob { disk: target(), filter: filter.clone() });
+        return Err(DeleteRefusal::JobOnDelete { disk: target(), filter: filter.clone() }.into());
     }
     let file = part.path().unwrap_or(Utf8Path::new(""));
     let Some(place) = disk.chain.iter().position(|image| image.file == file) else {
-        let begun = own(part, BEGUN).and_then(|begun| merged(begun, file));
-        let begun = begun.filter(|begun| disk.chain.iter().any(|image| image.file == begun.into));
-        let lost = || Refusal::NotInChain { name: name.to_owned(), disk: target(), file: file.to_owned() };
-        return Ok(Some(Fate::Merged(begun.ok_or_else(lost)?)));
+        let begun = merged.filter(|(_, into, _)| disk.chain.iter().any(|image| image.file == *into));
+        let lost = || {
+            Refusal::Delete(DeleteRefusal::NotInChain {
+                name: name.to_owned(),
+                disk: target(),
+                file: file.to_owned(),
+            })
+        };
+        return Ok(Some(begun.ok_or_else(lost)?.0));
     };
-    let nothing = || Refusal::NothingBelow { disk: target(), file: file.to_owned() };
+    let nothing = || Refusal::Delete(DeleteRefusal::NothingBelow { disk: target(), file: file.to_owned() });
     let base = disk.chain.get(place + 1).ok_or_else(nothing)?;
     let overlay = &disk.chain[place];
     if let Some(held) = overlay.snapshots.first() {
         let held = held.name.clone();
-        return Err(Refusal::HoldsInternal { disk: target(), file: file.to_owned(), held });
+        return Err(DeleteRefusal::HoldsInternal { disk: target(), file: file.to_owned(), held }.into());
     }
     Ok(Some(Fate::Merge(Merge {
         disk,
@@ -154,16 +177,21 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
 }
 
 /// The image with its node, if it is one disk's alone.
-fn alone<'a>(image: &'a ObservedImage, disk: &ObservedDisk, facts: Facts<'_>) -> Result<Image<'a>, Refusal> {
+pub(super) fn alone<'a>(
+    image: &'a ObservedImage,
+    disk: &ObservedDisk,
+    facts: Facts<'_>,
+) -> Result<Image<'a>, Refusal> {
     let has = |disk: &&ObservedDisk| disk.chain.iter().any(|other| other.file == image.file);
     let chains = facts.observed.disks.iter().filter(has).count();
     match image.nodes.as_slice() {
         [node] if chains == 1 => Ok(Image { file: &image.file, node }),
-        nodes => Err(Refusal::ImageShared {
+        nodes => Err(DeleteRefusal::ImageShared {
             disk: disk.target.clone(),
             file: image.file.clone(),
             nodes: nodes.len().max(chains),
-        }),
+        }
+        .into()),
     }
 }
 
@@ -177,22 +205,19 @@ impl Merge<'_> {
         facts: Facts<'_>,
     ) -> Result<(), Refusal> {
         let disk = || self.disk.target.clone();
-        if let Some(bitmap) = self.overlay.node.bitmaps.first() {
-            let file = self.overlay.file.to_owned();
-            return Err(Refusal::BitmapLost { disk: disk(), file, bitmap: bitmap.clone() });
-        }
+        self.check_bitmaps(facts)?;
         let parent = snapshot.parent.as_deref().and_then(|parent| tree.get(parent));
         let is_internal =
             |part: &&SnapshotDisk| part.name == self.disk.target && part.location == Some(Location::Internal);
         if let Some(parent) = parent.filter(|parent| parent.disks.iter().any(|part| is_internal(&part))) {
             let parent = parent.name.clone().unwrap_or_default();
-            return Err(Refusal::InternalParent { name: name.to_owned(), parent, disk: disk() });
+            return Err(DeleteRefusal::InternalParent { name: name.to_owned(), parent, disk: disk() }.into());
         }
         let others = tree.topological().into_iter().filter_map(|other| tree.get(other));
         for other in others {
             if let Some(file) = self.is_below(other, facts) {
                 let by = other.name.clone().unwrap_or_default();
-                return Err(Refusal::OtherBranch { disk: disk(), file: file.to_owned(), by });
+                return Err(DeleteRefusal::OtherBranch { disk: disk(), file: file.to_owned(), by }.into());
             }
         }
         Ok(())
@@ -239,6 +264,28 @@ impl Merge<'_> {
         let file = self.overlay.file.to_owned();
         (commit, EndCommit { target, job, active: self.above.is_none(), file })
     }
+
+    fn merge_apart(&self, off: Off<'_>) -> MergeImage {
+        MergeImage {
+            program: off.tool.to_owned(),
+            target: self.disk.target.clone(),
+            file: self.overlay.file.to_owned(),
+            base: self.base.file.to_owned(),
+        }
+    }
+
+    /// Puts the image above on what was below; none if there is none above.
+    fn rebase_apart(&self, off: Off<'_>) -> Option<ChangeBacking> {
+        Some(ChangeBacking {
+            program: off.tool.to_owned(),
+            target: self.disk.target.clone(),
+            file: self.above?.to_owned(),
+            onto: self.base.file.to_owned(),
+            onto_format: self.base.node.format.clone(),
+            from: self.overlay.file.to_owned(),
+            from_format: self.overlay.node.format.clone(),
+        })
+    }
 }
 
 /// The stages of a plan as they come, and what the records say after them.
@@ -266,12 +313,17 @@ impl<'a> Stages<'a> {
                 _ => None,
             })
         };
-        self.record(None, |tree, name| merges().for_each(|merge| begin(tree, name, merge)))?;
+        self.record(None, |tree, name| {
+            merges().for_each(|merge| begin(tree, name, merge, facts.off.is_none()))
+        })?;
+        if let Some(off) = facts.off {
+            return self.plan_apart(snapshot, fates, &merges().collect::<Vec<_>>(), off, facts);
+        }
         let steps = merges().enumerate().map(|(number, merge)| merge.steps(number, facts.unique));
         let (commits, ends): (Vec<_>, Vec<_>) = steps.unzip();
-        if !commits.is_empty() {
-            self.stages.push(Stage::all(commits));
-        }
+        self.stages.push(Stage::all(commits));
+        self.stages.push(Stage::all(merges().filter_map(Merge::merge_bitmaps)));
+        self.stages.retain(|stage| !stage.steps.is_empty());
         let last = ends.len();
         for (number, (end, merge)) in ends.into_iter().zip(merges()).enumerate() {
             self.stages.push(Stage::one(end));
@@ -291,10 +343,45 @@ impl<'a> Stages<'a> {
         let no_return = self.stages.len() - 1;
         self.stages.extend(removals(snapshot, fates, &self.tree).into_iter().map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
-        let on = if disks.is_empty() { String::new() } else { format!(", disks {}", disks.join(" ")) };
+        let on = super::on_disks(&disks);
         let title = format!("delete snapshot {} of {}: external{on}", self.name, facts.domain.name);
         let plan = Plan { title, disks, manual: Vec::new(), stages: self.stages, no_return };
-        Ok(Planned { plan, tree: Some(self.tree), domain: None })
+        Ok(Planned { plan, tree: Some(self.tree), domain: document_then(fates, facts) })
+    }
+
+    /// The same of a machine that is off. What is merged is merged by `qemu-img`, and reads the same as often as it is done, so that
+    /// nothing needs to be written down on the way but that it has begun.
+    fn plan_apart(
+        mut self,
+        snapshot: &DomainSnapshot,
+        fates: &[Fate<'_>],
+        merges: &[&Merge<'_>],
+        off: Off<'_>,
+        facts: Facts<'_>,
+    ) -> Result<Planned, Refusal> {
+        self.stages.push(Stage::all(merges.iter().map(|merge| merge.merge_apart(off))));
+        self.stages.push(Stage::all(merges.iter().filter_map(|merge| merge.rebase_apart(off))));
+        let mut document = facts.domain.document.clone();
+        for merge in merges {
+            let Merged { target, into, format, .. } = merge.merged();
+            let sources = merge.above.is_none().then_some((target, Utf8Path::new(into), format));
+            // What it says of the images behind the disk is not so any more.
+            document = document.map(|document| document.without_chains().with_sources(sources));
+        }
+        self.stages.extend(document.as_ref().and_then(|document| off.document(document)).map(Stage::one));
+        let mut tree = self.tree.clone();
+        merges.iter().for_each(|merge| done(&mut tree, self.name, merge.merged()));
+        self.finish(tree, fates)?;
+        self.stages.retain(|stage| !stage.steps.is_empty());
+        let no_return = self.stages.len() - 1;
+        let removals = removals(snapshot, fates, &self.tree).into_iter().filter(|removal| !removal.device);
+        self.stages.extend(removals.map(|removal| Stage::one(RemoveFile { path: removal.file })));
+        let disks: Vec<_> = merges.iter().map(|merge| merge.disk.target.clone()).collect();
+        let on = super::on_disks(&disks);
+        let title =
+            format!("delete snapshot {} of {}, which is off: external{on}", self.name, facts.domain.name);
+        let plan = Plan { title, disks, manual: Vec::new(), stages: self.stages, no_return };
+        Ok(Planned { plan, tree: Some(self.tree), domain: document })
     }
 
     /// Writes down how far it has come, if that changes anything.
@@ -313,6 +400,31 @@ impl<'a> Stages<'a> {
         Ok(())
     }
 
+    /// Takes the snapshot out of the tree. Where the machine goes on from a parent with other branches, that one says in which
+    /// overlays.
+    fn go_on_from_parent(&self, tree: &mut SnapshotTree, fates: &[Fate<'_>]) {
+        let was_current = tree.current() == Some(self.name);
+        tree.remove(self.name);
+        let Some(mut parent) =
+            tree.current().and_then(|parent| tree.get(parent)).filter(|_| was_current).cloned()
+        else {
+            return;
+        };
+        let merged = fates.iter().map(Fate::merged);
+        let is_overlay = |merged: &Merged<'_>| {
+            parent
+                .disks
+                .iter()
+                .any(|part| part.name == merged.target && part.location == Some(Location::External))
+        };
+        let overlays = merged
+            .filter(is_overlay)
+            .map(|merged| branches::overlay(merged.target, Utf8Path::new(merged.into)));
+        parent.revert_disks = overlays.collect();
+        tree.insert(parent);
+        branches::settle_current(tree);
+    }
+
     /// Writes the records without the snapshot.
     fn finish(&mut self, mut tree: SnapshotTree, fates: &[Fate<'_>]) -> Result<(), Refusal> {
         for fate in fates {
@@ -320,67 +432,16 @@ impl<'a> Stages<'a> {
                 done(&mut tree, self.name, *merged);
             }
         }
-        tree.remove(self.name);
+        self.go_on_from_parent(&mut tree, fates);
         self.stages.push(Stage::one(WriteRecords::new(self.folder, &self.tree, &tree)?));
         self.tree = tree;
         Ok(())
     }
 }
 
-/// Marks a disk of the snapshot as being merged.
-fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>) {
-    change_part(tree, name, &merge.disk.target, |part| {
-        part.delete_in_progress = true;
-        part.others.retain(|element| element.name != BEGUN);
-        let Merged { into, format, .. } = merge.merged();
-        part.others.push(Element::new(BEGUN).with("into", into).with("format", format));
-    });
-}
-
-/// Says that a disk of the snapshot is merged, and that whoever was taken of the overlay is of the image below now.
-fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
-    let Merged { target, file, into, format, .. } = merged;
-    change_part(tree, name, target, |part| {
-        let note = Element::new(DONE).with("file", file.as_str()).with("into", into);
-        *part = SnapshotDisk {
-            location: Some(Location::No),
-            delete_in_progress: true,
-            others: vec![note.with("format", format)],
-            source_type: part.source_type,
-            ..SnapshotDisk::new(target)
-        };
-    });
-    let names: Vec<String> = tree.topological().into_iter().map(str::to_owned).collect();
-    for snapshot in names.iter().filter_map(|name| tree.get(name)).cloned().collect::<Vec<_>>() {
-        let moved = |domain: &Option<Element>| {
-            let domain = domain.as_ref()?;
-            let document = DomainXml::of(domain.clone()).ok()?;
-            let disk = document.disk(target).filter(|disk| disk.path() == Some(file))?;
-            Some(document.with_sources([(disk.target, Utf8Path::new(into), format)]).element().clone())
-        };
-        let [live, next] = [&snapshot.domain, &snapshot.inactive_domain].map(moved);
-        if live.is_some() || next.is_some() {
-            let domain = live.or_else(|| snapshot.domain.clone());
-            let inactive_domain = next.or_else(|| snapshot.inactive_domain.clone());
-            tree.insert(DomainSnapshot { domain, inactive_domain, ..snapshot });
-        }
-    }
-}
-
-fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl FnOnce(&mut SnapshotDisk)) {
-    let Some(mut snapshot) = tree.get(name).cloned() else { return };
-    if let Some(part) = snapshot.disks.iter_mut().find(|part| part.name == target) {
-        change(part);
-        tree.insert(snapshot);
-    }
-}
-
 /// What is to be removed: overlays and the file of memory, unless a record still names them.
 fn removals(snapshot: &DomainSnapshot, fates: &[Fate<'_>], left: &SnapshotTree) -> Vec<RemoveImage> {
-    let images = fates.iter().map(|fate| match fate {
-        Fate::Merge(merge) => merge.merged(),
-        Fate::Merged(merged) => *merged,
-    });
+    let images = fates.iter().map(Fate::merged);
     let images = images.map(|merged| (merged.file.to_owned(), merged.device));
     let memory =
         snapshot.memory.file.clone().filter(|_| snapshot.memory.location == Some(Location::External));
@@ -389,27 +450,17 @@ fn removals(snapshot: &DomainSnapshot, fates: &[Fate<'_>], left: &SnapshotTree) 
     free.map(|(file, device)| RemoveImage { file, device }).collect()
 }
 
-/// Whether any snapshot's record names the file.
-fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
-    tree.topological().into_iter().filter_map(|name| tree.get(name)).any(|snapshot| {
-        let mut parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
-        let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
-        let domain = domain.as_ref();
-        snapshot.memory.file.as_deref() == Some(file)
-            || parts.any(|part| part.path() == Some(file))
-            || domain.is_some_and(|domain| domain.disks().any(|disk| disk.path() == Some(file)))
-    })
-}
-
-/// The image that a disk was in when the snapshot was taken: what the snapshot's overlay is based on.
-fn source(snapshot: &DomainSnapshot, target: &str) -> Option<Utf8PathBuf> {
-    let document = DomainXml::of(snapshot.domain.clone()?).ok()?;
-    Some(document.disk(target)?.path()?.to_owned())
-}
-
-/// An element of our own in a disk's record.
-fn own<'e>(part: &'e SnapshotDisk, name: &str) -> Option<&'e Element> {
-    part.others.iter().find(|element| element.name == name).filter(|_| part.delete_in_progress)
+/// The machine's description then, if it names an overlay that is gone.
+fn document_then(fates: &[Fate<'_>], facts: Facts<'_>) -> Option<DomainXml> {
+    let document = facts.domain.document.as_ref()?;
+    let merged = fates.iter().map(Fate::merged);
+    let is_named = |merged: &Merged<'_>| {
+        document.disk(merged.target).is_some_and(|disk| disk.path() == Some(merged.file))
+    };
+    let sources =
+        merged.filter(is_named).map(|merged| (merged.target, Utf8Path::new(merged.into), merged.format));
+    let changed = document.with_sources(sources);
+    (changed != *document).then_some(changed)
 }
 
 #[cfg(test)]

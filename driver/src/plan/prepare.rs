@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Facts, memory};
+use super::{Facts, memory, reuse};
 use crate::{
     align::{self, Aligned, MemoryPlace, Overlay, Place},
     domain::Domain,
     domain_snapshot::{Location, SourceType, State},
     env::FileKind,
-    error::Refusal,
+    error::{OffRefusal, Refusal},
     observed::{Observed, ObservedDisk},
     request::{Create, CreateFlag, Request},
 };
 
 /// The one format that keeps internal snapshots.
-pub(super) const KEEPS_SNAPSHOTS: &str = "qcow2";
+const KEEPS_SNAPSHOTS: &str = "qcow2";
 
 /// The longest chain that libvirt makes.
 const CHAIN_MAX: usize = 200;
@@ -29,7 +29,7 @@ pub type HostFiles = BTreeMap<Utf8PathBuf, FileKind>;
 pub fn paths(request: &Request, domain: &Domain, observed: &Observed) -> BTreeSet<Utf8PathBuf> {
     let Request::Create(create) = request else { return BTreeSet::new() };
     // A wish that is refused is refused when it is planned.
-    let Ok(aligned) = align::align(create, domain, Some(observed)) else { return BTreeSet::new() };
+    let Ok(aligned) = align::align(create, domain, observed.running()) else { return BTreeSet::new() };
     let mut paths = BTreeSet::new();
     if let MemoryPlace::External(file) = &aligned.memory {
         paths.insert(file.clone());
@@ -49,12 +49,19 @@ pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
             continue;
         }
         let observed = facts.observed.disk(&disk.target);
-        let observed = observed.ok_or_else(|| Refusal::NoImage(disk.target.clone()))?;
+        let observed = observed.ok_or_else(|| match facts.off {
+            Some(_) => OffRefusal::NotLocal(disk.target.clone()).into(),
+            None => Refusal::NoImage(disk.target.clone()),
+        })?;
         if let Some(filter) = &observed.busy {
             return Err(Refusal::BlockJob { disk: disk.target.clone(), filter: filter.clone() });
         }
+        let described = facts.domain.disk(&disk.target);
+        if facts.off.is_none() && described.is_some_and(|described| described.transient) {
+            return Err(Refusal::TransientDisk(disk.target.clone()));
+        }
         match &disk.place {
-            Place::No | Place::Manual => {}
+            Place::No | Place::Manual | Place::Storage(_) => {}
             Place::Internal => internal(aligned, observed)?,
             Place::External(overlay) => external(create, observed, overlay, facts)?,
         }
@@ -115,6 +122,9 @@ fn external(
             Err(Refusal::OtherKind { disk: target(), said: "file", path })
         }
     }?;
+    if reuse {
+        reuse::check(disk, overlay, facts)?;
+    }
     if disk.depth >= CHAIN_MAX {
         return Err(Refusal::ChainTooLong { disk: target(), depth: disk.depth });
     }
@@ -126,24 +136,38 @@ fn overall(aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
     let first = |fits: fn(&Place) -> bool| aligned.targets(fits).into_iter().next();
     let internal = first(|place| *place == Place::Internal);
     let external = first(|place| matches!(place, Place::External(_)));
-    if internal.is_none() && external.is_none() && !aligned.has_manual() {
+    let storage = first(|place| matches!(place, Place::Storage(_)));
+    if internal.is_none() && external.is_none() && storage.is_none() && !aligned.has_manual() {
         return Err(Refusal::NothingSelected);
     }
-    if aligned.memory == MemoryPlace::Internal {
+    if internal.is_some() || aligned.memory == MemoryPlace::Internal {
         let writable = |target: &&String| {
             let observed = facts.observed.disk(target);
             observed.is_some_and(|disk| !disk.readonly)
         };
-        let out = aligned.targets(|place| matches!(place, Place::No | Place::Manual));
+        let out = aligned.targets(|place| matches!(place, Place::No | Place::Manual | Place::Storage(_)));
         if let Some(out) = out.iter().find(writable) {
             return Err(Refusal::MustTakeAll(out.clone()));
         }
-        if let Some(nvram) = facts.domain.nvram.as_ref().filter(|nvram| nvram.format != KEEPS_SNAPSHOTS) {
-            return Err(Refusal::NvramKeepsNone(nvram.format.clone()));
-        }
     }
-    match (internal, external) {
-        (Some(internal), Some(external)) => Err(Refusal::Mixed { internal, external }),
+    let Some(internal) = internal else { return Ok(()) };
+    if let Some(disk) = storage {
+        return Err(Refusal::StorageUnused(disk));
+    }
+    if let Some(external) = external {
+        return Err(Refusal::Mixed { internal, external });
+    }
+    if matches!(aligned.memory, MemoryPlace::External(_)) {
+        return Err(Refusal::InternalBesideMemory(internal));
+    }
+    match &facts.domain.nvram {
+        Some(nvram) if !nvram.keeps_snapshots() && facts.off.is_none() => {
+            Err(Refusal::NvramKeepsNone(nvram.format.clone()))
+        }
+        // A machine that is put back would find newer variables.
+        Some(nvram) if nvram.keeps_snapshots() && facts.observed.nvram.is_none() => {
+            Err(Refusal::NvramUnknown(nvram.file.clone()))
+        }
         _ => Ok(()),
     }
 }
@@ -155,7 +179,7 @@ impl Location {
             Place::No => Location::No,
             Place::Internal => Location::Internal,
             Place::External(_) => Location::External,
-            Place::Manual => Location::Manual,
+            Place::Manual | Place::Storage(_) => Location::Manual,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Facts;
 use crate::{
     align::{Aligned, MemoryPlace, Place},
     domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk, SourceType},
+    domain_xml::{DomainXml, uuid_of},
     error::Refusal,
     request::{Create, CreateFlag},
     step::WriteRecords,
@@ -75,4 +76,21 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> DomainSnapsho
 
 fn source(source_type: SourceType, path: &str) -> Element {
     Element::new("source").with(if source_type == SourceType::Block { "dev" } else { "file" }, path)
+}
+
+/// Whether the records are of the machine that is described, as far as both say who they are: they are found by its name, and
+/// another machine may have had that.
+pub(super) fn check_are_its_own(facts: Facts<'_>) -> Result<(), Refusal> {
+    let (Some(records), Some(described)) =
+        (facts.records, facts.domain.document.as_ref().and_then(DomainXml::uuid))
+    else {
+        return Ok(());
+    };
+    for name in records.tree.topological() {
+        let domain = records.tree.get(name).and_then(|record| record.domain.as_ref());
+        if let Some(recorded) = domain.and_then(uuid_of).filter(|recorded| *recorded != described) {
+            return Err(Refusal::RecordsOfAnother { name: name.to_owned(), recorded, described });
+        }
+    }
+    Ok(())
 }

@@ -14,26 +14,33 @@
 //! Source: libvirt's `qemuSnapshotRevert` for flags, states and the order of checks; for the overlays that are removed, its
 //! `qemuSnapshotRevertExternalFinish`.
 
+mod discard;
+mod nvram;
+mod process;
+mod records;
+
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub use self::discard::images_discarded;
 use super::{Facts, Plan, Planned, Records, Stage, internal};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, State},
+    domain::Nvram,
+    domain_snapshot::{DomainSnapshot, Location, SourceType, State},
     domain_xml::{Disk, DomainXml},
     env::FileKind,
-    error::{Refusal, RevertRefusal},
-    launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
+    error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
+    launch::{Launcher, NVRAM_NODE, arguments::Power, chain::Chains},
+    observed::{NVRAM, ObservedDisk},
     qemu_img::Backing,
     request::{Request, Revert, RevertFlag},
     save_image::SaveImage,
     step::{
-        ApplySnapshot, CreateOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume,
-        StartMachine, StopMachine, WriteRecords,
+        ApplySnapshot, CreateOverlay, DeleteSnapshot, LoadMemory, LoadSnapshot, RemoveFile, RemoveTag,
+        ReserveFile, Resume,
     },
     tree::SnapshotTree,
-    xml::Element,
 };
 
 /// What is read before it can be planned how to go back.
@@ -54,6 +61,12 @@ pub struct Aside {
     pub chains: Result<Chains, String>,
     /// What the file with the memory says; or why it cannot be used.
     pub memory: Option<Result<SaveImage, String>>,
+}
+
+/// Whether a request may load a machine's memory into a QEMU that is started for it.
+pub fn loads_memory(request: &Request, tree: Option<&SnapshotTree>) -> bool {
+    let Request::Revert(revert) = request else { return false };
+    tree.and_then(|tree| tree.get(revert.name.as_str())).is_some_and(has_memory)
 }
 
 /// What is to be read for a request; nothing if it does not go back to what a record describes.
@@ -87,9 +100,15 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     }
     let name = revert.name.as_str();
     let known = facts.records.and_then(|records| Some((records, records.tree.get(name)?)));
+    if known.is_none() && facts.off.is_some() {
+        return Err(OffRefusal::NotRecorded(name.to_owned()).into());
+    }
     let Some((records, record)) = known else {
+        if revert.flags.has(RevertFlag::Discard) {
+            return Err(DeleteRefusal::NotRecorded(name.to_owned()).into());
+        }
         // What the images alone know is inside them, and says nothing of what the guest did then.
-        check_nvram(revert, facts.domain.nvram.as_ref().map(|nvram| &*nvram.file))?;
+        nvram::check_unrecorded(revert, facts)?;
         let plan =
             internal::revert(&revert.name, asked(revert).map(|goal| goal == Goal::Running), None, facts)?;
         return Ok(Planned { plan, tree: None, domain: None });
@@ -100,11 +119,12 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     }
     let domain = record.domain.clone().and_then(|element| DomainXml::of(element).ok());
     let domain = domain.ok_or_else(|| RevertRefusal::NoRollbackInfo(name.to_owned()))?;
-    let way = Way { revert, record, records, domain, goal, facts };
+    let doomed = discard::doomed(revert, records.tree, facts)?;
+    let way = Way { revert, record, records, domain, goal, doomed, facts };
     way.check()?;
     match (is_external(record), has_memory(record)) {
         (true, _) => way.outside(),
-        (false, true) if way.other_machine().is_none() => way.within(),
+        (false, true) if facts.off.is_none() && way.other_machine().is_none() => way.within(),
         (false, true) => way.anew(),
         (false, false) => way.apart(),
     }
@@ -133,13 +153,6 @@ fn goal(revert: &Revert, record: &DomainSnapshot) -> Result<Goal, RevertRefusal>
         }
     };
     Ok(asked(revert).unwrap_or(recorded))
-}
-
-fn check_nvram(revert: &Revert, nvram: Option<&Utf8Path>) -> Result<(), RevertRefusal> {
-    match nvram.filter(|_| revert.flags.has(RevertFlag::ResetNvram)) {
-        Some(file) => Err(RevertRefusal::CannotResetNvram(file.to_owned())),
-        None => Ok(()),
-    }
 }
 
 /// Whether a record's memory is to be loaded: of one that was off there is none.
@@ -177,6 +190,8 @@ struct Way<'a> {
     /// The machine of the snapshot.
     domain: DomainXml,
     goal: Goal,
+    /// The snapshots that are deleted with it.
+    doomed: Vec<String>,
     facts: Facts<'a>,
 }
 
@@ -193,22 +208,27 @@ impl Way<'_> {
     }
 
     /// What can be said before it is known which way it is.
-    fn check(&self) -> Result<(), RevertRefusal> {
+    fn check(&self) -> Result<(), Refusal> {
         let force = self.revert.flags.has(RevertFlag::Force);
-        let was_off = matches!(self.record.state, Some(State::Shutdown | State::Shutoff | State::Crashed));
-        if was_off && !force {
-            return Err(RevertRefusal::EndsTheMachine(self.name()));
+        let save = self.facts.off.and_then(|off| off.managed_save);
+        if let Some(save) = save.filter(|_| !force && !has_memory(self.record)) {
+            return Err(OffRefusal::ManagedSave { name: self.name(), save: save.to_owned() }.into());
         }
-        if let Some(difference) = self.other_machine().filter(|_| !force && has_memory(self.record)) {
-            return Err(RevertRefusal::OtherMachine { name: self.name(), difference });
+        let was_off = matches!(self.record.state, Some(State::Shutdown | State::Shutoff | State::Crashed));
+        let runs = self.facts.off.is_none();
+        if was_off && !force && runs {
+            return Err(RevertRefusal::EndsTheMachine(self.name()).into());
+        }
+        if let Some(difference) = self.other_machine().filter(|_| runs && !force && has_memory(self.record)) {
+            return Err(RevertRefusal::OtherMachine { name: self.name(), difference }.into());
         }
         let manual =
             self.domain.disks().filter(|disk| location(self.record, disk.target) == Location::Manual);
         let manual: Vec<String> = manual.map(|disk| disk.target.to_owned()).collect();
         if !manual.is_empty() && !self.revert.storage_is_back {
-            return Err(RevertRefusal::ManualDisks(manual));
+            return Err(RevertRefusal::ManualDisks(manual).into());
         }
-        check_nvram(self.revert, self.domain.nvram().as_ref().map(|nvram| &*nvram.file))
+        Ok(())
     }
 
     /// Where the machine that runs differs from the snapshot's, as far as it is known.
@@ -218,66 +238,113 @@ impl Way<'_> {
 
     /// Within the process that runs.
     fn within(&self) -> Result<Planned, Refusal> {
+        self.check_nvram_is_closed()?;
         let (write, tree) = self.recorded(&[])?;
         let runs = Some(self.goal == Goal::Running);
-        let plan = internal::revert(&self.revert.name, runs, Some(write), self.facts)?;
+        let mut plan = internal::revert(&self.revert.name, runs, Some(write), self.facts)?;
+        plan.stages.extend(self.delete_tags(|disk| disk.node.clone())?);
         Ok(Planned { plan, tree: Some(tree), domain: None })
     }
 
-    /// From inside the images, in a new process: the one that runs is another machine.
+    /// From inside the images, in a new process: there is none, or the one that runs is another machine.
     fn anew(&self) -> Result<Planned, Refusal> {
+        self.nothing_above()?;
         let (disks, memory) = internal::held(&self.revert.name, self.facts)?;
         let launcher = self.launcher(&self.domain)?;
+        let reset = self.reset_nvram()?;
+        self.knows_qemu()?;
         if matches!(launcher, Launcher::Program(_)) {
             return Err(RevertRefusal::NodesUnknown(self.name()).into());
         }
         self.same_images()?;
         let (write, tree) = self.recorded(&[])?;
         // The launcher calls the node of a disk's image as the disk.
+        let node = |disk: &ObservedDisk| match disk.target.as_str() {
+            NVRAM => NVRAM_NODE.to_owned(),
+            target => target.to_owned(),
+        };
         let load = LoadSnapshot {
             method: internal::method(self.facts)?,
             job: format!("ff-{}-load", self.facts.unique),
             tag: self.name(),
-            vmstate: memory.target.clone(),
-            devices: super::targets(&disks),
+            vmstate: node(memory),
+            devices: disks.iter().map(|disk| node(disk)).collect(),
             running: false,
             pauses: false,
         };
-        let mut stages = vec![
-            Stage::one(write),
-            Stage::one(self.stop()),
-            Stage::one(self.start(launcher, &self.domain, Power::Paused)),
-            Stage::one(load),
-        ];
+        let mut stages = vec![Stage::one(write)];
+        stages.extend(self.described(&self.domain));
+        stages.extend(self.stop().map(Stage::one));
+        stages.extend(reset.clone().map(Stage::one));
+        stages.push(Stage::one(self.start(launcher, &self.domain, Power::Paused)));
+        stages.push(Stage::one(load));
         let no_return = stages.len() - 1;
         if self.goal == Goal::Running {
-            stages.push(Stage::one(Resume {}));
+            stages.push(Stage::one(Resume::default()));
         }
+        stages.extend(self.delete_tags(node)?);
+        stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, in a new process", super::targets(&disks), stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(self.domain.clone()) })
     }
 
+    /// Deletes the tags that go with it in the machine as it is then, whose nodes are called so.
+    fn delete_tags(&self, node: impl Fn(&ObservedDisk) -> String) -> Result<Vec<Stage>, Refusal> {
+        let method = internal::method(self.facts)?;
+        let delete = |(number, (tag, disks)): (usize, (&str, Vec<&ObservedDisk>))| DeleteSnapshot {
+            method,
+            job: format!("ff-{}-delete-{number}", self.facts.unique),
+            tag: tag.to_owned(),
+            devices: disks.into_iter().map(&node).collect(),
+        };
+        Ok(self.tags()?.into_iter().enumerate().map(delete).map(Stage::one).collect())
+    }
+
     /// Inside the images, while no machine has them.
     fn apart(&self) -> Result<Planned, Refusal> {
+        self.nothing_above()?;
         let disks = internal::holders(&self.revert.name, self.facts)?;
         self.same_images()?;
         let launcher = self.launcher_if_needed(&self.domain)?;
+        let reset = self.reset_nvram()?;
         let (write, tree) = self.recorded(&[])?;
-        let tool = self.facts.aside.map_or("qemu-img".into(), |aside| aside.tool.clone());
+        let tool = self.tool();
         let put_back = disks.iter().map(|disk| ApplySnapshot {
             program: tool.clone(),
             target: disk.target.clone(),
             file: disk.file.clone(),
             tag: self.name(),
         });
-        let mut stages = vec![Stage::one(write), Stage::one(self.stop()), Stage::all(put_back)];
+        let mut stages = vec![Stage::one(write)];
+        stages.extend(self.described(&self.domain));
+        stages.extend(self.stop().map(Stage::one));
+        stages.extend(reset.clone().map(Stage::one));
+        stages.push(Stage::all(put_back));
         let no_return = stages.len() - 1;
+        let removed = self.tags()?.into_iter().flat_map(|(tag, disks)| {
+            disks.into_iter().map(|disk| RemoveTag {
+                program: tool.clone(),
+                target: disk.target.clone(),
+                file: disk.file.clone(),
+                tag: tag.to_owned(),
+            })
+        });
+        stages.extend(removed.map(Stage::one));
         stages.extend(launcher.map(|launcher| {
             let power = if self.goal == Goal::Running { Power::Running } else { Power::Paused };
             Stage::one(self.start(launcher, &self.domain, power))
         }));
+        stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, without memory", super::targets(&disks), stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(self.domain.clone()) })
+    }
+
+    /// Whether no overlay stands on an image that would be put back: libvirt pulls the ground from under it.
+    fn nothing_above(&self) -> Result<(), RevertRefusal> {
+        match internal::below(self.revert.name.as_str(), self.facts) {
+            Some((disk, file)) => Err(RevertRefusal::OverlayAbove { name: self.name(), disk, file }),
+            None => Ok(()),
+        }
     }
 
     /// Whether the images of the snapshot's machine are the ones that are known to hold it.
@@ -288,7 +355,11 @@ impl Way<'_> {
                 return Err(Refusal::NotOnDisk { name: self.name(), disk: disk.target.clone() });
             }
         }
-        Ok(())
+        let recorded = self.domain.nvram().filter(Nvram::keeps_snapshots).map(|nvram| nvram.file);
+        match recorded.as_ref() == self.facts.observed.nvram.as_ref().map(|nvram| &nvram.file) {
+            true => Ok(()),
+            false => Err(Refusal::NotOnDisk { name: self.name(), disk: NVRAM.to_owned() }),
+        }
     }
 
     /// Outside of the images: new overlays on those of the snapshot.
@@ -297,8 +368,12 @@ impl Way<'_> {
         let memory = self.memory()?;
         let domain = self.machine(&fresh)?;
         let launcher = self.launcher_if_needed(&domain)?;
+        let reset = self.reset_nvram()?;
+        if memory.is_some() {
+            self.knows_qemu()?;
+        }
         let (write, tree) = self.recorded(&fresh)?;
-        let tool = self.facts.aside.map_or("qemu-img".into(), |aside| aside.tool.clone());
+        let tool = self.tool();
         let reserve = fresh.iter().map(|overlay| ReserveFile { path: overlay.file.clone() });
         let create = fresh.iter().map(|overlay| CreateOverlay {
             program: tool.clone(),
@@ -306,9 +381,12 @@ impl Way<'_> {
             file: overlay.file.clone(),
             backing_file: overlay.under.file.clone(),
             backing_format: overlay.under.format.clone(),
+            clusters: self.facts.observed.clusters(&overlay.under.file),
         });
-        let mut stages =
-            vec![Stage::one(write), Stage::all(reserve), Stage::all(create), Stage::one(self.stop())];
+        let mut stages = vec![Stage::one(write), Stage::all(reserve), Stage::all(create)];
+        stages.extend(self.described(&domain));
+        stages.extend(self.stop().map(Stage::one));
+        stages.extend(reset.clone().map(Stage::one));
         stages.retain(|stage| !stage.steps.is_empty());
         let mut no_return = stages.len() - 1;
         if let Some(launcher) = launcher {
@@ -323,12 +401,14 @@ impl Way<'_> {
                 stages.push(Stage::one(load));
                 no_return = stages.len() - 1;
                 if self.goal == Goal::Running {
-                    stages.push(Stage::one(Resume {}));
+                    stages.push(Stage::one(Resume::default()));
                 }
             }
         }
-        let left = self.left_behind(&domain, &tree).into_iter().map(|path| RemoveFile { path });
-        stages.push(Stage::all(left));
+        let mut left = self.left_behind(&domain, &tree);
+        left.extend(self.discarded(&domain, &tree)?);
+        left.extend(reset.map(|reset| reset.kept));
+        stages.push(Stage::all(left.into_iter().map(|path| RemoveFile { path })));
         stages.retain(|stage| !stage.steps.is_empty());
         let kind = if has_memory(self.record) { "memory and overlays" } else { "overlays" };
         let targets = fresh.iter().map(|overlay| overlay.target.clone()).collect();
@@ -383,103 +463,14 @@ impl Way<'_> {
             method: self.facts.capabilities.memory_method(),
             fdname: format!("ff-{}-memory", self.facts.unique),
             stays: self.facts.capabilities.failed_loads_can_stay(),
+            takes_images: self.goal == Goal::Paused && self.facts.capabilities.can_take_images_back(),
         }))
     }
 
-    /// The machine as it is started: on the new overlays, and beside them on what is in use by now or was put back.
-    fn machine(&self, fresh: &[Fresh]) -> Result<DomainXml, RevertRefusal> {
-        let left_out = |target: &str| location(self.record, target) == Location::No;
-        let kept = self.facts.observed.sources().filter(|(target, ..)| left_out(target));
-        let new = fresh.iter().map(|overlay| (overlay.target.as_str(), &*overlay.file, "qcow2"));
-        let domain = self.domain.with_sources(kept.chain(new));
-        let Some(aside) = self.facts.aside else { return Ok(domain) };
-        let found = aside.chains.as_ref().map_err(|why| RevertRefusal::Chain(why.clone()))?;
-        let chains: Chains = fresh
-            .iter()
-            .map(|overlay| {
-                let behind = found.get(&overlay.target).into_iter().flatten().cloned();
-                (overlay.target.clone(), [overlay.under.clone()].into_iter().chain(behind).collect())
-            })
-            .collect();
-        Ok(domain.with_chains(&chains))
-    }
-
-    fn stop(&self) -> StopMachine {
-        let document = self.facts.domain.document.as_ref().unwrap_or(&self.domain);
-        StopMachine {
-            launcher: self.facts.launcher.cloned().unwrap_or(Launcher::BuiltIn(BuiltIn::default())),
-            domain: document.clone(),
-            monitor: self.facts.monitor.to_owned(),
-        }
-    }
-
-    fn start(&self, launcher: &Launcher, domain: &DomainXml, power: Power) -> StartMachine {
-        let (launcher, domain) = (launcher.clone(), domain.clone());
-        StartMachine { launcher, domain, monitor: self.facts.monitor.to_owned(), power }
-    }
-
-    fn launcher_if_needed(&self, domain: &DomainXml) -> Result<Option<&Launcher>, RevertRefusal> {
-        (self.goal != Goal::Off).then(|| self.launcher(domain)).transpose()
-    }
-
-    fn launcher(&self, domain: &DomainXml) -> Result<&Launcher, RevertRefusal> {
-        let launcher = self.facts.launcher.ok_or_else(|| RevertRefusal::NoLauncher(self.name()))?;
-        let cannot = |why: String| RevertRefusal::CannotLaunch { name: self.name(), why };
-        launcher.check(domain, self.facts.monitor).map_err(|error| cannot(error.to_string()))?;
-        Ok(launcher)
-    }
-
-    /// The records afterwards: it is the current one, and says in which overlays the machine goes on. If others descend from it,
-    /// what they grew out of stays said beside that.
-    fn recorded(&self, fresh: &[Fresh]) -> Result<(WriteRecords, SnapshotTree), Refusal> {
-        let Records { folder, tree: old } = self.records;
-        let name = self.revert.name.as_str();
-        let mut tree = old.clone();
-        if let Some(current) = old.current().filter(|current| *current != name)
-            && let Some(record) = old.get(current).filter(|record| !record.revert_disks.is_empty())
-        {
-            tree.insert(DomainSnapshot { revert_disks: Vec::new(), ..record.clone() });
-        }
-        if !fresh.is_empty() {
-            let disks: Vec<SnapshotDisk> = fresh.iter().map(recorded_disk).collect();
-            let mut record = self.record.clone();
-            if old.children(name).next().is_some() {
-                record.revert_disks = disks;
-            } else {
-                record.revert_disks = Vec::new();
-                // Each in the place that it had.
-                for new in disks {
-                    match record.disks.iter_mut().find(|disk| disk.name == new.name) {
-                        Some(disk) => *disk = new,
-                        None => record.disks.push(new),
-                    }
-                }
-            }
-            tree.insert(record);
-        }
-        tree.set_current(Some(name));
-        Ok((WriteRecords::new(folder, old, &tree)?, tree))
-    }
-
-    /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or is
-    /// named by any record's machine, stays.
-    fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
-        let old = self.records.tree;
-        let Some(current) = old.current().and_then(|name| old.get(name)) else { return BTreeSet::new() };
-        let named = if current.revert_disks.is_empty() { &current.disks } else { &current.revert_disks };
-        let in_use = |path: &Utf8Path| {
-            let records = tree.topological().into_iter().filter_map(|name| tree.get(name)?.domain.as_ref());
-            records.chain([machine.element()]).any(|domain| names(domain, path))
-        };
-        let top = |disk: &SnapshotDisk| {
-            let found = self.facts.observed.disk(&disk.name)?;
-            let is_it = disk.location == Some(Location::External)
-                && disk.source_type == SourceType::File
-                && disk.path() == Some(&found.file)
-                && found.snapshots.is_empty();
-            is_it.then(|| found.file.clone())
-        };
-        named.iter().filter_map(top).filter(|path| !in_use(path)).collect()
+    /// `qemu-img`.
+    fn tool(&self) -> Utf8PathBuf {
+        let beside = || self.facts.aside.map_or("qemu-img".into(), |aside| aside.tool.clone());
+        self.facts.off.map_or_else(beside, |off| off.tool.to_owned())
     }
 
     fn plan(&self, kind: &str, disks: Vec<String>, stages: Vec<Stage>, no_return: usize) -> Plan {
@@ -489,32 +480,16 @@ impl Way<'_> {
             Goal::Off => "off",
         };
         let title = format!(
-            "revert {} to {}: {kind}, disks {}; then {then}",
+            "revert {} to {}: {kind}, disks {}{}; then {then}",
             self.facts.domain.name,
             self.revert.name,
-            disks.join(" ")
+            disks.join(" "),
+            if self.doomed.is_empty() {
+                String::new()
+            } else {
+                format!("; deletes {}", self.doomed.join(" "))
+            },
         );
         Plan { title, disks, manual: Vec::new(), stages, no_return }
     }
-}
-
-fn recorded_disk(overlay: &Fresh) -> SnapshotDisk {
-    SnapshotDisk {
-        location: Some(Location::External),
-        driver: Some(Element::new("driver").with("type", "qcow2")),
-        source: Some(Element::new("source").with("file", overlay.file.as_str())),
-        ..SnapshotDisk::new(&overlay.target)
-    }
-}
-
-/// Whether a description names a file anywhere.
-fn names(element: &Element, path: &Utf8Path) -> bool {
-    let mut open = vec![element];
-    while let Some(element) = open.pop() {
-        if element.attributes.iter().any(|(_, value)| value == path.as_str()) {
-            return true;
-        }
-        open.extend(element.elements());
-    }
-    false
 }

@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::{
-    commands::{InternalSnapshot, SchemaEntity, Status},
-    domain::DomainDisk,
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    commands::{InternalSnapshot, MigrationParameters, Status},
+    domain::{DomainDisk, Nvram},
+    domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk, SourceType},
     env::FileKind,
+    error::Code,
     name::SnapshotName,
-    request::{CreateFlags, Delete, DeleteFlags, Revert, RevertFlags, WITHIN},
-    save_image::Format,
+    observed::ObservedImage,
+    qemu_img::Clusters,
+    request::{Delete, DeleteFlags, Revert, RevertFlags, WITHIN},
     xml::Element,
 };
 
@@ -45,6 +47,7 @@ fn world() -> World {
         file: format!("/images/{target}.qcow2").into(),
         size: 16 << 20,
         readonly: *target == "cd0",
+        given_away: false,
         snapshots: Vec::new(),
         depth: 1,
         chain: Vec::new(),
@@ -57,24 +60,16 @@ fn world() -> World {
             status: Status { status: "running".into(), running: true },
             disks: targets.iter().map(image).collect(),
             missing: Vec::new(),
+            nvram: None,
         },
-        capabilities: capabilities([OLD.as_slice(), &JOBS].concat()),
+        capabilities: Capabilities::of_commands(&[OLD.as_slice(), &JOBS].concat()),
         files: targets.iter().map(file).collect(),
     }
 }
 
-fn capabilities(commands: Vec<&str>) -> Capabilities {
-    let entity = |name: &str| SchemaEntity {
-        name: name.into(),
-        meta_type: "command".into(),
-        ..SchemaEntity::default()
-    };
-    Capabilities::from_schema(&commands.into_iter().map(entity).collect::<Vec<_>>())
-}
-
 impl World {
     fn without_jobs(mut self) -> Self {
-        self.capabilities = capabilities(OLD.to_vec());
+        self.capabilities = Capabilities::of_commands(&OLD);
         self
     }
 
@@ -85,6 +80,18 @@ impl World {
 
     fn disk(mut self, index: usize, change: impl FnOnce(&mut ObservedDisk)) -> Self {
         change(&mut self.observed.disks[index]);
+        self
+    }
+
+    /// What the description says of the first disk.
+    fn described(mut self, change: impl FnOnce(&mut DomainDisk)) -> Self {
+        change(&mut self.domain.disks[0]);
+        self
+    }
+
+    /// What is at a path of the host.
+    fn file(mut self, path: &str, kind: FileKind) -> Self {
+        self.files.insert(path.into(), kind);
         self
     }
 
@@ -102,18 +109,24 @@ impl World {
 
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
         let World { domain, observed, capabilities, files } = self;
+        let parameters = MigrationParameters { max_bandwidth: 0 };
         let facts = Facts {
+            below: &[],
             domain,
             observed,
             capabilities,
             unique: "7f",
             files,
             records: None,
-            migration: None,
+            migration: Some(&Settings { capabilities: Vec::new(), parameters }),
             seconds: 1_767_225_600,
             launcher: None,
-            monitor: "/monitor".into(),
+            monitor: Some("/monitor".into()),
             aside: None,
+            off: None,
+            beside: None,
+            agent: None,
+            no_background: false,
         };
         plan(request, facts).map(|planned| planned.plan)
     }
@@ -130,8 +143,7 @@ fn create(name: &str, only: &[&str], flags: &[CreateFlag]) -> Create {
         others.map(|disk| SnapshotDisk { location: Some(Location::No), ..SnapshotDisk::new(disk) });
     let disks = only.iter().map(|disk| SnapshotDisk::new(disk)).chain(left_out).collect();
     let wish = DomainSnapshot { name: Some(name.into()), disks, ..DomainSnapshot::default() };
-    let flags: CreateFlags = flags.iter().copied().collect();
-    Create { wish, flags, vmstate: None, memory_format: Format::Raw, within: WITHIN }
+    Create::new(wish, flags.iter().copied())
 }
 
 fn internal(disks: &[&str], vmstate: Option<&str>) -> Request {
@@ -307,4 +319,123 @@ fn a_name_that_is_not_allowed_is_a_refusal_too() {
     let refused = SnapshotName::new("../s1").map_err(Refusal::from).unwrap_err();
     assert!(matches!(refused, Refusal::Name(_)));
     assert_eq!(refused.code().name(), "XML_DETAIL");
+}
+
+/// What no machine of a scenario has: other devices than files, and long chains.
+#[test]
+fn an_overlay_is_not_put_where_none_can_be() {
+    let refused = |world: World, request: Request| world.plan(&request).unwrap_err();
+    let (vda, all) = (|| "vda".to_owned(), || disk_only(&[], &[]));
+    let lun = world().described(|disk| disk.lun = true);
+    assert_eq!(refused(lun, all()), Refusal::Passthrough(vda()));
+    let shared = world().described(|disk| disk.shareable = true);
+    assert_eq!(refused(shared, all()), Refusal::Shared(vda()));
+    for other in [Some(SourceType::Block), Some(SourceType::Network), Some(SourceType::Nvme), None] {
+        let other = world().described(|disk| disk.source_type = other);
+        let refused = refused(other, all());
+        assert!(matches!(&refused, Refusal::NameNotGenerated { disk, .. } if disk == "vda"), "{refused}");
+        assert_eq!(refused.code(), Code::ConfigUnsupported);
+    }
+    let device = world().file("/images/vda.qcow2", FileKind::Device);
+    assert!(matches!(refused(device, all()), Refusal::NameNotGenerated { .. }));
+    let long = |depth| world().disk(0, |disk| disk.depth = depth);
+    assert_eq!(refused(long(200), all()), Refusal::ChainTooLong { disk: vda(), depth: 200 });
+    assert!(long(199).plan(&all()).is_ok());
+}
+
+#[test]
+fn a_block_device_for_an_overlay_is_there_and_is_one() {
+    let (vda, path) = (|| "vda".to_owned(), "/dev/overlay");
+    let mut wish = create("s1", &[], &[CreateFlag::DiskOnly]);
+    wish.wish.disks = vec![SnapshotDisk {
+        source_type: SourceType::Block,
+        source: Some(Element::new("source").with("dev", path)),
+        ..SnapshotDisk::new("vda")
+    }];
+    let request = Request::Create(Box::new(wish.clone()));
+    let missing = Refusal::DeviceMissing { disk: vda(), path: path.into() };
+    assert_eq!(world().plan(&request), Err(missing));
+    let none = Refusal::OtherKind { disk: vda(), said: "block device", path: path.into() };
+    assert_eq!(world().file(path, FileKind::File { bytes: 0 }).plan(&request), Err(none));
+    assert!(world().file(path, FileKind::Device).plan(&request).is_ok());
+    wish.wish.disks[0].source_type = SourceType::Network;
+    wish.wish.disks[0].source = Some(Element::new("source").with("name", path));
+    let refused = world().plan(&Request::Create(Box::new(wish))).unwrap_err();
+    assert!(matches!(refused, Refusal::OverlayType { source_type: "network", .. }), "{refused}");
+}
+
+#[test]
+fn a_disk_that_another_process_serves_takes_no_part() {
+    let served = || world().described(|disk| disk.source_type = Some(SourceType::VhostUser)).empty(0);
+    let plan = served().plan(&disk_only(&[], &[])).unwrap();
+    assert_eq!(plan.disks, ["vdb"]);
+    assert!(served().plan(&internal(&[], None)).is_ok());
+    let says_so = served().described(|disk| disk.snapshot = Some(Location::External));
+    assert_eq!(says_so.plan(&disk_only(&[], &[])), Err(Refusal::VhostUser("vda".into())));
+    let mut named = create("s1", &[], &[CreateFlag::DiskOnly]);
+    named.wish.disks = vec![SnapshotDisk { location: Some(Location::Manual), ..SnapshotDisk::new("vda") }];
+    assert_eq!(served().plan(&Request::Create(Box::new(named))), Err(Refusal::VhostUser("vda".into())));
+}
+
+#[test]
+fn an_overlay_is_laid_out_as_its_image() {
+    let clusters = |size| Clusters::of("qcow2", Some(size), false);
+    let laid_out = |disk: &mut ObservedDisk| {
+        let file = disk.file.clone();
+        disk.chain = vec![ObservedImage { file, clusters: clusters(32_768), ..ObservedImage::default() }];
+    };
+    let plan = world().disk(0, laid_out).plan(&disk_only(&[], &[])).unwrap();
+    let made: Vec<_> = plan
+        .steps()
+        .filter_map(|step| match step {
+            Step::PrepareOverlay(overlay) => Some((overlay.target.as_str(), overlay.clusters)),
+            _ => None,
+        })
+        .collect();
+    // What QEMU does by itself it is not told.
+    assert_eq!(made, [("vda", clusters(32_768)), ("vdb", Clusters::default())]);
+    assert_eq!(clusters(65_536), Clusters::default());
+}
+
+#[test]
+fn variables_of_the_firmware_are_kept_in_qcow2_alone() {
+    let firmware = |format: &str| {
+        let nvram = Nvram { file: "/images/vars".into(), format: format.into() };
+        World { domain: Domain { nvram: Some(nvram), ..world().domain }, ..world() }
+    };
+    assert_eq!(firmware("raw").plan(&internal(&[], None)), Err(Refusal::NvramKeepsNone("raw".into())));
+    let unseen = firmware("qcow2");
+    assert_eq!(unseen.plan(&internal(&[], None)), Err(Refusal::NvramUnknown("/images/vars".into())));
+    let nvram =
+        ObservedDisk { target: "nvram".into(), node: "pflash1".into(), ..unseen.observed.disks[0].clone() };
+    let seen = World { observed: Observed { nvram: Some(nvram), ..unseen.observed.clone() }, ..unseen };
+    let plan = seen.plan(&internal(&[], None)).unwrap();
+    assert_eq!(plan.disks, ["vda", "vdb", "nvram"]);
+    let saved = plan.steps().find_map(|step| match step {
+        Step::SaveSnapshot(save) => Some(save.devices.join(" ")),
+        _ => None,
+    });
+    assert_eq!(saved.as_deref(), Some("vda vdb pflash1"));
+    assert!(firmware("raw").plan(&disk_only(&[], &[])).is_ok());
+}
+
+#[test]
+fn a_file_for_memory_is_one_that_can_hold_it() {
+    let saving = |file: Option<&str>| {
+        let mut wish = create("s1", &[], &[]);
+        wish.wish.memory = Memory { location: Some(Location::External), file: file.map(Into::into) };
+        Request::Create(Box::new(wish))
+    };
+    assert_eq!(world().plan(&saving(None)), Err(Refusal::MemoryWithoutFile));
+    for bad in ["relative", "/folder/", "/"] {
+        assert_eq!(world().plan(&saving(Some(bad))), Err(Refusal::BadMemoryPath(bad.into())));
+    }
+    let device = world().file("/vm.mem", FileKind::Device);
+    assert_eq!(device.plan(&saving(Some("/vm.mem"))), Err(Refusal::MemoryNoFile("/vm.mem".into())));
+    assert_eq!(world().plan(&saving(Some("/vm.mem"))), Err(Refusal::MemoryWithoutDocument));
+    let mut named = Element::new("domain");
+    named.push(Element::of_text("name", "v\0m"));
+    let document = DomainXml::of(named).ok();
+    let unsayable = World { domain: Domain { document, ..world().domain }, ..world() };
+    assert!(matches!(unsayable.plan(&saving(Some("/vm.mem"))), Err(Refusal::SaveImage(_))));
 }

@@ -1,9 +1,11 @@
 //! Makes an image again what it was when an internal snapshot was taken, without a machine.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Remains, create_overlay::tool};
+use super::{Begun, Happened, Kind, Remains, create_overlay::tool, file_name};
 use crate::{env::Env, error::StepError, live::Live};
 
 /// Makes an image again what it was when an internal snapshot was taken, by `qemu-img`. What was written since is gone: there is
@@ -20,12 +22,21 @@ pub struct ApplySnapshot {
     pub tag: String,
 }
 
-impl ApplySnapshot {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for ApplySnapshot {
+    fn lane(&self) -> String {
+        format!("apply-{}", self.target)
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         tool(live, &self.program).snapshot_apply(&self.file, &self.tag).await.map_err(StepError::Tool)
     }
 
-    pub(super) fn undo(&self, begun: Begun) -> Result<(), Remains> {
+    /// An image does not tell what it was put back to. To do it once more would lose what was written since.
+    async fn probe<E: Env>(&self, _live: &Live<E>) -> Result<Happened, StepError> {
+        Ok(Happened::Unknown)
+    }
+
+    async fn undo_outside<E: Env>(&self, _env: &E, begun: Begun) -> Result<(), Remains> {
         match begun {
             Begun::Refused => Ok(()),
             Begun::Part => Err(self.remains()),
@@ -33,7 +44,13 @@ impl ApplySnapshot {
         }
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!("`{}` may not be what it was in `{}`: revert once more", self.file, self.tag)
+    }
+}
+
+impl fmt::Display for ApplySnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "put {} back to {}", file_name(&self.file), self.tag)
     }
 }

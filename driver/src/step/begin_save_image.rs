@@ -1,12 +1,15 @@
 //! Writes what stands in a save image before the memory.
 
+use std::{fmt, io};
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Remains, file_error};
+use super::{Begun, Kind, Remains, file_error, file_name};
 use crate::{
     env::{Access, Env, OpenFile},
     error::StepError,
+    live::Live,
     save_image::SaveImage,
 };
 
@@ -23,8 +26,15 @@ pub struct BeginSaveImage {
     pub overwrite: bool,
 }
 
-impl BeginSaveImage {
-    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+impl Kind for BeginSaveImage {
+    const UNDO: Option<&'static str> = Some("empty it");
+
+    fn lane(&self) -> String {
+        "begin".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let env = live.env();
         let bad = |cause| StepError::SaveImage { path: self.path.clone(), cause };
         let bytes = self.image.begin().map_err(bad)?;
         let failed = |action| file_error(action, &self.path);
@@ -43,19 +53,39 @@ impl BeginSaveImage {
         written.map_err(failed("write"))
     }
 
+    /// What the file holds is its own if it is the beginning of what is written, whole or torn.
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+        let Ok(written) = self.image.begin() else { return None };
+        let held = match live.env().open(&self.path, Access::Read).await {
+            Ok(file) => file.read_at(0, written.len() + 1).await,
+            Err(error) => Err(error),
+        };
+        match held {
+            Ok(held) if !held.is_empty() && written.starts_with(&held) => Some(Begun::Whole),
+            _ => None,
+        }
+    }
+
     /// Leaves the file empty: it is not for this step to remove it. A failure has left nothing in it.
-    pub(super) async fn undo<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
+    async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         if begun != Begun::Whole {
             return Ok(());
         }
         let emptied = match env.open(&self.path, Access::Write).await {
             Ok(file) => file.set_length(0).await,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         };
         emptied.map_err(|error| format!("{}: {error}", self.remains()))
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!("the save image `{}` may be left, and is not complete: remove it", self.path)
+    }
+}
+
+impl fmt::Display for BeginSaveImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "begin save image {}", file_name(&self.path))
     }
 }

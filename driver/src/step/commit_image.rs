@@ -1,8 +1,10 @@
 //! Copies what an overlay holds into the image below it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Remains};
+use super::{Begun, Happened, Kind, Remains};
 use crate::{
     commands::{BlockCommit, Command},
     env::Env,
@@ -35,8 +37,15 @@ pub struct CommitImage {
     pub backing_file: Option<String>,
 }
 
-impl CommitImage {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for CommitImage {
+    const UNDO: Option<&'static str> = Some("end the job");
+    const ONLY_IN_QEMU: bool = true;
+
+    fn lane(&self) -> String {
+        format!("commit-{}", self.target)
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let commit = BlockCommit {
             job_id: &self.job,
             device: &self.device,
@@ -50,13 +59,18 @@ impl CommitImage {
         job::run_until_held(live, &self.job, &commit).await
     }
 
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let held = job::held(live, &self.job).await?;
         Ok(if held == Some(true) { Happened::Yes } else { Happened::No })
     }
 
     /// Ends the job if it is still there; one that has changed the chain is not.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         if begun == Begun::Refused {
             return Ok(());
         }
@@ -64,7 +78,13 @@ impl CommitImage {
         removed.map_err(|error| format!("{}: {error}", self.remains()))
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!("the job `{}` may still work on disk {}: end it with job-cancel", self.job, self.target)
+    }
+}
+
+impl fmt::Display for CommitImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "commit {}: {} -> {}", self.target, self.top, self.base)
     }
 }

@@ -1,16 +1,16 @@
 //! Writes an overlay on an image of a snapshot, without a machine.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::Remains;
+use super::{Begun, Kind, Remains, file_name};
 use crate::{
     env::Env,
     error::StepError,
     live::Live,
-    qemu_img::{Backing, NewImage, QemuImg},
+    qemu_img::{Backing, Clusters, NewImage, QemuImg},
 };
 
 /// Writes an overlay on an image of a snapshot into a reserved file, by `qemu-img`: a machine that runs is not asked.
@@ -29,23 +29,51 @@ pub struct CreateOverlay {
     pub backing_file: Utf8PathBuf,
     /// That image's format.
     pub backing_format: String,
+    /// How it is laid out: as that image.
+    #[serde(default, skip_serializing_if = "Clusters::are_qemus_own")]
+    pub clusters: Clusters,
 }
 
-impl CreateOverlay {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for CreateOverlay {
+    fn lane(&self) -> String {
+        format!("image-{}", self.target)
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let (file, format) = (self.backing_file.clone(), self.backing_format.clone());
         let backing = Some(Backing { file, format });
-        let new = NewImage { file: self.file.clone(), size: None, backing };
+        let new = NewImage { file: self.file.clone(), size: None, clusters: self.clusters, backing };
         tool(live, &self.program).create(&new).await.map_err(StepError::Tool)
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    async fn undo_outside<E: Env>(&self, _env: &E, _begun: Begun) -> Result<(), Remains> {
+        Ok(())
+    }
+
+    fn remains(&self) -> Remains {
         format!("`{}` may be half written", self.file)
+    }
+}
+
+impl fmt::Display for CreateOverlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "make overlay {} -> {} on {}",
+            self.target,
+            file_name(&self.file),
+            file_name(&self.backing_file)
+        )
     }
 }
 
 /// `qemu-img` with the time that a step has.
 pub(super) fn tool<E: Env>(live: &Live<E>, program: &camino::Utf8Path) -> QemuImg<E> {
     let within = live.deadline().saturating_sub(live.env().now()).max(Duration::from_secs(1));
-    QemuImg { program: program.to_owned(), within, ..QemuImg::new(live.env().clone()) }
+    tool_within(live.env(), program, within)
+}
+
+/// `qemu-img` with this time for each run.
+pub(super) fn tool_within<E: Env>(env: &E, program: &camino::Utf8Path, within: Duration) -> QemuImg<E> {
+    QemuImg { program: program.to_owned(), within, ..QemuImg::new(env.clone()) }
 }

@@ -1,8 +1,10 @@
 //! Deletes a tag from the images.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Remains, nodes_with_tag};
+use super::{Begun, Happened, Kind, Remains, job_remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, SnapshotDelete},
@@ -28,8 +30,14 @@ pub struct DeleteSnapshot {
     pub devices: Vec<String>,
 }
 
-impl DeleteSnapshot {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for DeleteSnapshot {
+    const STOPS_THE_GUEST: bool = true;
+
+    fn lane(&self) -> String {
+        "delete".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let Self { job, tag, devices, .. } = self;
         match self.method {
             InternalMethod::Jobs => job::run(live, job, &SnapshotDelete { job_id: job, tag, devices }).await,
@@ -38,7 +46,7 @@ impl DeleteSnapshot {
     }
 
     /// It has happened when the tag is nowhere.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         if self.method == InternalMethod::Jobs
             && let End::Failed(_) = job::settle(live, &self.job, SnapshotDelete::NAME).await?
         {
@@ -49,7 +57,12 @@ impl DeleteSnapshot {
     }
 
     /// A deletion that failed before it began needs no undo; one that got half way is reported.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         if begun == Begun::Refused {
             return Ok(());
         }
@@ -65,7 +78,14 @@ impl DeleteSnapshot {
         }
     }
 
-    pub(super) fn remains(&self) -> Remains {
-        format!("snapshot `{}` may be deleted from some disks or all: delete it again", self.tag)
+    fn remains(&self) -> Remains {
+        let job = job_remains(self.method, &self.job);
+        format!("{job}snapshot `{}` may be deleted from some disks or all: delete it again", self.tag)
+    }
+}
+
+impl fmt::Display for DeleteSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delete {} from its disks", self.tag)
     }
 }

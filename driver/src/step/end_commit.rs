@@ -1,11 +1,11 @@
 //! Takes an overlay out of its chain once all it holds is in the image below.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains};
+use super::{Begun, Happened, Kind, Remains, file_name};
 use crate::{
     commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock},
     env::Env,
@@ -38,8 +38,14 @@ pub struct EndCommit {
     pub file: Utf8PathBuf,
 }
 
-impl EndCommit {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for EndCommit {
+    const ONLY_IN_QEMU: bool = true;
+
+    fn lane(&self) -> String {
+        format!("pivot-{}", self.target)
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let (id, kind) = (self.job.as_str(), BlockCommit::NAME);
         match self.active {
             true => job::release(live, id, kind, &JobComplete { id }).await,
@@ -48,7 +54,7 @@ impl EndCommit {
     }
 
     /// It has happened when no chain has the overlay. Until the job has heard, or is known not to have, nobody can tell.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let patient_until = live.env().now() + HEARD_WITHIN;
         while job::held(live, &self.job).await? == Some(true) {
             if live.env().now() >= patient_until {
@@ -65,7 +71,23 @@ impl EndCommit {
         Ok(if in_use { Happened::No } else { Happened::Yes })
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    async fn undo<E: Env>(
+        &self,
+        _live: &Live<E>,
+        _begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
+        // What was merged stays so; a job that has not ended is ended by the step that began it.
+        Ok(())
+    }
+
+    fn remains(&self) -> Remains {
         format!("disk {} may or may not use `{}` any more: see with query-block", self.target, self.file)
+    }
+}
+
+impl fmt::Display for EndCommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "take {} out of {}", file_name(&self.file), self.target)
     }
 }

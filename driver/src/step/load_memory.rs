@@ -1,12 +1,17 @@
 //! Lets a QEMU that waits for it take in the memory of a save image.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains, file_error};
+use super::{Begun, Happened, Kind, Remains, file_error, file_name};
 use crate::{
     capabilities::MemoryMethod,
-    commands::{Address, Getfd, MigrateIncoming, MigrateSetCapabilities, MigrationCapabilityStatus},
+    client::CommandError,
+    commands::{
+        Address, BlockdevSetActive, Getfd, MigrateIncoming, MigrateSetCapabilities, MigrationCapabilityStatus,
+    },
     env::{Access, Env, OpenFile},
     error::StepError,
     live::Live,
@@ -16,8 +21,9 @@ use crate::{
 
 /// Lets a QEMU that was started with `-incoming defer` take in the memory and devices of a save image, and waits until it has.
 ///
-/// With `-S` the guest stands still then (`paused`), whatever it did when it was saved; without, it is as it was. QEMU has the
-/// images from then on. One that cannot load it ends, with its words on its standard error; from 9.1 on it can be told to live
+/// With `-S` the guest stands still then (`paused`), whatever it did when it was saved; without, it is as it was. Until 7.2 QEMU
+/// has the images from then on. Later ones leave them until the guest goes on, or until they are told to take them
+/// ([`LoadMemory::takes_images`]): nothing can be merged or saved in them before. One that cannot load it ends, with its words on its standard error; from 9.1 on it can be told to live
 /// on ([`LoadMemory::stays`]) and says why, but is of no more use. There is no undo: whoever has started the process ends it.
 ///
 /// Source: QEMU QAPI `migrate-incoming`; the four releases, asked.
@@ -31,10 +37,28 @@ pub struct LoadMemory {
     pub fdname: String,
     /// Whether this QEMU can be told to live on when it fails.
     pub stays: bool,
+    /// Whether it is told to take the images, for the guest is not to go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_images: bool,
 }
 
 impl LoadMemory {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    async fn take_images<E: Env>(&self, live: &Live<E>) -> Result<(), CommandError> {
+        if self.takes_images {
+            live.ask(&BlockdevSetActive { active: true }).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Kind for LoadMemory {
+    const ONLY_IN_QEMU: bool = true;
+
+    fn lane(&self) -> String {
+        "load-memory".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let mut events = live.events();
         let failed = |action| file_error(action, &self.path);
         let file = live.env().open(&self.path, Access::Read).await.map_err(failed("open"))?;
@@ -52,17 +76,37 @@ impl LoadMemory {
         };
         let exit_on_error = self.stays.then_some(false);
         live.execute(&MigrateIncoming { from, exit_on_error }).await?;
-        migration::wait(live, &mut events, "loaded").await
+        migration::wait(live, &mut events, "loaded").await?;
+        self.take_images(live).await.map_err(StepError::from)
     }
 
     /// A process that has been started for this has taken in nothing else.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let end = migration::settle(live, "loaded").await?;
-        Ok(if end == End::Completed { Happened::Yes } else { Happened::No })
+        if end != End::Completed {
+            return Ok(Happened::No);
+        }
+        self.take_images(live).await?;
+        Ok(Happened::Yes)
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    async fn undo<E: Env>(
+        &self,
+        _live: &Live<E>,
+        _begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
+        Ok(())
+    }
+
+    fn remains(&self) -> Remains {
         format!("this QEMU may have taken in `{}` in part: end it, and start another", self.path)
+    }
+}
+
+impl fmt::Display for LoadMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "load memory from {}", file_name(&self.path))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Puts machine and disks back to a tag.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Remains, nodes_with_tag};
+use super::{Begun, Happened, Kind, Remains, job_remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, Cont, QueryStatus, SnapshotLoad, Stop},
@@ -39,8 +41,14 @@ pub struct LoadSnapshot {
     pub pauses: bool,
 }
 
-impl LoadSnapshot {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for LoadSnapshot {
+    const STOPS_THE_GUEST: bool = true;
+
+    fn lane(&self) -> String {
+        "load".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let Self { job, tag, vmstate, devices, .. } = self;
         if self.pauses {
             live.execute(&Stop {}).await?;
@@ -55,7 +63,7 @@ impl LoadSnapshot {
 
     /// Only the job knows for sure. A load leaves no other trace but the run state: QEMU lets the guest go on only
     /// when it succeeded, so a guest that ran and is stopped now was not loaded whole.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         if self.method == InternalMethod::Jobs {
             match job::settle(live, &self.job, SnapshotLoad::NAME).await? {
                 End::Done => return Ok(Happened::Yes),
@@ -72,7 +80,7 @@ impl LoadSnapshot {
     /// reverted anything.
     ///
     /// Two things must agree before the guest goes on: QEMU said that the tag is missing, and it is.
-    pub(super) async fn undo<E: Env>(
+    async fn undo<E: Env>(
         &self,
         live: &Live<E>,
         begun: Begun,
@@ -95,12 +103,19 @@ impl LoadSnapshot {
         Ok(())
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!(
-            "the machine may be stopped with disks and memory half reverted to `{}`: do not let it run; revert again, \
+            "{}the machine may be stopped with disks and memory half reverted to `{}`: do not let it run; revert again, \
              or start it anew from its disks",
+            job_remains(self.method, &self.job),
             self.tag
         )
+    }
+}
+
+impl fmt::Display for LoadSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "put machine and disks back to {}", self.tag)
     }
 }
 

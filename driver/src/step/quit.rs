@@ -1,15 +1,11 @@
 //! Ends QEMU.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains};
-use crate::{
-    client::{CommandError, Silence},
-    commands,
-    env::Env,
-    error::StepError,
-    live::Live,
-};
+use super::{Happened, Kind, Remains};
+use crate::{client::Silence, commands, env::Env, error::StepError, live::Live};
 
 /// Ends QEMU, the guest with it, and waits until its monitor closes.
 ///
@@ -17,12 +13,18 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quit {}
 
-impl Quit {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for Quit {
+    const ONLY_IN_QEMU: bool = true;
+
+    fn lane(&self) -> String {
+        "quit".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let mut events = live.events();
         match live.execute(&commands::Quit {}).await {
-            // It ended with its answer still in its hands.
-            Ok(_) | Err(CommandError::Lost { .. }) => {}
+            Ok(_) => {}
+            // It may have ended with its answer still in its hands, or never have heard of it: who connects anew finds out.
             Err(error) => return Err(error.into()),
         }
         loop {
@@ -36,12 +38,18 @@ impl Quit {
     }
 
     /// Who answers has not ended.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         live.ask(&commands::QueryStatus {}).await?;
         Ok(Happened::No)
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         "QEMU may still run: end it with quit".into()
+    }
+}
+
+impl fmt::Display for Quit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("end QEMU")
     }
 }

@@ -1,9 +1,13 @@
 //! Writes down how far the deletion of an external snapshot has come.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Remains};
-use crate::{env::Env, error::StepError, name::BadName, plan::Records, store::Changes, tree::SnapshotTree};
+use super::{Begun, Kind, Remains};
+use crate::{
+    env::Env, error::StepError, live::Live, name::BadName, plan::Records, store::Changes, tree::SnapshotTree,
+};
 
 /// Writes down how far the deletion of an external snapshot has come: that it has begun, or that a disk is done.
 ///
@@ -34,20 +38,27 @@ impl RecordDeletion {
         let changes = Changes::between(records.folder, records.tree, new)?;
         Ok(Self { changes, snapshot: snapshot.to_owned(), done: done.map(str::to_owned) })
     }
+}
 
-    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+impl Kind for RecordDeletion {
+    fn lane(&self) -> String {
+        "record".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let env = live.env();
         self.changes.write(env).await.map_err(StepError::Records)
     }
 
     /// What it says stays true. The one that was written first tells what to do.
-    pub(super) fn undo(&self, begun: Begun) -> Result<(), Remains> {
+    async fn undo_outside<E: Env>(&self, _env: &E, begun: Begun) -> Result<(), Remains> {
         match (&self.done, begun) {
             (None, Begun::Whole | Begun::Part) => Err(self.remains()),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         let name = &self.snapshot;
         match &self.done {
             None => format!(
@@ -57,6 +68,15 @@ impl RecordDeletion {
             Some(disk) => format!(
                 "the record of snapshot `{name}` may not say that disk {disk} is done with: delete it again"
             ),
+        }
+    }
+}
+
+impl fmt::Display for RecordDeletion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.done {
+            None => write!(f, "record that {} is being deleted", self.snapshot),
+            Some(disk) => write!(f, "record that {disk} is done"),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Removes a file that nothing leads to any more.
 
-use std::io;
+use std::{fmt, io};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Remains, file_error};
-use crate::{env::Env, error::StepError};
+use super::{Begun, Kind, Remains, file_error, file_name};
+use crate::{env::Env, error::StepError, live::Live};
 
 /// Removes a file that nothing leads to any more: an overlay that was left by going back to what is under it. There is no undo,
 /// so it comes when all else is done.
@@ -16,8 +16,13 @@ pub struct RemoveFile {
     pub path: Utf8PathBuf,
 }
 
-impl RemoveFile {
-    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+impl Kind for RemoveFile {
+    fn lane(&self) -> String {
+        format!("remove-{}", file_name(&self.path))
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let env = live.env();
         match env.remove_file(&self.path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(file_error("remove", &self.path)(error))
@@ -26,7 +31,17 @@ impl RemoveFile {
         }
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    async fn undo_outside<E: Env>(&self, _env: &E, _begun: Begun) -> Result<(), Remains> {
+        Ok(())
+    }
+
+    fn remains(&self) -> Remains {
         format!("`{}` is of no use any more: remove it", self.path)
+    }
+}
+
+impl fmt::Display for RemoveFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "remove {}", file_name(&self.path))
     }
 }

@@ -1,11 +1,11 @@
 //! Closes an image that no chain uses any more and removes its file.
 
-use std::io;
+use std::{fmt, io};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains, file_error};
+use super::{Happened, Kind, Remains, file_error, file_name};
 use crate::{
     commands::{BlockNode, BlockdevDel, QueryNamedBlockNodes},
     env::{Env, FileKind},
@@ -29,7 +29,22 @@ pub struct RemoveImage {
 }
 
 impl RemoveImage {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    /// The node that has the file open and is to be closed next: those of the format in front of the file's own, which QEMU
+    /// may close together with them.
+    async fn outermost<E: Env>(&self, live: &Live<E>) -> Result<Option<String>, StepError> {
+        let nodes = live.execute(&QueryNamedBlockNodes { flat: true }).await?;
+        let opens = |node: &&BlockNode| file_of(&node.image.filename) == self.file;
+        let node = nodes.iter().filter(opens).min_by_key(|node| node.is_protocol());
+        Ok(node.and_then(|node| node.node_name.clone()))
+    }
+}
+
+impl Kind for RemoveImage {
+    fn lane(&self) -> String {
+        format!("remove-{}", file_name(&self.file))
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         while let Some(node_name) = self.outermost(live).await? {
             live.execute(&BlockdevDel { node_name: &node_name }).await?;
         }
@@ -44,22 +59,13 @@ impl RemoveImage {
         }
     }
 
-    /// The node that has the file open and is to be closed next: those of the format in front of the file's own, which QEMU
-    /// may close together with them.
-    async fn outermost<E: Env>(&self, live: &Live<E>) -> Result<Option<String>, StepError> {
-        let nodes = live.execute(&QueryNamedBlockNodes { flat: true }).await?;
-        let opens = |node: &&BlockNode| file_of(&node.image.filename) == self.file;
-        let node = nodes.iter().filter(opens).min_by_key(|node| node.is_protocol());
-        Ok(node.and_then(|node| node.node_name.clone()))
-    }
-
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let gone = self.device || matches!(live.env().file_kind(&self.file).await, Ok(FileKind::Absent));
         let closed = self.outermost(live).await?.is_none();
         Ok(if gone && closed { Happened::Yes } else { Happened::No })
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         match self.device {
             true => format!(
                 "`{}` is not in use any more and may still be open: close it with blockdev-del",
@@ -67,5 +73,11 @@ impl RemoveImage {
             ),
             false => format!("`{}` is not in use any more and may still be there: remove it", self.file),
         }
+    }
+}
+
+impl fmt::Display for RemoveImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "remove {}", file_name(&self.file))
     }
 }

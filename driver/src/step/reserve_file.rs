@@ -1,10 +1,16 @@
 //! Makes the empty file that an overlay or a save image will be written to.
 
+use std::{fmt, io};
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Remains};
-use crate::{env::Env, error::StepError};
+use super::{Begun, Kind, Remains, file_name};
+use crate::{
+    env::{Env, FileKind},
+    error::StepError,
+    live::Live,
+};
 
 /// Makes the empty file that an overlay or a save image will be written to, and so makes sure that it is nobody else's: QEMU
 /// itself would overwrite whatever is there.
@@ -14,21 +20,47 @@ pub struct ReserveFile {
     pub path: Utf8PathBuf,
 }
 
-impl ReserveFile {
-    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+impl Kind for ReserveFile {
+    const UNDO: Option<&'static str> = Some("unlink");
+
+    fn lane(&self) -> String {
+        format!("reserve-{}", file_name(&self.path))
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let env = live.env();
         let created = env.create_new(&self.path).await;
         created.map_err(|source| StepError::File { action: "create", path: self.path.clone(), source })
     }
 
-    /// Only what was made is removed: a file that was in the way stays.
-    pub(super) async fn undo<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
+    /// A file that is empty was made by it, for it makes none that is there; one that holds something was in the way.
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+        match live.env().file_kind(&self.path).await {
+            Ok(FileKind::File { bytes: 0 }) => Some(Begun::Whole),
+            _ => None,
+        }
+    }
+
+    /// Only what was made is removed: a file that was in the way stays. One that is gone is removed already.
+    async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         if begun != Begun::Whole {
             return Ok(());
         }
-        env.remove_file(&self.path).await.map_err(|error| format!("{}: {error}", self.remains()))
+        match env.remove_file(&self.path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}", self.remains()))
+            }
+            _ => Ok(()),
+        }
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!("the unused file `{}` is left: remove it", self.path)
+    }
+}
+
+impl fmt::Display for ReserveFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reserve {}", file_name(&self.path))
     }
 }

@@ -1,15 +1,15 @@
 //! Lets QEMU write the machine's memory into a save image.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Remains, file_error, pause};
+use super::{Begun, Happened, Kind, Remains, file_error, file_name, pause};
 use crate::{
     capabilities::MemoryMethod,
     client::CommandError,
-    commands::{Address, Closefd, Command as _, Cont, Getfd, Migrate, QueryMigrate, QueryStatus},
+    commands::{Address, BlockdevSetActive, Closefd, Command as _, Getfd, Migrate, QueryMigrate, Stop},
     env::{Access, Env, OpenFile},
     error::StepError,
     live::Live,
@@ -23,7 +23,7 @@ const ASK_EVERY: Duration = Duration::from_millis(2);
 /// waits until it has. [`super::SetMigration`] has set what is to be used.
 ///
 /// When it is done and the guest stands still, its run state is `postmigrate`, and QEMU has given the images away: it flushed
-/// them and writes to them no more. `cont` ([`super::Resume`]) takes them back. Overlays may be switched in between, and those
+/// them and writes to them no more. `cont` ([`super::Resume`]) takes them back, and from 10.0 on `blockdev-set-active` without it. Overlays may be switched in between, and those
 /// that were opened before may be used: asked of 5.2, 7.2, 10.0 and 11.1. In the background nothing is given away.
 ///
 /// Source: QEMU QAPI `migrate`, `getfd`; recordings `migrate-fd`, `migrate-file`, `background-snapshot`; what libvirt sends.
@@ -39,6 +39,10 @@ pub struct SaveMemory {
     pub fdname: String,
     /// What the guest does meanwhile.
     pub guest: Meanwhile,
+    /// Whether the images are taken back from where they are given to: the guest stood still before and stays so, and nobody
+    /// will let it go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_back: bool,
 }
 
 /// What the guest does while its memory is saved.
@@ -56,7 +60,70 @@ pub enum Meanwhile {
 }
 
 impl SaveMemory {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    async fn take_images_back<E: Env>(&self, live: &Live<E>) -> Result<(), CommandError> {
+        if self.takes_back {
+            live.ask(&BlockdevSetActive { active: true }).await?;
+        }
+        Ok(())
+    }
+
+    /// Pages go out only when the rest of the machine is written and the memory is protected: from then on the guest may run.
+    /// 7.2 lets it run by itself then.
+    async fn go_on_when_fixed<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        loop {
+            let info = live.ask(&QueryMigrate {}).await?;
+            let running = matches!(info.status.as_deref(), Some("setup" | "active"));
+            if info.ram.is_some_and(|ram| ram.duplicate + ram.normal > 0) {
+                return pause::go_on(live).await;
+            }
+            // Over, or the time is up: to wait for the end tells which.
+            let now = live.env().now();
+            if !running || now >= live.deadline() {
+                return Ok(());
+            }
+            live.env().sleep_until(now + ASK_EVERY).await;
+        }
+    }
+
+    async fn put_back<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        why: Option<&StepError>,
+    ) -> Result<(), StepError> {
+        if begun != Begun::Whole && !why.is_some_and(is_over) {
+            if self.guest == Meanwhile::Background {
+                // Who writes to a page that is held waits for it, and QEMU with it: nobody lets go of it any more then.
+                live.ask(&Stop {}).await?;
+            }
+            migration::cancel(live).await?;
+        }
+        if begun != Begun::Whole && self.method == MemoryMethod::Descriptor {
+            // Refused where it was used, or never came.
+            match live.ask(&Closefd { fdname: &self.fdname }).await {
+                Ok(_) | Err(CommandError::Refused { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match self.guest {
+            Meanwhile::Live | Meanwhile::Background => pause::go_on(live).await,
+            // Whoever has stopped it lets it go on.
+            Meanwhile::Paused => Ok(self.take_images_back(live).await?),
+        }
+    }
+}
+
+impl Kind for SaveMemory {
+    const UNDO: Option<&'static str> = Some("cancel");
+    /// Live too: QEMU stops the guest for the last of its memory.
+    const STOPS_THE_GUEST: bool = true;
+    const ONLY_IN_QEMU: bool = true;
+
+    fn lane(&self) -> String {
+        "memory".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let mut events = live.events();
         let to = match self.method {
             MemoryMethod::File => Address::file(self.path.as_str(), self.at),
@@ -76,32 +143,11 @@ impl SaveMemory {
         if self.guest != Meanwhile::Background {
             pause::status(live).await?;
         }
-        Ok(())
-    }
-
-    /// Pages go out only when the rest of the machine is written and the memory is protected: from then on the guest may run.
-    /// 7.2 lets it run by itself then.
-    async fn go_on_when_fixed<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        loop {
-            let info = live.ask(&QueryMigrate {}).await?;
-            let running = matches!(info.status.as_deref(), Some("setup" | "active"));
-            if info.ram.is_some_and(|ram| ram.duplicate + ram.normal > 0) {
-                if !live.ask(&QueryStatus {}).await?.running {
-                    live.ask(&Cont {}).await?;
-                }
-                return Ok(());
-            }
-            // Over, or the time is up: to wait for the end tells which.
-            let now = live.env().now();
-            if !running || now >= live.deadline() {
-                return Ok(());
-            }
-            live.env().sleep_until(now + ASK_EVERY).await;
-        }
+        self.take_images_back(live).await.map_err(StepError::from)
     }
 
     /// QEMU's last migration has completed, and it was this one: nobody else writes behind the header of this file.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let end = migration::settle(live, "saved").await?;
         let failed = |action| file_error(action, &self.path);
         let file = live.env().open(&self.path, Access::Read).await.map_err(failed("open"))?;
@@ -112,12 +158,13 @@ impl SaveMemory {
         if self.guest == Meanwhile::Background {
             pause::go_on(live).await?;
         }
+        self.take_images_back(live).await?;
         Ok(Happened::Yes)
     }
 
     /// Stops what is under way, and lets a guest go on that this has stopped. What was written is for
     /// [`super::BeginSaveImage`] to remove.
-    pub(super) async fn undo<E: Env>(
+    async fn undo<E: Env>(
         &self,
         live: &Live<E>,
         begun: Begun,
@@ -126,33 +173,21 @@ impl SaveMemory {
         self.put_back(live, begun, why).await.map_err(|error| format!("{}: {error}", self.remains()))
     }
 
-    async fn put_back<E: Env>(
-        &self,
-        live: &Live<E>,
-        begun: Begun,
-        why: Option<&StepError>,
-    ) -> Result<(), StepError> {
-        if begun != Begun::Whole && !why.is_some_and(is_over) {
-            migration::cancel(live).await?;
-        }
-        if begun != Begun::Whole && self.method == MemoryMethod::Descriptor {
-            // Refused where it was used, or never came.
-            match live.ask(&Closefd { fdname: &self.fdname }).await {
-                Ok(_) | Err(CommandError::Refused { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        match self.guest {
-            Meanwhile::Live => pause::go_on(live).await,
-            // Whoever has stopped it lets it go on.
-            Meanwhile::Paused | Meanwhile::Background => Ok(()),
-        }
-    }
-
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         "the machine's memory may still be on its way to a file, and the guest may stand still: see with query-migrate and \
          query-status, stop the one with migrate_cancel and let the other go on with cont"
             .to_owned()
+    }
+}
+
+impl fmt::Display for SaveMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.guest {
+            Meanwhile::Paused => "",
+            Meanwhile::Live => ", live",
+            Meanwhile::Background => ", in the background",
+        };
+        write!(f, "save memory to {}{how}", file_name(&self.path))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Saves machine and disks under a tag inside the images.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, DeleteSnapshot, Happened, Remains, nodes_with_tag};
+use super::{Begun, DeleteSnapshot, Happened, Kind, Remains, job_remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, SnapshotSave},
@@ -32,7 +34,25 @@ pub struct SaveSnapshot {
 }
 
 impl SaveSnapshot {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    fn opposite(&self) -> DeleteSnapshot {
+        DeleteSnapshot {
+            method: self.method,
+            job: format!("{}-undo", self.job),
+            tag: self.tag.clone(),
+            devices: self.devices.clone(),
+        }
+    }
+}
+
+impl Kind for SaveSnapshot {
+    const UNDO: Option<&'static str> = Some("delete the snapshot");
+    const STOPS_THE_GUEST: bool = true;
+
+    fn lane(&self) -> String {
+        "save".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let Self { job, tag, vmstate, devices, .. } = self;
         match self.method {
             InternalMethod::Jobs => {
@@ -43,7 +63,7 @@ impl SaveSnapshot {
     }
 
     /// The job tells if it is still known; the images tell in any case. A tag on some disks only is no snapshot.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         if self.method == InternalMethod::Jobs {
             match job::settle(live, &self.job, SnapshotSave::NAME).await? {
                 End::Done => return Ok(Happened::Yes),
@@ -57,7 +77,12 @@ impl SaveSnapshot {
 
     /// A whole snapshot is deleted again. After a failure there is nothing to delete; a tag that is there all the
     /// same was not there when the plan was made, may be somebody else's, and is reported.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         match begun {
             Begun::Whole => {
                 let deleted = self.opposite().act(live).await;
@@ -77,19 +102,17 @@ impl SaveSnapshot {
         }
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!(
-            "snapshot `{}` may or may not be in the images: look for it with query-named-block-nodes, or `qemu-img snapshot -U -l` where QEMU is gone",
+            "{}snapshot `{}` may or may not be in the images: look for it with query-named-block-nodes, or `qemu-img snapshot -U -l` where QEMU is gone",
+            job_remains(self.method, &self.job),
             self.tag
         )
     }
+}
 
-    fn opposite(&self) -> DeleteSnapshot {
-        DeleteSnapshot {
-            method: self.method,
-            job: format!("{}-undo", self.job),
-            tag: self.tag.clone(),
-            devices: self.devices.clone(),
-        }
+impl fmt::Display for SaveSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "save machine and disks as {}", self.tag)
     }
 }

@@ -1,12 +1,15 @@
 //! Makes a save image complete.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains, file_error};
+use super::{Begun, Happened, Kind, Remains, file_error, file_name};
 use crate::{
     env::{Access, Env, OpenFile},
     error::StepError,
+    live::Live,
     save_image::SaveImage,
 };
 
@@ -20,8 +23,13 @@ pub struct SealSaveImage {
     pub path: Utf8PathBuf,
 }
 
-impl SealSaveImage {
-    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+impl Kind for SealSaveImage {
+    fn lane(&self) -> String {
+        "seal".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let env = live.env();
         let failed = |action| file_error(action, &self.path);
         let file = env.open(&self.path, Access::Write).await.map_err(failed("open"))?;
         file.sync().await.map_err(failed("sync"))?;
@@ -29,14 +37,25 @@ impl SealSaveImage {
         file.sync().await.map_err(failed("sync"))
     }
 
-    pub(super) async fn probe<E: Env>(&self, env: &E) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let env = live.env();
         let failed = |action| file_error(action, &self.path);
         let file = env.open(&self.path, Access::Read).await.map_err(failed("open"))?;
         let magic = file.read_at(0, SaveImage::seal().len()).await.map_err(failed("read"))?;
         Ok(if magic == SaveImage::seal() { Happened::Yes } else { Happened::No })
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    async fn undo_outside<E: Env>(&self, _env: &E, _begun: Begun) -> Result<(), Remains> {
+        Ok(())
+    }
+
+    fn remains(&self) -> Remains {
         format!("the save image `{}` may not be complete", self.path)
+    }
+}
+
+impl fmt::Display for SealSaveImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seal save image {}", file_name(&self.path))
     }
 }

@@ -1,8 +1,10 @@
 //! Sets what migrations of this QEMU may use, and how fast they are.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains};
+use super::{Begun, Happened, Kind, Remains};
 use crate::{
     client::CommandError,
     commands::{
@@ -35,14 +37,30 @@ impl SetMigration {
         Self { old: self.new.clone(), new: self.old.clone() }
     }
 
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    async fn set_back<E: Env>(&self, live: &Live<E>) -> Result<(), CommandError> {
+        let capabilities = self.old.changes(&self.new);
+        live.ask(&MigrateSetCapabilities { capabilities: &capabilities }).await?;
+        live.ask(&MigrateSetParameters { parameters: self.old.parameters }).await?;
+        Ok(())
+    }
+}
+
+impl Kind for SetMigration {
+    const UNDO: Option<&'static str> = Some("set back");
+    const ONLY_IN_QEMU: bool = true;
+
+    fn lane(&self) -> String {
+        "settings".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let capabilities = self.new.changes(&self.old);
         live.execute(&MigrateSetCapabilities { capabilities: &capabilities }).await?;
         live.execute(&MigrateSetParameters { parameters: self.new.parameters }).await?;
         Ok(())
     }
 
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         let capabilities = live.ask(&QueryMigrateCapabilities {}).await?;
         let parameters = live.ask(&QueryMigrateParameters {}).await?;
         let set = Settings { capabilities, parameters } == self.new;
@@ -50,7 +68,12 @@ impl SetMigration {
     }
 
     /// What was refused because of somebody else's migration has set nothing.
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, why: Option<&StepError>) -> Result<(), Remains> {
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        _begun: Begun,
+        why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         match why {
             Some(StepError::Command(CommandError::Refused { command, .. }))
                 if command == MigrateSetCapabilities::NAME =>
@@ -61,18 +84,19 @@ impl SetMigration {
         }
     }
 
-    async fn set_back<E: Env>(&self, live: &Live<E>) -> Result<(), CommandError> {
-        let capabilities = self.old.changes(&self.new);
-        live.ask(&MigrateSetCapabilities { capabilities: &capabilities }).await?;
-        live.ask(&MigrateSetParameters { parameters: self.old.parameters }).await?;
-        Ok(())
-    }
-
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!(
             "migrations of this QEMU may be set for saving to a file: set max-bandwidth to {} and its capabilities to what \
              they were",
             self.old.parameters.max_bandwidth
         )
+    }
+}
+
+impl fmt::Display for SetMigration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let on = self.new.capabilities.iter().filter(|status| status.state);
+        let on: Vec<_> = on.map(|status| status.capability.as_str()).collect();
+        write!(f, "set migration: {}", if on.is_empty() { "nothing".to_owned() } else { on.join(" ") })
     }
 }

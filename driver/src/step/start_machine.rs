@@ -1,9 +1,11 @@
 //! Starts a machine.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Remains};
+use super::{Begun, Happened, Kind, Remains};
 use crate::{
     commands::QueryStatus,
     domain_xml::DomainXml,
@@ -27,8 +29,14 @@ pub struct StartMachine {
     pub power: Power,
 }
 
-impl StartMachine {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+impl Kind for StartMachine {
+    const UNDO: Option<&'static str> = Some("end it");
+
+    fn lane(&self) -> String {
+        "start".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let within = live.deadline().saturating_sub(live.env().now());
         let start = Start { domain: &self.domain, power: self.power, monitor: &self.monitor, within };
         let monitor = self.launcher.start(live.env(), &start).await.map_err(StepError::Launch)?;
@@ -37,23 +45,38 @@ impl StartMachine {
         Ok(())
     }
 
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         live.ask(&QueryStatus {}).await?;
         Ok(Happened::Yes)
     }
 
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>) -> Result<(), Remains> {
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         live.close();
-        self.undo_outside(live.env()).await
+        self.undo_outside(live.env(), begun).await
     }
 
     /// One that never came up needs no end.
-    pub(super) async fn undo_outside<E: Env>(&self, env: &E) -> Result<(), Remains> {
+    async fn undo_outside<E: Env>(&self, env: &E, _begun: Begun) -> Result<(), Remains> {
         let stop = Stop { domain: &self.domain, monitor: &self.monitor, within: crate::UNDO_WITHIN };
         self.launcher.stop(env, &stop).await.map_err(|error| format!("{}: {error}", self.remains()))
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!("a QEMU may run at `{}`: end it", self.monitor)
+    }
+}
+
+impl fmt::Display for StartMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.power {
+            Power::Running => "start the machine",
+            Power::Paused => "start the machine, paused",
+            Power::Incoming => "start the machine, waiting for its memory",
+        })
     }
 }

@@ -1,10 +1,13 @@
 //! Ends the machine, to put another in its place.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Remains};
+use super::{Begun, Happened, Kind, Remains};
 use crate::{
+    client::CommandError,
     commands::QueryStatus,
     domain_xml::DomainXml,
     env::Env,
@@ -28,7 +31,18 @@ pub struct StopMachine {
 }
 
 impl StopMachine {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    fn off(&self) -> Remains {
+        "the machine is off, and what was only in its memory is lost; its disks are as they were: start it from them"
+            .to_owned()
+    }
+}
+
+impl Kind for StopMachine {
+    fn lane(&self) -> String {
+        "stop".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         // A monitor has one client, and who ends the machine may want to be it.
         live.close();
         let within = live.deadline().saturating_sub(live.env().now());
@@ -37,31 +51,45 @@ impl StopMachine {
     }
 
     /// Who answers has not ended.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
         live.ask(&QueryStatus {}).await?;
         Ok(Happened::No)
     }
 
-    pub(super) async fn undo<E: Env>(&self, live: &Live<E>, begun: Begun) -> Result<(), Remains> {
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+        match live.ask(&QueryStatus {}).await {
+            Ok(_) => None,
+            Err(CommandError::Lost { .. }) => Some(Begun::Whole),
+            Err(_) => Some(Begun::Part),
+        }
+    }
+
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
         if begun != Begun::Whole && live.ask(&QueryStatus {}).await.is_ok() {
             return Ok(());
         }
-        self.undo_outside(begun)
+        self.undo_outside(live.env(), begun).await
     }
 
-    pub(super) fn undo_outside(&self, begun: Begun) -> Result<(), Remains> {
+    async fn undo_outside<E: Env>(&self, _env: &E, begun: Begun) -> Result<(), Remains> {
         match begun {
             Begun::Whole => Err(self.off()),
             Begun::Part | Begun::Refused => Err(self.remains()),
         }
     }
 
-    fn off(&self) -> Remains {
-        "the machine is off, and what was only in its memory is lost; its disks are as they were: start it from them"
-            .to_owned()
-    }
-
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         format!("the machine may be off, with its disks as they were: see whether `{}` answers", self.monitor)
+    }
+}
+
+impl fmt::Display for StopMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("end the machine")
     }
 }

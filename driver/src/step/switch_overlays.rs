@@ -1,20 +1,25 @@
 //! Puts every prepared overlay under its disk: the moment of the snapshot.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Remains};
+use super::{Begun, CommitImage, EndCommit, Happened, Kind, Remains};
 use crate::{
-    commands::{Action, DirtyBitmap, QueryBlock, Transaction},
+    commands::{Action, BlockCommit, Command as _, DirtyBitmap, QueryBlock, Transaction},
     env::Env,
     error::StepError,
+    job,
     live::Live,
 };
 
 /// Puts every prepared overlay under its disk in one transaction: the moment of the snapshot.
 ///
-/// Point of no return: once QEMU has answered, the guest writes to the overlays.
-/// Source: QEMU QAPI `transaction`, `blockdev-snapshot`.
+/// Once QEMU has answered, the guest writes to the overlays: most plans have their point of no return here. Undoing it puts
+/// what the guest has written since into the images below and the guest back onto them; what cannot be put back is kept.
+///
+/// Source: QEMU QAPI `transaction`, `blockdev-snapshot`, and `block-commit` for the way back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SwitchOverlays {
     /// One for each disk.
@@ -53,13 +58,73 @@ impl From<&DirtyBitmap> for CarriedBitmap {
 }
 
 impl SwitchOverlays {
-    pub(super) async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    /// The switches whose overlays are on top of their disks.
+    async fn on_top<E: Env>(&self, live: &Live<E>) -> Result<Vec<&Switch>, StepError> {
+        let devices = live.ask(&QueryBlock {}).await?;
+        let is_on_top = |switch: &&Switch| {
+            devices
+                .iter()
+                .filter_map(|device| device.inserted.as_ref()?.node_name.as_ref())
+                .any(|top| *top == switch.overlay)
+        };
+        Ok(self.switches.iter().filter(is_on_top).collect())
+    }
+
+    /// No disk goes back before all can. Whether the guest runs meanwhile does not matter. One that has gone back already, in a
+    /// recovery that was itself killed, stays there.
+    async fn go_back<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let mut ready: Vec<(&Switch, CommitImage)> = Vec::new();
+        for switch in &self.switches {
+            let commit = switch.commit();
+            if let Err(error) = commit.act(live).await {
+                let on_top = self.on_top(live).await;
+                if on_top.is_ok_and(|on_top| !on_top.contains(&switch)) {
+                    continue;
+                }
+                for begun in ready.iter().map(|(_, begun)| begun).chain([&commit]) {
+                    // What has failed is what must be told. Without these jobs the chains are as they were.
+                    let _ = begun.undo(live, Begun::Part, None).await;
+                }
+                return Err(error);
+            }
+            ready.push((switch, commit));
+        }
+        for (switch, CommitImage { target, job, .. }) in ready {
+            EndCommit { target, job, active: true, file: switch.file.clone() }.act(live).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Switch {
+    /// What puts into the image below what the guest has written since.
+    fn commit(&self) -> CommitImage {
+        CommitImage {
+            target: self.target.clone(),
+            job: format!("{}-back", self.overlay),
+            device: self.overlay.clone(),
+            top: self.overlay.clone(),
+            base: self.node.clone(),
+            backing_file: None,
+        }
+    }
+}
+
+impl Kind for SwitchOverlays {
+    const UNDO: Option<&'static str> = Some("merge back");
+
+    fn lane(&self) -> String {
+        "switch".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let bitmaps = self.switches.iter().flat_map(|Switch { overlay, bitmaps, .. }| {
             bitmaps.iter().map(move |CarriedBitmap { name, granularity }| Action::BlockDirtyBitmapAdd {
                 node: overlay,
                 name,
                 granularity: *granularity,
                 persistent: true,
+                disabled: false,
             })
         });
         let switches = self
@@ -72,16 +137,9 @@ impl SwitchOverlays {
     }
 
     /// All disks or none: anything between would be a defect in QEMU, and is reported as such.
-    pub(super) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
-        let devices = live.ask(&QueryBlock {}).await?;
-        let on_top = |switch: &&Switch| {
-            devices
-                .iter()
-                .filter_map(|device| device.inserted.as_ref()?.node_name.as_ref())
-                .any(|top| *top == switch.overlay)
-        };
-        let switched: Vec<_> =
-            self.switches.iter().filter(on_top).map(|switch| switch.target.as_str()).collect();
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let on_top = self.on_top(live).await?;
+        let switched: Vec<_> = on_top.iter().map(|switch| switch.target.as_str()).collect();
         match switched.len() {
             0 => Ok(Happened::No),
             all if all == self.switches.len() => Ok(Happened::Yes),
@@ -89,20 +147,48 @@ impl SwitchOverlays {
         }
     }
 
-    /// A refused transaction has changed nothing; one that was carried out is past the point of no return.
-    pub(super) fn undo(&self, begun: Begun) -> Result<(), Remains> {
-        match begun {
-            Begun::Part | Begun::Refused => Ok(()),
-            Begun::Whole => Err(self.remains()),
+    /// Overlays on top are to go back, as many as there are. A way back that was begun is ended first: its jobs stand in the way.
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+        for switch in &self.switches {
+            let CommitImage { job, .. } = switch.commit();
+            if let Err(error) = job::remove(live, &job, BlockCommit::NAME).await {
+                tracing::debug!(%error, job, "the way back cannot be ended");
+            }
+        }
+        match self.on_top(live).await {
+            Ok(on_top) if on_top.is_empty() => None,
+            _ => Some(Begun::Whole),
         }
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    /// A refused transaction has changed nothing. After one that was carried out the images below take what was written since.
+    async fn undo<E: Env>(
+        &self,
+        live: &Live<E>,
+        begun: Begun,
+        _why: Option<&StepError>,
+    ) -> Result<(), Remains> {
+        if begun != Begun::Whole {
+            return Ok(());
+        }
+        self.go_back(live).await.map_err(|error| format!("{}: {error}", self.remains()))
+    }
+
+    fn remains(&self) -> Remains {
         let files: Vec<_> = self.switches.iter().map(|switch| switch.file.as_str()).collect();
         format!(
             "the overlays {} are kept, for the guest may have written to them: see with query-block which images are \
              in use before you remove or start anything",
             files.join(", ")
         )
+    }
+}
+
+impl fmt::Display for SwitchOverlays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.switches.as_slice() {
+            [one] => write!(f, "switch disk {} in one transaction", one.target),
+            all => write!(f, "switch {} disks in one transaction", all.len()),
+        }
     }
 }

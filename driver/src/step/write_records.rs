@@ -1,12 +1,15 @@
 //! Writes what an operation changes among the machine's records.
 
+use std::fmt;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Remains};
+use super::{Begun, Happened, Kind, Remains};
 use crate::{
     env::Env,
     error::StepError,
+    live::Live,
     name::BadName,
     store::{self, StoreError},
     tree::SnapshotTree,
@@ -33,27 +36,47 @@ impl WriteRecords {
         })
     }
 
-    pub(super) async fn act<E: Env>(&self, env: &E) -> Result<(), StepError> {
+    fn files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
+        self.changes.files()
+    }
+}
+
+impl Kind for WriteRecords {
+    const UNDO: Option<&'static str> = Some("write back");
+
+    fn lane(&self) -> String {
+        "record".into()
+    }
+
+    async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let env = live.env();
         self.changes.write(env).await.map_err(StepError::Records)
     }
 
+    async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
+        let written = self.changes.are_written(live.env()).await.map_err(StepError::Records)?;
+        Ok(if written { Happened::Yes } else { Happened::No })
+    }
+
     /// What could not be written is as it was, and is written once more as it was: that does no harm.
-    pub(super) async fn undo<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
+    async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         if begun == Begun::Refused {
             return Ok(());
         }
         self.back.write(env).await.map_err(|error: StoreError| format!("{}: {error}", self.remains()))
     }
 
-    pub(super) fn remains(&self) -> Remains {
+    fn remains(&self) -> Remains {
         let files: Vec<_> = self.files().map(|file| file.as_str()).collect();
         format!(
             "the records {} may not say what is: see with snapshot list, mend with redefine or delete --metadata",
             files.join(", ")
         )
     }
+}
 
-    fn files(&self) -> impl Iterator<Item = &Utf8PathBuf> {
-        self.changes.files()
+impl fmt::Display for WriteRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write the records")
     }
 }

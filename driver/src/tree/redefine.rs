@@ -1,5 +1,7 @@
 //! Whether a record that is handed in may stand in the tree; in libvirt's order of checks.
 
+use std::collections::BTreeSet;
+
 use super::SnapshotTree;
 use crate::{
     domain_snapshot::{DomainSnapshot, State},
@@ -58,6 +60,30 @@ pub enum BadRedefinition {
     /// The one that it replaces was of disks alone, and it is not, or the other way round.
     #[error("snapshot `{0}` cannot change between one of disks alone and one of the whole machine")]
     DiskOnlyFull(String),
+    /// The machine is built otherwise than in the one that it replaces.
+    #[error("the machine of snapshot `{name}` is not the one that it had: {difference}")]
+    MachineChanged {
+        /// The snapshot.
+        name: String,
+        /// Where they differ.
+        difference: String,
+    },
+    /// It tells of a disk that its machine does not have.
+    #[error("snapshot `{name}` tells of disk `{disk}`, which its machine does not have")]
+    NoSuchDisk {
+        /// The snapshot.
+        name: String,
+        /// The disk.
+        disk: String,
+    },
+    /// It tells of one disk twice.
+    #[error("snapshot `{name}` tells of disk `{disk}` twice")]
+    DiskTwice {
+        /// The snapshot.
+        name: String,
+        /// The disk.
+        disk: String,
+    },
 }
 
 impl BadRedefinition {
@@ -65,6 +91,9 @@ impl BadRedefinition {
     pub fn code(&self) -> Code {
         match self {
             BadRedefinition::Domain { why, .. } => why.why.code(),
+            BadRedefinition::MachineChanged { .. }
+            | BadRedefinition::NoSuchDisk { .. }
+            | BadRedefinition::DiskTwice { .. } => Code::ConfigUnsupported,
             _ => Code::InvalidArg,
         }
     }
@@ -83,10 +112,11 @@ impl SnapshotTree {
         disk_only: bool,
     ) -> Result<(), BadRedefinition> {
         let name = record.name.clone().unwrap_or_default();
-        let theirs = match record.domain.clone().map(DomainXml::of).transpose() {
-            Ok(domain) => domain.and_then(|domain| domain.uuid()),
+        let machine = match record.domain.clone().map(DomainXml::of).transpose() {
+            Ok(machine) => machine,
             Err(why) => return Err(BadRedefinition::Domain { name, why }),
         };
+        let theirs = machine.as_ref().and_then(DomainXml::uuid);
         self.check_parent(&name, record.parent.as_deref())?;
         if disk_only && record.state != Some(State::DiskSnapshot) {
             return Err(BadRedefinition::NotDiskOnly(name));
@@ -103,9 +133,18 @@ impl SnapshotTree {
             if (known.state == Some(State::DiskSnapshot)) != (record.state == Some(State::DiskSnapshot)) {
                 return Err(BadRedefinition::DiskOnlyFull(name));
             }
+            let before = known.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
+            if let (Some(before), Some(machine)) = (before, &machine)
+                && let Some(difference) = before.differs_from(machine)
+            {
+                return Err(BadRedefinition::MachineChanged { name, difference });
+            }
             if record.domain.is_none() {
                 record.domain.clone_from(&known.domain);
             }
+        }
+        if let Some(machine) = &machine {
+            check_disks(&name, &record, machine)?;
         }
         self.insert(record);
         Ok(())
@@ -128,6 +167,21 @@ impl SnapshotTree {
         }
         Ok(())
     }
+}
+
+/// Whether the disks that a record tells of are its machine's, each once.
+fn check_disks(name: &str, record: &DomainSnapshot, machine: &DomainXml) -> Result<(), BadRedefinition> {
+    let mut targets = BTreeSet::new();
+    for disk in &record.disks {
+        let (name, disk) = (name.to_owned(), disk.name.clone());
+        let Some(known) = machine.disk(&disk) else {
+            return Err(BadRedefinition::NoSuchDisk { name, disk });
+        };
+        if !targets.insert(known.target) {
+            return Err(BadRedefinition::DiskTwice { name, disk });
+        }
+    }
+    Ok(())
 }
 
 fn is_online(snapshot: &DomainSnapshot) -> bool {

@@ -153,6 +153,39 @@ fn a_record_that_does_not_fit_changes_nothing() {
 }
 
 #[test]
+fn a_record_that_takes_anothers_place_is_of_the_same_kind_and_of_the_same_machine() {
+    let machine = |memory: u32| {
+        format!(
+            "<domain type='kvm'><name>vm</name><memory>{memory}</memory><devices><disk type='file'>
+             <source file='/images/vda'/><target dev='vda'/></disk></devices></domain>"
+        )
+    };
+    let disks = |names: &[&str]| {
+        let disks: String = names.iter().map(|name| format!("<disk name='{name}' snapshot='no'/>")).collect();
+        format!("<disks>{disks}</disks>{}", machine(1024))
+    };
+    let mut tree = SnapshotTree::default();
+    tree.insert(record("off", None, "shutoff", ""));
+    tree.insert(record("full", None, "running", &machine(1024)));
+    let mut why = |record| tree.redefine(record, None, false).unwrap_err();
+    let refused = why(record("off", None, "disk-snapshot", ""));
+    assert_eq!((refused.code(), refused), (Code::InvalidArg, BadRedefinition::DiskOnlyFull("off".into())));
+    let refused = why(record("full", None, "running", &machine(2048)));
+    assert_eq!(refused.code(), Code::ConfigUnsupported);
+    assert!(
+        matches!(&refused, BadRedefinition::MachineChanged { difference, .. } if difference.contains("2048"))
+    );
+    let (name, disk) = ("full".to_owned(), "vdb".to_owned());
+    assert_eq!(
+        why(record("full", None, "running", &disks(&["vda", "vdb"]))),
+        BadRedefinition::NoSuchDisk { name: name.clone(), disk }
+    );
+    let twice = why(record("full", None, "running", &disks(&["vda", "/images/vda"])));
+    assert_eq!(twice, BadRedefinition::DiskTwice { name, disk: "/images/vda".into() });
+    tree.redefine(record("full", None, "paused", &disks(&["vda"])), None, false).unwrap();
+}
+
+#[test]
 fn a_chain_of_ten_thousand_is_walked_without_recursion() {
     // The youngest is the first by name: the way up is longest there.
     let name = |number: usize| format!("s{:05}", 9999 - number);

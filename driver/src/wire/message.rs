@@ -3,9 +3,8 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::WireError;
+use super::{WireError, envelope::Envelope};
 
 /// How much of a line that is no message is shown.
 const SHOWN: usize = 80;
@@ -33,7 +32,7 @@ pub struct Greeting {
 }
 
 /// When QEMU queued an event, by the host's wall clock. A throttled event carries an old one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Timestamp {
     /// Seconds since 1970; -1 when the clock could not be read.
     pub seconds: i64,
@@ -52,37 +51,23 @@ impl Timestamp {
 }
 
 /// Something that happened in QEMU.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// `JOB_STATUS_CHANGE`, `STOP` ...
     pub name: String,
-    /// Its data; none for events without.
-    pub data: Option<Box<RawValue>>,
+    /// Its data, unread; none for events without.
+    pub data: Option<Box<str>>,
     /// When it was queued.
     pub timestamp: Timestamp,
 }
 
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        let text = |event: &Self| event.data.as_ref().map(|data| data.get().to_owned());
-        self.name == other.name && self.timestamp == other.timestamp && text(self) == text(other)
-    }
-}
-
 /// The answer to one command.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The id of the command; none if QEMU could not read it.
     pub id: Option<String>,
     /// What it returned, unread, or QEMU's refusal.
-    pub outcome: Result<Box<RawValue>, QmpError>,
-}
-
-impl PartialEq for Reply {
-    fn eq(&self, other: &Self) -> bool {
-        let text = |reply: &Self| reply.outcome.clone().map(|value| value.get().to_owned());
-        self.id == other.id && text(self) == text(other)
-    }
+    pub outcome: Result<Box<str>, QmpError>,
 }
 
 /// QEMU's refusal of a command.
@@ -100,22 +85,6 @@ impl fmt::Display for QmpError {
     }
 }
 
-/// Every member that a message can have; which are there tells what it is.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "QMP", borrow)]
-    greeting: Option<&'a RawValue>,
-    #[serde(rename = "return", borrow)]
-    returned: Option<&'a RawValue>,
-    error: Option<QmpError>,
-    event: Option<String>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    timestamp: Option<Timestamp>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-}
-
 impl Incoming {
     /// Reads one line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, WireError> {
@@ -126,27 +95,29 @@ impl Incoming {
     }
 
     fn read(line: &[u8]) -> Option<Self> {
-        let envelope: Envelope<'_> = serde_json::from_slice(line).ok()?;
+        let envelope = Envelope::open(line)?;
         // Ours are strings; an id of another kind belongs to nobody here.
-        let id = || envelope.id.and_then(|id| serde_json::from_str(id.get()).ok());
-        match envelope {
-            Envelope { greeting: Some(raw), .. } => Greeting::read(raw).map(Incoming::Greeting),
-            Envelope { event: Some(name), timestamp: Some(timestamp), data, .. } => {
-                Some(Incoming::Event(Event { name, timestamp, data: data.map(RawValue::to_owned) }))
-            }
+        let id = || envelope.id.and_then(|id| serde_json::from_str(id).ok());
+        Some(match envelope {
+            Envelope { greeting: Some(raw), .. } => Incoming::Greeting(Greeting::read(raw)?),
+            Envelope { event: Some(name), timestamp: Some(timestamp), data, .. } => Incoming::Event(Event {
+                name: serde_json::from_str(name).ok()?,
+                timestamp: serde_json::from_str(timestamp).ok()?,
+                data: data.map(Into::into),
+            }),
             Envelope { error: Some(error), .. } => {
-                Some(Incoming::Reply(Reply { id: id(), outcome: Err(error) }))
+                Incoming::Reply(Reply { id: id(), outcome: Err(serde_json::from_str(error).ok()?) })
             }
             Envelope { returned: Some(raw), .. } => {
-                Some(Incoming::Reply(Reply { id: id(), outcome: Ok(raw.to_owned()) }))
+                Incoming::Reply(Reply { id: id(), outcome: Ok(raw.into()) })
             }
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 }
 
 impl Greeting {
-    fn read(raw: &RawValue) -> Option<Self> {
+    fn read(raw: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Whole {
             version: Version,
@@ -163,7 +134,7 @@ impl Greeting {
             minor: u32,
             micro: u32,
         }
-        let whole: Whole = serde_json::from_str(raw.get()).ok()?;
+        let whole: Whole = serde_json::from_str(raw).ok()?;
         let Triple { major, minor, micro } = whole.version.qemu;
         Some(Self {
             version: (major, minor, micro),

@@ -6,7 +6,7 @@
 //! there the system's own way holds: nobody listens.
 #![allow(clippy::disallowed_methods, reason = "the thread that waits for signals; no play sees it")]
 
-use std::{io, thread};
+use std::{io, pin::pin, thread};
 
 use freezeframe_driver::race::{First, race};
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::CliError;
+use super::{CliError, output};
 
 /// Whether a signal has come, for every thread to ask. Clones share it.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub(super) enum Signal {
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// Ctrl-\: SIGQUIT.
+    Quit,
 }
 
 impl Signal {
@@ -41,6 +43,7 @@ impl Signal {
             Signal::Hangup => 129,
             Signal::Interrupt => 130,
             Signal::Terminate => 143,
+            Signal::Quit => 131,
         }
     }
 }
@@ -53,14 +56,17 @@ impl Interrupt {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut quit = signal(SignalKind::quit())?;
         drop(inside);
         let (sender, came) = watch::channel(None);
         thread::spawn(move || {
             runtime.block_on(async {
                 loop {
-                    let signal = match race(interrupt.recv(), race(terminate.recv(), hangup.recv())).await {
-                        First::Left(_) => Signal::Interrupt,
-                        First::Right(First::Left(_)) => Signal::Terminate,
+                    let asked = race(interrupt.recv(), terminate.recv());
+                    let signal = match race(asked, race(quit.recv(), hangup.recv())).await {
+                        First::Left(First::Left(_)) => Signal::Interrupt,
+                        First::Left(First::Right(_)) => Signal::Terminate,
+                        First::Right(First::Left(_)) => Signal::Quit,
                         First::Right(First::Right(_)) => Signal::Hangup,
                     };
                     if sender.send_replace(Some(signal)).is_some() {
@@ -87,6 +93,20 @@ impl Interrupt {
         match race(signalled, work).await {
             First::Left(signal) => Err(CliError::Interrupted(signal)),
             First::Right(done) => Ok(done),
+        }
+    }
+
+    /// Does something to its end, whatever comes: a signal is answered by saying so. Only a second one ends it where it stands.
+    pub(super) async fn to_the_end<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        match self.or(work.as_mut()).await {
+            Ok(done) => done,
+            Err(_) => {
+                output::complain(
+                    "this is brought to its end first; a second signal leaves it where it stands",
+                );
+                work.await
+            }
         }
     }
 }

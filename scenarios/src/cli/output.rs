@@ -15,6 +15,8 @@ use super::CliError;
 pub(super) enum Verdict {
     /// All as expected.
     Passed,
+    /// All as expected in the end; what was not in the try before, and the command that repeats it.
+    Unsteady { findings: Vec<String>, repeat: String },
     /// Not as expected: what, and the command that repeats it.
     Failed { findings: Vec<String>, repeat: String },
     /// Not played, and why.
@@ -54,6 +56,8 @@ pub(super) fn quoted(path: &Utf8Path) -> String {
 pub(super) struct Output {
     bar: Option<ProgressBar>,
     counts: Counts,
+    /// How much was played in cases that are played many times.
+    plays: u64,
     printed: Result<(), CliError>,
 }
 
@@ -61,13 +65,19 @@ pub(super) struct Output {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Counts {
     passed: usize,
+    /// How many of those passed had to be tried again.
+    unsteady: usize,
     failed: usize,
     skipped: usize,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)?;
+        match self.unsteady {
+            0 => Ok(()),
+            unsteady => write!(f, "; {unsteady} of the passed had to be tried again"),
+        }
     }
 }
 
@@ -78,7 +88,7 @@ impl Output {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
             ProgressBar::new(cases as u64).with_style(style.expect("a sound template"))
         });
-        let mut output = Self { bar, counts: Counts::default(), printed: Ok(()) };
+        let mut output = Self { bar, counts: Counts::default(), plays: 0, printed: Ok(()) };
         output.line(&format!("freezeframe {} {what}", env!("CARGO_PKG_VERSION")));
         output
     }
@@ -97,18 +107,37 @@ impl Output {
                 self.counts.skipped += 1;
                 self.line(&format!("skipped {name}: {why}"));
             }
+            Verdict::Unsteady { findings, repeat } => {
+                self.counts.passed += 1;
+                self.counts.unsteady += 1;
+                self.findings("again  ", name, findings, repeat);
+            }
             Verdict::Failed { findings, repeat } => {
                 self.counts.failed += 1;
-                self.line(&format!("FAILED  {name}"));
-                for finding in findings {
-                    self.line(&format!("  {}", finding.replace('\n', "\n  ")));
-                }
-                self.line(&format!("  repeat: {repeat}"));
+                self.findings("FAILED ", name, findings, repeat);
             }
         }
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
+    }
+
+    /// A case is done, after so many plays: on a terminal with their rate and the time that is left.
+    pub(super) fn advance(&mut self, what: &str, plays: usize) {
+        self.plays += plays as u64;
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+            let a_second = self.plays as f64 / bar.elapsed().as_secs_f64().max(0.001);
+            bar.set_message(format!("{a_second:.0} a second, {:.0?} left; {what}", bar.eta()));
+        }
+    }
+
+    fn findings(&mut self, word: &str, name: &str, findings: &[String], repeat: &str) {
+        self.line(&format!("{word} {name}"));
+        for finding in findings {
+            self.line(&format!("  {}", finding.replace('\n', "\n  ")));
+        }
+        self.line(&format!("  repeat: {repeat}"));
     }
 
     /// A line of its own.
@@ -127,11 +156,21 @@ impl Output {
     ///
     /// # Errors
     /// [`CliError::Write`] if any line could not be written.
-    pub(super) fn close(mut self) -> Result<bool, CliError> {
+    pub(super) fn close(self) -> Result<bool, CliError> {
+        let counts = self.counts;
+        self.end(&counts.to_string())?;
+        Ok(counts.failed == 0)
+    }
+
+    /// A closing line of the caller's own.
+    ///
+    /// # Errors
+    /// [`CliError::Write`] if any line could not be written.
+    pub(super) fn end(mut self, line: &str) -> Result<(), CliError> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.line(&self.counts.to_string());
-        self.printed.map(|()| self.counts.failed == 0)
+        self.line(line);
+        self.printed
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     suite::Case,
     world::{
         World as _,
+        guest::Guest,
         qemu::{Binary, QemuWorld},
     },
 };
@@ -44,11 +45,20 @@ impl Real {
         Ok(self.block_on(Binary::ask(program, &launch))??)
     }
 
-    /// Plays a case on a QEMU of its own.
-    pub(super) fn play(&mut self, case: &Case, binary: &Binary) -> Result<Run, CliError> {
+    /// Plays a case on a QEMU of its own, with a guest that boots if there is one.
+    pub(super) fn play(
+        &mut self,
+        case: &Case,
+        binary: &Binary,
+        guest: Option<&Guest>,
+    ) -> Result<Run, CliError> {
         let known = self.capabilities.get(&binary.program).cloned();
         let played = async {
-            let world = QemuWorld::start(binary, &machine::of(&case.scenario)).await?;
+            let machine = machine::of(&case.scenario);
+            let world = match guest {
+                Some(guest) => QemuWorld::boot(binary, &machine, guest).await?,
+                None => QemuWorld::start(binary, &machine).await?,
+            };
             let capabilities = match known {
                 Some(known) => known,
                 None => Rc::new(play::capabilities(&world).await?),

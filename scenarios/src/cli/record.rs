@@ -22,7 +22,7 @@ pub(super) fn record(arguments: &RecordArgs) -> Result<bool, CliError> {
     let cases = cases.iter().filter(|case| case.is_for(binary.release) && case.is_played_on(World::Qemu));
     let mut well = true;
     for case in cases {
-        let run = real.play(case, &binary)?;
+        let run = real.play(case, &binary, None)?;
         let name = format!("{}@{}.txt", case.scenario.id, binary.version_name());
         match &arguments.output {
             Some(folder) => write(&folder.join(&name), &render(&run.lines()))?,

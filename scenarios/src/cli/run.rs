@@ -94,15 +94,19 @@ fn default_order(simulator: &mut Simulator, case: &Case, release: Release) -> Re
     Ok(findings)
 }
 
-/// Held against the default order, as a partial order.
+/// Held against the default order, as a partial order. Where the driver is killed all lanes are cut at one moment, and how far each
+/// has come by then is a matter of the order: only what must hold in the end is held there.
 fn seeded(
     simulator: &mut Simulator,
     case: &Case,
     release: Release,
     seed: u64,
 ) -> Result<Vec<String>, CliError> {
-    let usual = simulator.play(&case.scenario, release, Oracle::default_order())?;
     let run = simulator.play(&case.scenario, release, Oracle::seeded(seed))?;
+    if case.scenario.kills_the_driver() {
+        return Ok(run.findings);
+    }
+    let usual = simulator.play(&case.scenario, release, Oracle::default_order())?;
     let differences = compare(&usual.lines(), &run.lines());
     let mut findings = run.findings;
     findings.extend(differences.iter().map(ToString::to_string));

@@ -1,30 +1,35 @@
 //! `freezeframe snapshot`: snapshots of a machine, as a user of virsh knows them.
 
-mod create;
+pub(super) mod create;
 mod create_as;
 mod delete;
 mod edit;
+mod hand_over;
+mod known;
 mod list;
-mod operate;
+pub(super) mod operate;
 pub(super) mod records;
+mod recover;
 mod redefine;
 mod revert;
 mod show;
 mod spec;
 mod validate;
-mod xml;
+pub(super) mod xml;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
     error::{Code, OperationError},
+    journal::JournalError,
     name::{BadName, SnapshotName},
+    recover::{Recovered, Turn},
     store::StoreError,
-    tree::BadRedefinition,
+    tree::{BadHandOver, BadRedefinition},
 };
 
-use self::{edit::NotEdited, validate::Invalid};
+use self::{edit::NotEdited, hand_over::NotHandedOver, validate::Invalid};
 use super::{
     CliError,
     told::{Told, tell},
@@ -41,10 +46,14 @@ Exit codes:
 JSON: with --json standard output holds one object and nothing else.
   create, create-as, revert, delete:
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
-      taken, also: {consistency: memory|crash, quiesced, machine: as-it-was|paused|off,
-      take-yourself: [disk...]}
+      taken, also: {consistency: memory|file-system|crash|off, machine: as-it-was|paused|off,
+      take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
+      not-in-background: why a live memory was not, if QEMU refused it};
+      null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
       reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off}
   --dry-run of these:                 {dry-run, summary, plan}
+  recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...],
+      became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null}
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
   info:                               {name, domain, current, state, location, parent,
@@ -52,11 +61,12 @@ JSON: with --json standard output holds one object and nothing else.
   dumpxml, current, xml, --print-xml: {name, xml}
   current --name: {name}              current --set:     {current}
   parent: {name, parent}              redefine:          {recorded}
-  edit:   {edited}                    delete --metadata: {records-removed: [name...]}
+  edit: {edited}, also: renamed-to, cloned-to
+  hand-over: {handed-over: [name...]} delete --metadata: {records-removed: [name...]}
       with --dry-run also: {dry-run}
   what failed:                        {error: {code, message, outcome, remains}, exit-code}
       code: libvirt's name of the error, or null; remains: what is left to be done by hand
-      outcome: not-begun|rolled-back|machine-gone|not-rolled-back|unfinished|unknown";
+      outcome: not-begun|rolled-back|machine-gone|not-rolled-back|unfinished|partly|unknown";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
@@ -78,6 +88,8 @@ enum Verb {
     Revert(revert::RevertArgs),
     /// Remove a snapshot
     Delete(delete::DeleteArgs),
+    /// Put right what an operation has left whose driver was killed, or that could not put back all
+    Recover(recover::RecoverArgs),
     /// List the snapshots of a machine
     List(list::ListArgs),
     /// Say the main things of one snapshot
@@ -92,6 +104,8 @@ enum Verb {
     Redefine(redefine::RedefineArgs),
     /// Change the record of a snapshot in an editor; no disk is touched
     Edit(edit::EditArgs),
+    /// Hand the records of a machine that has migrated over to its new host; no disk is touched
+    HandOver(hand_over::HandOverArgs),
     /// Read a <domainsnapshot> document, check it and print its canonical form; needs no machine
     Xml(xml::XmlArgs),
 }
@@ -111,11 +125,6 @@ pub(super) enum SnapshotError {
     /// The name is not allowed.
     #[error(transparent)]
     Name(#[from] BadName),
-    /// Nobody speaks to the agent.
-    #[error(
-        "this version cannot speak to the guest agent, so nobody can bring the guest to rest; leave `--quiesce` out"
-    )]
-    AgentUnused,
     /// Records are in the way of forgetting the machine.
     #[error(
         "{0} snapshots of this machine are recorded; `--snapshots-metadata` forgets them too, and leaves disks and memory alone"
@@ -127,6 +136,12 @@ pub(super) enum SnapshotError {
     /// A record was not edited.
     #[error(transparent)]
     NotEdited(#[from] NotEdited),
+    /// The records were not handed over.
+    #[error(transparent)]
+    NotHandedOver(#[from] NotHandedOver),
+    /// The records do not go there.
+    #[error(transparent)]
+    HandOver(#[from] BadHandOver),
     /// The record does not fit.
     #[error(transparent)]
     Redefinition(#[from] BadRedefinition),
@@ -136,6 +151,17 @@ pub(super) enum SnapshotError {
     /// The machine's operation failed.
     #[error(transparent)]
     Operation(Box<OperationError>),
+    /// What an operation has left is not all put right.
+    #[error("{0}")]
+    NotRecovered(Box<Recovered>),
+    /// An operation has not come to its end, and what it has left is in the way.
+    #[error(
+        "an operation on this machine had not come to its end: {0}. Nothing was touched; put it right with `freezeframe snapshot recover` first."
+    )]
+    Pending(String),
+    /// Whether an operation has not come to its end cannot be read.
+    #[error("{0}. Nothing was touched.")]
+    Journal(#[from] JournalError),
 }
 
 impl From<OperationError> for SnapshotError {
@@ -157,16 +183,23 @@ impl SnapshotError {
                 Code::NoDomainSnapshot
             }
             SnapshotError::Name(_) => Code::XmlDetail,
-            SnapshotError::AgentUnused => Code::ArgumentUnsupported,
             SnapshotError::HasSnapshots(_) => Code::OperationInvalid,
             SnapshotError::Invalid(Invalid::Document { .. }) => Code::XmlInvalidSchema,
             SnapshotError::Invalid(Invalid::NotChecked { .. }) => Code::OperationUnsupported,
             SnapshotError::NotEdited(NotEdited::Name { .. }) => Code::InvalidArg,
+            SnapshotError::NotEdited(NotEdited::Internal(_)) => Code::OperationUnsupported,
             SnapshotError::NotEdited(NotEdited::File(_)) => Code::SystemError,
             SnapshotError::NotEdited(_) => Code::OperationFailed,
+            SnapshotError::NotHandedOver(NotHandedOver::SameFolder(_)) => Code::InvalidArg,
+            SnapshotError::NotHandedOver(NotHandedOver::Unread(_)) => Code::OperationInvalid,
+            SnapshotError::NotHandedOver(NotHandedOver::LeftHere { cause, .. }) => cause.code(),
+            SnapshotError::HandOver(bad) => bad.code(),
             SnapshotError::Redefinition(bad) => bad.code(),
             SnapshotError::Store(error) => error.code(),
             SnapshotError::Operation(error) => error.code(),
+            SnapshotError::NotRecovered(_) => Code::OperationFailed,
+            SnapshotError::Pending(_) => Code::OperationInvalid,
+            SnapshotError::Journal(error) => error.code(),
         }
     }
 
@@ -174,43 +207,65 @@ impl SnapshotError {
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             SnapshotError::Operation(error) => outcome(error),
-            SnapshotError::Store(StoreError::CurrentUnknown { .. }) => "unfinished",
+            SnapshotError::NotRecovered(recovered) => match recovered.turn {
+                Turn::NotBegun | Turn::Back => "not-rolled-back",
+                Turn::Forward => "unfinished",
+                Turn::Unknown => "unknown",
+            },
+            SnapshotError::Store(StoreError::CurrentUnknown { .. })
+            | SnapshotError::NotHandedOver(NotHandedOver::LeftHere { .. }) => "unfinished",
             _ => "not-begun",
         }
     }
 
     /// What is left to be done by hand.
     pub(super) fn remains(&self) -> &[String] {
-        let SnapshotError::Operation(error) = self else { return &[] };
-        match &**error {
-            OperationError::NotRolledBack { remains, .. } | OperationError::Unfinished { remains, .. } => {
-                remains
-            }
-            OperationError::Unknown { keeps, .. } => keeps,
+        match self {
+            SnapshotError::Operation(error) => remains(error),
+            SnapshotError::NotRecovered(recovered) => &recovered.remains,
             _ => &[],
         }
     }
 
     pub(super) fn exit_code(&self) -> u8 {
         match self {
+            SnapshotError::Store(StoreError::Locked(_)) => 75,
             SnapshotError::Store(
-                StoreError::Locked(_) | StoreError::File { .. } | StoreError::CurrentUnknown { .. },
-            ) => 75,
+                StoreError::File { source, .. } | StoreError::CurrentUnknown { source, .. },
+            ) if crate::serve::is_short(source) => 75,
+            SnapshotError::NotHandedOver(NotHandedOver::LeftHere { cause, .. }) => cause.exit_code(),
             _ => 1,
         }
     }
 }
 
-fn outcome(error: &OperationError) -> &'static str {
+/// What an operation has left to be done by hand.
+pub(super) fn remains(mut error: &OperationError) -> &[String] {
+    while let OperationError::Partly { cause, .. } = error {
+        error = cause;
+    }
     match error {
-        OperationError::Refused(_) | OperationError::Unreachable(_) | OperationError::Unobserved(_) => {
-            "not-begun"
-        }
+        OperationError::NotRolledBack { remains, .. } | OperationError::Unfinished { remains, .. } => remains,
+        OperationError::Unknown { keeps, .. } => keeps,
+        OperationError::Pending(recovered) => &recovered.remains,
+        _ => &[],
+    }
+}
+
+/// How things stand after an operation has failed, in one word for programs.
+pub(super) fn outcome(error: &OperationError) -> &'static str {
+    match error {
+        OperationError::Refused(_)
+        | OperationError::Unreachable(_)
+        | OperationError::Unobserved(_)
+        | OperationError::Journal(_)
+        | OperationError::Pending(_) => "not-begun",
         OperationError::RolledBack { .. } => "rolled-back",
         OperationError::MachineGone { .. } => "machine-gone",
         OperationError::NotRolledBack { .. } => "not-rolled-back",
         OperationError::Unfinished { .. } => "unfinished",
         OperationError::Unknown { .. } => "unknown",
+        OperationError::Partly { .. } => "partly",
     }
 }
 
@@ -228,6 +283,7 @@ fn carry_out(verb: &Verb) -> Result<Told, CliError> {
         Verb::CreateAs(arguments) => create_as::create_as(arguments),
         Verb::Revert(arguments) => revert::revert(arguments),
         Verb::Delete(arguments) => delete::delete(arguments),
+        Verb::Recover(arguments) => recover::recover(arguments),
         Verb::List(arguments) => list::list(arguments),
         Verb::Info(arguments) => show::info(arguments),
         Verb::Dumpxml(arguments) => show::dumpxml(arguments),
@@ -235,6 +291,7 @@ fn carry_out(verb: &Verb) -> Result<Told, CliError> {
         Verb::Parent(arguments) => show::parent(arguments),
         Verb::Redefine(arguments) => redefine::redefine(arguments),
         Verb::Edit(arguments) => edit::edit(arguments),
+        Verb::HandOver(arguments) => hand_over::hand_over(arguments),
         Verb::Xml(arguments) => xml::xml(arguments),
     }
 }

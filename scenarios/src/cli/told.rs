@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{CliError, output};
+use super::{CliError, disk, output};
 
 /// What a verb has to say.
 #[derive(Debug)]
@@ -63,11 +63,18 @@ fn object(error: &CliError) -> Value {
     let words = error.to_string();
     let (code, outcome, remains) = match error {
         CliError::Snapshot(error) => (Some(error.code().name()), error.outcome(), error.remains()),
+        CliError::Disk(error) => {
+            let (outcome, remains) = disk::outcome(error);
+            (Some(error.code().name()), outcome, remains)
+        }
+        CliError::Fs(error) => (Some(error.code().name()), error.outcome(), &[][..]),
         CliError::Document { code, .. } => (Some(code.name()), "not-begun", &[][..]),
         _ => (None, "not-begun", &[][..]),
     };
     let message = match error {
         CliError::Snapshot(error) => error.to_string(),
+        CliError::Disk(error) => error.to_string(),
+        CliError::Fs(error) => error.to_string(),
         _ => words.strip_prefix("error: ").unwrap_or(&words).to_owned(),
     };
     json!({

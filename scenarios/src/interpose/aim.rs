@@ -53,6 +53,22 @@ impl Aim {
         Some((kind, point))
     }
 
+    /// Shows a request to the guest's agent, by its name and its line.
+    pub(crate) fn request(&mut self, name: &str, line: &[u8]) -> Option<(FaultKind, Point)> {
+        let text = String::from_utf8_lossy(line);
+        self.first(|at| matches!(at, Moment::Agent(request) if request == name), &text)
+    }
+
+    /// Shows a program that is about to be run, by its name and its arguments.
+    pub(crate) fn program(&mut self, name: &str, arguments: &str) -> Option<(FaultKind, Point)> {
+        self.first(|at| matches!(at, Moment::Program(program) if program == name), arguments)
+    }
+
+    /// Shows a file that is about to be made, written or removed, by its name.
+    pub(crate) fn file(&mut self, name: &str, action: &str) -> Option<(FaultKind, Point)> {
+        self.first(|at| matches!(at, Moment::File(file) if file == name), action)
+    }
+
     /// Shows a line from QEMU.
     pub(crate) fn message(&mut self, line: &[u8]) -> Option<(FaultKind, Point)> {
         let message: Value = serde_json::from_slice(line).ok()?;
@@ -63,7 +79,7 @@ impl Aim {
                 |at| match at {
                     Moment::Event(name) => name == event,
                     Moment::Job(wanted) => Some(wanted.name()) == status,
-                    Moment::Command(_) => false,
+                    Moment::Command(_) | Moment::Program(_) | Moment::Agent(_) | Moment::File(_) => false,
                 },
                 &text,
             );
@@ -77,7 +93,11 @@ impl Aim {
         let mut found = None;
         for armed in &mut self.armed {
             let at = &armed.fault.at;
-            let here = is(&at.moment) && at.with.as_ref().is_none_or(|with| line.contains(with));
+            let holds = |with: &String| match at.moment {
+                Moment::Program(_) => with.split(' ').all(|word| line.contains(word)),
+                _ => line.contains(with),
+            };
+            let here = is(&at.moment) && at.with.as_ref().is_none_or(holds);
             if !here {
                 continue;
             }
@@ -97,12 +117,7 @@ impl Aim {
         missed
             .map(|armed| {
                 let Armed { fault, struck, .. } = armed;
-                let moment = match &fault.at.moment {
-                    Moment::Command(name) => format!("command `{name}`"),
-                    Moment::Event(name) => format!("event `{name}`"),
-                    Moment::Job(status) => format!("a job's `{}`", status.name()),
-                };
-                format!("the fault at {moment} struck {struck} times of {}", fault.times)
+                format!("the fault at {} struck {struck} times of {}", fault.at.moment, fault.times)
             })
             .collect()
     }
@@ -129,6 +144,7 @@ pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
         FaultKind::LoseReply => format!("lose-reply: this {what} is lost on the way"),
         FaultKind::Disconnect => format!("disconnect: the connection breaks at this {what}"),
         FaultKind::KillQemu => format!("kill-qemu: QEMU dies at this {what}"),
+        FaultKind::KillDriver => format!("kill-driver: the driver dies at this {what}"),
         FaultKind::Silence => "silence: from now on the monitor says nothing".to_owned(),
         FaultKind::Duplicate => format!("duplicate: this {what} comes twice"),
         FaultKind::Delay(time) => format!("delay: this {what} comes {time} later"),
@@ -136,5 +152,12 @@ pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
         FaultKind::Garbage(text) => format!("garbage: `{}` comes before this {what}", text.escape_debug()),
         FaultKind::Split(at) => format!("split: this {what} is cut after {at} bytes"),
         FaultKind::Qmp(json) => format!("meanwhile another client: {json}"),
+        FaultKind::GuestPanics => "meanwhile the guest's kernel panics".to_owned(),
+        FaultKind::WatchdogFires => "meanwhile the guest's watchdog runs out".to_owned(),
+        FaultKind::GuestWriteFails(disk) => format!("meanwhile the guest's write to `{disk}` fails"),
+        FaultKind::Guest(act) => format!("meanwhile in the guest: {}", act.name()),
+        FaultKind::Fail(text) => format!("fail: it does nothing and says: {text}"),
+        FaultKind::KillProgram => "kill-program: it is killed".to_owned(),
+        FaultKind::HangProgram => "hang-program: it does not end".to_owned(),
     }
 }

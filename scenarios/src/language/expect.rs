@@ -32,12 +32,30 @@ pub struct Expect {
     /// The name of the snapshot that is recorded as the current one.
     #[serde(default)]
     pub current: Option<String>,
+    /// Whether the guest was at rest for the last snapshot that was taken, as the driver tells.
+    #[serde(default)]
+    pub quiesced: Option<Quiesced>,
+    /// Whether the steps leave file systems of the guest frozen on purpose. Default: false.
+    #[serde(default)]
+    pub frozen: bool,
     /// Jobs that the steps leave on purpose, by id. Default: none.
     #[serde(default)]
     pub jobs: BTreeSet<String>,
     /// Block nodes that the steps leave on purpose, by node name. Default: none.
     #[serde(default)]
     pub nodes: BTreeSet<String>,
+}
+
+/// Whether a guest was at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quiesced {
+    /// It was.
+    Yes,
+    /// It was not.
+    No,
+    /// The driver does not know, and says so.
+    Unknown,
 }
 
 /// How the guest stands: QEMU's `RunState` (QAPI `run-state.json`), or `gone`.

@@ -4,6 +4,9 @@
 //!
 //!   command:  before QEMU reads it | applied: QEMU has done it, and has not answered
 //!   event:    before it is sent    | after it was sent
+//!   agent:    before it reads the request | applied: it has done it, and has not answered
+//!   program:  before it runs       | applied: it has done its work, and nobody knows yet
+//!   file:     before it is changed | applied: it is, and nothing behind it is done
 //!
 //! The default is the worse of the two: QEMU has acted, and nobody has been told yet.
 
@@ -13,8 +16,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    ErrorClass, Timespan,
-    forms::{CommandName, EventName},
+    ErrorClass, GuestAct, Timespan,
+    forms::{CommandName, EventName, FileName},
 };
 
 /// Something that goes wrong.
@@ -55,6 +58,25 @@ pub enum Moment {
     Event(String),
     /// A job that reaches this status.
     Job(JobStatus),
+    /// This program of the host's, which the driver runs.
+    Program(String),
+    /// This request to the guest's agent.
+    Agent(String),
+    /// This file of the host's, which the driver makes, writes or removes.
+    File(String),
+}
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Moment::Command(name) => write!(f, "command `{name}`"),
+            Moment::Event(name) => write!(f, "event `{name}`"),
+            Moment::Job(status) => write!(f, "a job's `{}`", status.name()),
+            Moment::Program(name) => write!(f, "program `{name}`"),
+            Moment::Agent(name) => write!(f, "the agent's `{name}`"),
+            Moment::File(name) => write!(f, "file `{name}`"),
+        }
+    }
 }
 
 /// The side of the moment on which a fault strikes.
@@ -69,13 +91,16 @@ pub enum Point {
     After,
 }
 
-/// A place as it is written: exactly one of a command, an event and a job's status.
+/// A place as it is written: exactly one of a command, an event, a job's status and a program.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename = "At", rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["qmp"] },
     { "required": ["event"] },
     { "required": ["job"] },
+    { "required": ["run"] },
+    { "required": ["agent"] },
+    { "required": ["file"] },
 ]))]
 struct AtTable {
     /// At this command.
@@ -89,8 +114,21 @@ struct AtTable {
     /// At the `JOB_STATUS_CHANGE` to this status.
     #[serde(default)]
     job: Option<JobStatus>,
-    /// On which side. Default: applied for a command, before for an event or a status: QEMU has acted, and
-    /// nobody has been told yet.
+    /// At this program, which the driver runs: `qemu-img`. `with` looks for its words in the arguments.
+    #[serde(default)]
+    #[schemars(with = "Option<FileName>")]
+    run: Option<String>,
+    /// At this request to the guest's agent: `guest-fsfreeze-freeze`.
+    #[serde(default)]
+    #[schemars(with = "Option<CommandName>")]
+    agent: Option<String>,
+    /// At this file of the host's, by its name, when the driver makes, writes or removes it: `pending` is its journal. `with` looks
+    /// for what is done: `create`, `write`, `remove`.
+    #[serde(default)]
+    #[schemars(with = "Option<FileName>")]
+    file: Option<String>,
+    /// On which side. Default: applied for a command and a file, before for an event or a status: QEMU has acted, and
+    /// nobody has been told yet. Before for a program.
     #[serde(default)]
     point: Option<Point>,
     /// Only where the line on the wire holds this text: one of several commands that run side by side. Default: any.
@@ -106,12 +144,21 @@ impl TryFrom<AtTable> for At {
     type Error = &'static str;
 
     fn try_from(written: AtTable) -> Result<Self, Self::Error> {
-        let AtTable { qmp, event, job, point, with, nth } = written;
-        let (moment, default) = match (qmp, event, job) {
-            (Some(command), None, None) => (Moment::Command(command), Point::Applied),
-            (None, Some(event), None) => (Moment::Event(event), Point::Before),
-            (None, None, Some(status)) => (Moment::Job(status), Point::Before),
-            _ => return Err("a fault strikes at exactly one of a command, an event and a job's status"),
+        let AtTable { qmp, event, job, run, agent, file, point, with, nth } = written;
+        let mut moments = [
+            qmp.map(|command| (Moment::Command(command), Point::Applied)),
+            event.map(|event| (Moment::Event(event), Point::Before)),
+            job.map(|status| (Moment::Job(status), Point::Before)),
+            run.map(|program| (Moment::Program(program), Point::Before)),
+            agent.map(|request| (Moment::Agent(request), Point::Applied)),
+            file.map(|name| (Moment::File(name), Point::Applied)),
+        ]
+        .into_iter()
+        .flatten();
+        let (Some((moment, default)), None) = (moments.next(), moments.next()) else {
+            return Err(
+                "a fault strikes at exactly one of a command, an event, a job's status, a program, an agent's request and a file",
+            );
         };
         Ok(At { moment, point: point.unwrap_or(default), with, nth })
     }
@@ -127,7 +174,10 @@ pub enum FaultKind {
     Disconnect,
     /// QEMU is killed.
     KillQemu,
-    /// The monitor stays connected and says nothing any more.
+    /// The driver is killed: what it was doing stops where it stands, its connections close, its files stay as they are. The step
+    /// ends with it, and the next one has a new driver.
+    KillDriver,
+    /// The monitor, or the agent, stays connected and says nothing any more.
     Silence,
     /// The reply, or the event, arrives twice.
     Duplicate,
@@ -135,12 +185,27 @@ pub enum FaultKind {
     Delay(Timespan),
     /// The command is answered with this error.
     Error(QmpError),
-    /// This text comes over the monitor, as a line of its own.
+    /// This text comes over the connection, as a line of its own; over an agent's, each character up to U+00FF as one byte.
     Garbage(String),
     /// The line is cut after so many bytes; the rest comes later.
     Split(NonZeroU32),
     /// Meanwhile another client does this on the second monitor: a JSON object, as in a `qmp` step.
     Qmp(String),
+    /// Meanwhile the guest's kernel panics. For a machine with `panic`.
+    GuestPanics,
+    /// Meanwhile the guest's watchdog runs out. For a machine with `watchdog`.
+    WatchdogFires,
+    /// Meanwhile the guest writes to this disk, and the host has no space left: what its `werror` says is done. On the
+    /// simulator alone.
+    GuestWriteFails(String),
+    /// Meanwhile this happens inside of the guest. For a machine with an agent.
+    Guest(GuestAct),
+    /// A program only: it does nothing, says this and fails.
+    Fail(String),
+    /// A program only: it is killed.
+    KillProgram,
+    /// A program only: it does not end, and is killed when its time is up.
+    HangProgram,
 }
 
 /// An error as QEMU answers it.

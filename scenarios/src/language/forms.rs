@@ -76,8 +76,8 @@ impl JsonSchema for FileName {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         form(
             "file name",
-            "letters, digits, `.`, `_` and `-`, no folder, not starting with `.` or `-`: \"vda.qcow2\"",
-            "^[A-Za-z0-9_][A-Za-z0-9._-]*$",
+            "letters, digits, `.`, `_`, `@` and `-`, no folder, starting with a letter, a digit or `_`: \"vda.qcow2\"",
+            "^[A-Za-z0-9_][A-Za-z0-9._@-]*$",
         )
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Diagnostics, Size,
+    Diagnostics, Size, Timespan,
     forms::{DiskTarget, FileName, PortName},
     step::Place,
 };
@@ -34,6 +34,13 @@ pub struct Machine {
     /// The guest's agent, on a port of its own. Default: the machine has none, nor a port for one.
     #[serde(default)]
     pub agent: Option<Agent>,
+    /// What the agent runs before a freeze and after a thaw. Default: scripts that do nothing.
+    #[serde(default)]
+    pub agent_hook: Option<AgentHook>,
+    /// Disks whose file system somebody else in the guest has frozen, past the agent. On the simulator alone. Default: none.
+    #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
+    pub frozen_before: Vec<String>,
     /// Whether records of its snapshots are kept. Default: false.
     #[serde(default)]
     pub records: bool,
@@ -46,6 +53,66 @@ pub struct Machine {
     /// Files that are in its folder beside its images. Default: none.
     #[serde(default)]
     pub files: Vec<HostFile>,
+    /// What QEMU does when the guest's kernel panics. Default: nobody is told, the machine has no `pvpanic`.
+    #[serde(default)]
+    pub panic: Option<OnPanic>,
+    /// What QEMU does when the guest's watchdog runs out. Default: the machine has none.
+    #[serde(default)]
+    pub watchdog: Option<OnWatchdog>,
+}
+
+/// What QEMU does when the guest's kernel panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnPanic {
+    /// It stops the guest: `guest-panicked`.
+    Pause,
+    /// It ends.
+    Poweroff,
+}
+
+/// What QEMU does when the guest's watchdog runs out: QAPI's `WatchdogAction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnWatchdog {
+    /// It resets the machine.
+    Reset,
+    /// It asks the guest to shut down.
+    Shutdown,
+    /// It ends, without a word.
+    Poweroff,
+    /// It stops the guest: `watchdog`.
+    Pause,
+    /// It tells of it.
+    None,
+}
+
+impl OnWatchdog {
+    /// QEMU's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnWatchdog::Reset => "reset",
+            OnWatchdog::Shutdown => "shutdown",
+            OnWatchdog::Poweroff => "poweroff",
+            OnWatchdog::Pause => "pause",
+            OnWatchdog::None => "none",
+        }
+    }
+}
+
+/// What QEMU does when the guest's write to a disk fails: its `werror`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnWriteError {
+    /// It stops the guest where the host has no space left, else it tells the guest.
+    #[default]
+    Enospc,
+    /// It stops the guest: `io-error`.
+    Stop,
+    /// It tells the guest.
+    Report,
+    /// It does as if the write had been done.
+    Ignore,
 }
 
 /// A file in the machine's folder that is no disk's.
@@ -85,6 +152,30 @@ pub enum Agent {
     Mute,
     /// There is a port, and nobody behind it.
     Absent,
+}
+
+/// What the agent runs before a freeze and after a thaw: its `--fsfreeze-hook`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AgentHook {
+    /// Before a freeze. Default: it does nothing.
+    #[serde(default)]
+    pub freeze: HookScript,
+    /// After a thaw. Default: it does nothing.
+    #[serde(default)]
+    pub thaw: HookScript,
+}
+
+/// One run of a script. The agent does nothing else meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HookScript {
+    /// How long it takes. Default: no time.
+    #[serde(default)]
+    pub takes: Option<Timespan>,
+    /// Its exit status; 0 is good. Default: 0.
+    #[serde(default)]
+    pub status: u8,
 }
 
 impl Machine {
@@ -133,6 +224,44 @@ pub struct Disk {
     /// Whether other machines write it too. Default: false.
     #[serde(default)]
     pub shareable: bool,
+    /// Whether what the guest writes to it is thrown away when the machine stops: libvirt's `<transient/>`. Default: false.
+    #[serde(default)]
+    pub transient: bool,
+    /// What is done when the guest's write to it fails. Default: enospc.
+    #[serde(default)]
+    pub werror: OnWriteError,
+    /// What lies below its image and takes snapshots of it. On the simulator alone. Default: nothing that could.
+    #[serde(default)]
+    pub storage: Option<DiskStorage>,
+}
+
+/// What lies below a disk's image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskStorage {
+    /// The machine's folder is a subvolume of btrfs.
+    Btrfs,
+    /// Files in the machine's folder can share blocks.
+    Reflink,
+    /// The machine's folder is a data set of ZFS.
+    Zfs,
+    /// A program takes care of the machine's folder: `/usr/bin/storage`.
+    Exec,
+}
+
+impl DiskStorage {
+    /// Where the program is.
+    pub const PROGRAM: &str = "/usr/bin/storage";
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DiskStorage::Btrfs => "btrfs",
+            DiskStorage::Reflink => "reflink",
+            DiskStorage::Zfs => "zfs",
+            DiskStorage::Exec => "exec",
+        }
+    }
 }
 
 impl Disk {
@@ -161,7 +290,7 @@ pub enum Format {
     Raw,
 }
 
-/// How a machine stands when the first client connects.
+/// How a machine stands when the first client connects, or that there is none to connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Power {
@@ -172,4 +301,6 @@ pub enum Power {
     Paused,
     /// Started with `-S`: the guest has not run yet.
     Prelaunch,
+    /// There is no QEMU: the driver has the images and the machine's description alone.
+    Off,
 }

@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use camino::Utf8Path;
+use toml::de::DeValue;
 
 use super::{
     machine::DISKS_MAX,
@@ -17,7 +18,7 @@ use super::{
 use crate::diagnostic::Found;
 
 /// The actions of a step that the driver carries out; the others, `qmp` and `agent`, go past it.
-const DRIVER_ACTIONS: [&str; 4] = ["snapshot", "revert", "delete", "probe"];
+const DRIVER_ACTIONS: [&str; 6] = ["snapshot", "revert", "delete", "recover", "probe", "storage"];
 
 /// Every mistake in the meaning of the tree. `codes` are those that the driver's errors have; none given:
 /// any code will do.
@@ -27,7 +28,8 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     disks_have_one_name_each(root, &mut found);
     expected_disks_exist(root, &mut found);
     let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
-    agent_is_simulated(root, reach, &mut found);
+    agent_has_a_system(root, &mut found);
+    guest_can_boot(root, &mut found);
     for step in root.key("step").items() {
         agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
@@ -35,10 +37,13 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
     for fault in root.key("fault").items() {
+        faults_have_a_monitor(root, fault, &mut found);
+        faults_have_an_agent(root, fault, &mut found);
         point_fits_the_moment(fault.key("at"), &mut found);
         kind_fits_the_moment(fault, &mut found);
         json_is_a_command(fault.key("do").key("qmp"), source, reach, &mut found);
         garbage_is_no_command(fault, reach, &mut found);
+        guest_can_do_it(root, fault.key("do"), reach, &mut found);
     }
     found
 }
@@ -108,20 +113,106 @@ fn targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
     root.key("machine").key("disks").items().take(DISKS_MAX).map(|disk| disk.key("target"))
 }
 
-/// A real guest would have to be booted for it.
-fn agent_is_simulated(root: Node<'_>, reach: Reach, found: &mut Vec<Found>) {
-    let agent = root.key("machine").key("agent");
-    if agent.is_there() && reach == Reach::Folder {
+/// The guest of a plain real QEMU runs nothing.
+fn agent_has_a_system(root: Node<'_>, found: &mut Vec<Found>) {
+    let machine = root.key("machine");
+    let (agent, hook) = (machine.key("agent"), machine.key("agent-hook"));
+    if agent.is_there() && is_for(root, "qemu") {
         let message = "no agent in the guest of a real QEMU: it has no operating system".into();
-        found.push(Found::new(agent.span(), message, "targets = [\"sim\"]".into()));
+        let help = "targets = [\"sim\"], or [\"sim\", \"guest\"]".into();
+        found.push(Found::new(agent.span(), message, help));
+    }
+    if hook.is_there() && !agent.is_there() {
+        found.push(no_agent(hook));
+    }
+    let frozen = machine.key("frozen-before");
+    if frozen.is_there() && !agent.is_there() {
+        found.push(no_agent(frozen));
+    }
+    if frozen.is_there() && is_for_real_qemu(root) {
+        let message = "nobody else in a guest that boots freezes its file systems".into();
+        found.push(Found::new(frozen.span(), message, "targets = [\"sim\"]".into()));
+    }
+    for disk in frozen.items() {
+        if let Some(name) = disk.text() {
+            disk_exists(root, Key { name, span: disk.span() }, found);
+        }
+    }
+}
+
+/// A guest that boots is Linux with an agent, and is started by the runner alone: the driver knows nothing of its kernel.
+fn guest_can_boot(root: Node<'_>, found: &mut Vec<Found>) {
+    if !is_for(root, "guest") {
+        return;
+    }
+    let machine = root.key("machine");
+    let (agent, state, launcher) = (machine.key("agent"), machine.key("state"), machine.key("launcher"));
+    let targets = root.key("targets");
+    let mut refuse = |at: Node<'_>, message: &str| {
+        let help = "targets = [\"sim\"]".into();
+        found.push(Found::new(at.span(), format!("a guest that boots {message}"), help));
+    };
+    match agent.text() {
+        None if !agent.is_there() => refuse(targets, "has an agent, and this machine none"),
+        Some("windows") => refuse(agent, "is Linux"),
+        _ => {}
+    }
+    if matches!(state.text(), Some("prelaunch" | "off")) {
+        refuse(state, "has booted before the first step");
+    }
+    if matches!(launcher.value(), Some(DeValue::Boolean(true))) {
+        refuse(launcher, "is started by the runner, and by no launcher");
     }
 }
 
 fn agent_is_there(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
-    let request = step.key("agent");
-    if request.is_there() && !root.key("machine").key("agent").is_there() {
-        let message = "no agent in this machine".into();
-        found.push(Found::new(request.span(), message, "[machine] agent = \"linux\"".into()));
+    let there = root.key("machine").key("agent").is_there();
+    let wanted = ["agent", "guest"].map(|action| step.key(action)).into_iter().filter(|key| key.is_there());
+    found.extend(wanted.filter(|_| !there).map(no_agent));
+}
+
+fn no_agent(at: Node<'_>) -> Found {
+    Found::new(at.span(), "no agent in this machine".into(), "[machine] agent = \"linux\"".into())
+}
+
+/// A fault strikes on the way to the first QEMU.
+fn faults_have_a_monitor(root: Node<'_>, fault: Node<'_>, found: &mut Vec<Found>) {
+    let is_off = root.key("machine").key("state").text() == Some("off");
+    let at = fault.key("at");
+    if is_off && !at.key("run").is_there() && !at.key("file").is_there() {
+        let message = "no monitor of this machine, which is off, on which a fault could strike".into();
+        found.push(Found::new(fault.key("at").span(), message, "at = { run = \"qemu-img\" }".into()));
+    }
+}
+
+/// A fault at the agent strikes at one that is there, and one in the guest too.
+fn faults_have_an_agent(root: Node<'_>, fault: Node<'_>, found: &mut Vec<Found>) {
+    let there = root.key("machine").key("agent").is_there();
+    let wanted = [fault.key("at").key("agent"), fault.key("do").key("guest")];
+    found.extend(wanted.into_iter().filter(|key| key.is_there() && !there).map(no_agent));
+}
+
+/// What the guest does takes a device, and a real guest has no program that would write to a disk.
+fn guest_can_do_it(root: Node<'_>, kind: Node<'_>, reach: Reach, found: &mut Vec<Found>) {
+    let machine = root.key("machine");
+    let lacks = match kind.text() {
+        Some("guest-panics") if !machine.key("panic").is_there() => Some(("`pvpanic`", "panic = \"pause\"")),
+        Some("watchdog-fires") if !machine.key("watchdog").is_there() => {
+            Some(("watchdog", "watchdog = \"pause\""))
+        }
+        _ => None,
+    };
+    if let Some((device, help)) = lacks {
+        let message = format!("no {device} in this machine");
+        found.push(Found::new(kind.span(), message, format!("[machine] {help}")));
+    }
+    let disk = kind.key("guest-write-fails");
+    if let Some(name) = disk.text() {
+        disk_exists(root, Key { name, span: disk.span() }, found);
+        if reach == Reach::Folder {
+            let message = "no program in the guest of a real QEMU that would write".into();
+            found.push(Found::new(kind.span(), message, "targets = [\"sim\"]".into()));
+        }
     }
 }
 
@@ -157,6 +248,11 @@ fn point_fits_the_moment(at: Node<'_>, found: &mut Vec<Found>) {
     let point = at.key("point");
     let (message, points) = match point.text() {
         Some("after") if at.key("qmp").is_there() => ("a command has no point `after`", "before, applied"),
+        Some("after") if at.key("agent").is_there() => {
+            ("a request to the agent has no point `after`", "before, applied")
+        }
+        Some("after") if at.key("run").is_there() => ("a program has no point `after`", "before, applied"),
+        Some("after") if at.key("file").is_there() => ("a file has no point `after`", "before, applied"),
         Some("applied") if is_event(at) => ("an event has no point `applied`", "before, after"),
         _ => return,
     };
@@ -166,6 +262,23 @@ fn point_fits_the_moment(at: Node<'_>, found: &mut Vec<Found>) {
 /// Only a command can be answered with an error; what was sent cannot be lost or cut any more.
 fn kind_fits_the_moment(fault: Node<'_>, found: &mut Vec<Found>) {
     let (at, kind) = (fault.key("at"), fault.key("do"));
+    let kills_the_driver = kind.text() == Some("kill-driver");
+    if at.key("file").is_there() && !kills_the_driver && kind.is_there() {
+        let help = "do = \"kill-driver\"".into();
+        found.push(Found::new(kind.span(), "at a file the driver is killed, and nothing else".into(), help));
+        return;
+    }
+    if kills_the_driver {
+        return;
+    }
+    let of_a_program =
+        kind.key("fail").is_there() || matches!(kind.text(), Some("kill-program" | "hang-program"));
+    if at.key("run").is_there() != of_a_program && kind.is_there() {
+        let help =
+            "at = { run = \"qemu-img\" }, do = { fail = \"its words\" }, \"kill-program\", \"hang-program\" or \"kill-driver\""
+                .into();
+        found.push(Found::new(kind.span(), "programs fail or are killed, or their driver is".into(), help));
+    }
     if !is_event(at) {
         return;
     }
@@ -195,10 +308,17 @@ enum Reach {
     Folder,
 }
 
-/// Both worlds are meant where none is named.
-fn is_for_real_qemu(root: Node<'_>) -> bool {
+/// Whether a world is among the targets. Where none is named the simulator and a plain real QEMU are meant.
+fn is_for(root: Node<'_>, world: &str) -> bool {
     let targets = root.key("targets");
-    !targets.is_there() || targets.items().any(|target| target.text() == Some("qemu"))
+    match targets.is_there() {
+        true => targets.items().any(|target| target.text() == Some(world)),
+        false => world != "guest",
+    }
+}
+
+fn is_for_real_qemu(root: Node<'_>) -> bool {
+    is_for(root, "qemu") || is_for(root, "guest")
 }
 
 /// Raw JSON is an object; whether it is a good command is for QEMU to say.

@@ -11,6 +11,9 @@
 //!   which QEMU runs; `nbd:`, `fat:`, `json:` and their like are no names;
 //! - garbage on its way to QEMU holds no `{`, so that it cannot be a command.
 //!
+//! What the agent of a guest that boots is asked is not looked at: that guest has no network and nothing of the host's, and is
+//! gone after the play.
+//!
 //! A real QEMU is moreover started so that it cannot start programs, where it was built with seccomp. What this does not
 //! guard against: a QEMU with holes, and one that fills the disk or the memory. The simulator reaches nothing of the host,
 //! so a scenario with `targets = ["sim"]` may say what it likes.
@@ -18,7 +21,7 @@
 use serde_json::Value;
 
 /// Commands that may have arguments; `*` stands for any end.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "block-commit",
     "block-dirty-bitmap-*",
     "block-job-*",
@@ -30,6 +33,7 @@ const COMMANDS: [&str; 26] = [
     "blockdev-del",
     "blockdev-mirror",
     "blockdev-reopen",
+    "blockdev-set-active",
     "blockdev-snapshot",
     "blockdev-snapshot-delete-internal-sync",
     "blockdev-snapshot-internal-sync",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Expect, Fault, Machine, Step, forms::ScenarioId};
+use super::{Expect, Fault, FaultKind, Machine, Step, forms::ScenarioId};
 
 /// One scenario: a machine, what is done to it, what goes wrong meanwhile, and how it must end.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -31,7 +31,7 @@ pub struct Scenario {
     #[serde(default = "Release::all")]
     #[schemars(length(min = 1))]
     pub releases: BTreeSet<Release>,
-    /// The worlds that it can be played in. Default: both.
+    /// The worlds that it can be played in. Default: sim and qemu.
     #[serde(default = "World::all")]
     #[schemars(length(min = 1))]
     pub targets: BTreeSet<World>,
@@ -103,12 +103,22 @@ impl From<Release> for freezeframe_sim::Release {
 pub enum World {
     /// The simulator.
     Sim,
-    /// A real QEMU.
+    /// A real QEMU whose guest runs nothing.
     Qemu,
+    /// A real QEMU whose guest boots Linux with an agent and a program that writes to every disk: `ci/build-guest.sh`. It has
+    /// 96 MiB of memory at least.
+    Guest,
 }
 
 impl World {
     fn all() -> BTreeSet<World> {
         BTreeSet::from([World::Sim, World::Qemu])
+    }
+}
+
+impl Scenario {
+    /// Whether a fault of it kills the driver.
+    pub fn kills_the_driver(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind == FaultKind::KillDriver)
     }
 }

@@ -137,7 +137,8 @@ impl<'s> Shape<'s> {
 
     fn integer(&mut self, node: Node<'_>, number: &DeInteger<'_>, schema: &'s Value, name: &str) {
         let least = schema["minimum"].as_i64().map_or(i128::MIN, i128::from);
-        let most = if schema["format"] == "uint32" { i128::from(u32::MAX) } else { i128::MAX };
+        let of_the_format = if schema["format"] == "uint32" { i128::from(u32::MAX) } else { i128::MAX };
+        let most = schema["maximum"].as_i64().map_or(of_the_format, i128::from);
         let value = i128::from_str_radix(number.as_str(), number.radix());
         if !value.is_ok_and(|value| (least..=most).contains(&value)) {
             let help = format!("a whole number from {least} to {most}");
@@ -289,7 +290,7 @@ mod tests {
     use crate::language::schema;
 
     /// Keywords that the pass obeys, and those that only speak to people.
-    const KNOWN: [&str; 19] = [
+    const KNOWN: [&str; 20] = [
         "$ref",
         "type",
         "properties",
@@ -302,6 +303,7 @@ mod tests {
         "minLength",
         "pattern",
         "minimum",
+        "maximum",
         "format",
         "oneOf",
         "enum",
@@ -326,7 +328,10 @@ mod tests {
                 "oneOf" => value.as_array().unwrap().iter().for_each(|branch| assert_known(branch, &at)),
                 "items" => assert_known(value, &at),
                 "additionalProperties" if value.is_object() => assert_known(value, &at),
-                "format" => assert_eq!(value, "uint32", "{at}: the pass knows no other format"),
+                "format" => {
+                    let bounded = value == "uint32" || schema.get("maximum").is_some();
+                    assert!(bounded, "{at}: the pass does not know how far it goes");
+                }
                 "pattern" => {
                     Regex::new(value.as_str().unwrap()).expect(&at);
                 }

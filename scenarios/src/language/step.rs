@@ -30,12 +30,18 @@ pub enum Action {
     Revert(Revert),
     /// The driver deletes a snapshot.
     Delete(Delete),
+    /// The driver puts right what an operation has left that did not come to its end.
+    Recover(Recover),
     /// The driver asks what this QEMU can do.
     Probe(Probe),
     /// A raw command, past the driver.
     Qmp(Qmp),
     /// A raw request to the guest's agent.
     Agent(AgentRequest),
+    /// The storage below disks takes a snapshot, or does something with one.
+    Storage(StorageStep),
+    /// Something happens inside of the guest.
+    Guest(GuestAct),
 }
 
 /// A step as it is written: exactly one of the actions.
@@ -45,9 +51,12 @@ pub enum Action {
     { "required": ["snapshot"] },
     { "required": ["revert"] },
     { "required": ["delete"] },
+    { "required": ["recover"] },
     { "required": ["probe"] },
     { "required": ["qmp"] },
     { "required": ["agent"] },
+    { "required": ["storage"] },
+    { "required": ["guest"] },
 ]))]
 struct StepTable {
     /// The driver takes a snapshot.
@@ -59,15 +68,24 @@ struct StepTable {
     /// The driver deletes a snapshot.
     #[serde(default)]
     delete: Option<Delete>,
+    /// The driver puts right what an operation has left that did not come to its end.
+    #[serde(default)]
+    recover: Option<Recover>,
     /// The driver asks what this QEMU can do: `query-qmp-schema`.
     #[serde(default)]
     probe: Option<Probe>,
     /// A raw command, past the driver: for what this language has no words for.
     #[serde(default)]
     qmp: Option<Qmp>,
-    /// A raw request to the guest's agent. Its connection stays open from the first such step to the end.
+    /// A raw request to the guest's agent. Its connection stays open from the first such step to the end, or to `close`.
     #[serde(default)]
     agent: Option<AgentRequest>,
+    /// The storage below disks takes a snapshot, or does something with one.
+    #[serde(default)]
+    storage: Option<StorageStep>,
+    /// Something happens inside of the guest.
+    #[serde(default)]
+    guest: Option<GuestAct>,
     /// How the action is to fail. Absent: it is to succeed.
     #[serde(default)]
     fails: Option<Fails>,
@@ -77,14 +95,18 @@ impl TryFrom<StepTable> for Step {
     type Error = &'static str;
 
     fn try_from(written: StepTable) -> Result<Self, Self::Error> {
-        let StepTable { snapshot, revert, delete, probe, qmp, agent, fails } = written;
+        let StepTable { snapshot, revert, delete, recover, probe, qmp, agent, storage, guest, fails } =
+            written;
         let mut actions = [
             snapshot.map(Action::Snapshot),
             revert.map(Action::Revert),
             delete.map(Action::Delete),
+            recover.map(Action::Recover),
             probe.map(Action::Probe),
             qmp.map(Action::Qmp),
             agent.map(Action::Agent),
+            storage.map(Action::Storage),
+            guest.map(Action::Guest),
         ]
         .into_iter()
         .flatten();
@@ -126,15 +148,33 @@ pub struct Snapshot {
     /// For a disk, the format of its overlay. Default: qcow2.
     #[serde(default)]
     pub formats: BTreeMap<String, String>,
+    /// For a disk, how much memory its overlay's tables may take: "4 MiB", as `<metadata_cache>` has it. Default: QEMU's choice.
+    #[serde(default)]
+    pub metadata_caches: BTreeMap<String, String>,
     /// Where the memory goes. Default: inside an image, or nowhere with `disk-only`.
     #[serde(default)]
     pub memory: Option<MemoryPlace>,
     /// How the memory is laid out in its file. Default: raw.
     #[serde(default)]
     pub memory_format: MemoryFormat,
+    /// Whether the memory of a guest that runs is written in the background, where QEMU can. Default: false.
+    #[serde(default)]
+    pub in_background: bool,
     /// The disk whose image holds the memory. Not with `disk-only`. Default: the first.
     #[serde(default)]
     pub vmstate: Option<String>,
+    /// Whether the guest's file systems are brought to rest for it. Default: they are not.
+    #[serde(default)]
+    pub quiesce: Option<Quiesce>,
+    /// A freeze that the agent refuses is followed by a thaw, for the agent's hook. Default: false.
+    #[serde(default)]
+    pub thaw_hooks: bool,
+    /// The guest's file systems are frozen, by whoever wants the snapshot. Not with `quiesce`. Default: false.
+    #[serde(default)]
+    pub already_frozen: bool,
+    /// The program of a disk whose storage is `exec` takes all disks whose place is `manual`. Default: false.
+    #[serde(default)]
+    pub hook: bool,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,
@@ -165,6 +205,16 @@ pub enum Flag {
     Live,
     /// Hold the document against libvirt's schema.
     Validate,
+}
+
+/// How much a snapshot needs the guest at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quiesce {
+    /// Without that it is not taken.
+    Required,
+    /// It is taken in any case.
+    BestEffort,
 }
 
 /// Where a disk's part of a snapshot goes.
@@ -237,6 +287,10 @@ pub enum RevertFlag {
     Force,
     /// The firmware's variables are made anew.
     ResetNvram,
+    /// What was written since goes for good.
+    Discard,
+    /// What descends from it goes too.
+    DeleteChildren,
 }
 
 /// Deletes a snapshot.
@@ -255,6 +309,48 @@ pub struct Delete {
     /// Only print the plan. Default: false.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Puts right what an operation has left whose driver was killed, or that could not put back all: it is rolled back or carried to
+/// its end. To succeed nothing may be left.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recover {
+    /// What is to become of the operation. Default: anything.
+    #[serde(default)]
+    pub becomes: Option<Becomes>,
+    /// Give the operation up instead. Default: false.
+    #[serde(default)]
+    pub forget: bool,
+}
+
+/// What becomes of an operation that had not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Becomes {
+    /// There is none.
+    Nothing,
+    /// None of its steps had begun.
+    NotBegun,
+    /// It is put back.
+    RolledBack,
+    /// It is carried to its end.
+    Finished,
+    /// Nobody knows whether it was decided: everything is kept.
+    Unknown,
+}
+
+impl Becomes {
+    /// The word in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Becomes::Nothing => "nothing",
+            Becomes::NotBegun => "not-begun",
+            Becomes::RolledBack => "rolled-back",
+            Becomes::Finished => "finished",
+            Becomes::Unknown => "unknown",
+        }
+    }
 }
 
 /// A flag of libvirt's `virDomainSnapshotDelete`, as virsh calls it.
@@ -298,6 +394,92 @@ pub struct AgentRequest {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub says: Option<String>,
+    /// The connection is closed afterwards: the port serves one at a time. Default: false.
+    #[serde(default)]
+    pub close: bool,
+}
+
+/// What happens to the agent inside of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestAct {
+    /// It is killed, as by SIGKILL. What it has frozen stays frozen.
+    KillAgent,
+    /// It is started, or goes on.
+    StartAgent,
+    /// It is stopped, as by SIGSTOP, with its port open.
+    MuteAgent,
+}
+
+impl GuestAct {
+    /// How it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            GuestAct::KillAgent => "kill-agent",
+            GuestAct::StartAgent => "start-agent",
+            GuestAct::MuteAgent => "mute-agent",
+        }
+    }
+}
+
+/// Something that the storage below disks does, as each disk's `storage` says. The machine and its XML stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StorageStep {
+    /// What it does.
+    #[serde(rename = "do")]
+    pub verb: StorageVerb,
+    /// The disks, caught at one point in time.
+    pub disks: Vec<String>,
+    /// The snapshot's name, given to the driver as it stands. Left out to list.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// A snapshot only: the guest's file systems are frozen for it, or there is none. Default: false.
+    #[serde(default)]
+    pub quiesce: bool,
+    /// Who does it. Default: what each disk's `storage` says.
+    #[serde(default)]
+    pub method: Option<StorageMethod>,
+    /// Only print the plan. Not to list. Default: false.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Who takes snapshots of disks where it is not the storage that each is said to lie on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageMethod {
+    /// QEMU itself, by overlays. The machine's records are needed, and its XML changes.
+    Qemu,
+}
+
+/// What a storage does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageVerb {
+    /// It takes a snapshot.
+    Snapshot,
+    /// It tells which there are.
+    List,
+    /// It deletes one.
+    Delete,
+    /// It lets go of one and keeps what was written since.
+    Merge,
+    /// It lets the disks be what one holds.
+    Revert,
+}
+
+impl StorageVerb {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StorageVerb::Snapshot => "snapshot",
+            StorageVerb::List => "list",
+            StorageVerb::Delete => "delete",
+            StorageVerb::Merge => "merge",
+            StorageVerb::Revert => "revert",
+        }
+    }
 }
 
 /// How a step is to fail: with `code` where the driver acts, with `class` where the step is `qmp` or

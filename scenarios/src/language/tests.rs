@@ -20,8 +20,12 @@ fn parsed(text: &str) -> Scenario {
 
 /// What is said of [`LEAST`] and more: each mistake as `line:column message | help`.
 fn mistakes(more: &str) -> Vec<String> {
-    let text = format!("{LEAST}{more}");
-    let Err(mistakes) = Scenario::parse("least.toml".into(), &text) else { return Vec::new() };
+    mistakes_in(&format!("{LEAST}{more}"))
+}
+
+/// What is said of a text.
+fn mistakes_in(text: &str) -> Vec<String> {
+    let Err(mistakes) = Scenario::parse("least.toml".into(), text) else { return Vec::new() };
     mistakes
         .iter()
         .map(|Diagnostic { line, column, message, help, .. }| {
@@ -46,12 +50,15 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(scenario.machine.memory, Size::mebibytes(64));
     assert_eq!(scenario.machine.serial_ports, Vec::<String>::new());
     let disk = Disk {
+        werror: OnWriteError::Enospc,
+        storage: None,
         target: "vda".into(),
         format: Format::Qcow2,
         size: Size::mebibytes(16),
         readonly: false,
         snapshot: None,
         shareable: false,
+        transient: false,
     };
     assert_eq!(scenario.machine.disks, [disk]);
     assert_eq!(scenario.faults, []);
@@ -94,6 +101,7 @@ fn all_mistakes_of_a_file_are_reported_at_once() {
         ("shape", include_str!("tests/wrong/shape.toml")),
         ("choices", include_str!("tests/wrong/choices.toml")),
         ("meaning", include_str!("tests/wrong/meaning.toml")),
+        ("off", include_str!("tests/wrong/off.toml")),
         ("nothing", include_str!("tests/wrong/nothing.toml")),
         ("syntax", include_str!("tests/wrong/syntax.toml")),
     ];
@@ -322,4 +330,55 @@ fn an_agent_needs_a_machine_that_has_one_and_a_simulated_guest() {
     let real = mistakes(&format!("agent = 'linux'\n{asked}"));
     assert_eq!(real.len(), 1, "{real:?}");
     assert!(real[0].contains("targets = [\"sim\"]"), "{real:?}");
+    let act = mistakes("[[step]]\nguest = 'kill-agent'\n");
+    assert!(act[0].contains("no agent in this machine"), "{act:?}");
+    let hook = mistakes("agent-hook.thaw = { status = 1 }\n[[step]]\nprobe = {}\n");
+    assert!(hook[0].contains("no agent in this machine"), "{hook:?}");
+}
+
+#[test]
+fn a_hook_ends_with_an_exit_status() {
+    let ends = |status: &str| {
+        let hook = format!("agent = 'linux'\nagent-hook.thaw = {{ status = {status} }}\n");
+        mistakes_in(&format!("targets = ['sim']\n{LEAST}{hook}[[step]]\nprobe = {{}}\n"))
+    };
+    assert_eq!(ends("255"), [""; 0]);
+    assert!(ends("256")[0].contains("a whole number from 0 to 255"), "{:?}", ends("256"));
+}
+
+#[test]
+fn a_guest_that_boots_is_linux_with_an_agent_and_has_booted_before_the_first_step() {
+    let boots = |machine: &str| {
+        mistakes_in(&format!("targets = ['sim', 'guest']\n{LEAST}{machine}\n[[step]]\nprobe = {{}}\n"))
+    };
+    assert_eq!(boots("agent = 'linux'\nstate = 'paused'"), [""; 0]);
+    let wrong = [
+        ("", "has an agent, and this machine none"),
+        ("agent = 'windows'", "is Linux"),
+        ("agent = 'linux'\nstate = 'prelaunch'", "has booted before the first step"),
+        ("agent = 'linux'\nlauncher = true", "is started by the runner"),
+    ];
+    for (machine, says) in wrong {
+        let found = boots(machine);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(says), "{found:?}");
+    }
+}
+
+#[test]
+fn what_the_guest_does_takes_a_device_and_a_failing_write_a_simulated_guest() {
+    let fault = |does: &str| {
+        format!("[[step]]\nprobe = {{}}\n[[fault]]\nat = {{ qmp = 'transaction' }}\ndo = {does}\n")
+    };
+    let panics = mistakes(&fault("'guest-panics'"));
+    assert_eq!(panics.len(), 1, "{panics:?}");
+    assert!(panics[0].contains("no `pvpanic` in this machine | [machine] panic = \"pause\""), "{panics:?}");
+    assert_eq!(mistakes(&format!("panic = 'pause'\n{}", fault("'guest-panics'"))), [""; 0]);
+    let watchdog = mistakes(&fault("'watchdog-fires'"));
+    assert!(watchdog[0].contains("[machine] watchdog = \"pause\""), "{watchdog:?}");
+    assert_eq!(mistakes(&format!("watchdog = 'none'\n{}", fault("'watchdog-fires'"))), [""; 0]);
+    let write = mistakes(&fault("{ guest-write-fails = 'vdz' }"));
+    assert_eq!(write.len(), 2, "{write:?}");
+    assert!(write.iter().any(|mistake| mistake.contains("no disk `vdz`")), "{write:?}");
+    assert!(write.iter().any(|mistake| mistake.contains("targets = [\"sim\"]")), "{write:?}");
 }

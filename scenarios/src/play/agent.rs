@@ -1,4 +1,4 @@
-//! Raw requests to the guest's agent: one connection for the whole play, opened by the first.
+//! Raw requests to the guest's agent: one connection for the whole play, opened by the first, or anew behind one that closes it.
 //!
 //! A line that comes too late stays unread, and is heard by the next request, as it would be by any careless client.
 
@@ -11,7 +11,7 @@ use freezeframe_driver::{
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::Ending;
+use super::{Ending, Stands};
 use crate::{language::AgentRequest, recorded::Recorded, transcript::Entry, world::World};
 
 /// How long a line is waited for, unless the step says otherwise.
@@ -48,7 +48,7 @@ impl<E: Env> Agent<E> {
             Ok(mut connection) => (exchange(&mut connection, request, env).await, Some(connection)),
             Err(error) => (Err(error), None),
         };
-        self.0.replace(connection);
+        self.0.replace(connection.filter(|_| !request.close));
         match line {
             Ok(line) => held(line, request),
             Err(error) => failed(format!("the agent's port: {error}")),
@@ -110,5 +110,5 @@ fn held(line: Option<Vec<u8>>, request: &AgentRequest) -> Ending {
 }
 
 fn failed(text: String) -> Ending {
-    Ending::Failed { code: "agent", text }
+    Ending::Failed { code: "agent", text, stands: Stands::Unsaid }
 }

@@ -53,6 +53,9 @@ pub enum SubjectError {
     /// It holds nothing.
     #[error("error: {0} holds none of QEMU's arguments")]
     Empty(Utf8PathBuf),
+    /// There is no QEMU of its machine.
+    #[error("error: the machine of {0} is off: there is nothing of it that could be served")]
+    Off(Utf8PathBuf),
     /// It has mistakes.
     #[error(transparent)]
     Mistakes(#[from] Diagnostics),
@@ -77,10 +80,17 @@ impl Subject {
             machine.disks.iter_mut().for_each(measure);
             return Ok(Self::of(machine, false));
         }
+        let off = |machine: &language::Machine| machine.state == language::Power::Off;
         if let Some(machine) = language::Machine::alone(path, &text)? {
+            if off(&machine) {
+                return Err(SubjectError::Off(path.to_owned()));
+            }
             return Ok(Self::of(machine::in_folder(&machine, &Machine::new().folder), true));
         }
         let scenario = Scenario::parse_with_codes(path, &text, &Code::ALL.map(Code::name))?;
+        if off(&scenario.machine) {
+            return Err(SubjectError::Off(path.to_owned()));
+        }
         Ok(Self::from(&scenario))
     }
 
@@ -162,6 +172,13 @@ mod tests {
         let path = Utf8Path::from_path(folder.path()).unwrap().join(name);
         fs::write(&path, text).unwrap();
         Subject::load(&path)
+    }
+
+    #[test]
+    fn a_machine_that_is_off_is_not_served() {
+        let off = served("vm.toml", "[machine]\nstate = 'off'\n").unwrap_err();
+        assert!(off.to_string().contains("is off: there is nothing of it"), "{off}");
+        assert!(served("vm.toml", "[machine]\nstate = 'paused'\n").is_ok());
     }
 
     #[test]

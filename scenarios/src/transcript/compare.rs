@@ -15,8 +15,9 @@
 //! A commit of an overlay that nothing was written to races its reply also when it is alone: it is ready first in 10 to 45
 //! runs of 100 since 7.2. There too the reply counts as early as it may come.
 //!
-//! What is done to one disk may make the jobs of a plan's other steps rest and go on (`paused running`, `standby ready`): how
-//! often, the host's scheduler has it, and it is not compared ([`rested`]).
+//! What is done to one disk may make the jobs of a plan's other steps rest and go on (`paused running`, `standby ready`), and
+//! so does the guest's firmware when it sets the disks up: how often, the host's scheduler has it, and it is not compared
+//! ([`rested`]). What a command of the scenario's own makes of jobs before it is answered is.
 //!
 //! Where a connection broke under a job, QEMU goes on meanwhile: what the job says before the driver asks about it on the
 //! new connection is heard or lost as the host's scheduler has it, and is not compared ([`unheard`]). Nor is what a migration
@@ -24,6 +25,9 @@
 //!
 //! A question that is asked until its answer changes counts once, with its last answer ([`asked_once`]): how often is a matter
 //! of time.
+//!
+//! 7.2 lets a guest go on by itself while its memory is written in the background, when it has got so far: that it does counts
+//! as said right behind `migrate` ([`goes_on_by_itself`]).
 //!
 //! How many passes a migration makes over the memory of a guest that runs is a matter of time too, and not compared.
 //!
@@ -124,7 +128,7 @@ fn lanes(lines: &[Line]) -> Lanes {
 fn settled(segment: Vec<&Line>, side_by_side: bool) -> Vec<&Line> {
     let mut lines: Vec<&Line> = Vec::with_capacity(segment.len());
     for line in segment {
-        let mut place = lines.len();
+        let mut place = goes_on_by_itself(line, &lines).map_or(lines.len(), |word| word + 1);
         if line.direction == Direction::Reply {
             // Back over `aborting concluded`, or over `ready` in its two forms, and over other lanes between them.
             let own = (0..lines.len()).rev().filter(|index| lines[*index].lane == line.lane);
@@ -146,15 +150,23 @@ fn settled(segment: Vec<&Line>, side_by_side: bool) -> Vec<&Line> {
     lines
 }
 
-/// Takes out where jobs of a plan's steps rest and go on because of what is done beside them.
+/// Takes out where jobs rest and go on because of what is done beside them: those of a plan's steps at any time, others while
+/// no command waits for its reply.
 fn rested(lines: &[Line]) -> Vec<&Line> {
     let mut resting: BTreeSet<&str> = BTreeSet::new();
+    let mut asked: BTreeSet<&str> = BTreeSet::new();
     let mut kept = Vec::with_capacity(lines.len());
     for line in lines {
-        let of_a_plan =
-            line.direction == Direction::Event && line.lane.starts_with(|c: char| c.is_ascii_digit());
+        match line.direction {
+            Direction::Command => drop(asked.insert(&line.lane)),
+            Direction::Reply => drop(asked.remove(line.lane.as_str())),
+            _ => {}
+        }
+        let of_a_plan = line.lane.starts_with(|c: char| c.is_ascii_digit());
+        let left_open =
+            line.direction == Direction::Event && (of_a_plan || !asked.contains(line.lane.as_str()));
         let status = line.text.strip_prefix("job ").and_then(|rest| rest.split_once(' '));
-        let dropped = match status.filter(|_| of_a_plan) {
+        let dropped = match status.filter(|_| left_open) {
             None => false,
             Some((job, "paused" | "standby")) => {
                 resting.insert(job);
@@ -196,6 +208,19 @@ fn asked_once(segment: Vec<&Line>) -> Vec<&Line> {
         left.push(line);
     }
     left
+}
+
+/// Behind which line of a segment a line belongs that says that the guest has gone on since a migration was begun, and not
+/// because it was told to.
+fn goes_on_by_itself(line: &Line, before: &[&Line]) -> Option<usize> {
+    if line.lane != "run" || line.text != "RESUME" {
+        return None;
+    }
+    let is_word = |line: &&Line| {
+        line.direction == Direction::Command && (line.text == "cont" || line.text.starts_with("migrate "))
+    };
+    let word = before.iter().rposition(is_word)?;
+    (before[word].text != "cont").then_some(word)
 }
 
 /// Cuts a run where causality does: at every step of the scenario, and where another stage's lanes begin.

@@ -6,7 +6,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
+use freezeframe_driver::observed::file_of;
 use serde_json::Value;
 
 use super::{Entry, reply};
@@ -93,6 +94,7 @@ impl Lines {
             Entry::AgentSent(line) => ("agent".into(), Direction::Command, readable(line)),
             Entry::AgentReceived(line) => ("agent".into(), Direction::Reply, readable(line)),
             Entry::Connection(what) => ("monitor".into(), Direction::Event, (*what).to_owned()),
+            Entry::AgentConnection(what) => ("agent".into(), Direction::Event, (*what).to_owned()),
             Entry::Host { action, path, error } => self.host(action, path, error.as_deref()),
             Entry::Ran { program, arguments, outcome } => ran(program, arguments, outcome),
             Entry::Fault(text) => ("fault".into(), Direction::Fault, text.clone()),
@@ -195,9 +197,17 @@ fn ran(program: &str, arguments: &[String], outcome: &str) -> (String, Direction
         let told = ran_qemu(arguments);
         return (format!("host {program}"), Direction::Host, format!("{program}{told}: {outcome}"));
     }
-    let file = arguments.iter().rev().find(|argument| argument.starts_with('/'));
-    let file = file.and_then(|path| Utf8Path::new(path).file_name()).unwrap_or(program);
+    let path = arguments.iter().rev().find_map(|argument| named_file(argument));
+    let file = path.as_ref().and_then(|path| path.file_name()).unwrap_or(program);
     (format!("host {file}"), Direction::Host, format!("{program} {}: {outcome}", arguments.join(" ")))
+}
+
+/// The file that an argument is the name of, or describes: those that work on different ones have lanes of their own.
+fn named_file(argument: &str) -> Option<Utf8PathBuf> {
+    match argument.strip_prefix("json:") {
+        Some(_) => Some(file_of(argument)),
+        None => argument.starts_with('/').then(|| argument.into()),
+    }
 }
 
 /// Of a machine that is started, how it is to stand and what images it has; sockets and accelerators differ between worlds.

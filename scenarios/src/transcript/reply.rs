@@ -25,6 +25,14 @@ pub(super) fn told(command: &str, value: &Value, others: impl Fn(&str) -> bool) 
             jobs.sort();
             list(jobs)
         }
+        // Where sockets lie, and which monitors there are, is the runner's affair.
+        ("query-chardev", Value::Array(chardevs)) => {
+            let ports = chardevs.iter().filter(|chardev| text(chardev, "label").starts_with("chardev-"));
+            list(ports.map(|chardev| {
+                let open = if chardev["frontend-open"] == true { "open" } else { "closed" };
+                format!("{} {open}", text(chardev, "label"))
+            }))
+        }
         ("query-migrate-capabilities", Value::Array(known)) => {
             let on = known.iter().filter(|capability| capability["state"] == true);
             format!(
@@ -93,6 +101,9 @@ fn node(node: &Value) -> String {
     let mut told = format!("{} {} {file}", text(node, "node-name"), text(node, "drv"));
     if node["ro"] == true {
         told += " ro";
+    }
+    if node["active"] == false {
+        told += " inactive";
     }
     if let Some(snapshots) = image["snapshots"].as_array() {
         let names: Vec<_> = snapshots.iter().map(|snapshot| text(snapshot, "name")).collect();

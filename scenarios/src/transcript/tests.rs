@@ -105,13 +105,15 @@ fn a_commit_with_nothing_to_copy_is_ready_before_or_after_its_reply() {
 }
 
 #[test]
-fn how_often_a_plans_job_rests_is_left_open_but_not_a_job_of_the_scenarios_own() {
+fn how_often_a_job_rests_is_left_open_but_not_what_a_command_of_the_scenarios_own_makes_of_it() {
     let rests =
         "1.a .. job j ready\n 2.b -> x\n 1.a .. job j standby\n 1.a .. job j ready\n 2.b <- return {}";
     let does_not = "1.a .. job j ready\n 2.b -> x\n 2.b <- return {}";
     assert_eq!(compare(&run(rests), &run(does_not)), []);
     let raw = |text: &str| run(&text.replace("1.a", "raw"));
-    assert!(!compare(&raw(rests), &raw(does_not)).is_empty());
+    assert_eq!(compare(&raw(rests), &raw(does_not)), []);
+    let before_the_reply = |text: &str| raw(&format!("1.a -> stop\n {text}\n 1.a <- return {{}}"));
+    assert!(!compare(&before_the_reply(rests), &before_the_reply(does_not)).is_empty());
 }
 
 #[test]
@@ -123,6 +125,20 @@ fn a_question_that_is_asked_until_its_answer_changes_counts_with_its_last_answer
     assert_eq!(compare(&once, &twice), []);
     assert_eq!(compare(&once, &other).len(), 1);
     assert_eq!(compare(&command, &run("1.a -> stop\n 1.a <- return {}")).len(), 1);
+}
+
+#[test]
+fn a_guest_that_goes_on_by_itself_while_its_memory_is_written_may_do_so_at_any_time() {
+    let begun = "1.memory -> migrate {}\n 1.memory <- return {}";
+    let early =
+        run("1.memory -> migrate {}\n run .. RESUME\n 1.memory <- return {}\n 1.memory -> query-status");
+    let late = run(&format!("{begun}\n 1.memory -> query-status\n run .. RESUME"));
+    assert_eq!(compare(&early, &late), []);
+    let never = run(&format!("{begun}\n 1.memory -> query-status"));
+    assert!(!compare(&early, &never).is_empty());
+    let told = run(&format!("{begun}\n 1.memory -> cont\n run .. RESUME\n 1.memory <- return {{}}"));
+    let untold = run(&format!("{begun}\n run .. RESUME\n 1.memory -> cont\n 1.memory <- return {{}}"));
+    assert!(!compare(&told, &untold).is_empty());
 }
 
 #[test]

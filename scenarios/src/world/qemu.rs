@@ -5,10 +5,11 @@
     reason = "the thin shell that starts real programs and reads real folders"
 )]
 
+pub(super) mod arguments;
+
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    fmt::Write as _,
     fs,
     io::{self, Read as _},
     process::Stdio,
@@ -18,6 +19,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
+    agent::{Agent, FreezeStatus},
     client::{Client, ConnectError},
     env::{Endpoint, Env, tokio::TokioEnv},
     launch::{BuiltIn, Launcher, arguments::Accelerator},
@@ -25,18 +27,22 @@ use freezeframe_driver::{
 };
 use freezeframe_sim::{
     Release,
-    machine::{Disk, Format, Machine, Power},
+    machine::{Format, Machine, Power},
 };
 use tokio::process::Command;
 
 use super::{
     World,
+    guest::{Control, Guest, GuestError},
     process::{self, Ended, Process},
 };
 use crate::{
-    language::{self, HostFile},
+    language::{self, GuestAct, HostFile},
     play::CannotPlay,
 };
+
+/// How long the agent of a guest that boots may take to say whether it has frozen.
+const ASK_AGENT: Duration = Duration::from_secs(5);
 
 /// How often a monitor that is not there yet is tried.
 const RETRY: Duration = Duration::from_millis(3);
@@ -96,6 +102,9 @@ pub enum StartError {
     /// No place for its files.
     #[error("no temporary folder: {0}")]
     Folder(io::Error),
+    /// Its guest does not boot, or not as it should.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
 }
 
 /// `: Could not open '/images/vda.qcow2'`, or nothing if nothing was said.
@@ -221,6 +230,8 @@ struct Inner {
     binary: Binary,
     /// Dropped before the folder: nobody writes there any more when it is removed.
     process: RefCell<Option<Process>>,
+    /// The line to a guest that boots.
+    control: Option<Control>,
     images: Utf8PathBuf,
     folder: tempfile::TempDir,
 }
@@ -244,6 +255,36 @@ impl QemuWorld {
     /// # Errors
     /// [`StartError`]; nothing is left behind.
     pub async fn start(binary: &Binary, machine: &Machine) -> Result<Self, StartError> {
+        Self::start_with(binary, machine, None, None).await
+    }
+
+    /// The same with a guest that boots, and waits until its agent stands as described.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub async fn boot(binary: &Binary, machine: &Machine, guest: &Guest) -> Result<Self, StartError> {
+        Self::start_with(binary, machine, Some(guest), None).await
+    }
+
+    /// The same from copies of the images that a folder holds under the names of the machine's.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub async fn boot_from(
+        binary: &Binary,
+        machine: &Machine,
+        guest: &Guest,
+        images: &Utf8Path,
+    ) -> Result<Self, StartError> {
+        Self::start_with(binary, machine, Some(guest), Some(images)).await
+    }
+
+    async fn start_with(
+        binary: &Binary,
+        machine: &Machine,
+        guest: Option<&Guest>,
+        copied: Option<&Utf8Path>,
+    ) -> Result<Self, StartError> {
         let folder = tempfile::Builder::new().prefix("freezeframe-").tempdir().map_err(StartError::Folder)?;
         let root = Utf8Path::from_path(folder.path()).ok_or_else(|| {
             StartError::Folder(io::Error::new(io::ErrorKind::InvalidInput, "its path is no UTF-8"))
@@ -251,13 +292,18 @@ impl QemuWorld {
         let images = root.join("images");
         fs::create_dir(&images).map_err(StartError::Folder)?;
         for disk in &machine.disks {
-            let path = images.join(disk.path.file_name().unwrap_or(&disk.target));
-            create_image(binary, disk.format, disk.size, &path, None).await?;
+            let name = disk.path.file_name().unwrap_or(&disk.target);
+            match copied {
+                Some(folder) => {
+                    fs::copy(folder.join(name), images.join(name)).map(drop).map_err(StartError::Folder)?
+                }
+                None => create_image(binary, disk.format, disk.size, &images.join(name), None).await?,
+            }
         }
         let stderr = fs::File::create(root.join("stderr")).map_err(StartError::Folder)?;
         let mut command = Command::new(binary.started());
         command
-            .args(arguments(machine, binary, root, &images))
+            .args(arguments::arguments(machine, binary, root, &images, guest))
             .current_dir(&images)
             .stdout(Stdio::null())
             .stderr(stderr);
@@ -265,7 +311,14 @@ impl QemuWorld {
             .map_err(|source| StartError::Program { program: binary.program.clone(), source })?;
         let process = RefCell::new(Some(process));
         let world = Self {
-            inner: Rc::new(Inner { env: TokioEnv::new(), binary: binary.clone(), process, images, folder }),
+            inner: Rc::new(Inner {
+                env: TokioEnv::new(),
+                binary: binary.clone(),
+                process,
+                control: guest.map(|_| Control::of(root)),
+                images,
+                folder,
+            }),
         };
         world.ready(binary, machine).await?;
         Ok(world)
@@ -295,11 +348,24 @@ impl QemuWorld {
                 source => return Err(StartError::Monitor { program: program(), source }),
             }
         };
+        if let Some(guest) = &self.inner.control {
+            guest.booted(machine, &self.agent()).await?;
+        }
         if machine.power == Power::Paused {
+            let deadline = env.now() + within;
             let stopped = control.call(Band::In, "start", "stop", None::<&()>, deadline).await;
             stopped.map_err(|error| StartError::Helper { program: program(), stderr: error.to_string() })?;
         }
         Ok(())
+    }
+
+    /// Has the shell of a guest that boots run a command, also while its file systems are frozen; gives what it says.
+    ///
+    /// # Errors
+    /// [`GuestError::Disobeyed`]; so it is with a guest that runs nothing.
+    pub async fn tell_guest(&self, command: &str) -> Result<String, GuestError> {
+        let nobody = || GuestError::Disobeyed { command: command.into(), said: "it runs nothing".into() };
+        self.inner.control.as_ref().ok_or_else(nobody)?.command(command).await
     }
 
     fn has_ended(&self) -> bool {
@@ -332,7 +398,7 @@ impl World for QemuWorld {
     }
 
     fn agent(&self) -> Endpoint {
-        Endpoint::Unix(self.inner.images.with_file_name("agent"))
+        Endpoint::Unix(self.inner.images.with_file_name("port-agent"))
     }
 
     fn folder(&self) -> &Utf8Path {
@@ -376,10 +442,38 @@ impl World for QemuWorld {
         })
     }
 
+    fn tool(&self) -> Utf8PathBuf {
+        self.inner.binary.helper("qemu-img")
+    }
+
     async fn kill_qemu(&self) {
         // Dropping it kills it.
         drop(self.inner.process.borrow_mut().take());
         self.inner.kill_daemon();
+    }
+
+    fn fail_guest_write(&self, _: &str) {}
+
+    async fn in_guest(&self, act: GuestAct) -> Result<(), CannotPlay> {
+        let Some(guest) = &self.inner.control else { return Err(CannotPlay::new("this guest runs nothing")) };
+        guest.act(act).await.map_err(|error| CannotPlay::new(error.to_string()))
+    }
+
+    /// By the agent's word: its kernel tells nobody.
+    async fn is_frozen(&self) -> Result<bool, CannotPlay> {
+        if self.inner.control.is_none() || self.has_ended() {
+            return Ok(false);
+        }
+        let deadline = self.inner.env.now() + ASK_AGENT;
+        let asked = async {
+            Agent::connect(&self.inner.env, &self.agent(), deadline).await?.freeze_status(deadline).await
+        };
+        match asked.await {
+            Ok(status) => Ok(status == FreezeStatus::Frozen),
+            Err(error) => {
+                Err(CannotPlay::new(format!("the guest does not tell whether it is frozen: {error}")))
+            }
+        }
     }
 }
 
@@ -399,61 +493,4 @@ async fn create_image(
         .arg(size.to_string());
     let Ended { well, stderr, .. } = finish(&mut command, &program, binary.launch.within).await?;
     if well { Ok(()) } else { Err(StartError::Helper { program, stderr }) }
-}
-
-/// The command line that makes of QEMU the machine that the simulator would simulate.
-fn arguments(machine: &Machine, binary: &Binary, root: &Utf8Path, images: &Utf8Path) -> Vec<String> {
-    let mut line = format!(
-        "-nodefaults -no-user-config -display none -machine q35 -accel {} -m {}",
-        binary.launch.accel,
-        machine.memory >> 20
-    );
-    if machine.power == Power::Prelaunch {
-        line += " -S";
-    }
-    if machine.incoming {
-        line += " -incoming defer";
-    }
-    let mut arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    arguments.extend(binary.sandbox_arguments());
-    let mut push = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-    for number in 0..machine.monitors {
-        let mut socket = format!("socket,id=monitor{number},server=on,wait=off,path=");
-        let _ = write!(socket, "{}", escaped(&root.join(format!("monitor{number}"))));
-        push("-chardev", socket);
-        push("-mon", format!("chardev=monitor{number},mode=control"));
-    }
-    for disk in &machine.disks {
-        let Disk { target, format, readonly, path, .. } = disk;
-        let file = images.join(path.file_name().unwrap_or(target));
-        let readonly = if *readonly { "on" } else { "off" };
-        let filename = escaped(&file);
-        push(
-            "-blockdev",
-            format!("driver=file,node-name={target}-file,read-only={readonly},filename={filename}"),
-        );
-        let format = format.driver();
-        push(
-            "-blockdev",
-            format!("driver={format},node-name={target},read-only={readonly},file={target}-file"),
-        );
-        push("-device", format!("virtio-blk-pci,id={target}-device,drive={target}"));
-    }
-    for (number, port) in machine.serial_ports.iter().enumerate() {
-        if number == 0 {
-            push("-device", "virtio-serial-pci".to_owned());
-        }
-        let path = escaped(&root.join(format!("port-{port}")));
-        push("-chardev", format!("socket,id=chardev-{port},server=on,wait=off,path={path}"));
-        push(
-            "-device",
-            format!("virtserialport,chardev=chardev-{port},id={port},name=org.freezeframe.{number}"),
-        );
-    }
-    arguments
-}
-
-/// A path inside a comma-separated option: QEMU reads two commas as one.
-fn escaped(path: &Utf8Path) -> String {
-    path.as_str().replace(',', ",,")
 }

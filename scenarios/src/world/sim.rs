@@ -4,7 +4,7 @@
 //! the world's time pass, such as tokio with a paused clock. What is said must be the same under each.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, Ref, RefMut},
     collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
@@ -25,6 +25,7 @@ use freezeframe_sim::{
     exec::Spawner,
     host::{Backing, Descriptor, Image},
     oracle::Trace,
+    qemu::{GuestAct, GuestAction},
     stream::{Sockets, Stream},
 };
 
@@ -32,16 +33,16 @@ use rustix::io::Errno;
 
 use super::World;
 use crate::{
-    language::{Format, HostFile, Scenario},
+    language::{self, Format, HostFile, Scenario},
     machine,
-    play::{self, CannotPlay, Run},
+    play::{self, CannotPlay, Run, Watch},
 };
 
 /// Where the simulated monitors seem to listen: `/monitor0`, ..., beside the folder of the images.
 const MONITOR: &str = "/monitor";
 
-/// Where the simulated agent's port seems to listen.
-const AGENT: &str = "/simulated/agent";
+/// Where the simulated agent's port seems to listen: where QEMU says that it does, beside the folder of the images.
+const AGENT: &str = "/port-agent";
 
 /// What the simulated host knows as QEMU.
 const QEMU: &str = "/simulated/bin/qemu-system-x86_64";
@@ -189,8 +190,21 @@ impl<T: Time> Env for SimEnv<T> {
         })
     }
 
+    /// The simulated host has no links.
+    async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+        let world = self.sockets.world();
+        let host = world.host();
+        match host.exists(path) {
+            true => Ok(host.resolve(path).components().collect()),
+            false => Err(Errno::NOENT.into()),
+        }
+    }
+
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
-        let ran = self.sockets.run_program(&command.program, &command.arguments).ok_or(Errno::NOENT)?;
+        let ran = self
+            .sockets
+            .run_program(&command.program, &command.arguments, command.input.as_deref().unwrap_or_default())
+            .ok_or(Errno::NOENT)?;
         self.time.sleep_until(self.time.now() + ran.takes.min(command.within)).await;
         let ended = if ran.takes > command.within { Ended::TooLate } else { Ended::Exited(ran.exit) };
         Ok(Ran { ended, stdout: ran.stdout.into_bytes(), stderr: ran.stderr.into_bytes() })
@@ -272,12 +286,15 @@ fn in_the_systems_words(error: io::Error) -> io::Error {
 pub struct SimWorld<T> {
     env: SimEnv<T>,
     folder: Utf8PathBuf,
+    /// The targets of the machine's disks.
+    disks: Rc<[String]>,
 }
 
 impl<T: Time> SimWorld<T> {
     /// The world behind these sockets, with this time.
     pub fn new(machine: &Machine, sockets: Sockets, time: T) -> Self {
-        Self { env: SimEnv { sockets, time }, folder: machine.folder.clone() }
+        let disks = machine.disks.iter().map(|disk| disk.target.clone()).collect();
+        Self { env: SimEnv { sockets, time }, folder: machine.folder.clone(), disks }
     }
 }
 
@@ -325,12 +342,60 @@ impl<T: Time> World for SimWorld<T> {
         Launcher::BuiltIn(BuiltIn { binary: Some(QEMU.into()), accelerator: Some(Accelerator::Tcg) })
     }
 
+    fn tool(&self) -> Utf8PathBuf {
+        Utf8Path::new(QEMU).with_file_name("qemu-img")
+    }
+
     async fn kill_qemu(&self) {
         self.env.sockets.kill_qemu();
+    }
+
+    fn fail_guest_write(&self, disk: &str) {
+        if let Some(number) = self.disks.iter().position(|known| known == disk) {
+            self.env.sockets.guest_does(GuestAct::WriteFails(number));
+        }
+    }
+
+    async fn in_guest(&self, act: language::GuestAct) -> Result<(), CannotPlay> {
+        self.env.sockets.in_guest(match act {
+            language::GuestAct::KillAgent => GuestAction::KillAgent,
+            language::GuestAct::StartAgent => GuestAction::StartAgent,
+            language::GuestAct::MuteAgent => GuestAction::MuteAgent,
+        });
+        Ok(())
+    }
+
+    async fn is_frozen(&self) -> Result<bool, CannotPlay> {
+        let world = self.env.sockets.world();
+        let guest = world.qemu().guest().filter(|_| world.qemu_is_running());
+        Ok(guest.is_some_and(|guest| guest.file_systems().iter().any(|known| known.frozen)))
     }
 }
 
 impl<T> SimWorld<T> {
+    /// The simulated machine and its host, to be looked at. It must not be held across an `await`.
+    pub fn world(&self) -> Ref<'_, freezeframe_sim::world::World> {
+        self.env.sockets.world()
+    }
+
+    /// The same, to be changed.
+    pub fn world_mut(&self) -> RefMut<'_, freezeframe_sim::world::World> {
+        self.env.sockets.world_mut()
+    }
+
+    /// The time since the world began.
+    pub fn now(&self) -> Duration
+    where
+        T: Time,
+    {
+        self.env.time.now()
+    }
+
+    /// Lets something happen inside of the guest.
+    pub(crate) fn guest_acts(&self, action: GuestAction) {
+        self.env.sockets.in_guest(action);
+    }
+
     /// Puts an image into a file of the host that was not there.
     ///
     /// # Panics
@@ -346,12 +411,21 @@ impl<T> SimWorld<T> {
 #[derive(Debug, Default)]
 pub struct Simulator {
     capabilities: BTreeMap<Release, Rc<Capabilities>>,
+    /// The release of every guest's agent, where it is not QEMU's own.
+    agent: Option<Release>,
 }
 
 impl Simulator {
     /// A simulator that has asked nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Gives every guest an agent of this release instead of QEMU's own.
+    #[must_use]
+    pub fn with_agent(mut self, release: Release) -> Self {
+        self.agent = Some(release);
+        self
     }
 
     /// Plays a scenario on a release.
@@ -373,13 +447,40 @@ impl Simulator {
         oracle: Oracle,
     ) -> Result<(Run, Trace), CannotPlay> {
         let capabilities = self.capabilities(release)?;
-        let machine = machine::of(scenario);
+        let machine = self.machine(scenario);
         let simulation = Simulation::new(&machine, release, oracle);
         let mut run =
             within(&simulation, &machine, async |world| play::play(scenario, &world, capabilities).await)?;
         run.findings
             .extend(simulation.world().check_invariants().err().into_iter().flat_map(|broken| broken.0));
         Ok((run, simulation.trace()))
+    }
+
+    /// Plays a scenario on a release while somebody looks on, who is made of the world that it is played in.
+    ///
+    /// # Errors
+    /// [`CannotPlay`].
+    pub fn play_watched(
+        &mut self,
+        scenario: &Scenario,
+        release: Release,
+        watch: impl FnOnce(SimWorld<Spawner>) -> Rc<dyn Watch>,
+    ) -> Result<Run, CannotPlay> {
+        let capabilities = self.capabilities(release)?;
+        let machine = self.machine(scenario);
+        let simulation = Simulation::new(&machine, release, Oracle::default_order());
+        within(&simulation, &machine, async |world| {
+            let watch = watch(world.clone());
+            play::play_watched(scenario, &world, capabilities, Some(watch)).await
+        })
+    }
+
+    fn machine(&self, scenario: &Scenario) -> Machine {
+        let mut machine = machine::of(scenario);
+        if let Some(agent) = &mut machine.agent {
+            agent.release = self.agent.or(agent.release);
+        }
+        machine
     }
 
     /// What a release can do, asked once.

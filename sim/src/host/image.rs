@@ -296,6 +296,11 @@ impl Qcow2 {
         }
     }
 
+    /// Which write each cluster of the file carries, counted for itself.
+    pub fn clusters(&self) -> Blocks {
+        self.layout.writes().collect()
+    }
+
     /// How the clusters of the file are used.
     pub fn usage(&self) -> Usage {
         self.layout.usage()

@@ -26,6 +26,12 @@ const HOST_BLOCK: u64 = 4096;
 /// The part from which on a machine's state is: no disk is as big.
 const STATE: u64 = 1 << 32;
 
+/// Where the header is.
+const HEADER: usize = 0;
+
+/// Where the block of refcounts is.
+const REFCOUNTS: usize = 2;
+
 /// Where the L1 table of a new image is.
 const FIRST_L1: usize = 3;
 
@@ -68,6 +74,8 @@ struct Cluster {
     users: u32,
     /// Blocks of the host's that were ever written.
     on_disk: u32,
+    /// How often something was written to it.
+    writes: u64,
 }
 
 /// What one L1 table leads to.
@@ -160,13 +168,27 @@ impl Layout {
         self.clusters.iter().map(|cluster| u64::from(cluster.on_disk) * HOST_BLOCK).sum()
     }
 
+    /// How often something was written to each cluster of the file; none of those that never were.
+    pub(super) fn writes(&self) -> impl Iterator<Item = (u64, u64)> {
+        let writes = (0..).zip(&self.clusters).map(|(at, cluster)| (at, cluster.writes));
+        writes.filter(|(_, writes)| *writes > 0)
+    }
+
     /// A block of the active layer is written: one that is shared with a snapshot goes to a new place.
     pub(super) fn write(&mut self, block: u64) {
         let part = block * Qcow2::CLUSTER / L2_COVERS;
-        let table = self.own(self.active.tables.get(&part).copied());
+        let before = (self.active.tables.get(&part).copied(), self.active.data.get(&block).copied());
+        let table = self.own(before.0);
         self.active.tables.insert(part, table);
-        let data = self.own(self.active.data.get(&block).copied());
+        let data = self.own(before.1);
         self.active.data.insert(block, data);
+        self.touch(data);
+        if before.1 != Some(data) {
+            self.touch(table);
+        }
+        if before.0 != Some(table) {
+            self.touch(self.active.l1);
+        }
     }
 
     /// An image is made as big as this: its L1 table moves where it gets longer. Where it gets shorter, what lies beyond
@@ -201,6 +223,7 @@ impl Layout {
         let far = u64::MAX - state.len() as u64;
         layer.data.extend((far..).zip(state));
         self.snapshots.push(layer);
+        self.tell_who_shares();
         self.write_table(names);
         // The disk itself is to have no state: tables that are shared now are not changed but written anew.
         let of_state =
@@ -217,6 +240,7 @@ impl Layout {
         let layer = self.snapshots.remove(at);
         layer.clusters().for_each(|cluster| self.release(cluster));
         self.release(layer.l1);
+        self.tell_who_shares();
     }
 
     /// The active layer is again as a snapshot has it.
@@ -227,6 +251,15 @@ impl Layout {
         layer.clusters().for_each(|cluster| self.clusters[cluster].users += 1);
         let before = std::mem::replace(&mut self.active, layer);
         before.clusters().for_each(|cluster| self.release(cluster));
+    }
+
+    /// The active layer's tables say which clusters no snapshot has.
+    fn tell_who_shares(&mut self) {
+        let tables: Vec<_> = self.active.tables.values().copied().collect();
+        if !tables.is_empty() {
+            self.touch(self.active.l1);
+        }
+        tables.into_iter().for_each(|table| self.touch(table));
     }
 
     /// The clusters of a machine's state, which lies behind the disk: only its snapshot keeps them.
@@ -250,6 +283,7 @@ impl Layout {
         self.l1_entries = entries;
         let l1 = self.take(entries * ENTRY);
         let before = std::mem::replace(&mut self.active.l1, l1);
+        self.touch(HEADER);
         self.release(before);
     }
 
@@ -259,6 +293,7 @@ impl Layout {
             bytes.next_multiple_of(8) + SNAPSHOT + (id.len() + name.len()) as u64
         });
         let table = (bytes > 0).then(|| self.take(bytes));
+        self.touch(HEADER);
         if let Some(before) = std::mem::replace(&mut self.table, table) {
             self.release(before);
         }
@@ -287,12 +322,22 @@ impl Layout {
         self.first_free = at + 1;
         let cluster = &mut self.clusters[at];
         cluster.users = 1;
+        cluster.writes += 1;
         cluster.on_disk = cluster.on_disk.max(bytes.div_ceil(HOST_BLOCK) as u32);
         self.length = self.length.max(at as u64 * Qcow2::CLUSTER + bytes);
+        self.touch(REFCOUNTS);
         at
     }
 
+    /// Something is written to a cluster that is there already.
+    fn touch(&mut self, cluster: usize) {
+        if let Some(cluster) = self.clusters.get_mut(cluster) {
+            cluster.writes += 1;
+        }
+    }
+
     fn release(&mut self, cluster: usize) {
+        self.touch(REFCOUNTS);
         self.clusters[cluster].users -= 1;
         if self.clusters[cluster].users == 0 {
             self.first_free = self.first_free.min(cluster);

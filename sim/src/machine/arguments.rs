@@ -93,8 +93,8 @@ impl Machine {
 /// What was read so far.
 struct Reader {
     machine: Machine,
-    /// The file of each protocol node.
-    protocol_nodes: BTreeMap<String, String>,
+    /// The file of each protocol node, and whether that is for reading only.
+    protocol_nodes: BTreeMap<String, (String, bool)>,
     /// The `blkdebug` nodes, and the protocol node that each is above.
     injected: BTreeMap<String, (Injected, String)>,
     /// Format nodes that no device has taken yet.
@@ -188,7 +188,8 @@ impl Reader {
         let (name, driver) = (value.get("node-name")?, value.head.as_str());
         self.machine.node_order.push(name.to_owned());
         if driver == "file" {
-            self.protocol_nodes.insert(name.to_owned(), value.get("filename")?.to_owned());
+            let read_only = value.get("read-only") == Some("on");
+            self.protocol_nodes.insert(name.to_owned(), (value.get("filename")?.to_owned(), read_only));
             return Some(());
         }
         if driver == "blkdebug" {
@@ -207,7 +208,7 @@ impl Reader {
                 let (injected, file) = self.injected.remove(file).unzip();
                 disk.injected = injected;
                 disk.file_node = file.or(value.get("file").map(str::to_owned))?;
-                disk.path = self.protocol_nodes.get(&disk.file_node)?.into();
+                disk.path = self.protocol_nodes.get(&disk.file_node)?.0.as_str().into();
             }
             // Given in place: QEMU makes a name up.
             None => {
@@ -277,7 +278,12 @@ impl Reader {
                 next = disk.backing.clone();
                 behind.push(disk);
             }
-            self.machine.nodes.extend(behind.iter().rev().flat_map(nodes_behind));
+            // A file that was opened by itself is not read-only for what stands on it.
+            let of_file = |disk: &Disk| {
+                self.protocol_nodes.get(&disk.file_node).map_or(disk.readonly, |(_, read_only)| *read_only)
+            };
+            let nodes = behind.iter().rev().flat_map(|disk| nodes_behind(disk, of_file(disk)));
+            self.machine.nodes.extend(nodes);
         }
     }
 
@@ -303,8 +309,7 @@ impl Reader {
             "ide-cd" => {
                 self.machine.cd_drives.push(CdDrive { id: value.get("id")?.to_owned(), model: CdModel::Ide });
             }
-            // Nothing shows of it until the guest uses it.
-            "ib700" => {}
+            "ib700" => self.machine.watchdog = true,
             other => {
                 let model = OtherDevice::MODELS.into_iter().find(|known| *known == other)?;
                 self.machine.others.push(OtherDevice { id: id.clone(), model });
@@ -353,12 +358,12 @@ impl Reader {
 }
 
 /// The two nodes of an image that a disk is backed by, as `blockdev-add` has them.
-fn nodes_behind(disk: &Disk) -> [Map<String, Value>; 2] {
+fn nodes_behind(disk: &Disk, file_is_read_only: bool) -> [Map<String, Value>; 2] {
     let file = json!({
         "driver": "file",
         "node-name": disk.file_node,
         "filename": disk.path,
-        "read-only": disk.readonly,
+        "read-only": file_is_read_only,
         "auto-read-only": true,
     });
     let mut format = json!({

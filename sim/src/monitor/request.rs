@@ -55,11 +55,11 @@ fn refused(desc: String) -> Request {
 
 fn read_command(mut members: Map<String, Value>, oob: bool) -> Result<Command, QmpError> {
     let mut verb: Option<&str> = None;
-    for name in qdict::in_order(&members) {
+    for (name, value) in qdict::in_order(&members) {
         match name.as_str() {
             "exec-oob" if !oob => return Err(unexpected(name)),
             "execute" | "exec-oob" => {
-                if !members[name].is_string() {
+                if !value.is_string() {
                     let desc = format!("QMP input member '{name}' must be a string");
                     return Err(QmpError::generic(desc));
                 }
@@ -70,7 +70,7 @@ fn read_command(mut members: Map<String, Value>, oob: bool) -> Result<Command, Q
                 verb = Some(name);
             }
             "arguments" => {
-                if !members[name].is_object() {
+                if !value.is_object() {
                     return Err(QmpError::generic("QMP input member 'arguments' must be an object"));
                 }
             }

@@ -3,8 +3,6 @@
 //! The envelopes are written out in the order that QEMU's table gives them; only what varies goes through
 //! [`qdict`].
 
-use std::io::Write;
-
 use serde_json::Value;
 
 use crate::{
@@ -86,9 +84,12 @@ pub fn reply_line(
 /// An event, with the time at which it was queued.
 pub fn event(out: &mut Vec<u8>, event: &Event) {
     let at = Host::EPOCH + event.at;
-    let (seconds, microseconds) = (at.as_secs(), at.subsec_micros());
-    let timestamp = format_args!("{{\"seconds\": {seconds}, \"microseconds\": {microseconds}}}");
-    write!(out, "{{\"timestamp\": {timestamp}, \"event\": ").expect("memory takes all that is written to it");
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"{\"timestamp\": {\"seconds\": ");
+    out.extend_from_slice(number.format(at.as_secs()).as_bytes());
+    out.extend_from_slice(b", \"microseconds\": ");
+    out.extend_from_slice(number.format(at.subsec_micros()).as_bytes());
+    out.extend_from_slice(b"}, \"event\": ");
     qdict::write_text(out, event.name);
     if let Some(data) = &event.data {
         out.extend_from_slice(b", \"data\": ");

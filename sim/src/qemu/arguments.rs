@@ -6,12 +6,18 @@
 use serde_json::{Map, Value};
 
 use super::{QmpError, not_simulated};
+use crate::wire;
 
 /// The arguments of a command, or of one action of a transaction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arguments<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Arguments<'a> {
+    /// A member as it was sent.
+    pub(crate) fn get(self, name: &str) -> Option<&'a Value> {
+        wire::member(self.0, name)
+    }
+
     /// A member that the schema makes mandatory; the empty string if it is not there after all.
     pub(crate) fn text(self, name: &str) -> &'a str {
         self.optional_text(name).unwrap_or_default()
@@ -19,7 +25,7 @@ impl<'a> Arguments<'a> {
 
     /// A member that may be absent.
     pub(crate) fn optional_text(self, name: &str) -> Option<&'a str> {
-        self.0.get(name).and_then(Value::as_str)
+        self.get(name).and_then(Value::as_str)
     }
 
     /// A flag that is off when absent.
@@ -29,17 +35,17 @@ impl<'a> Arguments<'a> {
 
     /// A flag that is `default` when absent.
     pub(crate) fn flag_or(self, name: &str, default: bool) -> bool {
-        self.0.get(name).and_then(Value::as_bool).unwrap_or(default)
+        self.get(name).and_then(Value::as_bool).unwrap_or(default)
     }
 
     /// A whole number of either sign; 0 when absent.
     pub(crate) fn integer(self, name: &str) -> i64 {
-        self.0.get(name).and_then(Value::as_i64).unwrap_or(0)
+        self.get(name).and_then(Value::as_i64).unwrap_or(0)
     }
 
     /// A size in bytes. A negative one wraps around, as it does in QEMU.
     pub(crate) fn size(self, name: &str) -> u64 {
-        let size = self.0.get(name);
+        let size = self.get(name);
         size.and_then(|size| size.as_u64().or(size.as_i64().map(i64::cast_unsigned))).unwrap_or(0)
     }
 
@@ -50,7 +56,7 @@ impl<'a> Arguments<'a> {
 
     /// A list.
     pub(crate) fn list(self, name: &str) -> &'a [Value] {
-        self.0.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
     /// A structure.
@@ -58,7 +64,7 @@ impl<'a> Arguments<'a> {
     /// # Errors
     /// "not simulated" for anything else.
     pub(crate) fn structure(self, name: &str) -> Result<Arguments<'a>, QmpError> {
-        let structure = self.0.get(name).and_then(Value::as_object);
+        let structure = self.get(name).and_then(Value::as_object);
         structure.map(Arguments).ok_or_else(|| not_simulated(&format!("`{name}` that is no structure")))
     }
 

@@ -9,7 +9,9 @@
 //! itself and who uses whom; each command on it has a module:
 //!
 //! - `node` and `device`: what the graph is made of
+//! - `backing`: what backs what, and since when
 //! - `content`: the images of nodes, and what they hold
+//! - `active`: `blockdev-set-active`
 //! - `add` and `open`: `blockdev-add` and `blockdev-del`, and how a node is opened
 //! - `blkdebug` and `failure`: a filter that lets requests fail, and what that does to a job
 //! - `create`: `blockdev-create`
@@ -31,9 +33,11 @@
 //! - `statistics`: `query-blockstats`
 //!
 //! - `filter` and `throttle`: other filters, the null drivers, and throttle groups
-//! - `job_filter`: the filters of block jobs
+//! - `job_filter` and `job_use`: the filters of block jobs, and how jobs use their nodes
 //!
 //! Not here: protocols other than `file`.
+
+use std::collections::BTreeSet;
 
 use super::{Context, QmpError, arguments::Arguments, job::Jobs};
 use crate::{
@@ -41,7 +45,9 @@ use crate::{
     machine::{DiskModel, Errno, Format, Injected},
 };
 
+pub(crate) mod active;
 pub(crate) mod add;
+mod backing;
 pub(crate) mod backup;
 pub(crate) mod bitmap;
 pub(crate) mod bitmap_sync;
@@ -61,6 +67,7 @@ mod image;
 pub(crate) mod internal_snapshot;
 pub(crate) mod job_bitmap;
 pub mod job_filter;
+mod job_use;
 pub(crate) mod medium;
 pub(crate) mod mirror;
 mod node;
@@ -100,13 +107,21 @@ pub struct Graph {
     /// Of nodes that are closed, or read-only from now on.
     closed: Vec<stored_bitmap::Closed>,
     groups: Vec<Group>,
-    /// Another machine owns the images: nothing may be written to them. So it is once a migration is over, and before
-    /// one has come.
-    inactive: bool,
+    /// Oldest first.
+    backed: Vec<backing::Backed>,
+    /// Nodes whose images are another machine's: nothing may be written to them. So they are once a migration is over, and
+    /// before one has come.
+    inactive: BTreeSet<String>,
+    /// One has yet to come: whatever is opened meanwhile is not this machine's.
+    waits: bool,
     /// Nodes that jobs hold which have ended.
     kept: Vec<String>,
     /// Nodes that were reopened with a backing node, or none, said.
     told_backing: Vec<String>,
+    /// Oldest first.
+    job_uses: Vec<job_use::JobUse>,
+    /// Nodes that have not noticed a resize of what is below them, and what they take for their size, in bytes.
+    unnoticed: Vec<(String, u64)>,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -163,16 +178,6 @@ impl Graph {
         if self.nodes.iter().all(|node| rank(node).is_some()) {
             self.nodes.sort_by_key(rank);
         }
-    }
-
-    /// Whether this machine owns its images.
-    pub fn is_active(&self) -> bool {
-        !self.inactive
-    }
-
-    /// Gives the images away to another machine, or takes them back.
-    pub(crate) fn set_active(&mut self, active: bool) {
-        self.inactive = !active;
     }
 
     /// All nodes, newest first, as QEMU lists them.
@@ -308,26 +313,19 @@ impl Graph {
         Ok(())
     }
 
-    /// Refuses what may not be done to a node that backs another.
-    pub(crate) fn check_not_backing(&self, name: &str) -> Result<(), QmpError> {
-        match self.parents(name).find(|parent| parent.driver.backing() == Some(name)) {
-            Some(overlay) => Err(QmpError::generic(format!(
-                "Node '{name}' is busy: node is used as backing hd of '{}'",
-                overlay.name
-            ))),
-            None => Ok(()),
-        }
-    }
-
     /// Takes over a new node.
     pub(crate) fn insert(&mut self, mut node: Node) {
         node.caching.whole_clusters = self.stands_on_qcow2(&node);
+        if self.waits {
+            self.open_inactive(&node.name);
+        }
         self.nodes.push(node);
     }
 
     /// Lets a node be another one of the same name.
     pub(crate) fn replace(&mut self, mut by: Node) {
         by.caching.whole_clusters = self.stands_on_qcow2(&by);
+        self.notice_size(&by.name);
         self.note_bitmaps(&by.name, !by.read_only);
         for node in self.nodes.iter_mut().filter(|node| node.name == by.name) {
             *node = by.clone();
@@ -349,7 +347,9 @@ impl Graph {
         self.note_bitmaps(name, false);
         let removed = self.nodes.remove(at);
         self.forget_bitmaps(name);
+        self.notice_size(name);
         self.told_backing.retain(|told| told != name);
+        self.inactive.remove(name);
         for child in removed.driver.children() {
             self.release(child);
         }
@@ -432,6 +432,7 @@ impl Graph {
         for node in self.nodes.iter_mut().filter(|node| node.name != overlay_name) {
             node.driver.replace_child(node_name, overlay_name);
         }
+        self.follow_below(overlay_name, node_name);
         self.set_backing(overlay_name, Some(node_name));
     }
 
@@ -466,6 +467,7 @@ impl Graph {
     /// Reopens a node, for reading only or not, and with it the protocol node that was opened for it alone.
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
         self.note_bitmaps(name, !read_only);
+        self.notice_size(name);
         let file = self.node(name).and_then(|node| self.node(node.driver.file()?));
         let opened_for_it = |file: &&Node| {
             !file.owned_by_monitor && matches!(file.driver, Driver::File { .. } | Driver::Blkdebug { .. })

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::{
     Context, Timer,
-    block::Graph,
+    block::{Device, Graph},
     differences::takes,
     run_state::{Cpus, RunState},
 };
@@ -97,19 +97,29 @@ impl BootSector {
             graph.write(&device.node, Blocks::from([(0, self.writes)]), cx.host());
             return cx.schedule(INTERVAL, Timer::GuestWrite);
         };
-        let action = device.on_write_error.action(strike.errno);
-        let event = io_error(&device.id, &device.node, action, strike.errno, cx);
-        cx.event("BLOCK_IO_ERROR", Some(event));
-        match action {
-            OnError::Stop => {
-                graph.set_io_status(&device.id, strike.errno);
-                self.waits = true;
-                cx.schedule(Duration::ZERO, Timer::StopForIoError);
-            }
+        match write_failed(graph, &device, strike.errno, cx) {
+            OnError::Stop => self.waits = true,
             OnError::Ignore => cx.schedule(INTERVAL, Timer::GuestWrite),
             OnError::Report | OnError::Enospc => self.told = self.device.take(),
         }
     }
+}
+
+/// A write of the guest to a disk has failed: tells it, and what is done about it.
+pub(super) fn write_failed(
+    graph: &mut Graph,
+    device: &Device,
+    errno: Errno,
+    cx: &mut Context<'_>,
+) -> OnError {
+    let action = device.on_write_error.action(errno);
+    let event = io_error(&device.id, &device.node, action, errno, cx);
+    cx.event("BLOCK_IO_ERROR", Some(event));
+    if action == OnError::Stop {
+        graph.set_io_status(&device.id, errno);
+        cx.schedule(Duration::ZERO, Timer::StopForIoError);
+    }
+    action
 }
 
 /// QEMU stops the guest when it is next in its main loop.

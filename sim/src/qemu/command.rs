@@ -31,6 +31,7 @@ impl Qemu {
             | "block_resize"
             | "change-backing-file"
             | "block_set_io_throttle"
+            | "blockdev-set-active"
             | "object-add"
             | "object-del" => self.node_command(command, arguments, cx),
             bitmap if bitmap.starts_with("block-dirty-bitmap-") => {
@@ -52,7 +53,9 @@ impl Qemu {
                     jobs: &mut self.jobs,
                     cpus: &self.cpus,
                 };
-                block::transaction::transaction(machine, arguments, cx)
+                let done = block::transaction::transaction(machine, arguments, cx);
+                self.firmware.meets(&self.jobs, &self.cpus, cx);
+                done
             }
             "device_add" => self.devices.device_add(&mut self.graph, arguments, cx),
             "device_del" => self.devices.device_del(&mut self.graph, &mut self.cpus, arguments, cx),
@@ -84,8 +87,14 @@ impl Qemu {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        if command == "drive-backup" {
-            self.jobs.drained(Drain::Transaction, cx);
+        let mut rested = None;
+        match command {
+            "drive-backup" => self.jobs.drained(Drain::Transaction, cx),
+            "blockdev-backup" => {
+                rested = self.jobs.before_another_begins(cx);
+                self.finish_block_jobs(cx);
+            }
+            _ => {}
         }
         let (graph, jobs) = (&mut self.graph, &mut self.jobs);
         let begun = match command {
@@ -97,7 +106,11 @@ impl Qemu {
             "block-stream" => block::stream::block_stream(graph, jobs, arguments, cx),
             _ => block::create::blockdev_create(graph, jobs, arguments, cx),
         };
+        if let (Some(rested), Ok(_)) = (rested, &begun) {
+            self.jobs.before_anothers_reply(rested, cx);
+        }
         self.finish_block_jobs(cx);
+        self.firmware.meets(&self.jobs, &self.cpus, cx);
         begun
     }
 
@@ -130,9 +143,10 @@ impl Qemu {
             "block_set_io_throttle" => {
                 block::throttle::block_set_io_throttle(graph, &self.devices, arguments)
             }
+            "blockdev-set-active" => block::active::blockdev_set_active(graph, arguments, cx),
             "object-add" => self.objects.add(graph, arguments, cx),
             "object-del" => self.objects.delete(graph, arguments, cx),
-            _ => block::reopen::blockdev_reopen(graph, arguments, cx),
+            _ => block::reopen::blockdev_reopen(graph, &mut self.jobs, arguments, cx),
         }
     }
 

@@ -27,7 +27,7 @@ mod snapshot;
 mod tools;
 
 pub(crate) use graph::{Conflict, UNFIT_TARGET};
-pub(crate) use job::Drain;
+pub(crate) use job::{Beside, Drain};
 pub(crate) use migration::Unloadable;
 
 /// Texts.

@@ -27,7 +27,7 @@ pub(crate) struct Saving {
 impl Qemu {
     /// Lets the block jobs that have ended leave graph and images as they should.
     pub(super) fn finish_block_jobs(&mut self, cx: &mut Context<'_>) {
-        for Ended { work, filter, completion, copied, filter_stays, nodes_stay, kept } in
+        for Ended { id, work, filter, completion, copied, filter_stays, nodes_stay, kept } in
             self.jobs.take_ended()
         {
             self.graph.keep_nodes(if nodes_stay { &kept } else { &[] });
@@ -35,6 +35,8 @@ impl Qemu {
                 true => self.graph.leave_filter_behind(&filter),
                 false => self.graph.take_filter(&filter),
             });
+            let fails = completion.is_none() && matches!(work, Work::Commit(_));
+            self.graph.end_uses(&id, nodes_stay && !fails, cx.release());
             let graph = &mut self.graph;
             match work {
                 Work::Commit(commit) => commit::finish(graph, &commit, completion, copied, cx),

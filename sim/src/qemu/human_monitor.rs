@@ -7,6 +7,7 @@
 //! | [`info`] | what else `info` shows of things that change |
 //! | [`translated`] | QMP commands in other words |
 //! | [`qemu_io`] | `qemu-io` |
+//! | [`port`] | `o` |
 //! | [`help`] | `help`, and what `info` shows of things that never change |
 //!
 //! What goes wrong, even a command that does not exist, is part of the text that is returned: the command succeeds.
@@ -25,6 +26,7 @@ use crate::{Release, host::Host, qobject::QObject};
 
 mod help;
 mod info;
+mod port;
 mod qemu_io;
 mod tables;
 mod translated;
@@ -119,6 +121,7 @@ pub(crate) fn command(
         return qemu_io::command(qemu, rest, cx).map(QObject::from);
     }
     match name.as_str() {
+        "o" => return port::command(qemu, rest, cx).map(QObject::from),
         "help" | "?" => return Ok(help::help(cx.release(), rest).into()),
         "info" => return info(qemu, rest, cx).map(QObject::from),
         _ => {}

@@ -16,9 +16,10 @@
 //! It knows nothing of images: what a job does is handed in and handed out as a `Work`, and whether that worked
 //! as a `Result`. Source: QEMU's QAPI docs of `JobStatus` and `JobVerb`, recordings.
 //!
-//! `list` holds the jobs of a QEMU. Those of one transaction may be a `group`: they end together.
-//!
-//! Not here: the drains by which a guest's firmware makes jobs rest when it resets its disks.
+//! `list` holds the jobs of a QEMU. Those of one transaction may be a `group`: they end together. `beside` is what one does
+//! while another begins or ends.
+
+use std::time::Duration;
 
 use super::{Context, QmpError, Timer, differences::UNFIT_TARGET, work::Work};
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
     qobject::{QDict, key, qdict},
 };
 
+mod beside;
 pub(crate) mod block;
 mod group;
 mod list;
@@ -37,6 +39,9 @@ pub(crate) use list::{Claim, Ended, Jobs};
 pub use status::{JobStatus, Verb};
 
 use block::{BlockJob, Completion};
+
+/// From an error of a block job to the end of its other requests, where that takes time.
+const REQUESTS_COME_BACK: Duration = Duration::from_millis(2);
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +69,6 @@ pub struct Job {
     block: Option<BlockJob>,
     /// The jobs of one number end together.
     group: Option<u64>,
-    attached: Vec<String>,
     filter: Option<String>,
     kept: Vec<String>,
     paused_by_user: bool,
@@ -106,13 +110,23 @@ impl Job {
                 self.go(JobStatus::Waiting, cx);
                 if self.group.is_none() {
                     self.get_pending(cx);
-                    if self.auto_finalize {
-                        self.finalize(cx);
-                    }
                 }
             }
             Err(error) => self.abort(error, cx),
         }
+    }
+
+    /// Its work has ended, and there is no other job to wait for.
+    fn end_alone(&mut self, outcome: Result<(), String>, cx: &mut Context<'_>) {
+        self.end(outcome, cx);
+        if self.is_to_finalize() {
+            self.finalize(cx);
+        }
+    }
+
+    /// Whether it finalizes itself now.
+    fn is_to_finalize(&self) -> bool {
+        self.status == JobStatus::Pending && self.group.is_none() && self.auto_finalize
     }
 
     /// Nothing but its finalization is left.
@@ -176,7 +190,7 @@ impl Job {
     }
 
     /// How much is done, and of how much.
-    fn progress(&self, now: std::time::Duration) -> (u64, u64) {
+    fn progress(&self, now: Duration) -> (u64, u64) {
         self.block.as_ref().map_or((self.current, self.total), |block| (block.offset(now), block.len))
     }
 
@@ -226,6 +240,10 @@ impl Job {
                 self.end(Ok(()), cx);
             }
             JobStatus::Running | JobStatus::Ready if self.paused_by_user => self.rest(cx),
+            JobStatus::Running if block.failed.is_some() => {
+                let error = block.failed.unwrap_or_default();
+                self.abort(error.into(), cx);
+            }
             JobStatus::Running if block.unfit => self.abort(UNFIT_TARGET.into(), cx),
             JobStatus::Running
                 if all_is_copied && self.block.as_ref().is_some_and(|b| b.failure.is_some()) =>
@@ -270,8 +288,19 @@ impl Job {
                 block.retry();
                 self.look_around(cx);
             }
-            OnError::Report | OnError::Enospc => self.abort(failure.errno.text().into(), cx),
+            OnError::Report | OnError::Enospc => self.fails_with(failure.errno.text(), cx),
         }
+    }
+
+    /// An error was told that ends it: at once, or in a moment, once its other requests have come back.
+    fn fails_with(&mut self, error: &'static str, cx: &mut Context<'_>) {
+        if cx.choose("fails-behind-its-error", 2) == 0 {
+            return self.abort(error.into(), cx);
+        }
+        if let Some(block) = &mut self.block {
+            block.failed = Some(error);
+        }
+        cx.schedule(REQUESTS_COME_BACK, Timer::BlockJob { serial: self.serial });
     }
 
     /// Asks to look around when all will be copied, or at once if it is ready.

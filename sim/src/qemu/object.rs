@@ -10,7 +10,7 @@ use super::{
     not_simulated,
 };
 use crate::{
-    Machine, Release,
+    Machine, Release, introspection,
     qobject::{QObject, key, qdict},
 };
 
@@ -103,6 +103,11 @@ impl Objects {
         let kind = match arguments.text("qom-type") {
             "iothread" => Kind::IoThread,
             "throttle-group" => Kind::ThrottleGroup,
+            unknown
+                if release.objects_are_made_of_anything() && introspection::is_no_type(release, unknown) =>
+            {
+                return Err(QmpError::generic(format!("invalid object type: {unknown}")));
+            }
             other => return Err(not_simulated(&format!("an object of type `{other}`"))),
         };
         if release.objects_need_identifiers() && !is_well_formed(id) {

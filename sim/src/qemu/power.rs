@@ -7,6 +7,7 @@
 //! | resets | `RESET`, or ends |
 //! | sleeps | `suspended`, until `system_wakeup` |
 //! | panics | ends, stays stopped (`guest-panicked`), or goes on |
+//! | writes, and the host has no space | does what the disk's `werror` says: stops (`io-error`), tells it, or ignores it |
 //! | lets its watchdog run out | resets, stops (`watchdog`), ends, or goes on |
 //!
 //! A guest that does not run does nothing. Source: the four releases, with the guest's registers written to from
@@ -15,10 +16,11 @@
 use super::{
     Context, Qemu, QmpError,
     arguments::Arguments,
+    boot_sector,
     run_state::{RunState, by_guest},
 };
 use crate::{
-    machine::{Actions, OnPanic},
+    machine::{Actions, Errno, OnPanic},
     qobject::{QDict, QObject, qdict},
 };
 
@@ -37,6 +39,8 @@ pub enum GuestAct {
     CrashLoaded,
     /// It does not serve its watchdog in time.
     WatchdogExpires,
+    /// It writes to its disk of that number, counted from 0, and the host has no space left.
+    WriteFails(usize),
 }
 
 impl Actions {
@@ -67,6 +71,12 @@ impl Qemu {
             GuestAct::Panic => self.guest_panics(cx),
             GuestAct::CrashLoaded => cx.event("GUEST_CRASHLOADED", Some(qdict! { "action": "run" })),
             GuestAct::WatchdogExpires => self.watchdog_expires(cx),
+            GuestAct::WriteFails(disk) => {
+                let device = self.graph.devices().get(disk).cloned();
+                if let Some(device) = device {
+                    boot_sector::write_failed(&mut self.graph, &device, Errno::NoSpace, cx);
+                }
+            }
         }
     }
 
@@ -94,6 +104,7 @@ impl Qemu {
         if self.actions.reset_ends {
             self.shut_down(by_guest("guest-reset"), cx);
         } else {
+            self.jobs_rest_for_reset(cx);
             self.cpus.reset_by_guest(cx);
             self.devices.reset(&mut self.graph, &mut self.cpus, cx);
             self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
@@ -101,22 +112,26 @@ impl Qemu {
         }
     }
 
-    fn guest_panics(&mut self, cx: &mut Context<'_>) {
-        let told =
-            |cx: &mut Context<'_>, action| cx.event("GUEST_PANICKED", Some(qdict! { "action": action }));
+    /// Says that the guest's kernel has panicked, and what is done about it.
+    pub(super) fn tell_panic(action: &'static str, cx: &mut Context<'_>) {
+        cx.event("GUEST_PANICKED", Some(qdict! { "action": action }));
+    }
+
+    /// The guest's kernel has panicked.
+    pub(super) fn guest_panics(&mut self, cx: &mut Context<'_>) {
         match self.actions.panic {
-            OnPanic::GoOn => return told(cx, "run"),
+            OnPanic::GoOn => return Self::tell_panic("run", cx),
             OnPanic::ShutDown if !self.actions.stays_after_shutdown => {}
             OnPanic::ExitFailure => {}
             OnPanic::Pause | OnPanic::ShutDown => {
-                told(cx, "pause");
+                Self::tell_panic("pause", cx);
                 return self.cpus.stop(RunState::GuestPanicked, cx);
             }
         }
         if cx.release().a_fatal_panic_is_told_twice() {
-            told(cx, "pause");
+            Self::tell_panic("pause", cx);
         }
-        told(cx, "poweroff");
+        Self::tell_panic("poweroff", cx);
         self.shut_down(by_guest("guest-panic"), cx);
     }
 

@@ -31,6 +31,9 @@ use crate::{
 /// Where devices with an id are in QEMU's tree of objects.
 pub(crate) const PERIPHERAL: &str = "/machine/peripheral/";
 
+/// From a reset to behind the one that the firmware makes of its own accord.
+const BEHIND_THE_FIRMWARE: Duration = Duration::from_millis(52);
+
 /// The error for a device that is not there.
 pub(crate) fn not_found(id: &str) -> QmpError {
     QmpError { class: "DeviceNotFound", desc: format!("Device '{id}' not found") }
@@ -49,12 +52,21 @@ enum Place {
     Controller,
 }
 
+/// A device that is gone.
+#[derive(Debug)]
+struct Gone {
+    id: String,
+    /// Ids of the serial ports that it controlled.
+    ports: Vec<String>,
+}
+
 /// A `DEVICE_DELETED` that is still to be said.
 #[derive(Debug)]
-struct Farewell {
-    serial: u64,
-    /// Ids of devices; a disk's inner device is told of when it leaves.
-    devices: Vec<String>,
+enum Owed {
+    /// Of devices, and before that of what they held inside.
+    Whole(Vec<Gone>),
+    /// Of devices, by their ids.
+    Themselves(Vec<String>),
 }
 
 /// The machine's devices beside those of the block graph, and who was asked to leave.
@@ -76,8 +88,9 @@ pub(crate) struct Devices {
     order: Vec<String>,
     /// Ids of those that clients have added.
     came_later: Vec<String>,
-    farewells: Vec<Farewell>,
-    farewells_so_far: u64,
+    /// By serial number.
+    owed: Vec<(u64, Owed)>,
+    owed_so_far: u64,
 }
 
 impl Devices {
@@ -108,8 +121,8 @@ impl Devices {
             given: machine.properties.clone(),
             order: machine.order.clone(),
             came_later: Vec::new(),
-            farewells: Vec::new(),
-            farewells_so_far: 0,
+            owed: Vec::new(),
+            owed_so_far: 0,
         }
     }
 
@@ -125,6 +138,11 @@ impl Devices {
             && (own.chain([&self.serial_controller]).any(|known| known == id)
                 || self.others.iter().any(|device| device.id == id)
                 || graph.devices().iter().any(|device| device.id == id))
+    }
+
+    /// Whether there is a device of that type that holds no disk.
+    pub(crate) fn has_model(&self, model: &str) -> bool {
+        self.others.iter().any(|device| device.model == model)
     }
 
     /// All devices in the order in which they were made: each by its id, or its path if it has none, with its type.
@@ -185,17 +203,20 @@ impl Devices {
         })
     }
 
-    fn farewell(&mut self, delay: Duration, devices: Vec<String>, cx: &mut Context<'_>) {
-        let serial = self.farewells_so_far;
-        self.farewells_so_far += 1;
-        self.farewells.push(Farewell { serial, devices });
+    fn owe(&mut self, delay: Duration, what: Owed, cx: &mut Context<'_>) {
+        let serial = self.owed_so_far;
+        self.owed_so_far += 1;
+        self.owed.push((serial, what));
         cx.schedule(delay, Timer::DeviceDeleted { serial });
     }
 
     /// Says what [`Timer::DeviceDeleted`] was set for.
-    pub(crate) fn deleted(&mut self, serial: u64, cx: &mut Context<'_>) {
-        let Some(at) = self.farewells.iter().position(|farewell| farewell.serial == serial) else { return };
-        self.farewells.remove(at).devices.iter().for_each(|id| say_deleted(id, cx));
+    pub(crate) fn deleted(&mut self, serial: u64, cpus: &Cpus, cx: &mut Context<'_>) {
+        let Some(at) = self.owed.iter().position(|(owed, _)| *owed == serial) else { return };
+        match self.owed.remove(at).1 {
+            Owed::Whole(gone) => self.say_gone(gone, cpus, cx),
+            Owed::Themselves(ids) => ids.iter().for_each(|id| say_deleted(id, cx)),
+        }
     }
 
     /// `device_del`.
@@ -239,11 +260,11 @@ impl Devices {
     fn remove_from_controller(&mut self, id: &str, graph: &mut Graph, cpus: &mut Cpus, cx: &mut Context<'_>) {
         graph.unplug(id);
         self.forget_port(id, cpus);
-        let delay = cx.release().devices_leave_after();
+        let delay = cx.release().ports_leave_after();
         if delay.is_zero() && cx.choose("device-deleted-before-the-reply", 2) == 1 {
             say_deleted(id, cx);
         } else {
-            self.farewell(delay, vec![id.to_owned()], cx);
+            self.owe(delay, Owed::Themselves(vec![id.to_owned()]), cx);
         }
     }
 
@@ -260,10 +281,13 @@ impl Devices {
         if self.asked.is_empty() || !self.leave_at_reset(cx) {
             return;
         }
-        if cx.choose("unplug-behind-reset", 2) == 0 {
-            cx.schedule(Duration::ZERO, Timer::Unplug);
-        } else {
-            self.unplug(graph, cpus, cx);
+        match cx.choose("unplug-behind-reset", if cpus.running() { 3 } else { 2 }) {
+            0 => cx.schedule(Duration::ZERO, Timer::Unplug),
+            1 => self.unplug(graph, cpus, cx),
+            _ => {
+                let gone = self.let_go(graph, cpus);
+                self.owe(BEHIND_THE_FIRMWARE, Owed::Whole(gone), cx);
+            }
         }
     }
 
@@ -273,30 +297,46 @@ impl Devices {
 
     /// Those that were asked to leave are gone: first what they hold inside, then themselves.
     pub(crate) fn unplug(&mut self, graph: &mut Graph, cpus: &mut Cpus, cx: &mut Context<'_>) {
+        let gone = self.let_go(graph, cpus);
+        self.say_gone(gone, cpus, cx);
+    }
+
+    /// Takes out those that were asked to leave.
+    fn let_go(&mut self, graph: &mut Graph, cpus: &mut Cpus) -> Vec<Gone> {
         let mut leaving = std::mem::take(&mut self.asked);
         // In the order of their slots, which is that of the command line.
         let slot = |id: &String| graph.devices().iter().position(|device| device.id == *id);
         leaving.sort_by_key(|id| slot(id).unwrap_or(usize::MAX));
-        for id in &leaving {
-            if *id == self.serial_controller {
-                for port in self.serial_ports.clone() {
-                    self.forget_port(&port, cpus);
-                    say_deleted(&port, cx);
-                }
+        let mut gone = Vec::new();
+        for id in leaving {
+            let mut ports = Vec::new();
+            if id == self.serial_controller {
+                ports.clone_from(&self.serial_ports);
+                ports.iter().for_each(|port| self.forget_port(port, cpus));
                 self.serial_controller.clear();
             }
-            graph.unplug(id);
-            self.places.remove(id);
-            self.came_later.retain(|known| known != id);
+            graph.unplug(&id);
+            self.places.remove(&id);
+            self.came_later.retain(|known| *known != id);
+            gone.push(Gone { id, ports });
+        }
+        gone
+    }
+
+    /// Tells of devices that are gone: first of what they held inside, then of themselves. A thread of its own frees what a
+    /// guest that runs may still be looking at, now or later; on `pc` one after the other.
+    fn say_gone(&mut self, gone: Vec<Gone>, cpus: &Cpus, cx: &mut Context<'_>) {
+        for Gone { id, ports } in &gone {
+            ports.iter().for_each(|port| say_deleted(port, cx));
             let inner = format!("{PERIPHERAL}{id}/virtio-backend");
             cx.event("DEVICE_DELETED", Some(qdict! { "path": inner }));
         }
+        let ids: Vec<_> = gone.into_iter().map(|gone| gone.id).collect();
+        let ways = cx.release().devices_leave_after();
         let waits = self.chipset == Chipset::Pc && cpus.running();
-        let delay = if waits { cx.release().devices_leave_after() } else { Duration::ZERO };
-        if delay.is_zero() {
-            leaving.iter().for_each(|id| say_deleted(id, cx));
-        } else {
-            self.farewell(delay, leaving, cx);
+        match waits.then(|| ways[cx.choose("device-leaves-after", ways.len())]).flatten() {
+            None => ids.iter().for_each(|id| say_deleted(id, cx)),
+            Some(delay) => self.owe(delay, Owed::Themselves(ids), cx),
         }
     }
 
@@ -307,10 +347,11 @@ impl Devices {
         arguments: Arguments<'_>,
         cx: &mut Context<'_>,
     ) -> Result<QObject, QmpError> {
-        let id = arguments.optional_text("id");
         let release = cx.release();
+        let text = |name| release.device_argument(arguments.get(name));
+        let id = arguments.optional_text("id");
         release.check_device_id_first(id, id.is_some_and(|id| self.has(id, graph)))?;
-        match arguments.optional_text("driver") {
+        match text("driver").as_deref() {
             None => return Err(QmpError::generic("Parameter 'driver' is missing")),
             Some("virtio-blk-pci" | "virtio-blk") => {}
             Some(driver) if introspection::is_device(release, driver) => {
@@ -320,7 +361,7 @@ impl Devices {
                 return Err(QmpError::generic(format!("'{driver}' is not a valid device model name")));
             }
         }
-        let place = self.bus(arguments.optional_text("bus"))?;
+        let place = self.bus(text("bus").as_deref())?;
         release.check_device_id(id, id.is_some_and(|id| self.has(id, graph)))?;
         arguments.only(&["driver", "id", "bus", "drive"])?;
         let id = id.ok_or_else(|| not_simulated("a device without id"))?;

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Context, Qemu, QmpError, Timer, arguments::Arguments, differences::Drain, run_state};
+use super::{
+    Context, Qemu, QmpError, Timer, arguments::Arguments, differences::Drain, not_simulated, run_state,
+};
 use crate::qobject::{QDict, QObject};
 
 /// What a client, or the host, asks of the machine's power.
@@ -19,6 +21,8 @@ pub enum Request {
     Powerdown,
     /// The host's SIGTERM.
     Terminate,
+    /// What follows from the panic of a guest that is to end of it.
+    EndOfPanic,
 }
 
 impl Qemu {
@@ -61,12 +65,18 @@ impl Qemu {
     /// always behind it by the oldest release.
     pub(super) fn cont(&mut self, cx: &mut Context<'_>) -> Result<(), QmpError> {
         self.cpus.may_go_on()?;
+        let looks_for_disks = self.cpus.found_disks_at(cx.now()).is_none();
+        if looks_for_disks && !self.cpus.running() && self.graph.is_read_through_an_empty_stream(cx.host()) {
+            return Err(not_simulated(
+                "a guest that reads through a stream of nothing, at which QEMU crashes",
+            ));
+        }
         self.graph.reset_io_status();
         self.jobs.reset_io_status();
         let rested = !self.cpus.running();
         self.cpus.cont(cx);
         if self.cpus.running() {
-            self.graph.set_active(true);
+            self.graph.set_all_active(true);
             if rested {
                 self.jobs.drained(Drain::Cont, cx);
             }
@@ -101,6 +111,7 @@ impl Qemu {
                 self.shut_down(run_state::by_host("host-qmp-system-reset"), cx);
             }
             Request::Reset => {
+                self.jobs_rest_for_reset(cx);
                 self.cpus.reset(cx);
                 self.devices.reset(&mut self.graph, &mut self.cpus, cx);
                 self.firmware.reset(self.devices.chipset(), &self.cpus, cx);
@@ -108,7 +119,18 @@ impl Qemu {
             }
             Request::Powerdown => cx.event("POWERDOWN", None),
             Request::Quit => self.end(run_state::by_host("host-qmp-quit"), cx),
+            Request::EndOfPanic => self.shut_down(run_state::by_guest("guest-panic"), cx),
             Request::Terminate => self.end(run_state::by_host("host-signal"), cx),
+        }
+    }
+
+    /// The machine of a guest that runs is about to be reset: its disks are drained.
+    pub(super) fn jobs_rest_for_reset(&mut self, cx: &mut Context<'_>) {
+        if self.cpus.running() && self.jobs.any_would_rest() {
+            let set_up = self.disks_are_started(cx.now());
+            let drain = if set_up { Drain::Reset } else { Drain::ResetAgain };
+            self.jobs.disks_drained(drain, &self.graph, cx);
+            self.finish_block_jobs(cx);
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Timer {
     StopForIoError,
     /// The guest's firmware has come to where it resets the machine.
     Firmware,
+    /// The guest's firmware sets up its disks while jobs work.
+    FirmwareSetsUpDisks,
     /// Devices that the guest was asked to let go leave: the machine was reset.
     Unplug,
     /// A device's end is to be told.

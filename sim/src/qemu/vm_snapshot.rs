@@ -120,7 +120,7 @@ impl Machine<'_> {
             return Err("There's a migration process in progress".into());
         }
         cx.stall(takes::SAVE);
-        if !self.graph.is_active() {
+        if !self.graph.all_are_active() {
             cx.abort();
         }
         let written = self.fill(node, cx);
@@ -177,6 +177,10 @@ impl Machine<'_> {
         cx.stall(takes::LOAD);
         let mut state = None;
         for node in &nodes {
+            if self.graph.has_bitmaps(node) {
+                let why = "Device has active dirty bitmaps";
+                return Err(format!("Could not load snapshot '{tag}' on '{node}': {why}").into());
+            }
             let reverted = self.revert(node, tag, cx);
             if *node == vmstate {
                 state = reverted;
@@ -243,9 +247,9 @@ impl Machine<'_> {
     /// The chosen nodes, each of which must take snapshots.
     fn snapshotable(&self, disks: Disks<'_>, release: Release) -> Result<Vec<String>, String> {
         let nodes = self.chosen(disks, release)?;
-        let given_away = !self.graph.is_active() && !release.writing_given_images_aborts();
         let refused = nodes.iter().find(|name| {
             let read_only = self.graph.node(name).is_none_or(|node| node.read_only);
+            let given_away = !self.graph.is_active(name) && !release.writing_given_images_aborts();
             read_only || given_away || !is_qcow2(self.graph, name)
         });
         match refused {

@@ -10,7 +10,7 @@
 use serde_json::{Map, Value};
 
 use super::types::{Object, Type, TypeId, Types};
-use crate::{qemu::QmpError, release::Release};
+use crate::{qemu::QmpError, release::Release, wire};
 
 /// Checks what a command was sent.
 pub(super) fn arguments(
@@ -111,7 +111,7 @@ impl Visit<'_> {
     fn members(&self, object: &Object, members: &Map<String, Value>, way: &Way<'_>) -> Result<(), QmpError> {
         for member in &object.members {
             let way = Way::Member(way, &member.name);
-            match members.get(&member.name) {
+            match wire::member(members, &member.name) {
                 Some(value) => self.value(member.type_id, value, &way)?,
                 None if member.optional => {}
                 None => return Err(QmpError::generic(format!("Parameter '{}' is missing", way.whole()))),
@@ -128,7 +128,7 @@ impl Visit<'_> {
     /// What the tag's value adds to an object.
     fn variant(&self, object: &Object, members: &Map<String, Value>) -> Option<&Object> {
         let (tag, variants) = object.union.as_ref()?;
-        match &self.types[*variants.get(members.get(tag)?.as_str()?)?] {
+        match &self.types[*variants.get(wire::member(members, tag)?.as_str()?)?] {
             Type::Object(variant) => Some(variant),
             _ => None,
         }

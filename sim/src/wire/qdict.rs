@@ -73,10 +73,7 @@ pub fn write_qobject(out: &mut Vec<u8>, object: &QObject) {
         QObject::Bool(true) => out.extend_from_slice(b"true"),
         QObject::Bool(false) => out.extend_from_slice(b"false"),
         QObject::MinusOne => out.extend_from_slice(b"-1"),
-        QObject::Number(number) => {
-            std::io::Write::write_fmt(out, format_args!("{number}"))
-                .expect("memory takes all that is written to it");
-        }
+        QObject::Number(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         QObject::Text(text) => write_text(out, text),
         QObject::List(items) => {
             out.push(b'[');
@@ -99,16 +96,16 @@ pub fn write_dict(out: &mut Vec<u8>, dict: &QDict) {
     const MANY: usize = 40;
     let members = dict.members();
     assert!(members.len() <= MANY, "a dictionary of {} members", members.len());
-    let mut order = [(0, 0); MANY];
+    let mut order = [(0, 0_u16); MANY];
     let order = &mut order[..members.len()];
-    for (place, (slot, (key, _))) in order.iter_mut().zip(members).enumerate() {
-        *slot = (key.bucket, members.len() - 1 - place);
+    for ((slot, (key, _)), from_behind) in order.iter_mut().zip(members.iter().rev()).zip(0..) {
+        *slot = (key.bucket, from_behind);
     }
     order.sort_unstable();
 
     out.push(b'{');
     for (written, &(_, from_behind)) in order.iter().enumerate() {
-        let (key, value) = &members[members.len() - 1 - from_behind];
+        let (key, value) = &members[members.len() - 1 - usize::from(from_behind)];
         if written > 0 {
             out.extend_from_slice(b", ");
         }
@@ -127,11 +124,11 @@ pub(crate) fn members_in_order(dict: &QDict) -> Vec<(&'static str, &QObject)> {
     members.into_iter().map(|(key, value)| (key.name, value)).collect()
 }
 
-/// The keys in the order in which QEMU comes by them.
-pub fn in_order(members: &Map<String, Value>) -> Vec<&String> {
-    let mut keys: Vec<_> = members.keys().rev().collect();
-    keys.sort_by_key(|key| bucket(key));
-    keys
+/// The members in the order in which QEMU comes by them.
+pub fn in_order(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut members: Vec<_> = members.iter().rev().collect();
+    members.sort_by_key(|(key, _)| bucket(key));
+    members
 }
 
 /// Writes a text in its quotes.

@@ -7,7 +7,7 @@
 pub(super) fn decode(token: &[u8]) -> Result<String, String> {
     let inner = &token[1..token.len() - 1];
     if inner.is_ascii() && !inner.contains(&b'\\') {
-        return Ok(String::from_utf8_lossy(inner).into_owned());
+        return Ok(String::from_utf8(inner.to_vec()).expect("ASCII is UTF-8"));
     }
     let mut decoded = String::with_capacity(inner.len());
     // The closing quote stays: QEMU shows it when an escape runs into it.

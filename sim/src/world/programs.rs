@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::World;
-use crate::{host::Host, qemu_img};
+use crate::{host::Host, qemu_img, storage};
 
 /// What a program said, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,14 @@ pub struct Ran {
 }
 
 impl World {
-    /// Runs a program; there are `qemu-img` and QEMU, and no others.
-    pub fn run_program(&mut self, now: Duration, program: &Utf8Path, arguments: &[String]) -> Option<Ran> {
+    /// Runs a program; there are `qemu-img`, QEMU and the tools of the storages, and no others. `input` is what it can read.
+    pub fn run_program(
+        &mut self,
+        now: Duration,
+        program: &Utf8Path,
+        arguments: &[String],
+        input: &[u8],
+    ) -> Option<Ran> {
         match program.file_name()? {
             "qemu-img" => {
                 let around = qemu_img::Surroundings {
@@ -34,7 +40,15 @@ impl World {
                 Some(qemu_img::run(arguments, around))
             }
             name if name.starts_with("qemu-system-") => Some(self.run_qemu(now, name, arguments)),
-            _ => None,
+            _ => {
+                let graph = self.alive.then(|| self.qemu.graph());
+                let nodes =
+                    graph.into_iter().flat_map(|graph| graph.newest_first().map(move |node| (graph, node)));
+                let open =
+                    nodes.filter_map(|(graph, node)| graph.file_of(node)).map(Utf8PathBuf::from).collect();
+                let around = storage::Surroundings { host: &mut self.host, storage: &mut self.storage, open };
+                storage::run(program, arguments, input, around)
+            }
         }
     }
 }

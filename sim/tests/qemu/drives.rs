@@ -155,6 +155,29 @@ fn a_persistent_bitmap_is_there_at_the_next_start() {
     assert_eq!((&bitmaps[0]["name"], &bitmaps[0]["count"]), (&json!("kept"), &json!(65536)));
 }
 
+/// Asked of the four releases.
+#[test]
+fn a_bitmap_sees_what_its_own_node_writes_and_not_another_of_the_same_file() {
+    let mut bench = one_disk();
+    let file = json!({ "driver": "file", "filename": "x", "size": 1_048_576 });
+    bench.ok("blockdev-create", json!({ "job-id": "c", "options": file }));
+    bench.settle();
+    for (node, bitmap) in [("f1", "a"), ("f2", "b")] {
+        bench.ok("blockdev-add", json!({ "driver": "file", "node-name": node, "filename": "x" }));
+        bench.ok("block-dirty-bitmap-add", json!({ "node": node, "name": bitmap }));
+    }
+    let format = json!({ "driver": "qcow2", "file": "f2", "size": 1_048_576 });
+    bench.ok("blockdev-create", json!({ "job-id": "d", "options": format }));
+    bench.settle();
+    let nodes = bench.ok("query-named-block-nodes", json!({ "flat": true }));
+    let count = |name: &str| {
+        let node = nodes.as_array().unwrap().iter().find(|node| node["node-name"] == name).unwrap();
+        node["dirty-bitmaps"][0]["count"].as_u64().unwrap()
+    };
+    assert_eq!(count("f1"), 0);
+    assert_ne!(count("f2"), 0);
+}
+
 /// A machine with a disk that the command line gave as a drive of that format.
 fn named_drive(format: Format) -> Bench {
     let mut machine = Machine::new().disk("vda");

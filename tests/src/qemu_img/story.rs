@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use freezeframe::world::{World as _, sim::SimWorld};
 use freezeframe_driver::{
     env::Env,
-    qemu_img::{Backing, ImageInfo, NewImage, QemuImg, ToolError},
+    qemu_img::{Backing, Clusters, ImageInfo, NewImage, QemuImg, ToolError},
 };
 use freezeframe_sim::{Machine, Oracle, Release, Simulation};
 
@@ -15,7 +15,12 @@ pub async fn of_images<E: Env>(tool: &QemuImg<E>, folder: &Utf8Path) -> Vec<Stri
     let mut told = Told { lines: Vec::new(), folder };
     let [base, top, odd] = ["base.qcow2", "top.qcow2", "odd,name: \"x\""].map(|name| folder.join(name));
     let missing = folder.join("missing");
-    let new = |file: &Utf8Path, size, backing| NewImage { file: file.to_owned(), size, backing };
+    let new = |file: &Utf8Path, size, backing| NewImage {
+        file: file.to_owned(),
+        size,
+        clusters: Clusters::default(),
+        backing,
+    };
     let on = |file: &Utf8Path| Backing { file: file.to_owned(), format: "qcow2".into() };
 
     told.done("a base", tool.create(&new(&base, Some(16 << 20), None))).await;
@@ -43,6 +48,10 @@ pub async fn of_images<E: Env>(tool: &QemuImg<E>, folder: &Utf8Path) -> Vec<Stri
     told.done("into nothing", tool.commit(&top, None)).await;
     told.chain(tool.info(&top, "qcow2").await.map(|one| vec![one]));
     told.done("by itself", tool.rebase_unsafe(&top, None)).await;
+    told.chain(tool.info_of_chain(&top, "qcow2").await);
+    told.done("what it shows is kept", tool.rebase(&top, Some(&on(&base)))).await;
+    told.done("and nothing is below", tool.rebase(&top, None)).await;
+    told.done("of what is not there", tool.rebase(&top, Some(&on(&missing)))).await;
     told.chain(tool.info_of_chain(&top, "qcow2").await);
     told.chain(tool.info(&missing, "qcow2").await.map(|one| vec![one]));
     let other = QemuImg { program: "/nowhere/no-such-tool".into(), ..tool.clone() };

@@ -6,13 +6,16 @@
     reason = "starts the command as a user does, and makes the files that it reads"
 )]
 
+mod disk;
 mod fidelity;
+mod freezing;
 mod generated;
 mod real_qemu;
 mod running;
 #[path = "../served/mod.rs"]
 mod served;
 mod snapshot_edit;
+mod snapshot_hand_over;
 mod snapshot_operations;
 mod snapshot_records;
 mod snapshot_validate;

@@ -42,6 +42,21 @@ fn surroundings_fail(manner: &str, words: &str) {
 }
 
 #[test]
+fn a_folder_without_a_guest_is_told_before_anything_is_played() {
+    let desk = Desk::new().with("probe.toml", PROBE).with_fake("no-monitor").with("half/vmlinuz", "");
+    let whole = ["vmlinuz", "initrd.img"]
+        .iter()
+        .fold(Desk::new().with("probe.toml", PROBE), |desk, file| desk.with(&format!("guest/{file}"), ""));
+    let whole = whole.with("guest/agent", "no release\n").with_fake("no-monitor");
+    let conform = |guest| ["conform", "probe.toml", "--qemu", "bin/qemu", "--guest", guest];
+    for folder in ["nowhere", "half"] {
+        let words = format!("error: no guest in {folder}: No such file or directory");
+        desk.run(&conform(folder)).assert(2, &words);
+    }
+    whole.run(&conform("guest")).assert(2, "does not say which release its agent is of");
+}
+
+#[test]
 fn one_that_opens_no_monitor_is_given_up_in_time() {
     surroundings_fail("no-monitor", "`bin/qemu` did not open its monitor within 1 s");
 }
@@ -109,7 +124,7 @@ fn a_signal_ends_every_qemu_and_clears_its_folder_away() {
         let probe = PROBE.replace("'probe'", &format!("'probe-{number}'"));
         desk = desk.with(&format!("a/probe-{number}.toml"), &probe);
     }
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
         let child = hanging(&desk);
         let kill = format!("kill -{signal} {}", child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());

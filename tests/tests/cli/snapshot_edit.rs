@@ -18,8 +18,12 @@ fn snapshot(desk: &Desk, arguments: &[&str]) -> Said {
 
 /// Edits with this command as the editor; what it leaves among the temporary files is the caller's.
 fn edit(desk: &Desk, variable: &str, editor: &str) -> Said {
-    let arguments = ["snapshot", "edit", "s1", "--domain", "vm.xml", "--state", "state"];
-    let mut command = desk.command(&arguments);
+    edit_with(desk, &["s1"], variable, editor)
+}
+
+fn edit_with(desk: &Desk, more: &[&str], variable: &str, editor: &str) -> Said {
+    let arguments = ["snapshot", "edit", "--domain", "vm.xml", "--state", "state"];
+    let mut command = desk.command(&[&arguments, more].concat());
     said(command.env_remove("VISUAL").env_remove("EDITOR").env(variable, editor).output().unwrap())
 }
 
@@ -90,4 +94,62 @@ fn a_record_that_somebody_else_has_changed_meanwhile_is_left_to_them() {
     let editor = format!("sh -c '{meanwhile} && sed -i s/1795212236/1795212237/ \"$0\"'");
     edit(&desk, "EDITOR", &editor).assert(1, "the record of `s1` was changed by somebody else meanwhile");
     assert!(dumped_without_check(&desk).contains("theirs"));
+}
+
+/// A child of `s1`, and an internal snapshot beside them.
+fn with_relatives(desk: Desk) -> Desk {
+    let record = |name: &str, more: &str| {
+        format!(
+            "<domainsnapshot><name>{name}</name><state>shutoff</state><creationTime>1</creationTime>{more}</domainsnapshot>"
+        )
+    };
+    let desk = desk
+        .with("child.xml", &record("child", "<parent><name>s1</name></parent>"))
+        .with("inside.xml", &record("inside", "<disks><disk name='vda' snapshot='internal'/></disks>"));
+    for name in ["child.xml", "inside.xml"] {
+        snapshot(&desk, &["redefine", name]).assert(0, "recorded");
+    }
+    desk
+}
+
+#[test]
+fn a_renamed_one_keeps_its_children_and_stays_current() {
+    let desk = with_relatives(desk());
+    snapshot(&desk, &["current", "--set", "s1"]).assert(0, "s1");
+    edit_with(&desk, &["s1", "--rename"], "EDITOR", "sed -i 's|<name>s1|<name>s2|'")
+        .assert(0, "snapshot s1 renamed to s2\n");
+    assert_eq!(snapshot(&desk, &["list", "--name"]).stdout, "child\ninside\ns2\n");
+    assert_eq!(snapshot(&desk, &["parent", "child"]).stdout, "s2\n");
+    assert_eq!(snapshot(&desk, &["current", "--name"]).stdout, "s2\n");
+    edit_with(&desk, &["s2", "--rename"], "EDITOR", "sed -i 's|<creationTime>.*<|<creationTime>2<|'")
+        .assert(0, "snapshot s2 edited\n");
+}
+
+#[test]
+fn a_clone_stands_beside_the_first() {
+    let desk = with_relatives(desk());
+    edit_with(&desk, &["child", "--clone"], "EDITOR", "sed -i 's|<name>child|<name>twin|'")
+        .assert(0, "snapshot child cloned to twin\n");
+    assert_eq!(snapshot(&desk, &["list", "--name"]).stdout, "child\ninside\ns1\ntwin\n");
+    assert_eq!(snapshot(&desk, &["parent", "twin"]).stdout, "s1\n");
+}
+
+#[test]
+fn a_name_that_cannot_be_given_is_refused_and_changes_nothing() {
+    for (which, way, name, words) in [
+        ("inside", "--rename", "other", "OPERATION_UNSUPPORTED: snapshot `inside` is inside its images"),
+        ("inside", "--clone", "other", "OPERATION_UNSUPPORTED: snapshot `inside` is inside its images"),
+        ("s1", "--rename", "child", "OPERATION_FAILED: there is a snapshot `child` already"),
+        ("s1", "--clone", "child", "OPERATION_FAILED: there is a snapshot `child` already"),
+        ("s1", "--rename", ".hidden", "XML_DETAIL"),
+    ] {
+        let desk = with_relatives(desk());
+        let editor = format!("sed -i '0,/<name>{which}</s||<name>{name}<|'");
+        edit_with(&desk, &[which, way], "EDITOR", &editor).assert(1, words);
+        for kept in names(&desk.temporary) {
+            fs::remove_file(desk.temporary.join(kept)).unwrap();
+        }
+        assert_eq!(snapshot(&desk, &["list", "--name"]).stdout, "child\ninside\ns1\n");
+        assert_eq!(snapshot(&desk, &["parent", "child"]).stdout, "s1\n");
+    }
 }

@@ -270,3 +270,24 @@ fn a_signal_while_the_monitor_is_silent_ends_it_at_once() {
     said(child.wait_with_output().unwrap()).assert(130, "ended by a signal");
     assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
 }
+
+#[test]
+fn a_snapshot_of_a_guest_at_rest_says_so_and_one_of_a_guest_without_agent_says_why_not() {
+    let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
+    let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
+    let rig = Rig::beside(Server::machine("machine.toml", machine, &options));
+    let agent = rig.server.path("qga");
+    let at_rest = ["--disk-only", "--quiesce", "--agent", agent.to_str().unwrap()];
+    let taken = rig.json(&[&["create-as", "a"][..], &at_rest].concat());
+    assert_eq!(taken["quiesced"], true);
+    assert_eq!(taken["quiesced-why"], "2 file systems");
+    assert_eq!(taken["consistency"], "file-system");
+    assert!(taken["guest-frozen-seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
+    let taken = rig.json(&["create-as", "b", "--disk-only", "--quiesce=best-effort"]);
+    assert_eq!(taken["quiesced"], false);
+    assert_eq!(taken["quiesced-why"], "no guest agent is configured");
+    assert_eq!(taken["consistency"], "crash");
+    assert_eq!(taken["guest-frozen-seconds"], Value::Null);
+    let taken = rig.json(&["create-as", "c", "--disk-only", "--already-frozen"]);
+    assert_eq!(taken["quiesced"], Value::Null);
+}

@@ -130,6 +130,7 @@ fn a_record_that_is_removed_gives_its_children_to_its_parent() {
     snapshot(&desk, &["parent", "e"]).assert(0, "d\n");
     snapshot(&desk, &["delete", "d", "--metadata"]).assert(0, "record of snapshot d removed\n");
     snapshot(&desk, &["parent", "e"]).assert(0, "a\n");
+    snapshot(&desk, &["parent", "a"]).assert(1, "error: NO_DOMAIN_SNAPSHOT: snapshot `a` has no parent");
     snapshot(&desk, &["delete", "e", "--metadata"]).assert(0, "");
     snapshot(&desk, &["current", "--name"]).assert(0, "a\n");
     snapshot(&desk, &["delete", "a", "--metadata", "--children-only"]).assert(0, "");

@@ -56,6 +56,8 @@ pub(crate) struct Conversation {
     /// Where the orders come from.
     source: String,
     machine: Option<String>,
+    /// How long the machine's firmware is left alone, if not as long as it usually is.
+    boot: Option<u64>,
     /// Lines that are said one after the other, each when all is at rest.
     #[serde(default)]
     pub(crate) before: Vec<String>,
@@ -137,6 +139,11 @@ impl Conversation {
             });
             orders.map(|order| order.join(" ")).collect()
         })
+    }
+
+    /// How long the firmware of its machine is left alone.
+    pub(crate) fn boot(&self, machine: &Machine) -> Duration {
+        Duration::from_millis(self.boot.unwrap_or(machine.boot))
     }
 
     /// How long it is quiet before a conversation is over.

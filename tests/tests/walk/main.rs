@@ -81,7 +81,7 @@ impl<'b> Case<'b> {
         let arguments = of.arguments.replace(FOLDER, IMAGES);
         let machine = Machine::from_arguments(arguments.split_ascii_whitespace()).expect("a machine");
         let [orders, rare, not_yet] = conversation.orders(release);
-        let boot = Duration::from_millis(of.boot).max(conversation.rest());
+        let boot = conversation.boot(of).max(conversation.rest());
         Self { conversation, release, machine, boot, orders, rare, not_yet, reached: BTreeSet::new() }
     }
 

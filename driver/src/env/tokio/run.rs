@@ -27,6 +27,10 @@ use crate::{
 /// How long the outputs of a program that has ended are still read: what it left running may hold them open for ever.
 const LEFT_BEHIND: Duration = Duration::from_millis(100);
 
+/// How long a killed program may take to die: one that waits for a device or a frozen file system does not die before that
+/// answers.
+const DIES_WITHIN: Duration = Duration::from_secs(1);
+
 /// A program that runs. Dropping it kills what is left of its process group.
 struct Group(Child);
 
@@ -48,6 +52,8 @@ impl Group {
 
 pub(super) async fn run(command: &HostCommand) -> io::Result<Ran> {
     let mut asked = Command::new(&command.program);
+    // What a program says is read: it is said in one language, whatever the surroundings prefer.
+    asked.env("LC_ALL", "C");
     asked.args(&command.arguments).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
     asked.stdin(if command.input.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut group = Group(asked.spawn()?);
@@ -58,8 +64,10 @@ pub(super) async fn run(command: &HostCommand) -> io::Result<Ran> {
         Ok(status) => ended(status?),
         Err(_) => {
             group.kill();
-            group.0.wait().await?;
-            Ended::TooLate
+            match timeout(DIES_WITHIN, group.0.wait()).await {
+                Ok(died) => died.map(|_| Ended::TooLate)?,
+                Err(_) => Ended::Stuck,
+            }
         }
     };
     Ok(Ran { ended, stdout, stderr })

@@ -1,18 +1,19 @@
 //! What is merged, what the records say meanwhile, and what stands in the way.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::*;
 use crate::{
     capabilities::Capabilities,
-    commands::{InternalSnapshot, SchemaEntity, Status},
+    commands::{DirtyBitmap, InternalSnapshot, Status},
     domain::{Domain, DomainDisk},
     domain_snapshot::{Memory, Purpose},
     name::SnapshotName,
     observed::Observed,
     plan::{HostFiles, plan},
-    request::{Delete, DeleteFlags, Request, WITHIN},
+    request::{Delete, DeleteFlag, DeleteFlags, Request, WITHIN},
     step::Step,
+    xml::Element,
 };
 
 /// A machine with two disks, its chains and its records.
@@ -20,6 +21,7 @@ use crate::{
 struct World {
     observed: Observed,
     tree: SnapshotTree,
+    document: Option<DomainXml>,
 }
 
 fn file(target: &str, end: &str) -> Utf8PathBuf {
@@ -28,7 +30,7 @@ fn file(target: &str, end: &str) -> Utf8PathBuf {
 
 fn image(target: &str, end: &str) -> ObservedImage {
     let node = ObservedNode { name: format!("{target}-{end}"), format: "qcow2".into(), bitmaps: Vec::new() };
-    ObservedImage { file: file(target, end), snapshots: Vec::new(), nodes: vec![node] }
+    ObservedImage { file: file(target, end), nodes: vec![node], ..ObservedImage::default() }
 }
 
 fn disk(target: &str, chain: &[&str]) -> ObservedDisk {
@@ -40,6 +42,7 @@ fn disk(target: &str, chain: &[&str]) -> ObservedDisk {
         file: file(target, chain[0]),
         size: 16 << 20,
         readonly: false,
+        given_away: false,
         snapshots: Vec::new(),
         depth: chain.len(),
         chain: chain.iter().map(|end| image(target, end)).collect(),
@@ -87,8 +90,10 @@ fn world() -> World {
             status: Status { status: "running".into(), running: true },
             disks: ["vda", "vdb"].map(|target| disk(target, &["s2", "s1", "qcow2"])).to_vec(),
             missing: Vec::new(),
+            nvram: None,
         },
         tree: SnapshotTree::new(records, Some("s2".into())).0,
+        document: None,
     }
 }
 
@@ -115,29 +120,40 @@ impl World {
         self
     }
 
+    fn described(mut self, document: DomainXml) -> Self {
+        self.document = Some(document);
+        self
+    }
+
     fn delete(&self, name: &str) -> Result<Planned, Refusal> {
-        let domain = Domain::new("vm", ["vda", "vdb"].map(|target| DomainDisk::new(target, target)).to_vec());
+        self.delete_with(name, DeleteFlags::default())
+    }
+
+    fn delete_with(&self, name: &str, flags: DeleteFlags) -> Result<Planned, Refusal> {
+        let mut domain =
+            Domain::new("vm", ["vda", "vdb"].map(|target| DomainDisk::new(target, target)).to_vec());
+        domain.document = self.document.clone();
         let commands = ["block-commit", "job-complete", "job-finalize", "job-dismiss", "blockdev-del"];
-        let schema = commands.map(|name| SchemaEntity {
-            name: name.into(),
-            meta_type: "command".into(),
-            ..SchemaEntity::default()
-        });
         let facts = Facts {
+            below: &[],
             domain: &domain,
             observed: &self.observed,
-            capabilities: &Capabilities::from_schema(&schema),
+            capabilities: &Capabilities::of_commands(&commands),
             unique: "7f",
             files: &HostFiles::new(),
             records: Some(Records { folder: Utf8Path::new("/state"), tree: &self.tree }),
             seconds: 0,
             migration: None,
             launcher: None,
-            monitor: "/monitor".into(),
+            monitor: Some("/monitor".into()),
             aside: None,
+            off: None,
+            beside: None,
+            agent: None,
+            no_background: false,
         };
         let name = SnapshotName::new(name).unwrap();
-        plan(&Request::Delete(Delete { name, flags: DeleteFlags::default(), within: WITHIN }), facts)
+        plan(&Request::Delete(Delete { name, flags, within: WITHIN }), facts)
     }
 
     fn refused(&self, name: &str) -> Refusal {
@@ -159,6 +175,17 @@ fn written(plan: &Plan, name: &str) -> Vec<DomainSnapshot> {
 
 fn printed(planned: &Planned) -> String {
     planned.plan.to_string()
+}
+
+fn bitmap() -> DirtyBitmap {
+    DirtyBitmap {
+        name: Some("b0".into()),
+        granularity: 65_536,
+        recording: true,
+        persistent: true,
+        inconsistent: false,
+        busy: false,
+    }
 }
 
 #[test]
@@ -186,14 +213,13 @@ fn the_record_says_of_each_disk_how_far_it_is() {
     let [begun, halfway] = written(&plan, "s1").try_into().unwrap();
     for part in &begun.disks {
         assert!(part.delete_in_progress && part.location == Some(Location::External));
-        assert_eq!(
-            own(part, BEGUN).unwrap().attribute("into"),
-            Some(&*file(&part.name, "qcow2").into_string())
-        );
+        let note = note(part).unwrap();
+        assert_eq!((note.into, note.done), (file(&part.name, "qcow2").as_str(), false));
     }
     let [vda, vdb] = &*halfway.disks else { panic!("two disks") };
     assert_eq!(vda.location, Some(Location::No));
-    assert_eq!(own(vda, DONE).unwrap().attribute("file"), Some("/images/vda.s1"));
+    let note = note(vda).unwrap();
+    assert_eq!((note.file.as_str(), note.done), ("/images/vda.s1", true));
     assert_eq!(vdb, &begun.disks[1]);
 }
 
@@ -252,7 +278,7 @@ delete snapshot s1 of vm: external
 fn the_mark_of_another_program_is_not_taken_for_a_merge_of_ours() {
     let world = world().chain(0, &["s2", "qcow2"]);
     let marked = world.record("s1", |record| record.disks[0].delete_in_progress = true);
-    assert!(matches!(marked.refused("s1"), Refusal::NotInChain { .. }));
+    assert!(matches!(marked.refused("s1"), Refusal::Delete(DeleteRefusal::NotInChain { .. })));
 }
 
 #[test]
@@ -271,16 +297,11 @@ fn a_file_of_memory_goes_with_its_snapshot_unless_another_record_names_it() {
 
 #[test]
 fn an_overlay_that_another_record_names_is_not_removed() {
-    let planned = world()
-        .record("s1", |record| {
-            let named = SnapshotDisk { location: Some(Location::No), ..record.disks[0].clone() };
-            record.revert_disks = vec![SnapshotDisk {
-                source: Some(Element::new("source").with("file", "/images/vda.s2")),
-                ..named
-            }];
-        })
-        .delete("s2")
-        .unwrap();
+    let mut other = record("b", None, "b");
+    other.disks[0].location = Some(Location::No);
+    other.disks[1].location = Some(Location::No);
+    other.disks[0].source = Some(Element::new("source").with("file", "/images/vda.s2"));
+    let planned = world().and(other).delete("s2").unwrap();
     let removals = planned.plan.steps().filter(|step| matches!(step, Step::RemoveImage(_)));
     assert_eq!(removals.map(Step::to_string).collect::<Vec<_>>(), ["remove vdb.s2"]);
 }
@@ -306,16 +327,53 @@ fn a_block_device_is_closed_and_never_removed() {
     }
 }
 
+/// Whoever asks for several is asked to do them one by one ([`super::super::one_by_one`]): one plan cannot hold them.
+#[test]
+fn several_external_ones_are_no_plan_of_their_own() {
+    let flags = || [DeleteFlag::Children].into_iter().collect();
+    let refused = world().delete_with("s1", flags()).unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::Delete(DeleteRefusal::ExternalAmongMany(name)) if name == "s2"),
+        "{refused}"
+    );
+    assert_eq!(refused.code(), crate::error::Code::ConfigUnsupported);
+}
+
+#[test]
+fn records_of_another_machine_of_the_same_name_are_left_alone() {
+    let domain = |uuid: &str| {
+        let text = format!("<domain><name>vm</name><uuid>{uuid}</uuid><devices/></domain>");
+        DomainXml::read(text.as_bytes()).unwrap()
+    };
+    let [ours, theirs] = [1, 2].map(|last| format!("6f2d61a4-0000-4000-8000-00000000000{last}"));
+    let taken_of = |uuid: &str| {
+        let mut world = world().record("s1", |record| {
+            let domain = record.domain.as_mut().unwrap();
+            domain.push(Element::of_text("uuid", uuid));
+        });
+        world.document = Some(domain(&ours));
+        world
+    };
+    let refused = taken_of(&theirs).refused("s2");
+    let Refusal::RecordsOfAnother { name, recorded, described } = &refused else { panic!("{refused}") };
+    assert_eq!((name.as_str(), recorded, described), ("s1", &theirs, &ours));
+    // Who does not say who it is, is believed; and one UUID is written in many ways.
+    taken_of(&ours.to_uppercase()).delete("s2").unwrap();
+    world().delete("s2").unwrap();
+}
+
 #[test]
 fn what_stands_in_the_way_is_refused_before_anything_is_touched() {
     let s1 = || "s1".to_owned();
-    let two = world().and(record("s3", Some("s1"), "s1"));
-    assert_eq!(two.refused("s1"), Refusal::Branches(s1()));
-    let reverted = world().record("s1", |record| record.revert_disks = vec![SnapshotDisk::new("vda")]);
-    assert_eq!(reverted.refused("s1"), Refusal::Branches(s1()));
-    let mut current = world();
+    // Where branches part, a merge is only finished that was begun before they did.
+    let begun = || world().record("s1", |record| record.disks[0].delete_in_progress = true);
+    let two = begun().and(record("s3", Some("s1"), "s1"));
+    assert_eq!(two.refused("s1"), Refusal::Delete(DeleteRefusal::Branches(s1())));
+    let reverted = begun().record("s1", |record| record.revert_disks = vec![SnapshotDisk::new("vda")]);
+    assert_eq!(reverted.refused("s1"), Refusal::Delete(DeleteRefusal::Branches(s1())));
+    let mut current = begun();
     current.tree.set_current(Some("s1"));
-    assert_eq!(current.refused("s1"), Refusal::Branches(s1()));
+    assert_eq!(current.refused("s1"), Refusal::Delete(DeleteRefusal::Branches(s1())));
 
     // Its overlay is not in use, and is based on what would be written to, or on what would go.
     for taken_in in ["s1", "s2"] {
@@ -324,27 +382,65 @@ fn what_stands_in_the_way_is_refused_before_anything_is_touched() {
         other.tree.set_current(Some("b"));
         let refused = other.refused("s2");
         let (disk, file, by) = ("vda".to_owned(), file("vda", taken_in), "b".to_owned());
-        assert_eq!(refused, Refusal::OtherBranch { disk, file, by });
+        assert_eq!(refused, Refusal::Delete(DeleteRefusal::OtherBranch { disk, file, by }));
     }
     let unknown = world().and(DomainSnapshot { domain: None, ..record("b", None, "qcow2") });
-    assert!(matches!(unknown.refused("s2"), Refusal::OtherBranch { by, .. } if by == "b"));
+    assert!(
+        matches!(unknown.refused("s2"), Refusal::Delete(DeleteRefusal::OtherBranch { by, .. }) if by == "b")
+    );
 
     let shared = world().image(1, 2, |image| image.file = file("vda", "qcow2"));
-    assert!(matches!(shared.refused("s1"), Refusal::ImageShared { nodes: 2, .. }));
+    assert!(matches!(shared.refused("s1"), Refusal::Delete(DeleteRefusal::ImageShared { nodes: 2, .. })));
     let unopened = world().image(0, 1, |image| image.nodes.clear());
-    assert!(matches!(unopened.refused("s2"), Refusal::ImageShared { nodes: 1, .. }));
+    assert!(matches!(unopened.refused("s2"), Refusal::Delete(DeleteRefusal::ImageShared { nodes: 1, .. })));
     let alone = world().chain(0, &["s2"]);
-    assert!(matches!(alone.refused("s2"), Refusal::NothingBelow { .. }));
+    assert!(matches!(alone.refused("s2"), Refusal::Delete(DeleteRefusal::NothingBelow { .. })));
     let held = InternalSnapshot { id: "1".into(), name: "i1".into(), vm_state_size: 0 };
     let holds = world().image(1, 0, |image| image.snapshots.push(held));
-    assert!(matches!(holds.refused("s2"), Refusal::HoldsInternal { held, .. } if held == "i1"));
-    let bitmap = world().image(1, 0, |image| image.nodes[0].bitmaps.push("b0".into()));
-    assert!(matches!(bitmap.refused("s2"), Refusal::BitmapLost { .. }));
+    assert!(
+        matches!(holds.refused("s2"), Refusal::Delete(DeleteRefusal::HoldsInternal { held, .. }) if held == "i1")
+    );
+    let inconsistent = DirtyBitmap { inconsistent: true, ..bitmap() };
+    let lost = world().image(1, 0, |image| image.nodes[0].bitmaps.push(inconsistent));
+    assert!(matches!(
+        lost.refused("s2"),
+        Refusal::Delete(DeleteRefusal::BitmapLost { why: "it is in use, or inconsistent", .. })
+    ));
+    let raw = world().image(1, 0, |image| image.nodes[0].bitmaps.push(bitmap()));
+    let raw = raw.image(1, 1, |image| image.nodes[0].format = "raw".into());
+    assert!(matches!(raw.refused("s2"), Refusal::Delete(DeleteRefusal::BitmapLost { .. })));
     let inside = world().record("s1", |record| record.disks[0].location = Some(Location::Internal));
-    assert!(matches!(inside.refused("s2"), Refusal::InternalParent { parent, .. } if parent == "s1"));
+    assert!(
+        matches!(inside.refused("s2"), Refusal::Delete(DeleteRefusal::InternalParent { parent, .. }) if parent == "s1")
+    );
     let begun = world().record("s1", |record| record.disks[0].delete_in_progress = true);
-    assert_eq!(begun.refused("s2"), Refusal::DeletionUnfinished(s1()));
+    assert_eq!(begun.refused("s2"), Refusal::Delete(DeleteRefusal::DeletionUnfinished(s1())));
     let mut busy = world();
     busy.observed.disks[1].busy = Some("mirror_top".into());
-    assert!(matches!(busy.refused("s2"), Refusal::BlockJob { .. }));
+    assert!(matches!(busy.refused("s2"), Refusal::Delete(DeleteRefusal::JobOnDelete { .. })));
+}
+
+#[test]
+fn what_the_caller_keeps_of_a_disk_is_of_the_images_as_they_were() {
+    // A manual snapshot was taken while the disk was in the overlay that goes.
+    let mut manual = record("m", Some("s2"), "s2");
+    manual.disks[0].location = Some(Location::Manual);
+    manual.disks[1].location = Some(Location::No);
+    let mut taken = world().and(manual);
+    taken.tree.set_current(Some("m"));
+    let planned = taken.delete("s2").unwrap();
+    let image = |target| source(planned.tree.as_ref().unwrap().get("m").unwrap(), target).unwrap();
+    assert_eq!((image("vda"), image("vdb")), (file("vda", "s2"), file("vdb", "s1")));
+    let removed = planned.plan.steps().filter(|step| matches!(step, Step::RemoveImage(_)));
+    assert_eq!(removed.map(Step::to_string).collect::<Vec<_>>(), ["remove vda.s2", "remove vdb.s2"]);
+}
+
+#[test]
+fn the_machines_description_does_not_name_an_overlay_that_is_gone() {
+    let document = DomainXml::of(record("x", None, "s2").domain.unwrap()).unwrap();
+    let planned = world().described(document).delete("s2").unwrap();
+    let described = planned.domain.unwrap();
+    assert_eq!(described.disk("vda").unwrap().path(), Some(file("vda", "s1").as_path()));
+    let document = DomainXml::of(record("x", None, "other").domain.unwrap()).unwrap();
+    assert_eq!(world().described(document).delete("s2").unwrap().domain, None);
 }

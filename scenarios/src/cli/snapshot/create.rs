@@ -1,12 +1,14 @@
 //! `create`: a snapshot as a document describes it.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, Purpose},
     env::{Env as _, tokio::TokioEnv},
     error::{OperationError, Refusal},
-    request::{Create, CreateFlag, CreateFlags, Request},
+    request::{ByStorage, Create, CreateFlag, CreateFlags, Quiesce, Request},
     save_image::Format,
 };
 
@@ -14,6 +16,7 @@ use super::{
     SnapshotError, operate,
     operate::OperateArgs,
     redefine::{Redefinition, hand_in},
+    spec::ProviderSpec,
     validate::ValidateArgs,
     xml::Document,
 };
@@ -54,9 +57,25 @@ pub(super) struct FlagArgs {
     /// The overlays' files are there already
     #[arg(long)]
     reuse_external: bool,
-    /// Bring the guest's file systems to rest first, with --disk-only
+    /// Bring the guest's file systems to rest first, with --disk-only and --agent: required, or not taken; best-effort, or taken
+    /// all the same, and told so
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "required")]
+    quiesce: Option<QuiesceHow>,
+    /// Should the guest agent refuse to freeze, send a thaw, so that its hooks run for the end of a freeze; it would let go what
+    /// somebody else has frozen past the agent
     #[arg(long)]
-    quiesce: bool,
+    thaw_hooks: bool,
+    /// The guest's file systems are frozen already, by you: they are neither frozen nor thawed
+    #[arg(long, conflicts_with = "quiesce")]
+    already_frozen: bool,
+    /// Let the storage below a disk take it, in the moment in which QEMU takes the others: vdb,method=btrfs (also volume=, group=,
+    /// settings=, program=, room=; docs/storage.md). A disk whose document has a <diskSnapshot> needs no word
+    #[arg(long = "provider", value_name = "DISK,method=METHOD")]
+    providers: Vec<ProviderSpec>,
+    /// Let this program take the disks whose snapshot is `manual`, in the moment in which QEMU takes the others
+    /// (docs/storage-exec.md)
+    #[arg(long, value_name = "PROGRAM")]
+    hook: Option<Utf8PathBuf>,
     /// All disks or none; it always is so
     #[arg(long)]
     atomic: bool,
@@ -66,6 +85,16 @@ pub(super) struct FlagArgs {
     /// How the memory is laid out in its file: as it comes, or each page in its own place (QEMU 9.0 and newer)
     #[arg(long, value_enum, default_value_t)]
     memory_format: MemoryFormat,
+    /// With --live: write the memory of the beginning in the background, where QEMU can, and do not stop the guest at the end
+    #[arg(long, requires = "live")]
+    background: bool,
+}
+
+/// How much the guest's rest is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum QuiesceHow {
+    Required,
+    BestEffort,
 }
 
 /// How memory is laid out in a file.
@@ -85,7 +114,34 @@ impl From<MemoryFormat> for Format {
     }
 }
 
+impl From<QuiesceHow> for Quiesce {
+    fn from(how: QuiesceHow) -> Self {
+        match how {
+            QuiesceHow::Required => Quiesce::Required,
+            QuiesceHow::BestEffort => Quiesce::BestEffort,
+        }
+    }
+}
+
 impl FlagArgs {
+    fn by_storage(&self) -> Result<ByStorage, CliError> {
+        let mut stated = BTreeMap::new();
+        for ProviderSpec { target, said } in &self.providers {
+            if stated.insert(target.clone(), said.clone()).is_some() {
+                return Err(CliError::Usage(format!("--provider says twice who takes {target}")));
+            }
+        }
+        Ok(ByStorage { stated, hook: self.hook.clone() })
+    }
+
+    fn quiesce(&self) -> Quiesce {
+        match (self.already_frozen, self.quiesce) {
+            (true, _) => Quiesce::AlreadyFrozen,
+            (false, Some(how)) => how.into(),
+            (false, None) => Quiesce::Off,
+        }
+    }
+
     /// Those that are given, and more.
     fn and(&self, more: &[(CreateFlag, bool)]) -> CreateFlags {
         let given = [
@@ -93,7 +149,7 @@ impl FlagArgs {
             (CreateFlag::Halt, self.halt),
             (CreateFlag::DiskOnly, self.disk_only),
             (CreateFlag::ReuseExternal, self.reuse_external),
-            (CreateFlag::Quiesce, self.quiesce),
+            (CreateFlag::Quiesce, self.quiesce == Some(QuiesceHow::Required)),
             (CreateFlag::Atomic, self.atomic),
             (CreateFlag::Live, self.live),
         ];
@@ -125,7 +181,7 @@ pub(super) fn create(arguments: &CreateArgs) -> Result<Told, CliError> {
     };
     let wish = document.snapshot(Purpose::Create { without_memory: given.disk_only })?;
     validate.check(&document)?;
-    take(operate, wish, flags, given.memory_format)
+    take(operate, wish, flags, given)
 }
 
 /// Takes the snapshot that is wished with the flags that are given.
@@ -135,24 +191,28 @@ pub(super) fn take_with(
     flags: &FlagArgs,
     validated: bool,
 ) -> Result<Told, CliError> {
-    take(operate, wish, flags.and(&[(CreateFlag::Validate, validated)]), flags.memory_format)
+    take(operate, wish, flags.and(&[(CreateFlag::Validate, validated)]), flags)
 }
 
 fn take(
     operate: &OperateArgs,
     wish: DomainSnapshot,
     flags: CreateFlags,
-    format: MemoryFormat,
+    given: &FlagArgs,
 ) -> Result<Told, CliError> {
-    if flags.has(CreateFlag::Quiesce) && operate.agent.is_some() {
-        return Err(SnapshotError::AgentUnused.into());
-    }
     // A name is needed to be checked; the driver gives it anew if the second has passed.
     let named = wish.clone().taken_at(TokioEnv::new().seconds());
-    let within = operate.within();
+    let (within, by_storage) = (operate.within(), given.by_storage()?);
     let request = |wish| {
-        let (flags, memory_format) = (flags.clone(), format.into());
-        Request::Create(Box::new(Create { wish, flags, vmstate: None, memory_format, within }))
+        Request::Create(Box::new(Create {
+            memory_format: given.memory_format.into(),
+            in_background: given.background,
+            quiesce: given.quiesce(),
+            thaw_hooks: given.thaw_hooks,
+            by_storage: by_storage.clone(),
+            within,
+            ..Create::new(wish, flags.iter())
+        }))
     };
     operate::check(&request(named), &operate.machine.domain()?)?;
     operate.operate(&request(wish))

@@ -5,6 +5,7 @@ use freezeframe_driver::{domain_snapshot::Purpose, xml::Element};
 use serde_json::json;
 
 use super::{
+    SnapshotError,
     create::{FlagArgs, take_with},
     operate::OperateArgs,
     spec::{DiskSpec, MemSpec},
@@ -64,6 +65,9 @@ pub(super) fn create_as(arguments: &CreateAsArgs) -> Result<Told, CliError> {
     let wish = document.snapshot(Purpose::Create { without_memory: arguments.flags.disk_only })?;
     arguments.validate.check(&document)?;
     if arguments.print_xml {
+        if let Some(name) = &wish.name {
+            SnapshotError::name(name)?;
+        }
         return Ok(Told::new(text.clone(), json!({ "name": wish.name, "xml": text })));
     }
     take_with(&arguments.operate, wish, &arguments.flags, arguments.validate.validate)

@@ -18,7 +18,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
-use freezeframe_driver::domain_snapshot::{DomainSnapshot, Purpose};
+use freezeframe_driver::domain_snapshot::{DomainSnapshot, Location, Purpose};
 use serde_json::json;
 use tempfile::{NamedTempFile, TempPath};
 
@@ -36,6 +36,47 @@ pub(super) struct EditArgs {
     machine: MachineArgs,
     #[command(flatten)]
     which: WhichArgs,
+    /// The name may be changed: the record gets the new one, and what descends from it follows
+    #[arg(long, conflicts_with = "clone")]
+    rename: bool,
+    /// The name may be changed: the record stays, and another one gets the new name
+    #[arg(long)]
+    clone: bool,
+}
+
+impl EditArgs {
+    /// What a changed name means.
+    fn naming(&self) -> Naming {
+        match (self.rename, self.clone) {
+            (true, _) => Naming::Rename,
+            (_, true) => Naming::Clone,
+            _ => Naming::Keep,
+        }
+    }
+}
+
+/// What a changed name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// A mistake.
+    Keep,
+    /// The snapshot is called so from now on.
+    Rename,
+    /// A second record is called so.
+    Clone,
+}
+
+/// What has become of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Edited {
+    /// Nothing.
+    Not,
+    /// It was changed under its name.
+    InPlace,
+    /// It is called so now.
+    Renamed(String),
+    /// One that is called so is beside it.
+    Cloned(String),
 }
 
 /// Why a record is not edited. It is as it was.
@@ -50,13 +91,19 @@ pub(in crate::cli) enum NotEdited {
         why: String,
     },
     /// The text has another snapshot's name.
-    #[error("the name was changed from `{from}` to `{to}`: a snapshot keeps the name that its images know")]
+    #[error("the name was changed from `{from}` to `{to}`: say `--rename` or `--clone` if it is to be")]
     Name {
         /// The snapshot.
         from: String,
         /// What the text says.
         to: String,
     },
+    /// Its images know it by its name.
+    #[error("snapshot `{0}` is inside its images, which know it by this name: it is found by no other")]
+    Internal(String),
+    /// Another one has the new name.
+    #[error("there is a snapshot `{0}` already")]
+    Taken(String),
     /// Somebody else has changed the record.
     #[error("the record of `{0}` was changed by somebody else meanwhile")]
     Meanwhile(String),
@@ -74,10 +121,18 @@ pub(super) fn edit(arguments: &EditArgs) -> Result<Told, CliError> {
     let path = Utf8Path::from_path(&file).expect("its name is ours").to_owned();
     let taken = open_editor(&path)
         .map_err(|error| SnapshotError::from(error).into())
-        .and_then(|()| take_back(&arguments.machine, &before, &path));
+        .and_then(|()| take_back(arguments, &before, &path));
     match taken {
-        Ok(true) => Ok(Told::new(format!("snapshot {name} edited\n"), json!({ "edited": name }))),
-        Ok(false) => Ok(Told::new(format!("snapshot {name} not changed\n"), json!({ "edited": null }))),
+        Ok(Edited::Not) => Ok(Told::new(format!("snapshot {name} not changed\n"), json!({ "edited": null }))),
+        Ok(Edited::InPlace) => Ok(Told::new(format!("snapshot {name} edited\n"), json!({ "edited": name }))),
+        Ok(Edited::Renamed(to)) => {
+            let object = json!({ "edited": name, "renamed-to": to });
+            Ok(Told::new(format!("snapshot {name} renamed to {to}\n"), object))
+        }
+        Ok(Edited::Cloned(to)) => {
+            let object = json!({ "edited": name, "cloned-to": to });
+            Ok(Told::new(format!("snapshot {name} cloned to {to}\n"), object))
+        }
         Err(error) => {
             if std::fs::read_to_string(&path).is_ok_and(|now| now != text) {
                 keep(file, &path);
@@ -125,25 +180,59 @@ fn ended(status: ExitStatus) -> String {
     status.code().map_or_else(|| "was killed".into(), |code| format!("ended with exit code {code}"))
 }
 
-/// Puts the text in the record's place; false if nothing was changed.
-fn take_back(machine: &MachineArgs, before: &DomainSnapshot, path: &Utf8Path) -> Result<bool, CliError> {
+/// Puts the text in the record's place, or in that of another name.
+fn take_back(arguments: &EditArgs, before: &DomainSnapshot, path: &Utf8Path) -> Result<Edited, CliError> {
     let document = Document::read(path)?;
     if document.bytes == before.document().as_bytes() {
-        return Ok(false);
+        return Ok(Edited::Not);
     }
     let record = document.snapshot(Purpose::Redefine)?;
-    let name = before.name.clone().unwrap_or_default();
-    if record.name != before.name {
-        let to = record.name.unwrap_or_default();
-        return Err(SnapshotError::from(NotEdited::Name { from: name, to }).into());
+    let from = before.name.clone().unwrap_or_default();
+    let to = record.name.clone().unwrap_or_default();
+    let naming = if from == to { Naming::Keep } else { arguments.naming() };
+    if from != to {
+        check_name(naming, before, &to)?;
     }
-    let mut records = Locked::open(machine)?;
+    let mut records = Locked::open(&arguments.machine)?;
     let uuid = records.domain.uuid();
     records.change(false, |tree| {
-        if records::known(tree, &name)? != before {
-            return Err(NotEdited::Meanwhile(name.clone()).into());
+        if records::known(tree, &from)? != before {
+            return Err(NotEdited::Meanwhile(from.clone()).into());
         }
-        Ok(tree.redefine(record, uuid.as_deref(), false)?)
+        if from != to && tree.get(&to).is_some() {
+            return Err(NotEdited::Taken(to.clone()).into());
+        }
+        // Whatever it is called, it is the same snapshot: what may not change may not.
+        let mut redefined = tree.clone();
+        redefined.redefine(
+            DomainSnapshot { name: Some(from.clone()), ..record.clone() },
+            uuid.as_deref(),
+            false,
+        )?;
+        let whole = records::known(&redefined, &from)?.clone();
+        match naming {
+            Naming::Keep => *tree = redefined,
+            Naming::Rename => tree.rename(&from, DomainSnapshot { name: Some(to.clone()), ..whole }),
+            Naming::Clone => tree.insert(DomainSnapshot { name: Some(to.clone()), ..whole }),
+        }
+        Ok(())
     })?;
-    Ok(true)
+    Ok(match naming {
+        Naming::Keep => Edited::InPlace,
+        Naming::Rename => Edited::Renamed(to),
+        Naming::Clone => Edited::Cloned(to),
+    })
+}
+
+/// Whether a snapshot may be called so.
+fn check_name(naming: Naming, before: &DomainSnapshot, to: &str) -> Result<(), SnapshotError> {
+    let from = before.name.clone().unwrap_or_default();
+    if naming == Naming::Keep {
+        return Err(NotEdited::Name { from, to: to.to_owned() }.into());
+    }
+    let is_internal = |location| location == Some(Location::Internal);
+    if is_internal(before.memory.location) || before.disks.iter().any(|disk| is_internal(disk.location)) {
+        return Err(NotEdited::Internal(from).into());
+    }
+    SnapshotError::name(to).map(drop)
 }

@@ -1,5 +1,7 @@
 //! `freezeframe snapshot list`: a table, a tree, or names alone.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, State},
@@ -165,30 +167,68 @@ fn table(snapshots: &[&DomainSnapshot], with_parent: bool) -> String {
     std::iter::once(format!("{head}{rule}\n")).chain(lines).collect()
 }
 
+/// The deepest level that is drawn at a place of its own: what is below stands there too, and says its level in words. A line as
+/// long as its level would make a chain of 10,000 a picture of 400 MB.
+const DEEPEST: usize = 40;
+
 /// Roots at the margin, each other one under its parent. `snapshots` come each behind its parent; one whose parent is not among
 /// them stands as a root.
 fn drawn(snapshots: &[&DomainSnapshot]) -> String {
-    let mut way: Vec<&str> = Vec::new();
-    let mut depths = Vec::new();
+    let mut levels: BTreeMap<&str, usize> = BTreeMap::new();
     for snapshot in snapshots {
-        let depth =
-            way.iter().position(|name| snapshot.parent.as_deref() == Some(name)).map_or(0, |at| at + 1);
-        way.truncate(depth);
-        way.push(name(snapshot));
-        depths.push(depth);
+        let parent = snapshot.parent.as_deref().and_then(|parent| levels.get(parent));
+        let level = parent.map_or(0, |level| level + 1);
+        levels.insert(name(snapshot), level);
     }
     // From the end: at each depth, whether a sibling follows, to which a line must lead.
     let mut follows: Vec<bool> = Vec::new();
     let mut lines = Vec::new();
     for (index, snapshot) in snapshots.iter().enumerate().rev() {
-        let depth = depths[index];
+        let level = levels[name(snapshot)];
+        let depth = level.min(DEEPEST);
         follows.resize(depth + 1, false);
         let bars: String = (1..depth).map(|level| if follows[level] { "  | " } else { "    " }).collect();
+        let number = if level > DEEPEST { format!("(level {level}) ") } else { String::new() };
         lines.push(match depth {
             0 => format!("{}{}\n", if index == 0 { "" } else { "\n" }, name(snapshot)),
-            _ => format!("{bars}  |\n{bars}  +- {}\n", name(snapshot)),
+            _ => format!("{bars}  |\n{bars}  +- {number}{}\n", name(snapshot)),
         });
         follows[depth] = true;
     }
     lines.iter().rev().map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(length: usize) -> Vec<DomainSnapshot> {
+        let snapshot = |index: usize| DomainSnapshot {
+            name: Some(format!("s{index}")),
+            parent: index.checked_sub(1).map(|parent| format!("s{parent}")),
+            ..DomainSnapshot::default()
+        };
+        (0..length).map(snapshot).collect()
+    }
+
+    #[test]
+    fn a_deep_chain_is_drawn_in_lines_that_do_not_grow_with_it() {
+        let snapshots = chain(10_000);
+        let text = drawn(&snapshots.iter().collect::<Vec<_>>());
+        assert_eq!(text.lines().count(), 2 * 10_000 - 1);
+        assert!(text.lines().all(|line| line.len() < 200), "no line is longer");
+        assert!(text.ends_with("  +- (level 9999) s9999\n"));
+    }
+
+    #[test]
+    fn a_tree_is_drawn_as_virsh_draws_it() {
+        let mut snapshots = chain(3);
+        snapshots.push(DomainSnapshot {
+            name: Some("b".into()),
+            parent: Some("s0".into()),
+            ..DomainSnapshot::default()
+        });
+        let text = drawn(&snapshots.iter().collect::<Vec<_>>());
+        assert_eq!(text, "s0\n  |\n  +- s1\n  |   |\n  |   +- s2\n  |\n  +- b\n");
+    }
 }

@@ -1,11 +1,11 @@
-//! A running machine, and an operation on it: planned, carried out, watched.
+//! A machine, and an operation on it: planned, carried out, watched.
 //!
-//! The machine's QEMU may be anybody's: all that is needed is its monitor's socket and the machine's description. A signal does not
+//! The machine's QEMU may be anybody's: all that is needed is its monitor's socket and the machine's description. One that is off has
+//! no monitor; then the description alone says of which images it is made, and is kept in step with them. A signal does not
 //! tear an operation apart: it is brought to its end, and only a second signal leaves it where it stands.
 
 use std::{
     io::{self, IsTerminal as _},
-    pin::pin,
     time::Duration,
 };
 
@@ -17,10 +17,12 @@ use freezeframe_driver::{
     env::{Endpoint, tokio::TokioEnv},
     error::OperationError,
     launch::{BuiltIn, Launcher},
+    machine::Off,
     plan::{self, Plan},
     progress::Listener,
     race::{First, race},
-    report::{Anew, Consistency, Deed, Left, Report},
+    recover::Turn,
+    report::{Anew, Consistency, Deed, Left, Report, Verdict},
     request::Request,
     store::Store,
 };
@@ -30,19 +32,28 @@ use tokio::task::LocalSet;
 
 use super::{
     SnapshotError,
+    known::Known,
     records::{self, MachineArgs},
 };
 use crate::cli::{CliError, interrupt::Interrupt, output, told::Told};
 
-/// A machine that runs, and how it is worked on.
+/// A machine, and how it is worked on.
 #[derive(Debug, Args)]
-pub(super) struct OperateArgs {
+pub(in crate::cli) struct OperateArgs {
     #[command(flatten)]
-    pub(super) machine: MachineArgs,
-    /// The socket of QEMU's monitor, one that nobody else uses: -qmp unix:SOCK,server=on,wait=off
+    pub(in crate::cli) machine: MachineArgs,
+    /// The socket of QEMU's monitor, one that nobody else uses: -qmp unix:SOCK,server=on,wait=off. Without it the machine is off
     #[arg(long, value_name = "SOCK")]
     qmp: Option<Utf8PathBuf>,
-    /// The socket of the guest agent's port; nobody speaks to it yet, and --quiesce is refused
+    /// The machine is off: its images are worked on, and FILE is written anew where they are others then. --qmp says where its
+    /// monitor is to listen, should it be started
+    #[arg(long)]
+    off: bool,
+    /// Write FILE anew if the disks of the machine, which runs, are in other images then
+    #[arg(long)]
+    write_domain: bool,
+    /// The host's socket of the guest agent's port, one that nobody else uses [default: that of FILE's channel
+    /// org.qemu.guest_agent.0]
     #[arg(long, value_name = "SOCK")]
     pub(super) agent: Option<Utf8PathBuf>,
     /// How long it may take; undoing comes on top
@@ -57,6 +68,16 @@ pub(super) struct OperateArgs {
 }
 
 impl OperateArgs {
+    /// A machine that is off unless its monitor is named.
+    pub(in crate::cli) fn of(
+        machine: MachineArgs,
+        qmp: Option<Utf8PathBuf>,
+        agent: Option<Utf8PathBuf>,
+        within: u32,
+    ) -> Self {
+        Self { machine, qmp, off: false, write_domain: false, agent, within, launcher: None, dry_run: false }
+    }
+
     /// How long it may take.
     pub(super) fn within(&self) -> Duration {
         Duration::from_secs(self.within.into())
@@ -64,38 +85,123 @@ impl OperateArgs {
 
     /// Carries a request out, or plans it only.
     pub(super) fn operate(&self, request: &Request) -> Result<Told, CliError> {
-        let Some(socket) = &self.qmp else {
-            let why = "`--qmp SOCK` is needed: this is done on a running machine, through its monitor";
-            return Err(CliError::Usage(why.into()));
-        };
         let domain = self.machine.domain()?;
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
             // Until here nothing is begun, so that a signal may end it.
-            let machine = interrupt.or(self.connect(domain, Endpoint::Unix(socket.clone()))).await??;
+            let machine = interrupt.or(self.machine(domain, Gone::Fails)).await??;
+            self.see_to_pending(&machine, self.dry_run, &interrupt).await?;
             if self.dry_run {
                 let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
                 return Ok(planned(&plan));
             }
-            Ok(done(&carry_out(&machine, request, &interrupt).await.map_err(SnapshotError::from)?))
+            Ok(done(&carry_out(&machine, machine.perform(request), &interrupt).await?))
         };
         LocalSet::new().block_on(&runtime, told)
     }
 
+    /// Recovers from an operation whose driver was killed before another one changes the machine; who changes nothing is told of it.
+    pub(in crate::cli) async fn see_to_pending(
+        &self,
+        machine: &Machine<TokioEnv>,
+        changes_nothing: bool,
+        interrupt: &Interrupt,
+    ) -> Result<(), SnapshotError> {
+        let pending = machine.pending().await?;
+        if changes_nothing {
+            records::tell_pending(pending.as_ref());
+        } else if pending.is_some_and(|pending| !pending.is_told()) {
+            self.recover_first(machine, interrupt).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts right what an operation has left whose driver was killed, and tells of it on standard error. What is left even then
+    /// is in nobody's way, unless nobody knows how that operation came out.
+    async fn recover_first(
+        &self,
+        machine: &Machine<TokioEnv>,
+        interrupt: &Interrupt,
+    ) -> Result<(), SnapshotError> {
+        let Some(recovered) = carry_out(machine, machine.recover(self.within()), interrupt).await? else {
+            return Ok(());
+        };
+        if recovered.turn == Turn::Unknown {
+            return Err(OperationError::Pending(Box::new(recovered)).into());
+        }
+        output::complain(&recovered.to_string());
+        Ok(())
+    }
+
+    /// Does something with the machine as it is found, one that is gone as one that is off. A signal lets it come to its end.
+    pub(super) fn with_what_is_there<T>(
+        &self,
+        act: impl AsyncFnOnce(&Machine<TokioEnv>) -> Result<T, OperationError>,
+    ) -> Result<T, CliError> {
+        let domain = self.machine.domain()?;
+        let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
+        let runtime = records::runtime()?;
+        let done = async {
+            let machine = interrupt.or(self.machine(domain, Gone::IsOff)).await??;
+            Ok(carry_out(&machine, act(&machine), &interrupt).await?)
+        };
+        LocalSet::new().block_on(&runtime, done)
+    }
+
     /// The machine, with its records locked for as long as it is held.
-    async fn connect(
+    pub(in crate::cli) async fn machine(
         &self,
         domain: DomainXml,
-        monitor: Endpoint,
+        gone: Gone,
     ) -> Result<Machine<TokioEnv>, SnapshotError> {
         let env = TokioEnv::new();
         let patience = Patience::default();
         let patience = Patience { connect: patience.connect.min(self.within()), ..patience };
+        let agent = self.agent.clone().or_else(|| domain.agent().map(ToOwned::to_owned));
         let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
         records::warn(&passed);
-        let machine = Machine::connect(env, monitor, domain.into(), None, patience).await?;
+        let machine = match &self.qmp {
+            Some(socket) if !self.off => {
+                let monitor = Endpoint::Unix(socket.clone());
+                let known = Known::of(store.folder(), &domain);
+                let connected = Machine::connect_to_one(
+                    env.clone(),
+                    monitor,
+                    domain.clone().into(),
+                    |who| known.read(who),
+                    patience,
+                );
+                match connected.await {
+                    Err(OperationError::Unreachable(error)) if gone == Gone::IsOff && error.is_gone() => {
+                        let monitor = Some(socket.clone());
+                        Machine::off(env, Off { domain, monitor, capabilities: None, tool: None }, patience)
+                    }
+                    connected => {
+                        let machine = connected?;
+                        machine.check_identity().await?;
+                        let client = machine.client();
+                        if known.read(client.greeting()).is_none() {
+                            known.keep(client.greeting(), machine.capabilities());
+                        }
+                        machine
+                    }
+                }
+            }
+            monitor => {
+                let off = Off { domain, monitor: monitor.clone(), capabilities: None, tool: None };
+                Machine::off(env, off, patience)
+            }
+        };
+        let machine = match machine.is_off() || self.write_domain {
+            true => machine.with_document(self.machine.file()),
+            false => machine,
+        };
         let machine = machine.with_records(store);
+        let machine = match agent {
+            Some(socket) => machine.with_agent(Endpoint::Unix(socket)),
+            None => machine,
+        };
         Ok(match &self.launcher {
             None => machine,
             Some(built_in) if built_in == "built-in" => {
@@ -112,25 +218,27 @@ pub(super) fn check(request: &Request, domain: &DomainXml) -> Result<(), Snapsho
     checked.map_err(|refusal| OperationError::from(refusal).into())
 }
 
-async fn carry_out(
+/// What it means that no process listens at a monitor's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Gone {
+    /// That the machine cannot be worked on.
+    Fails,
+    /// That it is off.
+    IsOff,
+}
+
+async fn carry_out<T>(
     machine: &Machine<TokioEnv>,
-    request: &Request,
+    work: impl Future<Output = Result<T, OperationError>>,
     interrupt: &Interrupt,
-) -> Result<Report, OperationError> {
+) -> Result<T, SnapshotError> {
     let shown = async {
-        match race(show(machine.progress()), machine.perform(request)).await {
+        match race(show(machine.progress()), work).await {
             First::Left(never) => match never {},
             First::Right(done) => done,
         }
     };
-    let mut shown = pin!(shown);
-    match interrupt.or(shown.as_mut()).await {
-        Ok(done) => done,
-        Err(_) => {
-            output::complain("this is brought to its end first; a second signal leaves it where it stands");
-            shown.await
-        }
-    }
+    Ok(interrupt.to_the_end(shown).await?)
 }
 
 /// Shows on a terminal how far the step that is under way is.
@@ -181,6 +289,10 @@ fn without_documents(mut plan: Value) -> Value {
                         Value::Array(writes) if name == "writes" => {
                             writes.iter_mut().for_each(|write| *write = write[0].take());
                         }
+                        // The description of a machine, and what it was before.
+                        value if matches!(name.as_str(), "document" | "domain" | "before") => {
+                            *value = Value::Null;
+                        }
                         value => open.push(value),
                     }
                 }
@@ -199,12 +311,15 @@ fn done(report: &Report) -> Told {
         "guest-stopped-seconds": report.stopped_for.map(|stopped| stopped.as_secs_f64()),
     });
     let more = match &report.deed {
-        Deed::Taken { consistency, left, .. } => vec![
+        Deed::Taken { consistency, quiesced, left } => vec![
             ("done", json!("taken")),
             ("consistency", consistency_name(*consistency)),
-            ("quiesced", json!(false)),
+            ("quiesced", verdict_value(quiesced.verdict)),
+            ("quiesced-why", json!(quiesced.why)),
+            ("guest-frozen-seconds", json!(quiesced.frozen_for.map(|frozen| frozen.as_secs_f64()))),
             ("machine", machine_name(left)),
-            ("take-yourself", json!(if let Left::PausedFor(disks) = left { disks.as_slice() } else { &[] })),
+            ("take-yourself", json!(left.take_yourself())),
+            ("not-in-background", json!(report.not_in_background)),
         ],
         Deed::Reverted(anew) => vec![("done", json!("reverted")), ("machine", anew_name(*anew))],
         Deed::Deleted(_) => vec![("done", json!("deleted"))],
@@ -218,8 +333,19 @@ fn done(report: &Report) -> Told {
 fn consistency_name(consistency: Consistency) -> Value {
     json!(match consistency {
         Consistency::Memory => "memory",
+        Consistency::FileSystem => "file-system",
         Consistency::Crash => "crash",
+        Consistency::Off => "off",
     })
+}
+
+/// What nobody knows is null.
+fn verdict_value(verdict: Verdict) -> Value {
+    match verdict {
+        Verdict::Yes => json!(true),
+        Verdict::No => json!(false),
+        Verdict::Unknown => Value::Null,
+    }
 }
 
 fn anew_name(anew: Anew) -> Value {
@@ -235,6 +361,6 @@ fn machine_name(left: &Left) -> Value {
     json!(match left {
         Left::AsItWas => "as-it-was",
         Left::PausedFor(_) => "paused",
-        Left::Off => "off",
+        Left::Off | Left::OffFor(_) => "off",
     })
 }

@@ -6,6 +6,7 @@ use freezeframe_driver::{
     domain_snapshot::DomainSnapshot,
     domain_xml::DomainXml,
     env::tokio::TokioEnv,
+    journal::{self, Pending},
     store::{self, Passed, Store},
     tree::SnapshotTree,
 };
@@ -26,11 +27,22 @@ pub(in crate::cli) struct MachineArgs {
 }
 
 impl MachineArgs {
+    /// This one.
+    pub(in crate::cli) fn of(domain: Utf8PathBuf, state: Utf8PathBuf) -> Self {
+        Self { domain: Some(domain), state: Some(state) }
+    }
+
     /// Its description.
-    pub(super) fn domain(&self) -> Result<DomainXml, CliError> {
+    pub(in crate::cli) fn domain(&self) -> Result<DomainXml, CliError> {
         xml::domain(
             self.domain.as_ref().expect("it is left out where no machine is needed, and not asked for there"),
         )
+    }
+
+    /// The file of its description, from the root; behind a symbolic link the one that it leads to, for the link is to stay one.
+    pub(super) fn file(&self) -> Utf8PathBuf {
+        let file = self.domain.clone().unwrap_or_default();
+        file.canonicalize_utf8().or_else(|_| camino::absolute_utf8(&file)).unwrap_or(file)
     }
 
     /// The folder of all records.
@@ -85,9 +97,16 @@ impl Records {
     /// Reads them; what is passed over is told on standard error.
     pub(super) fn read(machine: &MachineArgs) -> Result<Self, CliError> {
         let domain = machine.domain()?;
-        let loaded = async { store::load(&TokioEnv::new(), machine.state(), &domain.name()).await };
-        let (tree, passed) = runtime()?.block_on(loaded).map_err(SnapshotError::from)?;
+        let env = TokioEnv::new();
+        let runtime = runtime()?;
+        let loaded = runtime.block_on(store::load(&env, machine.state(), &domain.name()));
+        let (tree, passed) = loaded.map_err(SnapshotError::from)?;
         warn(&passed);
+        let folder = machine.state().join(domain.name());
+        match runtime.block_on(journal::read(&env, &folder)) {
+            Ok(pending) => tell_pending(pending.as_ref()),
+            Err(error) => output::complain(&format!("warning: {error}")),
+        }
         Ok(Self { domain, tree })
     }
 
@@ -105,6 +124,14 @@ impl Locked {
         let opened = async { Store::open(TokioEnv::new(), machine.state(), &domain.name()).await };
         let (store, passed) = runtime.block_on(opened).map_err(SnapshotError::from)?;
         warn(&passed);
+        // What it has left may be among the records, and what is changed there would be changed back.
+        let pending = runtime.block_on(journal::read(&TokioEnv::new(), store.folder()));
+        match pending.map_err(SnapshotError::from)? {
+            Some(pending) if !pending.is_told() => {
+                return Err(SnapshotError::Pending(pending.intent.plan.title).into());
+            }
+            told => tell_pending(told.as_ref()),
+        }
         Ok(Self { runtime, domain, passed, store })
     }
 
@@ -124,8 +151,22 @@ impl Locked {
 }
 
 /// A runtime on this thread.
-pub(super) fn runtime() -> Result<Runtime, CliError> {
+pub(in crate::cli) fn runtime() -> Result<Runtime, CliError> {
     Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+/// Tells of an operation that has not come to its end: its driver was killed, or is at work.
+pub(super) fn tell_pending(pending: Option<&Pending>) {
+    let Some(pending) = pending else { return };
+    let title = &pending.intent.plan.title;
+    output::complain(&match pending.is_told() {
+        true => format!(
+            "note: something is left of: {title}. `freezeframe snapshot recover` tries to put it right."
+        ),
+        false => format!(
+            "note: this has not come to its end: {title}. Unless it is under way now, put it right with `freezeframe snapshot recover`."
+        ),
+    });
 }
 
 /// Tells of files among the records that are passed over.
@@ -137,5 +178,29 @@ pub(super) fn warn(passed: &[Passed]) {
 
 /// The snapshot of that name.
 pub(super) fn known<'t>(tree: &'t SnapshotTree, name: &str) -> Result<&'t DomainSnapshot, SnapshotError> {
-    tree.get(name).ok_or_else(|| SnapshotError::NoSuch(name.to_owned()))
+    if let Some(record) = tree.get(name) {
+        return Ok(record);
+    }
+    SnapshotError::name(name)?;
+    Err(SnapshotError::NoSuch(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "links are made in a folder of its own")]
+
+    use super::*;
+
+    /// It is written anew under the name that the link leads to, and the link stays one.
+    #[test]
+    fn a_description_behind_a_link_is_the_file_that_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap().canonicalize_utf8().unwrap();
+        let (file, link) = (folder.join("vm.xml"), folder.join("link.xml"));
+        std::os::unix::fs::symlink("vm.xml", &link).unwrap();
+        let of = |path: &Utf8Path| MachineArgs::of(path.to_owned(), "state".into()).file();
+        assert_eq!(of(&link), link, "it leads nowhere yet");
+        std::fs::write(&file, "<domain/>").unwrap();
+        assert_eq!((of(&link), of(&file)), (file.clone(), file));
+    }
 }

@@ -28,6 +28,12 @@ pub(super) struct RevertArgs {
     /// Make the variables of the firmware anew
     #[arg(long)]
     reset_nvram: bool,
+    /// What came after the snapshot goes for good: what it went on in, and refused if other snapshots stand on that
+    #[arg(long)]
+    discard: bool,
+    /// With --discard: the snapshots that descend from it are deleted too
+    #[arg(long)]
+    delete_children: bool,
     /// The storage of the disks that are `manual` in the snapshot has been put back
     #[arg(long)]
     storage_is_back: bool,
@@ -42,6 +48,8 @@ pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
         (RevertFlag::Paused, arguments.paused),
         (RevertFlag::Force, arguments.force),
         (RevertFlag::ResetNvram, arguments.reset_nvram),
+        (RevertFlag::Discard, arguments.discard),
+        (RevertFlag::DeleteChildren, arguments.delete_children),
     ];
     let flags = given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
     let storage_is_back = arguments.storage_is_back;

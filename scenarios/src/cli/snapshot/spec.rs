@@ -1,4 +1,5 @@
-//! `--diskspec` and `--memspec`: one disk, and the memory, of a snapshot in one argument each, as virsh has them.
+//! `--diskspec` and `--memspec`: one disk, and the memory, of a snapshot in one argument each, as virsh has them; and
+//! `--provider`: who takes a disk below QEMU.
 //!
 //! ```text
 //! vda,snapshot=external,driver=qcow2,stype=file,file=/images/vda.s1
@@ -9,7 +10,7 @@
 
 use std::str::FromStr;
 
-use freezeframe_driver::xml::Element;
+use freezeframe_driver::{disk::ELEMENT, xml::Element};
 
 /// One `<disk>`.
 #[derive(Debug, Clone)]
@@ -18,6 +19,15 @@ pub(super) struct DiskSpec(pub(super) Element);
 /// The `<memory>`.
 #[derive(Debug, Clone)]
 pub(super) struct MemSpec(pub(super) Element);
+
+/// Who takes a disk below QEMU.
+#[derive(Debug, Clone)]
+pub(super) struct ProviderSpec {
+    /// The disk.
+    pub(super) target: String,
+    /// Its `<diskSnapshot>`.
+    pub(super) said: Element,
+}
 
 /// What is wrong with an argument.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +52,7 @@ pub(super) enum BadSpec {
 }
 
 const OF_A_DISK: &str = "snapshot=, driver=, stype= and file=";
+const OF_A_PROVIDER: &str = "method=, volume=, group=, settings=, program= and room=";
 const OF_MEMORY: &str = "file= and snapshot=";
 
 impl FromStr for DiskSpec {
@@ -71,6 +82,24 @@ impl FromStr for DiskSpec {
             disk.push(Element::new("source").with(attribute, &path));
         }
         Ok(Self(disk))
+    }
+}
+
+impl FromStr for ProviderSpec {
+    type Err = BadSpec;
+
+    fn from_str(text: &str) -> Result<Self, BadSpec> {
+        let parts = split(text);
+        let (target, options) =
+            parts.split_first().filter(|(name, _)| !name.is_empty()).ok_or(BadSpec::NoDisk)?;
+        let known = ["method", "volume", "group", "settings", "program", "room"];
+        let mut said = Element::new(ELEMENT);
+        for (name, value) in known.iter().zip(values(options, known, OF_A_PROVIDER)?) {
+            if let Some(value) = value {
+                said.set(name, &value);
+            }
+        }
+        Ok(Self { target: target.clone(), said })
     }
 }
 

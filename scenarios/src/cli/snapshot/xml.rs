@@ -20,7 +20,7 @@ use freezeframe_driver::{
 };
 use serde_json::json;
 
-use super::validate::ValidateArgs;
+use super::{SnapshotError, validate::ValidateArgs};
 use crate::{
     cli::{CliError, told::Told},
     diagnostic::Diagnostics,
@@ -56,6 +56,9 @@ pub(super) fn xml(arguments: &XmlArgs) -> Result<Told, CliError> {
     };
     let document = Document::read(&arguments.file)?;
     let snapshot = document.snapshot(purpose)?;
+    if let Some(name) = &snapshot.name {
+        SnapshotError::name(name)?;
+    }
     arguments.validate.check(&document)?;
     let text = snapshot.document();
     Ok(Told::new(text.clone(), json!({ "name": snapshot.name, "xml": text })))
@@ -91,7 +94,7 @@ impl Document {
 }
 
 /// A `<domain>` from a file.
-pub(super) fn domain(file: &Utf8Path) -> Result<DomainXml, CliError> {
+pub(in crate::cli) fn domain(file: &Utf8Path) -> Result<DomainXml, CliError> {
     let document = Document::read(file)?;
     DomainXml::read(&document.bytes).map_err(|error| document.wrong(error.at, error.why.code(), &error.why))
 }

@@ -39,11 +39,10 @@ pub(crate) fn blockdev_del(
     let name = arguments.text("node-name");
     let node = graph.node(name).ok_or_else(|| cx.release().node_not_found(name))?;
     let exported = graph.exports().on(name).next().is_some();
-    if graph.device_on(name).is_some() || exported || jobs.is_attached_to(name) {
+    if graph.device_on(name).is_some() || exported || graph.has_backend_of_job(name) {
         return Err(QmpError::generic(format!("Node {name} is in use")));
     }
-    jobs.check_not_busy(name)?;
-    graph.check_not_backing(name)?;
+    graph.check_not_blocked(name, jobs)?;
     if !node.owned_by_monitor {
         return Err(QmpError::generic(format!("Node {name} is not owned by the monitor")));
     }

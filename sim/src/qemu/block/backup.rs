@@ -37,7 +37,9 @@ pub(crate) struct Backup {
     target: String,
     /// What of the disk is copied, as it was when the job began.
     content: Blocks,
-    /// Of that, only what was overwritten since is copied.
+    /// All is copied, where there are but zeroes too.
+    whole: bool,
+    /// Of what is copied, only what was overwritten since.
     only_overwritten: bool,
     bitmap: Option<BitmapSync>,
 }
@@ -69,7 +71,22 @@ pub(crate) fn blockdev_backup(
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
-    let created = create(graph, jobs, arguments, cx)?;
+    let beside = cx.release().rests_beside_a_backup();
+    // It is a transaction of one action: all nodes are drained before anything is looked at.
+    jobs.sleepers_rest(beside.at_once, cx);
+    let before = std::mem::take(&mut cx.events);
+    let created = create(graph, jobs, arguments, cx);
+    // Its filter is put in before the job is created, where nothing is refused.
+    let said = std::mem::replace(&mut cx.events, before);
+    if created.is_ok() {
+        jobs.sleepers_rest(beside.before, cx);
+    }
+    let over = created.is_ok() && beside.over_its_creation;
+    let paused = if over { jobs.pause_sleepers(cx) } else { Vec::new() };
+    cx.events.extend(said);
+    jobs.wake_sleepers(&paused, cx);
+    let created = created?;
+    jobs.sleepers_rest(beside.before_it_runs, cx);
     Ok(start(jobs, &created, cx))
 }
 
@@ -165,6 +182,7 @@ pub(crate) fn create_planned(
         source: device.into(),
         target: target.into(),
         content,
+        whole: len == size && !only_overwritten,
         only_overwritten,
         bitmap: bitmap.clone(),
     };
@@ -194,6 +212,10 @@ fn begin(
     if !source_first {
         check_target(graph, &name, &target, cx)?;
     }
+    let role = release.filter_of_backups().role();
+    graph
+        .check_active_below(&source, role, &name, release)
+        .map_err(|refused| release.cannot_put_filter_in(refused))?;
     graph.put_filter(filter, &source);
     if !source_first {
         graph.let_filter_write(&name, &target);
@@ -233,6 +255,9 @@ pub(crate) fn finish(
     cx: &mut Context<'_>,
 ) {
     leave(graph, &backup, copied, cx);
+    if backup.whole {
+        graph.dirty_from_the_beginning(&backup.target, copied.offset);
+    }
     if let Some(bitmap) = backup.bitmap {
         bitmap.end(graph, completion.is_some());
     }

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
 use serde_json::Value;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     Release,
-    host::{Blocks, Host, Qcow2},
+    host::{Blocks, Host, Image, Qcow2},
     qemu::{Context, QmpError, arguments::Arguments, not_simulated},
     qobject::{QObject, key, qdict},
 };
@@ -210,7 +211,9 @@ impl Graph {
         {
             return Err(refused);
         }
-        self.find_writable_bitmap(node, name)?;
+        if !release.read_only_bitmaps_can_be_removed() {
+            self.find_writable_bitmap(node, name)?;
+        }
         self.bitmaps[at].to_remove = true;
         Ok(())
     }
@@ -230,10 +233,73 @@ impl Graph {
         self.bitmaps.retain(|bitmap| bitmap.node != node);
     }
 
-    /// What a node itself holds.
+    /// Whether bitmaps of a node are as they are stored.
+    pub(super) fn has_stored_bitmaps(&self, node: &str) -> bool {
+        self.bitmaps.iter().any(|bitmap| bitmap.node == node && bitmap.read_only)
+    }
+
+    /// Whether a node has a bitmap, be it a job's, or what it passes its requests on to.
+    pub(crate) fn has_bitmaps(&self, node: &str) -> bool {
+        let below =
+            self.node(node).filter(|node| node.driver.passes_on()).and_then(|node| node.driver.file());
+        self.bitmaps.iter().any(|bitmap| bitmap.node == node)
+            || below.is_some_and(|below| self.has_bitmaps(below))
+    }
+
+    /// What a node itself holds: a file, of an image that is in it all clusters, its tables too.
     pub(super) fn held_by(&self, node: &str, host: &Host) -> Blocks {
-        let image = self.node(node).and_then(|node| self.image(node, host));
-        image.map(|image| image.blocks().clone()).unwrap_or_default()
+        let Some(node) = self.node(node) else { return Blocks::new() };
+        match (&node.driver, self.image(node, host)) {
+            (Driver::File { .. }, Some(Image::Qcow2(image))) => image.clusters(),
+            (_, image) => image.map(|image| image.blocks().clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Writes an image through one node: bitmaps of other nodes of that file do not see it.
+    pub(super) fn write_through(
+        &mut self,
+        node: &str,
+        path: &Utf8Path,
+        host: &mut Host,
+        write: impl FnOnce(&mut Image),
+    ) {
+        let seeing: Vec<_> = std::iter::successors(Some(node), |name| {
+            self.node(name).filter(|node| node.driver.passes_on()).and_then(|node| node.driver.file())
+        })
+        .map(str::to_owned)
+        .collect();
+        let is_of_file = |bitmap: &Bitmap| {
+            let file = self.node(&bitmap.node).filter(|node| matches!(node.driver, Driver::File { .. }));
+            let file = file.and_then(|node| self.file_of(node));
+            file.is_some_and(|file| host.resolve(Utf8Path::new(file)) == host.resolve(path))
+        };
+        let blind = |bitmap: &Bitmap| bitmap.recording_since.is_some() && !seeing.contains(&bitmap.node);
+        let others: Vec<_> = (0..self.bitmaps.len())
+            .filter(|at| blind(&self.bitmaps[*at]) && is_of_file(&self.bitmaps[*at]))
+            .collect();
+        for &at in &others {
+            self.bitmaps[at].dirty = self.bitmaps[at].granules(&self.held_by(&self.bitmaps[at].node, host));
+        }
+        if let Some(image) = host.image_mut(path) {
+            write(image);
+        }
+        for at in others {
+            self.bitmaps[at].recording_since = Some(self.held_by(&self.bitmaps[at].node, host));
+        }
+    }
+
+    /// So many bytes of a node are written from its beginning on, and so of all that it passes its requests on to: where
+    /// they are zeroes, as where they were, nothing else would show it.
+    pub(super) fn dirty_from_the_beginning(&mut self, node: &str, bytes: u64) {
+        for bitmap in self.bitmaps.iter_mut().filter(|bitmap| bitmap.node == node) {
+            if bitmap.owner == Owner::Client && bitmap.recording_since.is_some() {
+                bitmap.dirty.extend(0..bytes.div_ceil(bitmap.granularity));
+            }
+        }
+        let below = self.node(node).filter(|node| node.driver.passes_on());
+        if let Some(below) = below.and_then(|node| node.driver.file()).map(str::to_owned) {
+            self.dirty_from_the_beginning(&below, bytes);
+        }
     }
 }
 

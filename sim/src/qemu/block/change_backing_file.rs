@@ -27,6 +27,10 @@ pub(crate) fn change_backing_file(
     if !graph.chain(device).any(|below| below.name == image) {
         return Err(QmpError::generic(format!("'{device}' and image file are not in the same chain")));
     }
+    if !graph.is_active(image) {
+        // It writes the header all the same.
+        cx.abort();
+    }
     let stated = arguments.text("backing-file").to_owned();
     rebase(graph, image, Some(&backing), Some(stated), cx);
     Ok(QObject::empty())

@@ -16,6 +16,7 @@ use super::{
     filename::filename,
     job_bitmap::Mirrored,
     job_filter::{JobDriver, Planned},
+    job_use::{of_active_commit, of_commit},
 };
 use crate::{
     host::{Backing, Qcow2},
@@ -32,8 +33,11 @@ use crate::{
     qobject::QObject,
 };
 
-/// Bytes copied in one go, of the active layer and of others.
-const CHUNKS: [u64; 2] = [1 << 20, 512 << 10];
+/// Bytes of the active layer that are copied in one go.
+const ACTIVE_CHUNK: u64 = 1 << 20;
+
+/// Bytes of other layers that are copied in one go, in a stream too.
+pub(super) const CHUNK: u64 = 512 << 10;
 
 /// A commit that is under way, by node names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,40 +103,27 @@ pub(crate) fn block_commit(
         backing_file,
         base_was_read_only: base.read_only,
     };
-    let mut nodes: Vec<_> =
-        graph.chain_down_to(&top.name, &base.name).map(|node| node.name.clone()).collect();
+    let mut nodes = layers_above(graph, &top.name, &base.name);
+    nodes.push(base.name.clone());
     if top != root {
         nodes.push(root.name.clone());
     }
-    let active = overlay.is_none();
-    let content = graph.content(&commit.top, Some(&commit.base), cx.host());
-    let len = if active {
-        content.len() as u64 * Qcow2::CLUSTER
-    } else {
-        graph.image(top, cx.host()).map_or(0, |image| image.virtual_size())
+    let active = commit.is_active();
+    let options = options_of(graph, &commit, arguments, cx);
+    let (base, top) = (commit.base.clone(), commit.top.clone());
+    let filter = plan_filter(graph, jobs, &top, active, arguments, cx)?;
+    let layers = layers_above(graph, &top, &base);
+    let uses = match active {
+        true => of_active_commit(&filter.name, [&top, &base], &layers[1..], cx.release()),
+        false => of_commit(device, &base, &layers, cx.release()),
     };
-    let requests = if active { Requests::ManyThatTell } else { Requests::One };
-    let copying = Copying { requests, source: &commit.top, target: &commit.base, content: &content, len };
-    let failure = failure(graph, copying, arguments);
-    let nothing_to_do = active && len == 0 && cx.release().commits_race_their_reply();
-    let ready_at_once = nothing_to_do && cx.choose("ready-before-the-reply", 2) == 1;
-    let options = Options {
-        ready_at_once,
-        failure,
-        ..Options::of("commit", arguments, active, (len, CHUNKS[usize::from(!active)]), cx)
-    };
-    let base = commit.base.clone();
-    let top = commit.top.clone();
-    let filter = plan_filter(graph, jobs, active, arguments, cx)?;
     let kept = nodes.iter().filter(|node| !active && **node != base).cloned().collect();
-    let mut attached = vec![base.clone()];
     if active {
         nodes.push(filter.name.clone());
-    } else {
-        attached.push(top.clone());
     }
-    let claim = Claim { nodes, attached, kept, filter: Some(filter.name.clone()) };
+    let claim = Claim { nodes, kept, filter: Some(filter.name.clone()) };
     jobs.start_block(arguments.text("job-id"), options, Work::Commit(commit), claim, cx)?;
+    graph.begin_uses(arguments.text("job-id"), uses);
     if active {
         graph.keep_for_mirror(&Mirrored::usual(&filter.name, &top), cx.release());
     }
@@ -141,19 +132,57 @@ pub(crate) fn block_commit(
     Ok(QObject::empty())
 }
 
+/// How the job goes: what it copies, and how fast.
+fn options_of(graph: &mut Graph, commit: &Commit, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Options {
+    let active = commit.is_active();
+    let content = graph.content(&commit.top, Some(&commit.base), cx.host());
+    let len = match active {
+        true => content.len() as u64 * Qcow2::CLUSTER,
+        false => graph.size(&commit.top, cx.host()),
+    };
+    let requests = if active { Requests::ManyThatTell } else { Requests::One };
+    let copying = Copying { requests, source: &commit.top, target: &commit.base, content: &content, len };
+    let failure = failure(graph, copying, arguments);
+    let nothing_to_do = active && len == 0 && cx.release().commits_race_their_reply();
+    let ready_at_once = nothing_to_do && cx.choose("ready-before-the-reply", 2) == 1;
+    let chunk = if active { ACTIVE_CHUNK } else { CHUNK };
+    let usual = Options::of("commit", arguments, active, (len, chunk), cx);
+    let copies = |at: u64| content.contains_key(&(at / Qcow2::CLUSTER));
+    let first = if active { usual.first } else { first_go(len, copies) };
+    Options { ready_at_once, failure, first, unslowed: !active && first == len, ..usual }
+}
+
+/// How far a job comes in its first go, which copies what is at these places: past all that it need not copy, and one
+/// chunk, or what of it is of one piece.
+pub(super) fn first_go(len: u64, copies: impl Fn(u64) -> bool) -> u64 {
+    let clusters = || (0..len).step_by(Qcow2::CLUSTER as usize);
+    let Some(from) = clusters().find(|at| copies(*at)) else { return len };
+    let end = clusters().skip_while(|at| *at < from).take_while(|at| copies(*at)).last();
+    end.map_or(len, |last| (last + Qcow2::CLUSTER).min(from + CHUNK).min(len))
+}
+
 /// The filter that the job is to put in. A commit of layers in between makes its job first.
 fn plan_filter(
     graph: &mut Graph,
     jobs: &mut Jobs,
+    top: &str,
     active: bool,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<Planned, QmpError> {
-    let driver = if active { JobDriver::MirrorTop } else { JobDriver::CommitTop };
-    match Planned::new(graph, driver, arguments, cx) {
+    let driver = if active { JobDriver::MirrorTopOfCommit } else { JobDriver::CommitTop };
+    let planned = Planned::new(graph, driver, arguments, cx).and_then(|planned| {
+        graph.check_filter_below(top, "backing", &planned.name, cx.release()).map(|()| planned)
+    });
+    match planned {
         Err(refused) if !active => Err(jobs.refuse_block(arguments.text("job-id"), refused, cx)),
         planned => planned,
     }
+}
+
+/// The nodes of a chain from the top down to the base, without that.
+fn layers_above(graph: &Graph, top: &str, base: &str) -> Vec<String> {
+    graph.chain(top).map(|node| node.name.clone()).take_while(|layer| layer != base).collect()
 }
 
 /// Ends a commit: none if it failed or was cancelled.

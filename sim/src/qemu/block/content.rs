@@ -1,9 +1,12 @@
 //! The images of nodes on the simulated host, and what they hold.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8Path;
 
 use super::{Driver, Graph, Node, SECTOR};
 use crate::{
+    Release,
     host::{Blocks, Host, Image, Qcow2},
     qemu::job::Copied,
 };
@@ -104,14 +107,27 @@ impl Graph {
                 length.unwrap_or_else(|| image.map_or(0, Image::file_length)).next_multiple_of(SECTOR)
             }
             Driver::Qcow2 { .. } => image.map_or(0, Image::virtual_size),
-            other => other.file().map_or(0, |below| self.size(below, host)),
+            other => {
+                let unnoticed = self.unnoticed.iter().find(|(above, _)| *above == node.name);
+                let below = || other.file().map_or(0, |below| self.size(below, host));
+                unnoticed.map_or_else(below, |(_, size)| *size)
+            }
         }
     }
 
     /// Lets each file node through which an image grows be as long as its file, and any other as long as it is now: what
     /// others do to the file from here on it does not notice.
-    pub(crate) fn note_lengths(&mut self, host: &Host) {
-        let lengths: Vec<_> = self.nodes.iter().map(|node| self.noted_length(node, host)).collect();
+    pub(crate) fn note_lengths(&mut self, release: Release, host: &Host) {
+        if release.resizes_below_go_unnoticed() {
+            self.beside_images().iter().for_each(|name| self.keep_size(name, host));
+        }
+        let carrying = self.carriers_of_images();
+        let noted = |node: &Node| match node.driver {
+            Driver::File { .. } if carrying.contains(&*node.name) => None,
+            Driver::File { length, .. } => length.or_else(|| self.image(node, host).map(Image::file_length)),
+            _ => None,
+        };
+        let lengths: Vec<_> = self.nodes.iter().map(noted).collect();
         for (node, noted) in self.nodes.iter_mut().zip(lengths) {
             if let Driver::File { length, .. } = &mut node.driver {
                 *length = noted;
@@ -119,24 +135,51 @@ impl Graph {
         }
     }
 
-    fn noted_length(&self, node: &Node, host: &Host) -> Option<u64> {
-        match node.driver {
-            Driver::File { .. } if self.carries_an_image(node) => None,
-            Driver::File { length, .. } => length.or_else(|| self.image(node, host).map(Image::file_length)),
-            _ => None,
+    /// The nodes on which an image that may grow stands.
+    fn carriers_of_images(&self) -> BTreeSet<&str> {
+        let images = self.nodes.iter().filter(|node| matches!(node.driver, Driver::Qcow2 { .. }));
+        let mut carriers: BTreeSet<_> = images.filter_map(|node| node.driver.file()).collect();
+        let mut passing: Vec<_> = self.nodes.iter().filter(|node| node.driver.passes_on()).collect();
+        while let Some(at) = passing.iter().position(|node| carriers.contains(&*node.name)) {
+            carriers.extend(passing.swap_remove(at).driver.file());
+        }
+        carriers
+    }
+
+    /// The nodes that show the file of an image which may grow without them.
+    fn beside_images(&self) -> Vec<String> {
+        let carrying = self.carriers_of_images();
+        let beside = self.nodes.iter().filter(|node| {
+            let below = node.driver.file().filter(|_| node.driver.passes_on());
+            below.is_some_and(|below| carrying.contains(below)) && !carrying.contains(&*node.name)
+        });
+        beside.map(|node| node.name.clone()).collect()
+    }
+
+    /// A node is to be resized by itself: those above it do not notice.
+    pub(crate) fn keep_sizes_above(&mut self, name: &str, host: &Host) {
+        let above = self.parents(name).filter(|above| above.driver.passes_on());
+        let above: Vec<_> = above.map(|above| above.name.clone()).collect();
+        above.iter().for_each(|name| self.keep_size(name, host));
+    }
+
+    /// A node and those above it do not notice what becomes of the size of what is below.
+    fn keep_size(&mut self, name: &str, host: &Host) {
+        self.keep_sizes_above(name, host);
+        if !self.unnoticed.iter().any(|(known, _)| known == name) {
+            let size = self.size(name, host);
+            self.unnoticed.push((name.to_owned(), size));
         }
     }
 
-    /// Whether an image that may grow stands on a node.
-    fn carries_an_image(&self, node: &Node) -> bool {
-        self.parents(&node.name).any(|parent| match parent.driver {
-            Driver::Qcow2 { .. } => parent.driver.file() == Some(&*node.name),
-            _ => parent.driver.passes_on() && self.carries_an_image(parent),
-        })
+    /// A node looks at its size again.
+    pub(crate) fn notice_size(&mut self, name: &str) {
+        self.unnoticed.retain(|(above, _)| above != name);
     }
 
     /// A node was made longer or shorter by itself: so is the file node below it.
     pub(crate) fn forget_length(&mut self, name: &str) {
+        self.notice_size(name);
         let Some(node) = self.nodes.iter_mut().find(|node| node.name == name) else { return };
         if let Driver::File { length, .. } = &mut node.driver {
             *length = None;

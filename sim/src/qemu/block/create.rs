@@ -81,9 +81,11 @@ pub(crate) fn blockdev_create(
 
 /// Writes the header. The file may have been unlinked meanwhile: then what was written is lost with it.
 pub(crate) fn write_header(graph: &mut Graph, header: Header, cx: &mut Context<'_>) {
-    if let Some(image) = cx.host().image_mut(&header.path) {
-        *image = Image::formatted(image.file_length(), header.size, header.backing);
-        graph.forget_length(&header.node);
+    let Header { node, path, size, backing } = header;
+    if cx.host().image(&path).is_some() {
+        let format = |image: &mut Image| *image = Image::formatted(image.file_length(), size, backing);
+        graph.write_through(&node, &path, cx.host(), format);
+        graph.forget_length(&node);
     }
 }
 
@@ -144,10 +146,10 @@ fn check_qcow2(graph: &Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     if format.is_some() && backing.is_none() {
         return Err(refuse("Backing format cannot be used without backing file".into()));
     }
+    graph.check_use(file, Use::root(WRITES, Permissions::ALL), cx).map_err(|error| refuse(error.desc))?;
     let Driver::File { filename, .. } = &node.driver else {
         return Err(refuse(not_simulated("an image inside another").desc));
     };
-    graph.check_use(file, Use::root(WRITES, Permissions::ALL), cx).map_err(|error| refuse(error.desc))?;
     let path = cx.host().resolve(Utf8Path::new(filename));
     Ok(Work::WriteHeader(Header { node: file.to_owned(), path, size, backing }))
 }

@@ -190,7 +190,7 @@ fn add_to_server(graph: &mut Graph, arguments: Arguments<'_>, cx: &mut Context<'
         writable: arguments.flag("writable") && !node.read_only,
         bitmaps: arguments.optional_text("bitmap").map(str::to_owned).into_iter().collect(),
     };
-    insert(graph, export, cx)
+    insert(graph, export, false, cx)
 }
 
 fn add(graph: &mut Graph, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
@@ -214,6 +214,7 @@ fn add(graph: &mut Graph, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Res
         "bitmaps",
         "addr",
         "fixed-iothread",
+        "allow-inactive",
     ])?;
     let export = Export {
         id: arguments.text("id").into(),
@@ -222,23 +223,33 @@ fn add(graph: &mut Graph, arguments: Arguments<'_>, cx: &mut Context<'_>) -> Res
         writable: arguments.flag("writable"),
         bitmaps: arguments.texts("bitmaps").into_iter().map(str::to_owned).collect(),
     };
-    insert(graph, export, cx)
+    insert(graph, export, arguments.flag("allow-inactive"), cx)
 }
 
 /// Checks in QEMU's order: id, node, users, then what the kind of export asks for.
-fn insert(graph: &mut Graph, export: Export, cx: &mut Context<'_>) -> Result<(), QmpError> {
+fn insert(
+    graph: &mut Graph,
+    export: Export,
+    allow_inactive: bool,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
     let release = cx.release();
     if !is_well_formed(&export.id) {
         return Err(QmpError::generic("Invalid block export id"));
     }
-    let exports = graph.exports();
-    if exports.exports.iter().any(|known| known.id == export.id) {
+    let exports = &graph.exports().exports;
+    if exports.iter().any(|known| known.id == export.id) {
         return Err(QmpError::generic(format!("Block export id '{}' is already in use", export.id)));
     }
     let node = graph.node(&export.node).ok_or_else(|| release.cannot_find_node(&export.node))?;
     if node.read_only && export.writable {
         return Err(QmpError::generic("Cannot export read-only node as writable"));
     }
+    if !allow_inactive {
+        // What is exported is used.
+        graph.activate(&export.node);
+    }
+    let exports = graph.exports();
     let asked = export.permissions();
     graph.check_use(&export.node, Use { bears: Permissions::ALL, ..asked }, cx)?;
     if let Kind::Nbd { name } = &export.kind {

@@ -24,7 +24,7 @@ pub(crate) fn take(
     }
     let format = node.driver.name();
     let (date, vm_clock) = (Host::EPOCH + cx.now(), cpus.clock(cx.now()));
-    let writable = graph.is_active() || cx.release().writing_given_images_aborts();
+    let writable = graph.is_active(device) || cx.release().writing_given_images_aborts();
     let Some(image) = graph.keeper_mut(device, cx.host()).filter(|_| writable) else {
         return Err(QmpError::generic(format!(
             "Block format '{format}' used by device '{device}' does not support internal snapshots"

@@ -44,6 +44,8 @@ pub struct JobFilter {
 pub enum JobDriver {
     /// `mirror_top`
     MirrorTop,
+    /// `mirror_top` of a commit of the active layer.
+    MirrorTopOfCommit,
     /// `commit_top`
     CommitTop,
     /// `backup-top`
@@ -58,7 +60,7 @@ impl JobDriver {
     /// The driver's name.
     pub fn name(self) -> &'static str {
         match self {
-            JobDriver::MirrorTop => "mirror_top",
+            JobDriver::MirrorTop | JobDriver::MirrorTopOfCommit => "mirror_top",
             JobDriver::CommitTop => "commit_top",
             JobDriver::BackupTop => "backup-top",
             JobDriver::CopyBeforeWrite => "copy-before-write",
@@ -68,13 +70,16 @@ impl JobDriver {
 
     /// Limits of the node below do not reach it.
     pub(crate) fn has_no_limits(self) -> bool {
-        matches!(self, JobDriver::MirrorTop | JobDriver::CommitTop)
+        matches!(self, JobDriver::MirrorTop | JobDriver::MirrorTopOfCommit | JobDriver::CommitTop)
     }
 
     /// What the node below is to it.
     pub(crate) fn role(self) -> &'static str {
         match self {
-            JobDriver::MirrorTop | JobDriver::CommitTop | JobDriver::BackupTop => "backing",
+            JobDriver::MirrorTop
+            | JobDriver::MirrorTopOfCommit
+            | JobDriver::CommitTop
+            | JobDriver::BackupTop => "backing",
             JobDriver::CopyBeforeWrite | JobDriver::CopyOnRead => "file",
         }
     }
@@ -87,8 +92,14 @@ impl JobDriver {
     ) -> (Permissions, Permissions) {
         match self {
             JobDriver::CommitTop => (Permissions::NONE, Permissions::ALL),
-            JobDriver::MirrorTop if release.mirrors_bear_whatever_is_done() => {
+            JobDriver::MirrorTop | JobDriver::MirrorTopOfCommit
+                if release.mirrors_bear_whatever_is_done() =>
+            {
                 (does.among(Permissions::WRITE), Permissions::ALL.without(Permissions::RESIZE))
+            }
+            // What is above the base is not consistent any more, and the base itself is written.
+            JobDriver::MirrorTopOfCommit => {
+                (does.without(Permissions::READ), bears.without(Permissions::RESIZE).and(Permissions::WRITE))
             }
             JobDriver::BackupTop | JobDriver::CopyBeforeWrite => {
                 let writes = !does.among(Permissions::WRITE).is_none();
@@ -217,6 +228,7 @@ impl Graph {
             device.node = to.into();
         }
         self.exports.move_up(from, to);
+        self.forget_backed_by(from);
         for node in self.nodes.iter_mut().filter(|node| !staying.contains(&node.name)) {
             node.driver.replace_child(from, to);
         }

@@ -16,6 +16,7 @@ use super::{
     failure::{Copying, Requests, failure},
     job_bitmap::Mirrored,
     job_filter::{JobDriver, Planned},
+    job_use::of_mirror,
     open::open_stated_backing,
     permissions::{Permissions, Use},
 };
@@ -47,6 +48,8 @@ pub(crate) struct Mirror {
     target: String,
     /// The first node whose content is not copied.
     base: Option<String>,
+    /// All is copied, where there are but zeroes too.
+    whole: bool,
     backing: Backing,
 }
 
@@ -124,8 +127,7 @@ pub(crate) fn start(
     let Pair { source, target, target_is_new, backing } = pair;
     let write_blocking = arguments.optional_text("copy-mode") == Some("write-blocking");
     check_granularity(arguments.integer("granularity"), cx)?;
-    jobs.check_not_busy(target)?;
-    graph.check_not_backing(target)?;
+    graph.check_not_blocked(target, jobs)?;
     check_to_replace(graph, source, arguments.optional_text("replaces"), cx)?;
     let node = graph.lookup(source, cx.release())?;
     let base = graph.base_of_sync(node, arguments.text("sync"))?;
@@ -169,8 +171,10 @@ pub(crate) fn start(
     let at_once = len == 0 && !unfit && cx.choose("mirror-ready-behind-the-reply", 2) == 0;
     let options =
         Options { request: REQUEST, failure, unfit, takes, ready_at_once: at_once, write_blocking, ..usual };
-    let mirror = Mirror { source: source.into(), target: target.into(), base, backing };
+    let whole = base.is_none() && len == size;
+    let mirror = Mirror { source: source.into(), target: target.into(), base, whole, backing };
     begin(graph, jobs, filter, mirror, options, arguments, cx)?;
+    graph.begin_uses(arguments.text("job-id"), of_mirror(&name, source, target, cx.release()));
     graph.keep_for_mirror(&mirrored, cx.release());
     Ok(QObject::empty())
 }
@@ -186,6 +190,7 @@ fn begin(
     cx: &mut Context<'_>,
 ) -> Result<(), QmpError> {
     let (id, name) = (arguments.text("job-id"), filter.name.clone());
+    graph.check_active_below(&mirror.source, "backing", &name, cx.release())?;
     graph.put_filter(filter, &mirror.source);
     let writes = Use::root(Permissions::WRITE, Permissions::WRITE_UNCHANGED);
     let begun = match graph.check_use(&mirror.target, writes, cx) {
@@ -194,7 +199,6 @@ fn begin(
         _ => {
             let claim = Claim {
                 nodes: vec![name.clone(), mirror.source.clone(), mirror.target.clone()],
-                attached: vec![mirror.target.clone()],
                 filter: Some(name.clone()),
                 ..Claim::default()
             };
@@ -250,6 +254,9 @@ pub(crate) fn finish(
     cx: &mut Context<'_>,
 ) {
     leave(graph, mirror, copied, cx);
+    if mirror.whole {
+        graph.dirty_from_the_beginning(&mirror.target, copied.offset);
+    }
     if completion == Some(Completion::Pivot) {
         match &mirror.backing {
             Backing::Its => {}

@@ -29,7 +29,7 @@ use crate::{
 const NODE_NAME_MAX: usize = 31;
 
 /// Options that change nothing of what is simulated.
-const WITHOUT_EFFECT: [&str; 5] = ["driver", "node-name", "read-only", "discard", "auto-read-only"];
+const WITHOUT_EFFECT: [&str; 6] = ["driver", "node-name", "read-only", "discard", "auto-read-only", "active"];
 
 /// Options that are only shown.
 const SHOWN: [&str; 2] = ["cache", "detect-zeroes"];
@@ -61,6 +61,7 @@ pub(crate) fn open(
     let opened = open_with_children(graph, options, inherited, cx);
     if opened.is_err() {
         for node in graph.nodes.split_off(before) {
+            graph.inactive.remove(&node.name);
             graph.forget_bitmaps(&node.name);
         }
     }
@@ -99,7 +100,8 @@ fn open_with_children(
             (name, Driver::Raw { file })
         }
         "qcow2" => {
-            known(&["file", "backing"])?;
+            // How much memory it takes for its tables changes nothing that can be seen.
+            known(&["file", "backing", "cache-size"])?;
             let file = child(graph, options, "file", (read_only, caching), cx)?;
             let name = take_name(graph, options.optional_text("node-name"), cx)?;
             (name, Driver::Qcow2 { file, backing: None })
@@ -126,8 +128,7 @@ fn open_with_children(
     let node = Node { name: name.clone(), driver, read_only, owned_by_monitor, caching };
     let is_format = !matches!(node.driver, Driver::Qcow2 { .. }) || is_qcow2(graph, &node, cx);
     let stated = stated_backing(graph, &node, options, inherited, cx);
-    graph.insert(node);
-    graph.check_children(&name, cx)?;
+    insert(graph, node, options.flag_or("active", true), cx)?;
     if !is_format {
         return Err(QmpError::generic("Image is not in qcow2 format"));
     }
@@ -136,15 +137,30 @@ fn open_with_children(
         let backing = backing(graph, stated, caching, cx)
             .map_err(|error| QmpError::generic(format!("Could not open backing file: {}", error.desc)))?;
         graph.set_backing(&name, Some(&backing));
+        graph.check_active_below(&backing, "backing", &name, cx.release())?;
         graph.check_children(&name, cx)?;
     }
     Ok(name)
 }
 
+/// Puts in a node, and looks whether it gets along with the other users of what it stands on.
+fn insert(graph: &mut Graph, node: Node, active: bool, cx: &mut Context<'_>) -> Result<(), QmpError> {
+    let name = node.name.clone();
+    let file = node.driver.file().map(|file| (file.to_owned(), node.driver.file_role()));
+    graph.insert(node);
+    if !active {
+        graph.open_inactive(&name);
+    }
+    if let Some((file, role)) = file {
+        graph.check_active_below(&file, role, &name, cx.release())?;
+    }
+    graph.check_children(&name, cx)
+}
+
 /// How a node is to treat what passes through it.
 fn caching(options: Arguments<'_>, inherited: Caching) -> Result<Caching, QmpError> {
     let nothing = Map::new();
-    let cache = Arguments(options.0.get("cache").and_then(Value::as_object).unwrap_or(&nothing));
+    let cache = Arguments(options.get("cache").and_then(Value::as_object).unwrap_or(&nothing));
     let detect_zeroes = match options.optional_text("detect-zeroes") {
         Some("on") => DetectZeroes::On,
         Some("unmap") if options.optional_text("discard") != Some("unmap") => {
@@ -206,7 +222,7 @@ fn child(
     (read_only, caching): (bool, Caching),
     cx: &mut Context<'_>,
 ) -> Result<String, QmpError> {
-    match options.0.get(member) {
+    match options.get(member) {
         Some(Value::String(name)) => graph.lookup(name, cx.release()).map(|node| node.name.clone()),
         Some(Value::Object(in_place)) => {
             let inherited = Inherited { owned_by_monitor: false, read_only, caching, with_backing: true };
@@ -239,7 +255,7 @@ fn stated_backing(
     if !matches!(node.driver, Driver::Qcow2 { .. }) {
         return Ok(None);
     }
-    match options.0.get("backing") {
+    match options.get("backing") {
         Some(Value::String(name)) if name.is_empty() => Ok(None),
         Some(Value::String(name)) => Ok(Some(Stated::Name(name.clone()))),
         Some(Value::Object(in_place)) => Ok(Some(Stated::InPlace(in_place.clone()))),

@@ -13,7 +13,7 @@
 //! not get along QEMU names the one that does something and the one that does not bear it; which of several pairs, goes
 //! by age: the newest user first. Source: QEMU's `docs/devel/block-...`, probes of the four releases.
 //!
-//! Not here: what jobs do to the nodes that they work on. They block commands on those altogether.
+//! What jobs do to the nodes that they work on is in `job_use`; they block most commands on those altogether.
 
 use std::fmt;
 
@@ -89,6 +89,13 @@ pub(crate) enum User<'a> {
     Node(&'a str),
     /// A device.
     Device(&'a Device),
+    /// A job, by its name.
+    Job {
+        /// QAPI's `JobType`.
+        kind: &'static str,
+        /// Its id.
+        id: &'a str,
+    },
     /// A job, an export or a command.
     Unnamed,
 }
@@ -122,8 +129,15 @@ impl Graph {
     /// # Errors
     /// The conflict, in the release's words.
     pub(crate) fn check_use(&self, node: &str, new: Use<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        Check { graph: self, new: Some((node, new)), new_file: None, release: cx.release(), host: cx.host() }
-            .node(node, (new.user, new.role))
+        Check {
+            graph: self,
+            new: Some((node, new)),
+            new_files: Vec::new(),
+            before: None,
+            release: cx.release(),
+            host: cx.host(),
+        }
+        .node(node, (new.user, new.role))
     }
 
     /// Checks whether a node gets along with the other users of what it stands on.
@@ -131,24 +145,38 @@ impl Graph {
     /// # Errors
     /// The conflict, in the release's words.
     pub(crate) fn check_children(&self, name: &str, cx: &mut Context<'_>) -> Result<(), QmpError> {
-        let check = Check { graph: self, new: None, new_file: None, release: cx.release(), host: cx.host() };
+        let check = Check {
+            graph: self,
+            new: None,
+            new_files: Vec::new(),
+            before: None,
+            release: cx.release(),
+            host: cx.host(),
+        };
         self.node(name).map_or(Ok(()), |node| check.children(node))
     }
 
-    /// Checks whether a node that was reopened gets along with the other users of what it stands on.
+    /// Checks whether nodes that were reopened together get along with all others.
     ///
     /// # Errors
-    /// The conflict, in the release's words.
-    pub(crate) fn check_children_of_reopened(
+    /// The conflict, or that one of them is written and no longer may be, in the release's words.
+    pub(crate) fn check_reopened(
         &self,
-        name: &str,
+        names: &[&str],
         before: &Graph,
         cx: &mut Context<'_>,
     ) -> Result<(), QmpError> {
-        let file = |graph: &Graph| graph.node(name).and_then(|node| node.driver.file()).map(str::to_owned);
-        let new_file = (file(self) != file(before)).then_some(name);
-        let check = Check { graph: self, new: None, new_file, release: cx.release(), host: cx.host() };
-        self.node(name).map_or(Ok(()), |node| check.children(node))
+        let file = |graph: &Graph, name: &str| Some(graph.node(name)?.driver.file()?.to_owned());
+        let new_files = names.iter().copied().filter(|name| file(self, name) != file(before, name)).collect();
+        let check = Check {
+            graph: self,
+            new: None,
+            new_files,
+            before: Some(before),
+            release: cx.release(),
+            host: cx.host(),
+        };
+        check.reopened(names)
     }
 
     /// Why another program cannot open a file that is locked here, for what it does and bears others to do.
@@ -159,21 +187,31 @@ impl Graph {
         host: &Host,
         release: Release,
     ) -> Option<String> {
-        if !self.is_active() {
-            return None;
-        }
-        Check { graph: self, new: None, new_file: None, release, host }.locked_by_another(
-            "",
-            path,
-            does_and_bears,
-        )
+        Check { graph: self, new: None, new_files: Vec::new(), before: None, release, host }
+            .locked_by_another("", path, does_and_bears)
     }
 
     /// Whether a user of a node writes to it.
     pub(crate) fn is_written(&self, name: &str, cx: &mut Context<'_>) -> bool {
-        let check = Check { graph: self, new: None, new_file: None, release: cx.release(), host: cx.host() };
+        self.is_used_for(Permissions::WRITE, name, cx)
+    }
+
+    /// Whether a user of a node reads what was written to it.
+    pub(crate) fn is_read(&self, name: &str, cx: &mut Context<'_>) -> bool {
+        self.is_used_for(Permissions::READ, name, cx)
+    }
+
+    fn is_used_for(&self, what: Permissions, name: &str, cx: &mut Context<'_>) -> bool {
+        let check = Check {
+            graph: self,
+            new: None,
+            new_files: Vec::new(),
+            before: None,
+            release: cx.release(),
+            host: cx.host(),
+        };
         let (does, _) = check.together(name);
-        !does.among(Permissions::WRITE).is_none()
+        !does.among(what).is_none()
     }
 }
 
@@ -194,8 +232,10 @@ impl Device {
 struct Check<'a> {
     graph: &'a Graph,
     new: Option<(&'a str, Use<'a>)>,
-    /// A node whose file is newer than its backing node.
-    new_file: Option<&'a str>,
+    /// Nodes whose file is newer than their backing node.
+    new_files: Vec<&'a str>,
+    /// The graph before nodes were reopened, if they were.
+    before: Option<&'a Graph>,
     release: Release,
     host: &'a Host,
 }
@@ -217,7 +257,7 @@ impl<'a> Check<'a> {
         let (does, bears) = self.together(name);
         let writes = Permissions::WRITE.and(Permissions::WRITE_UNCHANGED);
         if node.read_only && !does.among(writes).is_none() {
-            return Err(QmpError::generic("Block node is read-only"));
+            return Err(self.read_only(name));
         }
         if let Some(path) = self.path(node)
             && let Some(lock) = self.locked_by_another(name, &path, (does, bears))
@@ -225,6 +265,16 @@ impl<'a> Check<'a> {
             return Err(QmpError::generic(lock));
         }
         Ok(())
+    }
+
+    /// A node that is only read, from before or from now on, is written.
+    fn read_only(&self, name: &str) -> QmpError {
+        let was_written =
+            self.before.and_then(|before| before.node(name)).is_some_and(|node| !node.read_only);
+        QmpError::generic(match was_written {
+            true => format!("Read-only block node '{name}' cannot support read-write users"),
+            false => "Block node is read-only".into(),
+        })
     }
 
     /// Whether a user of a node gets along with all others.
@@ -251,14 +301,49 @@ impl<'a> Check<'a> {
         if self.release.each_child_is_checked_with_all_below_it() {
             return links(node).rev().try_for_each(|(child, link)| self.node(child, link));
         }
-        let mut below = Vec::new();
-        self.visit(node, &mut below);
-        let from_above = || below.iter().rev();
-        from_above().skip(1).try_for_each(|node| {
-            let users = from_above().take_while(|above| above.name != node.name);
-            let mut changed = users.flat_map(|above| links(above)).filter(|(child, _)| *child == node.name);
-            changed.try_for_each(|(_, link)| self.alone(node, link))
+        let mut visited = Vec::new();
+        self.visit(node, &mut visited);
+        (0..visited.len()).rev().try_for_each(|at| self.check_from_above(&visited, at))
+    }
+
+    /// Checks nodes that were reopened together, and all that they stand on, each once all above it are done.
+    fn reopened(&self, names: &[&str]) -> Result<(), QmpError> {
+        let mut roots: Vec<_> = names.iter().filter_map(|name| self.graph.node(name)).collect();
+        if self.release.each_child_is_checked_with_all_below_it() {
+            return roots.into_iter().try_for_each(|root| {
+                self.may_still_be_written(root)?;
+                self.children(root)
+            });
+        }
+        if !self.release.last_node_to_reopen_is_checked_first() {
+            roots.reverse();
+        }
+        let mut visited = Vec::new();
+        roots.iter().for_each(|root| self.visit(root, &mut visited));
+        (0..visited.len()).rev().try_for_each(|at| {
+            self.check_from_above(&visited, at)?;
+            let is_reopened = names.contains(&&*visited[at].name);
+            if is_reopened { self.may_still_be_written(visited[at]) } else { Ok(()) }
         })
+    }
+
+    /// A node that was reopened for reading only may not be written.
+    fn may_still_be_written(&self, node: &'a Node) -> Result<(), QmpError> {
+        let was_read_only =
+            self.before.and_then(|before| before.node(&node.name)).is_some_and(|node| node.read_only);
+        let (does, _) = self.together(&node.name);
+        if node.read_only && !was_read_only && !does.among(Permissions::WRITE).is_none() {
+            return Err(self.read_only(&node.name));
+        }
+        Ok(())
+    }
+
+    /// Checks one of the nodes that were visited against what those above it do, which come behind it.
+    fn check_from_above(&self, visited: &[&'a Node], at: usize) -> Result<(), QmpError> {
+        let node = visited[at];
+        let users = visited[at + 1..].iter().rev();
+        let mut changed = users.flat_map(|above| links(above)).filter(|(child, _)| *child == node.name);
+        changed.try_for_each(|(_, link)| self.alone(node, link))
     }
 
     /// Puts a node behind all that it stands on, its newest child first.
@@ -267,7 +352,7 @@ impl<'a> Check<'a> {
             return;
         }
         let mut children: Vec<_> = links(node).map(|(child, _)| child).collect();
-        if self.new_file != Some(&node.name) {
+        if !self.new_files.contains(&&*node.name) {
             children.reverse();
         }
         for child in children.into_iter().filter_map(|child| self.graph.node(child)) {
@@ -298,7 +383,14 @@ impl<'a> Check<'a> {
         });
         let devices = self.graph.devices().iter().rev().filter(move |device| device.node == name);
         let exports = self.graph.exports().on(name).map(Export::permissions);
-        new.into_iter().chain(exports).chain(writers).chain(nodes).chain(devices.map(Device::permissions))
+        let jobs = |ended| self.graph.uses_of_jobs(name, ended);
+        new.into_iter()
+            .chain(exports)
+            .chain(jobs(false))
+            .chain(writers)
+            .chain(nodes)
+            .chain(devices.map(Device::permissions))
+            .chain(jobs(true))
     }
 
     /// What all users of a node do, and what all of them bear.
@@ -315,8 +407,11 @@ impl<'a> Check<'a> {
         path: &Utf8Path,
         (does, bears): (Permissions, Permissions),
     ) -> Option<String> {
-        let is_same =
-            |other: &&Node| other.name != name && self.path(other).is_some_and(|other| other == path);
+        let is_same = |other: &&Node| {
+            other.name != name
+                && self.graph.is_active(&other.name)
+                && self.path(other).is_some_and(|other| other == path)
+        };
         for other in self.graph.newest_first().filter(is_same) {
             let (they_do, they_bear) = self.together(&other.name);
             for (one, what) in Permissions::NAMES {

@@ -106,7 +106,7 @@ impl Query<'_> {
             info.put(key!("encryption_key_missing"), false);
         }
         if self.release.nodes_have_active() {
-            info.put(key!("active"), self.graph.is_active());
+            info.put(key!("active"), self.graph.is_active(&node.name));
         }
         if self.release.nodes_have_children_and_limits() {
             info.put(key!("children"), children(node));
@@ -142,8 +142,9 @@ impl Query<'_> {
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
             }
             Driver::Qcow2 { .. } => {
+                let is_stored = node.read_only || self.graph.has_stored_bitmaps(&node.name);
                 info.put(key!("cluster-size"), Qcow2::CLUSTER);
-                info.put(key!("format-specific"), qcow2_specific(qcow2, node.read_only));
+                info.put(key!("format-specific"), qcow2_specific(qcow2, is_stored));
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Driver, Graph, Node, filename::backing_in_header};
 use crate::{
-    qemu::{Context, QmpError, arguments::Arguments, not_simulated},
+    qemu::{Context, QmpError, arguments::Arguments, job::Jobs, not_simulated},
     qobject::QObject,
 };
 
@@ -29,6 +29,7 @@ const WITHOUT_EFFECT: [&str; 8] = [
 /// `blockdev-reopen` of a list of nodes, `x-blockdev-reopen` of one.
 pub(crate) fn blockdev_reopen(
     graph: &mut Graph,
+    jobs: &mut Jobs,
     arguments: Arguments<'_>,
     cx: &mut Context<'_>,
 ) -> Result<QObject, QmpError> {
@@ -38,22 +39,28 @@ pub(crate) fn blockdev_reopen(
     if nodes.is_empty() {
         return Err(not_simulated("a reopen of nothing, at which QEMU crashes"));
     }
-    let listed = merged(nodes);
-    let mut options: Vec<_> = listed.iter().map(Arguments).collect();
-    for each in &options {
-        let Some(name) = each.optional_text("node-name") else {
+    let mut named = Vec::new();
+    for each in nodes {
+        let Some(name) = each.get("node-name").and_then(Value::as_str) else {
             return Err(cx.release().no_name_to_reopen());
         };
         graph.node(name).ok_or_else(|| cx.release().no_node_to_reopen(name))?;
+        if named.contains(&name) && cx.release().reopen_leaves_drained_what_is_named_twice() {
+            jobs.leave_drained(name);
+        }
+        named.push(name);
     }
+    let listed = merged(nodes);
+    let options: Vec<_> = listed.iter().map(Arguments).collect();
     let before = graph.clone();
-    let done = options.iter().try_for_each(|each| prepare(graph, *each, cx));
-    if cx.release().last_node_to_reopen_is_checked_first() {
-        options.reverse();
-    }
-    let done = done.and_then(|()| options.iter().try_for_each(|each| check(graph, &before, *each, cx)));
+    let mut stored = Vec::new();
+    let done = options.iter().try_for_each(|each| prepare(graph, &mut stored, *each, cx));
+    let names: Vec<_> = options.iter().map(|each| each.text("node-name")).collect();
+    let done = done.and_then(|()| graph.check_reopened(&names, &before, cx));
     if let Err(refused) = done {
         *graph = before;
+        // Bitmaps were stored for a node that is not read-only then, and stay as if it were.
+        stored.iter().for_each(|name| graph.note_bitmaps(name, false));
         return Err(refused);
     }
     Ok(QObject::empty())
@@ -72,11 +79,18 @@ fn merged(nodes: &[Value]) -> Vec<Map<String, Value>> {
     merged
 }
 
-/// Changes a node, unless its options say something that can never be.
-fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> Result<(), QmpError> {
+/// Changes a node, unless its options say something that can never be; notes the name of one whose bitmaps were stored
+/// on the way.
+fn prepare(
+    graph: &mut Graph,
+    stored: &mut Vec<String>,
+    options: Arguments<'_>,
+    cx: &mut Context<'_>,
+) -> Result<(), QmpError> {
     let release = cx.release();
     let name = options.text("node-name");
     let Some(node) = graph.node(name) else { return Err(release.no_node_to_reopen(name)) };
+    let read_only = options.flag("read-only");
     let own = match node.driver {
         Driver::File { .. } => ["read-only", "filename", "filename"],
         _ => ["read-only", "file", "backing"],
@@ -89,7 +103,9 @@ fn prepare(graph: &mut Graph, options: Arguments<'_>, cx: &mut Context<'_>) -> R
     {
         return Err(QmpError::generic("Option 'backing' cannot be reset to its default value"));
     }
-    let read_only = options.flag("read-only");
+    if read_only && matches!(node.driver, Driver::Qcow2 { .. }) {
+        stored.push(name.to_owned());
+    }
     let mut changed = Node { read_only, ..node.clone() };
     if let Driver::Qcow2 { backing, .. } = &mut changed.driver {
         *backing = backing_of(graph, node, options, cx)?;
@@ -148,22 +164,6 @@ fn backing_of(
         }
         Some(_) => Err(not_simulated("a child given in place")),
     }
-}
-
-/// Checks whether a changed node gets along with all others.
-fn check(
-    graph: &Graph,
-    before: &Graph,
-    options: Arguments<'_>,
-    cx: &mut Context<'_>,
-) -> Result<(), QmpError> {
-    let name = options.text("node-name");
-    let was_read_only = before.node(name).is_some_and(|node| node.read_only);
-    if options.flag("read-only") && !was_read_only && graph.is_written(name, cx) {
-        let text = format!("Read-only block node '{name}' cannot support read-write users");
-        return Err(QmpError::generic(text));
-    }
-    graph.check_children_of_reopened(name, before, cx)
 }
 
 fn cannot_change(option: &str) -> QmpError {

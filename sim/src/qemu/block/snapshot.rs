@@ -91,8 +91,7 @@ pub(crate) fn put_new_overlay(
 
 /// What can keep a node from getting an overlay.
 fn check_below(graph: &Graph, jobs: &Jobs, below: &Node) -> Result<(), QmpError> {
-    jobs.check_not_busy(&below.name)?;
-    graph.check_not_backing(&below.name)
+    graph.check_not_blocked(&below.name, jobs)
 }
 
 /// The checks of the overlay itself, and the switch.
@@ -102,7 +101,8 @@ fn put_on_top(
     overlay: &str,
     cx: &mut Context<'_>,
 ) -> Result<String, QmpError> {
-    if graph.is_used(overlay) {
+    // Users that do not read it cannot see that it becomes another image.
+    if graph.is_read(overlay, cx) {
         return Err(QmpError::generic("The overlay is already in use"));
     }
     match graph.node(overlay).map(|above| &above.driver) {

@@ -12,11 +12,12 @@
 use std::time::Duration;
 
 use super::{
-    Driver, Graph,
-    commit::rebase,
+    Driver, Graph, Node,
+    commit::{CHUNK, first_go, rebase},
     failure::{Copying, Requests, failure},
     filename::filename,
     job_filter::{JobDriver, Planned},
+    job_use::of_stream,
     permissions::{Permissions, Use},
 };
 use crate::{
@@ -34,9 +35,6 @@ use crate::{
     },
     qobject::QObject,
 };
-
-/// Bytes copied in one go.
-const CHUNK: u64 = 512 << 10;
 
 /// A stream that is under way, by node names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +91,7 @@ pub(crate) fn block_stream(
     let at_once = nothing_to_do && cx.release().empty_jobs_end_before_the_reply();
     let usual = Options::of("stream", arguments, false, (len, CHUNK), cx);
     let takes = if at_once { Duration::ZERO } else { usual.takes };
-    let first = first_go(graph, &layers, len, cx.host());
+    let first = reaches_at_once(graph, &layers, len, cx.host());
     let options = Options { failure, takes, first, unslowed: first == len, ..usual };
     let base = base.map(str::to_owned);
     let stream = Stream { node: node.name.clone(), base, backing_file, was_read_only: node.read_only };
@@ -104,8 +102,8 @@ pub(crate) fn block_stream(
     Ok(QObject::empty())
 }
 
-/// How far a stream comes in its first go: past all that it need not copy, and one chunk, or what of it is of one piece.
-fn first_go(graph: &Graph, layers: &[String], len: u64, host: &Host) -> u64 {
+/// How far a stream comes in its first go.
+fn reaches_at_once(graph: &Graph, layers: &[String], len: u64, host: &Host) -> u64 {
     let holds = |layer: &String, at: u64| {
         graph.node(layer).is_some_and(|node| match node.driver {
             Driver::Qcow2 { .. } => {
@@ -118,11 +116,7 @@ fn first_go(graph: &Graph, layers: &[String], len: u64, host: &Host) -> u64 {
         })
     };
     let Some((top, below)) = layers.split_first() else { return len };
-    let copies = |at: &u64| !holds(top, *at) && below.iter().any(|layer| holds(layer, *at));
-    let clusters = || (0..len).step_by(Qcow2::CLUSTER as usize);
-    let Some(from) = clusters().find(copies) else { return len };
-    let end = clusters().skip_while(|at| *at < from).take_while(copies).last();
-    end.map_or(len, |last| (last + Qcow2::CLUSTER).min(from + CHUNK).min(len))
+    first_go(len, |at| !holds(top, at) && below.iter().any(|layer| holds(layer, at)))
 }
 
 /// Puts the filter in, where a release has one, and starts the job; the filter goes again if the job is refused.
@@ -138,25 +132,35 @@ fn begin(
     let id = arguments.text("job-id");
     let node = stream.node.clone();
     if !cx.release().streams_have_filters() {
+        graph.check_filter_below(&node, "file", "", cx.release())?;
         check_not_resized(graph, &node, &node, cx)?;
+        let uses = of_stream(None, &layers, cx.release());
         let claim = Claim { nodes: layers.clone(), kept: layers, ..Claim::default() };
         jobs.start_block(id, options, Work::Stream(stream), claim, cx)?;
+        graph.begin_uses(id, uses);
         graph.set_read_only(&node, false);
         return Ok(());
     }
     let filter = Planned::new(graph, JobDriver::CopyOnRead, arguments, cx)
         .map_err(|refused| cx.release().cannot_put_filter_in(refused))?;
     let name = filter.name.clone();
+    graph
+        .check_filter_below(&node, "file", &name, cx.release())
+        .map_err(|refused| cx.release().cannot_put_filter_in(refused))?;
     graph.put_filter(filter, &stream.node);
+    let uses = of_stream(Some(&name), &layers, cx.release());
     let nodes = layers.iter().chain([&name]).cloned().collect();
-    let claim = Claim { nodes, kept: layers, filter: Some(name.clone()), ..Claim::default() };
+    let claim = Claim { nodes, kept: layers, filter: Some(name.clone()) };
     let begun = match check_not_resized(graph, &name, &node, cx) {
         // It is the filter's users that do not get along, once the job was created.
         Err(refused) => Err(jobs.refuse_block(id, refused, cx)),
         Ok(()) => jobs.start_block(id, options, Work::Stream(stream), claim, cx),
     };
     match begun {
-        Ok(()) => graph.set_read_only(&node, false),
+        Ok(()) => {
+            graph.begin_uses(id, uses);
+            graph.set_read_only(&node, false);
+        }
         Err(_) => drop(graph.take_filter(&name)),
     }
     begun
@@ -217,6 +221,22 @@ pub(crate) fn finish(
     }
     if stream.was_read_only && !cx.release().streamed_nodes_stay_writable() {
         graph.set_read_only(&stream.node, true);
+    }
+}
+
+impl Graph {
+    /// Whether a disk is read through the filter of a stream that has no layer below, and has not written its first block:
+    /// QEMU ends by a signal when that is looked for there.
+    pub(crate) fn is_read_through_an_empty_stream(&self, host: &Host) -> bool {
+        let below = |top: &str| {
+            let (filter, below) = self.node(top)?.driver.job_filter()?;
+            self.node(below).filter(|_| filter.driver == JobDriver::CopyOnRead && !filter.left_behind)
+        };
+        let is_empty = |node: &Node| {
+            let holds = self.image(node, host).is_some_and(|image| image.blocks().contains_key(&0));
+            matches!(node.driver, Driver::Qcow2 { backing: None, .. }) && !holds
+        };
+        self.devices().iter().any(|device| below(&device.node).is_some_and(is_empty))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The differences of devices, processors and the guest's firmware.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
+
+use serde_json::Value;
 
 use crate::{
     Release,
@@ -66,6 +68,19 @@ impl Release {
     }
 }
 
+/// What is taken.
+impl Release {
+    /// An argument of `device_add` that is a text, but for its `id`. The older releases make an option of what is neither a list nor an object.
+    pub(crate) fn device_argument(self, value: Option<&Value>) -> Option<Cow<'_, str>> {
+        match value? {
+            Value::String(text) => Some(Cow::Borrowed(text)),
+            Value::Bool(on) if self <= Release::V7_2 => Some(Cow::Borrowed(if *on { "on" } else { "off" })),
+            Value::Number(number) if self <= Release::V7_2 => Some(Cow::Owned(number.to_string())),
+            _ => None,
+        }
+    }
+}
+
 /// Order.
 impl Release {
     /// `VSERPORT_CHANGE` that `cont` or the human monitor's `loadvm` brings comes before the reply.
@@ -102,8 +117,18 @@ impl Release {
     }
 
     /// From a device's end to its `DEVICE_DELETED`: QEMU waits until no thread uses it any more.
-    pub(crate) fn devices_leave_after(self) -> Duration {
-        if self >= Release::V11_1 { Duration::ZERO } else { Duration::from_millis(50) }
+    pub(crate) fn ports_leave_after(self) -> Duration {
+        self.devices_leave_after()[0].unwrap_or_default()
+    }
+
+    /// From the end of what a device of a running `pc` held inside to its own `DEVICE_DELETED`; none for at once. The usual
+    /// one first.
+    pub(crate) fn devices_leave_after(self) -> [Option<Duration>; 3] {
+        let later = Some(Duration::from_millis(50));
+        match self {
+            Release::V11_1 => [None, Some(Duration::ZERO), later],
+            _ => [later, None, Some(Duration::ZERO)],
+        }
     }
 }
 

@@ -26,6 +26,7 @@ fn shown(user: Use<'_>, node: &str) -> String {
     let name = match user.user {
         User::Node(name) => format!("node '{name}'"),
         User::Device(device) => format!("block device '{}'", device.qdev()),
+        User::Job { kind, id } => format!("{kind} job '{id}'"),
         User::Unnamed => "an unnamed block device".into(),
     };
     format!("{name} (uses node '{node}' as '{role}' child)")
@@ -46,6 +47,7 @@ impl Release {
                 let name = match present.user {
                     User::Node(name) => name.to_owned(),
                     User::Device(device) => device.qdev(),
+                    User::Job { kind, id } => format!("{kind} job '{id}'"),
                     User::Unnamed => "a block device".into(),
                 };
                 format!("Conflicts with use by {name} as '{}', which {verb} '{what}' on {node}", present.role)
@@ -225,6 +227,26 @@ impl Release {
     /// So may the base of an active commit that has failed, or was cancelled before it was ready or by force.
     pub(crate) fn bases_of_failed_commits_stay_writable(self) -> bool {
         self <= Release::V7_2
+    }
+
+    /// A block job has a backend of its own on the node that it works on.
+    pub(crate) fn jobs_hold_backends(self) -> bool {
+        self == Release::V5_2
+    }
+
+    /// A node that is named twice by one reopen, whatever becomes of that, is drained once more than it is let go. A defect.
+    pub(crate) fn reopen_leaves_drained_what_is_named_twice(self) -> bool {
+        self == Release::V10_0
+    }
+
+    /// A bitmap that cannot be changed can be removed, if its image can be written.
+    pub(crate) fn read_only_bitmaps_can_be_removed(self) -> bool {
+        self >= Release::V11_1
+    }
+
+    /// A node that passes on what is done to it does not notice that what is below it was resized by itself.
+    pub(crate) fn resizes_below_go_unnoticed(self) -> bool {
+        self == Release::V10_0
     }
 
     /// A `drive-backup` that cannot make or open its target leaves its disk drained for ever.

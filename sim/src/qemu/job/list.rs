@@ -9,7 +9,12 @@ use super::{
 };
 use crate::{
     Release,
-    qemu::{Context, QmpError, differences::Drain, not_simulated, work::Work},
+    qemu::{
+        Context, QmpError,
+        differences::{Beside, Drain},
+        not_simulated,
+        work::Work,
+    },
 };
 
 /// The nodes that a block job claims, by name.
@@ -17,8 +22,6 @@ use crate::{
 pub(crate) struct Claim {
     /// Those that nobody else may change meanwhile.
     pub(crate) nodes: Vec<String>,
-    /// Those among them that it opens a door of its own to.
-    pub(crate) attached: Vec<String>,
     /// The filter that it has put in.
     pub(crate) filter: Option<String>,
     /// Those among them that stay claimed until the job is dismissed.
@@ -28,6 +31,8 @@ pub(crate) struct Claim {
 /// What a block job has left to be done once it has ended.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Ended {
+    /// Its id.
+    pub(crate) id: String,
     /// What it was to do.
     pub(crate) work: Work,
     /// The filter that it had put in.
@@ -100,6 +105,17 @@ impl Jobs {
         }
     }
 
+    /// How many jobs there have been.
+    pub(crate) fn created(&self) -> u64 {
+        self.next_serial
+    }
+
+    /// The serial number of the newest block job that works on a node, or has ended and still keeps it.
+    pub(crate) fn newest_blocker(&self, node: &str) -> Option<u64> {
+        let at_work = self.users(node).filter(|job| job.block.is_some());
+        at_work.chain(self.keeper(node)).map(|job| job.serial).max()
+    }
+
     /// Whether a job uses a node, or has ended and still keeps it.
     pub(crate) fn holds(&self, node: &str) -> bool {
         self.uses(node) || self.keeper(node).is_some()
@@ -107,11 +123,6 @@ impl Jobs {
 
     fn keeper(&self, node: &str) -> Option<&Job> {
         self.newest_first().find(|job| job.block.is_some() && job.keeps(node))
-    }
-
-    /// Whether a block job reads or writes a node directly.
-    pub(crate) fn is_attached_to(&self, node: &str) -> bool {
-        self.users(node).any(|job| job.attached.iter().any(|attached| attached == node))
     }
 
     /// Bytes that the job of a filter has still to copy.
@@ -198,7 +209,6 @@ impl Jobs {
         job.block = Some(BlockJob::new(options, cx.now()));
         job.work = Some(work);
         job.nodes = claim.nodes;
-        job.attached = claim.attached;
         job.filter = claim.filter;
         job.kept = claim.kept;
         self.jobs.push(job);
@@ -248,7 +258,6 @@ impl Jobs {
             auto_dismiss: false,
             block: None,
             group: None,
-            attached: Vec::new(),
             filter: None,
             kept: Vec::new(),
             paused_by_user: false,
@@ -290,7 +299,7 @@ impl Jobs {
 
     /// All nodes are drained for a moment: block jobs that work rest and go on, as often as the release shows it.
     pub(crate) fn drained(&mut self, drain: Drain, cx: &mut Context<'_>) {
-        if !self.jobs.iter().any(Job::would_rest) {
+        if !self.any_would_rest() {
             return;
         }
         let (usual, most) = cx.release().rests(drain);
@@ -304,13 +313,27 @@ impl Jobs {
         }
     }
 
+    /// Whether a block job works that a drain makes rest.
+    pub(crate) fn any_would_rest(&self) -> bool {
+        self.jobs.iter().any(Job::would_rest)
+    }
+
     /// The work of block jobs that have ended since this was last asked, in that order.
     pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.ended)
     }
 
     /// What follows for a job and its group from where it has come to.
-    pub(super) fn settle(&mut self, at: usize, cx: &mut Context<'_>) {
+    pub(super) fn settle(&mut self, mut at: usize, cx: &mut Context<'_>) {
+        let mut beside = Beside::NONE;
+        if self.jobs[at].is_to_finalize() {
+            if self.jobs[at].kind == "backup" {
+                beside = cx.release().rests_beside_a_backup();
+            }
+            at = self.let_others_end(at, cx);
+            self.sleepers_rest(beside.before_its_end, cx);
+            self.jobs[at].finalize(cx);
+        }
         let job = &self.jobs[at];
         match (job.group, job.status) {
             (Some(group), JobStatus::Waiting) => self.group_waits(group, cx),
@@ -318,6 +341,7 @@ impl Jobs {
             (_, JobStatus::Concluded) => self.put_out(at, cx),
             _ => {}
         }
+        self.sleepers_rest(beside.behind_it, cx);
     }
 
     /// Puts a block job's work out when it has concluded, and forgets the job if nobody is to dismiss it.
@@ -330,7 +354,8 @@ impl Jobs {
             let filter = if filter_stays { job.filter.clone() } else { job.filter.take() };
             let kept = if nodes_stay { job.kept.clone() } else { Vec::new() };
             let copied = block.written(cx.now());
-            self.ended.push(Ended { work, filter, completion, copied, filter_stays, nodes_stay, kept });
+            let id = job.id.clone();
+            self.ended.push(Ended { id, work, filter, completion, copied, filter_stays, nodes_stay, kept });
         }
         if job.auto_dismiss {
             job.go(JobStatus::Null, cx);
@@ -345,6 +370,7 @@ impl Jobs {
         let (filter, kept) = (job.filter.take(), job.kept);
         if filter.is_some() || !kept.is_empty() {
             self.ended.push(Ended {
+                id: job.id,
                 work: Work::Done(Ok(())),
                 filter,
                 completion: None,
@@ -381,7 +407,7 @@ impl Jobs {
     /// Ends a running job: `waiting`, `pending`, `concluded`, or `aborting`, `concluded`.
     pub(crate) fn end(&mut self, serial: u64, outcome: Result<(), String>, cx: &mut Context<'_>) {
         if let Some(job) = self.by_serial(serial) {
-            job.end(outcome, cx);
+            job.end_alone(outcome, cx);
         }
     }
 
@@ -402,7 +428,7 @@ impl Jobs {
                 let completes = cx.release().quit_completes_what_is_ready() && job.status == JobStatus::Ready;
                 job.cancelled = !completes;
                 job.wake_up(cx);
-                job.end(Ok(()), cx);
+                job.end_alone(Ok(()), cx);
             }
             job.go(JobStatus::Null, cx);
         }

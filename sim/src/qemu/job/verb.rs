@@ -109,6 +109,9 @@ impl Jobs {
                 job.paused_by_user = false;
                 if let Some(block) = &mut job.block {
                     block.retry();
+                    if block.hurries() && cx.choose("ends-as-it-is-resumed", 2) == 1 {
+                        block.hurry();
+                    }
                 }
                 job.wake_up(cx);
                 job.schedule(cx);

@@ -141,9 +141,12 @@ impl Migration {
             Ok(loaded) => loaded,
             Err(why) => return self.refuse(&why, cx),
         };
-        machine.graph.set_active(true);
         machine.cpus.loaded(clock, memory, cx);
         let stood = RunState::named(stood).unwrap_or(RunState::Paused);
+        let goes_on = machine.cpus.autostart() && stood == RunState::Running;
+        let late =
+            cx.release().waiting_machines_hold_no_images() || self.capabilities.has("late-block-activate");
+        machine.graph.state_has_come(goes_on || !late);
         if !machine.cpus.autostart() {
             machine.cpus.set_state(RunState::Paused, cx);
         } else if stood == RunState::Running {

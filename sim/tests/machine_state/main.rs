@@ -1,17 +1,16 @@
-//! A machine's state that leaves, comes, or is of other hardware; the guest's own acts; the host's SIGTERM. Over the
-//! whole wire. What is expected was seen on the four releases.
+//! A machine's state that leaves, comes, or is of other hardware; the host's SIGTERM; [`guest`]: the guest's own acts. Over
+//! the whole wire. What is expected was seen on the four releases.
 
 use std::time::Duration;
 
 use freezeframe_sim::{
-    Machine, Oracle, Port, Release, World,
-    host::Descriptor,
-    machine::{Actions, Power},
-    qemu::GuestAct,
+    Machine, Oracle, Port, Release, World, host::Descriptor, machine::Power, qemu::GuestAct,
     world::Connection,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
+
+mod guest;
 
 /// A client of a machine.
 struct Client {
@@ -440,69 +439,4 @@ fn the_hosts_signal_is_told_and_ends_qemu() {
     client.world.terminate_qemu(client.now);
     assert_eq!(client.wait(5), ["SHUTDOWN host-signal"]);
     assert!(client.world.at_end(client.connection));
-}
-
-#[test]
-fn a_guest_that_shuts_down_ends_qemu_or_leaves_it_to_be_reset() {
-    let mut client = Client::of(&one_disk(), Release::V10_0);
-    assert_eq!(client.guest(GuestAct::ShutDown), ["SHUTDOWN guest-shutdown"]);
-    assert!(!client.world.qemu_is_running());
-
-    let actions = Actions { stays_after_shutdown: true, ..Actions::default() };
-    let stays = Machine { actions, ..one_disk() };
-    let mut client = Client::of(&stays, Release::V10_0);
-    assert_eq!(client.guest(GuestAct::ShutDown), ["SHUTDOWN guest-shutdown", "STOP"]);
-    assert_eq!(client.send("cont", json!({})), ["Resetting the Virtual Machine is required"]);
-    client.send("system_reset", json!({}));
-    assert_eq!(client.send("cont", json!({})), ["RESUME", "{}"]);
-}
-
-#[rstest]
-#[case(Release::V5_2, &["GUEST_PANICKED pause", "GUEST_PANICKED poweroff", "SHUTDOWN guest-panic"])]
-#[case(Release::V10_0, &["GUEST_PANICKED poweroff", "SHUTDOWN guest-panic"])]
-fn a_panic_ends_qemu(#[case] release: Release, #[case] said: &[&str]) {
-    let mut client = Client::of(&one_disk(), release);
-    assert_eq!(client.guest(GuestAct::Panic), said);
-    assert!(!client.world.qemu_is_running());
-}
-
-#[test]
-fn a_panic_does_what_was_set() {
-    let mut client = Client::of(&one_disk(), Release::V10_0);
-    client.send("set-action", json!({ "panic": "none" }));
-    assert_eq!(client.guest(GuestAct::Panic), ["GUEST_PANICKED run"]);
-    client.send("set-action", json!({ "panic": "pause" }));
-    assert_eq!(client.guest(GuestAct::Panic), ["GUEST_PANICKED pause", "STOP"]);
-    assert_eq!(client.status(), "guest-panicked");
-}
-
-#[rstest]
-#[case("reset", &["WATCHDOG reset", "RESET guest-reset"], "running")]
-#[case("shutdown", &["WATCHDOG shutdown", "POWERDOWN"], "running")]
-#[case("pause", &["WATCHDOG pause", "STOP"], "watchdog")]
-#[case("none", &["WATCHDOG none"], "running")]
-fn a_watchdog_does_what_was_set(#[case] action: &str, #[case] said: &[&str], #[case] status: &str) {
-    let mut client = Client::of(&one_disk(), Release::V7_2);
-    client.send("watchdog-set-action", json!({ "action": action }));
-    assert_eq!(client.guest(GuestAct::WatchdogExpires), said);
-    assert_eq!(client.status(), status);
-}
-
-#[rstest]
-#[case(Release::V7_2, &["{}"], "suspended")]
-#[case(Release::V10_0, &["STOP", "{}"], "paused")]
-fn a_guest_that_sleeps_is_stopped_by_newer_releases(
-    #[case] release: Release,
-    #[case] said: &[&str],
-    #[case] status: &str,
-) {
-    let mut client = Client::of(&one_disk(), release);
-    let awake = client.send("system_wakeup", json!({}));
-    assert_eq!(awake, ["Unable to wake up: guest is not in suspended state"]);
-    assert_eq!(client.guest(GuestAct::Sleep), ["SUSPEND"]);
-    assert_eq!(client.send("stop", json!({})), said);
-    assert_eq!(client.status(), status);
-    client.send("cont", json!({}));
-    assert_eq!(client.send("system_wakeup", json!({})), ["WAKEUP", "{}"]);
-    assert_eq!(client.status(), "running");
 }

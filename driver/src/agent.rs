@@ -1,0 +1,194 @@
+//! The guest's agent, from the host's side: one connection to its port, one request at a time.
+//!
+//! ```text
+//! connect -- sync (a fresh id) --> ask, ask, ... -- no reply in time --> sync anew --> ask
+//!    \-- the port's socket is gone, or the guest has nobody at it: NotConnected
+//! ```
+//! A connection says nothing about the agent: QEMU takes it whether or not anybody listens in the guest, and takes a second
+//! one while the first is served. Only a sync that is answered does. Every call is bounded around all that it does, writing
+//! included: a guest that reads nothing stops the writer.
+//!
+//! The agent does one thing at a time and forgets nothing: a request whose reply was given up is carried out all the same,
+//! later. What that means for a freeze is [`rest`]'s business.
+//!
+//! Nothing that an agent says becomes a path, a name or a command here.
+//!
+//! Source: QEMU's `qga/qapi-schema.json`; the agents of four releases, asked.
+
+mod commands;
+mod error;
+mod presence;
+pub mod rest;
+
+use std::{fmt, io, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+pub use self::{
+    commands::{CommandInfo, FileSystem, FreezeStatus, Info},
+    error::AgentError,
+    presence::Presence,
+};
+use crate::{
+    env::{Endpoint, Env},
+    race::{First, race},
+    wire::{AgentSays, AgentSession, AgentWireError, agent_request},
+};
+
+/// How long a sync is waited for; libvirt waits as long.
+pub const SYNC_WITHIN: Duration = Duration::from_secs(5);
+
+/// Bytes read at once.
+const CHUNK: usize = 4096;
+
+/// What is asked when a connection is brought into step.
+const SYNC: &str = "guest-sync-delimited";
+
+/// A connection to an agent.
+pub struct Agent<E: Env> {
+    env: E,
+    io: E::Io,
+    session: AgentSession,
+}
+
+impl<E: Env> fmt::Debug for Agent<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl<E: Env> Agent<E> {
+    /// Connects. Whether anybody listens is not known then: see [`Agent::sync`].
+    ///
+    /// # Errors
+    /// [`AgentError::NotConnected`], at the latest at `deadline`.
+    pub async fn connect(env: &E, endpoint: &Endpoint, deadline: Duration) -> Result<Self, AgentError> {
+        let not_connected = |why: String| AgentError::NotConnected(format!("`{endpoint}`: {why}"));
+        match race(env.connect(endpoint), env.sleep_until(deadline)).await {
+            First::Left(Ok(io)) => Ok(Self { env: env.clone(), io, session: AgentSession::new() }),
+            First::Left(Err(error)) => Err(not_connected(error.to_string())),
+            First::Right(()) => Err(not_connected("it takes no connection".to_owned())),
+        }
+    }
+
+    /// Brings the connection into step with the agent: what comes after is ours. Every other call does so where it is needed.
+    ///
+    /// # Errors
+    /// [`AgentError::Unresponsive`], [`AgentError::NotConnected`].
+    pub async fn sync(&mut self, deadline: Duration) -> Result<(), AgentError> {
+        let deadline = deadline.min(self.env.now() + SYNC_WITHIN);
+        let bytes = self.session.sync(fresh(&self.env.unique_id()));
+        match self.exchange(&bytes, deadline, SYNC).await? {
+            AgentSays::Synced => Ok(()),
+            AgentSays::Reply(_) => unreachable!("a session that syncs tells nothing else"),
+        }
+    }
+
+    /// Sends any request and waits for its reply.
+    ///
+    /// # Errors
+    /// [`AgentError`]; only `Failed` means that the agent has refused or failed to do it.
+    pub async fn call<A: Serialize, R: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        arguments: Option<&A>,
+        deadline: Duration,
+    ) -> Result<R, AgentError> {
+        if !self.session.is_synced() {
+            self.sync(deadline).await?;
+        }
+        let said = self.exchange(&agent_request(command, arguments), deadline, command).await?;
+        let AgentSays::Reply(reply) = said else { unreachable!("no sync is under way") };
+        let failed = |error| AgentError::Failed { command: command.to_owned(), error };
+        let returned = reply.map_err(failed)?;
+        serde_json::from_value(returned).map_err(|error| {
+            AgentError::Unsynchronised(format!("the reply to `{command}` cannot be read: {error}"))
+        })
+    }
+
+    /// Sends a request and waits for nothing: it is carried out behind all that was sent before, should the agent ever get
+    /// there.
+    ///
+    /// # Errors
+    /// [`AgentError`]; it may not have been sent as a whole.
+    pub async fn leave(&mut self, command: &str, deadline: Duration) -> Result<(), AgentError> {
+        self.session.lose_sync();
+        let bytes = agent_request(command, None::<&()>);
+        match race(self.io.write_all(&bytes), self.env.sleep_until(deadline)).await {
+            First::Left(Ok(())) => Ok(()),
+            First::Left(Err(error)) => Err(AgentError::NotConnected(error.to_string())),
+            First::Right(()) => {
+                Err(AgentError::Unresponsive { command: command.to_owned(), waited: Duration::ZERO })
+            }
+        }
+    }
+
+    /// Sends bytes and waits for what is said to them. Whoever gives up must sync anew.
+    async fn exchange(
+        &mut self,
+        bytes: &[u8],
+        deadline: Duration,
+        command: &str,
+    ) -> Result<AgentSays, AgentError> {
+        let began = self.env.now();
+        let up = self.env.sleep_until(deadline);
+        let said = race(write_and_read(&mut self.io, &mut self.session, bytes), up).await;
+        let error = match said {
+            First::Left(Ok(said)) => return Ok(said),
+            First::Left(Err(Broken::Io(why))) => AgentError::NotConnected(why),
+            First::Left(Err(Broken::Wire(error))) => AgentError::Unsynchronised(error.to_string()),
+            First::Right(()) => {
+                let waited = self.env.now().saturating_sub(began);
+                AgentError::Unresponsive { command: command.to_owned(), waited }
+            }
+        };
+        self.session.lose_sync();
+        Err(error)
+    }
+}
+
+/// Why nothing more is heard.
+enum Broken {
+    Io(String),
+    Wire(AgentWireError),
+}
+
+async fn write_and_read<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+    io: &mut Io,
+    session: &mut AgentSession,
+    bytes: &[u8],
+) -> Result<AgentSays, Broken> {
+    let broken = |error: io::Error| Broken::Io(error.to_string());
+    io.write_all(bytes).await.map_err(broken)?;
+    loop {
+        if let Some(said) = session.poll().map_err(Broken::Wire)? {
+            return Ok(said);
+        }
+        let mut piece = [0; CHUNK];
+        match io.read(&mut piece).await.map_err(broken)? {
+            0 => return Err(Broken::Io("QEMU closed it".to_owned())),
+            length => session.receive(&piece[..length]),
+        }
+    }
+}
+
+/// A number that no other sync has, of a word that no other has. Agents take 63 bits.
+fn fresh(word: &str) -> u64 {
+    let digits = word.bytes().fold(0_u64, |number, byte| {
+        number.wrapping_mul(36).wrapping_add(u64::from((byte as char).to_digit(36).unwrap_or_default()))
+    });
+    digits & (u64::MAX >> 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_sync_is_of_its_word_and_fits_the_agent() {
+        assert_eq!(fresh("1"), 1);
+        assert_ne!(fresh("a1"), fresh("1a"));
+        assert!(i64::try_from(fresh("zzzzzzzzzzzzzzzzzzzz")).is_ok());
+    }
+}

@@ -1,0 +1,285 @@
+//! Snapshots of disks by the storage below them: a copy of a disk at one point in time, for a backup to read or to go back to.
+//!
+//! Which storage it is stands in the disk's XML, or is said in the call:
+//!
+//! ```xml
+//! <disk type='file' device='disk'>
+//!   <source file='/pool/vm1/vda.raw'/>
+//!   <target dev='vda'/>
+//!   <diskSnapshot method='btrfs'/>
+//! </disk>
+//! ```
+//!
+//! | method | the volume, unless `volume` names it | and |
+//! | --- | --- | --- |
+//! | `btrfs` | the folder of the disk's file | |
+//! | `reflink` | the disk's file | |
+//! | `lvm` | `/dev/GROUP/VOLUME` of the disk | `room`: percent, for a thick one |
+//! | `zfs` | `/dev/zvol/POOL/...` of the disk | |
+//! | `rbd` | `<source protocol='rbd' name='POOL/IMAGE'>` | `group`: for several disks; `settings`: a `ceph.conf` |
+//! | `exec` | the disk's file or device | `program`: see `docs/storage-exec.md` |
+//! | `qemu` | | none of a storage's: see [`QemuDisks`] |
+//!
+//! Where neither says so, the disk's type does if it leaves no doubt: an RBD image, a volume of ZFS. What is a file could be caught
+//! by its file system, by what lies below that, or by QEMU.
+//!
+//! ```text
+//! ask -> choose the volumes -> list, ask the agent -> plan -> the executor of all plans -> what was taken
+//! ```
+//!
+//! The live disk stays where it is, so the machine's XML does not change, and QEMU is asked for nothing. What is caught is what
+//! the guest has written out until then, as after a power cut; of a guest that is brought to rest for it (its file systems frozen
+//! by its agent), all that its programs have written. It stands still for the one command that catches the moment. Several disks are
+//! caught at one point in time or not at all.
+//!
+//! Source: the proposal of `virDomainSnapshotCreateXML`'s authors for disk snapshots on libvirt's list, 2011.
+
+pub(crate) mod choice;
+mod document;
+mod error;
+pub mod export;
+mod plan;
+mod qemu;
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+
+pub use self::{choice::By, error::DiskError, qemu::QemuDisks};
+use self::{
+    choice::{Wish, together},
+    document::Described,
+    export::Readable,
+    plan::Facts,
+};
+use crate::{
+    domain_xml::DomainXml,
+    env::{Endpoint, Env},
+    error::OperationError,
+    execute,
+    monitor::Monitor,
+    name::SnapshotName,
+    patience::Patience,
+    plan::Plan,
+    qemu_img::QemuImg,
+    report::Quiesced,
+    request::{Quiesce, WITHIN},
+    storage::{self, Snapshot, Storage, Volumes},
+    xml::Element,
+};
+
+/// The element that says who takes a disk's snapshots.
+pub const ELEMENT: &str = "diskSnapshot";
+
+/// What is to be done with a snapshot of disks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Take one. Of a guest that is to be at rest for it, its file systems are frozen for the moment of it.
+    Snapshot {
+        /// Its name.
+        name: SnapshotName,
+        /// Whether the guest is to be at rest.
+        quiesce: Quiesce,
+    },
+    /// Delete one. The live disks stay as they are.
+    Delete(SnapshotName),
+    /// Let go of one, and keep all that was written since.
+    Merge(SnapshotName),
+    /// Let the live disks be what one holds; what was written since is lost. The machine must be off: an image that somebody has
+    /// open is refused, by the lock that QEMU holds on it.
+    Revert(SnapshotName),
+}
+
+/// Disks of a machine, and the storage that catches them at one point in time.
+#[derive(Debug)]
+pub struct Disks<E: Env> {
+    /// Nobody listens there: QEMU has no part in it. It knows the guest's agent.
+    monitor: Monitor<E>,
+    volumes: Volumes,
+    tool: QemuImg<E>,
+    disks: Vec<Described>,
+}
+
+/// A snapshot that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    /// Who took it.
+    pub method: By,
+    /// Of what.
+    pub volume: String,
+    /// Each disk, and the `<disk>` from which a backup reads it; none where the storage shows no snapshot.
+    pub backups: Vec<(String, Option<Element>)>,
+    /// Each disk that is somewhere else now, and its `<disk>` for the machine's document.
+    pub modified: Vec<(String, Element)>,
+    /// Whether the guest was at rest.
+    pub quiesced: Quiesced,
+}
+
+impl<E: Env> Disks<E> {
+    /// These disks of a machine. `stated`, a `<diskSnapshot>`, takes the place of what each disk's XML says.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub fn of(
+        env: E,
+        domain: &DomainXml,
+        targets: &[String],
+        stated: Option<&Element>,
+    ) -> Result<Self, DiskError> {
+        let found = targets.iter().map(|target| {
+            domain.disk(target).ok_or_else(|| DiskError::UnknownDisk { target: target.clone() })
+        });
+        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let wishes = found.iter().map(|disk| Wish::of(disk, stated)).collect::<Result<Vec<_>, _>>()?;
+        let volumes = together(&wishes, storage::WITHIN)?;
+        let disks = found.iter().map(Described::from).collect();
+        let tool = QemuImg::new(env.clone());
+        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks })
+    }
+
+    /// The same with another `qemu-img`, which is asked whether a disk is in use.
+    #[must_use]
+    pub fn with_tool(mut self, program: impl Into<Utf8PathBuf>) -> Self {
+        self.tool.program = program.into();
+        self
+    }
+
+    /// The same of a machine whose guest's agent is reached there: one that is to be at rest for a snapshot.
+    #[must_use]
+    pub fn with_agent(mut self, socket: Endpoint) -> Self {
+        self.monitor = self.monitor.with_agent(socket);
+        self
+    }
+
+    /// The same with another bound for each command of the storage.
+    #[must_use]
+    pub fn within(mut self, within: Duration) -> Self {
+        self.volumes.within = within;
+        self
+    }
+
+    /// What holds them.
+    pub fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
+
+    /// Whether the guest may still be frozen by the last snapshot, which could not let it go.
+    pub fn may_be_frozen(&self) -> bool {
+        self.monitor.rest().may_be_frozen()
+    }
+
+    /// Plans it and does nothing.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
+        let planned = self.planned(ask).await;
+        self.monitor.rest().release();
+        planned
+    }
+
+    /// Takes a snapshot of them at one point in time.
+    ///
+    /// # Errors
+    /// [`DiskError`]; it says how things stand now.
+    pub async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
+        self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
+        let provider = self.volumes.provider()?;
+        let backup = |disk: &Described| {
+            let source = provider.backup_source(name, disk.image.as_deref());
+            (disk.target.clone(), source.map(|source| disk.backup(&source)))
+        };
+        let backups = self.disks.iter().map(backup).collect();
+        let quiesced = self.monitor.rest().told();
+        let (method, volume) = (By::Storage(provider.method()), provider.volume());
+        Ok(Taken { method, volume, backups, modified: Vec::new(), quiesced })
+    }
+
+    /// Plans it and carries it out.
+    ///
+    /// # Errors
+    /// [`DiskError`]; it says how things stand now.
+    pub async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
+        let done = self.perform_first(ask).await;
+        self.monitor.rest().release();
+        done
+    }
+
+    /// The snapshots that there are of all of them.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub async fn list(&self) -> Result<Vec<Snapshot>, DiskError> {
+        Ok(self.storage()?.list().await?)
+    }
+
+    /// What a backup can read of a snapshot.
+    ///
+    /// # Errors
+    /// [`DiskError`]: there is none of that name, or the storage shows it to nobody.
+    pub async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
+        let storage = self.storage()?;
+        let mut readable = Vec::new();
+        for disk in &self.disks {
+            let source = storage.backup_source(name, disk.image.as_deref()).await?;
+            readable.push(Readable { target: disk.target.clone(), source, format: disk.format.clone() });
+        }
+        Ok(readable)
+    }
+
+    async fn perform_first(&self, ask: &Ask) -> Result<(), DiskError> {
+        let plan = self.planned(ask).await?;
+        let deadline = self.monitor.env().now() + WITHIN;
+        execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
+        if let Ask::Snapshot { quiesce: Quiesce::AlreadyFrozen, .. } = ask {
+            let deadline = self.monitor.env().now() + Patience::default().ask;
+            self.monitor.rest().look_again(deadline).await;
+        }
+        Ok(())
+    }
+
+    async fn planned(&self, ask: &Ask) -> Result<Plan, DiskError> {
+        let (env, rest) = (self.monitor.env(), self.monitor.rest());
+        let fresh = env.unique_id();
+        let targets: Vec<String> = self.disks.iter().map(|disk| disk.target.clone()).collect();
+        plan::check_name(ask, &self.volumes, &fresh)?;
+        // Whether anybody answers is learned before the storage is asked for anything.
+        let agent = match ask {
+            Ask::Snapshot { quiesce, .. } if *quiesce != Quiesce::Off && rest.port().is_some() => {
+                Some(rest.status(env.now() + WITHIN).await)
+            }
+            _ => None,
+        };
+        if let Ask::Snapshot { quiesce, .. } = ask {
+            let wanted = plan::rest(*quiesce, agent.as_ref());
+            wanted.freeze().map_err(OperationError::from)?;
+            rest.expect(wanted.told());
+        }
+        if let Ask::Revert(_) = ask {
+            self.check_unused().await?;
+        }
+        let (volumes, found) = (&self.volumes, &self.storage()?.list().await?);
+        plan::plan(ask, Facts { targets: &targets, volumes, found, agent: agent.as_ref(), fresh: &fresh })
+    }
+
+    fn storage(&self) -> Result<Storage<E>, DiskError> {
+        Ok(self.volumes.storage(self.monitor.env().clone())?)
+    }
+
+    /// Whether nobody has the images of the disks open.
+    async fn check_unused(&self) -> Result<(), DiskError> {
+        for disk in &self.disks {
+            let Some(image) = &disk.image else { continue };
+            let told = match disk.format.as_str() {
+                "raw" => self.tool.raw_is_free(image).await,
+                format => self.tool.info(image, format).await.map(drop),
+            };
+            let target = disk.target.clone();
+            told.map_err(|why| match why.is_locked() {
+                true => DiskError::InUse { target, why: why.to_string() },
+                false => DiskError::Unsure { target, why },
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! Why a snapshot of disks is not to be had.
+
+use crate::{
+    error::{Code, OperationError},
+    name::{BadName, SnapshotName},
+    qemu_img::ToolError,
+    storage::{Method, StorageError},
+};
+
+/// Why a snapshot of disks is not to be had. But for [`DiskError::Operation`] nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// No disk is named. Nothing was run.
+    #[error("no disk is named")]
+    NoDisk,
+    /// The machine has no such disk. Nothing was run.
+    #[error("the machine has no disk `{target}`")]
+    UnknownDisk {
+        /// What was asked for.
+        target: String,
+    },
+    /// Nothing says which storage takes the disk's snapshots. Nothing was run.
+    #[error(
+        "nothing says who takes snapshots of {target}: state a method, or give the disk a <diskSnapshot method='...'>"
+    )]
+    NoMethod {
+        /// The disk.
+        target: String,
+    },
+    /// The word for the method is none. Nothing was run.
+    #[error("{target}: `{word}` is {why}")]
+    UnknownMethod {
+        /// The disk.
+        target: String,
+        /// What was stated.
+        word: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The method needs to be told more. Nothing was run.
+    #[error("{target}: the method {method} needs {what}")]
+    Missing {
+        /// The disk.
+        target: String,
+        /// The method.
+        method: Method,
+        /// What it needs.
+        what: &'static str,
+    },
+    /// Several disks that this storage cannot catch at one point in time. Nothing was run.
+    #[error("{} cannot be caught at one point in time: {why}", .targets.join(" "))]
+    NotTogether {
+        /// The disks.
+        targets: Vec<String>,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Somebody has a disk's image open, which is to be put back.
+    #[error("{target} is in use: {why}")]
+    InUse {
+        /// The disk.
+        target: String,
+        /// Who says so.
+        why: String,
+    },
+    /// Whether somebody has a disk's image open cannot be told.
+    #[error("whether {target} is in use cannot be told: {why}")]
+    Unsure {
+        /// The disk.
+        target: String,
+        /// Why not.
+        why: ToolError,
+    },
+    /// The snapshot's name is none. Nothing was run.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// QEMU takes the disk's snapshots, and no storage does. Nothing was run.
+    #[error("{target}: QEMU takes its snapshots, and not the storage below it")]
+    ByQemu {
+        /// The disk.
+        target: String,
+    },
+    /// QEMU's snapshots stand among the machine's records, and none are kept. Nothing was run.
+    #[error("snapshots by QEMU stand among the machine's records: say where those are")]
+    NoRecords,
+    /// There is such a snapshot, and it is of other disks too, of others, or of the machine's memory. Nothing was run.
+    #[error("`{name}` is no snapshot of exactly {}: it is one of the machine's", .targets.join(" "))]
+    OfOthers {
+        /// The snapshot.
+        name: SnapshotName,
+        /// The disks.
+        targets: Vec<String>,
+    },
+    /// What a backup would read cannot be served. Nothing was run that changes anything.
+    #[error("{target} cannot be exported: {why}")]
+    NotExported {
+        /// The disk.
+        target: String,
+        /// Why not.
+        why: String,
+    },
+    /// The storage refuses, or could not be asked.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It was refused, or a step of it failed; it says how things stand.
+    #[error(transparent)]
+    Operation(#[from] Box<OperationError>),
+}
+
+impl From<OperationError> for DiskError {
+    fn from(error: OperationError) -> Self {
+        DiskError::Operation(Box::new(error))
+    }
+}
+
+impl DiskError {
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            DiskError::Name(_)
+            | DiskError::NoDisk
+            | DiskError::UnknownDisk { .. }
+            | DiskError::UnknownMethod { .. } => Code::InvalidArg,
+            DiskError::NoMethod { .. }
+            | DiskError::ByQemu { .. }
+            | DiskError::Missing { .. }
+            | DiskError::NoRecords => Code::ConfigUnsupported,
+            DiskError::NotTogether { .. } => Code::OperationUnsupported,
+            DiskError::InUse { .. } | DiskError::OfOthers { .. } => Code::OperationInvalid,
+            DiskError::Unsure { .. } | DiskError::NotExported { .. } => Code::OperationFailed,
+            DiskError::Storage(error) => error.code(),
+            DiskError::Operation(error) => error.code(),
+        }
+    }
+}

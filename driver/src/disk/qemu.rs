@@ -1,0 +1,202 @@
+//! Snapshots of disks by QEMU itself: each disk goes on in an overlay, and the image that it was in holds the snapshot.
+//!
+//! ```text
+//! vda.qcow2 --snapshot s1--> vda.qcow2 <- vda.s1 --delete or merge s1--> vda.qcow2, with what was written since
+//! ```
+//! It is a snapshot of the machine of these disks alone, and stands among the machine's records: all that is said of those is
+//! true of it, with the machine running or off. Unlike the storages' it changes where the disk is: the [`Taken`] that comes of
+//! it has the modified `<disk>`.
+//!
+//! Source: the proposal of disk snapshots on libvirt's list, 2011: `qemu` is one of its methods.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+
+use super::{Ask, By, Described, DiskError, Taken, export::Readable};
+use crate::{
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_xml::DomainXml,
+    env::Env,
+    machine::Machine,
+    name::SnapshotName,
+    plan::Plan,
+    report::{Deed, Overlaid, Quiesced, Report},
+    request::{Create, CreateFlag, Delete, DeleteFlags, Quiesce, Request, Revert, RevertFlags, WITHIN},
+    storage::{BackupSource, Snapshot, StorageError},
+};
+
+/// Disks of a machine whose snapshots QEMU takes.
+pub struct QemuDisks<'m, E: Env> {
+    machine: &'m Machine<E>,
+    targets: Vec<String>,
+    within: Duration,
+}
+
+impl<'m, E: Env> QemuDisks<'m, E> {
+    /// These disks of a machine of which records are kept.
+    ///
+    /// # Errors
+    /// [`DiskError::NoDisk`], [`DiskError::UnknownDisk`], [`DiskError::NoRecords`].
+    pub fn of(machine: &'m Machine<E>, targets: &[String]) -> Result<Self, DiskError> {
+        let domain = machine.domain();
+        if targets.is_empty() {
+            return Err(DiskError::NoDisk);
+        }
+        if let Some(target) =
+            targets.iter().find(|target| domain.disks.iter().all(|disk| disk.target != **target))
+        {
+            return Err(DiskError::UnknownDisk { target: target.clone() });
+        }
+        if machine.tree().is_none() {
+            return Err(DiskError::NoRecords);
+        }
+        Ok(Self { machine, targets: targets.to_vec(), within: WITHIN })
+    }
+
+    /// The same with another bound for each operation.
+    #[must_use]
+    pub fn within(mut self, within: Duration) -> Self {
+        self.within = within;
+        self
+    }
+
+    /// Plans it and does nothing.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
+        Ok(self.machine.plan(&self.request(ask)?).await?)
+    }
+
+    /// Takes a snapshot of them at one point in time.
+    ///
+    /// # Errors
+    /// [`DiskError`]; it says how things stand now.
+    pub async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
+        let before = self.machine.domain();
+        let report = self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
+        let quiesced = match report.deed {
+            Deed::Taken { quiesced, .. } => quiesced,
+            Deed::Reverted(_) | Deed::Deleted(_) => Quiesced::no("not asked for"),
+        };
+        let (mut backups, mut modified) = (Vec::new(), Vec::new());
+        for overlaid in &report.overlaid {
+            let Overlaid { target, image, format, overlay } = overlaid;
+            let Some(document) = &before.document else { continue };
+            let Some(disk) = document.disk(target) else { continue };
+            let described = Described { format: format.clone(), ..Described::from(&disk) };
+            backups.push((target.clone(), Some(described.backup(&held(image.clone())))));
+            let now = document.without_chains().with_sources([(target.as_str(), &**overlay, "qcow2")]);
+            modified.extend(now.disk(target).map(|disk| (target.clone(), disk.element().clone())));
+        }
+        let volume = self.targets.join(" ");
+        Ok(Taken { method: By::Qemu, volume, backups, modified, quiesced })
+    }
+
+    /// Plans it and carries it out.
+    ///
+    /// # Errors
+    /// [`DiskError`]; it says how things stand now.
+    pub async fn perform(&self, ask: &Ask) -> Result<Report, DiskError> {
+        Ok(self.machine.perform(&self.request(ask)?).await?)
+    }
+
+    /// The snapshots of exactly these disks, oldest first.
+    pub fn list(&self) -> Vec<Snapshot> {
+        let tree = self.machine.tree().unwrap_or_default();
+        let names = tree.topological().into_iter();
+        let ours = names.filter(|name| tree.get(name).is_some_and(|snapshot| self.holds(snapshot)));
+        ours.filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true })).collect()
+    }
+
+    /// What a backup can read of a snapshot: the images that the disks were in when it was taken.
+    ///
+    /// # Errors
+    /// [`DiskError`]: there is none of that name, or it is of others.
+    pub fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
+        self.check_ours(name)?;
+        let tree = self.machine.tree().unwrap_or_default();
+        let gone = || StorageError::Gone { words: format!("no record of a snapshot `{name}`") };
+        let snapshot = tree.get(name.as_str()).ok_or_else(gone)?;
+        let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
+        let of = |target: &String| {
+            let disk = domain.as_ref()?.disk(target)?;
+            let image = disk.path()?.to_owned();
+            let (target, format) = (target.clone(), disk.format().to_owned());
+            Some(Readable { target, source: held(image), format })
+        };
+        let found = self.targets.iter().map(of).collect::<Option<_>>();
+        Ok(found.ok_or_else(gone)?)
+    }
+
+    /// Whether it is a snapshot of exactly these disks, in overlays and without memory.
+    fn holds(&self, snapshot: &DomainSnapshot) -> bool {
+        let takes_part = |disk: &&SnapshotDisk| disk.location.is_some_and(|place| place != Location::No);
+        let parts: Vec<_> = snapshot.disks.iter().filter(takes_part).collect();
+        let is_ours = |disk: &&SnapshotDisk| {
+            disk.location == Some(Location::External) && self.targets.contains(&disk.name)
+        };
+        let has_memory = snapshot.memory.location.is_some_and(|place| place != Location::No);
+        !has_memory && parts.len() == self.targets.len() && parts.iter().all(is_ours)
+    }
+
+    /// What the machine is asked for.
+    fn request(&self, ask: &Ask) -> Result<Request, DiskError> {
+        let within = self.within;
+        Ok(match ask {
+            Ask::Snapshot { name, quiesce } => self.create(name, *quiesce),
+            // To delete one is to merge it: the image that holds it takes what was written since.
+            Ask::Delete(name) | Ask::Merge(name) => {
+                self.check_ours(name)?;
+                Request::Delete(Delete { name: name.clone(), flags: DeleteFlags::default(), within })
+            }
+            Ask::Revert(name) => {
+                self.check_ours(name)?;
+                let (name, flags) = (name.clone(), RevertFlags::default());
+                Request::Revert(Revert { name, flags, storage_is_back: false, within })
+            }
+        })
+    }
+
+    fn create(&self, name: &SnapshotName, quiesce: Quiesce) -> Request {
+        let domain = self.machine.domain();
+        let disks = domain.disks.iter().map(|disk| SnapshotDisk {
+            location: Some(match self.targets.contains(&disk.target) {
+                true => Location::External,
+                false => Location::No,
+            }),
+            ..SnapshotDisk::new(&disk.target)
+        });
+        let wish = DomainSnapshot {
+            name: Some(name.to_string()),
+            disks: disks.collect(),
+            ..DomainSnapshot::default()
+        };
+        Request::Create(Box::new(Create {
+            quiesce,
+            within: self.within,
+            ..Create::new(wish, [CreateFlag::DiskOnly])
+        }))
+    }
+
+    /// Whether a snapshot that is recorded is one of exactly these disks: of one that holds more, more would be deleted.
+    fn check_ours(&self, name: &SnapshotName) -> Result<(), DiskError> {
+        let tree = self.machine.tree().unwrap_or_default();
+        match tree.get(name.as_str()) {
+            Some(snapshot) if !self.holds(snapshot) => {
+                Err(DiskError::OfOthers { name: name.clone(), targets: self.targets.clone() })
+            }
+            // One that is not there is refused by whoever looks for it.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An image that holds a snapshot.
+fn held(image: Utf8PathBuf) -> BackupSource {
+    match image.starts_with("/dev") {
+        true => BackupSource::Block(image),
+        false => BackupSource::File(image),
+    }
+}

@@ -1,0 +1,50 @@
+//! Why images cannot be worked on: they are not this machine's for now, or it is not known how they stand.
+
+use camino::Utf8PathBuf;
+
+use super::Code;
+
+/// Why images cannot be worked on. Nothing was touched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageRefusal {
+    /// The images are another machine's for now.
+    #[error(
+        "the images, among them that of disk `{0}`, are given away: the machine's state has been saved or sent, and its guest has \
+         not gone on since; unless another machine has them by now, let it go on (`cont`) and it has them back"
+    )]
+    GivenAway(String),
+    /// The machine's state has left already.
+    #[error(
+        "the machine's memory has been saved or sent already and its guest has not gone on since: QEMU saves it once; let it go \
+         on (`cont`) first, unless another machine has it"
+    )]
+    StateHasLeft,
+    /// It is not known in which image a disk was.
+    #[error(
+        "the record of snapshot `{name}` does not say in which image disk `{disk}` was when it was taken"
+    )]
+    Unknown {
+        /// The snapshot.
+        name: String,
+        /// The disk.
+        disk: String,
+    },
+    /// An image beside the machine's chains may stand on one that is to go.
+    #[error("it cannot be told what stands on the images of the snapshot: of `{file}`, {why}")]
+    Unreadable {
+        /// The image.
+        file: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl ImageRefusal {
+    /// libvirt's name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            ImageRefusal::GivenAway(_) | ImageRefusal::StateHasLeft => Code::OperationInvalid,
+            ImageRefusal::Unknown { .. } | ImageRefusal::Unreadable { .. } => Code::OperationUnsupported,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The file that holds a machine's description: read before an operation on a machine that is off, kept in step with what its disks
+//! are in.
+//!
+//! While the machine is off the file alone says which images it is made of, and writing it is a step of the plan. While it runs QEMU
+//! says so; the file is written when the operation is done, for the next time that the machine is started.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Machine;
+use crate::{
+    domain::Domain,
+    domain_xml::DomainXml,
+    env::Env,
+    error::{OffRefusal, OperationError, StepError},
+    plan::Plan,
+    step::{Step, WriteDocument},
+    xml::Limits,
+};
+
+impl<E: Env> Machine<E> {
+    /// The same machine, whose description is in this file and is kept in step.
+    #[must_use]
+    pub fn with_document(mut self, path: Utf8PathBuf) -> Self {
+        self.document = Some(path);
+        self
+    }
+
+    /// Of a machine that is off, reads the description anew, if it is in a file; where that is and what it says.
+    pub(super) async fn read_document(&self) -> Result<Option<(Utf8PathBuf, String)>, OperationError> {
+        let Some(path) = self.document.clone().filter(|_| self.is_off()) else { return Ok(None) };
+        let (text, document) = self.description(&path).await?;
+        let transient = self.domain.borrow().transient;
+        self.domain.replace(Domain { transient, ..Domain::from(document) });
+        Ok(Some((path, text)))
+    }
+
+    pub(super) async fn description(&self, path: &Utf8Path) -> Result<(String, DomainXml), OperationError> {
+        let bad =
+            |why: String| OperationError::Refused(OffRefusal::Document { path: path.to_owned(), why }.into());
+        let bytes = self.monitor.env().read_file(path, Limits::default().bytes).await;
+        let bytes = bytes.map_err(|error| bad(error.to_string()))?;
+        let document = DomainXml::read(&bytes).map_err(|error| bad(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|error| bad(error.to_string()))?;
+        Ok((text, document))
+    }
+
+    /// After an operation on a machine that ran: writes down what it is made of by now, if that is in a file and has changed.
+    pub(super) async fn keep_document(
+        &self,
+        plan: &Plan,
+        new: Option<&DomainXml>,
+    ) -> Result<(), OperationError> {
+        let Some(path) = &self.document else { return Ok(()) };
+        let unfinished = |cause: StepError| OperationError::Unfinished {
+            done: plan.title.clone(),
+            step: format!("write {}", path.file_name().unwrap_or_default()),
+            cause,
+            remains: vec![format!(
+                "`{path}` does not name the images that the machine is in now: write them there before it is started anew"
+            )],
+        };
+        let unread = |error: OperationError| {
+            let source = std::io::Error::other(error.to_string());
+            unfinished(StepError::File { action: "bring up to date", path: path.clone(), source })
+        };
+        let (before, old) = self.description(path).await.map_err(unread)?;
+        let document = match new {
+            Some(new) => new.without_chains(),
+            None => match self.images_now(plan, &old).await.map_err(unread)? {
+                Some(now) => now,
+                None => return Ok(()),
+            },
+        };
+        if document == old {
+            return Ok(());
+        }
+        let write = WriteDocument { path: path.clone(), document, before };
+        write.write(self.monitor.env()).await.map_err(unfinished)
+    }
+
+    /// The description with the images in use now; none if the plan has changed none.
+    async fn images_now(&self, plan: &Plan, old: &DomainXml) -> Result<Option<DomainXml>, OperationError> {
+        let switched: Vec<(&str, &Utf8Path, &str)> = plan
+            .steps()
+            .flat_map(|step| match step {
+                Step::SwitchOverlays(step) => step.switches.as_slice(),
+                _ => &[],
+            })
+            .map(|switch| (switch.target.as_str(), &*switch.file, "qcow2"))
+            .collect();
+        if !switched.is_empty() {
+            return Ok(Some(old.with_sources(switched)));
+        }
+        if !plan.steps().any(|step| matches!(step, Step::EndCommit(_))) {
+            return Ok(None);
+        }
+        let observed = self.observe().await?;
+        Ok(Some(old.without_chains().with_sources(observed.sources())))
+    }
+}

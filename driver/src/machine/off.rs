@@ -1,0 +1,157 @@
+//! A machine that is off: nobody is asked but its description and its images.
+//!
+//! Its description says which images it is made of. Where that is a file ([`Machine::with_document`]), it is read anew for each
+//! operation, behind the lock on the machine's records, and written by those that put the machine on other images. That nobody else has the images is what
+//! `qemu-img` finds out; a machine that is started in the very moment between is not.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+};
+
+use camino::Utf8PathBuf;
+
+use super::Machine;
+use crate::{
+    capabilities::Capabilities,
+    domain_xml::DomainXml,
+    env::{Endpoint, Env, FileKind},
+    error::{OffRefusal, OperationError},
+    images,
+    launch::{BuiltIn, Launcher, Start, Stop, arguments::Power},
+    monitor::Monitor,
+    observed::Observed,
+    patience::Patience,
+    plan,
+    qemu_img::QemuImg,
+    request::Request,
+};
+
+/// A machine that is off.
+#[derive(Debug, Clone)]
+pub struct Off {
+    /// Its description.
+    pub domain: DomainXml,
+    /// Where its monitor is to listen, should it be started.
+    pub monitor: Option<Utf8PathBuf>,
+    /// What the QEMU can do that would be started, if that is known.
+    pub capabilities: Option<Rc<Capabilities>>,
+    /// `qemu-img`; by default the one beside the machine's QEMU, or else the one on the path.
+    pub tool: Option<Utf8PathBuf>,
+}
+
+impl<E: Env> Machine<E> {
+    /// A machine that is off.
+    pub fn off(env: E, off: Off, patience: Patience) -> Self {
+        Self {
+            monitor: Monitor::off(env, off.monitor.clone().map(Endpoint::Unix)),
+            domain: RefCell::new(off.domain.clone().into()),
+            patience,
+            capabilities: off.capabilities.clone().unwrap_or_default(),
+            asked: OnceCell::new(),
+            records: None,
+            launcher: None,
+            document: None,
+            off: Some(off),
+            no_background: RefCell::default(),
+        }
+    }
+
+    /// Whether it is off, as far as is known here.
+    pub fn is_off(&self) -> bool {
+        self.monitor.is_off()
+    }
+
+    /// Asks the images how they stand, and whether anybody has them.
+    pub(super) async fn observe_images(&self, request: &Request) -> Result<Observed, OperationError> {
+        let env = self.monitor.env();
+        if let Some(endpoint @ Endpoint::Unix(path)) = self.monitor.endpoint()
+            && env.connect(endpoint).await.is_ok()
+        {
+            return Err(OperationError::Refused(OffRefusal::MonitorListens(path.clone()).into()));
+        }
+        let domain = self.domain();
+        let Some(document) = &domain.document else {
+            return Ok(Observed {
+                status: crate::commands::Status::off(),
+                disks: Vec::new(),
+                missing: Vec::new(),
+                nvram: None,
+            });
+        };
+        let program = self.tool(document).await;
+        let tool = QemuImg {
+            program,
+            within: request.within().max(self.patience.command),
+            ..QemuImg::new(env.clone())
+        };
+        let all = !matches!(request, Request::Revert(_));
+        let observed = images::observe(&tool, document, all).await;
+        observed.map_err(|refusal| OperationError::Refused(refusal.into()))
+    }
+
+    /// Whether it is known what its QEMU can do.
+    pub(super) fn knows_qemu(&self) -> bool {
+        self.asked.get().is_some() || self.off.as_ref().is_none_or(|off| off.capabilities.is_some())
+    }
+
+    /// Finds out what its QEMU can do, if that is not known and needed. While the machine is off its launcher starts it for that,
+    /// without its disks and without letting the guest run, and ends it again; a program of the user's is not asked to.
+    pub(super) async fn get_to_know(&self, request: &Request) -> Result<(), OperationError> {
+        if self.knows_qemu() {
+            return Ok(());
+        }
+        let env = self.monitor.env();
+        if !self.is_off() {
+            let known = Capabilities::probe(&self.client(), env.now() + self.patience.command).await?;
+            self.asked.get_or_init(|| known);
+            return Ok(());
+        }
+        let (domain, endpoint) = (self.domain(), self.monitor.endpoint());
+        let (Some(launcher @ Launcher::BuiltIn(_)), Some(document), Some(endpoint)) =
+            (&self.launcher, &domain.document, endpoint)
+        else {
+            return Ok(());
+        };
+        // One that runs after all is found to run next.
+        if !plan::loads_memory(request, self.tree().as_ref()) || env.connect(endpoint).await.is_ok() {
+            return Ok(());
+        }
+        let Endpoint::Unix(monitor) = endpoint;
+        let (bare, within) = (document.with_disks(|_| false), self.patience.command);
+        let start = Start { domain: &bare, power: Power::Paused, monitor, within };
+        // Why it cannot be started is told by the plan, or by the start itself.
+        let Ok(started) = launcher.start(env, &start).await else { return Ok(()) };
+        let known = Capabilities::probe(&started.client(), env.now() + within).await;
+        started.client().close();
+        let ended = launcher.stop(env, &Stop { domain: &bare, monitor, within }).await;
+        ended.map_err(|error| OperationError::Refused(OffRefusal::QemuNotEnded(error.to_string()).into()))?;
+        if let Ok(known) = known {
+            self.asked.get_or_init(|| known);
+        }
+        Ok(())
+    }
+
+    /// The file that libvirt calls a managed save, beside the folder of the records, if the machine is off and has one.
+    pub(super) async fn managed_save(&self, name: &str) -> Option<Utf8PathBuf> {
+        let records = self.records.as_ref().filter(|_| self.is_off())?.borrow().folder().to_owned();
+        let save = records.with_file_name(format!("{name}.save"));
+        let kind = self.monitor.env().file_kind(&save).await;
+        matches!(kind, Ok(FileKind::File { .. })).then_some(save)
+    }
+
+    /// `qemu-img`: the one that was named, the one beside the machine's QEMU, or the one on the path.
+    pub(super) async fn tool(&self, domain: &DomainXml) -> Utf8PathBuf {
+        if let Some(named) = self.off.as_ref().and_then(|off| off.tool.clone()) {
+            return named;
+        }
+        let built_in = || Launcher::BuiltIn(BuiltIn::default()).tool(domain);
+        let beside = self.launcher.as_ref().map_or_else(built_in, |launcher| launcher.tool(domain));
+        match beside {
+            Some(path) if matches!(self.monitor.env().file_kind(&path).await, Ok(FileKind::File { .. })) => {
+                path
+            }
+            _ => "qemu-img".into(),
+        }
+    }
+}

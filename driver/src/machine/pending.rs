@@ -1,0 +1,164 @@
+//! An operation that has not come to its end: its journal, and the way out of it.
+
+use std::time::Duration;
+
+use super::Machine;
+use crate::{
+    domain::Domain,
+    domain_xml::DomainXml,
+    env::Env,
+    error::OperationError,
+    journal::{self, Intent, Journal, Pending},
+    plan::Plan,
+    recover::{self, Recovered, Turn},
+    step::Step,
+    tree::SnapshotTree,
+};
+
+impl<E: Env> Machine<E> {
+    /// The operation that has not come to its end, if there is one. Nothing is done about it.
+    ///
+    /// # Errors
+    /// [`OperationError::Journal`].
+    pub async fn pending(&self) -> Result<Option<Pending>, OperationError> {
+        let Some(records) = &self.records else { return Ok(None) };
+        let folder = records.borrow().folder().to_owned();
+        let Some(pending) = journal::read(self.monitor.env(), &folder).await? else { return Ok(None) };
+        pending.check(self.domain.borrow().document.as_ref())?;
+        Ok(Some(pending))
+    }
+
+    /// Puts back, or carries to its end, an operation whose driver was killed or that has left something behind. None if there
+    /// is nothing of the kind.
+    ///
+    /// Once nothing is left of it, it is forgotten; until then this may be tried again.
+    ///
+    /// # Errors
+    /// [`OperationError::Journal`], [`OperationError::Unreachable`]: nothing was touched.
+    pub async fn recover(&self, within: Duration) -> Result<Option<Recovered>, OperationError> {
+        let Some(pending) = self.pending().await? else { return Ok(None) };
+        if self.is_off() {
+            // It may have been started since, by the operation itself or by somebody else.
+            let _ = self.monitor.reconnect(self.patience.connect).await;
+        }
+        let env = self.monitor.env();
+        let journal = Journal::go_on(env, &pending).await?;
+        let (deadline, patience) = (env.now() + within, self.patience.at_most(within));
+        // It is the whole way back and forward of every step: no place for that on the stack of who seldom needs it.
+        let recovery = recover::recover(&self.monitor, &pending, deadline, patience, &journal);
+        let recovered = Box::pin(recovery).await;
+        self.monitor.rest().release();
+        let mut recovered = recovered?;
+        let Intent { plan, domain, was_off, .. } = &pending.intent;
+        let done = recovered.turn == Turn::Forward;
+        let tree = self.written_records().await;
+        let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off).await;
+        recovered.remains.extend(taken_over.err().map(|error| error.to_string()));
+        match recovered.turn {
+            _ if recovered.remains.is_empty() => journal.over().await?,
+            // Nothing else is to be done until somebody has looked.
+            Turn::Unknown => {}
+            _ => note(journal.told().await),
+        }
+        Ok(Some(recovered))
+    }
+
+    /// Gives up an operation that has not come to its end: whatever it has left stays, and nobody is told of it any more.
+    ///
+    /// # Errors
+    /// [`OperationError::Journal`].
+    pub async fn forget_pending(&self) -> Result<Option<Pending>, OperationError> {
+        let pending = self.pending().await?;
+        if let Some(pending) = &pending {
+            Journal::go_on(self.monitor.env(), pending).await?.over().await?;
+        }
+        Ok(pending)
+    }
+
+    /// Before anything is changed: what an earlier operation has left is put right. What is left even then is told, and does not
+    /// stand in the way, unless nobody knows how that operation came out.
+    pub(super) async fn put_right(&self, within: Duration) -> Result<(), OperationError> {
+        if self.pending().await?.is_none_or(|pending| pending.is_told()) {
+            return Ok(());
+        }
+        match Box::pin(self.recover(within)).await? {
+            Some(unknown) if unknown.turn == Turn::Unknown => Err(OperationError::Pending(Box::new(unknown))),
+            Some(recovered) => {
+                tracing::warn!(%recovered, "an earlier operation had not come to its end");
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes down what is about to be done, where records are kept.
+    pub(super) async fn begin_journal(
+        &self,
+        plan: &Plan,
+        domain: Option<&DomainXml>,
+    ) -> Result<Option<Journal<E>>, OperationError> {
+        let Some(records) = &self.records else { return Ok(None) };
+        let folder = records.borrow().folder().to_owned();
+        let env = self.monitor.env();
+        let machine = self.domain.borrow().document.clone();
+        let intent = Intent {
+            domain: domain.cloned(),
+            ..Intent::new(plan, machine.as_ref(), self.is_off(), env.seconds())
+        };
+        Ok(Some(Journal::begin(env, &folder, &intent).await?))
+    }
+
+    /// An operation has ended. What has left something behind stays written down, and is told by whoever has the error.
+    pub(super) async fn end_journal(&self, journal: Option<Journal<E>>, ended: &Result<(), OperationError>) {
+        let leaves = match ended {
+            Ok(()) => false,
+            Err(error) => matches!(
+                error,
+                OperationError::NotRolledBack { .. }
+                    | OperationError::Unfinished { .. }
+                    | OperationError::Unknown { .. }
+            ),
+        };
+        let Some(journal) = journal else { return };
+        if leaves {
+            return note(journal.told().await);
+        }
+        // Who finds it finds everything done, or put back.
+        note(journal.over().await);
+    }
+
+    /// Takes over what a plan has come to: what the records say, in which images the machine is, and what machine it is.
+    pub(super) async fn take_over(
+        &self,
+        plan: &Plan,
+        tree: Option<SnapshotTree>,
+        domain: Option<DomainXml>,
+        done: bool,
+        was_off: bool,
+    ) -> Result<(), OperationError> {
+        if let (Some(records), Some(tree)) = (&self.records, tree) {
+            records.borrow_mut().adopt(tree);
+        }
+        // Disks that a failed deletion has merged are in other images all the same.
+        let merges = plan.steps().any(|step| matches!(step, Step::EndCommit(_)));
+        let kept = match (done || merges) && !was_off {
+            true => self.keep_document(plan, domain.as_ref().filter(|_| done)).await,
+            false => Ok(()),
+        };
+        if done && self.off.is_some() && plan.ends_the_machine() {
+            self.monitor.went_off();
+        }
+        if let Some(document) = domain.filter(|_| done) {
+            let transient = self.domain.borrow().transient;
+            self.domain.replace(Domain { transient, ..Domain::from(document) });
+        }
+        kept
+    }
+}
+
+/// Whoever finds the journal later finds out by the machine itself what could not be written there.
+fn note<E: std::fmt::Display>(written: Result<(), E>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "how the operation has ended is not written down");
+    }
+}

@@ -1,0 +1,76 @@
+//! The guest's agent and the storages below the disks, as far as an operation on the machine needs them.
+
+use super::Machine;
+use crate::{
+    agent::{AgentError, FreezeStatus, Presence},
+    commands::QueryChardev,
+    env::{Endpoint, Env},
+    observed::Observed,
+    plan::Held,
+    report::Quiesced,
+    request::{Quiesce, Request},
+    storage::Volumes,
+};
+
+impl<E: Env> Machine<E> {
+    /// The same machine, whose guest's agent is reached at this socket. It is asked for nothing but snapshots that want the
+    /// guest at rest, and its port is left to others in between: it serves one at a time.
+    #[must_use]
+    pub fn with_agent(mut self, socket: Endpoint) -> Self {
+        self.monitor = self.monitor.with_agent(socket);
+        self
+    }
+
+    /// Whether the guest may still be frozen by the last operation, which could not let it go.
+    pub fn may_be_frozen(&self) -> bool {
+        self.monitor.rest().may_be_frozen()
+    }
+
+    /// How the agent stands, if the guest runs and is to be at rest. A guest that does not run is not asked: it would answer
+    /// when it goes on, whoever listens then.
+    pub(super) async fn ask_agent(
+        &self,
+        request: &Request,
+        observed: &Observed,
+    ) -> Option<Result<FreezeStatus, AgentError>> {
+        let Request::Create(create) = request else { return None };
+        let rest = self.monitor.rest();
+        let socket = rest.port()?;
+        if create.quiesce() == Quiesce::Off || !observed.status.running {
+            return None;
+        }
+        let env = self.monitor.env();
+        let deadline = env.now() + self.patience.at_most(create.within).command;
+        // Of a port that QEMU does not tell of, a sync tells.
+        let chardevs = self.client().execute("observe", &QueryChardev {}, deadline).await.unwrap_or_default();
+        if Presence::at(socket, &chardevs) == Presence::Closed {
+            let why = "nobody in the guest has its port open".to_owned();
+            return Some(Err(AgentError::NotConnected(why)));
+        }
+        Some(rest.status(deadline).await)
+    }
+
+    /// Which snapshots the volumes have below the disks that their storages are to take.
+    pub(super) async fn ask_storages(&self, volumes: Vec<(Vec<String>, Volumes)>) -> Vec<Held> {
+        let mut below = Vec::new();
+        for (targets, volumes) in volumes {
+            let found = match volumes.storage(self.monitor.env().clone()) {
+                Ok(storage) => storage.list().await,
+                Err(error) => Err(error),
+            };
+            below.push(Held { targets, volumes, found: found.map_err(|error| error.to_string()) });
+        }
+        below
+    }
+
+    /// What is to be told of the guest's rest. A freeze of the caller's is looked at again.
+    pub(super) async fn quiesced(&self, request: &Request) -> Quiesced {
+        let rest = self.monitor.rest();
+        if let Request::Create(create) = request
+            && create.quiesce() == Quiesce::AlreadyFrozen
+        {
+            rest.look_again(self.monitor.env().now() + self.patience.ask).await;
+        }
+        rest.told()
+    }
+}

@@ -1,0 +1,100 @@
+//! What the records say when a snapshot at which branches part is gone.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Frozen;
+use crate::{
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_xml::DomainXml,
+    plan::merge,
+    tree::SnapshotTree,
+    xml::Element,
+};
+
+/// The records without the snapshot. Its parent says of its own overlays, where they are gone, in which the disks went on; and of
+/// a machine that went on from the snapshot itself, in which it does.
+pub(super) fn tree_without(
+    snapshot: &DomainSnapshot,
+    frozen: &[Frozen<'_>],
+    old: &SnapshotTree,
+) -> SnapshotTree {
+    let mut tree = old.clone();
+    let name = snapshot.name.as_deref().unwrap_or_default();
+    let was_current = old.current() == Some(name);
+    tree.remove(name);
+    if let Some(mut parent) = snapshot.parent.as_deref().and_then(|parent| tree.get(parent)).cloned() {
+        for disk in frozen {
+            let heir = disk.heir().map(ToOwned::to_owned).or_else(|| branch_of(&parent, disk.target, &tree));
+            let part = parent.disks.iter_mut().find(|part| part.name == disk.target);
+            let part = part.filter(|part| part.path() == Some(&disk.file));
+            if let (Some(part), Some(heir)) = (part, heir) {
+                part.source = Some(Element::new("source").with("file", heir.as_str()));
+            }
+        }
+        if was_current {
+            let live = frozen.iter().filter_map(|disk| Some(overlay(disk.target, disk.live.as_ref()?.file)));
+            parent.revert_disks = live.collect();
+        }
+        tree.insert(parent);
+    }
+    settle_current(&mut tree);
+    for disk in frozen {
+        forget_below(&mut tree, disk);
+    }
+    tree
+}
+
+/// The overlay of another branch that begins at a snapshot.
+fn branch_of(parent: &DomainSnapshot, target: &str, tree: &SnapshotTree) -> Option<Utf8PathBuf> {
+    let name = parent.name.as_deref()?;
+    tree.children(name).filter_map(|child| tree.get(child)).find_map(|child| merge::source(child, target))
+}
+
+/// A current snapshot from which none descends says in its own parts in which overlays the machine goes on.
+pub(in crate::plan) fn settle_current(tree: &mut SnapshotTree) {
+    let Some(current) = tree.current().map(str::to_owned) else { return };
+    let Some(mut record) = tree.get(&current).filter(|record| !record.revert_disks.is_empty()).cloned()
+    else {
+        return;
+    };
+    if tree.children(&current).next().is_some() {
+        return;
+    }
+    for new in std::mem::take(&mut record.revert_disks) {
+        match record.disks.iter_mut().find(|disk| disk.name == new.name) {
+            Some(disk) if disk.path() == new.path() => {}
+            Some(disk) => *disk = new,
+            None => record.disks.push(new),
+        }
+    }
+    tree.insert(record);
+}
+
+/// A part of a record: the overlay in which a disk goes on.
+pub(in crate::plan) fn overlay(target: &str, file: &Utf8Path) -> SnapshotDisk {
+    SnapshotDisk {
+        location: Some(Location::External),
+        driver: Some(Element::new("driver").with("type", "qcow2")),
+        source: Some(Element::new("source").with("file", file.as_str())),
+        ..SnapshotDisk::new(target)
+    }
+}
+
+/// What records say of the images below those that stood on it is not so any more.
+fn forget_below(tree: &mut SnapshotTree, disk: &Frozen<'_>) {
+    let names: Vec<String> = tree.topological().into_iter().map(str::to_owned).collect();
+    let records = names.iter().filter_map(|name| tree.get(name));
+    let records = records.filter(|record| !merge::is_manual(record, disk.target));
+    for snapshot in records.cloned().collect::<Vec<_>>() {
+        let forgotten = |domain: &Option<Element>| {
+            let document = DomainXml::of(domain.clone()?).ok()?;
+            Some(document.without_chain_through(disk.target, &disk.file)?.element().clone())
+        };
+        let [live, next] = [&snapshot.domain, &snapshot.inactive_domain].map(forgotten);
+        if live.is_some() || next.is_some() {
+            let domain = live.or_else(|| snapshot.domain.clone());
+            let inactive_domain = next.or_else(|| snapshot.inactive_domain.clone());
+            tree.insert(DomainSnapshot { domain, inactive_domain, ..snapshot });
+        }
+    }
+}

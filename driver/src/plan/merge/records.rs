@@ -1,0 +1,130 @@
+//! What the records say while snapshots are merged, and which images they name.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Merge, Merged};
+use crate::{
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_xml::DomainXml,
+    tree::SnapshotTree,
+    xml::Element,
+};
+
+/// In a record of ours: the merge of an overlay was begun, `into` this image of this `format`.
+const BEGUN: &str = "merge";
+/// In a record of ours: it is done, and the overlay's `file` is not in use any more.
+const DONE: &str = "merged";
+/// Of both: the guest wrote to the overlay meanwhile, and goes on in the image below from one moment to the next.
+const RUNNING: &str = "running";
+
+/// What the record of a disk says of a deletion that was not finished.
+#[derive(Clone, Copy)]
+pub(in crate::plan) struct Note<'a> {
+    /// The overlay.
+    pub(in crate::plan) file: &'a Utf8Path,
+    /// The image below it.
+    pub(in crate::plan) into: &'a str,
+    /// That image's format.
+    pub(in crate::plan) format: &'a str,
+    /// Whether the overlay is surely merged; else that was begun, and it may be.
+    pub(in crate::plan) done: bool,
+    /// Whether the guest wrote to the overlay meanwhile.
+    pub(in crate::plan) ran: bool,
+}
+
+/// Reads what the record of a disk says of a deletion that was not finished.
+pub(in crate::plan) fn note(part: &SnapshotDisk) -> Option<Note<'_>> {
+    let own = |name: &str| part.others.iter().find(|element| element.name == name);
+    let (note, done) = own(DONE).map(|note| (note, true)).or(own(BEGUN).map(|note| (note, false)))?;
+    let file = if done { note.attribute("file").map(Utf8Path::new) } else { part.path() };
+    Some(Note {
+        file: file.filter(|_| part.delete_in_progress)?,
+        into: note.attribute("into")?,
+        format: note.attribute("format")?,
+        done,
+        ran: note.attribute(RUNNING).is_some(),
+    })
+}
+
+/// Marks a disk of the snapshot as being merged.
+pub(super) fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>, runs: bool) {
+    change_part(tree, name, &merge.disk.target, |part| {
+        part.delete_in_progress = true;
+        part.others.retain(|element| element.name != BEGUN);
+        let Merged { into, format, .. } = merge.merged();
+        let mut note = Element::new(BEGUN).with("into", into).with("format", format);
+        if runs && merge.above.is_none() {
+            note.set(RUNNING, "yes");
+        }
+        part.others.push(note);
+    });
+}
+
+/// Says that a disk of the snapshot is merged, and that whoever was taken of the overlay is of the image below now.
+pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
+    let Merged { target, file, into, format, .. } = merged;
+    change_part(tree, name, target, |part| {
+        let mut done = Element::new(DONE).with("file", file.as_str()).with("into", into);
+        if note(part).is_some_and(|note| note.ran) {
+            done.set(RUNNING, "yes");
+        }
+        *part = SnapshotDisk {
+            location: Some(Location::No),
+            delete_in_progress: true,
+            others: vec![done.with("format", format)],
+            source_type: part.source_type,
+            ..SnapshotDisk::new(target)
+        };
+    });
+    let names: Vec<String> = tree.topological().into_iter().map(str::to_owned).collect();
+    let records = names.iter().filter_map(|name| tree.get(name));
+    // What the caller keeps of a disk is of the images as they were.
+    let records = records.filter(|record| !is_manual(record, target));
+    for snapshot in records.cloned().collect::<Vec<_>>() {
+        let moved = |domain: &Option<Element>| {
+            let domain = domain.as_ref()?;
+            let document = DomainXml::of(domain.clone()).ok()?;
+            let disk = document.disk(target).filter(|disk| disk.path() == Some(file))?;
+            Some(document.with_sources([(disk.target, Utf8Path::new(into), format)]).element().clone())
+        };
+        let [live, next] = [&snapshot.domain, &snapshot.inactive_domain].map(moved);
+        if live.is_some() || next.is_some() {
+            let domain = live.or_else(|| snapshot.domain.clone());
+            let inactive_domain = next.or_else(|| snapshot.inactive_domain.clone());
+            tree.insert(DomainSnapshot { domain, inactive_domain, ..snapshot });
+        }
+    }
+}
+
+fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl FnOnce(&mut SnapshotDisk)) {
+    let Some(mut snapshot) = tree.get(name).cloned() else { return };
+    if let Some(part) = snapshot.disks.iter_mut().find(|part| part.name == target) {
+        change(part);
+        tree.insert(snapshot);
+    }
+}
+
+/// Whether the caller keeps a disk's part of a snapshot: its images go and come with what the caller does.
+pub(in crate::plan) fn is_manual(snapshot: &DomainSnapshot, target: &str) -> bool {
+    snapshot.disks.iter().any(|part| part.name == target && part.location == Some(Location::Manual))
+}
+
+/// Whether any snapshot's record names the file, other than as the image of a disk that the caller keeps.
+pub(in crate::plan) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
+    tree.topological().into_iter().filter_map(|name| tree.get(name)).any(|snapshot| {
+        let mut parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
+        let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
+        let domain = domain.as_ref();
+        snapshot.memory.file.as_deref() == Some(file)
+            || parts.any(|part| part.path() == Some(file))
+            || domain.is_some_and(|domain| {
+                domain.disks().any(|disk| disk.path() == Some(file) && !is_manual(snapshot, disk.target))
+            })
+    })
+}
+
+/// The image that a disk was in when the snapshot was taken: what the snapshot's overlay is based on.
+pub(in crate::plan) fn source(snapshot: &DomainSnapshot, target: &str) -> Option<Utf8PathBuf> {
+    let document = DomainXml::of(snapshot.domain.clone()?).ok()?;
+    Some(document.disk(target)?.path()?.to_owned())
+}

@@ -1,0 +1,231 @@
+//! Snapshots of a machine that is off: its disks alone, worked on by `qemu-img`.
+//!
+//! ```text
+//! inside the images:  write the record -> a snapshot of each image, side by side
+//! outside of them:    write the record -> reserve files -> make overlays -> write the machine's description
+//! ```
+//! The description says from which images the machine is started: where it is a file, writing that is the moment of the snapshot.
+//! Until then the overlays are nobody's, and undoing removes them.
+//!
+//! Source: libvirt's `qemuSnapshotCreateInactiveInternal` and `qemuSnapshotCreateInactiveExternal`.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Facts, Plan, Planned, Stage, merge, storage};
+use crate::{
+    align::{Aligned, Overlay, Place},
+    domain_snapshot::Location,
+    domain_xml::DomainXml,
+    env::FileKind,
+    error::{OffRefusal, Refusal},
+    observed::ObservedDisk,
+    request::{Create, CreateFlag},
+    step::{AddTag, CreateOverlay, RemoveTag, ReserveFile, Step, WriteDocument, WriteRecords},
+};
+
+/// What is known of a machine that is off, beside its images.
+#[derive(Debug, Clone, Copy)]
+pub struct Off<'a> {
+    /// `qemu-img`.
+    pub tool: &'a Utf8Path,
+    /// The file with its description, and what that says; none if the caller keeps it elsewhere.
+    pub document: Option<(&'a Utf8Path, &'a str)>,
+    /// Whether it is known what the QEMU that would be started can do.
+    pub knows_qemu: bool,
+    /// The file with the memory that libvirt calls a managed save, if there is one: the machine goes on with it when it is started.
+    pub managed_save: Option<&'a Utf8Path>,
+}
+
+impl Off<'_> {
+    /// Writes another description into its file; none if there is no such file, or if it says so already.
+    pub(super) fn document(&self, new: &DomainXml) -> Option<WriteDocument> {
+        let (path, before) = self.document?;
+        (new.element().document() != before).then(|| WriteDocument {
+            path: path.to_owned(),
+            document: new.clone(),
+            before: before.to_owned(),
+        })
+    }
+
+    /// Deletes a tag from the images in use that have it.
+    pub(super) fn delete_tag(&self, name: &str, facts: Facts<'_>) -> Vec<RemoveTag> {
+        let tagged = facts.observed.images().filter(|disk| disk.snapshot(name).is_some());
+        let remove = tagged.map(|disk| RemoveTag {
+            program: self.tool.to_owned(),
+            target: disk.target.clone(),
+            file: disk.file.clone(),
+            tag: name.to_owned(),
+        });
+        remove.collect()
+    }
+}
+
+/// What a running machine could be asked, and one that is off cannot.
+pub(super) fn check(create: &Create, facts: Facts<'_>) -> Result<(), Refusal> {
+    let for_running = [CreateFlag::Halt, CreateFlag::Quiesce];
+    if let Some(flag) = for_running.into_iter().find(|flag| create.flags.has(*flag)) {
+        return Err(OffRefusal::NotRunning(flag).into());
+    }
+    check_description(facts)?;
+    match &create.vmstate {
+        Some(disk) => {
+            facts.domain.known(disk)?;
+            Err(Refusal::VmstateElsewhere(disk.clone()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the machine's description names the images that, by its records, it went on in. One that was left behind would be taken for
+/// the machine's disks, and what was written since would be lost.
+pub(super) fn check_description(facts: Facts<'_>) -> Result<(), OffRefusal> {
+    check_deletions(facts)?;
+    let current = facts.records.and_then(|records| records.tree.get(records.tree.current()?));
+    let Some(current) = current else { return Ok(()) };
+    let domain = current.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
+    let parts = if current.revert_disks.is_empty() { &current.disks } else { &current.revert_disks };
+    for part in parts.iter().filter(|part| !part.delete_in_progress) {
+        let recorded = match part.location {
+            Some(Location::External) => part.path(),
+            Some(Location::Internal) => {
+                domain.as_ref().and_then(|domain| domain.disk(&part.name)).and_then(|disk| disk.path())
+            }
+            Some(Location::No | Location::Manual) | None => None,
+        };
+        let (Some(recorded), Some(disk)) = (recorded, facts.observed.disk(&part.name)) else { continue };
+        if !disk.chain.iter().any(|image| image.file == recorded) {
+            let (disk, file) = (part.name.clone(), disk.file.clone());
+            return Err(OffRefusal::OtherImage { disk, file, recorded: recorded.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the description names no overlay out of which a deletion that was not finished has taken the guest, or may have: what the
+/// guest wrote in the image below would be lost, or written over when the two are merged again.
+fn check_deletions(facts: Facts<'_>) -> Result<(), OffRefusal> {
+    let Some(records) = facts.records else { return Ok(()) };
+    let snapshots = records.tree.topological().into_iter().filter_map(|name| records.tree.get(name));
+    for part in snapshots.flat_map(|snapshot| &snapshot.disks) {
+        let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
+        if !note.ran || !disk.chain.iter().any(|image| image.file == note.file) {
+            continue;
+        }
+        let (disk, file, into) = (part.name.clone(), note.file.to_owned(), note.into.into());
+        return Err(match note.done {
+            true => OffRefusal::OtherImage { disk, file, recorded: into },
+            false => OffRefusal::MayHaveMoved { disk, file, into },
+        });
+    }
+    Ok(())
+}
+
+/// Plans the taking of one.
+pub(super) fn create(
+    create: &Create,
+    aligned: &Aligned,
+    record: Option<WriteRecords>,
+    off: Off<'_>,
+    facts: Facts<'_>,
+) -> Result<(Plan, Option<DomainXml>), Refusal> {
+    let mut disks = aligned.targets(|place| *place != Place::No);
+    let is_internal = aligned.disks.iter().any(|disk| disk.place == Place::Internal);
+    let nvram = facts.observed.nvram.as_ref().filter(|_| is_internal);
+    disks.extend(nvram.map(|nvram| nvram.target.clone()));
+    let mut stages: Vec<Stage> = record.into_iter().map(Stage::one).collect();
+    let below = storage::below(create, aligned, facts)?;
+    stages.extend((!below.catch.is_empty()).then(|| Stage::all(below.catch)));
+    let domain = if is_internal {
+        stages.push(Stage::all(internal(aligned, off, facts)?));
+        None
+    } else {
+        let (more, domain) = external(create, aligned, off, facts);
+        stages.extend(more);
+        domain
+    };
+    stages.extend((!below.seal.is_empty()).then(|| Stage::all(below.seal)));
+    // The caller may have all the work, and nobody a record.
+    if stages.is_empty() {
+        stages.push(Stage { steps: Vec::new() });
+    }
+    let no_return = stages.len() - 1;
+    let kind = if is_internal { "internal" } else { "disk-only" };
+    let title = format!(
+        "snapshot {} of {}, which is off: {kind}, disks {}",
+        aligned.name,
+        facts.domain.name,
+        disks.join(" ")
+    );
+    let manual = aligned.targets(|place| *place == Place::Manual);
+    Ok((Plan { title, disks, manual, stages, no_return }, domain))
+}
+
+fn internal(aligned: &Aligned, off: Off<'_>, facts: Facts<'_>) -> Result<Vec<AddTag>, Refusal> {
+    let name = aligned.name.as_str();
+    if aligned.name.could_be_id() {
+        return Err(Refusal::AllDigits(name.to_owned()));
+    }
+    // The tool would make a second one of that name.
+    if let Some(disk) = facts.observed.images().find(|disk| disk.snapshot(name).is_some()) {
+        return Err(Refusal::Exists { name: name.to_owned(), disk: disk.target.clone() });
+    }
+    let targets = aligned.targets(|place| *place == Place::Internal);
+    let disks = targets.iter().filter_map(|target| facts.observed.disk(target)).chain(&facts.observed.nvram);
+    let add = disks.map(|disk| AddTag {
+        program: off.tool.to_owned(),
+        target: disk.target.clone(),
+        file: disk.file.clone(),
+        tag: name.to_owned(),
+    });
+    Ok(add.collect())
+}
+
+/// The stages that make the overlays, and the machine that goes on in them.
+fn external(
+    create: &Create,
+    aligned: &Aligned,
+    off: Off<'_>,
+    facts: Facts<'_>,
+) -> (Vec<Stage>, Option<DomainXml>) {
+    let overlays: Vec<(&ObservedDisk, &Overlay)> = aligned
+        .overlays()
+        .filter_map(|(target, overlay)| Some((facts.observed.disk(target)?, overlay)))
+        .collect();
+    let reuse = create.flags.has(CreateFlag::ReuseExternal);
+    let absent = |path: &Utf8PathBuf| matches!(facts.files.get(path), None | Some(FileKind::Absent));
+    let new = || overlays.iter().filter(|_| !reuse);
+    let reserve = new().filter(|(_, overlay)| absent(&overlay.path));
+    let reserve = reserve.map(|(_, overlay)| ReserveFile { path: overlay.path.clone() });
+    let make = new().map(|(disk, overlay)| CreateOverlay {
+        program: off.tool.to_owned(),
+        target: disk.target.clone(),
+        file: overlay.path.clone(),
+        backing_file: disk.file.clone(),
+        backing_format: disk.format.clone(),
+        clusters: facts.observed.clusters(&disk.file),
+    });
+    let mut stages = vec![Stage::all(reserve), Stage::all(make)];
+    let sources = overlays.iter().map(|(disk, overlay)| (disk.target.as_str(), &*overlay.path, "qcow2"));
+    let domain = facts.domain.document.as_ref().map(|document| document.with_sources(sources));
+    let write = domain.as_ref().and_then(|domain| off.document(domain));
+    stages.extend(write.map(Stage::one));
+    stages.retain(|stage| !stage.steps.is_empty());
+    (stages, domain)
+}
+
+/// Plans the removal of an internal snapshot that no record knows.
+pub(super) fn delete_unrecorded(name: &str, off: Off<'_>, facts: Facts<'_>) -> Result<Planned, Refusal> {
+    let steps = off.delete_tag(name, facts);
+    if steps.is_empty() {
+        return Err(Refusal::NoSuchSnapshot(name.to_owned()));
+    }
+    let disks: Vec<String> = steps.iter().map(|step| step.target.clone()).collect();
+    let title = format!(
+        "delete snapshot {name} of {}, which is off: internal, disks {}",
+        facts.domain.name,
+        disks.join(" ")
+    );
+    let stages = vec![Stage { steps: steps.into_iter().map(Step::from).collect() }];
+    let plan = Plan { title, disks, manual: Vec::new(), stages, no_return: 0 };
+    Ok(Planned { plan, tree: None, domain: None })
+}

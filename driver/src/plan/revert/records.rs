@@ -1,0 +1,75 @@
+//! What the records say when it was gone back, and which overlays nothing leads to any more then.
+
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Fresh, Way};
+use crate::{
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
+    domain_xml::DomainXml,
+    error::Refusal,
+    plan::{Records, branches},
+    step::WriteRecords,
+    tree::SnapshotTree,
+};
+
+impl Way<'_> {
+    /// The records afterwards: it is the current one, and says in which overlays the machine goes on. If others descend from it,
+    /// what they grew out of stays said beside that.
+    pub(super) fn recorded(&self, fresh: &[Fresh]) -> Result<(WriteRecords, SnapshotTree), Refusal> {
+        let Records { folder, tree: old } = self.records;
+        let name = self.revert.name.as_str();
+        let mut tree = old.clone();
+        for doomed in &self.doomed {
+            tree.remove(doomed);
+        }
+        if let Some(current) = old.current().filter(|current| *current != name)
+            && let Some(record) = tree.get(current).filter(|record| !record.revert_disks.is_empty())
+        {
+            let record = DomainSnapshot { revert_disks: Vec::new(), ..record.clone() };
+            tree.insert(record);
+        }
+        if !fresh.is_empty() {
+            let disks: Vec<SnapshotDisk> =
+                fresh.iter().map(|new| branches::overlay(&new.target, &new.file)).collect();
+            let mut record = self.record.clone();
+            if tree.children(name).next().is_some() {
+                record.revert_disks = disks;
+            } else {
+                record.revert_disks = Vec::new();
+                // Each in the place that it had.
+                for new in disks {
+                    match record.disks.iter_mut().find(|disk| disk.name == new.name) {
+                        Some(disk) => *disk = new,
+                        None => record.disks.push(new),
+                    }
+                }
+            }
+            tree.insert(record);
+        }
+        tree.set_current(Some(name));
+        Ok((WriteRecords::new(folder, old, &tree)?, tree))
+    }
+
+    /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or is
+    /// named by any record's machine, stays.
+    pub(super) fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
+        let old = self.records.tree;
+        let Some(current) = old.current().and_then(|name| old.get(name)) else { return BTreeSet::new() };
+        let named = if current.revert_disks.is_empty() { &current.disks } else { &current.revert_disks };
+        let in_use = |path: &Utf8Path| {
+            let records = tree.topological().into_iter().filter_map(|name| tree.get(name)?.domain.as_ref());
+            records.chain([machine.element()]).any(|domain| domain.names(path.as_str()))
+        };
+        let top = |disk: &SnapshotDisk| {
+            let found = self.facts.observed.disk(&disk.name)?;
+            let is_it = disk.location == Some(Location::External)
+                && disk.source_type == SourceType::File
+                && disk.path() == Some(&found.file)
+                && found.snapshots.is_empty();
+            is_it.then(|| found.file.clone())
+        };
+        named.iter().filter_map(top).filter(|path| !in_use(path)).collect()
+    }
+}

@@ -1,0 +1,305 @@
+//! Recovery: an operation whose driver was killed, or that left something behind, is put back or carried to its end.
+//!
+//! ```text
+//! the journal's plan -> thaw the guest, if it may be frozen -> has the decisive step happened?
+//!      not begun, or it did not --> undo what was or may have been begun, newest first
+//!      it has                   --> do what comes behind it, unless that has happened
+//!      nobody knows             --> keep everything, and say so
+//! ```
+//!
+//! It is the executor's own way back and forward ([`crate::execute`]); what is new is only how far the steps had got. The journal
+//! says which had come to their end and which may have begun ([`crate::journal`]); of those the machine is asked, and the files.
+//!
+//! It may itself be killed: the journal stays until all is done, and every step can be asked, done and put back once more.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    env::Env,
+    error::OperationError,
+    execute::{Execution, Failure, Reach, Undone},
+    journal::{Journal, Pending, Written},
+    live::Live,
+    monitor::Monitor,
+    patience::Patience,
+    step::{Begun, Happened, Step},
+};
+
+/// What was found of an operation that was not finished, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The operation.
+    pub title: String,
+    /// What became of it.
+    pub turn: Turn,
+    /// What was done for it, in order.
+    pub deeds: Vec<String>,
+    /// What is left, and what to do about it; none if nothing is.
+    pub remains: Vec<String>,
+}
+
+/// What became of an operation that was not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// None of its steps had begun.
+    NotBegun,
+    /// It is put back.
+    Back,
+    /// It is done.
+    Forward,
+    /// Nobody knows whether its decisive step has happened: everything is kept.
+    Unknown,
+}
+
+impl Turn {
+    /// `rolled-back`, in one word for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Turn::NotBegun => "not-begun",
+            Turn::Back => "rolled-back",
+            Turn::Forward => "finished",
+            Turn::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let became = match (self.turn, self.remains.is_empty()) {
+            (Turn::NotBegun, _) => "nothing had been done",
+            (Turn::Back, true) => "it is rolled back, and all is as it was before",
+            (Turn::Back, false) => "it is rolled back, but for what is told here",
+            (Turn::Forward, true) => "it was decided already, and is finished",
+            (Turn::Forward, false) => "it was decided already, and is finished but for what is told here",
+            (Turn::Unknown, _) => "it could not be found out whether it was decided, and everything is kept",
+        };
+        write!(f, "an operation had not come to its end: {}; {became}", self.title)?;
+        for deed in &self.deeds {
+            write!(f, "\n  done: {deed}")?;
+        }
+        for left in &self.remains {
+            write!(f, "\n  left: {left}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Follows the traces of an operation.
+///
+/// # Errors
+/// [`OperationError::Unreachable`]: the machine may live and does not answer; nothing was touched.
+pub(crate) async fn recover<E: Env>(
+    monitor: &Monitor<E>,
+    pending: &Pending,
+    deadline: Duration,
+    patience: Patience,
+    journal: &Journal<E>,
+) -> Result<Recovered, OperationError> {
+    let mut execution = Execution::new(monitor, &pending.intent.plan, patience, Some(journal));
+    execution.asks_first = true;
+    let reached = match execution.reach("recover").await {
+        Reach::Alive(_) => Reached::Alive,
+        Reach::Gone | Reach::Off => Reached::Off,
+        Reach::Mute(_) => {
+            monitor.reconnect(patience.connect).await?;
+            Reached::Alive
+        }
+    };
+    let mut recovery = Recovery {
+        execution,
+        pending,
+        deadline,
+        reached,
+        frozen: false,
+        deeds: Vec::new(),
+        remains: Vec::new(),
+    };
+    let turn = recovery.turn().await;
+    let Recovery { deeds, remains, .. } = recovery;
+    Ok(Recovered { title: pending.intent.plan.title.clone(), turn, deeds, remains })
+}
+
+/// Whether there is a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    Alive,
+    Off,
+}
+
+struct Recovery<'m, E: Env> {
+    execution: Execution<'m, E>,
+    pending: &'m Pending,
+    deadline: Duration,
+    reached: Reached,
+    /// The guest may be frozen, and could not be let go.
+    frozen: bool,
+    deeds: Vec<String>,
+    remains: Vec<String>,
+}
+
+impl<'m, E: Env> Recovery<'m, E> {
+    async fn turn(&mut self) -> Turn {
+        let all: Vec<_> = self.steps().collect();
+        if all.iter().all(|(_, written, _)| *written == Written::Ahead) {
+            return Turn::NotBegun;
+        }
+        self.thaw().await;
+        match self.decided().await {
+            Some(true) => self.forward().await,
+            Some(false) => self.back().await,
+            None => {
+                let decisive = &self.execution.plan.stages[self.execution.plan.no_return];
+                self.remains.extend(decisive.steps.iter().map(Step::remains));
+                Turn::Unknown
+            }
+        }
+    }
+
+    /// Every step with its stage and how far it had got, by what is written down.
+    fn steps(&self) -> impl Iterator<Item = (usize, Written, &'m Step)> + use<'m, E> {
+        let pending = self.pending;
+        let stages = self.execution.plan.stages.iter().enumerate();
+        let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
+        steps.enumerate().map(move |(number, (stage, step))| (stage, pending.of(stage, number), step))
+    }
+
+    fn live(&self, lane: &str) -> Live<E> {
+        let Execution { monitor, patience, .. } = &self.execution;
+        monitor.live(format!("recover-{lane}"), self.deadline, *patience)
+    }
+
+    /// Lets the guest go first of all, if it may be frozen: its programs stand still as long as it is.
+    async fn thaw(&mut self) {
+        let freeze = |(_, written, step): &(usize, Written, &'m Step)| {
+            *written == Written::InDoubt && matches!(step, Step::Freeze(_))
+        };
+        let Some((.., step)) = self.steps().find(freeze).filter(|_| self.reached == Reached::Alive) else {
+            return;
+        };
+        self.execution.monitor.rest().suspect();
+        self.execution.begun = vec![(step, Begun::Part)];
+        match self.execution.thaw().await {
+            Some(left) => {
+                self.frozen = true;
+                self.remains.push(left);
+            }
+            None => self.deeds.push("thaw the guest's file systems, if they were frozen".to_owned()),
+        }
+        self.execution.begun.clear();
+    }
+
+    /// Whether the decisive stage has happened; none if nobody knows.
+    async fn decided(&self) -> Option<bool> {
+        let decisive = self.execution.plan.no_return;
+        let steps = self.steps().filter(|(stage, ..)| *stage == decisive);
+        let mut all = true;
+        for (_, written, step) in steps {
+            let happened = match written {
+                Written::Done => Happened::Yes,
+                Written::Ahead | Written::Undone => Happened::No,
+                Written::InDoubt => self.has_happened(step).await,
+            };
+            match happened {
+                Happened::Yes => {}
+                Happened::No => all = false,
+                Happened::Unknown => return None,
+            }
+        }
+        // A stage without steps is decided when the one before it is.
+        Some(all)
+    }
+
+    async fn has_happened(&self, step: &Step) -> Happened {
+        if self.reached == Reached::Off {
+            match step {
+                Step::StopMachine(_) | Step::Quit(_) => return Happened::Yes,
+                step if step.only_in_qemu() || step.starts_a_machine() => return Happened::No,
+                _ => {}
+            }
+        }
+        let happened = step.probe(&self.live(&step.lane())).await;
+        happened.unwrap_or(Happened::Unknown)
+    }
+
+    /// Does what comes behind the decisive stage, unless it has happened.
+    async fn forward(&mut self) -> Turn {
+        let plan = self.execution.plan;
+        let is_moot = |step: &Step| self.reached == Reached::Off && step.only_in_qemu();
+        let behind = self.steps().filter(|(stage, written, step)| {
+            *stage > plan.no_return && *written == Written::InDoubt && !is_moot(step)
+        });
+        // One after the other, as they are written down: it is not many that are in doubt.
+        let mut failed = Vec::new();
+        for (.., step) in behind.collect::<Vec<_>>() {
+            failed.extend(self.execution.forward([step], self.deadline).await);
+            self.deeds.push(step.to_string());
+        }
+        let ahead =
+            self.steps().find(|(stage, written, _)| *stage > plan.no_return && *written == Written::Ahead);
+        if let Some((stage, ..)) = ahead {
+            let moot = self.reached == Reached::Off;
+            let late = self.execution.rest(stage, self.deadline).await;
+            failed.extend(late.into_iter().filter(|failure| !(moot && failure.step.only_in_qemu())));
+            let done = plan.stages[stage..].iter().flat_map(|stage| &stage.steps);
+            self.deeds.extend(done.map(ToString::to_string));
+        }
+        self.settle_forward(failed).await;
+        Turn::Forward
+    }
+
+    /// Tells and writes down what is done by now, and what is not.
+    async fn settle_forward(&mut self, failed: Vec<Failure<'m>>) {
+        for Failure { step, cause, .. } in &failed {
+            let title = step.to_string();
+            self.deeds.retain(|deed| *deed != title);
+            self.remains.push(format!("{title}: {cause}. {}", step.remains()));
+        }
+        if failed.is_empty() {
+            return;
+        }
+        let is_failed = |step: &Step| failed.iter().any(|failure| std::ptr::eq(failure.step, step));
+        let steps = self.execution.plan.steps().enumerate();
+        let done = steps.filter(|(_, step)| !is_failed(step) && !self.is_frozen_by(step));
+        let done = done.map(|(number, _)| number).collect();
+        if let Some(Err(error)) = match self.execution.journal {
+            Some(journal) => Some(journal.done(done).await),
+            None => None,
+        } {
+            tracing::warn!(%error, "how far the recovery has come is not written down");
+        }
+    }
+
+    /// Whether it is the freeze of a guest that could not be let go: the next recovery tries that again.
+    fn is_frozen_by(&self, step: &Step) -> bool {
+        self.frozen && matches!(step, Step::Freeze(_))
+    }
+
+    /// Undoes what was or may have been begun: nothing of what comes behind the decisive stage, which has not happened.
+    async fn back(&mut self) -> Turn {
+        let decisive = self.execution.plan.no_return;
+        let mut begun = Vec::new();
+        for (_, written, step) in self.steps().filter(|(stage, ..)| *stage <= decisive).collect::<Vec<_>>() {
+            let how_far = match written {
+                Written::Done => Some(Begun::Whole),
+                Written::InDoubt => step.look_back(&self.live(&step.lane())).await,
+                Written::Ahead | Written::Undone => None,
+            };
+            begun.extend(how_far.map(|begun| (step, begun)));
+        }
+        self.execution.begun = begun;
+        let Undone { remains, steps, .. } = self.execution.undo(None).await;
+        // Of the thaw it is told above.
+        let told = steps.iter().filter(|step| !matches!(step, Step::Freeze(_)));
+        let deeds = told.filter_map(|step| Some(format!("{step}: {}", step.undo_title()?)));
+        self.deeds.extend(deeds);
+        if let (Some(journal), true) = (self.execution.journal, self.frozen || !remains.is_empty()) {
+            let put_back = steps.iter().filter(|step| !self.is_frozen_by(step));
+            let numbers = put_back.map(|step| self.execution.number(step)).collect();
+            if let Err(error) = journal.undone(numbers).await {
+                tracing::warn!(%error, "how far the recovery has come is not written down");
+            }
+        }
+        self.remains.extend(remains);
+        Turn::Back
+    }
+}

@@ -1,0 +1,128 @@
+//! A subvolume of btrfs, and its snapshots beside it: `/pool/vm1` and `/pool/vm1@s1`.
+//!
+//! All files in a subvolume are caught at one point in time, so that a machine whose disks lie in one needs no group.
+//!
+//! A snapshot is made under a name that nothing has, and renamed: `btrfs subvolume snapshot` puts its result **inside** a
+//! folder that has the name already, silently. To go back makes a writable snapshot of the snapshot and swaps the two by
+//! their names. It is no descendant of the old subvolume then, so snapshots are known by their names and not by their parents.
+//!
+//! Listing needs root. A full file system takes a snapshot all the same; the guest's next write then fails.
+//!
+//! Source: btrfs-subvolume(8); recordings of btrfs-progs 6.2.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, command,
+    error::{SYSTEM, by_words},
+    fit, names, text,
+};
+use crate::{env::HostCommand, name::SnapshotName};
+
+/// A subvolume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Btrfs {
+    subvolume: Utf8PathBuf,
+}
+
+impl Btrfs {
+    /// The subvolume at this path.
+    ///
+    /// # Errors
+    /// [`StorageError::BadName`] for what is no plain absolute path.
+    pub fn new(subvolume: impl AsRef<Utf8Path>) -> Result<Self, StorageError> {
+        Ok(Self { subvolume: names::path(subvolume.as_ref())? })
+    }
+
+    fn place(&self, name: &SnapshotName) -> String {
+        format!("{}@{name}", self.subvolume)
+    }
+
+    /// A name beside it that nothing has.
+    fn aside(&self, fresh: &str) -> String {
+        let name = self.subvolume.file_name().unwrap_or_default();
+        self.subvolume.with_file_name(format!("{name}.freezeframe-{fresh}")).into_string()
+    }
+}
+
+fn btrfs(arguments: &[&str]) -> HostCommand {
+    command("btrfs", &[&["subvolume"], arguments].concat())
+}
+
+fn rename(from: &str, to: &str) -> HostCommand {
+    command("mv", &["-T", from, to])
+}
+
+impl Provider for Btrfs {
+    fn method(&self) -> Method {
+        Method::Btrfs
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { group: false, backup_source: true, revert_consumes: false }
+    }
+
+    fn volume(&self) -> String {
+        self.subvolume.to_string()
+    }
+
+    /// Where it lies in its file system, and all that is read-only there.
+    fn list(&self) -> Vec<HostCommand> {
+        vec![btrfs(&["show", self.subvolume.as_str()]), btrfs(&["list", "-r", self.subvolume.as_str()])]
+    }
+
+    fn listed(&self, said: &[Vec<u8>]) -> Result<Vec<Snapshot>, StorageError> {
+        let [shown, listed] = said else { return Err(StorageError::nonsense("btrfs", "it was not asked")) };
+        let live = text("btrfs", shown)?.lines().next().unwrap_or_default();
+        if live.rsplit('/').next() != self.subvolume.file_name() {
+            // The topmost subvolume is `/` in its file system: there is nothing beside it.
+            let words = format!(
+                "{} is not shown by its name: it is where its file system is mounted",
+                self.subvolume
+            );
+            return Err(StorageError::NotSupported { words });
+        }
+        let beside = format!("{live}@");
+        let mut names = Vec::new();
+        for line in text("btrfs", listed)?.lines() {
+            let path = line.split_once(" path ").map(|(_, path)| path);
+            let path = path
+                .ok_or_else(|| StorageError::nonsense("btrfs", format!("a line without a path: {line}")))?;
+            names.extend(path.strip_prefix(&beside));
+        }
+        Ok(fit(names))
+    }
+
+    fn snapshot(&self, name: &SnapshotName, fresh: &str) -> Result<Vec<Act>, StorageError> {
+        let aside = self.aside(fresh);
+        let make = btrfs(&["snapshot", "-r", self.subvolume.as_str(), &aside]);
+        Ok(vec![
+            Act::of(make).or_else(btrfs(&["delete", &aside])),
+            Act::deciding(rename(&aside, &self.place(name))),
+        ])
+    }
+
+    fn delete(&self, name: &SnapshotName) -> Result<Vec<Act>, StorageError> {
+        Ok(vec![Act::of(btrfs(&["delete", "--commit-after", &self.place(name)]))])
+    }
+
+    fn revert(&self, name: &SnapshotName, fresh: &str) -> Result<Vec<Act>, StorageError> {
+        let (live, new, old) =
+            (self.subvolume.as_str(), self.aside(fresh), self.aside(&format!("{fresh}-old")));
+        Ok(vec![
+            Act::of(btrfs(&["snapshot", &self.place(name), &new])).or_else(btrfs(&["delete", &new])),
+            Act::of(rename(live, &old)).or_else(rename(&old, live)),
+            Act::deciding(rename(&new, live)),
+            Act::of(btrfs(&["delete", "--commit-after", &old])),
+        ])
+    }
+
+    fn backup_source(&self, name: &SnapshotName, image: Option<&Utf8Path>) -> Option<BackupSource> {
+        let inside = image?.strip_prefix(&self.subvolume).ok()?;
+        Some(BackupSource::File(Utf8PathBuf::from(self.place(name)).join(inside)))
+    }
+
+    fn refusal(&self, _code: i32, words: &str) -> Refusal {
+        by_words(words, &[&[("Not a Btrfs", Refusal::NotSupported)], SYSTEM].concat())
+    }
+}

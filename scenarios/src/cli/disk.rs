@@ -1,0 +1,324 @@
+//! `freezeframe disk`: snapshots of disks by the storage below them, where no QEMU is asked for anything; or by QEMU.
+
+mod export;
+mod which;
+
+use std::{process::ExitCode, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, Subcommand};
+use freezeframe_driver::{
+    disk::{Ask, By, DiskError, QemuDisks, Taken},
+    env::{Endpoint, tokio::TokioEnv},
+    name::SnapshotName,
+    plan::Plan,
+    report::{Quiesced, Verdict},
+    request::Quiesce,
+    storage::Snapshot,
+    xml::Element,
+};
+use serde_json::json;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::LocalSet,
+};
+
+use self::{
+    export::ExportArgs,
+    which::{NamedArgs, WhichArgs},
+};
+use super::{
+    CliError,
+    fs::{FsError, ticket::Ticket, watchdog},
+    interrupt::Interrupt,
+    snapshot::{self, create::QuiesceHow, operate::Gone},
+    told::{Told, tell},
+};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Who takes the snapshots stands in each disk of the machine's document, <diskSnapshot method='btrfs'/>, or is said here; docs/storage.md
+describes the methods. With the method qemu, which needs --state and, of a machine that runs, --qmp, the disks go on in overlays,
+and the modified <disk> is printed too: it goes into the machine's document. What is caught is what the guest has written out, as after a power cut.
+
+Exit codes: 0 done; 1 failed, and the message says how things stand; 2 wrong use.
+JSON: snapshot {method, volume, disks: {target: <disk> of the backup, or null}, modified: {target: <disk>},
+quiesced: yes|no|unknown}; list {snapshots: [{name, fit}]};
+delete, merge, revert {done: name}; with --dry-run {dry-run, summary, plan}; what failed {error: {code, message, outcome, remains}, exit-code} as
+`freezeframe snapshot --help` says.")]
+pub(super) struct DiskArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// How long a command of the storage may take where nothing is said, in seconds.
+const WITHIN: u32 = 60;
+
+/// How long, beyond the storage's own time, until a guest is thawed whose caller has died.
+const THAW_AFTER: u32 = 60;
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Take a snapshot of disks at one point in time
+    Snapshot(SnapshotArgs),
+    /// The snapshots that there are
+    List(WhichArgs),
+    /// Delete a snapshot; the disks stay as they are
+    Delete(DoneArgs),
+    /// Let go of a snapshot and keep what was written since
+    Merge(DoneArgs),
+    /// Let the disks of a machine that is off be what a snapshot holds
+    Revert(DoneArgs),
+    /// Serve what a snapshot holds as NBD, read-only, for a backup program
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+struct SnapshotArgs {
+    #[command(flatten)]
+    done: DoneArgs,
+    /// Freeze the guest's file systems for the moment of it, with --agent: required, or there is no snapshot; best-effort, or it is
+    /// taken all the same, and told so
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "required",
+        requires = "agent")]
+    quiesce: Option<QuiesceHow>,
+    /// The guest's file systems are frozen already, by you: they are neither frozen nor thawed
+    #[arg(long, conflicts_with = "quiesce")]
+    already_frozen: bool,
+    /// The host's socket of the agent's port, one that nobody else uses
+    #[arg(long, value_name = "SOCK")]
+    agent: Option<Utf8PathBuf>,
+    /// How long a command of the storage may take, and with it the guest stand still
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
+    within: u32,
+}
+
+impl SnapshotArgs {
+    fn quiesce(&self) -> Quiesce {
+        match (self.already_frozen, self.quiesce) {
+            (true, _) => Quiesce::AlreadyFrozen,
+            (false, None) => Quiesce::Off,
+            (false, Some(how)) => how.into(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct DoneArgs {
+    #[command(flatten)]
+    named: NamedArgs,
+    /// Ask the storage, print what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Does something with snapshots of disks.
+///
+/// # Errors
+/// [`CliError`].
+pub(super) fn disk(arguments: &DiskArgs) -> Result<ExitCode, CliError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
+    if let Verb::Export(export) = &arguments.verb {
+        return serve(export, &runtime, arguments.json);
+    }
+    tell(carry_out(&arguments.verb, &runtime), arguments.json)
+}
+
+/// Exports, and says so while it does.
+fn serve(arguments: &ExportArgs, runtime: &Runtime, json: bool) -> Result<ExitCode, CliError> {
+    let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
+    let served = LocalSet::new().block_on(runtime, export::export(arguments, &interrupt, json));
+    match served {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        failed => tell(failed, json),
+    }
+}
+
+fn carry_out(verb: &Verb, runtime: &Runtime) -> Result<Told, CliError> {
+    let wanted = Wanted::of(verb)?;
+    let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
+    let told = async {
+        match wanted.which.by()? {
+            By::Qemu => by_qemu(&wanted, &interrupt).await,
+            By::Storage(_) => by_storage(&wanted, &interrupt).await,
+        }
+    };
+    LocalSet::new().block_on(runtime, told)
+}
+
+/// What a verb wants.
+struct Wanted<'a> {
+    which: &'a WhichArgs,
+    /// Nothing to list.
+    ask: Option<Ask>,
+    dry_run: bool,
+    agent: Option<&'a Utf8Path>,
+    /// How long a command may take, in seconds.
+    within: u32,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(verb: &'a Verb) -> Result<Self, CliError> {
+        let name = |done: &DoneArgs| SnapshotName::new(&*done.named.name).map_err(DiskError::from);
+        let (done, ask) = match verb {
+            Verb::List(which) => {
+                return Ok(Self { which, ask: None, dry_run: false, agent: None, within: WITHIN });
+            }
+            Verb::Snapshot(asked) => {
+                let ask = Ask::Snapshot { name: name(&asked.done)?, quiesce: asked.quiesce() };
+                let SnapshotArgs { done, agent, within, .. } = asked;
+                let (which, dry_run) = (&done.named.which, done.dry_run);
+                return Ok(Self { which, ask: Some(ask), dry_run, agent: agent.as_deref(), within: *within });
+            }
+            Verb::Export(export) => {
+                let (which, within) = (&export.named.which, WITHIN);
+                return Ok(Self { which, ask: None, dry_run: false, agent: None, within });
+            }
+            Verb::Delete(done) => (done, Ask::Delete(name(done)?)),
+            Verb::Merge(done) => (done, Ask::Merge(name(done)?)),
+            Verb::Revert(done) => (done, Ask::Revert(name(done)?)),
+        };
+        let (which, dry_run) = (&done.named.which, done.dry_run);
+        Ok(Self { which, ask: Some(ask), dry_run, agent: None, within: WITHIN })
+    }
+
+    /// A guest that stands frozen should this command be killed is let go by somebody else, if one is frozen here.
+    async fn watchdog(&self) -> Result<Option<Ticket>, CliError> {
+        let freezes =
+            matches!(self.ask, Some(Ask::Snapshot { quiesce: Quiesce::Required | Quiesce::BestEffort, .. }));
+        let Some(agent) = self.agent.filter(|_| freezes) else { return Ok(None) };
+        let after = self.within.saturating_add(THAW_AFTER);
+        let started = watchdog::start(&TokioEnv::new(), agent, after).await;
+        Ok(Some(started.map_err(FsError::NoWatchdog)?))
+    }
+}
+
+async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
+    let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
+    let disks = match wanted.agent {
+        Some(socket) => disks.with_agent(Endpoint::Unix(socket.to_owned())),
+        None => disks,
+    };
+    let Some(ask) = &wanted.ask else { return Ok(listed(&interrupt.or(disks.list()).await??)) };
+    if wanted.dry_run {
+        return Ok(planned(&interrupt.or(disks.plan(ask)).await??));
+    }
+    let Ask::Snapshot { name, quiesce } = ask else {
+        interrupt.to_the_end(disks.perform(ask)).await?;
+        return Ok(done(ask));
+    };
+    if *quiesce != Quiesce::Off {
+        // What is refused is refused before anybody waits for a thaw.
+        interrupt.or(disks.plan(ask)).await??;
+    }
+    let ticket = wanted.watchdog().await?;
+    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
+    if let Some(ticket) = ticket.filter(|_| !disks.may_be_frozen()) {
+        ticket.remove(&TokioEnv::new()).await;
+    }
+    Ok(took(name, &taken?))
+}
+
+async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
+    let operate = wanted.which.machine(wanted.agent, wanted.within)?;
+    let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
+    operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
+    let disks = QemuDisks::of(&machine, &wanted.which.disks)?;
+    let disks = disks.within(Duration::from_secs(wanted.within.into()));
+    let Some(ask) = &wanted.ask else { return Ok(listed(&disks.list())) };
+    if wanted.dry_run {
+        return Ok(planned(&interrupt.or(disks.plan(ask)).await??));
+    }
+    let Ask::Snapshot { name, quiesce } = ask else {
+        interrupt.to_the_end(disks.perform(ask)).await?;
+        return Ok(done(ask));
+    };
+    if *quiesce != Quiesce::Off {
+        interrupt.or(disks.plan(ask)).await??;
+    }
+    let ticket = wanted.watchdog().await?;
+    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
+    if let Some(ticket) = ticket.filter(|_| !machine.may_be_frozen()) {
+        ticket.remove(&TokioEnv::new()).await;
+    }
+    Ok(took(name, &taken?))
+}
+
+fn done(ask: &Ask) -> Told {
+    let (word, name) = match ask {
+        Ask::Snapshot { name, .. } => ("took", name),
+        Ask::Delete(name) => ("deleted", name),
+        Ask::Merge(name) => ("merged", name),
+        Ask::Revert(name) => ("reverted to", name),
+    };
+    Told::new(format!("{word} {name}\n"), json!({ "done": name.as_str() }))
+}
+
+fn planned(plan: &Plan) -> Told {
+    Told::new(plan.to_string(), json!({ "dry-run": true, "summary": plan.title, "plan": plan }))
+}
+
+fn took(name: &SnapshotName, taken: &Taken) -> Told {
+    let Taken { method, volume, backups, modified, quiesced } = taken;
+    let document = |backup: &Option<Element>| backup.as_ref().map(Element::document);
+    let backup = |(target, backup): &(String, Option<Element>)| {
+        document(backup).unwrap_or_else(|| format!("the storage shows no snapshot of {target} to read\n"))
+    };
+    let mut text = format!("snapshot {name} of {volume} taken by {}; quiesced: {quiesced}\n", method.name());
+    for (target, disk) in modified {
+        text += &format!("{target} is in an overlay now:\n{}", disk.document());
+        text += &format!("{target} is read by a backup from:\n");
+        text.extend(backups.iter().filter(|(known, _)| known == target).map(backup));
+    }
+    if modified.is_empty() {
+        text.extend(backups.iter().map(backup));
+    }
+    let disks: serde_json::Map<_, _> =
+        backups.iter().map(|(target, backup)| (target.clone(), json!(document(backup)))).collect();
+    let modified: serde_json::Map<_, _> =
+        modified.iter().map(|(target, disk)| (target.clone(), json!(disk.document()))).collect();
+    Told::new(
+        text,
+        json!({ "method": method.name(), "volume": volume, "disks": disks, "modified": modified,
+            "quiesced": verdict(quiesced) }),
+    )
+}
+
+fn verdict(quiesced: &Quiesced) -> &'static str {
+    match quiesced.verdict {
+        Verdict::Yes => "yes",
+        Verdict::No => "no",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+fn listed(found: &[Snapshot]) -> Told {
+    let line = |snapshot: &Snapshot| {
+        let lost = if snapshot.fit { "" } else { "   holds nothing any more" };
+        format!("{}{lost}\n", snapshot.name)
+    };
+    Told::new(found.iter().map(line).collect::<String>(), json!({ "snapshots": found }))
+}
+
+/// How things stand after an error, in the words of `freezeframe snapshot`, and what is left to be done by hand.
+pub(super) fn outcome(error: &DiskError) -> (&'static str, &[String]) {
+    match error {
+        DiskError::Operation(error) => (snapshot::outcome(error), snapshot::remains(error)),
+        _ => ("not-begun", &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_schema_of_storage_programs_is_the_one_that_the_types_make() {
+        assert!(
+            include_str!("../../../docs/storage-exec.schema.json")
+                == freezeframe_driver::storage::exec::json_schema(),
+            "it is stale: run `freezeframe schema storage-exec > docs/storage-exec.schema.json`"
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! `freezeframe fs`: the file systems of a guest, frozen and thawed by hand, through its agent.
+//!
+//! For who takes a snapshot by other means in between: of storage, or of disks that freezeframe knows nothing of. A caller
+//! that dies in between would leave the guest frozen for ever, so that a freeze comes with a [`watchdog`]: a process of its
+//! own, which thaws when its time is up.
+
+pub(super) mod ticket;
+pub(super) mod watchdog;
+
+use std::{io, process::ExitCode, time::Duration};
+
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand};
+use freezeframe_driver::{
+    agent::{
+        Agent, AgentError, FreezeStatus, Presence,
+        rest::{Rest, RestError, systems},
+    },
+    client::Client,
+    commands::QueryChardev,
+    env::{Endpoint, Env as _, tokio::TokioEnv},
+    error::{Code, OperationError},
+};
+use serde_json::json;
+use tokio::task::LocalSet;
+
+use self::ticket::Ticket;
+use super::{
+    CliError,
+    snapshot::records,
+    told::{Told, tell},
+};
+
+/// What a user must know of all verbs.
+const HELP: &str = "\
+The agent's port serves one program at a time: what libvirt, or a second freezeframe, has connected to answers nobody else.
+
+A freeze is thawed by a process of its own after --thaw-after seconds, whether or not the caller still lives then, unless
+`fs thaw` was called before. A note beside the agent's socket, SOCK.frozen, tells it whether that freeze still stands: a
+freeze that was thawed by other means and begun anew by somebody else within that time would be thawed too.
+
+Exit codes: 0 done; 1 failed, or refused: what is said tells how things stand; 2 wrong use.
+JSON: freeze: {status, file-systems, thawed-after-seconds: N|null}; thaw: {status, file-systems: N|null}; status: {status};
+what failed: {error, exit-code} as `freezeframe snapshot --help` says.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = HELP)]
+pub(super) struct FsArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print one JSON object (described in `freezeframe fs --help`)
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Freeze the guest's file systems, for so long at most
+    Freeze(FreezeArgs),
+    /// Thaw the guest's file systems, whoever has frozen them
+    Thaw(AgentArgs),
+    /// Say whether the agent has frozen the guest's file systems
+    Status(AgentArgs),
+    /// Thaw when the time is up; started by freeze
+    #[command(hide = true)]
+    Watchdog(watchdog::WatchdogArgs),
+}
+
+/// How a guest's agent is reached.
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// The host's socket of the agent's port, one that nobody else uses
+    #[arg(long, value_name = "SOCK")]
+    agent: Utf8PathBuf,
+    /// The socket of QEMU's monitor: it knows at once whether anybody in the guest has the port open
+    #[arg(long, value_name = "SOCK")]
+    qmp: Option<Utf8PathBuf>,
+    /// How long the agent may take
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..))]
+    within: u32,
+}
+
+#[derive(Debug, Args)]
+struct FreezeArgs {
+    #[command(flatten)]
+    agent: AgentArgs,
+    /// Thaw after so long, if nobody has done so before
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
+    thaw_after: u32,
+    /// Nobody thaws but who is told to: should the caller die, the guest stays frozen
+    #[arg(long, conflicts_with = "thaw_after")]
+    no_watchdog: bool,
+}
+
+/// Why the guest's file systems were not frozen, or not thawed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FsError {
+    /// The agent could not be asked.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// Whether it has thawed is not known, or it has not.
+    #[error("{0}. The guest may still be frozen")]
+    NotThawed(AgentError),
+    /// It was frozen before.
+    #[error("the guest is frozen already; nothing was done")]
+    FrozenBefore,
+    /// The freeze failed, and the guest is not frozen by it.
+    #[error("{0}. The guest is not frozen by this")]
+    NotFrozen(RestError),
+    /// The guest may be frozen.
+    #[error("{0}. The guest may be frozen: thaw it with `freezeframe fs thaw` once its agent answers")]
+    MayBeFrozen(RestError),
+    /// Nobody would thaw it.
+    #[error(
+        "nobody could be started who thaws the guest when the time is up, so that it was not frozen: {0}"
+    )]
+    NoWatchdog(io::Error),
+    /// QEMU could not be asked.
+    #[error(transparent)]
+    Monitor(Box<OperationError>),
+}
+
+impl FsError {
+    /// libvirt's name for it.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            FsError::Agent(error) | FsError::NotThawed(error) => error.code(),
+            FsError::FrozenBefore => Code::OperationInvalid,
+            FsError::NotFrozen(error) | FsError::MayBeFrozen(error) => error.code(),
+            FsError::NoWatchdog(_) => Code::SystemError,
+            FsError::Monitor(error) => error.code(),
+        }
+    }
+
+    /// How things stand, in one word for programs.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            FsError::NotFrozen(_) => "rolled-back",
+            FsError::MayBeFrozen(_) => "not-rolled-back",
+            FsError::NotThawed(_) => "unknown",
+            _ => "not-begun",
+        }
+    }
+}
+
+/// Carries out a verb.
+///
+/// # Errors
+/// [`CliError`].
+pub(super) fn fs(arguments: &FsArgs) -> Result<ExitCode, CliError> {
+    let runtime = records::runtime()?;
+    let done = LocalSet::new().block_on(&runtime, async {
+        match &arguments.verb {
+            Verb::Freeze(freeze) => self::freeze(freeze).await,
+            Verb::Thaw(agent) => thaw(agent).await,
+            Verb::Status(agent) => status(agent).await,
+            Verb::Watchdog(watchdog) => watchdog::watch(watchdog).await,
+        }
+    });
+    tell(done.map_err(CliError::from), arguments.json)
+}
+
+impl AgentArgs {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.agent.clone())
+    }
+
+    fn deadline(&self, env: &TokioEnv) -> Duration {
+        env.now() + Duration::from_secs(self.within.into())
+    }
+
+    /// Refuses an agent that is not there, where QEMU can be asked.
+    async fn check_presence(&self, env: &TokioEnv) -> Result<(), FsError> {
+        let Some(qmp) = &self.qmp else { return Ok(()) };
+        let of_the_monitor = |error: OperationError| FsError::Monitor(Box::new(error));
+        let within = self.deadline(env).saturating_sub(env.now());
+        let client = Client::connect(env, &Endpoint::Unix(qmp.clone()), false, within).await;
+        let client = client.map_err(|error| of_the_monitor(error.into()))?;
+        let chardevs = client.execute("look", &QueryChardev {}, self.deadline(env)).await;
+        client.close();
+        let chardevs = chardevs.map_err(|error| of_the_monitor(error.into()))?;
+        match Presence::at(&self.endpoint(), &chardevs) {
+            Presence::Open | Presence::Unknown => Ok(()),
+            Presence::Closed => {
+                let why = "nobody in the guest has its port open".to_owned();
+                Err(AgentError::NotConnected(why).into())
+            }
+        }
+    }
+}
+
+async fn status(arguments: &AgentArgs) -> Result<Told, FsError> {
+    let env = TokioEnv::new();
+    arguments.check_presence(&env).await?;
+    let deadline = arguments.deadline(&env);
+    let mut agent = Agent::connect(&env, &arguments.endpoint(), deadline).await?;
+    let status = agent.freeze_status(deadline).await?.name();
+    Ok(Told::new(format!("{status}\n"), json!({ "status": status })))
+}
+
+async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
+    let FreezeArgs { agent, thaw_after, no_watchdog } = arguments;
+    let env = TokioEnv::new();
+    agent.check_presence(&env).await?;
+    let rest = Rest::new(env.clone(), Some(agent.endpoint()));
+    let deadline = agent.deadline(&env);
+    if rest.status(deadline).await? == FreezeStatus::Frozen {
+        return Err(FsError::FrozenBefore);
+    }
+    // The watchdog is there before the freeze: whoever dies in between leaves nobody frozen.
+    let ticket = match no_watchdog {
+        true => None,
+        false => Some(watchdog::start(&env, &agent.agent, *thaw_after).await.map_err(FsError::NoWatchdog)?),
+    };
+    if let Err(error) = rest.freeze(deadline, false).await {
+        if let Err(error) = rest.thaw().await {
+            // It is left to the watchdog too.
+            return Err(FsError::MayBeFrozen(error));
+        }
+        if let Some(ticket) = ticket {
+            ticket.remove(&env).await;
+        }
+        return Err(FsError::NotFrozen(error));
+    }
+    let count = rest.frozen();
+    let after = ticket.is_some().then_some(*thaw_after);
+    let then = match after {
+        Some(seconds) => {
+            format!("they are thawed in {seconds} s, unless `freezeframe fs thaw` is called before")
+        }
+        None => "they stay so until somebody thaws them".to_owned(),
+    };
+    let object = json!({ "status": "frozen", "file-systems": count, "thawed-after-seconds": after });
+    Ok(Told::new(format!("frozen: {}; {then}\n", systems(count)), object))
+}
+
+/// Thaws whatever its agent believes: after a restart of the agent it may not know that the guest is frozen.
+async fn thaw(arguments: &AgentArgs) -> Result<Told, FsError> {
+    let env = TokioEnv::new();
+    arguments.check_presence(&env).await?;
+    let deadline = arguments.deadline(&env);
+    let mut agent = Agent::connect(&env, &arguments.endpoint(), deadline).await?;
+    let (count, remark) = match agent.thaw(deadline).await {
+        Ok(count) => (Some(count), format!("{} had been frozen", systems(count))),
+        // Its hook runs behind the thaw.
+        Err(error @ AgentError::Failed { .. }) if is_thawed(&mut agent, deadline).await => {
+            (None, format!("but {error}"))
+        }
+        Err(error) => return Err(FsError::NotThawed(error)),
+    };
+    Ticket::at(&arguments.agent).remove(&env).await;
+    let object = json!({ "status": "thawed", "file-systems": count });
+    Ok(Told::new(format!("thawed: {remark}\n"), object))
+}
+
+async fn is_thawed(agent: &mut Agent<TokioEnv>, deadline: Duration) -> bool {
+    agent.freeze_status(deadline).await == Ok(FreezeStatus::Thawed)
+}

@@ -1,0 +1,222 @@
+//! Each invariant finds a state that breaks it, and lets the same state pass where that is told.
+
+use freezeframe_sim::host::Blocks;
+
+use super::*;
+
+const VDA: &str = "/images/vda.qcow2";
+const OVERLAY: &str = "/images/vda.s1";
+
+/// A guest that runs on one image.
+fn machine() -> State {
+    let mut state = State { guest: Some("running"), ..State::default() };
+    add_image(&mut state, VDA, None);
+    state.chains.insert("vda-device".into(), vec![VDA.into()]);
+    state
+}
+
+/// The same with an overlay on top.
+fn switched() -> State {
+    let mut state = machine();
+    add_image(&mut state, OVERLAY, Some(VDA));
+    state.chains.insert("vda-device".into(), vec![OVERLAY.into(), VDA.into()]);
+    state
+}
+
+fn add_image(state: &mut State, path: &str, backing: Option<&str>) {
+    let image = ImageState { backing: backing.map(str::to_owned), tags: Vec::new() };
+    state.images.insert(path.into(), image);
+    state.data.insert(path.into(), Layer::default());
+}
+
+fn record(needs: &str) -> Record {
+    Record {
+        parent: None,
+        needs: BTreeSet::from([needs.to_owned()]),
+        inside: BTreeSet::new(),
+        images: BTreeMap::from([("vda".to_owned(), needs.to_owned())]),
+        being_deleted: false,
+    }
+}
+
+fn told(stands: Stands, text: &str) -> Told {
+    Told { stands, text: text.to_owned() }
+}
+
+/// What is found, by invariant.
+fn found(before: &State, after: &State, told: &Told) -> Vec<Invariant> {
+    found_beside(before, after, told, None)
+}
+
+fn found_beside(
+    before: &State,
+    after: &State,
+    told: &Told,
+    usual: Option<(&Told, &State)>,
+) -> Vec<Invariant> {
+    let last_tops = BTreeSet::new();
+    let seen = Seen {
+        before,
+        after,
+        told,
+        usual,
+        last_tops: &last_tops,
+        killed: false,
+        took: Duration::ZERO,
+        within: Duration::ZERO,
+    };
+    check(0, seen).into_iter().map(|violation| violation.invariant).collect()
+}
+
+#[test]
+fn a_machine_that_is_as_before_is_well() {
+    assert_eq!(found(&machine(), &machine(), &told(Stands::AsBefore, "no")), []);
+    let done = told(Stands::Done, "taken");
+    assert_eq!(found_beside(&machine(), &switched(), &done, Some((&done, &switched()))), []);
+}
+
+#[test]
+fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
+    let left = |change: fn(&mut State), text: &str| {
+        let mut after = machine();
+        change(&mut after);
+        found(&machine(), &after, &told(Stands::Left, text))
+    };
+    let frozen: fn(&mut State) = |state| _ = state.frozen.insert("vda".into());
+    let paused: fn(&mut State) = |state| state.guest = Some("paused");
+    let gone: fn(&mut State) = |state| state.guest = None;
+    for change in [frozen, paused, gone] {
+        assert_eq!(left(change, "it went wrong"), [Invariant::Guest]);
+    }
+    assert_eq!(left(frozen, "its file systems may still be frozen"), []);
+    assert_eq!(left(paused, "the guest may stand still"), []);
+    assert_eq!(left(gone, "QEMU is gone"), []);
+}
+
+#[test]
+fn a_job_or_a_node_that_is_left_is_found_unless_it_is_named() {
+    let mut after = machine();
+    after.jobs.insert("ff-1-create-0".into());
+    after.loose.insert("ff-1-0".into(), OVERLAY.into());
+    let silent = found(&machine(), &after, &told(Stands::Left, "it went wrong"));
+    assert_eq!(silent, [Invariant::Leftovers, Invariant::Leftovers]);
+    let named = told(Stands::Left, "job `ff-1-create-0` and node `ff-1-0` may be left");
+    assert_eq!(found(&machine(), &after, &named), []);
+}
+
+#[test]
+fn a_live_image_that_was_unlinked_is_found_whatever_is_told() {
+    let mut after = switched();
+    after.images.remove(VDA);
+    let named = told(Stands::Left, "`/images/vda.qcow2` is gone");
+    assert_eq!(found(&switched(), &after, &named), [Invariant::Chains]);
+}
+
+#[test]
+fn a_record_that_cannot_be_gone_back_to_is_found() {
+    let mut after = switched();
+    after.records.insert("s1".into(), record("/images/lost.qcow2"));
+    assert_eq!(found(&switched(), &after, &told(Stands::Unfinished, "done")), [Invariant::Records]);
+    let mut inside = machine();
+    inside.records.insert("s1".into(), Record { inside: BTreeSet::from([VDA.into()]), ..record(VDA) });
+    assert_eq!(found(&machine(), &inside, &told(Stands::Unfinished, "done")), [Invariant::Records]);
+    inside.images.get_mut(VDA).unwrap().tags.push("s1".into());
+    assert_eq!(found(&machine(), &inside, &told(Stands::Unfinished, "done")), []);
+}
+
+#[test]
+fn a_file_that_nobody_uses_is_found_unless_it_is_named() {
+    let mut after = machine();
+    add_image(&mut after, OVERLAY, None);
+    assert_eq!(found(&machine(), &after, &told(Stands::Left, "it went wrong")), [Invariant::Files]);
+    assert_eq!(found(&machine(), &after, &told(Stands::Left, "the overlay `/images/vda.s1` is kept")), []);
+}
+
+#[test]
+fn what_is_told_is_held_against_what_is() {
+    let rolled_back = told(Stands::AsBefore, "all is as it was before");
+    assert_eq!(found(&machine(), &switched(), &rolled_back), [Invariant::Told, Invariant::Told]);
+    let done = told(Stands::Done, "taken");
+    let not_done = found_beside(&machine(), &machine(), &done, Some((&done, &switched())));
+    assert_eq!(not_done, [Invariant::Told, Invariant::Told]);
+    let gone = told(Stands::Gone, "QEMU is gone");
+    assert_eq!(found(&machine(), &machine(), &gone), [Invariant::Told]);
+}
+
+#[test]
+fn an_operation_without_end_is_found() {
+    let (state, told, last_tops) = (machine(), told(Stands::AsBefore, "no"), BTreeSet::new());
+    let seen = Seen {
+        before: &state,
+        after: &state,
+        told: &told,
+        usual: None,
+        last_tops: &last_tops,
+        killed: false,
+        took: BEYOND + Duration::from_secs(2),
+        within: Duration::from_secs(1),
+    };
+    assert_eq!(
+        check(0, seen).into_iter().map(|found| found.invariant).collect::<Vec<_>>(),
+        [Invariant::Bound]
+    );
+}
+
+/// The guest has written 1 to block 0, before the operation, and 2 to block 1 since.
+fn written() -> (State, Data) {
+    let mut state = machine();
+    let mut data = Data::default();
+    data.begins(&state);
+    let mut write = |data: &mut Data, block| {
+        let number = data.write("vda", block);
+        state.data.get_mut(VDA).unwrap().blocks.insert(block, number);
+    };
+    write(&mut data, 0);
+    data.begins(&machine());
+    write(&mut data, 1);
+    (state, data)
+}
+
+fn data_found(data: &mut Data, deed: Deed<'_>, state: &State) -> Vec<Invariant> {
+    let found = data.ended(deed, &told(Stands::Done, "done"), &machine(), state);
+    found.into_iter().map(|(invariant, _)| invariant).collect()
+}
+
+#[test]
+fn a_write_that_is_lost_is_found() {
+    let (mut state, mut data) = written();
+    assert_eq!(data_found(&mut data.clone(), Deed::Nothing, &state), []);
+    state.data.get_mut(VDA).unwrap().blocks.remove(&1);
+    assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes]);
+}
+
+#[test]
+fn a_snapshot_of_no_moment_is_found() {
+    let (written, data) = written();
+    let taken = |blocks: &[(u64, u64)]| {
+        let mut state = written.clone();
+        add_image(&mut state, OVERLAY, Some(VDA));
+        state.chains.insert("vda-device".into(), vec![OVERLAY.into(), VDA.into()]);
+        let all = std::mem::take(&mut state.data.get_mut(VDA).unwrap().blocks);
+        state.data.get_mut(OVERLAY).unwrap().blocks = all;
+        state.data.get_mut(VDA).unwrap().blocks = blocks.iter().copied().collect();
+        data_found(&mut data.clone(), Deed::Take("s1"), &state)
+    };
+    assert_eq!(taken(&[(0, 1)]), [], "before the second write");
+    assert_eq!(taken(&[(0, 1), (1, 2)]), [], "behind it");
+    assert_eq!(taken(&[(1, 2)]), [Invariant::PointInTime], "the first write is missing, the second is there");
+}
+
+#[test]
+fn going_back_brings_back_what_was_held_and_nothing_else() {
+    let (mut state, mut data) = written();
+    state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::from([(0, 1)]));
+    state.records.insert("s1".into(), Record { inside: BTreeSet::from([VDA.into()]), ..record(VDA) });
+    assert_eq!(data_found(&mut data, Deed::Take("s1"), &state), []);
+    data.begins(&state);
+    assert_eq!(data_found(&mut data.clone(), Deed::GoBack("s1"), &state), [Invariant::Writes]);
+    state.data.get_mut(VDA).unwrap().blocks = Blocks::from([(0, 1)]);
+    assert_eq!(data_found(&mut data.clone(), Deed::GoBack("s1"), &state), []);
+    state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::new());
+    assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes, Invariant::Writes]);
+}

@@ -1,0 +1,149 @@
+//! The driver of a play: how it begins, and begins again when it was killed.
+
+use std::{rc::Rc, time::Duration};
+
+use camino::Utf8Path;
+use freezeframe_driver::{
+    Machine, Patience,
+    capabilities::Capabilities,
+    client::ConnectError,
+    domain_xml::DomainXml,
+    env::{Endpoint, Env},
+    error::OperationError,
+    machine::Off,
+    request::WITHIN,
+    store::{Store, StoreError},
+};
+
+use super::{CannotPlay, Ending, OWN, Stands};
+use crate::{
+    inspect,
+    language::{self, Becomes, Power, Recover},
+    machine,
+    recorded::Recorded,
+    world::World,
+};
+
+/// What a driver is told of the machine when it begins.
+pub(super) struct Driver<'a, W: World> {
+    pub(super) described: &'a language::Machine,
+    pub(super) world: &'a W,
+    pub(super) capabilities: Rc<Capabilities>,
+}
+
+/// The driver's hold on a machine, or why it has none.
+type Hold<W> = Result<Machine<Recorded<<W as World>::Env>>, OperationError>;
+
+impl<W: World> Driver<'_, W> {
+    /// The first driver. A machine that is off has its description in a file.
+    pub(super) async fn begins(&self, env: &Recorded<W::Env>) -> Result<Hold<W>, CannotPlay> {
+        if self.described.state == Power::Off {
+            let path = inspect::description(self.world.folder());
+            let failed = |error: std::io::Error| CannotPlay::new(format!("{path}: {error}"));
+            let plain = self.world.env();
+            plain.create_folder(&inspect::state(self.world.folder())).await.map_err(failed)?;
+            let document = self.document().element().document();
+            plain.replace_file(&path, document.as_bytes()).await.map_err(failed)?;
+            return self.with_the_rest(env, Ok(self.off(env).with_document(path))).await;
+        }
+        self.with_the_rest(env, self.connects(env).await).await
+    }
+
+    /// A new driver in the place of one that was killed: it knows what is in the files, and no more.
+    pub(super) async fn begins_again(&self, env: &Recorded<W::Env>) -> Result<Hold<W>, CannotPlay> {
+        let was_off = self.described.state == Power::Off;
+        let connected = match was_off {
+            true => Ok(self.off(env).with_document(inspect::description(self.world.folder()))),
+            false => self.connects(env).await,
+        };
+        let hold = match connected {
+            // Nobody listens there any more: QEMU is gone too.
+            Err(OperationError::Unreachable(ConnectError::Unreachable { .. })) => Ok(self.off(env)),
+            connected => connected,
+        };
+        self.with_the_rest(env, hold).await
+    }
+
+    async fn connects(&self, env: &Recorded<W::Env>) -> Hold<W> {
+        let domain = machine::domain(self.described, self.world.folder());
+        let capabilities = Some(self.capabilities.clone());
+        Machine::connect(env.clone(), self.world.monitor(), domain, capabilities, Patience::default()).await
+    }
+
+    fn document(&self) -> DomainXml {
+        machine::document(self.described, self.world.folder())
+    }
+
+    fn off(&self, env: &Recorded<W::Env>) -> Machine<Recorded<W::Env>> {
+        let Endpoint::Unix(monitor) = self.world.monitor();
+        let off = Off {
+            domain: self.document(),
+            monitor: self.described.launcher.then_some(monitor),
+            capabilities: Some(self.capabilities.clone()),
+            tool: Some(self.world.tool()),
+        };
+        Machine::off(env.clone(), off, Patience::default())
+    }
+
+    async fn with_the_rest(&self, env: &Recorded<W::Env>, hold: Hold<W>) -> Result<Hold<W>, CannotPlay> {
+        let mut machine = match hold {
+            Ok(machine) => machine,
+            Err(error) => return Ok(Err(error)),
+        };
+        if self.described.records {
+            let state = inspect::state(self.world.folder());
+            machine = machine.with_records(open(env, &state).await?);
+        }
+        if self.described.agent.is_some() {
+            machine = machine.with_agent(self.world.agent());
+        }
+        if self.described.launcher {
+            machine = machine.with_launcher(self.world.launcher());
+        }
+        Ok(Ok(machine))
+    }
+}
+
+/// Opens the records. A program that is just being started beside has the lock of a driver that was killed for a moment more, until
+/// it is one of its own: on a real host that is waited for.
+async fn open<E: Env>(env: &E, state: &Utf8Path) -> Result<Store<E>, CannotPlay> {
+    let until = env.now() + OWN;
+    loop {
+        match Store::open(env.clone(), state, machine::NAME).await {
+            Ok((store, _)) => return Ok(store),
+            Err(StoreError::Locked(_)) if env.now() < until => {
+                env.sleep_until(env.now() + Duration::from_millis(20)).await;
+            }
+            Err(error) => return Err(CannotPlay::new(error.to_string())),
+        }
+    }
+}
+
+/// Puts right what an operation has left, and holds what became of it against what the scenario says.
+pub(super) async fn recover<E: Env>(machine: &Machine<E>, recover: &Recover) -> Ending {
+    let failed = |error: OperationError| Ending::failed(&error);
+    if recover.forget {
+        return match machine.forget_pending().await {
+            Ok(Some(pending)) => Ending::Done(format!("forgotten: {}", pending.intent.plan.title)),
+            Ok(None) => Ending::Done("nothing was pending".to_owned()),
+            Err(error) => failed(error),
+        };
+    }
+    let recovered = match machine.recover(WITHIN).await {
+        Ok(recovered) => recovered,
+        Err(error) => return failed(error),
+    };
+    let became = recovered.as_ref().map_or(Becomes::Nothing.name(), |recovered| recovered.turn.name());
+    let text = recovered.as_ref().map_or("nothing was pending".to_owned(), ToString::to_string);
+    let unlike = recover.becomes.map(Becomes::name).filter(|wanted| *wanted != became);
+    match unlike {
+        Some(wanted) => {
+            let text = format!("it was to be {wanted}, and is {became}: {text}");
+            Ending::Failed { code: "recover", text, stands: Stands::Unsaid }
+        }
+        None if recovered.is_some_and(|recovered| !recovered.remains.is_empty()) => {
+            Ending::Failed { code: "OPERATION_FAILED", text, stands: Stands::Left }
+        }
+        None => Ending::Done(text),
+    }
+}

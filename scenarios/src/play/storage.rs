@@ -1,0 +1,96 @@
+//! A step that is done by the storage below the disks, or by QEMU for some disks alone.
+
+use camino::Utf8Path;
+use freezeframe_driver::{
+    Machine,
+    disk::{Ask, DiskError, Disks, QemuDisks, Taken},
+    env::{Endpoint, Env},
+    name::SnapshotName,
+    request::Quiesce,
+    storage::Snapshot,
+    xml::Element,
+};
+
+use crate::{
+    language::{self, StorageStep, StorageVerb},
+    machine,
+};
+
+/// Does it; what is told of it.
+pub(super) async fn perform<E: Env>(
+    step: &StorageStep,
+    described: &language::Machine,
+    (env, tool, agent): (E, &Utf8Path, Endpoint),
+    folder: &Utf8Path,
+) -> Result<String, DiskError> {
+    let domain = machine::document(described, folder);
+    let disks = Disks::of(env, &domain, &step.disks, None)?.with_tool(tool);
+    let disks = match described.agent {
+        Some(_) => disks.with_agent(agent),
+        None => disks,
+    };
+    let Some(ask) = asked(step)? else { return Ok(listed(&disks.list().await?)) };
+    if step.dry_run {
+        return Ok(disks.plan(&ask).await?.to_string());
+    }
+    if let Ask::Snapshot { name, quiesce } = &ask {
+        return Ok(taken(name, step, &disks.snapshot(name, *quiesce).await?));
+    }
+    disks.perform(&ask).await?;
+    Ok(done(&ask, step))
+}
+
+/// Lets QEMU do it; what is told of it.
+pub(super) async fn by_qemu<E: Env>(step: &StorageStep, machine: &Machine<E>) -> Result<String, DiskError> {
+    let disks = QemuDisks::of(machine, &step.disks)?;
+    let Some(ask) = asked(step)? else { return Ok(listed(&disks.list())) };
+    if step.dry_run {
+        return Ok(disks.plan(&ask).await?.to_string());
+    }
+    if let Ask::Snapshot { name, quiesce } = &ask {
+        return Ok(taken(name, step, &disks.snapshot(name, *quiesce).await?));
+    }
+    disks.perform(&ask).await?;
+    Ok(done(&ask, step))
+}
+
+/// What the driver is asked for; nothing to list.
+fn asked(step: &StorageStep) -> Result<Option<Ask>, DiskError> {
+    let name = || SnapshotName::new(step.name.as_deref().unwrap_or_default());
+    let quiesce = if step.quiesce { Quiesce::Required } else { Quiesce::Off };
+    Ok(Some(match step.verb {
+        StorageVerb::List => return Ok(None),
+        StorageVerb::Snapshot => Ask::Snapshot { name: name()?, quiesce },
+        StorageVerb::Delete => Ask::Delete(name()?),
+        StorageVerb::Merge => Ask::Merge(name()?),
+        StorageVerb::Revert => Ask::Revert(name()?),
+    }))
+}
+
+fn done(ask: &Ask, step: &StorageStep) -> String {
+    let of = step.disks.join(" ");
+    match ask {
+        Ask::Snapshot { name, .. } => format!("snapshot {name} of {of} taken"),
+        Ask::Delete(name) => format!("snapshot {name} of {of} deleted"),
+        Ask::Merge(name) => format!("snapshot {name} of {of} merged"),
+        Ask::Revert(name) => format!("{of} reverted to {name}"),
+    }
+}
+
+fn taken(name: &SnapshotName, step: &StorageStep, taken: &Taken) -> String {
+    let place = |disk: &Element| Some(disk.child("source")?.attributes.first()?.1.clone());
+    let backups = taken.backups.iter().map(|(target, backup)| match backup.as_ref().and_then(place) {
+        Some(place) => format!("; {target} is read from {place}"),
+        None => format!("; no backup reads {target}"),
+    });
+    let modified = taken.modified.iter().filter_map(|(target, disk)| Some((target, place(disk)?)));
+    let modified = modified.map(|(target, place)| format!("; {target} is in {place} now"));
+    let more: String = backups.chain(modified).collect();
+    let (method, of, quiesced) = (taken.method, step.disks.join(" "), &taken.quiesced);
+    format!("{method} snapshot {name} of {of} taken{more}; quiesced: {quiesced}")
+}
+
+fn listed(found: &[Snapshot]) -> String {
+    let names: Vec<&str> = found.iter().map(|snapshot| snapshot.name.as_str()).collect();
+    if names.is_empty() { "no snapshots".to_owned() } else { format!("snapshots: {}", names.join(" ")) }
+}

@@ -1,0 +1,138 @@
+//! Every fault at every point: plays a scenario once, collects the points at which something can go wrong, and plays it again
+//! for each of them and each thing that can go wrong there. What must hold then is not what the scenario expects but what holds
+//! in any case: [`crate::oracle`].
+//!
+//! ```text
+//! survey: the scenario as it stands --> its points, and how each step ends (the oracle looks on here too)
+//!   for each point and kind:  the scenario and one more fault
+//!        each operation: look, let it go, look, ask the oracle
+//!        the one that was struck and not done: once more without faults --> it must converge
+//!   for some pairs:  a second fault at a point that came behind the first
+//! ```
+//!
+//! All of it is virtual time on the simulator, in the default order: a run is decided by the scenario, the release and the
+//! faults. It does not choose orders: that is for seeds.
+
+mod kinds;
+mod points;
+mod reproducer;
+mod watcher;
+
+use std::{rc::Rc, time::Duration};
+
+use freezeframe_driver::request::WITHIN;
+use freezeframe_sim::Release;
+
+pub use self::{
+    kinds::{Kind, faults_at, toml},
+    points::Place,
+    reproducer::reproducer,
+};
+use self::{points::is_operation, watcher::Watcher};
+use crate::{
+    language::{self, Action, Fault, Power, Scenario},
+    oracle::{Invariant, State, Violation},
+    play::{CannotPlay, Told},
+    world::sim::Simulator,
+};
+
+/// A scenario as it goes where nothing is added that could go wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Where a fault can strike in its operations.
+    pub places: Vec<Place>,
+    /// What the oracle has found all the same.
+    pub violations: Vec<Violation>,
+    /// How each step ended, and how everything stood then.
+    steps: Vec<(Told, State)>,
+}
+
+/// How one run with added faults went.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What did not hold.
+    pub violations: Vec<Violation>,
+    /// The places that came behind the last fault, where another could strike.
+    pub behind: Vec<Place>,
+    /// How many of the added faults struck.
+    pub struck: usize,
+}
+
+/// Plays a scenario as it stands.
+///
+/// # Errors
+/// [`CannotPlay`].
+pub fn survey(
+    simulator: &mut Simulator,
+    scenario: &Scenario,
+    release: Release,
+) -> Result<Survey, CannotPlay> {
+    let mut watcher = None;
+    simulator.play_watched(scenario, release, |world| {
+        let new = Rc::new(Watcher::new(scenario, world, None));
+        watcher = Some(new.clone());
+        new
+    })?;
+    Ok(watcher.map(|watcher| watcher.survey()).unwrap_or_default())
+}
+
+/// The faults of these kinds that can be added to a scenario, one at a time, at these places.
+pub fn single_faults<'a>(
+    scenario: &'a Scenario,
+    places: &'a [Place],
+    kinds: &'a [Kind],
+) -> impl Iterator<Item = Fault> + 'a {
+    let guest = matches!(scenario.machine.agent, Some(language::Agent::Linux | language::Agent::Windows));
+    // A machine that is off has no monitor yet on which a scenario could let something go wrong.
+    let is_off = scenario.machine.state == Power::Off;
+    let places =
+        places.iter().filter(move |place| !is_off || matches!(place.moment, language::Moment::Program(_)));
+    places.flat_map(move |place| faults_at(place, kinds, guest))
+}
+
+/// Plays a scenario with these faults beside its own.
+///
+/// # Errors
+/// [`CannotPlay`].
+pub fn run(
+    simulator: &mut Simulator,
+    scenario: &Scenario,
+    release: Release,
+    survey: &Rc<Survey>,
+    faults: &[Fault],
+) -> Result<Outcome, CannotPlay> {
+    let mut with = scenario.clone();
+    // In front: where two wait for the same moment, the added one is meant.
+    with.faults.splice(..0, faults.iter().cloned());
+    let mut watcher = None;
+    let played = simulator.play_watched(&with, release, |world| {
+        let new = Rc::new(Watcher::new(&with, world, Some(survey.clone())));
+        watcher = Some(new.clone());
+        new
+    });
+    let mut outcome = watcher.map_or_else(
+        || Outcome { violations: Vec::new(), behind: Vec::new(), struck: 0 },
+        |watcher| watcher.outcome(),
+    );
+    match played {
+        Ok(_) => Ok(outcome),
+        // A driver that waits for what never comes has no bound at all.
+        Err(stuck) if outcome.struck > 0 => {
+            let (what, told) = (stuck.to_string(), "nothing".to_owned());
+            outcome.violations.push(Violation { invariant: Invariant::Bound, step: 0, what, told });
+            Ok(outcome)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How long an action may take by what it was asked.
+fn within(action: &Action) -> Duration {
+    let asked = match action {
+        Action::Snapshot(snapshot) => snapshot.within,
+        Action::Revert(revert) => revert.within,
+        Action::Delete(delete) => delete.within,
+        _ => None,
+    };
+    asked.map_or(WITHIN, language::Timespan::duration)
+}

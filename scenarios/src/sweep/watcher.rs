@@ -1,0 +1,271 @@
+//! Looks on while a scenario is played with faults, and asks the oracle after each operation.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use freezeframe_sim::{
+    exec::Spawner,
+    host::Qcow2,
+    qemu::{GuestAction, run_state::RunState},
+};
+
+use super::{
+    Outcome, Survey, is_operation,
+    points::{Place, Places},
+    within,
+};
+use crate::{
+    language::{Action, Step, StorageVerb},
+    oracle::{self, Data, Deed, Invariant, Seen, State, Violation},
+    play::{Stands, Told, Watch},
+    transcript::Entry,
+    world::sim::SimWorld,
+};
+
+/// Looks on while a scenario is played.
+pub(super) struct Watcher {
+    world: SimWorld<Spawner>,
+    scenario: Vec<Step>,
+    /// How it goes where nothing was added; none while that is being found out.
+    usual: Option<Rc<Survey>>,
+    /// The step that is going on, and how often it was begun.
+    now: Cell<Option<usize>>,
+    tries: Cell<u32>,
+    /// How everything stood when it was begun, and when that was.
+    before: RefCell<State>,
+    began: Cell<Duration>,
+    /// What was told of its first try.
+    first: RefCell<Option<Told>>,
+    /// Everything has gone as usual until the step that is going on.
+    on_course: Cell<bool>,
+    /// How often a fault has struck, and how often before this try.
+    struck: Cell<usize>,
+    struck_before: Cell<usize>,
+    killed: Cell<bool>,
+    /// A fault has reached into the guest.
+    in_guest: Cell<bool>,
+    places: RefCell<Places>,
+    /// How many places had come when the last fault struck.
+    places_before: Cell<usize>,
+    steps: RefCell<Vec<(Told, State)>>,
+    data: RefCell<Data>,
+    /// How often the guest has written.
+    turn: Cell<u64>,
+    violations: RefCell<Vec<Violation>>,
+}
+
+/// How many blocks of each disk the guest writes to, in turn.
+const BLOCKS: u64 = 4;
+
+impl Watcher {
+    /// For a scenario in its world.
+    pub(super) fn new(
+        scenario: &crate::language::Scenario,
+        world: SimWorld<Spawner>,
+        usual: Option<Rc<Survey>>,
+    ) -> Self {
+        Self {
+            world,
+            scenario: scenario.steps.clone(),
+            usual,
+            now: Cell::default(),
+            tries: Cell::default(),
+            before: RefCell::default(),
+            began: Cell::default(),
+            first: RefCell::default(),
+            on_course: Cell::new(true),
+            struck: Cell::default(),
+            struck_before: Cell::default(),
+            killed: Cell::default(),
+            in_guest: Cell::default(),
+            places: RefCell::default(),
+            places_before: Cell::default(),
+            steps: RefCell::default(),
+            data: RefCell::default(),
+            turn: Cell::default(),
+            violations: RefCell::default(),
+        }
+    }
+
+    /// What was found where nothing was added.
+    pub(super) fn survey(&self) -> Survey {
+        Survey {
+            places: self.places.take().of_operations(&self.scenario),
+            violations: self.violations.take(),
+            steps: self.steps.take(),
+        }
+    }
+
+    /// What was found with faults.
+    pub(super) fn outcome(&self) -> Outcome {
+        let places = self.places.take().behind(self.places_before.get());
+        let behind: Vec<Place> =
+            places.into_iter().filter(|place| is_operation(&self.scenario[place.step].action)).collect();
+        Outcome { violations: self.violations.take(), behind, struck: self.struck.get() }
+    }
+
+    /// A guest that runs writes to each of its disks, unless the file system there is frozen.
+    fn guest_writes(&self) {
+        let (tops, runs) = self.tops();
+        tops.iter().for_each(|(disk, path, _)| self.data.borrow_mut().is_on(disk, path.as_str()));
+        if !runs {
+            return;
+        }
+        let writes = tops.into_iter().filter_map(|(disk, path, writable)| writable.then_some((disk, path)));
+        let (mut data, mut world) = (self.data.borrow_mut(), self.world.world_mut());
+        let turn = self.turn.replace(self.turn.get() + 1);
+        for (disk, path) in writes {
+            let block = turn % BLOCKS;
+            let number = data.write(&disk, block);
+            if let Some(image) = world.host_mut().image_mut(&path) {
+                image.write(block, number);
+            }
+        }
+    }
+
+    /// For each disk its name, the image that it is written to, and whether the guest could write now; and whether it runs.
+    fn tops(&self) -> (Vec<(String, Utf8PathBuf, bool)>, bool) {
+        let world = self.world.world();
+        if !world.qemu_is_running() {
+            return (Vec::new(), false);
+        }
+        let (qemu, host) = (world.qemu(), world.host());
+        let mut tops = Vec::new();
+        for device in qemu.graph().devices() {
+            let disk = device.id.strip_suffix("-device").unwrap_or(&device.id);
+            let file = qemu.graph().chain(&device.node).find_map(|node| qemu.graph().file_of(node));
+            let Some(path) = file.map(|file| host.resolve(Utf8Path::new(file))) else { continue };
+            let frozen = qemu.guest().is_some_and(|guest| guest.is_frozen(disk));
+            let fits = host.image(&path).is_some_and(|image| image.virtual_size() >= BLOCKS * Qcow2::CLUSTER);
+            tops.push((disk.to_owned(), path, !frozen && fits && !device.read_only));
+        }
+        (tops, qemu.run_state() == RunState::Running)
+    }
+
+    /// How a step usually ends, if everything has gone as usual until then.
+    fn usual(&self, step: usize) -> Option<&(Told, State)> {
+        self.usual.as_ref().filter(|_| self.on_course.get())?.steps.get(step)
+    }
+
+    /// Whether a step that was struck is to be done once more.
+    fn try_again(&self, step: usize, told: &Told) -> bool {
+        let usually_done = self.usual(step).is_some_and(|(told, _)| told.stands == Stands::Done);
+        let struck = self.struck.get() > self.struck_before.get();
+        let failed = !matches!(told.stands, Stands::Done | Stands::Unsaid);
+        usually_done && struck && failed && self.tries.get() == 1
+    }
+
+    /// Holds a second try against the first: where nothing had been done it must now be, and else at least be refused.
+    fn converges(&self, step: usize, first: &Told, told: &Told, after: &State) {
+        let as_before = matches!(first.stands, Stands::Untouched | Stands::AsBefore);
+        let must_be_done = as_before && !self.killed.get() && after.guest.is_some();
+        let well = match told.stands {
+            Stands::Done => true,
+            Stands::Untouched | Stands::AsBefore => !must_be_done,
+            // What was left, and was named, may be in the way.
+            Stands::Unfinished => !as_before,
+            _ => false,
+        };
+        if !well {
+            let what = "tried again without faults, it was not done".to_owned();
+            let told = format!("{}; at first: {}", told.text, first.text);
+            let violation = Violation { invariant: Invariant::Converges, step, what, told };
+            self.violations.borrow_mut().push(violation);
+        }
+    }
+}
+
+impl Watch for Watcher {
+    fn happened(&self, entry: &Entry) {
+        self.places.borrow_mut().happened(entry, self.now.get());
+        if matches!(entry, Entry::Sent(_) | Entry::AgentSent(_) | Entry::Ran { .. } | Entry::Fault(_)) {
+            self.guest_writes();
+        }
+        if let Entry::Fault(text) = entry {
+            self.struck.set(self.struck.get() + 1);
+            self.places_before.set(self.places.borrow().count());
+            if text.starts_with("kill-qemu") {
+                self.killed.set(true);
+                self.data.borrow_mut().see(&State::of(&self.world.world()));
+            }
+            self.in_guest.set(self.in_guest.get() || text.contains("in the guest"));
+        }
+    }
+
+    fn begins(&self, step: usize) {
+        let again = self.now.get() == Some(step) && self.tries.get() > 0;
+        self.tries.set(if again { self.tries.get() + 1 } else { 1 });
+        self.now.set(Some(step));
+        self.struck_before.set(self.struck.get());
+        self.began.set(self.world.now());
+        let before = State::of(&self.world.world());
+        self.data.borrow_mut().begins(&before);
+        self.before.replace(before);
+    }
+
+    fn ended(&self, step: usize, told: &Told) -> bool {
+        let after = State::of(&self.world.world());
+        let action = &self.scenario[step].action;
+        let first = self.first.take();
+        // What the first try has left is still there.
+        let clean =
+            first.as_ref().is_none_or(|first| matches!(first.stands, Stands::Untouched | Stands::AsBefore));
+        let usual = self.usual(step).filter(|_| clean);
+        self.data.borrow_mut().see(&after);
+        if is_operation(action) {
+            let last_tops = self.data.borrow().last_tops();
+            let seen = Seen {
+                before: &self.before.borrow(),
+                after: &after,
+                told,
+                usual: usual.map(|(told, state)| (told, state)),
+                last_tops: &last_tops,
+                killed: self.killed.get(),
+                took: self.world.now().saturating_sub(self.began.get()),
+                within: within(action),
+            };
+            self.violations.borrow_mut().extend(oracle::check(step, seen));
+        }
+        let deed = deed(action);
+        let wrong = self.data.borrow_mut().ended(deed, told, &self.before.borrow(), &after);
+        let violations = wrong.into_iter().map(|(invariant, what)| Violation {
+            invariant,
+            step,
+            what,
+            told: told.text.clone(),
+        });
+        self.violations.borrow_mut().extend(violations);
+        if let Some(first) = &first {
+            self.converges(step, first, told, &after);
+        } else if self.try_again(step, told) {
+            if self.in_guest.get() {
+                self.world.guest_acts(GuestAction::StartAgent);
+            }
+            self.first.replace(Some(told.clone()));
+            return true;
+        }
+        // What was not done may have left other things than usually, which the words name.
+        let as_usual = usual.is_some_and(|(usual, _)| {
+            usual.stands == told.stands && (told.stands == Stands::Done || usual.text == told.text)
+        });
+        self.on_course.set(as_usual && self.on_course.get());
+        self.tries.set(0);
+        self.steps.borrow_mut().push((told.clone(), after));
+        false
+    }
+}
+
+/// What an action does to data. What is done past the driver may do anything to them, and is believed.
+fn deed(action: &Action) -> Deed<'_> {
+    match action {
+        Action::Snapshot(snapshot) if !snapshot.dry_run => Deed::Take(&snapshot.name),
+        Action::Revert(revert) if !revert.dry_run => Deed::GoBack(&revert.name),
+        Action::Storage(step) if step.verb == StorageVerb::Revert => Deed::Raw,
+        Action::Qmp(_) => Deed::Raw,
+        _ => Deed::Nothing,
+    }
+}

@@ -1,0 +1,170 @@
+//! `lvs`, `lvcreate --snapshot`, `lvremove` and `lvconvert --merge`.
+//!
+//! What no machine of ours could record, for want of device-mapper in its kernel, is by LVM's sources and by recordings made in a
+//! guest: that a snapshot is made, merged, or put off, and how an overflown one is told.
+
+use camino::Utf8PathBuf;
+
+use super::{Refusal, Said, Surroundings};
+
+/// How a logical volume has its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// From a pool.
+    Thin,
+    /// Its own.
+    Thick,
+}
+
+/// A logical volume: a snapshot if it has an origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Logical {
+    kind: Kind,
+    origin: Option<String>,
+    overflown: bool,
+}
+
+impl Logical {
+    pub(super) fn volume(kind: Kind) -> Self {
+        Self { kind, origin: None, overflown: false }
+    }
+
+    pub(super) fn overflow(&mut self) {
+        self.overflown = true;
+    }
+
+    /// The ten letters of `lv_attr`.
+    fn attributes(&self, open: bool) -> String {
+        let (kind, target) = match (self.kind, &self.origin) {
+            (Kind::Thin, _) => ('V', "tz"),
+            (Kind::Thick, Some(_)) => ('s', "s-"),
+            (Kind::Thick, None) => ('-', "--"),
+        };
+        let state = if self.overflown { 'I' } else { 'a' };
+        format!("{kind}wi-{state}{}{target}--", if open { 'o' } else { '-' })
+    }
+}
+
+pub(super) fn run(program: &str, words: &[&str], around: &mut Surroundings<'_>) -> Said {
+    match (program, words) {
+        ("lvs", ["--reportformat", "json", "-o", "lv_name,origin,lv_attr,lv_device_open", group]) => {
+            list(group, around)
+        }
+        ("lvcreate", ["--yes", "--snapshot", "--name", name, "--extents", room, origin])
+            if room.ends_with("%ORIGIN") =>
+        {
+            create(name, true, origin, around)
+        }
+        ("lvcreate", ["--yes", "--snapshot", "--name", name, "--setactivationskip", "n", origin]) => {
+            create(name, false, origin, around)
+        }
+        ("lvremove", ["--yes", name]) => remove(name, around),
+        ("lvconvert", ["--yes", "--merge", name]) => merge(name, around),
+        _ => Err(Refusal::not_simulated(program, words)),
+    }
+}
+
+/// LVM's exit code for a command that failed.
+const FAILED: i32 = 5;
+
+fn refused(words: impl AsRef<str>) -> Refusal {
+    Refusal::new(FAILED, format!("  {}", words.as_ref()))
+}
+
+fn device(name: &str) -> Utf8PathBuf {
+    format!("/dev/{name}").into()
+}
+
+/// The report as LVM sets it, its errors on the other output.
+fn report(lines: &[String]) -> String {
+    let inside: String = if lines.is_empty() { String::new() } else { format!("{}\n", lines.join(",\n")) };
+    format!(
+        "  {{\n      \"report\": [\n          {{\n              \"lv\": [\n{inside}              ]\n          }}\n      ]\n  }}\n"
+    )
+}
+
+fn list(group: &str, around: &Surroundings<'_>) -> Said {
+    let within = format!("{group}/");
+    let known = |name: &str| name.strip_prefix(&within).map(str::to_owned);
+    let line = |(name, logical): (&String, &Logical)| {
+        let open = around.open.contains(&device(name));
+        let origin = logical.origin.as_deref().unwrap_or_default();
+        let (attributes, device_open) = (logical.attributes(open), if open { "open" } else { "" });
+        let name = known(name)?;
+        Some(format!(
+            r#"                  {{"lv_name":"{name}", "origin":"{origin}", "lv_attr":"{attributes}", "lv_device_open":"{device_open}"}}"#
+        ))
+    };
+    let lines: Vec<String> = around.storage.logical.iter().filter_map(line).collect();
+    if lines.is_empty() {
+        let words = format!("Volume group \"{group}\" not found\n  Cannot process volume group {group}");
+        return Err(Refusal { stdout: report(&[]), ..refused(words) });
+    }
+    Ok(report(&lines))
+}
+
+fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_>) -> Said {
+    let (group, volume) = origin.split_once('/').unwrap_or_default();
+    let place = format!("{group}/{name}");
+    if around.storage.logical.contains_key(&place) {
+        return Err(refused(format!("Logical Volume \"{name}\" already exists in volume group \"{group}\"")));
+    }
+    let Some(&Logical { kind, .. }) = around.storage.logical.get(origin) else {
+        return Err(refused(format!("Snapshot origin LV {volume} not found in Volume group {group}.")));
+    };
+    let thick = has_room || kind == Kind::Thick;
+    if thick && !has_room {
+        return Err(refused("Please specify either size or extents with snapshots."));
+    }
+    if around.storage.full {
+        return Err(refused(if thick {
+            format!("Volume group \"{group}\" has insufficient free space (0 extents): 1 required.")
+        } else {
+            format!("Cannot create new thin volume, free space in thin pool {group}/pool reached threshold.")
+        }));
+    }
+    let contents = around.host.contents(&device(origin));
+    around.host.put(&device(&place), &contents);
+    let kind = if thick { Kind::Thick } else { Kind::Thin };
+    let snapshot = Logical { kind, origin: Some(volume.to_owned()), overflown: false };
+    around.storage.logical.insert(place, snapshot);
+    Ok(format!("  Logical volume \"{name}\" created.\n"))
+}
+
+fn missing(name: &str) -> Refusal {
+    refused(format!("Failed to find logical volume \"{name}\""))
+}
+
+fn remove(name: &str, around: &mut Surroundings<'_>) -> Said {
+    if !around.storage.logical.contains_key(name) {
+        return Err(missing(name));
+    }
+    if around.open.contains(&device(name)) {
+        return Err(refused(format!("Logical volume {name} in use.")));
+    }
+    around.storage.logical.remove(name);
+    around.host.clear(&device(name));
+    let volume = name.split_once('/').map_or(name, |(_, volume)| volume);
+    Ok(format!("  Logical volume \"{volume}\" successfully removed.\n"))
+}
+
+fn merge(name: &str, around: &mut Surroundings<'_>) -> Said {
+    let found = around.storage.logical.get(name).cloned().ok_or_else(|| missing(name))?;
+    let group = name.split_once('/').map_or(name, |(group, _)| group);
+    let Some(origin) = found.origin.map(|origin| format!("{group}/{origin}")) else {
+        return Err(refused(format!("Logical volume {name} is not a snapshot.")));
+    };
+    if found.overflown {
+        return Err(refused(format!("Unable to merge invalidated snapshot LV {name}.")));
+    }
+    if around.open.contains(&device(&origin)) {
+        return Ok(format!(
+            "  Delaying merge since origin is open.\n  Merging of snapshot {name} will occur on next activation of {origin}.\n"
+        ));
+    }
+    let contents = around.host.contents(&device(name));
+    around.host.put(&device(&origin), &contents);
+    around.host.clear(&device(name));
+    around.storage.logical.remove(name);
+    Ok(format!("  Merging of volume {name} started.\n  {origin}: Merged: 100.00%\n"))
+}

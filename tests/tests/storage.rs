@@ -1,0 +1,385 @@
+//! The storage providers on real storages: each is made for the test and gone after it.
+//!
+//! Needs root and the storages' Debian packages (see `freezeframe_tests::storage`); what is missing is skipped and said.
+//!
+//! A test without libtest's harness, which hides what a passing test prints: what is skipped must be seen.
+#![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads and writes real files")]
+
+use std::{error::Error, fs, process::ExitCode, time::Duration};
+
+use camino::Utf8Path;
+use freezeframe_driver::{
+    env::tokio::TokioEnv,
+    step::Happened,
+    storage::{
+        BackupSource, Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Storage, StorageError, Zfs, lvm::Room,
+    },
+};
+use freezeframe_tests::{
+    fails,
+    storage::{
+        Ceph, FileSystem, Pool, VolumeGroup, run,
+        walk::{holds, listed, name, walk},
+    },
+    unharnessed::asked_for,
+};
+use tokio::{runtime::Builder, task::LocalSet};
+
+/// Why a test has not passed.
+enum Not {
+    /// This machine has not what it needs.
+    Here(String),
+    /// It failed.
+    True(Box<dyn Error>),
+}
+
+impl<E: Into<Box<dyn Error>>> From<E> for Not {
+    fn from(error: E) -> Self {
+        Not::True(error.into())
+    }
+}
+
+fn main() -> ExitCode {
+    const TESTS: [&str; 9] = [
+        "btrfs",
+        "btrfs_puts_nothing_inside_what_has_the_name",
+        "reflink_on_xfs",
+        "reflink_on_a_full_file_system",
+        "reflink_on_a_frozen_file_system",
+        "zfs",
+        "rbd",
+        "lvm",
+        "exec",
+    ];
+    let asked = asked_for(&TESTS);
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let (mut skipped, mut code) = (0, ExitCode::SUCCESS);
+    for name in asked {
+        let told = LocalSet::new().block_on(&runtime, async {
+            match name {
+                "btrfs" => btrfs().await,
+                "btrfs_puts_nothing_inside_what_has_the_name" => btrfs_name_is_taken().await,
+                "reflink_on_xfs" => reflink().await,
+                "reflink_on_a_full_file_system" => reflink_full().await,
+                "reflink_on_a_frozen_file_system" => reflink_frozen().await,
+                "zfs" => zfs().await,
+                "rbd" => rbd().await,
+                "lvm" => lvm().await,
+                _ => exec().await,
+            }
+        });
+        match told {
+            Ok(()) => println!("{name}: passed"),
+            Err(Not::Here(why)) => {
+                skipped += 1;
+                println!("{name}: skipped: {why}");
+            }
+            Err(Not::True(error)) => {
+                println!("{name}: FAILED: {error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    if skipped > 0 {
+        println!("\nskipped {skipped}: this machine has not all storages");
+    }
+    code
+}
+
+fn storage(provider: impl Provider + 'static) -> Storage<TokioEnv> {
+    Storage::new(TokioEnv::new(), provider)
+}
+
+fn write_to(file: &Utf8Path) -> impl Fn(&str) -> Result<(), String> {
+    let file = file.to_owned();
+    move |words| fs::write(&file, words).map_err(|error| error.to_string())
+}
+
+fn read_from(file: &Utf8Path) -> impl Fn() -> Result<String, String> {
+    let file = file.to_owned();
+    move || fs::read_to_string(&file).map_err(|error| error.to_string())
+}
+
+/// The names in a folder, sorted.
+fn names(folder: &Utf8Path) -> Result<Vec<String>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let mut names: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A file system of btrfs with a subvolume `vm1` and a disk in it.
+fn subvolume() -> Result<(FileSystem, Storage<TokioEnv>), Not> {
+    let system = FileSystem::btrfs(300).map_err(Not::Here)?;
+    let volume = system.root.join("vm1");
+    run("btrfs", &["subvolume", "create", volume.as_str()])?;
+    fs::write(volume.join("vda.raw"), "old")?;
+    let storage = storage(Btrfs::new(&volume)?);
+    Ok((system, storage))
+}
+
+async fn btrfs() -> Result<(), Not> {
+    let (system, storage) = subvolume()?;
+    let file = system.root.join("vm1/vda.raw");
+    walk(&storage, write_to(&file), read_from(&file)).await?;
+    holds(names(&system.root)? == ["vm1"], "nothing is left beside it")?;
+    storage.snapshot(&name("s1")).await?;
+    let source = storage.backup_source(&name("s1"), Some(&file)).await?;
+    let BackupSource::File(source) = source else { return Err("a file is expected".into()) };
+    holds(fs::read_to_string(&source)? == "old", "the backup is read where it says")?;
+    holds(fs::write(&source, "x").is_err(), "nobody can write to it")?;
+    let missing = self::storage(Btrfs::new(system.root.join("nope"))?);
+    fails!(missing.list(), StorageError::Gone { .. }, "No such file")?;
+    fs::create_dir(system.root.join("folder"))?;
+    let folder = self::storage(Btrfs::new(system.root.join("folder"))?);
+    fails!(folder.snapshot(&name("s1")), StorageError::NotSupported { .. }, "Not a Btrfs subvolume")?;
+    let whole = self::storage(Btrfs::new(&system.root)?);
+    fails!(whole.snapshot(&name("s1")), StorageError::NotSupported { .. }, "mounted")?;
+    let elsewhere = self::storage(Btrfs::new("/tmp")?);
+    fails!(elsewhere.list(), StorageError::NotSupported { .. }, "Not a Btrfs filesystem")?;
+    Ok(())
+}
+
+/// The tool itself would make its snapshot inside of a folder that has the name, and say that it is done.
+async fn btrfs_name_is_taken() -> Result<(), Not> {
+    let (system, storage) = subvolume()?;
+    let taken = system.root.join("vm1@s1");
+    fs::create_dir(&taken)?;
+    fs::write(taken.join("something"), "of somebody's")?;
+    fails!(storage.snapshot(&name("s1")), StorageError::Exists { .. }, "Directory not empty")?;
+    holds(names(&taken)? == ["something"], "nothing is put inside")?;
+    holds(names(&system.root)? == ["vm1", "vm1@s1"], "nothing is left beside it")?;
+    Ok(())
+}
+
+async fn reflink() -> Result<(), Not> {
+    let system = FileSystem::xfs(400).map_err(Not::Here)?;
+    let file = system.root.join("vda.raw");
+    fs::write(&file, "old")?;
+    let storage = storage(Reflink::new(&file)?);
+    walk(&storage, write_to(&file), read_from(&file)).await?;
+    holds(names(&system.root)? == ["vda.raw"], "nothing is left beside it")?;
+    let missing = self::storage(Reflink::new(system.root.join("nope"))?);
+    fails!(missing.snapshot(&name("s1")), StorageError::Gone { .. }, "nope")?;
+    // What is no file has the name: it is not listed, and not lost.
+    fs::create_dir(system.root.join("vda.raw@s1"))?;
+    fails!(storage.snapshot(&name("s1")), StorageError::Exists { .. }, "File exists")?;
+    holds(names(&system.root)? == ["vda.raw", "vda.raw@s1"], "nothing is left beside it")?;
+    // The folder for temporary files is on a file system without the ability, or on one that has it.
+    let (plain, shared) = (tempfile::tempdir()?, tempfile::tempdir_in("/dev/shm")?);
+    for folder in [plain, shared] {
+        let file = Utf8Path::from_path(folder.path()).ok_or("no text")?.join("a");
+        fs::write(&file, "old")?;
+        let storage = self::storage(Reflink::new(&file)?);
+        match storage.snapshot(&name("s1")).await {
+            Err(StorageError::NotSupported { .. }) => {
+                holds(names(file.parent().ok_or("a folder")?)? == ["a"], "nothing is left beside it")?;
+            }
+            told => told?,
+        }
+    }
+    Ok(())
+}
+
+async fn reflink_full() -> Result<(), Not> {
+    let system = FileSystem::xfs(400).map_err(Not::Here)?;
+    let file = system.root.join("vda.raw");
+    fs::write(&file, "old")?;
+    let storage = storage(Reflink::new(&file)?);
+    // Until not even a file of one block can be made.
+    for (number, size) in [64 << 20, 1 << 20, 64 << 10, 4 << 10, 1].into_iter().enumerate() {
+        let block = vec![1; size];
+        (0..)
+            .take_while(|more| fs::write(system.root.join(format!("fill{number}-{more}")), &block).is_ok())
+            .count();
+    }
+    fails!(storage.snapshot(&name("s1")), StorageError::NoSpace { .. }, "No space left")?;
+    let left = names(&system.root)?;
+    holds(
+        !left.iter().any(|name| name.contains("freezeframe") || name.contains('@')),
+        "nothing is left of it",
+    )?;
+    holds(fs::read_to_string(&file)? == "old", "the disk is untouched")?;
+    Ok(())
+}
+
+/// A copy on a frozen file system waits where no signal reaches it.
+async fn reflink_frozen() -> Result<(), Not> {
+    let system = FileSystem::xfs(400).map_err(Not::Here)?;
+    let file = system.root.join("vda.raw");
+    fs::write(&file, "old")?;
+    let storage = storage(Reflink::new(&file)?).within(Duration::from_millis(500));
+    run("fsfreeze", &["--freeze", system.root.as_str()])?;
+    let told = storage.snapshot(&name("s1")).await;
+    run("fsfreeze", &["--unfreeze", system.root.as_str()])?;
+    // The clearing away waited as well, and that is told.
+    let Err(StorageError::Left { error, left }) = told else {
+        return Err(format!("expected that something is left: {told:?}").into());
+    };
+    holds(matches!(*error, StorageError::TimedOut { happened: Happened::No, .. }), "it has not happened")?;
+    holds(left.len() == 1 && left[0].contains("vda.raw.freezeframe-"), "what is left is named")?;
+    Ok(())
+}
+
+async fn zfs() -> Result<(), Not> {
+    let pool = Pool::new().map_err(Not::Here)?;
+    let file = pool.file_system("vm1")?.join("vda.raw");
+    pool.file_system("vm2")?;
+    let set = |name: &str| format!("{}/{name}", Pool::NAME);
+    let storage = storage(Zfs::new(&[&set("vm1")])?);
+    walk(&storage, write_to(&file), read_from(&file)).await?;
+    let missing = self::storage(Zfs::new(&[&set("nope")])?);
+    fails!(missing.snapshot(&name("s1")), StorageError::Gone { .. }, "does not exist")?;
+    storage.snapshot(&name("s1")).await?;
+    storage.snapshot(&name("s2")).await?;
+    fails!(storage.revert(&name("s1")), StorageError::Busy { .. }, "more recent snapshots")?;
+    run("zfs", &["clone", &set("vm1@s2"), &set("clone")])?;
+    fails!(storage.delete(&name("s2")), StorageError::Busy { .. }, "dependent clones")?;
+    holds(listed(&storage).await? == ["s1", "s2"], "both are there still")?;
+    let both = self::storage(Zfs::new(&[&set("vm1"), &set("vm2")])?);
+    match both.snapshot(&name("s3")).await {
+        // zfs-fuse takes one name alone.
+        Err(StorageError::NotSupported { words }) => {
+            holds(words.contains("too many arguments"), "it says why")?
+        }
+        told => told?,
+    }
+    let one_has_it = both.snapshot(&name("s1")).await;
+    holds(
+        matches!(one_has_it, Err(StorageError::NotSupported { .. } | StorageError::Exists { .. })),
+        "all or none",
+    )?;
+    fails!(both.delete(&name("s1")), StorageError::Gone { .. }, "no snapshot `s1`")?;
+    Ok(())
+}
+
+async fn rbd() -> Result<(), Not> {
+    let ceph = Ceph::start().map_err(Not::Here)?;
+    for image in ["rbd/vda", "rbd/vdb"] {
+        ceph.rbd(&["create", image, "--size", "8M"])?;
+    }
+    let of = |rbd: Rbd| -> Result<_, StorageError> { Ok(storage(rbd.in_cluster(&ceph.settings)?)) };
+    let image = of(Rbd::image("rbd/vda")?)?;
+    holds(image.list().await?.is_empty(), "there is nothing at first")?;
+    image.snapshot(&name("s1")).await?;
+    fails!(image.snapshot(&name("s1")), StorageError::Exists { .. }, "s1")?;
+    let full = ceph.rbd(&["export", "rbd/vda", "-"])?;
+    ceph.rbd(&["bench", "--io-type", "write", "--io-size", "4096", "--io-total", "65536", "rbd/vda"])?;
+    holds(ceph.rbd(&["export", "rbd/vda", "-"])? != full, "something is written")?;
+    image.revert(&name("s1")).await?;
+    holds(ceph.rbd(&["export", "rbd/vda", "-"])? == full, "it is what it was")?;
+    ceph.rbd(&["snap", "protect", "rbd/vda@s1"])?;
+    fails!(image.delete(&name("s1")), StorageError::Busy { .. }, "is protected from removal")?;
+    ceph.rbd(&["snap", "unprotect", "rbd/vda@s1"])?;
+    image.delete(&name("s1")).await?;
+    fails!(image.delete(&name("s1")), StorageError::Gone { .. }, "no snapshot `s1`")?;
+    let missing = of(Rbd::image("rbd/nope")?)?;
+    fails!(missing.snapshot(&name("s1")), StorageError::Gone { .. }, "error opening image nope")?;
+
+    let both = ["rbd/vda", "rbd/vdb"];
+    let group = of(Rbd::group("rbd/g", &both)?)?;
+    fails!(group.snapshot(&name("g1")), StorageError::Gone { .. }, "there is no group rbd/g")?;
+    ceph.rbd(&["group", "create", "rbd/g"])?;
+    ceph.rbd(&["group", "image", "add", "rbd/g", "rbd/vda"])?;
+    fails!(group.snapshot(&name("g1")), StorageError::Gone { .. }, "was asked for")?;
+    ceph.rbd(&["group", "image", "add", "rbd/g", "rbd/vdb"])?;
+    group.snapshot(&name("g1")).await?;
+    fails!(group.snapshot(&name("g1")), StorageError::Exists { .. }, "g1")?;
+    group.revert(&name("g1")).await?;
+    holds(listed(&group).await? == ["g1"] && image.list().await?.is_empty(), "it is the group's alone")?;
+    group.delete(&name("g1")).await?;
+    holds(group.list().await?.is_empty(), "there is nothing at last")?;
+
+    // A cluster that does not answer.
+    ceph.signal("osd.0", "-STOP")?;
+    let slow = of(Rbd::image("rbd/vda")?)?.within(Duration::from_secs(2));
+    fails!(slow.snapshot(&name("s2")), StorageError::TimedOut { .. }, "cannot be told")?;
+    ceph.signal("osd.0", "-CONT")?;
+    Ok(())
+}
+
+async fn lvm() -> Result<(), Not> {
+    let _group = VolumeGroup::new().map_err(Not::Here)?;
+    let of = |name: &str| Lvm::new(&format!("{}/{name}", VolumeGroup::NAME), Room::percent(20));
+    let storage = self::storage(of("vm1")?);
+    holds(storage.list().await?.is_empty(), "there is nothing at first")?;
+    fails!(self::storage(of("nope")?).snapshot(&name("s1")), StorageError::Gone { .. }, "nope")?;
+    let elsewhere = Lvm::new("freezeframe-no-such-group/vm1", None)?;
+    fails!(self::storage(elsewhere).list(), StorageError::Gone { .. }, "not found")?;
+    match storage.snapshot(&name("s1")).await {
+        Err(StorageError::NotSupported { words }) => {
+            holds(words.contains("device-mapper"), "it says why")?;
+            let why =
+                "volumes are listed, and what is missing is told; snapshots need a kernel with device-mapper";
+            return Err(Not::Here(why.to_owned()));
+        }
+        told => told?,
+    }
+    holds(listed(&storage).await? == ["s1"], "it is listed")?;
+    fails!(storage.snapshot(&name("s1")), StorageError::Exists { .. }, "s1")?;
+    storage.revert(&name("s1")).await?;
+    fails!(storage.delete(&name("s1")), StorageError::Gone { .. }, "no snapshot `s1`")?;
+    storage.snapshot(&name("s2")).await?;
+    storage.delete(&name("s2")).await?;
+    holds(storage.list().await?.is_empty(), "there is nothing at last")?;
+    Ok(())
+}
+
+/// A program that keeps its snapshots as lines of a file.
+const PROGRAM: &str = r#"#!/bin/sh
+read -r asked
+kept=$(dirname "$0")/kept
+touch "$kept"
+name=$(printf '%s' "$asked" | sed -n 's/.*"name":"\([^"]*\)".*/\1/p')
+case $asked in
+*'"operation":"list"'*)
+  printf '{"snapshots":[%s],"more":"than is asked"}' "$(sed 's/.*/"&"/' "$kept" | paste -sd,)" ;;
+*'"operation":"snapshot"'*)
+  case $name in
+  full) printf '{"error":{"kind":"no-space","message":"the array is full"}}' ;;
+  new-kind) printf '{"error":{"kind":"on-fire","message":"the array burns"}}' ;;
+  lie) printf '{"done":{}}' ;;
+  empty) printf '{}' ;;
+  garbled) printf 'done!' ;;
+  crash) echo 'Traceback: ...' >&2; exit 1 ;;
+  late) echo "$name" >>"$kept"; sleep 20 ;;
+  never) sleep 20 ;;
+  *) echo "$name" >>"$kept"; printf '{"done":{}}' ;;
+  esac ;;
+*) sed -i "/^$name\$/d" "$kept"; printf '{"done":{}}' ;;
+esac
+"#;
+
+async fn exec() -> Result<(), Not> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir()?;
+    let program = Utf8Path::from_path(folder.path()).ok_or("no text")?.join("program");
+    fs::write(&program, PROGRAM)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    let storage = storage(Exec::new(&program, &["volume-1", "volume-2"])?);
+    storage.snapshot(&name("s1")).await?;
+    fails!(storage.snapshot(&name("s1")), StorageError::Exists { .. }, "s1")?;
+    holds(listed(&storage).await? == ["s1"], "it is listed")?;
+    fails!(storage.snapshot(&name("full")), StorageError::NoSpace { .. }, "the array is full")?;
+    fails!(storage.snapshot(&name("new-kind")), StorageError::Refused { .. }, "the array burns")?;
+    fails!(storage.snapshot(&name("lie")), StorageError::Stale { .. }, "has no `lie`")?;
+    fails!(storage.snapshot(&name("empty")), StorageError::Nonsense { .. }, "without `done`")?;
+    fails!(storage.snapshot(&name("garbled")), StorageError::Nonsense { .. }, "cannot be understood")?;
+    fails!(storage.snapshot(&name("crash")), StorageError::Refused { .. }, "Traceback")?;
+    storage.delete(&name("s1")).await?;
+    holds(storage.list().await?.is_empty(), "there is nothing at last")?;
+    let hurried = storage.within(Duration::from_millis(500));
+    // It has done its work when its time is up: what the list shows is what counts.
+    hurried.snapshot(&name("late")).await?;
+    holds(hurried.list().await?.iter().any(|found| found.name == name("late")), "what came late is there")?;
+    fails!(
+        hurried.snapshot(&name("never")),
+        StorageError::TimedOut { happened: Happened::No, .. },
+        "is not done"
+    )?;
+    let missing = self::storage(Exec::new("/no/such/program", &["volume-1"])?);
+    fails!(missing.list(), StorageError::ToolMissing { .. }, "/no/such/program")?;
+    Ok(())
+}
