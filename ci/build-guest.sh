@@ -17,6 +17,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 
+# shellcheck source=ci/debian.sh
+. "$here/debian.sh"
+
 say() { printf 'build-guest: %s\n' "$*" >&2; }
 
 # fail CODE MESSAGE
@@ -31,6 +34,29 @@ readonly MODULES=(crc32c_generic virtio_pci virtio_blk virtio_console ext4)
 # What may be run of the packages in the guest, beside busybox.
 readonly PROGRAMS=(qemu-ga mke2fs)
 
+# Points apt at lists of its own in folder $1: those of this machine may be old, and what it has installed may be newer than any
+# archive has, which then cannot be downloaded.
+own_lists() {
+  local suite
+  suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  need_mirror
+  mkdir -p "$1"/{lists,cache}/partial
+  : >"$1/status"
+  echo "deb $mirror $suite main" >"$1/sources.list"
+  cat >"$1/apt.conf" <<CONF
+Dir::State::Lists "$1/lists";
+Dir::State::status "$1/status";
+Dir::Cache "$1/cache";
+Dir::Etc::SourceList "$1/sources.list";
+Dir::Etc::SourceParts "-";
+APT::Architectures { "amd64"; };
+APT::Sandbox::User "root";
+CONF
+  # apt's own user may not enter a folder that is ours alone: so it stays who runs it.
+  export APT_CONFIG=$1/apt.conf
+  apt-get -qq update </dev/null >&2
+}
+
 # The names of packages and of the libraries that they need to run.
 with_libraries() {
   printf '%s\n' "$@"
@@ -41,12 +67,12 @@ with_libraries() {
 # Unpacks everything into folders of $1: system (programs and libraries), kernel.
 unpack() {
   local kernel packages package
+  own_lists "$1/apt" || return 1
   kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
   [ -n "$kernel" ] || return 1
   mapfile -t packages < <(with_libraries qemu-guest-agent e2fsprogs)
   mkdir "$1/packages"
-  # apt's own user may not enter a folder that is ours alone.
-  (cd "$1/packages" && apt-get -qq -o APT::Sandbox::User=root download "$kernel" busybox-static "${packages[@]}" </dev/null >&2) || return 1
+  (cd "$1/packages" && apt-get -qq download "$kernel" busybox-static "${packages[@]}" </dev/null >&2) || return 1
   for package in "$1"/packages/*.deb; do
     case ${package##*/} in
       linux-image-*) dpkg-deb -x "$package" "$1/kernel" ;;
@@ -95,7 +121,7 @@ add_modules() {
 # Builds in the folder $1.
 build() {
   local root=$1/root loader program
-  unpack "$1" || fail 75 "apt has no packages for it here: see above, or have root run 'apt-get update'"
+  unpack "$1" || fail 75 "its packages cannot be fetched here: see above"
   mkdir -p "$root"/{bin,lib,lib64,etc}
   loader=$(find "$1/system" -name ld-linux-x86-64.so.2 -print -quit)
   cp -L "$loader" "$root/lib64/"
@@ -114,7 +140,7 @@ build() {
     sed -nE 's/^QEMU Guest Agent ([0-9.]+).*/\1/p' >"$1/agent"
   [ -s "$1/agent" ] || fail 1 "the agent that was fetched does not start"
   (cd "$1/packages" && printf '%s\n' *.deb) >"$1/packages.txt"
-  rm -rf "$1"/{packages,system,kernel,root}
+  rm -rf "$1"/{apt,packages,system,kernel,root}
   mv "$1/packages.txt" "$1/packages"
 }
 

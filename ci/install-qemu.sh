@@ -23,6 +23,9 @@ set -euo pipefail
 readonly RELEASES=(5.2 7.2 10.0 11.1)
 readonly TOOLS=(qemu-system-x86_64 qemu-img qemu-io qemu-storage-daemon)
 
+# shellcheck source=ci/debian.sh
+. "$(dirname "$0")/debian.sh"
+
 say() { printf 'install-qemu: %s\n' "$*" >&2; }
 
 # fail CODE MESSAGE
@@ -96,25 +99,6 @@ need_mmdebstrap() {
   say "installing mmdebstrap"
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends mmdebstrap </dev/null >&2 ||
     fail 1 "mmdebstrap could not be installed with apt-get (see above)"
-}
-
-# The archive that this machine's own apt uses. It holds every suite, not only the one this machine runs.
-mirror() {
-  # apt itself replaces what is in $(...).
-  # shellcheck disable=SC2016
-  apt-get indextargets --format '$(REPO_URI)' \
-    'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | awk 'NR == 1'
-}
-
-need_mirror() {
-  mirror=$(mirror)
-  if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then
-    say "apt has no package lists yet: updating them"
-    apt-get update -qq </dev/null >&2 || fail 1 "apt-get update failed (see above)"
-    mirror=$(mirror)
-  fi
-  [ -n "$mirror" ] ||
-    fail 75 "apt names no Debian archive on this machine: see 'apt-get indextargets', or have root run 'apt-get update'"
 }
 
 # Installing one release -----------------------------------------------------------------------------------------
