@@ -38,6 +38,7 @@ readonly PROGRAMS=(qemu-ga mke2fs)
 # archive has, which then cannot be downloaded.
 own_lists() {
   local suite
+  # shellcheck source=/dev/null
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
   need_mirror
   mkdir -p "$1"/{lists,cache}/partial

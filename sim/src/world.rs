@@ -224,7 +224,7 @@ impl World {
         }
         let due = match self.main_loop.must_at() {
             Some(must) => self.out_of_band_in_stall().map_or(must, |(due, _, _)| must.min(due)),
-            None => self.main_loop.not_before(self.waiting().map(|turn| turn.due).min()?),
+            None => self.main_loop.not_before(self.first_due()?),
         };
         Some(due.max(self.now))
     }
@@ -303,22 +303,34 @@ impl World {
         &mut self.oracle
     }
 
-    /// All that waits for its turn.
-    fn waiting(&self) -> impl Iterator<Item = Turn> {
-        let of_monitors = self.monitors.iter().enumerate().flat_map(|(index, monitor)| {
-            let (accept, request, out_of_band) = match &monitor.client {
-                None => (monitor.waiting.front(), None, None),
-                Some(client) => (None, client.next_request(), client.next_out_of_band()),
+    /// Shows all that waits for its turn. It is asked after each command, so it gathers nothing.
+    fn each_waiting(&self, mut each: impl FnMut(Turn)) {
+        let mut show = |(due, sequence), what| each(Turn { due, sequence, what });
+        for (index, monitor) in self.monitors.iter().enumerate() {
+            let Some(client) = &monitor.client else {
+                if let Some(&(due, sequence, _)) = monitor.waiting.front() {
+                    show((due, sequence), What::Accept(index));
+                }
+                continue;
             };
-            let turn = |due, sequence, what| Turn { due, sequence, what };
-            [
-                accept.map(|&(due, sequence, _)| turn(due, sequence, What::Accept(index))),
-                request.map(|queued| turn(queued.due, queued.sequence, What::Request(index))),
-                out_of_band.map(|queued| turn(queued.due, queued.sequence, What::OutOfBand(index))),
-            ]
-        });
-        let held = self.throttle.next().map(|(due, sequence)| Turn { due, sequence, what: What::HeldEvent });
-        of_monitors.chain([held]).flatten().chain(self.agent_turns()).chain(self.main_loop.first_timers())
+            if let Some(queued) = client.next_request() {
+                show((queued.due, queued.sequence), What::Request(index));
+            }
+            if let Some(queued) = client.next_out_of_band() {
+                show((queued.due, queued.sequence), What::OutOfBand(index));
+            }
+        }
+        if let Some(held) = self.throttle.next() {
+            show(held, What::HeldEvent);
+        }
+        self.agent_turns().chain(self.main_loop.first_timers()).for_each(each);
+    }
+
+    /// When the first of all that waits is due.
+    fn first_due(&self) -> Option<Duration> {
+        let mut first = None;
+        self.each_waiting(|turn| first = Some(first.map_or(turn.due, |first| turn.due.min(first))));
+        first
     }
 
     /// Handles one thing.
@@ -326,7 +338,12 @@ impl World {
         if let Some(timer) = self.main_loop.next_at_once() {
             return self.fire(at, timer);
         }
-        let mut turns: Vec<_> = self.waiting().filter(|turn| turn.due <= at).collect();
+        let mut turns = Vec::new();
+        self.each_waiting(|turn| {
+            if turn.due <= at {
+                turns.push(turn);
+            }
+        });
         turns.sort_unstable_by_key(|turn| (turn.due, turn.sequence));
         let pick = self.oracle.choose("main-loop", turns.len());
         match turns[pick].what {
