@@ -10,7 +10,10 @@
 use std::{
     error::Error,
     fs,
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -66,7 +69,7 @@ fn on(program: &Utf8Path, story: Story) -> Result<(), Failed> {
     rig.prepare(program)?;
     let told = story(&rig);
     // It may not run any more: then there is nobody to be ended.
-    drop(rig.say(&["create-as", "end", "--halt", "--qmp", &rig.monitor]));
+    drop(rig.quit());
     told
 }
 
@@ -161,6 +164,14 @@ impl Rig<'_> {
              <source file='{desk}/vda.qcow2'/><target dev='vda' bus='virtio'/></disk></devices></domain>"
         );
         Ok(fs::write(self.desk.join("vm.xml"), text)?)
+    }
+
+    /// Ends the QEMU that the command has started, which outlives it, however the story has left it.
+    fn quit(&self) -> io::Result<()> {
+        let mut monitor = UnixStream::connect(&self.monitor)?;
+        monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
+        monitor.write_all(b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"quit\"}\n")?;
+        monitor.read_to_end(&mut Vec::new()).map(drop)
     }
 
     /// What a verb says to programs, whether it was done or not.
