@@ -21,7 +21,7 @@
 //! - `commit` and `stream`: `block-commit` and `block-stream`, jobs that shorten a chain
 //! - `reopen`: `blockdev-reopen`
 //! - `resize`: `block_resize`
-//! - `permissions`: who may use a node beside whom
+//! - `permissions` and `link_age`: who may use a node beside whom, and which of two is named
 //! - `export`: the NBD server, `block-export-add` and its kin
 //! - `bitmap` and `bitmap_sync`: `block-dirty-bitmap-*`, and how a backup uses a bitmap
 //! - `stored_bitmap`: bitmaps that outlive their nodes
@@ -68,6 +68,7 @@ pub(crate) mod internal_snapshot;
 pub(crate) mod job_bitmap;
 pub mod job_filter;
 mod job_use;
+mod link_age;
 pub(crate) mod medium;
 pub(crate) mod mirror;
 mod node;
@@ -118,6 +119,8 @@ pub struct Graph {
     kept: Vec<String>,
     /// Nodes that were reopened with a backing node, or none, said.
     told_backing: Vec<String>,
+    /// Nodes that were reopened onto another one, and that one: this link is younger than they are. The youngest last.
+    relinked: Vec<(String, String)>,
     /// Oldest first.
     job_uses: Vec<job_use::JobUse>,
     /// Nodes that have not noticed a resize of what is below them, and what they take for their size, in bytes.
@@ -349,6 +352,7 @@ impl Graph {
         self.forget_bitmaps(name);
         self.notice_size(name);
         self.told_backing.retain(|told| told != name);
+        self.relinked.retain(|(above, _)| above != name);
         self.inactive.remove(name);
         for child in removed.driver.children() {
             self.release(child);

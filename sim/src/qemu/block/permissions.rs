@@ -364,7 +364,7 @@ impl<'a> Check<'a> {
     /// All users of a node, newest first.
     fn uses(&self, name: &'a str) -> impl Iterator<Item = Use<'a>> {
         let new = self.new.filter(|(node, _)| *node == name).map(|(_, new)| new);
-        let nodes = self.graph.newest_first().flat_map(move |node| {
+        let nodes = self.graph.youngest_link_first(name).flat_map(move |node| {
             let children =
                 [(node.driver.file_role(), node.driver.file()), ("backing", node.driver.backing())];
             children

@@ -135,7 +135,7 @@ fn prepare(
     if read_only && release.reopen_looks_for_writers_first() && graph.is_written(name, cx) {
         return Err(QmpError::generic("Cannot make block node read-only, there is a writer on it"));
     }
-    graph.replace(changed);
+    graph.relink(changed);
     if says_backing {
         graph.told_backing.push(name.to_owned());
     }
