@@ -10,7 +10,10 @@ use std::{
     collections::BTreeMap,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     rc::Rc,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -208,11 +211,14 @@ struct Done {
 /// Plays in many orders. True if everything held.
 fn all(plays: &[Play<'_>], mode: Mode, arguments: &ExploreArgs) -> Result<bool, CliError> {
     let limit = arguments.seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
-    let mut time = Time { began: Instant::now(), limit, threads: 1, left: AtomicUsize::new(0) };
+    let began = Instant::now();
     let mut total = Total::default();
     let parts = parts(plays, arguments, &mut total)?;
-    time.threads = workers::threads(arguments.jobs, parts.len());
-    time.left = AtomicUsize::new(parts.len());
+    // Where a play has many parts they go on side by side, and else the plays do.
+    let abreast =
+        if parts.len() > plays.len() { 1 } else { workers::threads(arguments.jobs, parts.len()).max(1) };
+    let until = plays.iter().map(|_| OnceLock::new()).collect();
+    let time = Time { began, limit, abreast, until, begun: AtomicUsize::new(0) };
     let mut output = Output::start(&title(mode, arguments), parts.len());
     total.tell_failed(&mut output);
     workers::each(
@@ -309,7 +315,7 @@ fn one(hands: &mut Hands, play: Play<'_>, part: &Part, mode: Mode, time: &Time) 
         survey.clone(),
         added.map_or(&[], std::slice::from_ref),
     );
-    let until = time.share();
+    let until = time.until(part.play);
     let goes_on = || until.is_none_or(|until| Instant::now() < until);
     let explored = explore::explore(simulator, &subject, mode, goes_on);
     Done { explored, fault: added.map(sweep::toml) }
@@ -319,17 +325,23 @@ fn one(hands: &mut Hands, play: Play<'_>, part: &Part, mode: Mode, time: &Time) 
 struct Time {
     began: Instant,
     limit: Option<Duration>,
-    threads: usize,
-    /// How many parts have not begun.
-    left: AtomicUsize,
+    /// How many plays go on at the same time.
+    abreast: usize,
+    /// For each play until when it may go on, once it has begun.
+    until: Vec<OnceLock<Instant>>,
+    begun: AtomicUsize,
 }
 
 impl Time {
-    /// Until when a part may go on that begins now: the parts that are left, it among them, share the time that is left.
-    fn share(&self) -> Option<Instant> {
-        let left = self.left.fetch_sub(1, Ordering::Relaxed).div_ceil(self.threads);
-        let until = self.limit?.saturating_sub(self.began.elapsed());
-        Some(Instant::now() + until / u32::try_from(left).unwrap_or(u32::MAX).max(1))
+    /// Until when a play may go on, in all its parts: when it begins, those that have not begun share the time that is left.
+    fn until(&self, play: usize) -> Option<Instant> {
+        let left = self.limit?.saturating_sub(self.began.elapsed());
+        let until = self.until[play].get_or_init(|| {
+            let others = self.until.len() - self.begun.fetch_add(1, Ordering::Relaxed);
+            let turns = u32::try_from(others.div_ceil(self.abreast)).unwrap_or(u32::MAX);
+            Instant::now() + left / turns.max(1)
+        });
+        Some(*until)
     }
 }
 
