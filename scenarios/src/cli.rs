@@ -5,6 +5,7 @@
 
 mod conform;
 mod disk;
+mod explore;
 mod fidelity;
 mod fs;
 mod generated;
@@ -75,6 +76,15 @@ enum Command {
     ///
     /// Exit codes: 0 everything held; 1 something did not; 2 scenarios that cannot be read.
     Sweep(sweep::SweepArgs),
+    /// Play scenarios in every order, with and without a fault, and hold how that ends against what must hold in any case.
+    ///
+    /// An order is what the simulator answers wherever something could have gone otherwise: which task or timer goes first, how
+    /// late a reply is, where bytes are cut, what ends before what. A finding tells its trace, the answers that were not the usual
+    /// ones, and the command that plays just that order again.
+    ///
+    /// Exit codes: 0 everything held, also where time was too short for all orders; 1 something did not; 2 scenarios that cannot
+    /// be read, or options that do not go together.
+    Explore(explore::ExploreArgs),
     /// Put the simulated machine of a scenario on real sockets, for other programs.
     Serve(serve::ServeArgs),
     /// Snapshots of a machine.
@@ -339,6 +349,7 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record::record(&arguments).map(well),
         Command::Fidelity(arguments) => fidelity::fidelity(&arguments).map(well),
         Command::Sweep(arguments) => sweep::sweep(&arguments).map(well),
+        Command::Explore(arguments) => explore::explore(&arguments).map(well),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Snapshot(arguments) => snapshot::snapshot(&arguments),
         Command::Fs(arguments) => fs::fs(&arguments),

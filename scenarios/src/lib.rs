@@ -18,10 +18,12 @@
 //! | [`inspect`] | how everything stands at the end |
 //! | [`transcript`] | what was said and done, as text and as a partial order |
 //! | [`sweep`], [`oracle`] | every fault at every point; what must hold then |
+//! | [`explore`] | every order, with and without a fault; the same must hold |
 //! | [`fidelity`] | the simulator held against recordings of real QEMU |
 
 pub mod cli;
 pub mod diagnostic;
+pub mod explore;
 pub mod fidelity;
 pub mod golden;
 pub mod inspect;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! All of it is virtual time on the simulator, in the default order: a run is decided by the scenario, the release and the
-//! faults. It does not choose orders: that is for seeds.
+//! faults. It does not choose orders: that is for [`crate::explore`], which looks on in the same way.
 
 mod kinds;
 mod points;
@@ -21,18 +21,19 @@ mod watcher;
 use std::{rc::Rc, time::Duration};
 
 use freezeframe_driver::request::WITHIN;
-use freezeframe_sim::Release;
+use freezeframe_sim::{Oracle, Release};
 
+use self::points::is_operation;
+pub(crate) use self::watcher::Watcher;
 pub use self::{
     kinds::{Kind, faults_at, toml},
     points::Place,
     reproducer::reproducer,
 };
-use self::{points::is_operation, watcher::Watcher};
 use crate::{
     language::{self, Action, Fault, Power, Scenario},
     oracle::{Invariant, State, Violation},
-    play::{CannotPlay, Told},
+    play::{CannotPlay, Run, Told},
     world::sim::Simulator,
 };
 
@@ -68,11 +69,7 @@ pub fn survey(
     release: Release,
 ) -> Result<Survey, CannotPlay> {
     let mut watcher = None;
-    simulator.play_watched(scenario, release, |world| {
-        let new = Rc::new(Watcher::new(scenario, world, None));
-        watcher = Some(new.clone());
-        new
-    })?;
+    watched(simulator, scenario, release, None, Oracle::default_order(), &mut watcher)?;
     Ok(watcher.map(|watcher| watcher.survey()).unwrap_or_default())
 }
 
@@ -101,15 +98,10 @@ pub fn run(
     survey: &Rc<Survey>,
     faults: &[Fault],
 ) -> Result<Outcome, CannotPlay> {
-    let mut with = scenario.clone();
-    // In front: where two wait for the same moment, the added one is meant.
-    with.faults.splice(..0, faults.iter().cloned());
+    let with = with_faults(scenario, faults);
     let mut watcher = None;
-    let played = simulator.play_watched(&with, release, |world| {
-        let new = Rc::new(Watcher::new(&with, world, Some(survey.clone())));
-        watcher = Some(new.clone());
-        new
-    });
+    let played =
+        watched(simulator, &with, release, Some(survey.clone()), Oracle::default_order(), &mut watcher);
     let mut outcome = watcher.map_or_else(
         || Outcome { violations: Vec::new(), behind: Vec::new(), struck: 0 },
         |watcher| watcher.outcome(),
@@ -124,6 +116,31 @@ pub fn run(
         }
         Err(error) => Err(error),
     }
+}
+
+/// A scenario with these faults beside its own.
+pub(crate) fn with_faults(scenario: &Scenario, faults: &[Fault]) -> Scenario {
+    let mut with = scenario.clone();
+    // In front: where two wait for the same moment, the added one is meant.
+    with.faults.splice(..0, faults.iter().cloned());
+    with
+}
+
+/// Plays a scenario while a new `watcher` looks on. It is the caller's before the play begins: it knows what has happened even
+/// if the play breaks off.
+pub(crate) fn watched(
+    simulator: &mut Simulator,
+    scenario: &Scenario,
+    release: Release,
+    usual: Option<Rc<Survey>>,
+    oracle: Oracle,
+    watcher: &mut Option<Rc<Watcher>>,
+) -> Result<Run, CannotPlay> {
+    simulator.play_watched(scenario, release, oracle, |world| {
+        let new = Rc::new(Watcher::new(scenario, world, usual));
+        *watcher = Some(new.clone());
+        new
+    })
 }
 
 /// How long an action may take by what it was asked.

@@ -27,7 +27,7 @@ pub(super) fn each<I: Sync, S, R: Send, E>(
     play: impl Fn(&mut S, &I) -> R + Sync,
     mut each: impl FnMut(&I, R) -> Result<(), E>,
 ) -> Result<(), E> {
-    let jobs = jobs.or(thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(items.len());
+    let jobs = threads(jobs, items.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
@@ -57,6 +57,11 @@ pub(super) fn each<I: Sync, S, R: Send, E>(
         }
         Ok(())
     })
+}
+
+/// How many threads there are for so many items.
+pub(super) fn threads(jobs: Option<NonZeroUsize>, items: usize) -> usize {
+    jobs.or(thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(items)
 }
 
 fn take<'i, I>(items: &'i [I], next: &AtomicUsize) -> Option<(usize, &'i I)> {

@@ -1,4 +1,4 @@
-//! Who looks on while a scenario is played: the sweep does, nobody else needs to.
+//! Who looks on while a scenario is played: the sweep and the search through all orders do, nobody else needs to.
 
 use freezeframe_driver::error::OperationError;
 

@@ -8,6 +8,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_sim::{
+    Oracle,
     exec::Spawner,
     host::Qcow2,
     qemu::{GuestAction, run_state::RunState},
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// Looks on while a scenario is played.
-pub(super) struct Watcher {
+pub(crate) struct Watcher {
     world: SimWorld<Spawner>,
     scenario: Vec<Step>,
     /// How it goes where nothing was added; none while that is being found out.
@@ -100,8 +101,13 @@ impl Watcher {
         }
     }
 
+    /// What decided all choices, and knows which; what is played on after this goes the default way.
+    pub(crate) fn take_oracle(&self) -> Oracle {
+        std::mem::take(self.world.world_mut().oracle_mut())
+    }
+
     /// What was found with faults.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let places = self.places.take().behind(self.places_before.get());
         let behind: Vec<Place> =
             places.into_iter().filter(|place| is_operation(&self.scenario[place.step].action)).collect();

@@ -456,7 +456,8 @@ impl Simulator {
         Ok((run, simulation.trace()))
     }
 
-    /// Plays a scenario on a release while somebody looks on, who is made of the world that it is played in.
+    /// Plays a scenario on a release while somebody looks on, who is made of the world that it is played in. The oracle stays
+    /// in that world.
     ///
     /// # Errors
     /// [`CannotPlay`].
@@ -464,11 +465,12 @@ impl Simulator {
         &mut self,
         scenario: &Scenario,
         release: Release,
+        oracle: Oracle,
         watch: impl FnOnce(SimWorld<Spawner>) -> Rc<dyn Watch>,
     ) -> Result<Run, CannotPlay> {
         let capabilities = self.capabilities(release)?;
         let machine = self.machine(scenario);
-        let simulation = Simulation::new(&machine, release, Oracle::default_order());
+        let simulation = Simulation::new(&machine, release, oracle);
         within(&simulation, &machine, async |world| {
             let watch = watch(world.clone());
             play::play_watched(scenario, &world, capabilities, Some(watch)).await

@@ -15,18 +15,24 @@ impl SplitMix64 {
         Self { state: seed }
     }
 
-    /// A number below `n`, which is not 0. Multiplying instead of dividing: the bias is below n / 2^64.
+    /// A number below `n`, which is not 0.
     pub(super) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
+        scaled(self.next(), n)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next number.
+    pub(super) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// A number below `n`, which is not 0, for one of 64 bits. Multiplying instead of dividing: the bias is below n / 2^64.
+pub(super) fn scaled(number: u64, n: usize) -> usize {
+    ((u128::from(number) * n as u128) >> 64) as usize
 }
 
 #[cfg(test)]

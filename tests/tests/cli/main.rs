@@ -7,6 +7,7 @@
 )]
 
 mod disk;
+mod exploring;
 mod fidelity;
 mod freezing;
 mod generated;

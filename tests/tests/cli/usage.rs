@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn the_help_tells_every_option() {
     let desk = Desk::new();
-    let commands =
-        ["run", "conform", "record", "fidelity", "snapshot"].map(|command| vec![command, "--help"]);
+    let commands = ["run", "conform", "record", "fidelity", "explore", "snapshot"]
+        .map(|command| vec![command, "--help"]);
     for arguments in [vec!["--help"]].into_iter().chain(commands) {
         let said = desk.run(&arguments);
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
