@@ -269,7 +269,11 @@ impl<E: Env> Storage<E> {
             Ok(found) if wanted.is(name, &found) => return Ok(()),
             Ok(_) if wanted == Wanted::Absent => format!("{} still has `{name}`", self.provider.volume()),
             Ok(_) => format!("{} has no `{name}`", self.provider.volume()),
-            Err(error) => format!("what it has cannot be asked for: {error}"),
+            // The tool's word is all there is: to take it for done and say so loses nothing, to take it for not done would.
+            Err(error) => {
+                let asked = format!("whether `{name}` of {} is as it should be", self.provider.volume());
+                return Err(StorageError::Unfinished { failed: vec![format!("{asked} cannot be asked: {error}")] });
+            }
         };
         Err(StorageError::Stale { shown })
     }

@@ -64,6 +64,7 @@ fn found_beside(
         killed: false,
         took: Duration::ZERO,
         within: Duration::ZERO,
+        beside: &Beside::default(),
     };
     check(0, seen).into_iter().map(|violation| violation.invariant).collect()
 }
@@ -155,6 +156,7 @@ fn an_operation_without_end_is_found() {
         killed: false,
         took: BEYOND + Duration::from_secs(2),
         within: Duration::from_secs(1),
+        beside: &Beside::default(),
     };
     assert_eq!(
         check(0, seen).into_iter().map(|found| found.invariant).collect::<Vec<_>>(),
@@ -219,4 +221,27 @@ fn going_back_brings_back_what_was_held_and_nothing_else() {
     assert_eq!(data_found(&mut data.clone(), Deed::GoBack("s1"), &state), []);
     state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::new());
     assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes, Invariant::Writes]);
+}
+
+#[test]
+fn what_was_not_done_must_be_done_the_second_time() {
+    let wrong = |first: &Told, second: &Told| converges(first, second, true, &Beside::default()).is_some();
+    let (refused, left) = (told(Stands::Untouched, "no"), told(Stands::Left, "the node `ff-1-0` is left"));
+    let as_before = told(Stands::AsBefore, "All is as it was before.");
+    assert!(!wrong(&as_before, &told(Stands::Done, "taken")));
+    assert!(wrong(&as_before, &refused) && wrong(&as_before, &as_before) && wrong(&refused, &refused));
+    assert!(!wrong(&left, &refused), "what was left may be in the way");
+    assert!(wrong(&left, &left), "but nothing more is left each time");
+    assert_eq!(converges(&as_before, &refused, false, &Beside::default()), None, "there is no machine any more");
+}
+
+#[test]
+fn a_state_that_has_left_is_refused_only_where_that_was_told_and_for_that_alone() {
+    let wrong = |first: &Told, second: &Told| converges(first, second, true, &Beside::default()).is_some();
+    let saved = told(Stands::AsBefore, "All is as it was before, but that QEMU is in `postmigrate`: wait");
+    let has_left = "the machine's memory has been saved or sent already and its guest has not gone on since";
+    let refused = told(Stands::Untouched, has_left);
+    assert!(!wrong(&saved, &refused));
+    assert!(wrong(&told(Stands::AsBefore, "All is as it was before."), &refused), "it was not told");
+    assert!(wrong(&saved, &told(Stands::Untouched, "no")), "that is another refusal");
 }
