@@ -314,6 +314,11 @@ impl<'m, E: Env> Execution<'m, E> {
                 *cause = torn;
                 Verdict::Unknown
             }
+            // It is done, and that is what must be told.
+            Err(done @ StepError::DoneButFor { .. }) => {
+                *cause = done;
+                Verdict::DidNot
+            }
             Ok(Happened::Unknown) | Err(_) => Verdict::Unknown,
         }
     }
@@ -328,8 +333,9 @@ impl<'m, E: Env> Execution<'m, E> {
             // Nothing is undone: a guest that was stopped for it stands still.
             let stopped = self.begun.iter().map(|(step, _)| *step);
             let stopped = stopped.filter(|begun| *begun != step && begun.stops_the_guest());
-            let keeps =
-                std::iter::once(step.remains()).chain(stopped.map(Step::remains)).chain(thawed).collect();
+            let made = self.begun.iter().filter_map(|(step, _)| step.made());
+            let keeps = std::iter::once(step.remains()).chain(stopped.map(Step::remains));
+            let keeps = keeps.chain(made).chain(thawed).collect();
             return OperationError::Unknown { step: title, cause, keeps };
         }
         let Undone { gone, mut remains, stays, steps } = self.undo(Some((step, &cause))).await;

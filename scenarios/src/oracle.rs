@@ -194,9 +194,10 @@ impl Seen<'_> {
             files.any(|file| Utf8Path::new(file).starts_with(folder)) || folder.as_str().len() < 2
         };
         is_told(path)
-            || path.ancestors().skip(1).any(|folder| {
-                !in_use(folder) && (is_told(folder) || self.is_told_by_its_word(folder))
-            })
+            || path
+                .ancestors()
+                .skip(1)
+                .any(|folder| !in_use(folder) && (is_told(folder) || self.is_told_by_its_word(folder)))
     }
 
     /// What a storage has caught and not named yet is told by the word that is fresh in it.
@@ -298,7 +299,8 @@ fn chains(seen: Seen<'_>) -> Vec<String> {
         // The guest does not use a node that was left open, a job that was left waits for its client: both are named. And
         // nobody reads a file that is in no chain.
         let node = between("the file of node ", " was unlinked")
-            .or_else(|| between("node ", " is qcow2, and its image is not"));
+            .or_else(|| between("node ", " is qcow2, and its image is not"))
+            .or_else(|| between("node ", " stands on "));
         let job = between("job ", " rests in ");
         let file = between("file ", " is backed by ");
         node.is_some_and(|node| after.loose.contains_key(&node) && seen.names(&node))
@@ -406,7 +408,8 @@ fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
         differ("job", jobs(wanted), jobs(found));
         // An image that is below nothing any more is open still.
         let below = |file: &&String| wanted.chains.values().flatten().any(|below| below == *file);
-        let loose = found.loose.values().filter(|file| wanted.loose.values().any(|was| was == *file) || !below(file));
+        let loose =
+            found.loose.values().filter(|file| wanted.loose.values().any(|was| was == *file) || !below(file));
         differ("node", plain(wanted.loose.values().collect()), plain(loose.collect()));
         for (device, chain) in &wanted.chains {
             let (was, is) = (files_of(Some(chain)), files_of(found.chains.get(device)));

@@ -68,10 +68,12 @@ impl SaveMemory {
         Ok(())
     }
 
-    /// What no undoing brings back of a machine that stood still before: QEMU lets its state go once. A guest that is let go on
-    /// again is as it was.
+    /// What no undoing brings back of a guest that stood still before, or has stopped of its own since: QEMU lets its state go
+    /// once. A guest that is let go on again is as it was.
     pub(crate) async fn stays<E: Env>(&self, live: &Live<E>, plan: &Plan) -> Option<String> {
-        let goes_on = self.guest != Meanwhile::Paused || plan.steps().any(|step| matches!(step, Step::Pause(_)));
+        let stopped_here =
+            self.guest != Meanwhile::Paused || plan.steps().any(|step| matches!(step, Step::Pause(_)));
+        let goes_on = stopped_here && live.own_stop().is_none();
         if goes_on || pause::status(live).await.ok()? != "postmigrate" {
             return None;
         }

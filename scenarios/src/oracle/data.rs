@@ -118,7 +118,8 @@ impl Data {
                 let taken = self.taken(name, before, state);
                 found.extend(self.wrong_moment(name, &taken));
                 // The record of that name may be another snapshot's, beside which this one is not recorded.
-                let is_another = before.records.contains_key(name) && before.records.get(name) == state.records.get(name);
+                let is_another =
+                    before.records.contains_key(name) && before.records.get(name) == state.records.get(name);
                 if !is_another {
                     self.snapshots.insert(name.to_owned(), taken);
                 }

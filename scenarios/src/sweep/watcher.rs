@@ -204,7 +204,8 @@ impl Watcher {
         let mut before = self.before.borrow_mut();
         for (path, image) in &mut before.images {
             let gone = |tag: &String| {
-                let has = |state: &State| state.images.get(path).is_some_and(|image| image.tags.contains(tag));
+                let has =
+                    |state: &State| state.images.get(path).is_some_and(|image| image.tags.contains(tag));
                 has(&was) && !has(&is)
             };
             image.tags.retain(|tag| !gone(tag));
@@ -298,8 +299,8 @@ impl Watch for Watcher {
             told: told.text.clone(),
         });
         self.violations.borrow_mut().extend(violations);
-        let frozen_told = told.text.contains("may still be frozen");
-        self.frozen_told.set(frozen_told || (self.frozen_told.get() && told.stands != Stands::Done));
+        let was_told = self.frozen_told.get() && !(is_operation(action) && told.stands == Stands::Done);
+        self.frozen_told.set(was_told || told.text.contains("may still be frozen"));
         if let Some(first) = &first {
             self.converges(step, first, told, (&after, &beside));
         } else if self.try_again(step, told) {
