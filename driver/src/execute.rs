@@ -333,7 +333,8 @@ impl<'m, E: Env> Execution<'m, E> {
             // Nothing is undone: a guest that was stopped for it stands still.
             let stopped = self.begun.iter().map(|(step, _)| *step);
             let stopped = stopped.filter(|begun| *begun != step && begun.stops_the_guest());
-            let made = self.begun.iter().filter_map(|(step, _)| step.made());
+            let made =
+                self.begun.iter().filter_map(|(step, _)| step.made()).filter(|made| *made != step.remains());
             let keeps = std::iter::once(step.remains()).chain(stopped.map(Step::remains));
             let keeps = keeps.chain(made).chain(thawed).collect();
             return OperationError::Unknown { step: title, cause, keeps };

@@ -194,6 +194,7 @@ impl Seen<'_> {
             files.any(|file| Utf8Path::new(file).starts_with(folder)) || folder.as_str().len() < 2
         };
         is_told(path)
+            || self.is_told_by_its_word(path)
             || path
                 .ancestors()
                 .skip(1)
@@ -201,8 +202,8 @@ impl Seen<'_> {
     }
 
     /// What a storage has caught and not named yet is told by the word that is fresh in it.
-    fn is_told_by_its_word(&self, folder: &Utf8Path) -> bool {
-        let word = folder.file_name().and_then(|name| name.split_once(".freezeframe-"));
+    fn is_told_by_its_word(&self, path: &Utf8Path) -> bool {
+        let word = path.file_name().and_then(|name| name.split_once(".freezeframe-"));
         word.is_some_and(|(_, word)| self.told.text.contains(&format!("`...freezeframe-{word}`")))
     }
 

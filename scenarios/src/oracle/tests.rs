@@ -264,10 +264,10 @@ fn a_state_that_has_left_is_refused_only_where_that_was_told_and_for_that_alone(
 fn a_freeze_that_was_told_of_before_is_no_news_where_nothing_was_begun() {
     let mut frozen = machine();
     frozen.frozen.insert("vda".into());
-    let told_of = Beside { frozen_told: true, ..Beside::default() };
+    let (told_of, untold) = (Beside { frozen_told: true, ..Beside::default() }, Beside::default());
     let found = |stands, beside| found_knowing(&machine(), &frozen, &told(stands, "no"), None, beside);
     assert_eq!(found(Stands::Untouched, &told_of), []);
-    assert_eq!(found(Stands::Untouched, &Beside::default()), [Invariant::Guest], "nobody has told");
+    assert_eq!(found(Stands::Untouched, &untold), [Invariant::Guest], "nobody has told");
     assert_eq!(found(Stands::AsBefore, &told_of), [Invariant::Guest], "it may have frozen it itself");
     let first = told(Stands::Untouched, "no agent");
     let refused = told(Stands::Untouched, "somebody else has frozen the guest");
@@ -319,11 +319,11 @@ fn what_was_asked_for_is_no_leftover_once_it_is_done() {
     add_image(&mut after, memory, None);
     add_image(&mut after, "/images@s1/vda.qcow2", None);
     let takes = Some(("s1".to_owned(), Some("vm.mem".to_owned())));
-    let beside = Beside { takes, ..Beside::default() };
+    let (beside, untold) = (Beside { takes, ..Beside::default() }, Beside::default());
     let found =
         |stands, text: &str, beside| found_knowing(&machine(), &after, &told(stands, text), None, beside);
     assert_eq!(found(Stands::Unfinished, "taken, but", &beside), []);
-    assert_eq!(found(Stands::Unfinished, "taken, but", &Beside::default()), [Invariant::Files; 2]);
+    assert_eq!(found(Stands::Unfinished, "taken, but", &untold), [Invariant::Files; 2]);
     assert_eq!(found(Stands::Left, "no", &beside), [Invariant::Files; 2]);
     assert_eq!(found(Stands::Left, "`/images@s1` and `vm.mem` are left", &beside), [], "a folder is named");
 }
