@@ -326,12 +326,14 @@ pub enum OperationError {
     #[error("the machine could not be asked how it stands: {0}. Nothing was touched.")]
     Unobserved(CommandError),
     /// A step failed; all that had been done is undone.
-    #[error("{step}: {cause}. All is as it was before.")]
+    #[error("{step}: {cause}. All is as it was before{}.", but(.stays.as_deref()))]
     RolledBack {
         /// The step that failed.
         step: String,
         /// Why.
         cause: StepError,
+        /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on.
+        stays: Option<String>,
     },
     /// A step failed, and QEMU is gone: what was done in it is gone with it, files are cleared away.
     #[error("{step}: {cause}. QEMU is gone; nothing of this operation is left behind.")]
@@ -391,6 +393,11 @@ pub enum OperationError {
         /// What was kept, and what to do about it.
         keeps: Vec<String>,
     },
+}
+
+/// What is not as before, behind the words that all is.
+pub(crate) fn but(stays: Option<&str>) -> String {
+    stays.map(|stays| format!(", but that {stays}")).unwrap_or_default()
 }
 
 impl OperationError {

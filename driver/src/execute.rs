@@ -122,6 +122,8 @@ pub(crate) struct Undone<'p> {
     pub(crate) gone: bool,
     /// What is left.
     pub(crate) remains: Vec<String>,
+    /// What is another than before, and needs no hand.
+    pub(crate) stays: Option<String>,
     /// What is put back, newest first.
     pub(crate) steps: Vec<&'p Step>,
 }
@@ -312,6 +314,11 @@ impl<'m, E: Env> Execution<'m, E> {
                 *cause = torn;
                 Verdict::Unknown
             }
+            // It is done, and that is what must be told.
+            Err(done @ StepError::DoneButFor { .. }) => {
+                *cause = done;
+                Verdict::DidNot
+            }
             Ok(Happened::Unknown) | Err(_) => Verdict::Unknown,
         }
     }
@@ -326,11 +333,13 @@ impl<'m, E: Env> Execution<'m, E> {
             // Nothing is undone: a guest that was stopped for it stands still.
             let stopped = self.begun.iter().map(|(step, _)| *step);
             let stopped = stopped.filter(|begun| *begun != step && begun.stops_the_guest());
-            let keeps =
-                std::iter::once(step.remains()).chain(stopped.map(Step::remains)).chain(thawed).collect();
+            let made =
+                self.begun.iter().filter_map(|(step, _)| step.made()).filter(|made| *made != step.remains());
+            let keeps = std::iter::once(step.remains()).chain(stopped.map(Step::remains));
+            let keeps = keeps.chain(made).chain(thawed).collect();
             return OperationError::Unknown { step: title, cause, keeps };
         }
-        let Undone { gone, mut remains, steps } = self.undo(Some((step, &cause))).await;
+        let Undone { gone, mut remains, stays, steps } = self.undo(Some((step, &cause))).await;
         let frozen = thawed.is_some() && !gone;
         remains.extend(thawed.filter(|_| frozen));
         if let Some(journal) = self.journal.filter(|_| !remains.is_empty()) {
@@ -342,9 +351,12 @@ impl<'m, E: Env> Execution<'m, E> {
             }
         }
         match (remains.is_empty(), gone) {
-            (false, _) => OperationError::NotRolledBack { step: title, cause, remains },
+            (false, _) => {
+                remains.extend(stays.filter(|_| !gone));
+                OperationError::NotRolledBack { step: title, cause, remains }
+            }
             (true, true) => OperationError::MachineGone { step: title, cause },
-            (true, false) => OperationError::RolledBack { step: title, cause },
+            (true, false) => OperationError::RolledBack { step: title, cause, stays },
         }
     }
 
@@ -359,7 +371,7 @@ impl<'m, E: Env> Execution<'m, E> {
     /// Undoes what was begun, newest first, but for what the guest's disks stand on if they could not be put back. `failed` is
     /// the step that failed, if one did, and why.
     pub(crate) async fn undo(&mut self, failed: Option<(&Step, &StepError)>) -> Undone<'m> {
-        let mut told = Undone { gone: false, remains: Vec::new(), steps: Vec::new() };
+        let mut told = Undone { gone: false, remains: Vec::new(), stays: None, steps: Vec::new() };
         let mut in_use = false;
         for (step, begun) in std::mem::take(&mut self.begun).into_iter().rev() {
             if in_use && !step.touches_no_file() {
@@ -368,7 +380,13 @@ impl<'m, E: Env> Execution<'m, E> {
             self.rounds += 1;
             let why = failed.filter(|(other, _)| *other == step).map(|(_, cause)| cause);
             let undone = match self.reach_for(step, "undo").await {
-                Reach::Alive(live) => step.undo(&live, begun, why).await,
+                Reach::Alive(live) => {
+                    let undone = step.undo(&live, begun, why).await;
+                    if let Step::SaveMemory(save) = step {
+                        told.stays = save.stays(&live, self.plan).await;
+                    }
+                    undone
+                }
                 gone @ (Reach::Gone | Reach::Off) => {
                     told.gone |= matches!(gone, Reach::Gone);
                     if step.only_in_qemu() {

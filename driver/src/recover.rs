@@ -16,7 +16,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     env::Env,
-    error::OperationError,
+    error::{OperationError, but},
     execute::{Execution, Failure, Reach, Undone},
     journal::{Journal, Pending, Written},
     live::Live,
@@ -36,6 +36,8 @@ pub struct Recovered {
     pub deeds: Vec<String>,
     /// What is left, and what to do about it; none if nothing is.
     pub remains: Vec<String>,
+    /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on.
+    pub stays: Option<String>,
 }
 
 /// What became of an operation that was not finished.
@@ -74,6 +76,7 @@ impl fmt::Display for Recovered {
             (Turn::Unknown, _) => "it could not be found out whether it was decided, and everything is kept",
         };
         write!(f, "an operation had not come to its end: {}; {became}", self.title)?;
+        f.write_str(&but(self.stays.as_deref()))?;
         for deed in &self.deeds {
             write!(f, "\n  done: {deed}")?;
         }
@@ -113,10 +116,14 @@ pub(crate) async fn recover<E: Env>(
         frozen: false,
         deeds: Vec::new(),
         remains: Vec::new(),
+        stays: None,
     };
     let turn = recovery.turn().await;
-    let Recovery { deeds, remains, .. } = recovery;
-    Ok(Recovered { title: pending.intent.plan.title.clone(), turn, deeds, remains })
+    let Recovery { deeds, mut remains, mut stays, .. } = recovery;
+    if !remains.is_empty() {
+        remains.extend(stays.take());
+    }
+    Ok(Recovered { title: pending.intent.plan.title.clone(), turn, deeds, remains, stays })
 }
 
 /// Whether there is a process.
@@ -135,6 +142,7 @@ struct Recovery<'m, E: Env> {
     frozen: bool,
     deeds: Vec<String>,
     remains: Vec<String>,
+    stays: Option<String>,
 }
 
 impl<'m, E: Env> Recovery<'m, E> {
@@ -287,7 +295,8 @@ impl<'m, E: Env> Recovery<'m, E> {
             begun.extend(how_far.map(|begun| (step, begun)));
         }
         self.execution.begun = begun;
-        let Undone { remains, steps, .. } = self.execution.undo(None).await;
+        let Undone { remains, stays, steps, .. } = self.execution.undo(None).await;
+        self.stays = stays;
         // Of the thaw it is told above.
         let told = steps.iter().filter(|step| !matches!(step, Step::Freeze(_)));
         let deeds = told.filter_map(|step| Some(format!("{step}: {}", step.undo_title()?)));

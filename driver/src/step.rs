@@ -351,6 +351,15 @@ impl Step {
         matches!(self, Step::SetMigration(_) | Step::Pause(_) | Step::Freeze(_))
     }
 
+    /// What it has made that no record leads to as long as nobody knows whether the snapshot was taken.
+    pub(crate) fn made(&self) -> Option<Remains> {
+        match self {
+            Step::ProviderSnapshot(step) => Some(step.caught()),
+            Step::BeginSaveImage(step) => Some(format!("the machine's memory in `{}` is kept", step.path)),
+            _ => None,
+        }
+    }
+
     /// Whether it saves the machine's memory.
     pub(crate) fn saves_memory(&self) -> bool {
         matches!(self, Step::SaveSnapshot(_) | Step::SaveMemory(_))

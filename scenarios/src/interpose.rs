@@ -8,7 +8,8 @@
 //!
 //! The connection to the guest's agent is the same, but that its requests have no ids ([`asked`]).
 //!
-//! Lines go through in order; only a delayed one lets others pass. Which fault strikes when is decided in [`aim`],
+//! Lines go through in order; only a delayed reply or event lets others pass: a client's commands stay in line, for no stream lets
+//! them overtake each other. Which fault strikes when is decided in [`aim`],
 //! without any I/O; this file carries it out. It knows nothing of snapshots, and whether QEMU is real.
 
 pub(crate) mod aim;
@@ -223,7 +224,7 @@ impl<E: Env> Wire<E> {
         match race(race(self.near.read(&mut near), self.far.read(&mut far)), timer).await {
             First::Right(()) => {
                 let (_, way, line) = self.delayed.remove(0);
-                self.send(way, &line).await
+                self.send_now(way, &line).await
             }
             First::Left(First::Left(read)) => {
                 let length = read.ok().filter(|length| *length > 0)?;
@@ -412,6 +413,16 @@ impl<E: Env> Wire<E> {
     }
 
     async fn send(&mut self, way: Way, line: &[u8]) -> Option<()> {
+        let held = self.delayed.iter().rfind(|(_, other, _)| *other == way && way == Way::ToQemu);
+        if let Some((due, ..)) = held {
+            self.delayed.push((*due, way, line.to_vec()));
+            self.delayed.sort_by_key(|(due, ..)| *due);
+            return Some(());
+        }
+        self.send_now(way, line).await
+    }
+
+    async fn send_now(&mut self, way: Way, line: &[u8]) -> Option<()> {
         let mut bytes = line.to_vec();
         bytes.extend_from_slice(if self.peer == Peer::Monitor { b"\r\n" } else { b"\n" });
         self.write(way, &bytes).await

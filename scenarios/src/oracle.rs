@@ -118,6 +118,19 @@ pub struct Seen<'a> {
     pub took: Duration,
     /// How long it might take by what it was asked.
     pub within: Duration,
+    /// What is known of it from elsewhere.
+    pub beside: &'a Beside,
+}
+
+/// What is known of an operation beside how everything stood.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The snapshot that it is to take, and the file that the memory is to go to: the caller's own, where nobody keeps records.
+    pub takes: Option<(String, Option<String>)>,
+    /// An operation before it has told that the guest may still be frozen, and none was done since.
+    pub frozen_told: bool,
+    /// In which run state somebody else has left the guest meanwhile.
+    pub stirred: Option<&'static str>,
 }
 
 /// What one invariant finds, in words.
@@ -125,6 +138,10 @@ type Check = fn(Seen<'_>) -> Vec<String>;
 
 /// Holds an operation against all invariants that speak of one alone.
 pub fn check(step: usize, seen: Seen<'_>) -> Vec<Violation> {
+    if seen.told.stands == Stands::Killed {
+        // What was begun is written down, and whoever comes next recovers it. Whatever is in use is whole all the same.
+        return chains(seen).into_iter().map(|what| violation(Invariant::Chains, step, what, seen)).collect();
+    }
     let checks: [(Invariant, Check); 7] = [
         (Invariant::Guest, guest),
         (Invariant::Leftovers, leftovers),
@@ -135,21 +152,69 @@ pub fn check(step: usize, seen: Seen<'_>) -> Vec<Violation> {
         (Invariant::Bound, bound),
     ];
     let found = checks.into_iter().flat_map(|(invariant, check)| {
-        check(seen).into_iter().map(move |what| Violation {
-            invariant,
-            step,
-            what,
-            told: seen.told.text.clone(),
-        })
+        check(seen).into_iter().map(move |what| violation(invariant, step, what, seen))
     });
     found.collect()
 }
 
+fn violation(invariant: Invariant, step: usize, what: String, seen: Seen<'_>) -> Violation {
+    Violation { invariant, step, what, told: seen.told.text.clone() }
+}
+
+/// What is wrong with a second try, when nothing goes wrong any more: where nothing had been done it must now be, and else at
+/// least be refused. `could_be_done` says whether there is still a machine to do it with.
+pub fn converges(first: &Told, told: &Told, could_be_done: bool, beside: &Beside) -> Option<String> {
+    let as_before = matches!(first.stands, Stands::Untouched | Stands::AsBefore);
+    let well = match told.stands {
+        Stands::Done => true,
+        Stands::Untouched if waits_for_guest(first, told) => true,
+        Stands::Untouched if beside.frozen_told && told.text.contains("has frozen the guest") => true,
+        Stands::Untouched | Stands::AsBefore => !(as_before && could_be_done),
+        // What was left, and was named, may be in the way.
+        Stands::Unfinished => !as_before,
+        _ => false,
+    };
+    (!well).then(|| "tried again without faults, it was not done".to_owned())
+}
+
+/// Whether the first try has told that QEMU lets the state of a machine go once, and the second is refused for just that.
+fn waits_for_guest(first: &Told, told: &Told) -> bool {
+    first.text.contains("but that QEMU is in `postmigrate`")
+        && told.text.contains("has been saved or sent already and its guest has not gone on since")
+}
+
 impl Seen<'_> {
-    /// Whether it was told of something: by its whole name or path, or by the last part of that.
+    /// Whether it was told of something: by its whole name or path, or by the last part of that; or of a folder that it is in and
+    /// no disk is.
     fn names(&self, what: &str) -> bool {
-        let last = Utf8Path::new(what).file_name().unwrap_or(what);
-        self.told.text.contains(last)
+        let path = Utf8Path::new(what);
+        let is_told = |path: &Utf8Path| path.file_name().is_some_and(|last| self.told.text.contains(last));
+        let in_use = |folder: &Utf8Path| {
+            let mut files = self.before.chains.values().chain(self.after.chains.values()).flatten();
+            files.any(|file| Utf8Path::new(file).starts_with(folder)) || folder.as_str().len() < 2
+        };
+        is_told(path)
+            || self.is_told_by_its_word(path)
+            || path
+                .ancestors()
+                .skip(1)
+                .any(|folder| !in_use(folder) && (is_told(folder) || self.is_told_by_its_word(folder)))
+    }
+
+    /// What a storage has caught and not named yet is told by the word that is fresh in it.
+    fn is_told_by_its_word(&self, path: &Utf8Path) -> bool {
+        let word = path.file_name().and_then(|name| name.split_once(".freezeframe-"));
+        word.is_some_and(|(_, word)| self.told.text.contains(&format!("`...freezeframe-{word}`")))
+    }
+
+    /// Whether a file is what the caller asked for: the memory, or what the storage keeps by the snapshot's name.
+    fn is_asked_for(&self, what: &str) -> bool {
+        let taken = matches!(self.told.stands, Stands::Done | Stands::Unfinished | Stands::Unsaid);
+        let Some((name, memory)) = self.beside.takes.as_ref().filter(|_| taken) else { return false };
+        let path = Utf8Path::new(what);
+        let by_name = |part: &str| part.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('@'));
+        path.components().any(|part| by_name(part.as_str()))
+            || memory.as_ref().is_some_and(|memory| path.file_name() == Some(memory))
     }
 
     fn says(&self, words: &[&str]) -> bool {
@@ -167,7 +232,9 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
     let Seen { before, after, .. } = seen;
     let mut found = Vec::new();
     let frozen: Vec<_> = after.frozen.difference(&before.frozen).map(String::as_str).collect();
-    if !frozen.is_empty() && !seen.says(&["frozen"]) {
+    // What was not begun has frozen nothing: it is the freeze of the one before, which has said so.
+    let of_before = seen.beside.frozen_told && seen.told.stands == Stands::Untouched;
+    if !frozen.is_empty() && !seen.says(&["frozen"]) && !of_before {
         found.push(format!("{} left frozen, and nobody is told", frozen.join(" ")));
     }
     // What is done is done as it was asked for; where that is known it is compared.
@@ -175,7 +242,8 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
         Some((_, usual)) => usual.guest == after.guest,
         None => seen.told.stands == Stands::Done,
     };
-    if after.guest == before.guest || is_meant {
+    let by_another = seen.beside.stirred.is_some() && seen.beside.stirred == after.guest;
+    if after.guest == before.guest || is_meant || by_another {
         return found;
     }
     match (before.guest, after.guest) {
@@ -232,7 +300,8 @@ fn chains(seen: Seen<'_>) -> Vec<String> {
         // The guest does not use a node that was left open, a job that was left waits for its client: both are named. And
         // nobody reads a file that is in no chain.
         let node = between("the file of node ", " was unlinked")
-            .or_else(|| between("node ", " is qcow2, and its image is not"));
+            .or_else(|| between("node ", " is qcow2, and its image is not"))
+            .or_else(|| between("node ", " stands on "));
         let job = between("job ", " rests in ");
         let file = between("file ", " is backed by ");
         node.is_some_and(|node| after.loose.contains_key(&node) && seen.names(&node))
@@ -295,6 +364,7 @@ fn files(seen: Seen<'_>) -> Vec<String> {
     let left = new.filter(|path| !is_record(path) && !reachable.contains(*path) && !seen.names(path));
     let usual = seen.usual_end();
     let left = left.filter(|path| usual.is_none_or(|usual| !usual.has(path)));
+    let left = left.filter(|path| !seen.is_asked_for(path));
     left.map(|path| format!("{path} is left behind, and is not named")).collect()
 }
 
@@ -308,7 +378,12 @@ fn told(seen: Seen<'_>) -> Vec<String> {
             }
             found
         }
-        Stands::Left | Stands::Unfinished | Stands::Unknown | Stands::Partly | Stands::Unsaid => Vec::new(),
+        Stands::Left
+        | Stands::Unfinished
+        | Stands::Unknown
+        | Stands::Partly
+        | Stands::Killed
+        | Stands::Unsaid => Vec::new(),
     }
 }
 
@@ -332,10 +407,14 @@ fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
     if wanted.guest.is_some() && found.guest.is_some() {
         let jobs = |state: &State| plain(state.jobs.iter().collect());
         differ("job", jobs(wanted), jobs(found));
-        differ("node", plain(wanted.loose.values().collect()), plain(found.loose.values().collect()));
+        // An image that is below nothing any more is open still.
+        let below = |file: &&String| wanted.chains.values().flatten().any(|below| below == *file);
+        let loose =
+            found.loose.values().filter(|file| wanted.loose.values().any(|was| was == *file) || !below(file));
+        differ("node", plain(wanted.loose.values().collect()), plain(loose.collect()));
         for (device, chain) in &wanted.chains {
             let (was, is) = (files_of(Some(chain)), files_of(found.chains.get(device)));
-            if was != is {
+            if was != is && !found.chains.get(device).is_some_and(|is| is_shorter(chain, is)) {
                 differences.push(format!("{device} was {when} on {was}, and is on {is}"));
             }
         }
@@ -343,6 +422,9 @@ fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
     let images: BTreeMap<_, _> = found.images.iter().map(|(path, image)| (numberless(path), image)).collect();
     for (path, image) in &wanted.images {
         let Some(is) = images.get(&numberless(path)) else { continue };
+        if reads_the_same(path, wanted, found) {
+            continue;
+        }
         let (was, is) = (told_of(image), told_of(is));
         if was != is {
             differences.push(format!("{path} was {when} {was}, and is {is}"));
@@ -354,12 +436,35 @@ fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
             differences.push(format!("the record of {name} is another than {when}"));
         }
     }
+    if found.pending && !wanted.pending {
+        differences.push("an operation is written down that has left something".to_owned());
+    }
     if wanted.current != found.current {
         let name = |current: &Option<String>| current.clone().unwrap_or_else(|| "none".to_owned());
         let (was, is) = (name(&wanted.current), name(&found.current));
         differences.push(format!("the current snapshot was {when} {was}, and is {is}"));
     }
     differences
+}
+
+/// Whether a chain has the same top and bottom part, and only lacks images between: what they held is in one above.
+fn is_shorter(was: &[String], is: &[String]) -> bool {
+    let mut left = was.iter();
+    was.first() == is.first() && is.iter().all(|file| left.any(|was| was == file))
+}
+
+/// Whether what was copied into an image from those below it is all that has changed of it: it stands on one further down then, and
+/// shows what it showed. What the guest writes to meanwhile is held against what it has written, elsewhere.
+fn reads_the_same(path: &str, wanted: &State, found: &State) -> bool {
+    let (Some(was), Some(is)) = (wanted.images.get(path), found.images.get(path)) else { return false };
+    let below = |state: &State| {
+        let next = |file: &String| state.images.get(file)?.backing.clone();
+        std::iter::successors(Some(path.to_owned()), next).take(state.images.len() + 1).collect::<Vec<_>>()
+    };
+    let in_use = |state: &State| state.chains.values().flatten().any(|file| file == path);
+    was.tags == is.tags
+        && is_shorter(&below(wanted), &below(found))
+        && (in_use(wanted) || wanted.content(path) == found.content(path))
 }
 
 /// A name without the number that makes it one of its own: a second try has another.

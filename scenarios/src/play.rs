@@ -200,7 +200,7 @@ impl Ending {
             Ending::Done(text) => Told { stands: Stands::Done, text: text.clone() },
             Ending::Failed { text, stands, .. } => Told { stands: *stands, text: text.clone() },
             Ending::Refused { text, .. } => Told { stands: Stands::Unsaid, text: text.clone() },
-            Ending::Killed => Told { stands: Stands::Unsaid, text: "killed".to_owned() },
+            Ending::Killed => Told { stands: Stands::Killed, text: "killed".to_owned() },
         }
     }
 }

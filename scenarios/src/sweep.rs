@@ -44,8 +44,18 @@ pub struct Survey {
     pub places: Vec<Place>,
     /// What the oracle has found all the same.
     pub violations: Vec<Violation>,
-    /// How each step ended, and how everything stood then.
-    steps: Vec<(Told, State)>,
+    /// How each step ended.
+    steps: Vec<Ended>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone)]
+struct Ended {
+    told: Told,
+    /// How everything stood then.
+    state: State,
+    /// How the guest stood before.
+    guest: Option<&'static str>,
 }
 
 /// How one run with added faults went.

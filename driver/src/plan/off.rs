@@ -20,7 +20,7 @@ use crate::{
     error::{OffRefusal, Refusal},
     observed::ObservedDisk,
     request::{Create, CreateFlag},
-    step::{AddTag, CreateOverlay, RemoveTag, ReserveFile, Step, WriteDocument, WriteRecords},
+    step::{AddTag, CreateOverlay, RemoveTag, ReserveFile, Step, UseEmptyFile, WriteDocument, WriteRecords},
 };
 
 /// What is known of a machine that is off, beside its images.
@@ -196,6 +196,11 @@ fn external(
     let new = || overlays.iter().filter(|_| !reuse);
     let reserve = new().filter(|(_, overlay)| absent(&overlay.path));
     let reserve = reserve.map(|(_, overlay)| ReserveFile { path: overlay.path.clone() });
+    // It was found to be empty.
+    let is_file = |path: &Utf8PathBuf| matches!(facts.files.get(path), Some(FileKind::File { .. }));
+    let take = new().filter(|(_, overlay)| is_file(&overlay.path));
+    let take = take.map(|(_, overlay)| UseEmptyFile { path: overlay.path.clone() });
+    let reserve = reserve.map(Step::from).chain(take.map(Step::from));
     let make = new().map(|(disk, overlay)| CreateOverlay {
         program: off.tool.to_owned(),
         target: disk.target.clone(),

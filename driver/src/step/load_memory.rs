@@ -100,7 +100,10 @@ impl Kind for LoadMemory {
     }
 
     fn remains(&self) -> Remains {
-        format!("this QEMU may have taken in `{}` in part: end it, and start another", self.path)
+        format!(
+            "this QEMU may have taken in `{}` in part, and its guest may stand still: end it, and start another",
+            self.path
+        )
     }
 }
 

@@ -42,10 +42,17 @@ impl Kind for ProviderSeal {
         }
     }
 
+    /// Of one that is there it does what comes behind its name: whoever gave it that may not have come to it.
     async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
-        let found = self.volumes.storage(live.env().clone())?.list().await?;
-        let is_it = found.iter().any(|snapshot| snapshot.name == self.name && snapshot.fit);
-        Ok(if is_it { Happened::Yes } else { Happened::No })
+        let storage = self.volumes.storage(live.env().clone())?;
+        let found = storage.list().await?;
+        if !found.iter().any(|snapshot| snapshot.name == self.name && snapshot.fit) {
+            return Ok(Happened::No);
+        }
+        match storage.tidy_up(&self.name, &self.fresh).await {
+            Err(StorageError::Unfinished { failed }) => Err(StepError::DoneButFor { failed }),
+            tidied => Ok(tidied.map(|()| Happened::Yes)?),
+        }
     }
 
     /// It has nothing of its own: what it names was caught before.

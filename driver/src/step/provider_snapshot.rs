@@ -34,6 +34,14 @@ impl ProviderSnapshot {
         self.volumes.storage(env.clone())
     }
 
+    /// That something is caught and has no name yet.
+    pub(crate) fn caught(&self) -> Remains {
+        format!(
+            "what was caught of {} may be there without its name `{}`, as `...freezeframe-{}`",
+            self.volumes, self.name, self.fresh
+        )
+    }
+
     /// What can be said of one that failed: a copy without its name is cleared away, one that has it is told.
     async fn clear<E: Env>(&self, env: &E, begun: Begun, why: Option<&StepError>) -> Result<(), Remains> {
         let Ok(storage) = self.storage(env) else { return Ok(()) };

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains, file_error, file_name, pause};
+use super::{Begun, Happened, Kind, Remains, Step, file_error, file_name, pause};
 use crate::{
     capabilities::MemoryMethod,
     client::CommandError,
@@ -14,6 +14,7 @@ use crate::{
     error::StepError,
     live::Live,
     migration::{self, End},
+    plan::Plan,
 };
 
 /// How often a migration in the background is asked whether the memory is fixed.
@@ -65,6 +66,21 @@ impl SaveMemory {
             live.ask(&BlockdevSetActive { active: true }).await?;
         }
         Ok(())
+    }
+
+    /// What no undoing brings back of a guest that stood still before, or has stopped of its own since: QEMU lets its state go
+    /// once. A guest that is let go on again is as it was.
+    pub(crate) async fn stays<E: Env>(&self, live: &Live<E>, plan: &Plan) -> Option<String> {
+        let stopped_here =
+            self.guest != Meanwhile::Paused || plan.steps().any(|step| matches!(step, Step::Pause(_)));
+        let goes_on = stopped_here && live.own_stop().is_none();
+        if goes_on || pause::status(live).await.ok()? != "postmigrate" {
+            return None;
+        }
+        let images = if self.takes_back { "" } else { ", and its images are given away" };
+        Some(format!(
+            "QEMU is in `postmigrate`: until its guest has gone on (`cont`), its memory is not saved again{images}"
+        ))
     }
 
     /// Pages go out only when the rest of the machine is written and the memory is protected: from then on the guest may run.

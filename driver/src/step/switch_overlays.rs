@@ -71,8 +71,8 @@ impl SwitchOverlays {
     }
 
     /// No disk goes back before all can. Whether the guest runs meanwhile does not matter. One that has gone back already, in a
-    /// recovery that was itself killed, stays there.
-    async fn go_back<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    /// recovery that was itself killed, stays there. Tells why that failed, and what is left of it.
+    async fn go_back<E: Env>(&self, live: &Live<E>) -> Result<(), String> {
         let mut ready: Vec<(&Switch, CommitImage)> = Vec::new();
         for switch in &self.switches {
             let commit = switch.commit();
@@ -81,19 +81,32 @@ impl SwitchOverlays {
                 if on_top.is_ok_and(|on_top| !on_top.contains(&switch)) {
                     continue;
                 }
-                for begun in ready.iter().map(|(_, begun)| begun).chain([&commit]) {
-                    // What has failed is what must be told. Without these jobs the chains are as they were.
-                    let _ = begun.undo(live, Begun::Part, None).await;
-                }
-                return Err(error);
+                ready.push((switch, commit));
+                return Err(given_up(&ready, error, live).await);
             }
             ready.push((switch, commit));
         }
-        for (switch, CommitImage { target, job, .. }) in ready {
-            EndCommit { target, job, active: true, file: switch.file.clone() }.act(live).await?;
+        for (at, (switch, CommitImage { target, job, .. })) in ready.iter().enumerate() {
+            let (target, job) = (target.clone(), job.clone());
+            let end = EndCommit { target, job, active: true, file: switch.file.clone() };
+            if let Err(error) = end.act(live).await {
+                return Err(given_up(&ready[at..], error, live).await);
+            }
         }
         Ok(())
     }
+}
+
+/// Ends the jobs of a way back that has failed: without them the chains are as they were. Why it has failed, and which of them
+/// may be left.
+async fn given_up<E: Env>(jobs: &[(&Switch, CommitImage)], error: StepError, live: &Live<E>) -> String {
+    let mut told = error.to_string();
+    for (_, job) in jobs {
+        if let Err(left) = job.undo(live, Begun::Part, None).await {
+            told = format!("{told}; {left}");
+        }
+    }
+    told
 }
 
 impl Switch {

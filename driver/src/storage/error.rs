@@ -122,7 +122,7 @@ pub enum StorageError {
         why: String,
     },
     /// It is done, and what was to follow failed: something is left to be cleared away, or may not outlive the host's death, or
-    /// the others of a group are not done.
+    /// the others of a group are not done, or the storage could not be asked whether it is.
     #[error("it is done, but what was to follow is not: {}", .failed.join("; "))]
     Unfinished {
         /// What failed, and why.

@@ -152,6 +152,22 @@ impl<E: Env> Storage<E> {
         self.carry_out(acts.get(1..).unwrap_or_default(), name, Wanted::Present).await
     }
 
+    /// Does what comes behind the decision of a snapshot that is there, once more if it was done.
+    ///
+    /// # Errors
+    /// [`StorageError::Unfinished`].
+    pub(crate) async fn tidy_up(&self, name: &SnapshotName, fresh: &str) -> Result<(), StorageError> {
+        let acts = self.provider.snapshot(name, fresh)?;
+        let mut failed = Vec::new();
+        for act in acts.iter().skip_while(|act| !act.decides).skip(1) {
+            match self.act(act).await {
+                Ok(()) | Err(StorageError::Gone { .. }) => {}
+                Err(error) => failed.push(format!("{}: {error}", in_words(&act.run))),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(StorageError::Unfinished { failed }) }
+    }
+
     /// Clears away what was caught; with `whole` also one that has its name by being caught. What could not be.
     pub(crate) async fn let_go(&self, name: &SnapshotName, fresh: &str, whole: bool) -> Vec<String> {
         let acts = self.provider.snapshot(name, fresh).unwrap_or_default();
@@ -269,7 +285,13 @@ impl<E: Env> Storage<E> {
             Ok(found) if wanted.is(name, &found) => return Ok(()),
             Ok(_) if wanted == Wanted::Absent => format!("{} still has `{name}`", self.provider.volume()),
             Ok(_) => format!("{} has no `{name}`", self.provider.volume()),
-            Err(error) => format!("what it has cannot be asked for: {error}"),
+            // The tool's word is all there is: to take it for done and say so loses nothing, to take it for not done would.
+            Err(error) => {
+                let asked = format!("whether `{name}` of {} is as it should be", self.provider.volume());
+                return Err(StorageError::Unfinished {
+                    failed: vec![format!("{asked} cannot be asked: {error}")],
+                });
+            }
         };
         Err(StorageError::Stale { shown })
     }

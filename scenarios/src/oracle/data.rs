@@ -117,7 +117,12 @@ impl Data {
             Deed::Take(name) if is_done => {
                 let taken = self.taken(name, before, state);
                 found.extend(self.wrong_moment(name, &taken));
-                self.snapshots.insert(name.to_owned(), taken);
+                // The record of that name may be another snapshot's, beside which this one is not recorded.
+                let is_another =
+                    before.records.contains_key(name) && before.records.get(name) == state.records.get(name);
+                if !is_another {
+                    self.snapshots.insert(name.to_owned(), taken);
+                }
             }
             Deed::Raw => self.holds.clear(),
             Deed::Take(_) | Deed::Nothing => {}

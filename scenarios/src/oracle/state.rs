@@ -19,6 +19,9 @@ const LOCK: &str = "lock";
 /// The file that names the current snapshot: empty it says as much as if it were not there.
 const CURRENT: &str = "current";
 
+/// The driver's journal of an operation that is under way, or has left something: it is no record.
+const JOURNAL: &str = "pending";
+
 /// How everything stands at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -42,6 +45,8 @@ pub struct State {
     pub records: BTreeMap<String, Record>,
     /// Which of them is the current one.
     pub current: Option<String>,
+    /// An operation is written down that is under way, or has left something.
+    pub pending: bool,
     /// What of QEMU and its images does not hold by itself ([`World::check_invariants`]).
     pub broken: BTreeSet<String>,
 }
@@ -92,6 +97,10 @@ impl State {
             if path.file_name() == Some(CURRENT) {
                 let name = String::from_utf8_lossy(bytes).trim().to_owned();
                 state.current = Some(name).filter(|name| !name.is_empty());
+                continue;
+            }
+            if path.file_name() == Some(JOURNAL) {
+                state.pending = true;
                 continue;
             }
             state.documents.insert(path.to_string(), bytes.to_owned());

@@ -54,6 +54,16 @@ fn found_beside(
     told: &Told,
     usual: Option<(&Told, &State)>,
 ) -> Vec<Invariant> {
+    found_knowing(before, after, told, usual, &Beside::default())
+}
+
+fn found_knowing(
+    before: &State,
+    after: &State,
+    told: &Told,
+    usual: Option<(&Told, &State)>,
+    beside: &Beside,
+) -> Vec<Invariant> {
     let last_tops = BTreeSet::new();
     let seen = Seen {
         before,
@@ -64,6 +74,7 @@ fn found_beside(
         killed: false,
         took: Duration::ZERO,
         within: Duration::ZERO,
+        beside,
     };
     check(0, seen).into_iter().map(|violation| violation.invariant).collect()
 }
@@ -155,6 +166,7 @@ fn an_operation_without_end_is_found() {
         killed: false,
         took: BEYOND + Duration::from_secs(2),
         within: Duration::from_secs(1),
+        beside: &Beside::default(),
     };
     assert_eq!(
         check(0, seen).into_iter().map(|found| found.invariant).collect::<Vec<_>>(),
@@ -219,4 +231,120 @@ fn going_back_brings_back_what_was_held_and_nothing_else() {
     assert_eq!(data_found(&mut data.clone(), Deed::GoBack("s1"), &state), []);
     state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::new());
     assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes, Invariant::Writes]);
+}
+
+#[test]
+fn what_was_not_done_must_be_done_the_second_time() {
+    let wrong = |first: &Told, second: &Told| converges(first, second, true, &Beside::default()).is_some();
+    let (refused, left) = (told(Stands::Untouched, "no"), told(Stands::Left, "the node `ff-1-0` is left"));
+    let as_before = told(Stands::AsBefore, "All is as it was before.");
+    assert!(!wrong(&as_before, &told(Stands::Done, "taken")));
+    assert!(wrong(&as_before, &refused) && wrong(&as_before, &as_before) && wrong(&refused, &refused));
+    assert!(!wrong(&left, &refused), "what was left may be in the way");
+    assert!(wrong(&left, &left), "but nothing more is left each time");
+    assert_eq!(
+        converges(&as_before, &refused, false, &Beside::default()),
+        None,
+        "there is no machine any more"
+    );
+}
+
+#[test]
+fn a_state_that_has_left_is_refused_only_where_that_was_told_and_for_that_alone() {
+    let wrong = |first: &Told, second: &Told| converges(first, second, true, &Beside::default()).is_some();
+    let saved = told(Stands::AsBefore, "All is as it was before, but that QEMU is in `postmigrate`: wait");
+    let has_left = "the machine's memory has been saved or sent already and its guest has not gone on since";
+    let refused = told(Stands::Untouched, has_left);
+    assert!(!wrong(&saved, &refused));
+    assert!(wrong(&told(Stands::AsBefore, "All is as it was before."), &refused), "it was not told");
+    assert!(wrong(&saved, &told(Stands::Untouched, "no")), "that is another refusal");
+}
+
+#[test]
+fn a_freeze_that_was_told_of_before_is_no_news_where_nothing_was_begun() {
+    let mut frozen = machine();
+    frozen.frozen.insert("vda".into());
+    let (told_of, untold) = (Beside { frozen_told: true, ..Beside::default() }, Beside::default());
+    let found = |stands, beside| found_knowing(&machine(), &frozen, &told(stands, "no"), None, beside);
+    assert_eq!(found(Stands::Untouched, &told_of), []);
+    assert_eq!(found(Stands::Untouched, &untold), [Invariant::Guest], "nobody has told");
+    assert_eq!(found(Stands::AsBefore, &told_of), [Invariant::Guest], "it may have frozen it itself");
+    let first = told(Stands::Untouched, "no agent");
+    let refused = told(Stands::Untouched, "somebody else has frozen the guest");
+    assert_eq!(converges(&first, &refused, true, &told_of), None);
+    assert!(converges(&first, &refused, true, &Beside::default()).is_some());
+}
+
+#[test]
+fn what_somebody_else_has_done_to_the_guest_is_not_the_operations() {
+    let mut paused = machine();
+    paused.guest = Some("paused");
+    let found = |stirred| {
+        let beside = Beside { stirred, ..Beside::default() };
+        found_knowing(&machine(), &paused, &told(Stands::AsBefore, "no"), None, &beside)
+    };
+    assert_eq!(found(Some("paused")), []);
+    assert_eq!(found(Some("running")), [Invariant::Guest], "it was let go on, and was stopped again");
+}
+
+#[test]
+fn of_a_driver_that_was_killed_nothing_is_asked_but_whole_chains() {
+    let mut after = switched();
+    after.jobs.insert("ff-1-commit-0".into());
+    let killed = told(Stands::Killed, "killed");
+    assert_eq!(found(&machine(), &after, &killed), []);
+    after.images.remove(VDA);
+    assert_eq!(found(&machine(), &after, &killed), [Invariant::Chains]);
+}
+
+#[test]
+fn an_image_into_which_was_copied_what_lies_below_it_is_as_before_if_it_shows_the_same() {
+    let as_before = told(Stands::AsBefore, "All is as it was before.");
+    let mut before = machine();
+    add_image(&mut before, OVERLAY, Some(VDA));
+    before.records.insert("s1".into(), record(OVERLAY));
+    before.data.get_mut(VDA).unwrap().blocks.insert(0, 1);
+    let mut after = before.clone();
+    after.images.get_mut(OVERLAY).unwrap().backing = None;
+    assert_eq!(found(&before, &after, &as_before), [Invariant::Told], "block 0 is not in it");
+    after.data.get_mut(OVERLAY).unwrap().blocks.insert(0, 1);
+    assert_eq!(found(&before, &after, &as_before), []);
+    assert_eq!(found(&after, &before, &as_before), [Invariant::Told], "it stands on more than before");
+}
+
+#[test]
+fn what_was_asked_for_is_no_leftover_once_it_is_done() {
+    let memory = "/images/vm.mem";
+    let mut after = switched();
+    add_image(&mut after, memory, None);
+    add_image(&mut after, "/images@s1/vda.qcow2", None);
+    let takes = Some(("s1".to_owned(), Some("vm.mem".to_owned())));
+    let (beside, untold) = (Beside { takes, ..Beside::default() }, Beside::default());
+    let found =
+        |stands, text: &str, beside| found_knowing(&machine(), &after, &told(stands, text), None, beside);
+    assert_eq!(found(Stands::Unfinished, "taken, but", &beside), []);
+    assert_eq!(found(Stands::Unfinished, "taken, but", &untold), [Invariant::Files; 2]);
+    assert_eq!(found(Stands::Left, "no", &beside), [Invariant::Files; 2]);
+    assert_eq!(found(Stands::Left, "`/images@s1` and `vm.mem` are left", &beside), [], "a folder is named");
+}
+
+#[test]
+fn a_journal_that_nobody_needs_any_more_may_go_and_must_not_come() {
+    let as_before = told(Stands::AsBefore, "All is as it was before.");
+    let written = State { pending: true, ..machine() };
+    assert_eq!(found(&written, &machine(), &as_before), []);
+    assert_eq!(found(&machine(), &written, &as_before), [Invariant::Told]);
+}
+
+#[test]
+fn a_snapshot_that_is_not_recorded_is_not_taken_for_the_recorded_one_of_its_name() {
+    let (mut state, mut data) = written();
+    state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::from([(0, 1)]));
+    state.records.insert("s1".into(), Record { inside: BTreeSet::from([VDA.into()]), ..record(VDA) });
+    assert_eq!(data_found(&mut data, Deed::Take("s1"), &state), []);
+    data.begins(&state);
+    let again = data.ended(Deed::Take("s1"), &told(Stands::Done, "done"), &state, &state);
+    assert_eq!(again, [], "the record is the same, and so is what it must hold");
+    state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::new());
+    assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes]);
 }

@@ -44,6 +44,8 @@ pub enum Stands {
     Unknown,
     /// A part of it was done, which is named, and the rest was not.
     Partly,
+    /// The driver was killed at it: nobody tells anything.
+    Killed,
     /// It says nothing of that: no operation of the driver's on snapshots of the machine, or one that failed without a word.
     Unsaid,
 }

@@ -15,13 +15,13 @@ use freezeframe_sim::{
 };
 
 use super::{
-    Outcome, Survey, is_operation,
+    Ended, Outcome, Survey, is_operation,
     points::{Place, Places},
     within,
 };
 use crate::{
-    language::{Action, Step, StorageVerb},
-    oracle::{self, Data, Deed, Invariant, Seen, State, Violation},
+    language::{Action, Flag, MemoryPlace, Step, StorageVerb},
+    oracle::{self, Beside, Data, Deed, Invariant, Seen, State, Violation},
     play::{Stands, Told, Watch},
     transcript::Entry,
     world::sim::SimWorld,
@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct Watcher {
     world: SimWorld<Spawner>,
     scenario: Vec<Step>,
+    /// Whether anybody keeps records of snapshots.
+    keeps_records: bool,
     /// How it goes where nothing was added; none while that is being found out.
     usual: Option<Rc<Survey>>,
     /// The step that is going on, and how often it was begun.
@@ -49,10 +51,16 @@ pub(crate) struct Watcher {
     killed: Cell<bool>,
     /// A fault has reached into the guest.
     in_guest: Cell<bool>,
+    /// How everything stood when somebody else was about to change it, until that has happened.
+    stirring: RefCell<Option<State>>,
+    /// In which run state somebody else has left the guest.
+    stirred: Cell<Option<&'static str>>,
+    /// It was told that the guest may still be frozen.
+    frozen_told: Cell<bool>,
     places: RefCell<Places>,
     /// How many places had come when the last fault struck.
     places_before: Cell<usize>,
-    steps: RefCell<Vec<(Told, State)>>,
+    steps: RefCell<Vec<Ended>>,
     data: RefCell<Data>,
     /// How often the guest has written.
     turn: Cell<u64>,
@@ -72,6 +80,7 @@ impl Watcher {
         Self {
             world,
             scenario: scenario.steps.clone(),
+            keeps_records: scenario.machine.records,
             usual,
             now: Cell::default(),
             tries: Cell::default(),
@@ -83,6 +92,9 @@ impl Watcher {
             struck_before: Cell::default(),
             killed: Cell::default(),
             in_guest: Cell::default(),
+            stirring: RefCell::default(),
+            stirred: Cell::default(),
+            frozen_told: Cell::default(),
             places: RefCell::default(),
             places_before: Cell::default(),
             steps: RefCell::default(),
@@ -153,35 +165,76 @@ impl Watcher {
     }
 
     /// How a step usually ends, if everything has gone as usual until then.
-    fn usual(&self, step: usize) -> Option<&(Told, State)> {
-        self.usual.as_ref().filter(|_| self.on_course.get())?.steps.get(step)
+    fn usual(&self, step: usize) -> Option<&Ended> {
+        let usual = self.usual.as_ref().filter(|_| self.on_course.get())?.steps.get(step)?;
+        (usual.guest == self.before.borrow().guest).then_some(usual)
     }
 
     /// Whether a step that was struck is to be done once more.
     fn try_again(&self, step: usize, told: &Told) -> bool {
-        let usually_done = self.usual(step).is_some_and(|(told, _)| told.stands == Stands::Done);
+        let usually_done = self.usual(step).is_some_and(|usual| usual.told.stands == Stands::Done);
         let struck = self.struck.get() > self.struck_before.get();
-        let failed = !matches!(told.stands, Stands::Done | Stands::Unsaid);
+        let failed = !matches!(told.stands, Stands::Done | Stands::Killed | Stands::Unsaid);
         usually_done && struck && failed && self.tries.get() == 1
     }
 
-    /// Holds a second try against the first: where nothing had been done it must now be, and else at least be refused.
-    fn converges(&self, step: usize, first: &Told, told: &Told, after: &State) {
-        let as_before = matches!(first.stands, Stands::Untouched | Stands::AsBefore);
-        let must_be_done = as_before && !self.killed.get() && after.guest.is_some();
-        let well = match told.stands {
-            Stands::Done => true,
-            Stands::Untouched | Stands::AsBefore => !must_be_done,
-            // What was left, and was named, may be in the way.
-            Stands::Unfinished => !as_before,
-            _ => false,
-        };
-        if !well {
-            let what = "tried again without faults, it was not done".to_owned();
+    /// Holds a second try against the first.
+    fn converges(&self, step: usize, first: &Told, told: &Told, (after, beside): (&State, &Beside)) {
+        let could_be_done = !self.killed.get() && after.guest.is_some();
+        if let Some(what) = oracle::converges(first, told, could_be_done, beside) {
             let told = format!("{}; at first: {}", told.text, first.text);
             let violation = Violation { invariant: Invariant::Converges, step, what, told };
             self.violations.borrow_mut().push(violation);
         }
+    }
+
+    /// Somebody else is about to change how the machine stands.
+    fn is_stirred(&self, fault: &str) {
+        let changes = ["\"stop\"", "\"cont\"", "snapshot-delete-internal", "the guest's"];
+        if fault.starts_with("meanwhile") && changes.iter().any(|change| fault.contains(change)) {
+            self.stirring.replace(Some(State::of(&self.world.world())));
+        }
+    }
+
+    /// What somebody else has changed is nothing that the operation has to answer for.
+    fn settles(&self) {
+        let Some(was) = self.stirring.take() else { return };
+        let is = State::of(&self.world.world());
+        if was.guest == is.guest && was.images == is.images {
+            self.stirring.replace(Some(was));
+            return;
+        }
+        if was.guest != is.guest {
+            self.stirred.set(is.guest);
+        }
+        let mut before = self.before.borrow_mut();
+        for (path, image) in &mut before.images {
+            let gone = |tag: &String| {
+                let has =
+                    |state: &State| state.images.get(path).is_some_and(|image| image.tags.contains(tag));
+                has(&was) && !has(&is)
+            };
+            image.tags.retain(|tag| !gone(tag));
+        }
+    }
+
+    /// What is known of a step beside how everything stood.
+    fn beside(&self, action: &Action) -> Beside {
+        let takes = match action {
+            Action::Snapshot(snapshot) => {
+                let memory = match &snapshot.memory {
+                    Some(MemoryPlace::File(name)) => Some(name.clone()),
+                    _ => None,
+                };
+                let is_own = !self.keeps_records || snapshot.flags.contains(&Flag::NoMetadata);
+                Some((snapshot.name.clone(), memory.filter(|_| is_own)))
+            }
+            Action::Storage(step) if step.verb == StorageVerb::Snapshot => {
+                step.name.clone().map(|name| (name, None))
+            }
+            _ => None,
+        };
+        Beside { takes, frozen_told: self.frozen_told.get(), stirred: self.stirred.get() }
     }
 }
 
@@ -191,7 +244,9 @@ impl Watch for Watcher {
         if matches!(entry, Entry::Sent(_) | Entry::AgentSent(_) | Entry::Ran { .. } | Entry::Fault(_)) {
             self.guest_writes();
         }
+        self.settles();
         if let Entry::Fault(text) = entry {
+            self.is_stirred(text);
             self.struck.set(self.struck.get() + 1);
             self.places_before.set(self.places.borrow().count());
             if text.starts_with("kill-qemu") {
@@ -208,12 +263,14 @@ impl Watch for Watcher {
         self.now.set(Some(step));
         self.struck_before.set(self.struck.get());
         self.began.set(self.world.now());
+        self.stirred.take();
         let before = State::of(&self.world.world());
         self.data.borrow_mut().begins(&before);
         self.before.replace(before);
     }
 
     fn ended(&self, step: usize, told: &Told) -> bool {
+        self.settles();
         let after = State::of(&self.world.world());
         let action = &self.scenario[step].action;
         let first = self.first.take();
@@ -221,6 +278,8 @@ impl Watch for Watcher {
         let clean =
             first.as_ref().is_none_or(|first| matches!(first.stands, Stands::Untouched | Stands::AsBefore));
         let usual = self.usual(step).filter(|_| clean);
+        let beside = self.beside(action);
+        let found_before = self.violations.borrow().len();
         self.data.borrow_mut().see(&after);
         if is_operation(action) {
             let last_tops = self.data.borrow().last_tops();
@@ -228,11 +287,12 @@ impl Watch for Watcher {
                 before: &self.before.borrow(),
                 after: &after,
                 told,
-                usual: usual.map(|(told, state)| (told, state)),
+                usual: usual.map(|usual| (&usual.told, &usual.state)),
                 last_tops: &last_tops,
                 killed: self.killed.get(),
                 took: self.world.now().saturating_sub(self.began.get()),
                 within: within(action),
+                beside: &beside,
             };
             self.violations.borrow_mut().extend(oracle::check(step, seen));
         }
@@ -245,8 +305,10 @@ impl Watch for Watcher {
             told: told.text.clone(),
         });
         self.violations.borrow_mut().extend(violations);
+        let was_told = self.frozen_told.get() && !(is_operation(action) && told.stands == Stands::Done);
+        self.frozen_told.set(was_told || told.text.contains("may still be frozen"));
         if let Some(first) = &first {
-            self.converges(step, first, told, &after);
+            self.converges(step, first, told, (&after, &beside));
         } else if self.try_again(step, told) {
             if self.in_guest.get() {
                 self.world.guest_acts(GuestAction::StartAgent);
@@ -255,12 +317,16 @@ impl Watch for Watcher {
             return true;
         }
         // What was not done may have left other things than usually, which the words name.
-        let as_usual = usual.is_some_and(|(usual, _)| {
-            usual.stands == told.stands && (told.stands == Stands::Done || usual.text == told.text)
+        let as_usual = usual.is_some_and(|usual| {
+            let same = usual.told.text == told.text;
+            usual.told.stands == told.stands && (told.stands == Stands::Done || same)
         });
-        self.on_course.set(as_usual && self.on_course.get());
+        // What is not as usual is told once, and not of every step behind it too.
+        let well = self.violations.borrow().len() == found_before;
+        self.on_course.set(as_usual && well && self.on_course.get());
         self.tries.set(0);
-        self.steps.borrow_mut().push((told.clone(), after));
+        let guest = self.before.borrow().guest;
+        self.steps.borrow_mut().push(Ended { told: told.clone(), state: after, guest });
         false
     }
 }
