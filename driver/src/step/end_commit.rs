@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, Happened, Kind, Remains, file_name};
@@ -65,10 +65,7 @@ impl Kind for EndCommit {
         if let End::Failed(_) = job::settle(live, &self.job, BlockCommit::NAME).await? {
             return Ok(Happened::No);
         }
-        let devices = live.ask(&QueryBlock {}).await?;
-        let tops = devices.iter().filter_map(|device| device.inserted.as_ref());
-        let in_use = tops.flat_map(|top| images(&top.image)).any(|file| file == self.file);
-        Ok(if in_use { Happened::No } else { Happened::Yes })
+        out_of_every_chain(live, &self.file).await
     }
 
     async fn undo<E: Env>(
@@ -84,6 +81,17 @@ impl Kind for EndCommit {
     fn remains(&self) -> Remains {
         format!("disk {} may or may not use `{}` any more: see with query-block", self.target, self.file)
     }
+}
+
+/// Whether a file has been taken out: no disk's chain has it.
+pub(super) async fn out_of_every_chain<E: Env>(
+    live: &Live<E>,
+    file: &Utf8Path,
+) -> Result<Happened, StepError> {
+    let devices = live.ask(&QueryBlock {}).await?;
+    let tops = devices.iter().filter_map(|device| device.inserted.as_ref());
+    let in_use = tops.flat_map(|top| images(&top.image)).any(|image| image == file);
+    Ok(if in_use { Happened::No } else { Happened::Yes })
 }
 
 impl fmt::Display for EndCommit {

@@ -5,14 +5,13 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains, file_name};
+use super::{Begun, Happened, Kind, Remains, end_commit, file_name};
 use crate::{
-    commands::{BlockStream, Command, QueryBlock},
+    commands::{BlockStream, Command},
     env::Env,
     error::StepError,
     job,
     live::Live,
-    observed::images,
 };
 
 /// Copies into an image what the one below it holds, and takes that out of its chain: the image is based on what is below that,
@@ -61,10 +60,7 @@ impl Kind for StreamImage {
         if let job::End::Failed(_) = job::settle(live, &self.job, BlockStream::NAME).await? {
             return Ok(Happened::No);
         }
-        let devices = live.ask(&QueryBlock {}).await?;
-        let tops = devices.iter().filter_map(|device| device.inserted.as_ref());
-        let in_use = tops.flat_map(|top| images(&top.image)).any(|file| file == self.file);
-        Ok(if in_use { Happened::No } else { Happened::Yes })
+        end_commit::out_of_every_chain(live, &self.file).await
     }
 
     /// Ends the job if it is still there. What was copied takes room, and nothing else.
