@@ -40,6 +40,8 @@ commands! {
     QueryQmpSchema = "query-qmp-schema" -> Vec<SchemaEntity>;
     QueryStatus = "query-status" -> Status;
     QueryUuid = "query-uuid" -> UuidInfo;
+    QueryMemorySizeSummary = "query-memory-size-summary" -> MemoryInfo;
+    QomGet<'a> = "qom-get" -> String;
     QueryBlock = "query-block" -> Vec<BlockDevice>;
     QueryNamedBlockNodes = "query-named-block-nodes" -> Vec<BlockNode>;
     QueryJobs = "query-jobs" -> Vec<JobInfo>;
@@ -140,6 +142,27 @@ pub struct UuidInfo {
     /// In lower case; all zeros of one that was given none.
     #[serde(rename = "UUID")]
     pub uuid: String,
+}
+
+/// Asks how much memory the machine has.
+#[derive(Debug, Serialize)]
+pub struct QueryMemorySizeSummary {}
+
+/// How much memory the machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemoryInfo {
+    /// What it was started with, in bytes.
+    pub base_memory: u64,
+}
+
+/// Asks for a property of an object, one that is a text.
+#[derive(Debug, Serialize)]
+pub struct QomGet<'a> {
+    /// Where the object is among all: `/machine`.
+    pub path: &'a str,
+    /// `type`.
+    pub property: &'a str,
 }
 
 /// Asks for the jobs, concluded ones included.

@@ -151,6 +151,17 @@ impl DomainXml {
         uuid_of(&self.element)
     }
 
+    /// What kind of machine it is, as `<type machine=…>` says.
+    pub fn board(&self) -> Option<&str> {
+        self.element.child("os")?.child("type")?.attribute("machine")
+    }
+
+    /// The memory that it is started with, in bytes; unknown where some of it may be plugged in.
+    pub fn memory_at_start(&self) -> Option<u64> {
+        let plugged = self.element.child("maxMemory").is_some();
+        self.element.child("memory").filter(|_| !plugged).and_then(size)
+    }
+
     /// Its disks, in order.
     pub fn disks(&self) -> impl Iterator<Item = Disk<'_>> {
         disk_elements(&self.element).filter_map(|element| Some(Disk { element, target: target(element)? }))
@@ -358,6 +369,21 @@ fn target(disk: &Element) -> Option<&str> {
 /// The UUID in a `<domain>`, as [`DomainXml::uuid`] has it.
 pub(crate) fn uuid_of(domain: &Element) -> Option<String> {
     canonical_uuid(&domain.text_of("uuid")?)
+}
+
+/// What an element such as `<memory>` says, in bytes. Without a unit it is KiB.
+pub(crate) fn size(element: &Element) -> Option<u64> {
+    let unit = match element.attribute("unit").unwrap_or("KiB") {
+        "b" | "bytes" => 1,
+        "KB" => 1000,
+        "k" | "KiB" => 1 << 10,
+        "MB" => 1_000_000,
+        "M" | "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "G" | "GiB" => 1 << 30,
+        _ => return None,
+    };
+    element.text().trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// libvirt takes a UUID with or without its hyphens, in letters of any size.

@@ -31,6 +31,7 @@
 
 pub mod agent;
 pub mod align;
+mod all;
 pub mod capabilities;
 pub mod client;
 pub mod commands;

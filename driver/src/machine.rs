@@ -5,6 +5,7 @@
 //! ```
 
 mod document;
+mod identity;
 mod off;
 mod pending;
 mod quiesce;
@@ -24,7 +25,6 @@ use crate::{
     client::{Client, CommandError},
     commands::{
         Command as _, MigrateSetCapabilities, QueryBlock, QueryBlockJobs, QueryNamedBlockNodes, QueryStatus,
-        QueryUuid,
     },
     domain::Domain,
     domain_xml::DomainXml,
@@ -445,24 +445,6 @@ impl<E: Env> Machine<E> {
     }
 
     /// Asks how the machine stands, and by which nodes it has its images open if that is needed.
-    /// Checks that the machine that answers is the one that is described, as far as both say who they are: aliases and names of
-    /// devices are the same in many machines, and what was done to the wrong one would be written down for the other.
-    ///
-    /// # Errors
-    /// [`Refusal::AnotherMachine`], [`OperationError::Unobserved`].
-    pub async fn check_identity(&self) -> Result<(), OperationError> {
-        let described = self.domain.borrow().document.as_ref().and_then(DomainXml::uuid);
-        let Some(described) = described else { return Ok(()) };
-        let deadline = self.monitor.env().now() + self.patience.command;
-        let live = self.monitor.live("identity".into(), deadline, self.patience);
-        let answers = live.execute(&QueryUuid {}).await?.uuid;
-        let says_who = answers.chars().any(|digit| !matches!(digit, '0' | '-'));
-        match says_who && answers != described {
-            true => Err(Refusal::AnotherMachine { answers, described }.into()),
-            false => Ok(()),
-        }
-    }
-
     async fn observe_within(
         &self,
         patience: Patience,

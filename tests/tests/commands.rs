@@ -39,6 +39,8 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&QueryQmpSchema {});
     samples.add(&QueryStatus {});
     samples.add(&QueryUuid {});
+    samples.add(&QueryMemorySizeSummary {});
+    samples.add(&QomGet { path: "/machine", property: "type" });
     samples.add(&Quit {});
     samples.add(&QueryBlock {});
     samples.add(&QueryChardev {});

@@ -52,3 +52,28 @@ fn a_machine_of_another_uuid_is_left_alone(
     checked(release, &one, None).unwrap();
     checked(release, "", Some(ANOTHER)).unwrap();
 }
+
+/// What comes of a description of this kind and memory when the machine that answers is a `q35` of 64 MiB.
+#[rstest]
+fn a_machine_that_is_not_as_it_is_described_is_left_alone(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    let other = |described: &str, what: &str| match checked(release, described, None) {
+        Err(error) => {
+            let OperationError::Refused(refusal) = *error else { panic!("{error:?}") };
+            assert_eq!(refusal.code(), Code::OperationInvalid);
+            assert!(refusal.to_string().contains(what), "{refusal}");
+        }
+        Ok(()) => panic!("{described} is another machine"),
+    };
+    let kind = |machine: &str| format!("<os><type machine='{machine}'>hvm</type></os>");
+    other(&kind("pc"), "the one that is described of the kind pc:");
+    other(&kind("pc-q35-2.4"), "the one that is described of the kind pc-q35-2.4");
+    other("<memory unit='MiB'>128</memory>", "of the memory 67108864 bytes, and the one that is described of the memory 134217728 bytes");
+    checked(release, &kind("q35"), None).unwrap();
+    checked(release, "<memory>65536</memory>", None).unwrap();
+    // Rounded up to whole MiB, as libvirt does.
+    checked(release, "<memory unit='b'>67108800</memory>", None).unwrap();
+    // What is plugged in is a part of what is described, and not of what QEMU was started with.
+    checked(release, "<maxMemory>1048576</maxMemory><memory>131072</memory>", None).unwrap();
+}

@@ -22,6 +22,19 @@ pub enum Refusal {
         /// What the description says.
         described: String,
     },
+    /// The machine that answers is not as it is described.
+    #[error(
+        "the machine that answers is of the {what} {answers}, and the one that is described of the {what} {described}: this is another \
+         machine's description, or it is out of date, and what would be kept could not be started from it"
+    )]
+    AnotherDescription {
+        /// `kind`, `memory`.
+        what: &'static str,
+        /// What QEMU says.
+        answers: String,
+        /// What the description says.
+        described: String,
+    },
     /// Another machine of the same name has left its records.
     #[error(
         "snapshot `{name}` is recorded of a machine with the UUID {recorded}, and this one has {described}: another machine of the same \
@@ -454,6 +467,7 @@ impl Refusal {
             | Refusal::MachineState { .. }
             | Refusal::StorageRefuses { .. }
             | Refusal::AnotherMachine { .. }
+            | Refusal::AnotherDescription { .. }
             | Refusal::RecordsOfAnother { .. } => Code::OperationInvalid,
             Refusal::Revert(refusal) => refusal.code(),
             Refusal::Delete(refusal) => refusal.code(),

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LaunchError, chain::Chains, devices, disks};
 use crate::{
-    domain_xml::DomainXml,
+    domain_xml::{DomainXml, size},
     xml::{Element, Node},
 };
 
@@ -282,18 +282,7 @@ fn features(root: &Element) -> Result<String, LaunchError> {
 fn bytes(element: &Element) -> Result<u64, LaunchError> {
     only(element, &["unit", "dumpCore"], &[])?;
     one_of(element, "dumpCore", &["off"])?;
-    let unit = match element.attribute("unit").unwrap_or("KiB") {
-        "b" | "bytes" => 1,
-        "KB" => 1000,
-        "k" | "KiB" => 1 << 10,
-        "MB" => 1_000_000,
-        "M" | "MiB" => 1 << 20,
-        "GB" => 1_000_000_000,
-        "G" | "GiB" => 1 << 30,
-        _ => 0,
-    };
-    let number: Option<u64> = element.text().trim().parse().ok();
-    let bytes = number.and_then(|number| number.checked_mul(unit)).filter(|bytes| *bytes > 0);
+    let bytes = size(element).filter(|bytes| *bytes > 0);
     bytes.ok_or_else(|| cannot_give(element, format!("`<{}>` of `{}`", element.name, element.text().trim())))
 }
 
