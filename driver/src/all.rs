@@ -2,13 +2,12 @@
 
 use std::{
     future::Future,
-    pin::Pin,
     task::{Context, Poll},
 };
 
 /// Waits until each has ended. What they came to stands in their order.
-pub async fn all<'f, T>(futures: impl IntoIterator<Item = Pin<Box<dyn Future<Output = T> + 'f>>>) -> Vec<T> {
-    let mut waiting: Vec<_> = futures.into_iter().map(|future| (future, None)).collect();
+pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|cx: &mut Context<'_>| {
         for (future, ended) in waiting.iter_mut().filter(|(_, ended)| ended.is_none()) {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {

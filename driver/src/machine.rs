@@ -27,7 +27,6 @@ use crate::{
         Command as _, MigrateSetCapabilities, QueryBlock, QueryBlockJobs, QueryNamedBlockNodes, QueryStatus,
     },
     domain::Domain,
-    domain_xml::DomainXml,
     env::{Endpoint, Env, FileKind},
     error::{OperationError, Refusal, StepError},
     execute,

@@ -19,6 +19,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    all::all,
     domain_snapshot::{BadDefinition, DomainSnapshot, Purpose},
     env::{Env, FileKind},
     error::Code,
@@ -31,6 +32,8 @@ use crate::{
 const CURRENT: &str = "current";
 /// The longest name that a record may have, in bytes: no file's is longer.
 const LONGEST: usize = 256;
+/// How many records are written at once.
+const AT_ONCE: usize = 8;
 /// The file that is locked.
 const LOCK: &str = "lock";
 
@@ -212,8 +215,13 @@ impl Changes {
     /// # Errors
     /// [`StoreError::File`], [`StoreError::CurrentUnknown`]: what was written until then stays.
     pub async fn write<E: Env>(&self, env: &E) -> Result<(), StoreError> {
-        for (path, file) in &self.writes {
-            env.replace_file(path, file.as_bytes()).await.map_err(|source| failed("write", path, source))?;
+        // Some at once: each waits for the disk.
+        for some in self.writes.chunks(AT_ONCE) {
+            let write = async |(path, file): &(Utf8PathBuf, String)| {
+                let written = env.replace_file(path, file.as_bytes()).await;
+                written.map_err(|source| failed("write", path, source))
+            };
+            all(some.iter().map(write)).await.into_iter().collect::<Result<(), StoreError>>()?;
         }
         for path in &self.removals {
             match env.remove_file(path).await {

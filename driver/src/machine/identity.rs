@@ -9,7 +9,7 @@ use std::pin::Pin;
 use super::Machine;
 use crate::{
     all::all,
-    commands::{Command, QomGet, QueryMemorySizeSummary, QueryUuid},
+    commands::{QomGet, QueryMemorySizeSummary, QueryUuid},
     domain_xml::DomainXml,
     env::Env,
     error::{OperationError, Refusal},
