@@ -13,7 +13,11 @@ mod redefine;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 pub use filter::{Filter, Scope};
 pub use hand_over::BadHandOver;
@@ -21,10 +25,10 @@ pub use redefine::BadRedefinition;
 
 use crate::domain_snapshot::DomainSnapshot;
 
-/// The snapshots of one machine.
+/// The snapshots of one machine. A copy shares with it whatever neither changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotTree {
-    snapshots: BTreeMap<String, Entry>,
+    snapshots: BTreeMap<String, Rc<Entry>>,
     current: Option<String>,
 }
 
@@ -63,7 +67,7 @@ impl SnapshotTree {
         let mut tree = Self::default();
         for snapshot in snapshots {
             if let Some(name) = snapshot.name.clone() {
-                tree.snapshots.insert(name, Entry { snapshot, children: BTreeSet::new() });
+                tree.snapshots.insert(name, Rc::new(Entry { snapshot, children: BTreeSet::new() }));
             }
         }
         let mut wrong = tree.link();
@@ -109,18 +113,22 @@ impl SnapshotTree {
     }
 
     fn orphan(&mut self, name: &str) {
-        if let Some(entry) = self.snapshots.get_mut(name) {
+        if let Some(entry) = self.entry_mut(name) {
             entry.snapshot.parent = None;
         }
     }
 
     fn parents(&self) -> Vec<(String, String)> {
-        let parent = |(name, entry): (&String, &Entry)| Some((name.clone(), entry.snapshot.parent.clone()?));
+        let parent = |(name, entry): (&String, &Rc<Entry>)| Some((name.clone(), entry.snapshot.parent.clone()?));
         self.snapshots.iter().filter_map(parent).collect()
     }
 
     fn children_mut(&mut self, name: &str) -> &mut BTreeSet<String> {
-        &mut self.snapshots.get_mut(name).expect("a parent is in the tree").children
+        &mut self.entry_mut(name).expect("a parent is in the tree").children
+    }
+
+    fn entry_mut(&mut self, name: &str) -> Option<&mut Entry> {
+        self.snapshots.get_mut(name).map(Rc::make_mut)
     }
 
     /// Gives a snapshot another name: what descends from it does so still, and it is the current one if it was.
@@ -170,7 +178,7 @@ impl SnapshotTree {
 
     /// The names of those without a parent, in their order as texts.
     pub fn roots(&self) -> impl DoubleEndedIterator<Item = &str> {
-        let root = |(_, entry): &(&String, &Entry)| entry.snapshot.parent.is_none();
+        let root = |(_, entry): &(&String, &Rc<Entry>)| entry.snapshot.parent.is_none();
         self.snapshots.iter().filter(root).map(|(name, _)| name.as_str())
     }
 
@@ -198,20 +206,21 @@ impl SnapshotTree {
     pub fn insert(&mut self, snapshot: DomainSnapshot) {
         let Some(name) = snapshot.name.clone() else { return };
         let children = match self.take_out(&name) {
-            Some(old) => old.children,
+            Some(old) => old.children.clone(),
             None => BTreeSet::new(),
         };
-        if let Some(parent) = snapshot.parent.as_ref().and_then(|parent| self.snapshots.get_mut(parent)) {
+        if let Some(parent) = snapshot.parent.as_ref().and_then(|parent| self.entry_mut(parent)) {
             parent.children.insert(name.clone());
         }
-        self.snapshots.insert(name, Entry { snapshot, children });
+        self.snapshots.insert(name, Rc::new(Entry { snapshot, children }));
     }
 
     /// Takes a record out. Its children become its parent's, and if it was current its parent is; gives the children's names.
     pub fn remove(&mut self, name: &str) -> Vec<String> {
-        let Some(Entry { snapshot, children }) = self.take_out(name) else { return Vec::new() };
+        let Some(taken) = self.take_out(name) else { return Vec::new() };
+        let Entry { snapshot, children } = Rc::unwrap_or_clone(taken);
         for child in &children {
-            if let Some(entry) = self.snapshots.get_mut(child) {
+            if let Some(entry) = self.entry_mut(child) {
                 entry.snapshot.parent.clone_from(&snapshot.parent);
             }
             if let Some(parent) = &snapshot.parent {
@@ -227,14 +236,31 @@ impl SnapshotTree {
     /// The names of those that are not in `old` as they are here, those that are in `old` alone, and those that became the current
     /// one or ceased to be it.
     pub fn changed_since(&self, old: &SnapshotTree) -> BTreeSet<String> {
-        let differs = |name: &&String| self.get(name) != old.get(name);
-        let names = self.snapshots.keys().chain(old.snapshots.keys()).filter(differs).cloned();
+        let (mut here, mut there) = (self.snapshots.iter().peekable(), old.snapshots.iter().peekable());
+        let mut names = BTreeSet::new();
+        // Both are in order: to look each up in the other would take longer than all the rest.
+        loop {
+            let order = match (here.peek(), there.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((here, _)), Some((there, _))) => here.cmp(there),
+            };
+            let new = if order.is_le() { here.next() } else { None };
+            let old = if order.is_ge() { there.next() } else { None };
+            let same = |new: &Rc<Entry>, old: &Rc<Entry>| Rc::ptr_eq(new, old) || new.snapshot == old.snapshot;
+            match (new, old) {
+                (Some((_, new)), Some((_, old))) if same(new, old) => {}
+                (one, other) => names.extend(one.or(other).map(|(name, _)| name.clone())),
+            }
+        }
         let current =
             [&self.current, &old.current].into_iter().flatten().filter(|_| self.current != old.current);
-        names.chain(current.cloned()).collect()
+        names.extend(current.cloned());
+        names
     }
 
-    fn take_out(&mut self, name: &str) -> Option<Entry> {
+    fn take_out(&mut self, name: &str) -> Option<Rc<Entry>> {
         let entry = self.snapshots.remove(name)?;
         if let Some(parent) = &entry.snapshot.parent {
             self.children_mut(parent).remove(name);
