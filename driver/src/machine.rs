@@ -31,7 +31,7 @@ use crate::{
     error::{OperationError, Refusal, StepError},
     execute,
     launch::{Launcher, chain},
-    migration::Settings,
+    migration::Before,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
@@ -329,7 +329,7 @@ impl<E: Env> Machine<E> {
         let migration = match plan::saves_memory(request) && !self.is_off() {
             true => {
                 let deadline = env.now() + self.patience.command;
-                Some(Settings::ask(&self.client(), "observe", deadline).await?)
+                Some(Before::ask(&self.client(), "observe", deadline).await?)
             }
             false => None,
         };

@@ -43,6 +43,30 @@ pub struct Settings {
     pub parameters: MigrationParameters,
 }
 
+/// How a QEMU stands before a migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// What migrations may use.
+    pub settings: Settings,
+    /// Why it will begin none now, in its own words; not known of a QEMU before 6.0.
+    pub blocked: Vec<String>,
+}
+
+impl Before {
+    /// Asks a QEMU.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is changed by asking.
+    pub async fn ask<E: Env>(
+        client: &Client<E>,
+        lane: &str,
+        deadline: Duration,
+    ) -> Result<Self, CommandError> {
+        let blocked = client.execute(lane, &QueryMigrate {}, deadline).await?.blocked_reasons;
+        Ok(Self { settings: Settings::ask(client, lane, deadline).await?, blocked })
+    }
+}
+
 impl Settings {
     /// Asks a QEMU.
     ///

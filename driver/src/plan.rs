@@ -46,7 +46,7 @@ use crate::{
     domain_xml::DomainXml,
     error::{ImageRefusal, Refusal},
     launch::Launcher,
-    migration::Settings,
+    migration::Before,
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
     request::{Create, CreateFlag, Quiesce, Request},
@@ -132,8 +132,8 @@ pub struct Facts<'a> {
     pub capabilities: &'a Capabilities,
     /// A word that nobody else uses, for names of jobs and nodes.
     pub unique: &'a str,
-    /// What migrations may use by now; asked for where [`saves_memory`] says so.
-    pub migration: Option<&'a Settings>,
+    /// How it stands before a migration; asked for where [`saves_memory`] says so.
+    pub migration: Option<&'a Before>,
     /// What is at the paths that [`paths`] named.
     pub files: &'a HostFiles,
     /// The machine's records, if any are kept.

@@ -324,6 +324,9 @@ pub enum Refusal {
         "the memory can only be loaded by a machine that is built alike, and nothing describes this one: give its `<domain>`"
     )]
     MemoryWithoutDocument,
+    /// QEMU says that it will not let go of the memory.
+    #[error("QEMU cannot save the memory of this machine now: {0}; leave the memory out, or what hinders it")]
+    MemoryBlocked(String),
     /// The path has no folder or no name.
     #[error("`{0}` cannot be the file of the memory: it must be an absolute path to a file")]
     BadMemoryPath(Utf8PathBuf),
@@ -463,6 +466,7 @@ impl Refusal {
             Refusal::HaltOfTransient
             | Refusal::NoImage(_)
             | Refusal::MemoryWithoutDocument
+            | Refusal::MemoryBlocked(_)
             | Refusal::NotOnDisk { .. }
             | Refusal::MachineState { .. }
             | Refusal::StorageRefuses { .. }

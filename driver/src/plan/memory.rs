@@ -82,7 +82,11 @@ pub(super) fn saving(
         (_, Meanwhile::Background) => &[BACKGROUND],
         _ => &[],
     };
-    let old = facts.migration.ok_or(Refusal::Unsupported(vec!["query-migrate-capabilities"]))?;
+    let before = facts.migration.ok_or(Refusal::Unsupported(vec!["query-migrate-capabilities"]))?;
+    if !before.blocked.is_empty() {
+        return Err(Refusal::MemoryBlocked(before.blocked.join("; ")));
+    }
+    let old = &before.settings;
     let image = SaveImage {
         complete: false,
         was_running: facts.observed.status.running,

@@ -7,6 +7,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk, SourceType},
     env::FileKind,
     error::Code,
+    migration::Settings,
     name::SnapshotName,
     observed::ObservedImage,
     qemu_img::Clusters,
@@ -32,6 +33,8 @@ struct World {
     observed: Observed,
     capabilities: Capabilities,
     files: HostFiles,
+    /// Why QEMU begins no migration.
+    blocked: Vec<String>,
 }
 
 /// A running machine on a new QEMU: two writable qcow2 disks, and a read-only one.
@@ -64,6 +67,7 @@ fn world() -> World {
         },
         capabilities: Capabilities::of_commands(&[OLD.as_slice(), &JOBS].concat()),
         files: targets.iter().map(file).collect(),
+        blocked: Vec::new(),
     }
 }
 
@@ -108,7 +112,7 @@ impl World {
     }
 
     fn plan(&self, request: &Request) -> Result<Plan, Refusal> {
-        let World { domain, observed, capabilities, files } = self;
+        let World { domain, observed, capabilities, files, blocked } = self;
         let parameters = MigrationParameters { max_bandwidth: 0 };
         let facts = Facts {
             below: &[],
@@ -118,7 +122,10 @@ impl World {
             unique: "7f",
             files,
             records: None,
-            migration: Some(&Settings { capabilities: Vec::new(), parameters }),
+            migration: Some(&Before {
+                settings: Settings { capabilities: Vec::new(), parameters },
+                blocked: blocked.clone(),
+            }),
             seconds: 1_767_225_600,
             launcher: None,
             monitor: Some("/monitor".into()),
@@ -438,4 +445,19 @@ fn a_file_for_memory_is_one_that_can_hold_it() {
     let document = DomainXml::of(named).ok();
     let unsayable = World { domain: Domain { document, ..world().domain }, ..world() };
     assert!(matches!(unsayable.plan(&saving(Some("/vm.mem"))), Err(Refusal::SaveImage(_))));
+}
+
+#[test]
+fn memory_that_qemu_will_not_let_go_of_is_refused_before_the_guest_stands_still() {
+    let mut wish = create("s1", &[], &[]);
+    wish.wish.memory = Memory { location: Some(Location::External), file: Some("/vm.mem".into()) };
+    let document = DomainXml::read(b"<domain><name>vm</name><devices/></domain>").ok();
+    let mut world = World { domain: Domain { document, ..world().domain }, ..world() };
+    let request = Request::Create(Box::new(wish));
+    assert!(world.plan(&request).is_ok());
+    let why = "The vmdk format used by node 'vda' does not support live migration";
+    world.blocked.push(why.into());
+    let refusal = world.plan(&request).unwrap_err();
+    assert_eq!(refusal, Refusal::MemoryBlocked(why.into()));
+    assert_eq!(refusal.code(), Code::OperationInvalid);
 }
