@@ -2,7 +2,7 @@
 //! kept.
 //!
 //! ```text
-//! write the record | reserve files -> prepare overlays, [begin the memory's file] -> [pause -> save memory] -> [freeze] -> switch
+//! reserve files -> write the record, prepare overlays, [begin the memory's file] -> [pause -> save memory] -> [freeze] -> switch
 //!                                                               the guest stands still from here ^    (live: from here ^)
 //! -> [thaw] -> [resume] -> [seal the memory's file] -> [halt]
 //! ```
@@ -60,8 +60,12 @@ pub(super) fn create(
         MemoryPlace::External(file) => Some(memory::saving(file, create, aligned, facts)?),
         MemoryPlace::No | MemoryPlace::Internal => None,
     };
-    let mut stages: Vec<Stage> = record.into_iter().map(Stage::one).collect();
-    stages.extend(prepare(&overlays, memory.as_ref(), create, facts));
+    let mut stages = prepare(&overlays, memory.as_ref(), create, facts);
+    // The record is written while QEMU makes the overlays: both wait for the disk.
+    match stages.last_mut() {
+        Some(beside) => beside.steps.splice(..0, record.map(Step::from)).for_each(drop),
+        None => stages.extend(record.map(Stage::one)),
+    }
 
     let below = storage::below(create, aligned, facts)?;
     let runs = facts.observed.status.running;
