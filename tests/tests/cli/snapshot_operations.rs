@@ -134,9 +134,9 @@ fn a_dry_run_prints_the_plan_and_does_nothing() {
     assert_eq!(
         said.stdout,
         "snapshot s1 of vm: disk-only, disks vda vdb\n\
-         \x20 1  write the records                              undo: write back\n\
-         \x20 2  reserve vda.s1                                 undo: unlink\n\
-         \x20 3  reserve vdb.s1                                 undo: unlink\n\
+         \x20 1  reserve vda.s1                                 undo: unlink\n\
+         \x20 2  reserve vdb.s1                                 undo: unlink\n\
+         \x20 3  write the records                              undo: write back\n\
          \x20 4  prepare overlay vda -> vda.s1                  undo: drop nodes\n\
          \x20 5  prepare overlay vdb -> vdb.s1                  undo: drop nodes\n\
          \x20 6  switch 2 disks in one transaction              point of no return\n"
