@@ -82,7 +82,8 @@ impl<'m, E: Env> Served<'m, E> {
         for ((id, disk), node) in served.ids.iter().zip(readable).zip(&nodes) {
             let add = BlockExportAdd::Nbd { id, node_name: node, name: &disk.target, writable: false };
             if let Err(error) = live.execute(&add).await {
-                return Err(served.given_up(asked(error)).await);
+                let (target, why) = (disk.target.clone(), error.to_string());
+                return Err(served.given_up(DiskError::NotExported { target, why }).await);
             }
         }
         Ok(served)
