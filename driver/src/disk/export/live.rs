@@ -57,6 +57,9 @@ impl<'m, E: Env> Served<'m, E> {
         if !matches!(monitor.env().file_kind(socket).await, Ok(FileKind::Absent)) {
             return Err(refused(format!("`{socket}` is there already, or cannot be looked at")));
         }
+        if !socket.is_absolute() {
+            return Err(refused(format!("`{socket}` is somewhere else to QEMU: name its whole path")));
+        }
         let live = hold(machine);
         let asked = |error: CommandError| refused(error.to_string());
         let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await.map_err(asked)?;
@@ -87,6 +90,11 @@ impl<'m, E: Env> Served<'m, E> {
             }
         }
         Ok(served)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> &Utf8Path {
+        &self.socket
     }
 
     /// Waits until then, unless it ends before.

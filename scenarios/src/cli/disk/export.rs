@@ -3,12 +3,12 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
 use freezeframe_driver::{
     disk::{
         By, DiskError, QemuDisks, Taker,
-        export::{Export, Readable, live::Served},
+        export::{Export, Readable, live::Served, uri},
     },
     env::{Ended, Endpoint, Env as _, FileKind, tokio::TokioEnv},
     name::SnapshotName,
@@ -65,7 +65,8 @@ pub(super) async fn export(
     interrupt: &Interrupt,
     json: bool,
 ) -> Result<Told, CliError> {
-    let ExportArgs { named, socket, by, .. } = arguments;
+    let ExportArgs { named, by, .. } = arguments;
+    let socket = &arguments.socket()?;
     if !matches!(TokioEnv::new().file_kind(socket).await, Ok(FileKind::Absent)) {
         return Err(CliError::Usage(format!("{socket} is there already, or cannot be looked at")));
     }
@@ -104,10 +105,15 @@ impl ExportArgs {
         self.seconds.map_or(FOR_EVER, |seconds| Duration::from_secs(seconds.into()))
     }
 
+    /// Where it listens, for everybody: QEMU and a backup program are somewhere else.
+    fn socket(&self) -> Result<Utf8PathBuf, CliError> {
+        let absolute = camino::absolute_utf8(&self.socket);
+        absolute.map_err(|error| CliError::Usage(format!("{}: {error}", self.socket)))
+    }
+
     /// What is said once it is served.
-    fn begun(&self, readable: &[Readable], json: bool) -> String {
-        let uri = |target: &str| freezeframe_driver::disk::export::uri(target, &self.socket);
-        let uris = readable.iter().map(|disk| (&disk.target, uri(&disk.target)));
+    fn begun(socket: &Utf8Path, readable: &[Readable], json: bool) -> String {
+        let uris = readable.iter().map(|disk| (&disk.target, uri(&disk.target, socket)));
         match json {
             true => {
                 let exports: Vec<_> =
@@ -127,7 +133,7 @@ async fn by_qemu(
     interrupt: &Interrupt,
     json: bool,
 ) -> Result<Told, CliError> {
-    let over = match output::print(&arguments.begun(readable, json)) {
+    let over = match output::print(&ExportArgs::begun(served.socket(), readable, json)) {
         Ok(()) => {
             let deadline = TokioEnv::new().now() + arguments.within();
             interrupt.or(served.until(deadline)).await
@@ -147,7 +153,8 @@ async fn by_program(
     json: bool,
 ) -> Result<Told, CliError> {
     let env = TokioEnv::new();
-    let ExportArgs { socket, storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
+    let ExportArgs { storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
+    let socket = &arguments.socket()?;
     let (daemon, nbd) = (storage_daemon.clone(), qemu_nbd.clone());
     let export = Export { daemon, nbd, socket: socket.clone(), within: arguments.within() };
     let tool = QemuImg { program: qemu_img.clone(), ..QemuImg::new(env.clone()) };
@@ -156,7 +163,7 @@ async fn by_program(
         while env.connect(&Endpoint::Unix(socket.clone())).await.is_err() {
             env.sleep_until(env.now() + PAUSE).await;
         }
-        output::print(&arguments.begun(readable, json))?;
+        output::print(&ExportArgs::begun(socket, readable, json))?;
         std::future::pending::<Result<Infallible, CliError>>().await
     };
     let served = interrupt.or(race(told, env.run(&command))).await;
