@@ -12,9 +12,9 @@ use crate::{
     client::{Client, CommandError},
     commands::{
         BlockCommit, BlockStream, BlockdevAdd, BlockdevCreate, BlockdevDel, BlockdevSetActive,
-        BlockdevSnapshotDeleteInternalSync, Command,
-        HumanMonitor, JobComplete, JobDismiss, JobFinalize, Migrate, MigrateIncoming, MigrateSetCapabilities,
-        QueryQmpSchema, SchemaEntity, SnapshotDelete, SnapshotLoad, SnapshotSave, Transaction,
+        BlockdevSnapshotDeleteInternalSync, Command, HumanMonitor, JobComplete, JobDismiss, JobFinalize,
+        Migrate, MigrateIncoming, MigrateSetCapabilities, QueryQmpSchema, SchemaEntity, SnapshotDelete,
+        SnapshotLoad, SnapshotSave, Transaction,
     },
     env::Env,
 };

@@ -46,7 +46,12 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-pub use self::{choice::{By, inside}, error::DiskError, qemu::QemuDisks, taker::Taker};
+pub use self::{
+    choice::{By, inside},
+    error::DiskError,
+    qemu::QemuDisks,
+    taker::Taker,
+};
 use self::{
     choice::{Wish, together},
     document::Described,

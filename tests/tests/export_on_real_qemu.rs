@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     }
     let mut code = ExitCode::SUCCESS;
     for program in programs {
-        match on(&program) {
+        match what_is_exported_is_the_moment_of_the_snapshot(&program) {
             Ok(()) => println!("{NAME}: {program}"),
             Err(error) => {
                 println!("{NAME}: FAILED on {program}: {error}");
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     code
 }
 
-fn on(program: &Utf8Path) -> Result<(), Failed> {
+fn what_is_exported_is_the_moment_of_the_snapshot(program: &Utf8Path) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let folder = Utf8Path::from_path(folder.path()).ok_or("a folder whose name is no text")?;
     let mut rig = Rig::start(folder, program)?;
@@ -108,7 +108,8 @@ fn internal(rig: &mut Rig<'_>) -> Result<(), Failed> {
     let export = ["export", "i1", "--disk", "vdb", "--method", "qemu", "--socket", "nbd.sock"];
     let (code, refused) = rig.say(&export)?;
     let why = refused["error"]["message"].as_str().unwrap_or_default();
-    rig.is("it is told who holds it", code == Some(1) && why.contains("that somebody writes to"))?;
+    rig.is("it fails", code == Some(1) && refused["error"]["code"] == "OPERATION_FAILED")?;
+    rig.is("it is told who holds it", why.contains("that somebody writes to"))?;
     rig.writer()?.ask("quit", &json!({}))?;
     rig.qemu.wait()?;
     rig.runs = false;
@@ -151,7 +152,9 @@ impl<'a> Rig<'a> {
     fn start(folder: &'a Utf8Path, program: &Utf8Path) -> Result<Self, Failed> {
         let beside = program.parent().ok_or("a program lies somewhere")?;
         let path = format!("{beside}:{}", env::var("PATH").unwrap_or_default());
-        let mut arguments = ["-accel", "tcg", "-nodefaults", "-display", "none", "-S", "-machine", "q35"].map(str::to_owned).to_vec();
+        let mut arguments = ["-accel", "tcg", "-nodefaults", "-display", "none", "-S", "-machine", "q35"]
+            .map(str::to_owned)
+            .to_vec();
         for monitor in ["driver", "writer"] {
             arguments.extend(["-qmp".to_owned(), format!("unix:{folder}/{monitor}.sock,server=on,wait=off")]);
         }
@@ -160,7 +163,10 @@ impl<'a> Rig<'a> {
             let file = folder.join(format!("{target}.qcow2"));
             let size = DISK.to_string();
             let mut create = Command::new("qemu-img");
-            let made = create.args(["create", "-q", "-f", "qcow2", file.as_str(), &size]).env("PATH", &path).status()?;
+            let made = create
+                .args(["create", "-q", "-f", "qcow2", file.as_str(), &size])
+                .env("PATH", &path)
+                .status()?;
             if !made.success() {
                 return Err(format!("`qemu-img create` ended with {made}").into());
             }
@@ -174,7 +180,8 @@ impl<'a> Rig<'a> {
         }
         let domain = format!("<domain type='qemu'><name>vm</name><devices>{disks}</devices></domain>");
         fs::write(folder.join("vm.xml"), domain)?;
-        let qemu = Command::new(program).args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let qemu =
+            Command::new(program).args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let rig = Self { folder, path, qemu, runs: true };
         wait_for(|| UnixStream::connect(rig.folder.join("writer.sock")).is_ok())?;
         Ok(rig)
@@ -198,11 +205,16 @@ impl<'a> Rig<'a> {
     fn say(&self, arguments: &[&str]) -> Result<(Option<i32>, Value), Failed> {
         let said = self.command(arguments).output()?;
         let words = String::from_utf8_lossy(&said.stderr);
-        let object = serde_json::from_slice(&said.stdout).map_err(|error| format!("{arguments:?}: {error}: {words}"))?;
+        let object = serde_json::from_slice(&said.stdout)
+            .map_err(|error| format!("{arguments:?}: {error}: {words}"))?;
         if let Some(disk) = modified(&object) {
             let domain = fs::read_to_string(self.folder.join("vm.xml"))?;
-            let (start, end) = (domain.find("<disk").ok_or("a disk")?, domain.find("</disk>").ok_or("its end")?);
-            fs::write(self.folder.join("vm.xml"), format!("{}{disk}{}", &domain[..start], &domain[end + 7..]))?;
+            let (start, end) =
+                (domain.find("<disk").ok_or("a disk")?, domain.find("</disk>").ok_or("its end")?);
+            fs::write(
+                self.folder.join("vm.xml"),
+                format!("{}{disk}{}", &domain[..start], &domain[end + 7..]),
+            )?;
         }
         Ok((said.status.code(), object))
     }
@@ -217,7 +229,8 @@ impl<'a> Rig<'a> {
     /// The command that serves, as soon as it says that it does.
     fn serve(&self, arguments: &[&str]) -> Result<Child, Failed> {
         let mut child = self.command(arguments).stdout(Stdio::piped()).spawn()?;
-        let (mut told, mut lines) = (String::new(), BufReader::new(child.stdout.as_mut().ok_or("its output")?));
+        let (mut told, mut lines) =
+            (String::new(), BufReader::new(child.stdout.as_mut().ok_or("its output")?));
         // The end of the one object that it says.
         while !told.ends_with("\n}\n") && lines.read_line(&mut told)? > 0 {}
         if told.contains("nbd+unix:") && self.folder.join("nbd.sock").exists() {
@@ -235,7 +248,11 @@ impl<'a> Rig<'a> {
         let (copy, mut convert) = (self.folder.join("copy.raw"), Command::new("qemu-img"));
         let arguments = ["convert", "-f", "raw", "-O", "raw", &uri, copy.as_str()];
         let ended = convert.args(arguments).env("PATH", &self.path).status()?;
-        if ended.success() { Ok(fs::read(copy)?) } else { Err(format!("`qemu-img convert` ended with {ended}").into()) }
+        if ended.success() {
+            Ok(fs::read(copy)?)
+        } else {
+            Err(format!("`qemu-img convert` ended with {ended}").into())
+        }
     }
 
     /// Ends what serves as its user does, and sees that it goes.

@@ -40,7 +40,9 @@ pub enum DiskError {
         why: String,
     },
     /// The word for where its snapshots go is none for it. Nothing was run.
-    #[error("{target}: a snapshot cannot be `{word}`: by qemu it is external or internal, by a storage it is the storage's")]
+    #[error(
+        "{target}: a snapshot cannot be `{word}`: by qemu it is external or internal, by a storage it is the storage's"
+    )]
     UnknownPlace {
         /// The disk.
         target: String,

@@ -198,8 +198,10 @@ fn rbd(name: &str, cluster: &Cluster) -> Option<Value> {
         Some((pool, namespace)) => (pool, Some(namespace)),
         None => (above, None),
     };
-    let mut file = json!({ "driver": "rbd", "pool": pool, "image": image, "snapshot": snapshot, "read-only": true });
-    let said = [("namespace", namespace), ("user", cluster.user.as_deref()), ("conf", cluster.settings.as_deref())];
+    let mut file =
+        json!({ "driver": "rbd", "pool": pool, "image": image, "snapshot": snapshot, "read-only": true });
+    let said =
+        [("namespace", namespace), ("user", cluster.user.as_deref()), ("conf", cluster.settings.as_deref())];
     for (key, value) in said {
         if let Some(value) = value {
             file[key] = json!(value);

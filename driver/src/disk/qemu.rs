@@ -178,7 +178,9 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
         let tree = self.machine.tree().unwrap_or_default();
         let names = tree.topological().into_iter();
         let ours = names.filter(|name| tree.get(name).is_some_and(|snapshot| self.holds(snapshot)));
-        Ok(ours.filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true })).collect())
+        Ok(ours
+            .filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true }))
+            .collect())
     }
 
     async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {

@@ -26,7 +26,8 @@ fn a_comma_in_a_path_begins_no_option() {
 
 #[test]
 fn a_snapshot_of_an_rbd_image_is_read_where_the_machines_document_says_its_cluster_is() {
-    let source = "<source protocol='rbd' name='p/i'><host name='mon1' port='6790'/><host name='mon2'/></source>";
+    let source =
+        "<source protocol='rbd' name='p/i'><host name='mon1' port='6790'/><host name='mon2'/></source>";
     let disk = format!("<disk type='network'><auth username='backup'/>{source}<target dev='vda'/></disk>");
     let document = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
     let domain = DomainXml::read(document.as_bytes()).unwrap();

@@ -140,7 +140,7 @@ async fn by_qemu(
         }
         Err(error) => Err(error),
     };
-    interrupt.to_the_end(served.end()).await?;
+    served.end().await?;
     over??;
     Ok(Told::new("", json!({})))
 }
