@@ -173,9 +173,15 @@ fn hold<E: Env>(machine: &Machine<E>) -> Live<E> {
 /// The node that has the image of a snapshot open. One that is written to is no snapshot.
 fn node_of(disk: &Readable, nodes: &[BlockNode]) -> Result<String, DiskError> {
     let refused = |why: String| DiskError::NotExported { target: disk.target.clone(), why };
-    let file = match &disk.source {
-        BackupSource::File(path) | BackupSource::Block(path) if disk.tag.is_none() => path,
-        _ => return Err(refused("QEMU has its snapshot not open by itself: a program serves it".to_owned())),
+    let file = match (&disk.source, &disk.tag) {
+        (_, Some(tag)) => {
+            let why = "is inside an image, and QEMU serves whole images: a program reads it when nobody writes there";
+            return Err(refused(format!("{tag} {why}")));
+        }
+        (BackupSource::File(path) | BackupSource::Block(path), None) => path,
+        (BackupSource::Rbd(name), None) => {
+            return Err(refused(format!("QEMU has {name} not open: a storage daemon can serve it")));
+        }
     };
     let has_it = |node: &&BlockNode| {
         !node.is_protocol() && node.drv == disk.format && file_of(&node.image.filename) == *file
