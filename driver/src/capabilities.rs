@@ -11,9 +11,10 @@ use std::{
 use crate::{
     client::{Client, CommandError},
     commands::{
-        BlockCommit, BlockStream, BlockdevAdd, BlockdevCreate, BlockdevDel, BlockdevSetActive, Command,
-        HumanMonitor, JobComplete, JobDismiss, JobFinalize, Migrate, MigrateIncoming, MigrateSetCapabilities,
-        QueryQmpSchema, SchemaEntity, SnapshotDelete, SnapshotLoad, SnapshotSave, Transaction,
+        BlockCommit, BlockStream, BlockdevAdd, BlockdevCreate, BlockdevDel, BlockdevSetActive,
+        BlockdevSnapshotDeleteInternalSync, Command, HumanMonitor, JobComplete, JobDismiss, JobFinalize,
+        Migrate, MigrateIncoming, MigrateSetCapabilities, QueryQmpSchema, SchemaEntity, SnapshotDelete,
+        SnapshotLoad, SnapshotSave, Transaction,
     },
     env::Env,
 };
@@ -121,6 +122,11 @@ impl Capabilities {
             Transaction::NAME,
             JobDismiss::NAME,
         ])
+    }
+
+    /// Which of the commands that an internal snapshot of some disks needs are missing.
+    pub fn missing_for_tags(&self) -> Vec<&'static str> {
+        self.missing([Transaction::NAME, BlockdevSnapshotDeleteInternalSync::NAME])
     }
 
     /// Which of the commands that merging an overlay needs are missing.

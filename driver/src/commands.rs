@@ -3,11 +3,13 @@
 //! Written by hand after QEMU's QAPI schema, and held against `query-qmp-schema` of every supported release
 //! by a test. Members that the driver does not read are left out of the returned types.
 
+mod exports;
 mod images;
 mod migration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub use exports::*;
 pub use images::*;
 pub use migration::*;
 
@@ -57,10 +59,16 @@ commands! {
     BlockdevSetActive = "blockdev-set-active" -> Nothing;
     BlockdevCreate<'a> = "blockdev-create" -> Nothing;
     Transaction<'a> = "transaction" -> Nothing;
+    BlockdevSnapshotDeleteInternalSync<'a> = "blockdev-snapshot-delete-internal-sync" -> DeletedSnapshot;
     BlockCommit<'a> = "block-commit" -> Nothing;
     BlockStream<'a> = "block-stream" -> Nothing;
     JobComplete<'a> = "job-complete" -> Nothing;
     JobFinalize<'a> = "job-finalize" -> Nothing;
+    QueryBlockExports = "query-block-exports" -> Vec<BlockExport>;
+    NbdServerStart<'a> = "nbd-server-start" -> Nothing;
+    NbdServerStop = "nbd-server-stop" -> Nothing;
+    BlockExportAdd<'a> = "block-export-add" -> Nothing;
+    BlockExportDel<'a> = "block-export-del" -> Nothing;
     Cont = "cont" -> Nothing;
     Stop = "stop" -> Nothing;
     Quit = "quit" -> Nothing;
@@ -361,6 +369,13 @@ pub enum Action<'a> {
         /// The prepared overlay, without a backing node.
         overlay: &'a str,
     },
+    /// Takes an internal snapshot of one disk, without memory.
+    BlockdevSnapshotInternalSync {
+        /// The node on top of the disk.
+        device: &'a str,
+        /// The snapshot's name.
+        name: &'a str,
+    },
     /// Begins to keep account of the writes to a node.
     BlockDirtyBitmapAdd {
         /// The node.
@@ -391,6 +406,22 @@ pub enum Action<'a> {
         /// The others.
         bitmaps: Vec<BitmapOf<'a>>,
     },
+}
+
+/// Deletes an internal snapshot of one disk.
+#[derive(Debug, Serialize)]
+pub struct BlockdevSnapshotDeleteInternalSync<'a> {
+    /// The node on top of the disk.
+    pub device: &'a str,
+    /// The snapshot's name.
+    pub name: &'a str,
+}
+
+/// What was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DeletedSnapshot {
+    /// The snapshot's name.
+    pub name: String,
 }
 
 /// A bitmap of a node.

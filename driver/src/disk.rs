@@ -18,7 +18,7 @@
 //! | `zfs` | `/dev/zvol/POOL/...` of the disk | |
 //! | `rbd` | `<source protocol='rbd' name='POOL/IMAGE'>` | `group`: for several disks; `settings`: a `ceph.conf` |
 //! | `exec` | the disk's file or device | `program`: see `docs/storage-exec.md` |
-//! | `qemu` | | none of a storage's: see [`QemuDisks`] |
+//! | `qemu` | | none of a storage's: see [`QemuDisks`]; `snapshot='internal'` for one inside the image |
 //!
 //! Where neither says so, the disk's type does if it leaves no doubt: an RBD image, a volume of ZFS. What is a file could be caught
 //! by its file system, by what lies below that, or by QEMU.
@@ -40,16 +40,22 @@ mod error;
 pub mod export;
 mod plan;
 mod qemu;
+mod taker;
 
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-pub use self::{choice::By, error::DiskError, qemu::QemuDisks};
+pub use self::{
+    choice::{By, inside},
+    error::DiskError,
+    qemu::QemuDisks,
+    taker::Taker,
+};
 use self::{
     choice::{Wish, together},
     document::Described,
-    export::Readable,
+    export::{Cluster, Readable},
     plan::Facts,
 };
 use crate::{
@@ -90,7 +96,7 @@ pub enum Ask {
     Revert(SnapshotName),
 }
 
-/// Disks of a machine, and the storage that catches them at one point in time.
+/// Disks of a machine, and the storage that catches them at one point in time: a [`Taker`].
 #[derive(Debug)]
 pub struct Disks<E: Env> {
     /// Nobody listens there: QEMU has no part in it. It knows the guest's agent.
@@ -163,70 +169,6 @@ impl<E: Env> Disks<E> {
         &self.volumes
     }
 
-    /// Whether the guest may still be frozen by the last snapshot, which could not let it go.
-    pub fn may_be_frozen(&self) -> bool {
-        self.monitor.rest().may_be_frozen()
-    }
-
-    /// Plans it and does nothing.
-    ///
-    /// # Errors
-    /// [`DiskError`].
-    pub async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
-        let planned = self.planned(ask).await;
-        self.monitor.rest().release();
-        planned
-    }
-
-    /// Takes a snapshot of them at one point in time.
-    ///
-    /// # Errors
-    /// [`DiskError`]; it says how things stand now.
-    pub async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
-        self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
-        let provider = self.volumes.provider()?;
-        let backup = |disk: &Described| {
-            let source = provider.backup_source(name, disk.image.as_deref());
-            (disk.target.clone(), source.map(|source| disk.backup(&source)))
-        };
-        let backups = self.disks.iter().map(backup).collect();
-        let quiesced = self.monitor.rest().told();
-        let (method, volume) = (By::Storage(provider.method()), provider.volume());
-        Ok(Taken { method, volume, backups, modified: Vec::new(), quiesced })
-    }
-
-    /// Plans it and carries it out.
-    ///
-    /// # Errors
-    /// [`DiskError`]; it says how things stand now.
-    pub async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
-        let done = self.perform_first(ask).await;
-        self.monitor.rest().release();
-        done
-    }
-
-    /// The snapshots that there are of all of them.
-    ///
-    /// # Errors
-    /// [`DiskError`].
-    pub async fn list(&self) -> Result<Vec<Snapshot>, DiskError> {
-        Ok(self.storage()?.list().await?)
-    }
-
-    /// What a backup can read of a snapshot.
-    ///
-    /// # Errors
-    /// [`DiskError`]: there is none of that name, or the storage shows it to nobody.
-    pub async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
-        let storage = self.storage()?;
-        let mut readable = Vec::new();
-        for disk in &self.disks {
-            let source = storage.backup_source(name, disk.image.as_deref()).await?;
-            readable.push(Readable { target: disk.target.clone(), source, format: disk.format.clone() });
-        }
-        Ok(readable)
-    }
-
     async fn perform_first(&self, ask: &Ask) -> Result<(), DiskError> {
         let plan = self.planned(ask).await?;
         let deadline = self.monitor.env().now() + WITHIN;
@@ -281,5 +223,52 @@ impl<E: Env> Disks<E> {
             })?;
         }
         Ok(())
+    }
+}
+
+impl<E: Env> Taker for Disks<E> {
+    fn may_be_frozen(&self) -> bool {
+        self.monitor.rest().may_be_frozen()
+    }
+
+    async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
+        let planned = self.planned(ask).await;
+        self.monitor.rest().release();
+        planned
+    }
+
+    async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
+        self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
+        let provider = self.volumes.provider()?;
+        let backup = |disk: &Described| {
+            let source = provider.backup_source(name, disk.image.as_deref());
+            (disk.target.clone(), source.map(|source| disk.backup(&source)))
+        };
+        let backups = self.disks.iter().map(backup).collect();
+        let quiesced = self.monitor.rest().told();
+        let (method, volume) = (By::Storage(provider.method()), provider.volume());
+        Ok(Taken { method, volume, backups, modified: Vec::new(), quiesced })
+    }
+
+    async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
+        let done = self.perform_first(ask).await;
+        self.monitor.rest().release();
+        done
+    }
+
+    async fn list(&self) -> Result<Vec<Snapshot>, DiskError> {
+        Ok(self.storage()?.list().await?)
+    }
+
+    async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
+        let storage = self.storage()?;
+        let mut readable = Vec::new();
+        for disk in &self.disks {
+            let source = storage.backup_source(name, disk.image.as_deref()).await?;
+            let cluster = Cluster::of(&disk.element, self.volumes.settings.as_deref());
+            let (target, format) = (disk.target.clone(), disk.format.clone());
+            readable.push(Readable { target, source, format, tag: None, cluster });
+        }
+        Ok(readable)
     }
 }

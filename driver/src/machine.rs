@@ -119,6 +119,11 @@ impl<E: Env> Machine<E> {
         self.monitor.client()
     }
 
+    /// What it is reached by, for what is no operation on snapshots.
+    pub(crate) fn monitor(&self) -> &Monitor<E> {
+        &self.monitor
+    }
+
     /// Listens to how far steps are.
     pub fn progress(&self) -> Listener {
         self.monitor.progress()

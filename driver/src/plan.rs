@@ -10,6 +10,7 @@
 mod branches;
 mod delete;
 mod external;
+mod inside;
 mod internal;
 mod memory;
 mod merge;
@@ -260,7 +261,9 @@ fn create(create: &Create, facts: Facts<'_>) -> Result<Planned, Refusal> {
     }
     let is_internal = aligned.memory == MemoryPlace::Internal
         || aligned.disks.iter().any(|disk| disk.place == Place::Internal);
-    let plan = if is_internal {
+    let plan = if is_internal && create.inside {
+        inside::create(&aligned, record, freeze, facts)?
+    } else if is_internal {
         internal::create(create, &aligned, record, facts)?
     } else {
         external::create(create, &aligned, record, freeze, facts)?

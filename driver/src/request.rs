@@ -87,6 +87,9 @@ pub struct Create {
     /// thaw is sent, which runs them again for the end of a freeze, though nothing is frozen. Not without it: should somebody
     /// else have frozen file systems past the agent, it would let those go.
     pub thaw_hooks: bool,
+    /// Whether disks may have their parts inside their images without the machine's memory, some of them alone: a snapshot of
+    /// these disks. libvirt has no word for it, and refuses it of a machine that runs.
+    pub inside: bool,
     /// Who takes the disks whose place is `manual`, where the caller does not.
     pub by_storage: ByStorage,
     /// How long it may take.
@@ -140,6 +143,7 @@ impl Create {
             in_background: false,
             quiesce: Quiesce::Off,
             thaw_hooks: false,
+            inside: false,
             by_storage: ByStorage::default(),
             within: WITHIN,
         }

@@ -42,6 +42,7 @@ mod start_machine;
 mod stop_machine;
 mod stream_image;
 mod switch_overlays;
+mod take_tags;
 mod thaw;
 mod use_empty_file;
 mod write_document;
@@ -91,6 +92,7 @@ pub use self::{
     stop_machine::StopMachine,
     stream_image::StreamImage,
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
+    take_tags::TakeTags,
     thaw::Thaw,
     use_empty_file::UseEmptyFile,
     write_document::WriteDocument,
@@ -328,6 +330,7 @@ steps! {
     ProviderDelete,
     ProviderMerge,
     ProviderRevert,
+    TakeTags,
 }
 
 impl Step {

@@ -274,19 +274,16 @@ impl<W: World> Player<'_, W> {
             Action::Probe(_) => self.probe(machine).await,
             Action::Qmp(qmp) => self.raw(machine, qmp).await,
             Action::Agent(request) => self.agent.ask(request, self.world, &self.env).await,
-            Action::Storage(step) if step.method == Some(StorageMethod::Qemu) => {
-                match storage::by_qemu(step, machine).await {
-                    Ok(text) => Ending::Done(text),
-                    Err(error) => Ending::Failed {
-                        code: error.code().name(),
-                        text: error.to_string(),
-                        stands: Stands::Unsaid,
-                    },
-                }
-            }
             Action::Storage(step) => {
-                let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
-                match storage::perform(step, self.driver.described, by, self.world.folder()).await {
+                let folder = self.world.folder();
+                let told = match step.method {
+                    Some(StorageMethod::Qemu) => storage::by_qemu(step, machine, folder).await,
+                    None => {
+                        let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
+                        storage::by_storage(step, self.driver.described, by, folder).await
+                    }
+                };
+                match told {
                     Ok(text) => Ending::Done(text),
                     Err(error) => Ending::Failed {
                         code: error.code().name(),
@@ -434,7 +431,11 @@ fn title(action: &Action) -> String {
             let name = step.name.as_deref().map(|name| format!(" {}", name.escape_debug()));
             let (verb, disks) = (step.verb.name(), step.disks.join(" "));
             let rest = if step.quiesce { ", quiesced" } else { "" };
-            let by = if step.method.is_some() { " by qemu" } else { "" };
+            let by = match (step.method.is_some(), step.internal) {
+                (true, true) => " by qemu, internal",
+                (true, false) => " by qemu",
+                (false, _) => "",
+            };
             let name = name.unwrap_or_default();
             format!("storage {verb}{name} of {disks}{by}{rest}{}", dry(step.dry_run))
         }

@@ -54,6 +54,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&SnapshotDelete { job_id: "job", tag: "s1", devices: &devices });
     samples.add(&HumanMonitor { command_line: "savevm s1" });
     samples_of_overlays(&mut samples);
+    samples_of_disks_alone(&mut samples);
     let commit = |backing_file| BlockCommit {
         job_id: "job",
         device: "overlay",
@@ -83,6 +84,19 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     samples.add(&Closefd { fdname: "memory" });
     add_migration(&mut samples);
     samples.0
+}
+
+/// Those by which disks are caught inside their images, and by which what a snapshot holds is served.
+fn samples_of_disks_alone(samples: &mut Samples) {
+    let take = |device| Action::BlockdevSnapshotInternalSync { device, name: "s1" };
+    samples.add(&Transaction { actions: vec![take("vda"), take("vdb")] });
+    samples.add(&BlockdevSnapshotDeleteInternalSync { device: "vda", name: "s1" });
+    samples.add(&QueryBlockExports {});
+    samples.add(&NbdServerStart { addr: ServerAddress::Unix { path: "/run/nbd.sock" } });
+    samples.add(&NbdServerStop {});
+    let (id, node_name, name, writable) = ("ff-1-0", "vda", "vda", false);
+    samples.add(&BlockExportAdd::Nbd { id, node_name, name, writable });
+    samples.add(&BlockExportDel { id, mode: "hard" });
 }
 
 /// Those of a machine's memory on its way.

@@ -50,6 +50,30 @@ impl By {
     }
 }
 
+/// Whether QEMU's snapshots of these disks are to be inside their images, as stated or as their XML says.
+///
+/// # Errors
+/// [`DiskError`]: it is said of some and not of others, of another method, or by another word.
+pub fn inside(domain: &DomainXml, targets: &[String], stated: Option<&Element>) -> Result<bool, DiskError> {
+    let mut inside = None;
+    for target in targets {
+        let disk = domain.disk(target).ok_or_else(|| DiskError::UnknownDisk { target: target.clone() })?;
+        let said = stated.or_else(|| disk.element().child(ELEMENT));
+        let its = match said.and_then(|said| said.attribute("snapshot")) {
+            None | Some("external") => false,
+            Some("internal") if method_of(&disk, stated)? == By::Qemu => true,
+            Some(word) => {
+                return Err(DiskError::UnknownPlace { target: target.clone(), word: word.to_owned() });
+            }
+        };
+        if *inside.get_or_insert(its) != its {
+            let why = "some are to be inside their images, and others in overlays";
+            return Err(DiskError::NotTogether { targets: targets.to_vec(), why });
+        }
+    }
+    Ok(inside.unwrap_or(false))
+}
+
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -1,5 +1,7 @@
 //! Why a snapshot of disks is not to be had.
 
+use camino::Utf8PathBuf;
+
 use crate::{
     error::{Code, OperationError},
     name::{BadName, SnapshotName},
@@ -36,6 +38,16 @@ pub enum DiskError {
         word: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The word for where its snapshots go is none for it. Nothing was run.
+    #[error(
+        "{target}: a snapshot cannot be `{word}`: by qemu it is external or internal, by a storage it is the storage's"
+    )]
+    UnknownPlace {
+        /// The disk.
+        target: String,
+        /// What was stated.
+        word: String,
     },
     /// The method needs to be told more. Nothing was run.
     #[error("{target}: the method {method} needs {what}")]
@@ -99,6 +111,14 @@ pub enum DiskError {
         /// Why not.
         why: String,
     },
+    /// What QEMU serves could not be ended.
+    #[error("what QEMU serves at `{socket}` could not be ended: {why}; end it by nbd-server-stop")]
+    ExportLeft {
+        /// Where it listens.
+        socket: Utf8PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The storage refuses, or could not be asked.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -120,6 +140,7 @@ impl DiskError {
             DiskError::Name(_)
             | DiskError::NoDisk
             | DiskError::UnknownDisk { .. }
+            | DiskError::UnknownPlace { .. }
             | DiskError::UnknownMethod { .. } => Code::InvalidArg,
             DiskError::NoMethod { .. }
             | DiskError::ByQemu { .. }
@@ -127,7 +148,9 @@ impl DiskError {
             | DiskError::NoRecords => Code::ConfigUnsupported,
             DiskError::NotTogether { .. } => Code::OperationUnsupported,
             DiskError::InUse { .. } | DiskError::OfOthers { .. } => Code::OperationInvalid,
-            DiskError::Unsure { .. } | DiskError::NotExported { .. } => Code::OperationFailed,
+            DiskError::Unsure { .. } | DiskError::NotExported { .. } | DiskError::ExportLeft { .. } => {
+                Code::OperationFailed
+            }
             DiskError::Storage(error) => error.code(),
             DiskError::Operation(error) => error.code(),
         }

@@ -1,35 +1,42 @@
-//! Snapshots of disks by QEMU itself: each disk goes on in an overlay, and the image that it was in holds the snapshot.
+//! Snapshots of disks by QEMU itself: each disk goes on in an overlay, and the image that it was in holds the snapshot; or, inside a
+//! qcow2 image, the image holds both.
 //!
 //! ```text
-//! vda.qcow2 --snapshot s1--> vda.qcow2 <- vda.s1 --delete or merge s1--> vda.qcow2, with what was written since
+//! external  vda.qcow2 --snapshot s1--> vda.qcow2 <- vda.s1  --delete or merge s1--> vda.qcow2, with what was written since
+//! internal  vda.qcow2 --snapshot s1--> vda.qcow2 with s1    --delete or merge s1--> vda.qcow2, with what was written since
 //! ```
 //! It is a snapshot of the machine of these disks alone, and stands among the machine's records: all that is said of those is
-//! true of it, with the machine running or off. Unlike the storages' it changes where the disk is: the [`Taken`] that comes of
-//! it has the modified `<disk>`.
+//! true of it, with the machine running or off. An external one changes where the disk is: the [`Taken`] that comes of
+//! it has the modified `<disk>`. An internal one changes nothing of the machine, and while the machine runs nobody else can read it:
+//! QEMU holds the lock of its image.
 //!
-//! Source: the proposal of disk snapshots on libvirt's list, 2011: `qemu` is one of its methods.
+//! Source: the proposal of disk snapshots on libvirt's list, 2011: `qemu` is one of its methods, by an overlay or internal.
 
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-use super::{Ask, By, Described, DiskError, Taken, export::Readable};
+use super::{
+    Ask, By, Described, DiskError, Taken, Taker,
+    export::{Cluster, Readable},
+};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, State},
     domain_xml::DomainXml,
     env::Env,
     machine::Machine,
     name::SnapshotName,
     plan::Plan,
-    report::{Deed, Overlaid, Quiesced, Report},
+    report::{Deed, Overlaid, Quiesced},
     request::{Create, CreateFlag, Delete, DeleteFlags, Quiesce, Request, Revert, RevertFlags, WITHIN},
     storage::{BackupSource, Snapshot, StorageError},
 };
 
-/// Disks of a machine whose snapshots QEMU takes.
+/// Disks of a machine whose snapshots QEMU takes: a [`Taker`].
 pub struct QemuDisks<'m, E: Env> {
     machine: &'m Machine<E>,
     targets: Vec<String>,
+    inside: bool,
     within: Duration,
 }
 
@@ -51,7 +58,14 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         if machine.tree().is_none() {
             return Err(DiskError::NoRecords);
         }
-        Ok(Self { machine, targets: targets.to_vec(), within: WITHIN })
+        Ok(Self { machine, targets: targets.to_vec(), inside: false, within: WITHIN })
+    }
+
+    /// The same with snapshots that are taken inside the images, if so it is. Those that there are may be either.
+    #[must_use]
+    pub fn inside(mut self, inside: bool) -> Self {
+        self.inside = inside;
+        self
     }
 
     /// The same with another bound for each operation.
@@ -61,84 +75,19 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         self
     }
 
-    /// Plans it and does nothing.
-    ///
-    /// # Errors
-    /// [`DiskError`].
-    pub async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
-        Ok(self.machine.plan(&self.request(ask)?).await?)
-    }
-
-    /// Takes a snapshot of them at one point in time.
-    ///
-    /// # Errors
-    /// [`DiskError`]; it says how things stand now.
-    pub async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
-        let before = self.machine.domain();
-        let report = self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
-        let quiesced = match report.deed {
-            Deed::Taken { quiesced, .. } => quiesced,
-            Deed::Reverted(_) | Deed::Deleted(_) => Quiesced::no("not asked for"),
-        };
-        let (mut backups, mut modified) = (Vec::new(), Vec::new());
-        for overlaid in &report.overlaid {
-            let Overlaid { target, image, format, overlay } = overlaid;
-            let Some(document) = &before.document else { continue };
-            let Some(disk) = document.disk(target) else { continue };
-            let described = Described { format: format.clone(), ..Described::from(&disk) };
-            backups.push((target.clone(), Some(described.backup(&held(image.clone())))));
-            let now = document.without_chains().with_sources([(target.as_str(), &**overlay, "qcow2")]);
-            modified.extend(now.disk(target).map(|disk| (target.clone(), disk.element().clone())));
-        }
-        let volume = self.targets.join(" ");
-        Ok(Taken { method: By::Qemu, volume, backups, modified, quiesced })
-    }
-
-    /// Plans it and carries it out.
-    ///
-    /// # Errors
-    /// [`DiskError`]; it says how things stand now.
-    pub async fn perform(&self, ask: &Ask) -> Result<Report, DiskError> {
-        Ok(self.machine.perform(&self.request(ask)?).await?)
-    }
-
-    /// The snapshots of exactly these disks, oldest first.
-    pub fn list(&self) -> Vec<Snapshot> {
-        let tree = self.machine.tree().unwrap_or_default();
-        let names = tree.topological().into_iter();
-        let ours = names.filter(|name| tree.get(name).is_some_and(|snapshot| self.holds(snapshot)));
-        ours.filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true })).collect()
-    }
-
-    /// What a backup can read of a snapshot: the images that the disks were in when it was taken.
-    ///
-    /// # Errors
-    /// [`DiskError`]: there is none of that name, or it is of others.
-    pub fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
-        self.check_ours(name)?;
-        let tree = self.machine.tree().unwrap_or_default();
-        let gone = || StorageError::Gone { words: format!("no record of a snapshot `{name}`") };
-        let snapshot = tree.get(name.as_str()).ok_or_else(gone)?;
-        let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
-        let of = |target: &String| {
-            let disk = domain.as_ref()?.disk(target)?;
-            let image = disk.path()?.to_owned();
-            let (target, format) = (target.clone(), disk.format().to_owned());
-            Some(Readable { target, source: held(image), format })
-        };
-        let found = self.targets.iter().map(of).collect::<Option<_>>();
-        Ok(found.ok_or_else(gone)?)
-    }
-
-    /// Whether it is a snapshot of exactly these disks, in overlays and without memory.
+    /// Whether it is a snapshot of exactly these disks, all in overlays or all inside their images, and without memory.
     fn holds(&self, snapshot: &DomainSnapshot) -> bool {
         let takes_part = |disk: &&SnapshotDisk| disk.location.is_some_and(|place| place != Location::No);
         let parts: Vec<_> = snapshot.disks.iter().filter(takes_part).collect();
-        let is_ours = |disk: &&SnapshotDisk| {
-            disk.location == Some(Location::External) && self.targets.contains(&disk.name)
-        };
         let has_memory = snapshot.memory.location.is_some_and(|place| place != Location::No);
-        !has_memory && parts.len() == self.targets.len() && parts.iter().all(is_ours)
+        let is_ours = |disk: &&SnapshotDisk| self.targets.contains(&disk.name);
+        let are = |place| parts.iter().all(|disk| disk.location == Some(place));
+        // That of a machine that was off is in all its images, and in that with the firmware's variables.
+        let inside = || snapshot.state == Some(State::DiskSnapshot) && are(Location::Internal);
+        !has_memory
+            && parts.len() == self.targets.len()
+            && parts.iter().all(is_ours)
+            && (are(Location::External) || inside())
     }
 
     /// What the machine is asked for.
@@ -163,6 +112,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         let domain = self.machine.domain();
         let disks = domain.disks.iter().map(|disk| SnapshotDisk {
             location: Some(match self.targets.contains(&disk.target) {
+                true if self.inside => Location::Internal,
                 true => Location::External,
                 false => Location::No,
             }),
@@ -175,6 +125,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         };
         Request::Create(Box::new(Create {
             quiesce,
+            inside: self.inside,
             within: self.within,
             ..Create::new(wish, [CreateFlag::DiskOnly])
         }))
@@ -190,6 +141,73 @@ impl<'m, E: Env> QemuDisks<'m, E> {
             // One that is not there is refused by whoever looks for it.
             _ => Ok(()),
         }
+    }
+}
+
+impl<E: Env> Taker for QemuDisks<'_, E> {
+    async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
+        Ok(self.machine.plan(&self.request(ask)?).await?)
+    }
+
+    async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
+        let before = self.machine.domain();
+        let report = self.machine.perform(&self.create(name, quiesce)).await?;
+        let quiesced = match report.deed {
+            Deed::Taken { quiesced, .. } => quiesced,
+            Deed::Reverted(_) | Deed::Deleted(_) => Quiesced::no("not asked for"),
+        };
+        let (mut backups, mut modified) = (Vec::new(), Vec::new());
+        for overlaid in &report.overlaid {
+            let Overlaid { target, image, format, overlay } = overlaid;
+            let Some(document) = &before.document else { continue };
+            let Some(disk) = document.disk(target) else { continue };
+            let described = Described { format: format.clone(), ..Described::from(&disk) };
+            backups.push((target.clone(), Some(described.backup(&held(image.clone())))));
+            let now = document.without_chains().with_sources([(target.as_str(), &**overlay, "qcow2")]);
+            modified.extend(now.disk(target).map(|disk| (target.clone(), disk.element().clone())));
+        }
+        if self.inside {
+            // No <disk> of libvirt's names a snapshot inside an image.
+            backups.extend(self.targets.iter().map(|target| (target.clone(), None)));
+        }
+        let volume = self.targets.join(" ");
+        Ok(Taken { method: By::Qemu, volume, backups, modified, quiesced })
+    }
+
+    async fn list(&self) -> Result<Vec<Snapshot>, DiskError> {
+        let tree = self.machine.tree().unwrap_or_default();
+        let names = tree.topological().into_iter();
+        let ours = names.filter(|name| tree.get(name).is_some_and(|snapshot| self.holds(snapshot)));
+        Ok(ours
+            .filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true }))
+            .collect())
+    }
+
+    async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
+        self.check_ours(name)?;
+        let tree = self.machine.tree().unwrap_or_default();
+        let gone = || StorageError::Gone { words: format!("no record of a snapshot `{name}`") };
+        let snapshot = tree.get(name.as_str()).ok_or_else(gone)?;
+        let is_inside = snapshot.disks.iter().any(|disk| disk.location == Some(Location::Internal));
+        let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
+        let of = |target: &String| {
+            let disk = domain.as_ref()?.disk(target)?;
+            let source = held(disk.path()?.to_owned());
+            let (target, format) = (target.clone(), disk.format().to_owned());
+            let tag = is_inside.then(|| name.clone());
+            Some(Readable { target, source, format, tag, cluster: Cluster::default() })
+        };
+        let found = self.targets.iter().map(of).collect::<Option<_>>();
+        Ok(found.ok_or_else(gone)?)
+    }
+
+    async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
+        self.machine.perform(&self.request(ask)?).await?;
+        Ok(())
+    }
+
+    fn may_be_frozen(&self) -> bool {
+        self.machine.may_be_frozen()
     }
 }
 

@@ -20,19 +20,14 @@ pub(super) fn create(
     record: Option<WriteRecords>,
     facts: Facts<'_>,
 ) -> Result<Plan, Refusal> {
-    if aligned.name.could_be_id() {
-        return Err(Refusal::AllDigits(aligned.name.to_string()));
-    }
+    check_name(&aligned.name)?;
     let method = method(facts)?;
     check_images_are_held(facts)?;
     let internal = aligned.targets(|place| *place == Place::Internal);
     let mut disks: Vec<_> = internal.iter().filter_map(|target| facts.observed.disk(target)).collect();
     disks.extend(&facts.observed.nvram);
-    // QEMU refuses a tag only where every disk has it; on some alone it would make a second of that name.
+    check_is_new(&aligned.name, facts)?;
     let name = aligned.name.as_str();
-    if let Some(disk) = facts.observed.images().find(|disk| disk.snapshot(name).is_some()) {
-        return Err(Refusal::Exists { name: name.to_owned(), disk: disk.target.clone() });
-    }
     let memory = memory_disk(create.vmstate.as_deref(), &disks, method, facts)?;
     let title = format!(
         "snapshot {name} of {}: internal with memory on {}, disks {}",
@@ -59,6 +54,20 @@ pub(super) fn create(
         stages.push(Stage::one(Quit {}));
     }
     Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
+}
+
+/// Whether QEMU would take it for a name: it looks for the number of a snapshot first.
+pub(super) fn check_name(name: &SnapshotName) -> Result<(), Refusal> {
+    if name.could_be_id() { Err(Refusal::AllDigits(name.to_string())) } else { Ok(()) }
+}
+
+/// Whether no image in use has one of that name. QEMU refuses a tag only where every disk has it; on some alone it would make a
+/// second of that name, and so does `qemu-img`.
+pub(super) fn check_is_new(name: &SnapshotName, facts: Facts<'_>) -> Result<(), Refusal> {
+    match tagged(name.as_str(), facts).first() {
+        Some(disk) => Err(Refusal::Exists { name: name.to_string(), disk: disk.target.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Plans the way back to one within the process that runs. `runs` says whether the guest is to run then; without it, it does what

@@ -11,7 +11,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Facts, Plan, Planned, Stage, merge, storage};
+use super::{Facts, Plan, Planned, Stage, internal, merge, storage};
 use crate::{
     align::{Aligned, Overlay, Place},
     domain_snapshot::Location,
@@ -130,13 +130,13 @@ pub(super) fn create(
 ) -> Result<(Plan, Option<DomainXml>), Refusal> {
     let mut disks = aligned.targets(|place| *place != Place::No);
     let is_internal = aligned.disks.iter().any(|disk| disk.place == Place::Internal);
-    let nvram = facts.observed.nvram.as_ref().filter(|_| is_internal);
+    let nvram = facts.observed.nvram.as_ref().filter(|_| is_internal && !create.inside);
     disks.extend(nvram.map(|nvram| nvram.target.clone()));
     let mut stages: Vec<Stage> = record.into_iter().map(Stage::one).collect();
     let below = storage::below(create, aligned, facts)?;
     stages.extend((!below.catch.is_empty()).then(|| Stage::all(below.catch)));
     let domain = if is_internal {
-        stages.push(Stage::all(internal(aligned, off, facts)?));
+        stages.push(Stage::all(inside(create, aligned, off, facts)?));
         None
     } else {
         let (more, domain) = external(create, aligned, off, facts);
@@ -149,7 +149,11 @@ pub(super) fn create(
         stages.push(Stage { steps: Vec::new() });
     }
     let no_return = stages.len() - 1;
-    let kind = if is_internal { "internal" } else { "disk-only" };
+    let kind = match (is_internal, create.inside) {
+        (true, true) => "internal, of disks alone",
+        (true, false) => "internal",
+        (false, _) => "disk-only",
+    };
     let title = format!(
         "snapshot {} of {}, which is off: {kind}, disks {}",
         aligned.name,
@@ -160,17 +164,18 @@ pub(super) fn create(
     Ok((Plan { title, disks, manual, stages, no_return }, domain))
 }
 
-fn internal(aligned: &Aligned, off: Off<'_>, facts: Facts<'_>) -> Result<Vec<AddTag>, Refusal> {
+fn inside(
+    create: &Create,
+    aligned: &Aligned,
+    off: Off<'_>,
+    facts: Facts<'_>,
+) -> Result<Vec<AddTag>, Refusal> {
     let name = aligned.name.as_str();
-    if aligned.name.could_be_id() {
-        return Err(Refusal::AllDigits(name.to_owned()));
-    }
-    // The tool would make a second one of that name.
-    if let Some(disk) = facts.observed.images().find(|disk| disk.snapshot(name).is_some()) {
-        return Err(Refusal::Exists { name: name.to_owned(), disk: disk.target.clone() });
-    }
+    internal::check_name(&aligned.name)?;
+    internal::check_is_new(&aligned.name, facts)?;
     let targets = aligned.targets(|place| *place == Place::Internal);
-    let disks = targets.iter().filter_map(|target| facts.observed.disk(target)).chain(&facts.observed.nvram);
+    let nvram = facts.observed.nvram.as_ref().filter(|_| !create.inside);
+    let disks = targets.iter().filter_map(|target| facts.observed.disk(target)).chain(nvram);
     let add = disks.map(|disk| AddTag {
         program: off.tool.to_owned(),
         target: disk.target.clone(),

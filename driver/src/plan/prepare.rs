@@ -62,19 +62,19 @@ pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
         }
         match &disk.place {
             Place::No | Place::Manual | Place::Storage(_) => {}
-            Place::Internal => internal(aligned, observed)?,
+            Place::Internal => internal(create, aligned, observed)?,
             Place::External(overlay) => external(create, observed, overlay, facts)?,
         }
     }
-    overall(aligned, facts)?;
+    overall(create, aligned, facts)?;
     match &aligned.memory {
         MemoryPlace::External(file) => memory::check(file, aligned, facts),
         MemoryPlace::No | MemoryPlace::Internal => Ok(()),
     }
 }
 
-fn internal(aligned: &Aligned, disk: &ObservedDisk) -> Result<(), Refusal> {
-    if aligned.state == State::DiskSnapshot {
+fn internal(create: &Create, aligned: &Aligned, disk: &ObservedDisk) -> Result<(), Refusal> {
+    if aligned.state == State::DiskSnapshot && !create.inside {
         return Err(Refusal::InternalDiskOnly(disk.target.clone()));
     }
     if disk.format != KEEPS_SNAPSHOTS {
@@ -132,7 +132,7 @@ fn external(
 }
 
 /// What holds between the disks and the memory.
-fn overall(aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
+fn overall(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
     let first = |fits: fn(&Place) -> bool| aligned.targets(fits).into_iter().next();
     let internal = first(|place| *place == Place::Internal);
     let external = first(|place| matches!(place, Place::External(_)));
@@ -140,7 +140,7 @@ fn overall(aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
     if internal.is_none() && external.is_none() && storage.is_none() && !aligned.has_manual() {
         return Err(Refusal::NothingSelected);
     }
-    if internal.is_some() || aligned.memory == MemoryPlace::Internal {
+    if (internal.is_some() && !create.inside) || aligned.memory == MemoryPlace::Internal {
         let writable = |target: &&String| {
             let observed = facts.observed.disk(target);
             observed.is_some_and(|disk| !disk.readonly)
@@ -160,7 +160,7 @@ fn overall(aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
     if matches!(aligned.memory, MemoryPlace::External(_)) {
         return Err(Refusal::InternalBesideMemory(internal));
     }
-    match &facts.domain.nvram {
+    match facts.domain.nvram.as_ref().filter(|_| !create.inside) {
         Some(nvram) if !nvram.keeps_snapshots() && facts.off.is_none() => {
             Err(Refusal::NvramKeepsNone(nvram.format.clone()))
         }

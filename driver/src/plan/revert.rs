@@ -14,6 +14,7 @@
 //! Source: libvirt's `qemuSnapshotRevert` for flags, states and the order of checks; for the overlays that are removed, its
 //! `qemuSnapshotRevertExternalFinish`.
 
+mod apart;
 mod discard;
 mod nvram;
 mod process;
@@ -36,10 +37,7 @@ use crate::{
     qemu_img::Backing,
     request::{Request, Revert, RevertFlag},
     save_image::SaveImage,
-    step::{
-        ApplySnapshot, CreateOverlay, DeleteSnapshot, LoadMemory, LoadSnapshot, RemoveFile, RemoveTag,
-        ReserveFile, Resume,
-    },
+    step::{CreateOverlay, DeleteSnapshot, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume},
     tree::SnapshotTree,
 };
 
@@ -298,45 +296,6 @@ impl Way<'_> {
             devices: disks.into_iter().map(&node).collect(),
         };
         Ok(self.tags()?.into_iter().enumerate().map(delete).map(Stage::one).collect())
-    }
-
-    /// Inside the images, while no machine has them.
-    fn apart(&self) -> Result<Planned, Refusal> {
-        self.nothing_above()?;
-        let disks = internal::holders(&self.revert.name, self.facts)?;
-        self.same_images()?;
-        let launcher = self.launcher_if_needed(&self.domain)?;
-        let reset = self.reset_nvram()?;
-        let (write, tree) = self.recorded(&[])?;
-        let tool = self.tool();
-        let put_back = disks.iter().map(|disk| ApplySnapshot {
-            program: tool.clone(),
-            target: disk.target.clone(),
-            file: disk.file.clone(),
-            tag: self.name(),
-        });
-        let mut stages = vec![Stage::one(write)];
-        stages.extend(self.described(&self.domain));
-        stages.extend(self.stop().map(Stage::one));
-        stages.extend(reset.clone().map(Stage::one));
-        stages.push(Stage::all(put_back));
-        let no_return = stages.len() - 1;
-        let removed = self.tags()?.into_iter().flat_map(|(tag, disks)| {
-            disks.into_iter().map(|disk| RemoveTag {
-                program: tool.clone(),
-                target: disk.target.clone(),
-                file: disk.file.clone(),
-                tag: tag.to_owned(),
-            })
-        });
-        stages.extend(removed.map(Stage::one));
-        stages.extend(launcher.map(|launcher| {
-            let power = if self.goal == Goal::Running { Power::Running } else { Power::Paused };
-            Stage::one(self.start(launcher, &self.domain, power))
-        }));
-        stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
-        let plan = self.plan("internal, without memory", super::targets(&disks), stages, no_return);
-        Ok(Planned { plan, tree: Some(tree), domain: Some(self.domain.clone()) })
     }
 
     /// Whether no overlay stands on an image that would be put back: libvirt pulls the ground from under it.

@@ -8,7 +8,7 @@ use std::{process::ExitCode, time::Duration};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
-    disk::{Ask, By, DiskError, QemuDisks, Taken},
+    disk::{Ask, By, DiskError, QemuDisks, Taken, Taker},
     env::{Endpoint, tokio::TokioEnv},
     name::SnapshotName,
     plan::Plan,
@@ -39,7 +39,8 @@ use super::{
 #[command(after_long_help = "\
 Who takes the snapshots stands in each disk of the machine's document, <diskSnapshot method='btrfs'/>, or is said here; docs/storage.md
 describes the methods. With the method qemu, which needs --state and, of a machine that runs, --qmp, the disks go on in overlays,
-and the modified <disk> is printed too: it goes into the machine's document. What is caught is what the guest has written out, as after a power cut.
+and the modified <disk> is printed too: it goes into the machine's document; or, with --internal or <diskSnapshot method='qemu'
+snapshot='internal'/>, they stay in their images, which hold the snapshot. What is caught is what the guest has written out, as after a power cut.
 
 Exit codes: 0 done; 1 failed, and the message says how things stand; 2 wrong use.
 JSON: snapshot {method, volume, disks: {target: <disk> of the backup, or null}, modified: {target: <disk>},
@@ -88,6 +89,9 @@ struct SnapshotArgs {
     /// The guest's file systems are frozen already, by you: they are neither frozen nor thawed
     #[arg(long, conflicts_with = "quiesce")]
     already_frozen: bool,
+    /// qemu: inside the disks' qcow2 images, where they stay, and not below overlays
+    #[arg(long)]
+    internal: bool,
     /// The host's socket of the agent's port, one that nobody else uses
     #[arg(long, value_name = "SOCK")]
     agent: Option<Utf8PathBuf>,
@@ -156,6 +160,8 @@ struct Wanted<'a> {
     ask: Option<Ask>,
     dry_run: bool,
     agent: Option<&'a Utf8Path>,
+    /// By QEMU, inside the images.
+    inside: bool,
     /// How long a command may take, in seconds.
     within: u32,
 }
@@ -164,25 +170,27 @@ impl<'a> Wanted<'a> {
     fn of(verb: &'a Verb) -> Result<Self, CliError> {
         let name = |done: &DoneArgs| SnapshotName::new(&*done.named.name).map_err(DiskError::from);
         let (done, ask) = match verb {
-            Verb::List(which) => {
-                return Ok(Self { which, ask: None, dry_run: false, agent: None, within: WITHIN });
-            }
+            Verb::List(which) => return Ok(Self::to_list(which)),
+            Verb::Export(export) => return Ok(Self::to_list(&export.named.which)),
             Verb::Snapshot(asked) => {
                 let ask = Ask::Snapshot { name: name(&asked.done)?, quiesce: asked.quiesce() };
-                let SnapshotArgs { done, agent, within, .. } = asked;
-                let (which, dry_run) = (&done.named.which, done.dry_run);
-                return Ok(Self { which, ask: Some(ask), dry_run, agent: agent.as_deref(), within: *within });
-            }
-            Verb::Export(export) => {
-                let (which, within) = (&export.named.which, WITHIN);
-                return Ok(Self { which, ask: None, dry_run: false, agent: None, within });
+                (&asked.done, ask)
             }
             Verb::Delete(done) => (done, Ask::Delete(name(done)?)),
             Verb::Merge(done) => (done, Ask::Merge(name(done)?)),
             Verb::Revert(done) => (done, Ask::Revert(name(done)?)),
         };
-        let (which, dry_run) = (&done.named.which, done.dry_run);
-        Ok(Self { which, ask: Some(ask), dry_run, agent: None, within: WITHIN })
+        let wanted = Self { ask: Some(ask), dry_run: done.dry_run, ..Self::to_list(&done.named.which) };
+        Ok(match verb {
+            Verb::Snapshot(SnapshotArgs { agent, within, internal, .. }) => {
+                Self { agent: agent.as_deref(), within: *within, inside: *internal, ..wanted }
+            }
+            _ => wanted,
+        })
+    }
+
+    fn to_list(which: &'a WhichArgs) -> Self {
+        Self { which, ask: None, dry_run: false, agent: None, inside: false, within: WITHIN }
     }
 
     /// A guest that stands frozen should this command be killed is let go by somebody else, if one is frozen here.
@@ -197,11 +205,29 @@ impl<'a> Wanted<'a> {
 }
 
 async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
+    if wanted.inside {
+        let why = "--internal is a snapshot inside an image, by the method qemu: a storage takes its own";
+        return Err(CliError::Usage(why.to_owned()));
+    }
     let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
     let disks = match wanted.agent {
         Some(socket) => disks.with_agent(Endpoint::Unix(socket.to_owned())),
         None => disks,
     };
+    act(wanted, &disks, interrupt).await
+}
+
+async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
+    let operate = wanted.which.machine(wanted.agent, wanted.within)?;
+    let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
+    operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
+    let inside = wanted.inside || wanted.which.inside()?;
+    let disks = QemuDisks::of(&machine, &wanted.which.disks)?.inside(inside);
+    act(wanted, &disks.within(Duration::from_secs(wanted.within.into())), interrupt).await
+}
+
+/// Lets whoever takes the disks' snapshots do what is wanted. What has begun to change anything is brought to its end.
+async fn act(wanted: &Wanted<'_>, disks: &impl Taker, interrupt: &Interrupt) -> Result<Told, CliError> {
     let Some(ask) = &wanted.ask else { return Ok(listed(&interrupt.or(disks.list()).await??)) };
     if wanted.dry_run {
         return Ok(planned(&interrupt.or(disks.plan(ask)).await??));
@@ -217,31 +243,6 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
     let ticket = wanted.watchdog().await?;
     let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
     if let Some(ticket) = ticket.filter(|_| !disks.may_be_frozen()) {
-        ticket.remove(&TokioEnv::new()).await;
-    }
-    Ok(took(name, &taken?))
-}
-
-async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
-    let operate = wanted.which.machine(wanted.agent, wanted.within)?;
-    let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
-    operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
-    let disks = QemuDisks::of(&machine, &wanted.which.disks)?;
-    let disks = disks.within(Duration::from_secs(wanted.within.into()));
-    let Some(ask) = &wanted.ask else { return Ok(listed(&disks.list())) };
-    if wanted.dry_run {
-        return Ok(planned(&interrupt.or(disks.plan(ask)).await??));
-    }
-    let Ask::Snapshot { name, quiesce } = ask else {
-        interrupt.to_the_end(disks.perform(ask)).await?;
-        return Ok(done(ask));
-    };
-    if *quiesce != Quiesce::Off {
-        interrupt.or(disks.plan(ask)).await??;
-    }
-    let ticket = wanted.watchdog().await?;
-    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
-    if let Some(ticket) = ticket.filter(|_| !machine.may_be_frozen()) {
         ticket.remove(&TokioEnv::new()).await;
     }
     Ok(took(name, &taken?))
@@ -265,7 +266,13 @@ fn took(name: &SnapshotName, taken: &Taken) -> Told {
     let Taken { method, volume, backups, modified, quiesced } = taken;
     let document = |backup: &Option<Element>| backup.as_ref().map(Element::document);
     let backup = |(target, backup): &(String, Option<Element>)| {
-        document(backup).unwrap_or_else(|| format!("the storage shows no snapshot of {target} to read\n"))
+        document(backup).unwrap_or_else(|| match method {
+            By::Qemu => format!(
+                "{target} goes on in its image, which holds {name}: no <disk> shows it; while the machine is off, \
+                 `freezeframe disk export` serves it\n"
+            ),
+            By::Storage(_) => format!("the storage shows no snapshot of {target} to read\n"),
+        })
     };
     let mut text = format!("snapshot {name} of {volume} taken by {}; quiesced: {quiesced}\n", method.name());
     for (target, disk) in modified {

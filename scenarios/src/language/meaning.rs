@@ -34,6 +34,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
         failure_fits_the_action(step, codes, &mut found);
+        only_qemu_does_it(step.key("storage"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
     for fault in root.key("fault").items() {
@@ -105,6 +106,16 @@ fn disk_exists(root: Node<'_>, disk: Key<'_>, found: &mut Vec<Found>) {
     if !known.contains(disk.name) {
         let message = format!("no disk `{}` in this machine", disk.name);
         found.push(Found::new(disk.span, message, listed("disks are", known)));
+    }
+}
+
+/// What no storage knows: snapshots inside images, and exports by the machine's QEMU.
+fn only_qemu_does_it(storage: Node<'_>, found: &mut Vec<Found>) {
+    let export = Some(storage.key("do")).filter(|verb| verb.text() == Some("export"));
+    let internal = Some(storage.key("internal")).filter(|internal| internal.is_there());
+    for place in export.into_iter().chain(internal).filter(|_| !storage.key("method").is_there()) {
+        let message = "the storage below the disks cannot do this".into();
+        found.push(Found::new(place.span(), message, "method = \"qemu\"".into()));
     }
 }
 

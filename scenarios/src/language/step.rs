@@ -440,7 +440,10 @@ pub struct StorageStep {
     /// Who does it. Default: what each disk's `storage` says.
     #[serde(default)]
     pub method: Option<StorageMethod>,
-    /// Only print the plan. Not to list. Default: false.
+    /// A snapshot by `qemu` only: it is inside the disks' images, and not below overlays. Default: false.
+    #[serde(default)]
+    pub internal: bool,
+    /// Only print the plan. Not to list, nor to export. Default: false.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -449,7 +452,7 @@ pub struct StorageStep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StorageMethod {
-    /// QEMU itself, by overlays. The machine's records are needed, and its XML changes.
+    /// QEMU itself, by overlays or inside the images. The machine's records are needed; with overlays its XML changes.
     Qemu,
 }
 
@@ -467,6 +470,8 @@ pub enum StorageVerb {
     Merge,
     /// It lets the disks be what one holds.
     Revert,
+    /// By `qemu` only: the machine's QEMU serves one as NBD, and ends that at once.
+    Export,
 }
 
 impl StorageVerb {
@@ -478,6 +483,7 @@ impl StorageVerb {
             StorageVerb::Delete => "delete",
             StorageVerb::Merge => "merge",
             StorageVerb::Revert => "revert",
+            StorageVerb::Export => "export",
         }
     }
 }

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use freezeframe_driver::{
     Machine,
-    disk::{Ask, DiskError, Disks, QemuDisks, Taken},
+    disk::{Ask, DiskError, Disks, QemuDisks, Taken, Taker, export::live::Served},
     env::{Endpoint, Env},
     name::SnapshotName,
     request::Quiesce,
@@ -16,8 +16,8 @@ use crate::{
     machine,
 };
 
-/// Does it; what is told of it.
-pub(super) async fn perform<E: Env>(
+/// Lets the storage below the disks do it; what is told of it.
+pub(super) async fn by_storage<E: Env>(
     step: &StorageStep,
     described: &language::Machine,
     (env, tool, agent): (E, &Utf8Path, Endpoint),
@@ -29,6 +29,23 @@ pub(super) async fn perform<E: Env>(
         Some(_) => disks.with_agent(agent),
         None => disks,
     };
+    perform(step, &disks).await
+}
+
+/// Lets QEMU do it; what is told of it.
+pub(super) async fn by_qemu<E: Env>(
+    step: &StorageStep,
+    machine: &Machine<E>,
+    folder: &Utf8Path,
+) -> Result<String, DiskError> {
+    let disks = QemuDisks::of(machine, &step.disks)?.inside(step.internal);
+    match step.verb {
+        StorageVerb::Export => export(step, machine, &disks, folder).await,
+        _ => perform(step, &disks).await,
+    }
+}
+
+async fn perform(step: &StorageStep, disks: &impl Taker) -> Result<String, DiskError> {
     let Some(ask) = asked(step)? else { return Ok(listed(&disks.list().await?)) };
     if step.dry_run {
         return Ok(disks.plan(&ask).await?.to_string());
@@ -40,18 +57,17 @@ pub(super) async fn perform<E: Env>(
     Ok(done(&ask, step))
 }
 
-/// Lets QEMU do it; what is told of it.
-pub(super) async fn by_qemu<E: Env>(step: &StorageStep, machine: &Machine<E>) -> Result<String, DiskError> {
-    let disks = QemuDisks::of(machine, &step.disks)?;
-    let Some(ask) = asked(step)? else { return Ok(listed(&disks.list())) };
-    if step.dry_run {
-        return Ok(disks.plan(&ask).await?.to_string());
-    }
-    if let Ask::Snapshot { name, quiesce } = &ask {
-        return Ok(taken(name, step, &disks.snapshot(name, *quiesce).await?));
-    }
-    disks.perform(&ask).await?;
-    Ok(done(&ask, step))
+/// Lets the machine's QEMU serve a snapshot, and ends that at once: nobody reads here.
+async fn export<E: Env>(
+    step: &StorageStep,
+    machine: &Machine<E>,
+    disks: &QemuDisks<'_, E>,
+    folder: &Utf8Path,
+) -> Result<String, DiskError> {
+    let name = SnapshotName::new(step.name.as_deref().unwrap_or_default())?;
+    let readable = disks.readable(&name).await?;
+    Served::begin(machine, &folder.join("export.sock"), &readable).await?.end().await?;
+    Ok(format!("snapshot {name} of {} was served", step.disks.join(" ")))
 }
 
 /// What the driver is asked for; nothing to list.
@@ -59,7 +75,7 @@ fn asked(step: &StorageStep) -> Result<Option<Ask>, DiskError> {
     let name = || SnapshotName::new(step.name.as_deref().unwrap_or_default());
     let quiesce = if step.quiesce { Quiesce::Required } else { Quiesce::Off };
     Ok(Some(match step.verb {
-        StorageVerb::List => return Ok(None),
+        StorageVerb::List | StorageVerb::Export => return Ok(None),
         StorageVerb::Snapshot => Ask::Snapshot { name: name()?, quiesce },
         StorageVerb::Delete => Ask::Delete(name()?),
         StorageVerb::Merge => Ask::Merge(name()?),

@@ -87,6 +87,17 @@ fn qemus_snapshots_of_disks_need_the_machines_records() {
 }
 
 #[test]
+fn what_a_storage_cannot_do_is_asked_of_qemu_alone() {
+    let desk = desk();
+    disk(&desk, &["snapshot", "s1", "--internal"], &["--method", "reflink"])
+        .assert(2, "--internal is a snapshot inside an image, by the method qemu");
+    disk(&desk, &["export", "s1", "--socket", "s", "--by", "qemu"], &["--method", "reflink"])
+        .assert(2, "QEMU has no snapshot of a storage open");
+    disk(&desk, &["snapshot", "s1", "--internal"], &["--method", "qemu"])
+        .assert(2, "error: CONFIG_UNSUPPORTED: snapshots by QEMU stand among the machine's records");
+}
+
+#[test]
 fn what_cannot_be_exported_is_told_and_no_socket_is_left() {
     let desk = desk().with("taken.sock", "");
     let program = desk.path.join("bin/array");

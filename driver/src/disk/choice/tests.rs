@@ -113,3 +113,27 @@ fn a_disks_type_says_who_takes_its_snapshots_only_where_it_leaves_no_doubt() {
     let qemu = file("vda", "/p/a.raw", "<diskSnapshot method='qemu'/>");
     assert!(matches!(chosen(&qemu, &["vda"]), Err(DiskError::ByQemu { .. })));
 }
+
+#[test]
+fn a_disk_says_whether_qemu_takes_its_snapshots_inside_the_image() {
+    let by_qemu = |place: &str| format!("<diskSnapshot method='qemu'{place}/>");
+    let two = |one: &str, other: &str| file("vda", "/a", one) + &file("vdb", "/b", other);
+    let (internal, plain) = (by_qemu(" snapshot='internal'"), by_qemu(""));
+    let of = |disks: &str, targets: &[&str], stated: Option<&Element>| {
+        let targets: Vec<_> = targets.iter().map(|target| (*target).to_owned()).collect();
+        inside(&domain(disks), &targets, stated)
+    };
+    assert!(of(&file("vda", "/a", &internal), &["vda"], None).unwrap());
+    assert!(!of(&file("vda", "/a", &plain), &["vda"], None).unwrap());
+    assert!(!of(&file("vda", "/a", &by_qemu(" snapshot='external'")), &["vda"], None).unwrap());
+    let stated = Element::new(ELEMENT).with("method", "qemu");
+    assert!(!of(&file("vda", "/a", &internal), &["vda"], Some(&stated)).unwrap(), "the call counts");
+    let mixed = of(&two(&internal, &plain), &["vda", "vdb"], None);
+    assert_eq!(mixed.unwrap_err().code(), Code::OperationUnsupported);
+    for wrong in
+        [by_qemu(" snapshot='manual'"), "<diskSnapshot method='btrfs' snapshot='internal'/>".to_owned()]
+    {
+        let error = of(&file("vda", "/a", &wrong), &["vda"], None).unwrap_err();
+        assert!(matches!(error, DiskError::UnknownPlace { .. }), "{error}");
+    }
+}

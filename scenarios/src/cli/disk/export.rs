@@ -1,14 +1,14 @@
-//! `disk export`: what a snapshot holds, as NBD, until the time is up or a signal comes. Nothing is left behind then: the daemon is
-//! killed, and its socket removed.
+//! `disk export`: what a snapshot holds, as NBD, until the time is up or a signal comes. Nothing is left behind then: a program that
+//! serves is killed, what QEMU serves is ended, and the socket removed.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use camino::Utf8PathBuf;
-use clap::Args;
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::{Args, ValueEnum};
 use freezeframe_driver::{
     disk::{
-        By, DiskError, QemuDisks,
-        export::{Export, Readable},
+        By, DiskError, QemuDisks, Taker,
+        export::{Export, Readable, live::Served, uri},
     },
     env::{Ended, Endpoint, Env as _, FileKind, tokio::TokioEnv},
     name::SnapshotName,
@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{WITHIN, which::NamedArgs};
 use crate::cli::{CliError, interrupt::Interrupt, output, snapshot::operate::Gone, told::Told};
 
-/// How often it is looked whether the daemon listens by now.
+/// How often it is looked whether the program listens by now.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// As good as for ever.
@@ -36,12 +36,27 @@ pub(super) struct ExportArgs {
     /// End after so long [default: not before a signal comes]
     #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
+    /// Who serves [default: QEMU itself where --qmp says how it is reached, a program of its own otherwise]
+    #[arg(long, value_enum, value_name = "WHO")]
+    by: Option<Server>,
     /// The program that serves
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-storage-daemon")]
     storage_daemon: Utf8PathBuf,
+    /// The program that serves what is inside an image
+    #[arg(long, value_name = "PROGRAM", default_value = "qemu-nbd")]
+    qemu_nbd: Utf8PathBuf,
     /// The program that reads images' headers
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-img")]
     qemu_img: Utf8PathBuf,
+}
+
+/// Who serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Server {
+    /// The QEMU of the machine, which has the image open below its overlay
+    Qemu,
+    /// A program of its own
+    Daemon,
 }
 
 /// Serves it.
@@ -50,60 +65,127 @@ pub(super) async fn export(
     interrupt: &Interrupt,
     json: bool,
 ) -> Result<Told, CliError> {
-    let ExportArgs { named, socket, seconds, storage_daemon, qemu_img } = arguments;
-    let env = TokioEnv::new();
-    let first = || named.which.disks.first().cloned().unwrap_or_default();
-    let refused = |why: String| CliError::from(DiskError::NotExported { target: first(), why });
-    if !matches!(env.file_kind(socket).await, Ok(FileKind::Absent)) {
+    let ExportArgs { named, by, .. } = arguments;
+    let socket = &arguments.socket()?;
+    if !matches!(TokioEnv::new().file_kind(socket).await, Ok(FileKind::Absent)) {
         return Err(CliError::Usage(format!("{socket} is there already, or cannot be looked at")));
     }
-    let readable = interrupt.or(readable(named)).await??;
-    let within = seconds.map_or(FOR_EVER, |seconds| Duration::from_secs(seconds.into()));
-    let export = Export { program: storage_daemon.clone(), socket: socket.clone(), within };
+    let name = SnapshotName::new(&*named.name).map_err(DiskError::from)?;
+    let readable = match (named.which.by()?, by) {
+        (By::Storage(_), Some(Server::Qemu)) => {
+            let why = "QEMU has no snapshot of a storage open: a program of its own serves that";
+            return Err(CliError::Usage(why.to_owned()));
+        }
+        (By::Storage(_), _) => interrupt.or(named.which.storage()?.readable(&name)).await??,
+        (By::Qemu, by) => {
+            let operate = named.which.machine(None, WITHIN)?;
+            let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
+            let disks = QemuDisks::of(&machine, &named.which.disks)?;
+            let readable = interrupt.or(disks.readable(&name)).await??;
+            let has_monitor = named.which.has_monitor();
+            match by {
+                Some(Server::Qemu) if !has_monitor => {
+                    return Err(CliError::Usage("--by qemu needs --qmp".to_owned()));
+                }
+                Some(Server::Daemon) => readable,
+                // What is inside an image QEMU cannot serve, and says why.
+                None if !has_monitor || readable.iter().any(|disk| disk.tag.is_some()) => readable,
+                _ => {
+                    let served = interrupt.to_the_end(Served::begin(&machine, socket, &readable)).await?;
+                    return by_qemu(served, &readable, arguments, interrupt, json).await;
+                }
+            }
+        }
+    };
+    by_program(&readable, arguments, interrupt, json).await
+}
+
+impl ExportArgs {
+    fn within(&self) -> Duration {
+        self.seconds.map_or(FOR_EVER, |seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Where it listens, for everybody: QEMU and a backup program are somewhere else.
+    fn socket(&self) -> Result<Utf8PathBuf, CliError> {
+        let absolute = camino::absolute_utf8(&self.socket);
+        absolute.map_err(|error| CliError::Usage(format!("{}: {error}", self.socket)))
+    }
+
+    /// What is said once it is served.
+    fn begun(socket: &Utf8Path, readable: &[Readable], json: bool) -> String {
+        let uris = readable.iter().map(|disk| (&disk.target, uri(&disk.target, socket)));
+        match json {
+            true => {
+                let exports: Vec<_> =
+                    uris.map(|(target, uri)| json!({ "disk": target, "uri": uri })).collect();
+                format!("{:#}\n", json!({ "exports": exports }))
+            }
+            false => uris.map(|(target, uri)| format!("{target} is read at {uri}\n")).collect(),
+        }
+    }
+}
+
+/// Lets QEMU serve until it is over, and has it end that.
+async fn by_qemu(
+    mut served: Served<'_, TokioEnv>,
+    readable: &[Readable],
+    arguments: &ExportArgs,
+    interrupt: &Interrupt,
+    json: bool,
+) -> Result<Told, CliError> {
+    let over = match output::print(&ExportArgs::begun(served.socket(), readable, json)) {
+        Ok(()) => {
+            let deadline = TokioEnv::new().now() + arguments.within();
+            interrupt.or(served.until(deadline)).await
+        }
+        Err(error) => Err(error),
+    };
+    served.end().await?;
+    over??;
+    Ok(Told::new("", json!({})))
+}
+
+/// Lets a program serve until it is over, which kills it.
+async fn by_program(
+    readable: &[Readable],
+    arguments: &ExportArgs,
+    interrupt: &Interrupt,
+    json: bool,
+) -> Result<Told, CliError> {
+    let env = TokioEnv::new();
+    let ExportArgs { storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
+    let socket = &arguments.socket()?;
+    let (daemon, nbd) = (storage_daemon.clone(), qemu_nbd.clone());
+    let export = Export { daemon, nbd, socket: socket.clone(), within: arguments.within() };
     let tool = QemuImg { program: qemu_img.clone(), ..QemuImg::new(env.clone()) };
-    let command = interrupt.or(export.command(&tool, &readable)).await??;
+    let command = interrupt.or(export.command(&tool, readable)).await??;
     let told = async {
         while env.connect(&Endpoint::Unix(socket.clone())).await.is_err() {
             env.sleep_until(env.now() + PAUSE).await;
         }
-        output::print(&begun(&export, &readable, json))?;
-        std::future::pending::<Result<std::convert::Infallible, CliError>>().await
+        output::print(&ExportArgs::begun(socket, readable, json))?;
+        std::future::pending::<Result<Infallible, CliError>>().await
     };
     let served = interrupt.or(race(told, env.run(&command))).await;
     // One that was killed leaves it.
     let _ = env.remove_file(socket).await;
+    let program = &command.program;
+    let target = readable.first().map(|disk| disk.target.clone()).unwrap_or_default();
+    let refused = |why: String| CliError::from(DiskError::NotExported { target, why });
     match served? {
         First::Left(Err(error)) => Err(error),
         First::Left(Ok(never)) => match never {},
-        First::Right(Err(error)) => Err(refused(format!("cannot run `{storage_daemon}`: {error}"))),
+        First::Right(Err(error)) => Err(refused(format!("cannot run `{program}`: {error}"))),
         First::Right(Ok(ran)) if ran.ended == Ended::TooLate => Ok(Told::new("", json!({}))),
         First::Right(Ok(ran)) => {
             let (how, words) = (ran.ended, ran.words());
-            Err(refused(format!("`{storage_daemon}` has ended by itself, {how}: {words}")))
+            Err(refused(format!("`{program}` has ended by itself, {how}: {words}{}", hint(&words))))
         }
     }
 }
 
-async fn readable(named: &NamedArgs) -> Result<Vec<Readable>, CliError> {
-    let name = SnapshotName::new(&*named.name).map_err(DiskError::from)?;
-    Ok(match named.which.by()? {
-        By::Storage(_) => named.which.storage()?.readable(&name).await?,
-        By::Qemu => {
-            let operate = named.which.machine(None, WITHIN)?;
-            let machine = operate.machine(operate.machine.domain()?, Gone::Fails).await?;
-            QemuDisks::of(&machine, &named.which.disks)?.readable(&name)?
-        }
-    })
-}
-
-/// What is said once it is served.
-fn begun(export: &Export, readable: &[Readable], json: bool) -> String {
-    let uris = readable.iter().map(|disk| (&disk.target, export.uri(&disk.target)));
-    match json {
-        true => {
-            let exports: Vec<_> = uris.map(|(target, uri)| json!({ "disk": target, "uri": uri })).collect();
-            format!("{:#}\n", json!({ "exports": exports }))
-        }
-        false => uris.map(|(target, uri)| format!("{target} is read at {uri}\n")).collect(),
-    }
+/// What to do about what a program says of itself.
+fn hint(words: &str) -> &'static str {
+    let lacks_rbd = words.contains("rbd") && (words.contains("nknown") || words.contains("not supported"));
+    if lacks_rbd { "; it cannot read RBD images: in Debian that is the package qemu-block-extra" } else { "" }
 }

@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use freezeframe_driver::{
-    disk::{By, DiskError, Disks, ELEMENT},
+    disk::{By, DiskError, Disks, ELEMENT, inside},
     domain_xml::DomainXml,
     env::tokio::TokioEnv,
     xml::Element,
@@ -61,6 +61,16 @@ impl WhichArgs {
     /// Who takes the snapshots.
     pub(super) fn by(&self) -> Result<By, CliError> {
         Ok(By::of(&self.document()?, &self.disks, self.stated().as_ref())?)
+    }
+
+    /// Whether the document says that QEMU's snapshots are to be inside the images.
+    pub(super) fn inside(&self) -> Result<bool, CliError> {
+        Ok(inside(&self.document()?, &self.disks, self.stated().as_ref())?)
+    }
+
+    /// Whether the machine runs, as far as is said.
+    pub(super) fn has_monitor(&self) -> bool {
+        self.qmp.is_some()
     }
 
     /// The disks and their storage.

@@ -1,0 +1,80 @@
+//! Going back inside the images of a machine that is off, or is ended for it: `qemu-img` puts them back one by one.
+//!
+//! All that the guest can write goes back, unless the snapshot is one of some disks alone: then those, and the others stay in the
+//! images that they are in by now.
+
+use super::{Goal, Way};
+use crate::{
+    domain_snapshot::{Location, SnapshotDisk, State},
+    error::Refusal,
+    launch::arguments::Power,
+    observed::ObservedDisk,
+    plan::{Planned, Stage, internal, targets},
+    step::{ApplySnapshot, RemoveFile, RemoveTag},
+};
+
+impl Way<'_> {
+    /// Inside the images, while no machine has them.
+    pub(super) fn apart(&self) -> Result<Planned, Refusal> {
+        self.nothing_above()?;
+        let (disks, domain) = if self.is_of_disks_alone() {
+            (self.alone()?, self.machine(&[])?)
+        } else {
+            let disks = internal::holders(&self.revert.name, self.facts)?;
+            self.same_images()?;
+            (disks, self.domain.clone())
+        };
+        let launcher = self.launcher_if_needed(&domain)?;
+        let reset = self.reset_nvram()?;
+        let (write, tree) = self.recorded(&[])?;
+        let tool = self.tool();
+        let put_back = disks.iter().map(|disk| ApplySnapshot {
+            program: tool.clone(),
+            target: disk.target.clone(),
+            file: disk.file.clone(),
+            tag: self.name(),
+        });
+        let mut stages = vec![Stage::one(write)];
+        stages.extend(self.described(&domain));
+        stages.extend(self.stop().map(Stage::one));
+        stages.extend(reset.clone().map(Stage::one));
+        stages.push(Stage::all(put_back));
+        let no_return = stages.len() - 1;
+        let removed = self.tags()?.into_iter().flat_map(|(tag, disks)| {
+            disks.into_iter().map(|disk| RemoveTag {
+                program: tool.clone(),
+                target: disk.target.clone(),
+                file: disk.file.clone(),
+                tag: tag.to_owned(),
+            })
+        });
+        stages.extend(removed.map(Stage::one));
+        stages.extend(launcher.map(|launcher| {
+            let power = if self.goal == Goal::Running { Power::Running } else { Power::Paused };
+            Stage::one(self.start(launcher, &domain, power))
+        }));
+        stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
+        let plan = self.plan("internal, without memory", targets(&disks), stages, no_return);
+        Ok(Planned { plan, tree: Some(tree), domain: Some(domain) })
+    }
+
+    /// Whether it is one of some disks: the others and the firmware's variables stay as they are.
+    fn is_of_disks_alone(&self) -> bool {
+        self.record.state == Some(State::DiskSnapshot)
+    }
+
+    /// The disks of one of some disks alone, each in the image that holds it.
+    fn alone(&self) -> Result<Vec<&ObservedDisk>, Refusal> {
+        let parts = self.record.disks.iter().filter(|part| part.location == Some(Location::Internal));
+        let disk = |part: &SnapshotDisk| {
+            let recorded = self.domain.disk(&part.name);
+            let is_it = |disk: &&ObservedDisk| {
+                let same = recorded.as_ref().is_some_and(|recorded| recorded.path() == Some(&disk.file));
+                same && disk.snapshot(self.revert.name.as_str()).is_some()
+            };
+            let found = self.facts.observed.disk(&part.name).filter(is_it);
+            found.ok_or_else(|| Refusal::NotOnDisk { name: self.name(), disk: part.name.clone() })
+        };
+        parts.map(disk).collect()
+    }
+}
