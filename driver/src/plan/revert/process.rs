@@ -31,15 +31,16 @@ impl Way<'_> {
         Ok(domain.with_chains(&chains))
     }
 
-    /// Ends the machine; nothing of one that is off.
-    pub(super) fn stop(&self) -> Option<StopMachine> {
+    /// Ends the machine, and removes what goes with it; nothing of one that is off.
+    pub(super) fn stop(&self) -> Vec<Stage> {
         let document = self.facts.domain.document.as_ref().unwrap_or(&self.domain);
         let runs = self.facts.off.is_none();
-        runs.then(|| StopMachine {
+        let stop = runs.then(|| StopMachine {
             launcher: self.facts.launcher.cloned().unwrap_or(Launcher::BuiltIn(BuiltIn::default())),
             domain: document.clone(),
             monitor: self.monitor().to_owned(),
-        })
+        });
+        stop.map(Stage::one).into_iter().chain(self.thrown_away.clone()).collect()
     }
 
     /// Writes down what machine a machine that is off is from now on. The images behind its disks are left to be found.
@@ -74,6 +75,9 @@ impl Way<'_> {
         let cannot = |why: String| RevertRefusal::CannotLaunch { name: self.name(), why };
         let monitor = self.facts.monitor.ok_or_else(|| OffRefusal::NoMonitor(self.name()))?;
         launcher.check(domain, monitor).map_err(|error| cannot(error.to_string()))?;
+        if let Launcher::BuiltIn(_) = launcher {
+            self.check_overlays(domain).map_err(|error| cannot(error.to_string()))?;
+        }
         Ok(launcher)
     }
 }
