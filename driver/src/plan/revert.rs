@@ -255,8 +255,9 @@ impl Way<'_> {
         };
         let mut stages = vec![Stage::one(write)];
         stages.extend(self.described(&self.domain));
-        stages.extend(self.stop());
+        stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
+        stages.extend(self.thrown_away.clone());
         stages.push(Stage::one(self.start(launcher, &self.domain, Power::Paused)));
         stages.push(Stage::one(load));
         let no_return = stages.len() - 1;
@@ -298,7 +299,7 @@ impl Way<'_> {
         });
         let mut stages = vec![Stage::one(write)];
         stages.extend(self.described(&self.domain));
-        stages.extend(self.stop());
+        stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
         stages.push(Stage::all(put_back));
         let no_return = stages.len() - 1;
@@ -311,6 +312,7 @@ impl Way<'_> {
             })
         });
         stages.extend(removed.map(Stage::one));
+        stages.extend(self.thrown_away.clone());
         stages.extend(launcher.map(|launcher| {
             let power = if self.goal == Goal::Running { Power::Running } else { Power::Paused };
             Stage::one(self.start(launcher, &self.domain, power))
@@ -366,10 +368,11 @@ impl Way<'_> {
         });
         let mut stages = vec![Stage::one(write), Stage::all(reserve), Stage::all(create)];
         stages.extend(self.described(&domain));
-        stages.extend(self.stop());
+        stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
         stages.retain(|stage| !stage.steps.is_empty());
         let mut no_return = stages.len() - 1;
+        stages.extend(self.thrown_away.clone());
         if let Some(launcher) = launcher {
             let power = match (&memory, self.goal) {
                 (Some(_), _) => Power::Incoming,

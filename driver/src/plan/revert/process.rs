@@ -31,16 +31,15 @@ impl Way<'_> {
         Ok(domain.with_chains(&chains))
     }
 
-    /// Ends the machine, and removes what goes with it; nothing of one that is off.
-    pub(super) fn stop(&self) -> Vec<Stage> {
+    /// Ends the machine; nothing of one that is off.
+    pub(super) fn stop(&self) -> Option<StopMachine> {
         let document = self.facts.domain.document.as_ref().unwrap_or(&self.domain);
         let runs = self.facts.off.is_none();
-        let stop = runs.then(|| StopMachine {
+        runs.then(|| StopMachine {
             launcher: self.facts.launcher.cloned().unwrap_or(Launcher::BuiltIn(BuiltIn::default())),
             domain: document.clone(),
             monitor: self.monitor().to_owned(),
-        });
-        stop.map(Stage::one).into_iter().chain(self.thrown_away.clone()).collect()
+        })
     }
 
     /// Writes down what machine a machine that is off is from now on. The images behind its disks are left to be found.
