@@ -16,7 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use filter::{Filter, Scope};
-pub use hand_over::BadHandOver;
+pub use hand_over::{BadHandOver, check_moves};
 pub use redefine::BadRedefinition;
 
 use crate::domain_snapshot::DomainSnapshot;
