@@ -233,7 +233,10 @@ impl Launcher {
             && error.in_doubt()
         {
             // It was never handed out, so nobody else can end it; one that is not there needs no end.
-            let _ = quit(env, start.monitor, env.now() + RETRY_EVERY * 10).await;
+            let ended = quit(env, start.monitor, env.now() + RETRY_EVERY * 10).await;
+            if ended.is_ok() {
+                let _ = self.clear(env, start.domain, start.within).await;
+            }
         }
         monitor
     }

@@ -14,7 +14,7 @@ use crate::{
     observed::{Observed, ObservedDisk},
     qemu_img::Backing,
     request::Request,
-    step::RemoveFile,
+    step::RemoveTransient,
     tree::SnapshotTree,
 };
 
@@ -78,7 +78,10 @@ pub(super) fn is_recorded(file: &Utf8Path, facts: Facts<'_>) -> bool {
 
 /// Removes the overlays of a machine that has ended, but for those that somebody may miss.
 pub(super) fn removal(facts: Facts<'_>) -> Option<Stage> {
+    let monitor = facts.monitor?;
     let overlays = facts.observed.transient().filter(|disk| why_kept(disk, facts).is_none());
-    let stage = Stage::all(overlays.map(|disk| RemoveFile { path: disk.file.clone() }));
+    let remove =
+        overlays.map(|disk| RemoveTransient { path: disk.file.clone(), monitor: monitor.to_owned() });
+    let stage = Stage::all(remove);
     (!stage.steps.is_empty()).then_some(stage)
 }
