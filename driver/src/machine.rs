@@ -318,10 +318,7 @@ impl<E: Env> Machine<E> {
         }
         let going_back = plan::going_back(request, self.tree().as_ref());
         let aside = match &going_back {
-            Some(going_back) => {
-                let overlays = plan::overlays_found(request, self.tree().as_ref(), &observed);
-                Some(self.look_aside(going_back, &overlays, &mut files, request.within()).await)
-            }
+            Some(going_back) => Some(self.look_aside(request, &observed, going_back, &mut files).await),
             None => None,
         };
         let beside = self.look_beside(request, &observed, &domain).await;

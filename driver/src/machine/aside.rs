@@ -1,6 +1,6 @@
 //! What lies on the host beside what the machine uses, read before an operation is planned.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
@@ -8,10 +8,7 @@ use super::Machine;
 use crate::{
     domain::Domain,
     env::{Env, FileKind},
-    launch::{
-        LaunchError, Launcher, chain,
-        transient::{self, TransientOverlay},
-    },
+    launch::{LaunchError, Launcher, chain, transient},
     observed::Observed,
     plan::{self, Aside, Beside, GoingBack, HostFiles, Kept},
     qemu_img::{ImageInfo, QemuImg},
@@ -23,10 +20,10 @@ impl<E: Env> Machine<E> {
     /// Reads what lies aside, which nobody writes: a machine that runs is not touched.
     pub(super) async fn look_aside(
         &self,
+        request: &Request,
+        observed: &Observed,
         going_back: &GoingBack,
-        overlays: &[TransientOverlay],
         files: &mut HostFiles,
-        within: Duration,
     ) -> Aside {
         let env = self.monitor.env();
         let GoingBack { domain, memory } = going_back;
@@ -39,7 +36,7 @@ impl<E: Env> Machine<E> {
             files.insert(template, kind);
         }
         let tool = self.tool(domain).await;
-        let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
+        let reader = QemuImg { program: tool.clone(), within: request.within(), ..QemuImg::new(env.clone()) };
         // What is missing is told better by the plan.
         let is_there = |path: &Utf8Path| matches!(files.get(path), Some(FileKind::File { .. }));
         let found = domain.with_disks(|target| {
@@ -51,9 +48,10 @@ impl<E: Env> Machine<E> {
             None => None,
         };
         let mut kept = Kept::new();
-        for overlay in overlays.iter().filter(|_| matches!(self.launcher, Some(Launcher::BuiltIn(_)))) {
-            if let Err(LaunchError::OverlayStays { why, .. }) = transient::is_left(&reader, overlay).await {
-                kept.insert(overlay.file.clone(), why);
+        let overlays = plan::overlays_found(request, self.tree().as_ref(), observed);
+        for overlay in overlays.into_iter().filter(|_| matches!(self.launcher, Some(Launcher::BuiltIn(_)))) {
+            if let Err(LaunchError::OverlayStays { why, .. }) = transient::is_left(&reader, &overlay).await {
+                kept.insert(overlay.file, why);
             }
         }
         Aside { tool, chains, memory, kept }

@@ -6,6 +6,8 @@
 //! outside of them:                 write the records -> reserve files -> make overlays -> end the machine
 //!                                      -> [start -> [load memory] -> [resume]] -> remove the overlays that are left
 //! ```
+//! What goes with a machine that is ended, the overlays of `<transient/>` disks, is removed before another is started.
+//!
 //! Within the process that runs only what fits it is loaded. Wherever a machine has to be ended, all that can fail is done or
 //! looked at before, so that a revert that cannot be leaves the machine running: the records, the images and all behind them, the
 //! new overlays, the memory's file, and whether the launcher knows this machine. Should the new one not start all the same, files
