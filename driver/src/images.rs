@@ -126,17 +126,19 @@ fn observed(target: &str, place: usize, readonly: bool, images: &[Image]) -> Obs
         chain: images.iter().map(observed_image).collect(),
         busy: None,
         bitmaps: Vec::new(),
+        transient: false,
     }
 }
 
 /// An image that nobody has open stands in the chain as if one node had it: it is one disk's alone.
 fn observed_image(image: &Image) -> ObservedImage {
     let format = image.info.format.clone();
-    let node =
-        ObservedNode { name: String::new(), format, bitmaps: image.info.bitmaps().map(bitmap).collect() };
+    let bitmaps = image.info.bitmaps().map(bitmap).collect();
+    let node = ObservedNode { name: String::new(), format: format.clone(), bitmaps };
     let extended_l2 = image.info.format_specific.as_ref().is_some_and(|specific| specific.data.extended_l2);
     ObservedImage {
         file: image.file.clone(),
+        format,
         snapshots: snapshots(&image.info),
         clusters: Clusters::of(&image.info.format, image.info.cluster_size, extended_l2),
         nodes: vec![node],

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! check -- pure: does the document ask for anything that cannot be given? --> refused, nothing was touched
-//! start -- the chains of the disks are read -- QEMU is started --> its monitor answers
+//! start -- the chains of the disks are read -- [overlays of `<transient/>` disks] -- QEMU is started --> its monitor answers
 //! stop  -- `quit` --> nobody listens any more: the images' locks are free
 //! ```
 //!
@@ -17,6 +17,7 @@ pub mod chain;
 mod devices;
 mod disks;
 pub mod program;
+pub mod transient;
 
 use std::{io, time::Duration};
 
@@ -27,12 +28,13 @@ use crate::{
     client::{ConnectError, Silence},
     commands::Quit,
     domain_xml::DomainXml,
-    env::{Ended, Endpoint, Env, HostCommand},
+    env::{Ended, Endpoint, Env, FileKind, HostCommand},
     monitor::Monitor,
     qemu_img::{QemuImg, ToolError},
     xml::Position,
 };
 use arguments::{Accelerator, Power};
+use transient::TransientOverlay;
 
 /// What the built-in launcher calls the node of the firmware's variables.
 pub(crate) const NVRAM_NODE: &str = "pflash1";
@@ -118,6 +120,17 @@ pub enum LaunchError {
     /// The images of a disk never come to an end. Nothing was touched.
     #[error("the chain of images behind {0} has no end")]
     Endless(Utf8PathBuf),
+    /// Something is where the overlay of a `<transient/>` disk is to be, and is not removed; or that cannot be found out, or be
+    /// done. No machine was started.
+    #[error("`{file}` is where the overlay of the <transient/> disk {target} is to be, and stays: {why}")]
+    OverlayStays {
+        /// Which disk.
+        target: String,
+        /// What is there.
+        file: Utf8PathBuf,
+        /// Why it stays.
+        why: String,
+    },
     /// There is no such program.
     #[error("there is no `{0}`")]
     Missing(Utf8PathBuf),
@@ -220,12 +233,42 @@ impl Launcher {
             && error.in_doubt()
         {
             // It was never handed out, so nobody else can end it; one that is not there needs no end.
-            let _ = quit(env, start.monitor, env.now() + RETRY_EVERY * 10).await;
+            let ended = quit(env, start.monitor, env.now() + RETRY_EVERY * 10).await;
+            if ended.is_ok() {
+                let _ = self.clear(env, start.domain, start.within).await;
+            }
         }
         monitor
     }
 
-    /// Stops a machine, as pulling its plug does, and waits until its images are free. One that is off is no error.
+    /// Removes what was made to start a machine that has ended since, or that never came up: the overlays of its `<transient/>`
+    /// disks. Whatever else may be where they are stays. A program sees to that itself.
+    ///
+    /// # Errors
+    /// [`LaunchError::OverlayStays`].
+    pub async fn clear<E: Env>(
+        &self,
+        env: &E,
+        domain: &DomainXml,
+        within: Duration,
+    ) -> Result<(), LaunchError> {
+        let Launcher::BuiltIn(built_in) = self else { return Ok(()) };
+        let overlays = transient::overlays(domain)?;
+        if overlays.is_empty() {
+            return Ok(());
+        }
+        let tool = tool(env, &built_in.binary(domain)?, within).await;
+        let mut left = Vec::new();
+        for overlay in overlays {
+            if matches!(transient::is_left(&tool, &overlay).await, Ok(true)) {
+                left.push(overlay);
+            }
+        }
+        transient::remove(env, &left).await
+    }
+
+    /// Stops a machine, as pulling its plug does, and waits until its images are free. One that is off is no error. The overlays of
+    /// its `<transient/>` disks are left to [`Launcher::clear`], or to who has seen which they are.
     ///
     /// # Errors
     /// [`LaunchError`].
@@ -251,6 +294,13 @@ impl Launcher {
     }
 }
 
+/// What is there when QEMU is started.
+struct Prepared {
+    binary: Utf8PathBuf,
+    arguments: Vec<String>,
+    overlays: Vec<TransientOverlay>,
+}
+
 impl BuiltIn {
     /// What QEMU may not do, by its major version: what came of daemons that deny themselves more differs.
     fn sandbox(major: u32) -> &'static str {
@@ -274,21 +324,30 @@ impl BuiltIn {
     }
 
     async fn start<E: Env>(&self, env: &E, start: &Start<'_>, deadline: Duration) -> Result<(), LaunchError> {
+        let Prepared { binary, arguments, overlays } = self.prepare(env, start, deadline).await?;
+        let left = deadline.saturating_sub(env.now());
+        let started = run(env, &binary, arguments, left).await.map(drop);
+        if let Err(error) = &started
+            && !error.in_doubt()
+        {
+            // One that cannot be removed is found by the next start; why this one has failed is to be told.
+            let _ = transient::remove(env, &overlays).await;
+        }
+        started
+    }
+
+    /// All that comes before QEMU: its arguments, and the overlays that it is to find.
+    async fn prepare<E: Env>(
+        &self,
+        env: &E,
+        start: &Start<'_>,
+        deadline: Duration,
+    ) -> Result<Prepared, LaunchError> {
         let binary = self.binary(start.domain)?;
         let left = || deadline.saturating_sub(env.now());
         let mut arguments = self.sandbox_arguments(env, &binary, left()).await?;
-        // The tool of the same release is beside it, as a rule; where it is not, it is on the path.
-        let beside = QemuImg {
-            program: binary.with_file_name("qemu-img"),
-            within: left(),
-            ..QemuImg::new(env.clone())
-        };
-        let chains = match chain::read(&beside, start.domain).await {
-            Err(LaunchError::Images { source: ToolError::Missing { .. }, .. }) => {
-                chain::read(&QemuImg { within: left(), ..QemuImg::new(env.clone()) }, start.domain).await?
-            }
-            read => read?,
-        };
+        let tool = tool(env, &binary, left()).await;
+        let chains = chain::read(&tool, start.domain).await?;
         let machine = arguments::Machine {
             domain: start.domain,
             chains: &chains,
@@ -297,7 +356,8 @@ impl BuiltIn {
             accelerator: self.accelerator,
         };
         arguments.extend(arguments::of(&machine)?);
-        run(env, &binary, arguments, left()).await.map(drop)
+        let overlays = transient::make(&tool, start.domain, &chains).await?;
+        Ok(Prepared { binary, arguments, overlays })
     }
 
     /// Asks QEMU for its version, and whether it can be kept from what it is never to do.
@@ -320,6 +380,16 @@ impl BuiltIn {
             Err(LaunchError::Refused { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// `qemu-img`: that of the same release is beside QEMU, as a rule; where it is not, it is on the path.
+async fn tool<E: Env>(env: &E, binary: &Utf8Path, within: Duration) -> QemuImg<E> {
+    let on_path = QemuImg { within, ..QemuImg::new(env.clone()) };
+    let program = binary.with_file_name("qemu-img");
+    match env.file_kind(&program).await {
+        Ok(FileKind::File { .. }) => QemuImg { program, ..on_path },
+        _ => on_path,
     }
 }
 

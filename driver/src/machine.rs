@@ -4,6 +4,7 @@
 //! request -> observe -> plan -> carry out -> report
 //! ```
 
+mod aside;
 mod document;
 mod identity;
 mod off;
@@ -12,12 +13,11 @@ mod quiesce;
 
 use std::{
     cell::{OnceCell, RefCell},
-    collections::BTreeMap,
     rc::Rc,
     time::Duration,
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 pub use self::off::Off;
 use crate::{
@@ -30,17 +30,15 @@ use crate::{
     env::{Endpoint, Env, FileKind},
     error::{OperationError, Refusal, StepError},
     execute,
-    launch::{Launcher, chain},
+    launch::Launcher,
     migration::Before,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
-    plan::{self, Aside, Beside, Facts, GoingBack, HostFiles, Plan, Planned, Records},
+    plan::{self, Facts, HostFiles, Plan, Planned, Records},
     progress::Listener,
-    qemu_img::{ImageInfo, QemuImg},
     report::Report,
     request::Request,
-    step,
     store::{self, Store},
     tree::SnapshotTree,
     wire::Greeting,
@@ -324,7 +322,7 @@ impl<E: Env> Machine<E> {
         }
         let going_back = plan::going_back(request, self.tree().as_ref());
         let aside = match &going_back {
-            Some(going_back) => Some(self.look_aside(going_back, &mut files, request.within()).await),
+            Some(going_back) => Some(self.look_aside(request, &observed, going_back, &mut files).await),
             None => None,
         };
         let beside = self.look_beside(request, &observed, &domain).await;
@@ -374,65 +372,6 @@ impl<E: Env> Machine<E> {
             self.monitor.rest().expect(plan::quiesced(create, facts));
         }
         Ok(planned)
-    }
-
-    /// Reads what lies aside, which nobody writes: a machine that runs is not touched.
-    async fn look_aside(&self, going_back: &GoingBack, files: &mut HostFiles, within: Duration) -> Aside {
-        let env = self.monitor.env();
-        let GoingBack { domain, memory } = going_back;
-        for path in domain.disks().filter_map(|disk| disk.path()) {
-            let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
-            files.insert(path.to_owned(), kind);
-        }
-        if let Some((template, _)) = domain.nvram_template() {
-            let kind = env.file_kind(&template).await.unwrap_or(FileKind::Other);
-            files.insert(template, kind);
-        }
-        let tool = self.tool(domain).await;
-        let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
-        // What is missing is told better by the plan.
-        let is_there = |path: &Utf8Path| matches!(files.get(path), Some(FileKind::File { .. }));
-        let found = domain.with_disks(|target| {
-            domain.disks().any(|disk| disk.target == target && disk.path().is_some_and(is_there))
-        });
-        let chains = chain::read(&reader, &found).await.map_err(|error| error.to_string());
-        let memory = match memory {
-            Some(path) => Some(step::read_save_image(env, path).await.map_err(|error| error.to_string())),
-            None => None,
-        };
-        Aside { tool, chains, memory }
-    }
-
-    /// Reads the headers of images that the machine does not use now, where a plan has to know what stands on what.
-    async fn look_beside(&self, request: &Request, observed: &Observed, domain: &Domain) -> Option<Beside> {
-        let mut wanted = plan::images_beside(request, self.tree().as_ref(), observed);
-        wanted.extend(plan::images_reused(request, domain, observed));
-        wanted.extend(plan::images_discarded(request, self.tree().as_ref(), observed));
-        if wanted.is_empty() {
-            return None;
-        }
-        let env = self.monitor.env();
-        let tool = match &domain.document {
-            Some(document) => self.tool(document).await,
-            None => "qemu-img".into(),
-        };
-        let within = request.within();
-        let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
-        let mut images = BTreeMap::new();
-        for (path, format) in wanted {
-            if !matches!(env.file_kind(&path).await, Ok(FileKind::Absent)) {
-                let info = reader.info(&path, &format).await.map_err(|error| error.to_string());
-                images.insert(path, info);
-            }
-        }
-        let behind = images.values().flatten().filter_map(ImageInfo::backing_file);
-        let mut canonical = BTreeMap::new();
-        for path in behind.chain(observed.disks.iter().map(|disk| disk.file.clone())) {
-            if let Ok(name) = env.canonical(&path).await {
-                canonical.insert(path, name);
-            }
-        }
-        Some(Beside { tool, images, canonical })
     }
 
     /// Carries out a plan, one of [`Machine::plan`]'s or of the caller's own making.

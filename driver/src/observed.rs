@@ -7,6 +7,7 @@ use crate::{
     commands::{BlockDevice, BlockNode, DirtyBitmap, ImageInfo, InternalSnapshot, Status},
     domain::{Domain, DomainDisk},
     domain_snapshot::State,
+    launch::transient,
     qemu_img::Clusters,
 };
 
@@ -59,6 +60,8 @@ pub struct ObservedDisk {
     pub busy: Option<String>,
     /// The bitmaps that are kept in its top image and written to now.
     pub bitmaps: Vec<DirtyBitmap>,
+    /// Whether its top image goes when the machine ends: the overlay of a `<transient/>` disk.
+    pub transient: bool,
 }
 
 /// One image of a disk's chain.
@@ -66,6 +69,8 @@ pub struct ObservedDisk {
 pub struct ObservedImage {
     /// Its file.
     pub file: Utf8PathBuf,
+    /// Its format.
+    pub format: String,
     /// The internal snapshots in it.
     pub snapshots: Vec<InternalSnapshot>,
     /// How it is laid out, as far as that is told.
@@ -91,6 +96,37 @@ impl ObservedDisk {
     pub fn snapshot(&self, tag: &str) -> Option<&InternalSnapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.name == tag)
     }
+
+    /// The image that is still there when the machine has ended, and its format.
+    fn source(&self) -> (&Utf8Path, &str) {
+        match self.chain.get(1).filter(|_| self.transient) {
+            Some(image) => (&image.file, &image.format),
+            None => (&self.file, &self.format),
+        }
+    }
+
+    /// The disk as it is when the machine has ended: without what goes then.
+    fn once_ended(&self) -> Self {
+        let Some((image, chain)) = self
+            .chain
+            .get(1..)
+            .filter(|_| self.transient)
+            .and_then(|left| Some((left.first()?, left.to_owned())))
+        else {
+            return self.clone();
+        };
+        Self {
+            node: image.nodes.first().map(|node| node.name.clone()).unwrap_or_default(),
+            format: image.format.clone(),
+            file: image.file.clone(),
+            snapshots: image.snapshots.clone(),
+            depth: chain.len(),
+            bitmaps: Vec::new(),
+            transient: false,
+            chain,
+            ..self.clone()
+        }
+    }
 }
 
 impl Observed {
@@ -100,7 +136,9 @@ impl Observed {
         let left = status.has_left();
         let disks = domain.disks.iter().filter_map(|disk| {
             let place = place(disk)?;
-            observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)
+            let found = observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)?;
+            let is_overlay = transient::is_overlay(&found.file, &domain.name) && found.depth > 1;
+            Some(ObservedDisk { transient: disk.transient && is_overlay, ..found })
         });
         let missing = domain.disks.iter().filter(|disk| place(disk).is_none());
         let missing = missing.map(|disk| disk.target.clone()).collect();
@@ -140,9 +178,24 @@ impl Observed {
         self.disks.iter().chain(&self.nvram)
     }
 
-    /// Every disk with the image that it is in by now, and that one's format.
+    /// Every disk with the image that it is in by now, and that one's format: of a `<transient/>` one the image below the
+    /// overlay, for no description names what goes when the machine ends.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Utf8Path, &str)> {
-        self.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file, &*disk.format))
+        self.disks.iter().map(|disk| {
+            let (file, format) = disk.source();
+            (disk.target.as_str(), file, format)
+        })
+    }
+
+    /// The disks whose top image goes when the machine ends.
+    pub fn transient(&self) -> impl Iterator<Item = &ObservedDisk> {
+        self.disks.iter().filter(|disk| disk.transient)
+    }
+
+    /// The machine's disks as they are when it has ended.
+    #[must_use]
+    pub fn once_ended(&self) -> Self {
+        Self { disks: self.disks.iter().map(ObservedDisk::once_ended).collect(), ..self.clone() }
     }
 
     /// Whether the machine is off, and only its images were asked.
@@ -233,6 +286,7 @@ fn observed_disk(target: &str, place: usize, node: &BlockNode, left: bool) -> Op
         depth: std::iter::successors(Some(&node.image), |image| next(image)).count(),
         chain: std::iter::successors(Some(&node.image), |image| next(image)).map(observed_image).collect(),
         bitmaps: node.dirty_bitmaps.iter().filter(|bitmap| bitmap.is_carried()).cloned().collect(),
+        transient: false,
     })
 }
 
@@ -251,6 +305,7 @@ fn observed_image(image: &ImageInfo) -> ObservedImage {
     let extended_l2 = image.format_specific.as_ref().is_some_and(|specific| specific.data.extended_l2);
     ObservedImage {
         file: file_of(&image.filename),
+        format: image.format.clone(),
         snapshots: image.snapshots.clone(),
         clusters: Clusters::of(&image.format, image.cluster_size, extended_l2),
         nodes: Vec::new(),

@@ -21,6 +21,7 @@ mod record;
 mod reuse;
 mod revert;
 mod storage;
+mod transient;
 
 use std::fmt;
 
@@ -37,6 +38,7 @@ pub use self::{
     reuse::images_reused,
     revert::{Aside, GoingBack, going_back, images_discarded, loads_memory},
     storage::{Held, volumes},
+    transient::{Kept, overlays_found},
 };
 use crate::{
     agent::{AgentError, FreezeStatus},

@@ -31,6 +31,7 @@ mod record_deletion;
 mod remove_file;
 mod remove_image;
 mod remove_tag;
+mod remove_transient;
 mod reserve_file;
 mod reset_nvram;
 mod resume;
@@ -81,6 +82,7 @@ pub use self::{
     remove_file::RemoveFile,
     remove_image::RemoveImage,
     remove_tag::RemoveTag,
+    remove_transient::RemoveTransient,
     reserve_file::ReserveFile,
     reset_nvram::ResetNvram,
     resume::Resume,
@@ -314,6 +316,7 @@ steps! {
     StopMachine,
     StartMachine,
     RemoveFile,
+    RemoveTransient,
     ResetNvram,
     AddTag,
     RemoveTag,

@@ -20,7 +20,7 @@ use std::{
 };
 
 pub use filter::{Filter, Scope};
-pub use hand_over::BadHandOver;
+pub use hand_over::{BadHandOver, check_moves};
 pub use redefine::BadRedefinition;
 
 use crate::domain_snapshot::DomainSnapshot;

@@ -467,11 +467,13 @@ fn reads_the_same(path: &str, wanted: &State, found: &State) -> bool {
         && (in_use(wanted) || wanted.content(path) == found.content(path))
 }
 
-/// A name without the number that makes it one of its own: a second try has another.
+/// A name without the number that makes it one of its own: a second try has another. An overlay of a `<transient/>` disk is called
+/// by its image, so that the number may be followed by a dot.
 fn numberless(name: &str) -> String {
     let parts = name.split('-').map(|part| {
-        let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { "#" } else { part }
+        let (number, rest) = part.split_at(part.find('.').unwrap_or(part.len()));
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { format!("#{rest}") } else { part.to_owned() }
     });
     parts.collect::<Vec<_>>().join("-")
 }

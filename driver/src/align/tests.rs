@@ -34,6 +34,7 @@ fn observed(status: &str) -> Observed {
         chain: Vec::new(),
         busy: None,
         bitmaps: Vec::new(),
+        transient: false,
     };
     Observed {
         status: Status { status: status.into(), running: status == "running" },

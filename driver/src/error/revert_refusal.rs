@@ -160,6 +160,18 @@ pub enum RevertRefusal {
         /// The image.
         file: Utf8PathBuf,
     },
+    /// The overlay of a `<transient/>` disk would go with the machine, and somebody may miss it.
+    #[error(
+        "the machine would be ended, and with it would go `{file}`, the overlay of the <transient/> disk `{disk}`: {why}"
+    )]
+    OverlayKept {
+        /// The disk.
+        disk: String,
+        /// The overlay.
+        file: Utf8PathBuf,
+        /// Who may miss it.
+        why: String,
+    },
     /// A new process cannot be told which of its nodes hold the snapshot.
     #[error(
         "`{0}` is inside the images, and a machine that a program starts has nodes of unknown names; start it by the built-in launcher"
@@ -173,8 +185,8 @@ impl RevertRefusal {
         use RevertRefusal::{
             CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
             ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
-            NoLauncher, NoRollbackInfo, NodesUnknown, OffOfTransient, OtherMachine, OverlayAbove, Slept,
-            SourceNotFile, StandOnDiscarded,
+            NoLauncher, NoRollbackInfo, NodesUnknown, OffOfTransient, OtherMachine, OverlayAbove,
+            OverlayKept, Slept, SourceNotFile, StandOnDiscarded,
         };
         match self {
             FlagsExclude(..) | FlagNeeds { .. } => Code::InvalidArg,
@@ -188,6 +200,7 @@ impl RevertRefusal {
             NoRollbackInfo(_) | EndsTheMachine(_) | OtherMachine { .. } => Code::SnapshotRevertRisky,
             Chain(_) | MemoryUnusable { .. } => Code::OperationFailed,
             OverlayAbove { .. }
+            | OverlayKept { .. }
             | ImageOnDiscarded { .. }
             | Slept(_)
             | NoLauncher(_)

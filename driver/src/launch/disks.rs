@@ -5,6 +5,8 @@
 //!                                    | file                 | file                   | file
 //!                                  vda-file               vda-1-file               vda-2-file
 //! ```
+//! A `<transient/>` disk has its overlay ([`super::transient`]) on top of that, which has the name of the disk then.
+//!
 //! Every node has a name, and every node says what is behind it: QEMU opens nothing because a header names it. File nodes
 //! may be reopened for writing, so that a later commit can write into an image that is only read until then.
 
@@ -14,6 +16,7 @@ use super::{
     LaunchError, NVRAM_NODE,
     arguments::{Line, Machine, cannot_give, escaped, number_or_zero, one_of, only},
     devices::{id, place},
+    transient::{self, TransientOverlay},
 };
 use crate::{domain_snapshot::SourceType, domain_xml::Disk, qemu_img::Backing, xml::Element};
 
@@ -27,6 +30,7 @@ const ELEMENTS: &[&str] = &[
     "alias",
     "readonly",
     "shareable",
+    "transient",
     "boot",
     "serial",
 ];
@@ -34,12 +38,14 @@ const ELEMENTS: &[&str] = &[
 /// The nodes and the device of every disk.
 pub(super) fn of(line: &mut Line, machine: &Machine<'_>) -> Result<(), LaunchError> {
     let chosen = boot_devices(machine)?;
+    let overlays = transient::overlays(machine.domain)?;
     for disk in machine.domain.disks() {
         let element = disk.element();
         only(element, &["type", "device", "snapshot", "model"], ELEMENTS)?;
         one_of(element, "device", &["disk", "cdrom"])?;
         one_of(element, "model", &["virtio"])?;
-        let image = image(line, &disk, machine)?;
+        let overlay = overlays.iter().find(|overlay| overlay.target == disk.target);
+        let image = image(line, &disk, overlay, machine)?;
         let order = chosen.iter().find(|(target, _)| *target == disk.target).map(|(_, order)| *order);
         device(line, &disk, image, order)?;
     }
@@ -93,7 +99,12 @@ struct Opened {
     properties: String,
 }
 
-fn image(line: &mut Line, disk: &Disk<'_>, machine: &Machine<'_>) -> Result<Opened, LaunchError> {
+fn image(
+    line: &mut Line,
+    disk: &Disk<'_>,
+    overlay: Option<&TransientOverlay>,
+    machine: &Machine<'_>,
+) -> Result<Opened, LaunchError> {
     let element = disk.element();
     let treatment = treatment(disk)?;
     let mut properties = treatment.policies.clone();
@@ -120,38 +131,30 @@ fn image(line: &mut Line, disk: &Disk<'_>, machine: &Machine<'_>) -> Result<Open
     }
     let node = id(&Element::new("disk"), disk.target)
         .map_err(|_| cannot_give(element, format!("a disk called `{}`", disk.target)))?;
-    let mut below = None;
-    let behind = machine.chains.get(disk.target).map_or(&[][..], Vec::as_slice);
-    for (number, backing) in behind.iter().enumerate().rev() {
-        let name = format!("{node}-{}", number + 1);
-        let kind = file_driver(backing.file.starts_with("/dev/"));
+    let image = Backing { file: path.to_owned(), format: disk.format().to_owned() };
+    let mut chain = Vec::new();
+    chain.extend(
+        overlay.map(|overlay| (Backing { file: overlay.file.clone(), format: "qcow2".into() }, "file")),
+    );
+    chain.push((image, file_driver(disk.source_type() == Some(SourceType::Block))));
+    let behind = machine.chains.get(disk.target).into_iter().flatten();
+    chain.extend(behind.map(|image| (image.clone(), file_driver(image.file.starts_with("/dev/")))));
+    let mut below: Option<String> = None;
+    for (number, (image, file_driver)) in chain.iter().enumerate().rev() {
+        let name = if number == 0 { node.clone() } else { format!("{node}-{number}") };
         nodes(
             line,
             &Nodes {
                 name: &name,
-                image: backing,
-                file_driver: kind,
-                read_only: true,
+                image,
+                file_driver,
+                read_only: number > 0 || disk.read_only(),
                 backing: below.as_deref(),
                 treatment: &treatment,
             },
         )?;
         below = Some(name);
     }
-    let top = Backing { file: path.to_owned(), format: disk.format().to_owned() };
-    let kind = file_driver(disk.source_type() == Some(SourceType::Block));
-    let read_only = disk.read_only();
-    nodes(
-        line,
-        &Nodes {
-            name: &node,
-            image: &top,
-            file_driver: kind,
-            read_only,
-            backing: below.as_deref(),
-            treatment: &treatment,
-        },
-    )?;
     Ok(Opened { node: Some(node), properties })
 }
 

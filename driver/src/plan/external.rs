@@ -21,7 +21,7 @@
 use super::{
     Facts, Plan, Stage,
     memory::{self, Saving},
-    storage,
+    storage, transient,
 };
 use crate::{
     align::{Aligned, MemoryPlace, Overlay, Place},
@@ -115,6 +115,7 @@ pub(super) fn create(
     }
     if halt {
         stages.push(Stage::one(Quit {}));
+        stages.extend(transient::removal(facts));
     }
     let disks = aligned.targets(|place| *place != Place::No);
     let manual = aligned.targets(|place| *place == Place::Manual);

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Facts, Plan, Stage, check_images_are_held, targets};
+use super::{Facts, Plan, Stage, check_images_are_held, targets, transient};
 use crate::{
     align::{Aligned, Place},
     capabilities::InternalMethod,
@@ -52,6 +52,7 @@ pub(super) fn create(
     stages.push(Stage::one(save));
     if halt {
         stages.push(Stage::one(Quit {}));
+        stages.extend(transient::removal(facts));
     }
     Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
 }

@@ -6,6 +6,8 @@
 //! outside of them:                 write the records -> reserve files -> make overlays -> end the machine
 //!                                      -> [start -> [load memory] -> [resume]] -> remove the overlays that are left
 //! ```
+//! What goes with a machine that is ended, the overlays of `<transient/>` disks, is removed before another is started.
+//!
 //! Within the process that runs only what fits it is loaded. Wherever a machine has to be ended, all that can fail is done or
 //! looked at before, so that a revert that cannot be leaves the machine running: the records, the images and all behind them, the
 //! new overlays, the memory's file, and whether the launcher knows this machine. Should the new one not start all the same, files
@@ -15,16 +17,21 @@
 //! `qemuSnapshotRevertExternalFinish`.
 
 mod apart;
+mod aside;
 mod discard;
 mod nvram;
 mod process;
 mod records;
+mod transient;
 
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub use self::discard::images_discarded;
+pub use self::{
+    aside::{Aside, GoingBack, going_back, loads_memory},
+    discard::images_discarded,
+};
 use super::{Facts, Plan, Planned, Records, Stage, internal};
 use crate::{
     domain::Nvram,
@@ -32,53 +39,12 @@ use crate::{
     domain_xml::{Disk, DomainXml},
     env::FileKind,
     error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
-    launch::{Launcher, NVRAM_NODE, arguments::Power, chain::Chains},
+    launch::{Launcher, NVRAM_NODE, arguments::Power},
     observed::{NVRAM, ObservedDisk},
     qemu_img::Backing,
-    request::{Request, Revert, RevertFlag},
-    save_image::SaveImage,
+    request::{Revert, RevertFlag},
     step::{CreateOverlay, DeleteSnapshot, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume},
-    tree::SnapshotTree,
 };
-
-/// What is read before it can be planned how to go back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GoingBack {
-    /// The machine of the snapshot, with the disks alone that get new overlays, each with the image under that.
-    pub domain: DomainXml,
-    /// The file with its memory.
-    pub memory: Option<Utf8PathBuf>,
-}
-
-/// What lies aside that a revert goes back to, as it was found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Aside {
-    /// `qemu-img`.
-    pub tool: Utf8PathBuf,
-    /// The images behind those under the new overlays, by target; or why they cannot be read.
-    pub chains: Result<Chains, String>,
-    /// What the file with the memory says; or why it cannot be used.
-    pub memory: Option<Result<SaveImage, String>>,
-}
-
-/// Whether a request may load a machine's memory into a QEMU that is started for it.
-pub fn loads_memory(request: &Request, tree: Option<&SnapshotTree>) -> bool {
-    let Request::Revert(revert) = request else { return false };
-    tree.and_then(|tree| tree.get(revert.name.as_str())).is_some_and(has_memory)
-}
-
-/// What is to be read for a request; nothing if it does not go back to what a record describes.
-pub fn going_back(request: &Request, tree: Option<&SnapshotTree>) -> Option<GoingBack> {
-    let Request::Revert(revert) = request else { return None };
-    let record = tree?.get(revert.name.as_str())?;
-    let domain = DomainXml::of(record.domain.clone()?).ok()?;
-    let aside = overlaid(record, &domain).filter(|_| is_external(record));
-    let kept: BTreeSet<String> = aside.map(|disk| disk.target.to_owned()).collect();
-    Some(GoingBack {
-        domain: domain.with_disks(|target| kept.contains(target)),
-        memory: record.memory.file.clone().filter(|_| record.memory.location == Some(Location::External)),
-    })
-}
 
 /// How the machine is to stand afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,15 +83,33 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     }
     let domain = record.domain.clone().and_then(|element| DomainXml::of(element).ok());
     let domain = domain.ok_or_else(|| RevertRefusal::NoRollbackInfo(name.to_owned()))?;
+    let is_within = !is_external(record)
+        && has_memory(record)
+        && facts.off.is_none()
+        && difference(facts, &domain).is_none();
+    if is_within {
+        let doomed = discard::doomed(revert, records.tree, facts)?;
+        let way = Way { revert, record, records, domain, goal, doomed, facts, thrown_away: None };
+        way.check()?;
+        return way.within();
+    }
+    let thrown_away = transient::thrown_away(facts)?;
+    // By then the machine that runs has ended, and what goes with it is gone.
+    let ended = facts.observed.once_ended();
+    let facts = Facts { observed: &ended, ..facts };
     let doomed = discard::doomed(revert, records.tree, facts)?;
-    let way = Way { revert, record, records, domain, goal, doomed, facts };
+    let way = Way { revert, record, records, domain, goal, doomed, facts, thrown_away };
     way.check()?;
     match (is_external(record), has_memory(record)) {
         (true, _) => way.outside(),
-        (false, true) if facts.off.is_none() && way.other_machine().is_none() => way.within(),
         (false, true) => way.anew(),
         (false, false) => way.apart(),
     }
+}
+
+/// Where the machine that runs differs from the snapshot's, as far as it is known.
+fn difference(facts: Facts<'_>, then: &DomainXml) -> Option<String> {
+    facts.domain.document.as_ref()?.differs_from(then)
 }
 
 /// What the flags say.
@@ -191,6 +175,8 @@ struct Way<'a> {
     /// The snapshots that are deleted with it.
     doomed: Vec<String>,
     facts: Facts<'a>,
+    /// Removes what goes with the machine that is ended.
+    thrown_away: Option<Stage>,
 }
 
 /// A new overlay.
@@ -217,7 +203,8 @@ impl Way<'_> {
         if was_off && !force && runs {
             return Err(RevertRefusal::EndsTheMachine(self.name()).into());
         }
-        if let Some(difference) = self.other_machine().filter(|_| runs && !force && has_memory(self.record)) {
+        let difference = difference(self.facts, &self.domain);
+        if let Some(difference) = difference.filter(|_| runs && !force && has_memory(self.record)) {
             return Err(RevertRefusal::OtherMachine { name: self.name(), difference }.into());
         }
         let manual =
@@ -227,11 +214,6 @@ impl Way<'_> {
             return Err(RevertRefusal::ManualDisks(manual).into());
         }
         Ok(())
-    }
-
-    /// Where the machine that runs differs from the snapshot's, as far as it is known.
-    fn other_machine(&self) -> Option<String> {
-        self.facts.domain.document.as_ref()?.differs_from(&self.domain)
     }
 
     /// Within the process that runs.
@@ -255,6 +237,7 @@ impl Way<'_> {
             return Err(RevertRefusal::NodesUnknown(self.name()).into());
         }
         self.same_images()?;
+        self.holds_no_transient()?;
         let (write, tree) = self.recorded(&[])?;
         // The launcher calls the node of a disk's image as the disk.
         let node = |disk: &ObservedDisk| match disk.target.as_str() {
@@ -274,6 +257,7 @@ impl Way<'_> {
         stages.extend(self.described(&self.domain));
         stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
+        stages.extend(self.thrown_away.clone());
         stages.push(Stage::one(self.start(launcher, &self.domain, Power::Paused)));
         stages.push(Stage::one(load));
         let no_return = stages.len() - 1;
@@ -348,6 +332,7 @@ impl Way<'_> {
         stages.extend(reset.clone().map(Stage::one));
         stages.retain(|stage| !stage.steps.is_empty());
         let mut no_return = stages.len() - 1;
+        stages.extend(self.thrown_away.clone());
         if let Some(launcher) = launcher {
             let power = match (&memory, self.goal) {
                 (Some(_), _) => Power::Incoming,

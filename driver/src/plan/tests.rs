@@ -56,6 +56,7 @@ fn world() -> World {
         chain: Vec::new(),
         busy: None,
         bitmaps: Vec::new(),
+        transient: false,
     };
     World {
         domain: Domain::new("vm", targets.iter().map(disk).collect()),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Starts a machine, and waits until its monitor answers. Undoing ends it: it is in nobody's way then, and nor is what it was
-/// started from.
+/// started from. What was made for the start alone goes: the overlays of `<transient/>` disks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartMachine {
     /// Who starts it.
@@ -62,8 +62,11 @@ impl Kind for StartMachine {
 
     /// One that never came up needs no end.
     async fn undo_outside<E: Env>(&self, env: &E, _begun: Begun) -> Result<(), Remains> {
-        let stop = Stop { domain: &self.domain, monitor: &self.monitor, within: crate::UNDO_WITHIN };
-        self.launcher.stop(env, &stop).await.map_err(|error| format!("{}: {error}", self.remains()))
+        let within = crate::UNDO_WITHIN;
+        let stop = Stop { domain: &self.domain, monitor: &self.monitor, within };
+        let stopped = self.launcher.stop(env, &stop).await;
+        stopped.map_err(|error| format!("{}: {error}", self.remains()))?;
+        self.launcher.clear(env, &self.domain, within).await.map_err(|error| error.to_string())
     }
 
     fn remains(&self) -> Remains {

@@ -8,14 +8,27 @@
 //! parents first, then remove the records alone on the source. A hand-over that was broken off is done again: what is there
 //! already, as it is here, is passed over.
 //!
-//! It moves no image: the machine's have gone with it, or both hosts have them.
+//! It moves no image: the machine's have gone with it, or both hosts have them. A machine with a `<transient/>` disk has not moved:
+//! what its guest has written there is in an overlay, which nobody has.
+//!
+//! Source: libvirt's `qemuMigrationSrcIsAllowed`.
 
 use super::{BadRedefinition, SnapshotTree};
-use crate::{domain_snapshot::DomainSnapshot, error::Code};
+use crate::{
+    domain_snapshot::DomainSnapshot,
+    domain_xml::{Disk, DomainXml},
+    error::Code,
+};
 
 /// Why records are not handed over. Nothing was changed, here or there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadHandOver {
+    /// What the guest has written to a disk is in an overlay that goes with the machine.
+    #[error(
+        "a machine with a <transient/> disk does not migrate: what was written to `{0}` would stay behind, in an overlay that goes \
+         with the machine"
+    )]
+    TransientDisk(String),
     /// A deletion has not ended, and is to be ended where it was begun.
     #[error(
         "a deletion of a snapshot above `{0}` was begun and has not ended: end it before its record goes"
@@ -33,7 +46,7 @@ impl BadHandOver {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {
-            BadHandOver::DeletionUnfinished(_) => Code::OperationInvalid,
+            BadHandOver::TransientDisk(_) | BadHandOver::DeletionUnfinished(_) => Code::OperationInvalid,
             BadHandOver::Other(_) => Code::OperationFailed,
             BadHandOver::Redefinition(bad) => bad.code(),
         }
@@ -68,6 +81,15 @@ impl SnapshotTree {
         }
         Ok(taken)
     }
+}
+
+/// Whether the machine can have moved at all.
+///
+/// # Errors
+/// [`BadHandOver::TransientDisk`].
+pub fn check_moves(domain: &DomainXml) -> Result<(), BadHandOver> {
+    let transient = domain.disks().find(Disk::transient);
+    transient.map_or(Ok(()), |disk| Err(BadHandOver::TransientDisk(disk.target.to_owned())))
 }
 
 /// Whether two records say the same, but for which is the current one.

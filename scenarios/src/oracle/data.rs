@@ -9,7 +9,8 @@
 //! one goes back to it                      -->  that is what each disk holds again
 //! ```
 //!
-//! It does not know memory: a guest that is put back goes on as if nothing had been, and writes what it likes.
+//! It does not know memory: a guest that is put back goes on as if nothing had been, and writes what it likes. What was written to
+//! the overlay of a `<transient/>` disk goes with its machine, as is asked for; the next one begins with what is below.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +51,11 @@ pub struct Data {
     tops: BTreeMap<String, String>,
     /// What is kept of each snapshot, by disk.
     snapshots: BTreeMap<String, BTreeMap<String, Blocks>>,
+}
+
+/// Whether an image goes with its machine: the overlay of a `<transient/>` disk, by libvirt's name.
+fn goes_with_machine(image: &str) -> bool {
+    image.strip_suffix(crate::machine::NAME).is_some_and(|image| image.ends_with(".TRANSIENT-"))
 }
 
 /// A device's id is its disk's name and this.
@@ -105,6 +111,7 @@ impl Data {
         before: &State,
         state: &State,
     ) -> Vec<(Invariant, String)> {
+        self.let_go(deed, told, state);
         self.see(state);
         let is_done = matches!(told.stands, Stands::Done | Stands::Unfinished);
         let mut found = Vec::new();
@@ -131,6 +138,14 @@ impl Data {
         found.extend(self.changed_snapshots(state));
         self.snapshots.retain(|name, _| state.records.is_empty() || state.records.contains_key(name));
         found
+    }
+
+    /// Of what a machine that has ended wrote to overlays that go with it nothing must be held.
+    fn let_go(&mut self, deed: Deed<'_>, told: &Told, state: &State) {
+        let goes_on = matches!(told.stands, Stands::Untouched | Stands::AsBefore);
+        let has_ended = state.guest.is_none() || (matches!(deed, Deed::GoBack(_)) && !goes_on);
+        let tops = &self.tops;
+        self.holds.retain(|disk, _| !has_ended || tops.get(disk).is_none_or(|top| !goes_with_machine(top)));
     }
 
     /// The disks of a snapshot hold what they held then, and what the guest has written since it goes on again. Of a machine that

@@ -6,6 +6,7 @@ use super::*;
 
 const VDA: &str = "/images/vda.qcow2";
 const OVERLAY: &str = "/images/vda.s1";
+const TRANSIENT: &str = "/images/vda.qcow2.TRANSIENT-vm";
 
 /// A guest that runs on one image.
 fn machine() -> State {
@@ -231,6 +232,22 @@ fn going_back_brings_back_what_was_held_and_nothing_else() {
     assert_eq!(data_found(&mut data.clone(), Deed::GoBack("s1"), &state), []);
     state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::new());
     assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes, Invariant::Writes]);
+}
+
+#[test]
+fn what_was_written_to_an_overlay_that_goes_with_its_machine_is_held_as_long_as_that_runs() {
+    let mut state = machine();
+    add_image(&mut state, TRANSIENT, Some(VDA));
+    state.chains.insert("vda-device".into(), vec![TRANSIENT.into(), VDA.into()]);
+    let (anew, mut data) = (state.clone(), Data::default());
+    data.begins(&state);
+    data.write("vda", 0);
+    state.data.get_mut(TRANSIENT).unwrap().blocks.insert(0, 1);
+    assert_eq!(data_found(&mut data.clone(), Deed::Nothing, &state), []);
+    assert_eq!(data_found(&mut data.clone(), Deed::Nothing, &anew), [Invariant::Writes], "it runs on");
+    assert_eq!(data_found(&mut data.clone(), Deed::GoBack("s1"), &anew), [], "another was started");
+    let off = State { guest: None, chains: BTreeMap::new(), ..machine() };
+    assert_eq!(data_found(&mut data, Deed::Take("s1"), &off), [], "it has ended, and the overlay with it");
 }
 
 #[test]

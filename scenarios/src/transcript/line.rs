@@ -185,8 +185,11 @@ impl Lines {
         (lane, Direction::Host, format!("{action} {path}{error}"))
     }
 
-    /// With the machine's folder as `<dir>`, and its monitor beside that as `<monitor>`.
+    /// With the machine's folder as `<dir>`, its monitor beside that as `<monitor>`, and the program that runs it as `<qemu>`.
     fn placed(&self, text: &str) -> String {
+        let is_qemu = |word: &str| word.starts_with('/') && word.ends_with("/qemu-system-x86_64");
+        let quoted = text.split('`').map(|word| if is_qemu(word) { "<qemu>" } else { word });
+        let text = quoted.collect::<Vec<_>>().join("`");
         text.replace(&self.monitor, "<monitor>").replace(&self.folder, "<dir>")
     }
 }

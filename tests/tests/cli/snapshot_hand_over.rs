@@ -53,6 +53,15 @@ fn assert_handed_over(desk: &Desk) {
 }
 
 #[test]
+fn a_machine_with_a_transient_disk_has_not_moved() {
+    let disk = "<devices><disk type='file'><source file='/b.qcow2'/><target dev='vdb'/><transient/></disk></devices>";
+    let desk = desk().with("vm.xml", &DOMAIN.replace("</domain>", &format!("{disk}</domain>")));
+    hand_over(&desk, &[]).assert(1, "OPERATION_INVALID: a machine with a <transient/> disk does not migrate");
+    assert_eq!(names_at(&desk, "state"), ("a b c ".into(), "b\n".into()));
+    assert_eq!(names_at(&desk, "there"), (String::new(), String::new()));
+}
+
+#[test]
 fn the_records_of_a_machine_go_to_its_new_host_and_leave_the_old_one() {
     let desk = desk();
     hand_over(&desk, &["--dry-run"]).assert(0, "dry run, nothing is changed: 3 records handed over to there");

@@ -49,6 +49,7 @@ fn chain(ends: &[&str]) -> ObservedDisk {
         chain: ends.iter().map(|end| image(end)).collect(),
         busy: None,
         bitmaps: Vec::new(),
+        transient: false,
     }
 }
 

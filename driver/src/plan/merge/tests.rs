@@ -48,6 +48,7 @@ fn disk(target: &str, chain: &[&str]) -> ObservedDisk {
         chain: chain.iter().map(|end| image(target, end)).collect(),
         busy: None,
         bitmaps: Vec::new(),
+        transient: false,
     }
 }
 

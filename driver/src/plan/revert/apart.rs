@@ -49,6 +49,7 @@ impl Way<'_> {
             })
         });
         stages.extend(removed.map(Stage::one));
+        stages.extend(self.thrown_away.clone());
         stages.extend(launcher.map(|launcher| {
             let power = if self.goal == Goal::Running { Power::Running } else { Power::Paused };
             Stage::one(self.start(launcher, &domain, power))

@@ -74,6 +74,9 @@ impl Way<'_> {
         let cannot = |why: String| RevertRefusal::CannotLaunch { name: self.name(), why };
         let monitor = self.facts.monitor.ok_or_else(|| OffRefusal::NoMonitor(self.name()))?;
         launcher.check(domain, monitor).map_err(|error| cannot(error.to_string()))?;
+        if let Launcher::BuiltIn(_) = launcher {
+            self.check_overlays(domain).map_err(|error| cannot(error.to_string()))?;
+        }
         Ok(launcher)
     }
 }

@@ -7,7 +7,7 @@
 
 use camino::Utf8PathBuf;
 use clap::Args;
-use freezeframe_driver::{env::tokio::TokioEnv, store::Store};
+use freezeframe_driver::{env::tokio::TokioEnv, store::Store, tree};
 use serde_json::json;
 
 use super::{
@@ -60,6 +60,7 @@ pub(super) fn hand_over(arguments: &HandOverArgs) -> Result<Told, CliError> {
         return Err(SnapshotError::from(NotHandedOver::SameFolder(to.clone())).into());
     }
     let mut here = Locked::open(machine)?;
+    tree::check_moves(&here.domain).map_err(SnapshotError::from)?;
     let runtime = records::runtime()?;
     let name = here.domain.name();
     let opened = runtime.block_on(Store::open(TokioEnv::new(), to, &name));

@@ -1,0 +1,96 @@
+//! What lies on the host beside what the machine uses, read before an operation is planned.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+
+use super::Machine;
+use crate::{
+    domain::Domain,
+    env::{Env, FileKind},
+    launch::{LaunchError, Launcher, chain, transient},
+    observed::Observed,
+    plan::{self, Aside, Beside, GoingBack, HostFiles, Kept},
+    qemu_img::{ImageInfo, QemuImg},
+    request::Request,
+    step,
+};
+
+impl<E: Env> Machine<E> {
+    /// Reads what lies aside, which nobody writes: a machine that runs is not touched.
+    pub(super) async fn look_aside(
+        &self,
+        request: &Request,
+        observed: &Observed,
+        going_back: &GoingBack,
+        files: &mut HostFiles,
+    ) -> Aside {
+        let env = self.monitor.env();
+        let GoingBack { domain, memory } = going_back;
+        for path in domain.disks().filter_map(|disk| disk.path()) {
+            let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
+            files.insert(path.to_owned(), kind);
+        }
+        if let Some((template, _)) = domain.nvram_template() {
+            let kind = env.file_kind(&template).await.unwrap_or(FileKind::Other);
+            files.insert(template, kind);
+        }
+        let tool = self.tool(domain).await;
+        let reader = QemuImg { program: tool.clone(), within: request.within(), ..QemuImg::new(env.clone()) };
+        // What is missing is told better by the plan.
+        let is_there = |path: &Utf8Path| matches!(files.get(path), Some(FileKind::File { .. }));
+        let found = domain.with_disks(|target| {
+            domain.disks().any(|disk| disk.target == target && disk.path().is_some_and(is_there))
+        });
+        let chains = chain::read(&reader, &found).await.map_err(|error| error.to_string());
+        let memory = match memory {
+            Some(path) => Some(step::read_save_image(env, path).await.map_err(|error| error.to_string())),
+            None => None,
+        };
+        let mut kept = Kept::new();
+        let overlays = plan::overlays_found(request, self.tree().as_ref(), observed);
+        for overlay in overlays.into_iter().filter(|_| matches!(self.launcher, Some(Launcher::BuiltIn(_)))) {
+            if let Err(LaunchError::OverlayStays { why, .. }) = transient::is_left(&reader, &overlay).await {
+                kept.insert(overlay.file, why);
+            }
+        }
+        Aside { tool, chains, memory, kept }
+    }
+
+    /// Reads the headers of images that the machine does not use now, where a plan has to know what stands on what.
+    pub(super) async fn look_beside(
+        &self,
+        request: &Request,
+        observed: &Observed,
+        domain: &Domain,
+    ) -> Option<Beside> {
+        let mut wanted = plan::images_beside(request, self.tree().as_ref(), observed);
+        wanted.extend(plan::images_reused(request, domain, observed));
+        wanted.extend(plan::images_discarded(request, self.tree().as_ref(), observed));
+        if wanted.is_empty() {
+            return None;
+        }
+        let env = self.monitor.env();
+        let tool = match &domain.document {
+            Some(document) => self.tool(document).await,
+            None => "qemu-img".into(),
+        };
+        let within = request.within();
+        let reader = QemuImg { program: tool.clone(), within, ..QemuImg::new(env.clone()) };
+        let mut images = BTreeMap::new();
+        for (path, format) in wanted {
+            if !matches!(env.file_kind(&path).await, Ok(FileKind::Absent)) {
+                let info = reader.info(&path, &format).await.map_err(|error| error.to_string());
+                images.insert(path, info);
+            }
+        }
+        let behind = images.values().flatten().filter_map(ImageInfo::backing_file);
+        let mut canonical = BTreeMap::new();
+        for path in behind.chain(observed.disks.iter().map(|disk| disk.file.clone())) {
+            if let Ok(name) = env.canonical(&path).await {
+                canonical.insert(path, name);
+            }
+        }
+        Some(Beside { tool, images, canonical })
+    }
+}

@@ -1,0 +1,52 @@
+//! What lies aside that a revert goes back to: what of it is to be read, and what was found.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8PathBuf;
+
+use super::{has_memory, is_external, overlaid};
+use crate::{
+    domain_snapshot::Location, domain_xml::DomainXml, launch::chain::Chains, plan::Kept, request::Request,
+    save_image::SaveImage, tree::SnapshotTree,
+};
+
+/// What is read before it can be planned how to go back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoingBack {
+    /// The machine of the snapshot, with the disks alone that get new overlays, each with the image under that.
+    pub domain: DomainXml,
+    /// The file with its memory.
+    pub memory: Option<Utf8PathBuf>,
+}
+
+/// What lies aside that a revert goes back to, as it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aside {
+    /// `qemu-img`.
+    pub tool: Utf8PathBuf,
+    /// The images behind those under the new overlays, by target; or why they cannot be read.
+    pub chains: Result<Chains, String>,
+    /// What the file with the memory says; or why it cannot be used.
+    pub memory: Option<Result<SaveImage, String>>,
+    /// Why overlays that an earlier run of the machine has left stay: [`crate::plan::overlays_found`] says which may be there.
+    pub kept: Kept,
+}
+
+/// Whether a request may load a machine's memory into a QEMU that is started for it.
+pub fn loads_memory(request: &Request, tree: Option<&SnapshotTree>) -> bool {
+    let Request::Revert(revert) = request else { return false };
+    tree.and_then(|tree| tree.get(revert.name.as_str())).is_some_and(has_memory)
+}
+
+/// What is to be read for a request; nothing if it does not go back to what a record describes.
+pub fn going_back(request: &Request, tree: Option<&SnapshotTree>) -> Option<GoingBack> {
+    let Request::Revert(revert) = request else { return None };
+    let record = tree?.get(revert.name.as_str())?;
+    let domain = DomainXml::of(record.domain.clone()?).ok()?;
+    let aside = overlaid(record, &domain).filter(|_| is_external(record));
+    let kept: BTreeSet<String> = aside.map(|disk| disk.target.to_owned()).collect();
+    Some(GoingBack {
+        domain: domain.with_disks(|target| kept.contains(target)),
+        memory: record.memory.file.clone().filter(|_| record.memory.location == Some(Location::External)),
+    })
+}
