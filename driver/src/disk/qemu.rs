@@ -149,12 +149,12 @@ impl<'m, E: Env> QemuDisks<'m, E> {
             // To delete one is to merge it: the image that holds it takes what was written since.
             Ask::Delete(name) | Ask::Merge(name) => {
                 self.check_ours(name)?;
-                Request::Delete(Delete { name: name.clone(), flags: DeleteFlags::default(), within })
+                Request::Delete(Delete::new(name.clone(), DeleteFlags::default(), within))
             }
             Ask::Revert(name) => {
                 self.check_ours(name)?;
                 let (name, flags) = (name.clone(), RevertFlags::default());
-                Request::Revert(Revert { name, flags, storage_is_back: false, within })
+                Request::Revert(Revert::new(name, flags, within))
             }
         })
     }

@@ -29,6 +29,8 @@ const ELEMENTS: &[&str] = &[
     "shareable",
     "boot",
     "serial",
+    // Who takes its snapshots is nothing to QEMU.
+    crate::disk::ELEMENT,
 ];
 
 /// The nodes and the device of every disk.

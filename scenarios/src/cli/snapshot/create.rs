@@ -1,7 +1,5 @@
 //! `create`: a snapshot as a document describes it.
 
-use std::collections::BTreeMap;
-
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use freezeframe_driver::{
@@ -16,7 +14,7 @@ use super::{
     SnapshotError, operate,
     operate::OperateArgs,
     redefine::{Redefinition, hand_in},
-    spec::ProviderSpec,
+    spec::{self, ProviderSpec},
     validate::ValidateArgs,
     xml::Document,
 };
@@ -125,13 +123,7 @@ impl From<QuiesceHow> for Quiesce {
 
 impl FlagArgs {
     fn by_storage(&self) -> Result<ByStorage, CliError> {
-        let mut stated = BTreeMap::new();
-        for ProviderSpec { target, said } in &self.providers {
-            if stated.insert(target.clone(), said.clone()).is_some() {
-                return Err(CliError::Usage(format!("--provider says twice who takes {target}")));
-            }
-        }
-        Ok(ByStorage { stated, hook: self.hook.clone() })
+        Ok(ByStorage { stated: spec::stated(&self.providers)?, hook: self.hook.clone() })
     }
 
     fn quiesce(&self) -> Quiesce {
