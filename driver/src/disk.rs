@@ -44,6 +44,7 @@ mod qemu;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use tokio::sync::watch;
 
 pub use self::{choice::By, error::DiskError, qemu::QemuDisks};
 use self::{
@@ -166,6 +167,11 @@ impl<E: Env> Disks<E> {
     /// Whether the guest may still be frozen by the last snapshot, which could not let it go.
     pub fn may_be_frozen(&self) -> bool {
         self.monitor.rest().may_be_frozen()
+    }
+
+    /// Tells when the guest may stand frozen by a snapshot, and when it does not any more.
+    pub fn watch_frozen(&self) -> watch::Receiver<bool> {
+        self.monitor.rest().watch()
     }
 
     /// Plans it and does nothing.

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
     disk::{Ask, By, DiskError, QemuDisks, Taken},
-    env::{Endpoint, tokio::TokioEnv},
+    env::Endpoint,
     name::SnapshotName,
     plan::Plan,
     report::{Quiesced, Verdict},
@@ -20,6 +20,7 @@ use freezeframe_driver::{
 use serde_json::json;
 use tokio::{
     runtime::{Builder, Runtime},
+    sync::watch::Receiver,
     task::LocalSet,
 };
 
@@ -29,7 +30,7 @@ use self::{
 };
 use super::{
     CliError,
-    fs::{FsError, ticket::Ticket, watchdog},
+    fs::watchdog::GuardArgs,
     interrupt::Interrupt,
     snapshot::{self, create::QuiesceHow, operate::Gone},
     told::{Told, tell},
@@ -56,9 +57,6 @@ pub(super) struct DiskArgs {
 
 /// How long a command of the storage may take where nothing is said, in seconds.
 const WITHIN: u32 = 60;
-
-/// How long, beyond the storage's own time, until a guest is thawed whose caller has died.
-const THAW_AFTER: u32 = 60;
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -94,6 +92,8 @@ struct SnapshotArgs {
     /// How long a command of the storage may take, and with it the guest stand still
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
     within: u32,
+    #[command(flatten)]
+    guard: GuardArgs,
 }
 
 impl SnapshotArgs {
@@ -156,6 +156,7 @@ struct Wanted<'a> {
     ask: Option<Ask>,
     dry_run: bool,
     agent: Option<&'a Utf8Path>,
+    guard: Option<&'a GuardArgs>,
     /// How long a command may take, in seconds.
     within: u32,
 }
@@ -165,34 +166,47 @@ impl<'a> Wanted<'a> {
         let name = |done: &DoneArgs| SnapshotName::new(&*done.named.name).map_err(DiskError::from);
         let (done, ask) = match verb {
             Verb::List(which) => {
-                return Ok(Self { which, ask: None, dry_run: false, agent: None, within: WITHIN });
+                return Ok(Self {
+                    which,
+                    ask: None,
+                    dry_run: false,
+                    agent: None,
+                    guard: None,
+                    within: WITHIN,
+                });
             }
             Verb::Snapshot(asked) => {
                 let ask = Ask::Snapshot { name: name(&asked.done)?, quiesce: asked.quiesce() };
-                let SnapshotArgs { done, agent, within, .. } = asked;
+                let SnapshotArgs { done, agent, within, guard, .. } = asked;
                 let (which, dry_run) = (&done.named.which, done.dry_run);
-                return Ok(Self { which, ask: Some(ask), dry_run, agent: agent.as_deref(), within: *within });
+                let (agent, guard) = (agent.as_deref(), Some(guard));
+                return Ok(Self { which, ask: Some(ask), dry_run, agent, guard, within: *within });
             }
             Verb::Export(export) => {
                 let (which, within) = (&export.named.which, WITHIN);
-                return Ok(Self { which, ask: None, dry_run: false, agent: None, within });
+                return Ok(Self { which, ask: None, dry_run: false, agent: None, guard: None, within });
             }
             Verb::Delete(done) => (done, Ask::Delete(name(done)?)),
             Verb::Merge(done) => (done, Ask::Merge(name(done)?)),
             Verb::Revert(done) => (done, Ask::Revert(name(done)?)),
         };
         let (which, dry_run) = (&done.named.which, done.dry_run);
-        Ok(Self { which, ask: Some(ask), dry_run, agent: None, within: WITHIN })
+        Ok(Self { which, ask: Some(ask), dry_run, agent: None, guard: None, within: WITHIN })
     }
 
-    /// A guest that stands frozen should this command be killed is let go by somebody else, if one is frozen here.
-    async fn watchdog(&self) -> Result<Option<Ticket>, CliError> {
-        let freezes =
-            matches!(self.ask, Some(Ask::Snapshot { quiesce: Quiesce::Required | Quiesce::BestEffort, .. }));
-        let Some(agent) = self.agent.filter(|_| freezes) else { return Ok(None) };
-        let after = self.within.saturating_add(THAW_AFTER);
-        let started = watchdog::start(&TokioEnv::new(), agent, after).await;
-        Ok(Some(started.map_err(FsError::NoWatchdog)?))
+    /// Takes a snapshot. A guest that stands frozen for it should this command be killed is let go by somebody else.
+    async fn guard(
+        &self,
+        plan: Option<&Plan>,
+        frozen: Receiver<bool>,
+        taken: impl Future<Output = Result<Taken, DiskError>>,
+    ) -> Result<Taken, CliError> {
+        match (self.guard, self.agent) {
+            (Some(guard), Some(agent)) if plan.is_some_and(Plan::freezes) => {
+                Ok(guard.guard(agent, self.within, frozen, taken).await??)
+            }
+            _ => Ok(taken.await?),
+        }
     }
 }
 
@@ -210,16 +224,13 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
         interrupt.to_the_end(disks.perform(ask)).await?;
         return Ok(done(ask));
     };
-    if *quiesce != Quiesce::Off {
-        // What is refused is refused before anybody waits for a thaw.
-        interrupt.or(disks.plan(ask)).await??;
-    }
-    let ticket = wanted.watchdog().await?;
-    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
-    if let Some(ticket) = ticket.filter(|_| !disks.may_be_frozen()) {
-        ticket.remove(&TokioEnv::new()).await;
-    }
-    Ok(took(name, &taken?))
+    // What is refused is refused before anybody waits for a thaw.
+    let plan = match quiesce {
+        Quiesce::Off => None,
+        _ => Some(interrupt.or(disks.plan(ask)).await??),
+    };
+    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce));
+    Ok(took(name, &wanted.guard(plan.as_ref(), disks.watch_frozen(), taken).await?))
 }
 
 async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
@@ -236,15 +247,12 @@ async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, Cli
         interrupt.to_the_end(disks.perform(ask)).await?;
         return Ok(done(ask));
     };
-    if *quiesce != Quiesce::Off {
-        interrupt.or(disks.plan(ask)).await??;
-    }
-    let ticket = wanted.watchdog().await?;
-    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
-    if let Some(ticket) = ticket.filter(|_| !machine.may_be_frozen()) {
-        ticket.remove(&TokioEnv::new()).await;
-    }
-    Ok(took(name, &taken?))
+    let plan = match quiesce {
+        Quiesce::Off => None,
+        _ => Some(interrupt.or(disks.plan(ask)).await??),
+    };
+    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce));
+    Ok(took(name, &wanted.guard(plan.as_ref(), machine.watch_frozen(), taken).await?))
 }
 
 fn done(ask: &Ask) -> Told {

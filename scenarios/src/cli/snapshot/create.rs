@@ -18,7 +18,7 @@ use super::{
     validate::ValidateArgs,
     xml::Document,
 };
-use crate::cli::{CliError, told::Told};
+use crate::cli::{CliError, fs::watchdog::GuardArgs, told::Told};
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
@@ -66,6 +66,8 @@ pub(super) struct FlagArgs {
     /// The guest's file systems are frozen already, by you: they are neither frozen nor thawed
     #[arg(long, conflicts_with = "quiesce")]
     already_frozen: bool,
+    #[command(flatten)]
+    guard: GuardArgs,
     /// Let the storage below a disk take it, in the moment in which QEMU takes the others: vdb,method=btrfs (also volume=, group=,
     /// settings=, program=, room=; docs/storage.md). A disk whose document has a <diskSnapshot> needs no word
     #[arg(long = "provider", value_name = "DISK,method=METHOD")]
@@ -207,7 +209,8 @@ fn take(
         }))
     };
     operate::check(&request(named), &operate.machine.domain()?)?;
-    operate.operate(&request(wish))
+    let guard = matches!(given.quiesce(), Quiesce::Required | Quiesce::BestEffort).then_some(&given.guard);
+    operate.operate_guarded(&request(wish), guard)
 }
 
 fn refused(refusal: Refusal) -> SnapshotError {
