@@ -45,6 +45,7 @@ mod taker;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use tokio::sync::watch;
 
 pub use self::{
     choice::{By, inside},
@@ -227,8 +228,8 @@ impl<E: Env> Disks<E> {
 }
 
 impl<E: Env> Taker for Disks<E> {
-    fn may_be_frozen(&self) -> bool {
-        self.monitor.rest().may_be_frozen()
+    fn watch_frozen(&self) -> watch::Receiver<bool> {
+        self.monitor.rest().watch()
     }
 
     async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {

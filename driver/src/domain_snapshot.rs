@@ -9,12 +9,15 @@
 mod error;
 mod read;
 mod secrets;
+mod storage_part;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub use error::{BadDefinition, Why};
 pub use read::Purpose;
+pub use storage_part::StoragePart;
+pub(crate) use storage_part::without as without_storage_parts;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -40,6 +43,8 @@ pub struct DomainSnapshot {
     pub disks: Vec<SnapshotDisk>,
     /// What replaced `disks` for the branch that a revert began (11.3's `<revertDisks>`).
     pub revert_disks: Vec<SnapshotDisk>,
+    /// What storages below the disks hold of it, as far as that is known; none in a wish, nor without a whole `domain`.
+    pub storage: Vec<StoragePart>,
     /// The machine as it ran when the snapshot was taken. Old records hold its `<uuid>` alone.
     pub domain: Option<Element>,
     /// The machine as it would have started next, where that differs.

@@ -10,6 +10,7 @@ mod off_refusal;
 mod quiesce_refusal;
 mod refusal;
 mod revert_refusal;
+mod storage_refusal;
 
 use std::{fmt, io, time::Duration};
 
@@ -18,6 +19,7 @@ use camino::Utf8PathBuf;
 pub use self::{
     delete_refusal::DeleteRefusal, image_refusal::ImageRefusal, off_refusal::OffRefusal,
     quiesce_refusal::QuiesceRefusal, refusal::Refusal, revert_refusal::RevertRefusal,
+    storage_refusal::StorageRefusal,
 };
 use crate::{
     agent::rest::RestError,

@@ -100,7 +100,11 @@ impl Failure<'_> {
     pub(crate) fn remains(&self) -> String {
         match &self.cause {
             StepError::DoneButFor { failed } => failed.join("; "),
-            _ => self.step.remains(),
+            _ => match self.step {
+                // What it was to be started in nobody can take back.
+                Step::StartMachine(start) => format!("{}; {}", self.step.remains(), start.is_due()),
+                step => step.remains(),
+            },
         }
     }
 }
@@ -336,7 +340,7 @@ impl<'m, E: Env> Execution<'m, E> {
             let made =
                 self.begun.iter().filter_map(|(step, _)| step.made()).filter(|made| *made != step.remains());
             let keeps = std::iter::once(step.remains()).chain(stopped.map(Step::remains));
-            let keeps = keeps.chain(made).chain(thawed).collect();
+            let keeps = keeps.chain(made).chain(self.ended()).chain(thawed).collect();
             return OperationError::Unknown { step: title, cause, keeps };
         }
         let Undone { gone, mut remains, stays, steps } = self.undo(Some((step, &cause))).await;
@@ -358,6 +362,16 @@ impl<'m, E: Env> Execution<'m, E> {
             (true, true) => OperationError::MachineGone { step: title, cause },
             (true, false) => OperationError::RolledBack { step: title, cause, stays },
         }
+    }
+
+    /// That the machine is off, if it was ended and none was started in its place.
+    fn ended(&self) -> Option<String> {
+        let ended = self
+            .begun
+            .iter()
+            .any(|(step, begun)| matches!((step, begun), (Step::StopMachine(_), Begun::Whole)));
+        let is_off = ended && !self.begun.iter().any(|(step, _)| step.starts_a_machine());
+        is_off.then(|| "the machine was ended, and is off".to_owned())
     }
 
     /// Lets the guest go, if a step has frozen it: first of all, for its programs stand still as long as it is frozen. Tells

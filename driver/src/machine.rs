@@ -327,7 +327,7 @@ impl<E: Env> Machine<E> {
         };
         let beside = self.look_beside(request, &observed, &domain).await;
         let agent = self.ask_agent(request, &observed).await;
-        let below = self.ask_storages(plan::volumes(request, &domain, &observed)).await;
+        let below = self.ask_storages(plan::volumes(request, &domain, &observed, self.tree().as_ref())).await;
         let monitor = self.monitor.endpoint().map(|Endpoint::Unix(path)| &**path);
         let migration = match plan::saves_memory(request) && !self.is_off() {
             true => {

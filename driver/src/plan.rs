@@ -86,6 +86,11 @@ impl Plan {
         self.steps().any(Step::saves_memory)
     }
 
+    /// Whether the guest's file systems are frozen for it.
+    pub fn freezes(&self) -> bool {
+        self.steps().any(|step| matches!(step, Step::Freeze(_)))
+    }
+
     /// Whether the memory goes out while the guest runs, until it is stopped for the last of it.
     pub(crate) fn saves_live(&self) -> bool {
         self.saves_as(Meanwhile::Live)

@@ -273,8 +273,18 @@ pub struct Revert {
     pub flags: RevertFlags,
     /// The caller has put back the storage of all disks whose part of the snapshot it took itself. libvirt has no word for it.
     pub storage_is_back: bool,
+    /// For a disk of which the record does not say which storage holds it, its `<diskSnapshot>`. What the record says must not be
+    /// another. libvirt has no word for it.
+    pub stated: BTreeMap<String, Element>,
     /// How long it may take.
     pub within: Duration,
+}
+
+impl Revert {
+    /// One that says nothing of storages.
+    pub fn new(name: SnapshotName, flags: RevertFlags, within: Duration) -> Self {
+        Self { name, flags, storage_is_back: false, stated: BTreeMap::new(), within }
+    }
 }
 
 /// One of libvirt's flags of `virDomainRevertToSnapshot`.
@@ -358,8 +368,19 @@ pub struct Delete {
     pub name: SnapshotName,
     /// What else, or what not.
     pub flags: DeleteFlags,
+    /// What storages below the disks hold of it stays there. libvirt has no word for it.
+    pub storage_stays: bool,
+    /// As [`Revert::stated`].
+    pub stated: BTreeMap<String, Element>,
     /// How long it may take.
     pub within: Duration,
+}
+
+impl Delete {
+    /// One that says nothing of storages.
+    pub fn new(name: SnapshotName, flags: DeleteFlags, within: Duration) -> Self {
+        Self { name, flags, storage_stays: false, stated: BTreeMap::new(), within }
+    }
 }
 
 /// One of libvirt's flags of `virDomainSnapshotDelete`.

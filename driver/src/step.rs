@@ -361,6 +361,7 @@ impl Step {
     pub(crate) fn made(&self) -> Option<Remains> {
         match self {
             Step::ProviderSnapshot(step) => Some(step.caught()),
+            Step::CreateOverlay(step) => Some(format!("the overlay `{}` is kept", step.file)),
             Step::BeginSaveImage(step) => Some(format!("the machine's memory in `{}` is kept", step.path)),
             _ => None,
         }

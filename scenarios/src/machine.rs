@@ -80,13 +80,7 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
         element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
         if let Some(storage) = disk.storage {
-            let mut said = Element::new(freezeframe_driver::disk::ELEMENT).with("method", storage.name());
-            match storage {
-                language::DiskStorage::Zfs => said.set("volume", data_set(folder)),
-                language::DiskStorage::Exec => said.set("program", language::DiskStorage::PROGRAM),
-                language::DiskStorage::Btrfs | language::DiskStorage::Reflink => {}
-            }
-            element.push(said);
+            element.push(disk_snapshot(storage, folder));
         }
         let said =
             [(disk.readonly, "readonly"), (disk.shareable, "shareable"), (disk.transient, "transient")];
@@ -162,6 +156,16 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
         };
         machine.with_disk(Disk { format, size, readonly, on_write_error, ..Disk::new(&disk.target, path) })
     })
+}
+
+/// What says that this storage takes a disk in this folder.
+pub(crate) fn disk_snapshot(storage: language::DiskStorage, folder: &Utf8Path) -> Element {
+    let said = Element::new(freezeframe_driver::disk::ELEMENT).with("method", storage.name());
+    match storage {
+        language::DiskStorage::Zfs => said.with("volume", data_set(folder)),
+        language::DiskStorage::Exec => said.with("program", language::DiskStorage::PROGRAM),
+        language::DiskStorage::Btrfs | language::DiskStorage::Reflink => said,
+    }
 }
 
 /// The data set that is mounted there.

@@ -325,7 +325,12 @@ fn records(seen: Seen<'_>) -> Vec<String> {
         // What could not be gone back to before is nobody's doing now.
         let was = before.records.get(name);
         let missing = |file: &&String| !after.has(file) && !was.is_some_and(|was| lacks(was, file, before));
-        for file in record.needs.iter().filter(missing).filter(|file| !seen.names(file)) {
+        // What a storage has caught and could not name is told so.
+        let is_nameless = |file: &String| {
+            file.ends_with(&format!("@{name}")) && seen.says(&[&format!("without its name `{name}`")])
+        };
+        let missing = record.needs.iter().filter(missing).filter(|file| !is_nameless(file));
+        for file in missing.filter(|file| !seen.names(file)) {
             found.push(format!("snapshot {name} is recorded and needs {file}, which is not there"));
         }
         let holds =

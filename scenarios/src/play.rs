@@ -10,7 +10,7 @@ mod request;
 mod storage;
 mod watch;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
@@ -35,7 +35,10 @@ use self::{
 use crate::{
     inspect,
     interpose::{Faults, Hands},
-    language::{self, Action, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step, StorageMethod},
+    language::{
+        self, Action, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step,
+        StorageMethod,
+    },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
     world::World,
@@ -268,8 +271,14 @@ impl<W: World> Player<'_, W> {
                 let request = request::create(snapshot, &self.disks, self.world.folder());
                 self.operation(machine, Ok(request), snapshot.dry_run).await
             }
-            Action::Revert(revert) => self.operation(machine, request::revert(revert), revert.dry_run).await,
-            Action::Delete(delete) => self.operation(machine, request::delete(delete), delete.dry_run).await,
+            Action::Revert(revert) => {
+                let request = request::revert(revert, self.world.folder());
+                self.operation(machine, request, revert.dry_run).await
+            }
+            Action::Delete(delete) => {
+                let request = request::delete(delete, self.world.folder());
+                self.operation(machine, request, delete.dry_run).await
+            }
             Action::Recover(recover) => driver::recover(machine, recover).await,
             Action::Probe(_) => self.probe(machine).await,
             Action::Qmp(qmp) => self.raw(machine, qmp).await,
@@ -382,6 +391,10 @@ async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration)
     }
 }
 
+fn providers(said: &BTreeMap<String, DiskStorage>) -> String {
+    said.iter().map(|(disk, storage)| format!(", {disk} by {}", storage.name())).collect()
+}
+
 fn title(action: &Action) -> String {
     let dry = |dry_run: bool| if dry_run { ", dry run" } else { "" };
     match action {
@@ -416,11 +429,14 @@ fn title(action: &Action) -> String {
         Action::Revert(revert) => {
             let flags: String = revert_flags(revert).iter().map(|flag| format!(", {flag}")).collect();
             let back = if revert.storage_is_back { ", storage is back" } else { "" };
-            format!("revert to {}{flags}{back}{}", revert.name.escape_debug(), dry(revert.dry_run))
+            let by = providers(&revert.providers);
+            format!("revert to {}{flags}{back}{by}{}", revert.name.escape_debug(), dry(revert.dry_run))
         }
         Action::Delete(delete) => {
             let flags: String = delete_flags(delete).iter().map(|flag| format!(", {flag}")).collect();
-            format!("delete {}{flags}{}", delete.name.escape_debug(), dry(delete.dry_run))
+            let stays = if delete.storage_stays { ", storage stays" } else { "" };
+            let by = providers(&delete.providers);
+            format!("delete {}{flags}{stays}{by}{}", delete.name.escape_debug(), dry(delete.dry_run))
         }
         Action::Recover(recover) if recover.forget => "recover, forget".into(),
         Action::Recover(_) => "recover".into(),

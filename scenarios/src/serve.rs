@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Any number of machines live on one thread; one that nobody talks to sleeps. The first monitor of a machine is the
-//! one that the scenario's faults strike at and that the transcript is of; the guest agent has a socket of its own. The
+//! one that the scenario's faults strike at and that the transcript is of; the guest agent has a socket of its own, at which those
+//! strike that are the agent's. The
 //! scenario's steps are not played: what is done to the machine is for the programs that connect. A program that writes
 //! and never reads takes a few megabytes and no other machine's time: see [`freezeframe_sim::world`].
 //!
@@ -236,10 +237,11 @@ impl Served {
         if let Some(faults) = &faults {
             let _ = struck.set(faults.clone());
         }
-        let recorded = noted.then(|| Recorded::new(world.env().clone(), record, faults));
+        let recorded =
+            noted.then(|| Recorded::new(world.env().clone(), record, faults).with_agent(world.agent()));
         let mut serving = JoinSet::new();
         for (port, listener) in listeners {
-            let recorded = recorded.clone().filter(|_| port == Port::Monitor(0));
+            let recorded = recorded.clone().filter(|_| matches!(port, Port::Monitor(0) | Port::Agent));
             serving.spawn_local(door.clone().serve(listener, port, recorded, watch.clone()));
         }
         serving.join_all().await;

@@ -236,13 +236,14 @@ impl Refusal {
 }
 
 /// The enums of refusals, and their files.
-const ENUMS: [(&str, &str); 6] = [
+const ENUMS: [(&str, &str); 7] = [
     ("Refusal", "refusal.rs"),
     ("RevertRefusal", "revert_refusal.rs"),
     ("DeleteRefusal", "delete_refusal.rs"),
     ("ImageRefusal", "image_refusal.rs"),
     ("OffRefusal", "off_refusal.rs"),
     ("QuiesceRefusal", "quiesce_refusal.rs"),
+    ("StorageRefusal", "storage_refusal.rs"),
 ];
 
 /// What nothing shows so far: a launcher that starts a QEMU and cannot end it is not at hand.
@@ -258,7 +259,7 @@ fn refusals() -> Vec<Refusal> {
             let (message, rest) = part.split_once(")]\n").expect("an attribute ends");
             let variant: String = rest.trim_start().chars().take_while(char::is_ascii_alphanumeric).collect();
             let name = format!("{enumeration}::{variant}");
-            if ["Revert", "Delete", "Image", "Off", "Quiesce"].contains(&&*variant)
+            if ["Revert", "Delete", "Image", "Off", "Quiesce", "Storage"].contains(&&*variant)
                 || UNSHOWN.contains(&&*name)
             {
                 continue;

@@ -145,12 +145,12 @@ fn create(name: &str, disk_only: bool) -> Request {
 
 fn revert(name: &str, flags: &[RevertFlag]) -> Request {
     let (name, flags) = (SnapshotName::new(name).unwrap(), flags.iter().copied().collect::<RevertFlags>());
-    Request::Revert(Revert { name, flags, storage_is_back: false, within: WITHIN })
+    Request::Revert(Revert::new(name, flags, WITHIN))
 }
 
 fn delete(name: &str) -> Request {
     let name = SnapshotName::new(name).unwrap();
-    Request::Delete(Delete { name, flags: DeleteFlags::default(), within: WITHIN })
+    Request::Delete(Delete::new(name, DeleteFlags::default(), WITHIN))
 }
 
 #[track_caller]

@@ -120,7 +120,7 @@ impl Kind {
 fn revert(flags: &[RevertFlag]) -> Request {
     let name = SnapshotName::new("s1").unwrap();
     let flags = flags.iter().copied().collect();
-    Request::Revert(Revert { name, flags, storage_is_back: false, within: WITHIN })
+    Request::Revert(Revert::new(name, flags, WITHIN))
 }
 
 /// Whether the guest runs, in whatever process.

@@ -134,6 +134,20 @@ fn a_fault_that_never_struck_is_told_at_the_end() {
 }
 
 #[test]
+fn a_fault_at_the_agent_strikes_whoever_asks_there() {
+    let server = Server::start(
+        "quiesce/freeze-reply-lost",
+        &["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/agent"],
+    );
+    let mut client = server.connect("agent");
+    client.send(b"{\"execute\":\"guest-fsfreeze-freeze\"}\n");
+    assert!(client.silence());
+    // It has frozen all the same, and only the first reply is lost.
+    client.send(b"{\"execute\":\"guest-fsfreeze-status\"}\n");
+    assert_eq!(client.agent_line(), "{\"return\": \"frozen\"}\n");
+}
+
+#[test]
 fn an_image_that_is_a_link_is_the_file_that_it_leads_to() {
     let elsewhere = TempDir::new().unwrap();
     let image = elsewhere.path().join("image");

@@ -22,6 +22,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use super::{Agent, AgentError, FreezeStatus};
 use crate::{
     env::{Endpoint, Env},
@@ -87,6 +89,8 @@ struct Inner<E: Env> {
     port: Option<Endpoint>,
     agent: RefCell<Option<Agent<E>>>,
     state: Cell<State>,
+    /// Whether the guest may stand frozen, for who waits until it does not any more.
+    frozen: watch::Sender<bool>,
     told: RefCell<Quiesced>,
 }
 
@@ -116,6 +120,7 @@ impl<E: Env> Rest<E> {
             port,
             agent: RefCell::default(),
             state: Cell::new(State::Running),
+            frozen: watch::Sender::new(false),
             told: RefCell::new(Quiesced::no("not asked for")),
         }))
     }
@@ -153,6 +158,16 @@ impl<E: Env> Rest<E> {
         self.0.state.get() != State::Running
     }
 
+    /// Tells when the guest may stand frozen by this operation, and when it does not any more.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.0.frozen.subscribe()
+    }
+
+    fn is_now(&self, state: State) {
+        self.0.state.set(state);
+        self.0.frozen.send_replace(state != State::Running);
+    }
+
     /// Whether the agent believes that it has frozen.
     ///
     /// # Errors
@@ -163,7 +178,7 @@ impl<E: Env> Rest<E> {
 
     /// The guest may have been frozen by a driver that was killed: a [`Rest::thaw`] asks.
     pub(crate) fn suspect(&self) {
-        self.0.state.set(State::InDoubt);
+        self.is_now(State::InDoubt);
     }
 
     /// Brings the guest to rest. With `thaw_hooks` a freeze that the agent has refused is followed by a thaw, for the sake of
@@ -176,7 +191,7 @@ impl<E: Env> Rest<E> {
         if self.status(deadline).await? == FreezeStatus::Frozen {
             return Err(RestError::FrozenMeanwhile);
         }
-        self.0.state.set(State::InDoubt);
+        self.is_now(State::InDoubt);
         let frozen = self.ask(deadline, async |agent| agent.freeze(deadline).await).await;
         let (state, result) = match frozen {
             Ok(0) => (State::Running, Err(RestError::NothingFrozen)),
@@ -185,7 +200,7 @@ impl<E: Env> Rest<E> {
             // Whoever refuses has frozen nothing, and what is frozen now is somebody else's.
             Err(error) => (State::Running, Err(error.into())),
         };
-        self.0.state.set(state);
+        self.is_now(state);
         if thaw_hooks && matches!(result, Err(RestError::Agent(AgentError::Failed { .. }))) {
             self.run_thaw_hook().await;
         }
@@ -226,7 +241,7 @@ impl<E: Env> Rest<E> {
     async fn try_to_thaw(&self, thaw: &mut Thaw) -> Result<(), AgentError> {
         let deadline = self.0.env.now() + THAW_WITHIN;
         if self.0.state.get() == State::InDoubt && self.status(deadline).await? == FreezeStatus::Thawed {
-            self.0.state.set(State::Running);
+            self.is_now(State::Running);
             return Ok(());
         }
         thaw.sent = Some(self.0.env.now());
@@ -245,7 +260,7 @@ impl<E: Env> Rest<E> {
             }
         };
         self.tell_frozen_for(thaw, verdict);
-        self.0.state.set(State::Running);
+        self.is_now(State::Running);
         Ok(())
     }
 

@@ -117,7 +117,7 @@ pub(crate) struct Wish {
 
 impl Wish {
     /// What a disk wants, by what is stated or, without that, by what its XML says.
-    pub(super) fn of(disk: &Disk<'_>, stated: Option<&Element>) -> Result<Self, DiskError> {
+    pub(crate) fn of(disk: &Disk<'_>, stated: Option<&Element>) -> Result<Self, DiskError> {
         let By::Storage(method) = method_of(disk, stated)? else {
             return Err(DiskError::ByQemu { target: disk.target.to_owned() });
         };

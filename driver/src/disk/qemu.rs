@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use tokio::sync::watch;
 
 use super::{
     Ask, By, Described, DiskError, Taken, Taker,
@@ -98,12 +99,12 @@ impl<'m, E: Env> QemuDisks<'m, E> {
             // To delete one is to merge it: the image that holds it takes what was written since.
             Ask::Delete(name) | Ask::Merge(name) => {
                 self.check_ours(name)?;
-                Request::Delete(Delete { name: name.clone(), flags: DeleteFlags::default(), within })
+                Request::Delete(Delete::new(name.clone(), DeleteFlags::default(), within))
             }
             Ask::Revert(name) => {
                 self.check_ours(name)?;
                 let (name, flags) = (name.clone(), RevertFlags::default());
-                Request::Revert(Revert { name, flags, storage_is_back: false, within })
+                Request::Revert(Revert::new(name, flags, within))
             }
         })
     }
@@ -206,8 +207,8 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
         Ok(())
     }
 
-    fn may_be_frozen(&self) -> bool {
-        self.machine.may_be_frozen()
+    fn watch_frozen(&self) -> watch::Receiver<bool> {
+        self.machine.watch_frozen()
     }
 }
 

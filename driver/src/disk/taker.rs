@@ -1,5 +1,7 @@
 //! Whoever takes snapshots of disks, as its user sees it: the same questions to a storage and to QEMU.
 
+use tokio::sync::watch;
+
 use super::{Ask, DiskError, Taken, export::Readable};
 use crate::{name::SnapshotName, plan::Plan, request::Quiesce, storage::Snapshot};
 
@@ -37,6 +39,6 @@ pub trait Taker {
     /// [`DiskError`]: there is none of that name, it is of others, or it is shown to nobody.
     async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError>;
 
-    /// Whether the guest may still be frozen by the last snapshot, which could not let it go.
-    fn may_be_frozen(&self) -> bool;
+    /// Tells when the guest may stand frozen by a snapshot, and when it does not any more.
+    fn watch_frozen(&self) -> watch::Receiver<bool>;
 }

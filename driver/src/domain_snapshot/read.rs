@@ -2,7 +2,9 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{BadDefinition, DomainSnapshot, Location, Memory, SnapshotDisk, SourceType, State, Why};
+use super::{
+    BadDefinition, DomainSnapshot, Location, Memory, SnapshotDisk, SourceType, State, Why, storage_part,
+};
 use crate::xml::{self, Element, Limits};
 
 /// What a definition is read for.
@@ -54,9 +56,12 @@ impl DomainSnapshot {
         let revert_disks = disks_of_a_record(root, past.recorded)?;
         let active = (purpose == Purpose::Load).then(|| active(root)).transpose()?;
         let part = |name: &str| root.child(name).filter(|_| past.recorded).cloned();
+        let taken = past.creation_time;
+        let (domain, storage) = part("domain").map(|domain| storage_part::take_out(domain, taken)).unzip();
         Ok(Self {
             description: root.text_of("description"),
-            domain: part("domain"),
+            storage: storage.unwrap_or_default(),
+            domain,
             inactive_domain: part("inactiveDomain"),
             cookie: part("cookie").filter(|_| !past.without_memory),
             name: past.name,

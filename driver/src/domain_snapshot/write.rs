@@ -1,6 +1,6 @@
 //! From definition to document, in libvirt's order of elements.
 
-use super::{DomainSnapshot, Memory, SnapshotDisk};
+use super::{DomainSnapshot, Memory, SnapshotDisk, storage_part};
 use crate::xml::Element;
 
 /// What stands at the head of a record's file, for who opens it in an editor.
@@ -56,7 +56,9 @@ impl DomainSnapshot {
                 root.push(list);
             }
         }
-        for part in [&self.domain, &self.inactive_domain, &self.cookie].into_iter().flatten() {
+        let domain = self.domain.as_ref();
+        let domain = domain.map(|domain| storage_part::put_in(domain, &self.storage, self.creation_time));
+        for part in [&domain, &self.inactive_domain, &self.cookie].into_iter().flatten() {
             root.push(part.clone());
         }
         root

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Code, DeleteRefusal, ImageRefusal, OffRefusal, QuiesceRefusal, RevertRefusal};
+use super::{Code, DeleteRefusal, ImageRefusal, OffRefusal, QuiesceRefusal, RevertRefusal, StorageRefusal};
 use crate::{name::BadName, request::CreateFlag, save_image::BadSaveImage};
 
 /// Why a request is not even begun. Nothing was touched.
@@ -412,6 +412,9 @@ pub enum Refusal {
     /// Images cannot be worked on.
     #[error(transparent)]
     Image(#[from] ImageRefusal),
+    /// Nothing is done to what a storage holds.
+    #[error(transparent)]
+    Storage(#[from] StorageRefusal),
     /// The guest cannot be brought to rest.
     #[error(transparent)]
     Quiesce(#[from] QuiesceRefusal),
@@ -478,6 +481,7 @@ impl Refusal {
             Refusal::Off(refusal) => refusal.code(),
             Refusal::Image(refusal) => refusal.code(),
             Refusal::Quiesce(refusal) => refusal.code(),
+            Refusal::Storage(refusal) => refusal.code(),
             Refusal::Exists { .. } | Refusal::Recorded(_) => Code::OperationFailed,
             Refusal::NoSuchSnapshot(_) | Refusal::Unknown(_) => Code::NoDomainSnapshot,
             Refusal::LiveWithoutMemory

@@ -33,6 +33,8 @@ const ELEMENTS: &[&str] = &[
     "transient",
     "boot",
     "serial",
+    // Who takes its snapshots is nothing to QEMU.
+    crate::disk::ELEMENT,
 ];
 
 /// The nodes and the device of every disk.

@@ -1,5 +1,7 @@
 //! The guest's agent and the storages below the disks, as far as an operation on the machine needs them.
 
+use tokio::sync::watch;
+
 use super::Machine;
 use crate::{
     agent::{AgentError, FreezeStatus, Presence},
@@ -24,6 +26,11 @@ impl<E: Env> Machine<E> {
     /// Whether the guest may still be frozen by the last operation, which could not let it go.
     pub fn may_be_frozen(&self) -> bool {
         self.monitor.rest().may_be_frozen()
+    }
+
+    /// Tells when the guest may stand frozen by an operation, and when it does not any more.
+    pub fn watch_frozen(&self) -> watch::Receiver<bool> {
+        self.monitor.rest().watch()
     }
 
     /// How the agent stands, if the guest runs and is to be at rest. A guest that does not run is not asked: it would answer

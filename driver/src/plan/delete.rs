@@ -9,9 +9,11 @@
 //! Of an internal snapshot the record goes first. Whatever ends this half way then leaves a tag without a record, which takes
 //! room and can be deleted by its name, and never a record that promises what is gone.
 
-use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off};
+use std::time::Duration;
+
+use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off, storage::parts};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, StoragePart},
     error::{DeleteRefusal, Refusal},
     name::SnapshotName,
     observed::ObservedDisk,
@@ -49,7 +51,8 @@ pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>) -> Vec<Request
     }
     let one = |name: &String| {
         let name = SnapshotName::new(name.clone()).ok()?;
-        Some(Request::Delete(Delete { name, flags: DeleteFlags::default(), within: delete.within }))
+        let stated = if name == delete.name { delete.stated.clone() } else { parts::Stated::new() };
+        Some(Request::Delete(Delete { name, flags: DeleteFlags::default(), stated, ..delete.clone() }))
     };
     names.iter().filter_map(one).collect()
 }
@@ -109,8 +112,9 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
     if facts.off.is_some() {
         off::check_description(facts)?;
     }
+    let held = held(delete, records, facts)?;
     let of = |name: &&String| records.tree.get(name).is_some_and(DomainSnapshot::is_outside);
-    match names.iter().find(of) {
+    let planned = match names.iter().find(of) {
         None => tags(&names, tree, records, facts),
         Some(_) if delete.flags.iter().next().is_none() => {
             let snapshot = records.tree.get(name);
@@ -120,6 +124,51 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
             }
         }
         Some(external) => Err(DeleteRefusal::ExternalAmongMany(external.clone()).into()),
+    };
+    with_storage(planned?, held, delete.within, facts)
+}
+
+/// What storages hold of all that are to go.
+fn held(delete: &Delete, records: Records<'_>, facts: Facts<'_>) -> Result<Vec<StoragePart>, Refusal> {
+    let mut held = Vec::new();
+    for name in touched(delete, records.tree) {
+        let none = parts::Stated::new();
+        let stated = if name == delete.name.as_str() { &delete.stated } else { &none };
+        if let Some(record) = records.tree.get(&name) {
+            held.extend(parts::parts(record, stated, facts.domain)?);
+        }
+    }
+    Ok(held)
+}
+
+/// The same, and what storages hold is deleted when nothing stands on it any more. Where there is nothing else to be deleted a storage
+/// that refuses is what decides: the record is written back.
+fn with_storage(
+    planned: Planned,
+    held: Vec<StoragePart>,
+    within: Duration,
+    facts: Facts<'_>,
+) -> Result<Planned, Refusal> {
+    let Planned { mut plan, tree, domain } = planned;
+    let (Some(left), false) = (&tree, held.is_empty()) else { return Ok(Planned { plan, tree, domain }) };
+    let (by, targets) = (parts::by_storages(&held), held.iter().flat_map(|part| part.targets.clone()));
+    let targets: Vec<String> = targets.collect();
+    let deletions = parts::deletions(held, left, within, facts)?;
+    if !deletions.is_empty() {
+        plan.title += &by;
+        let more = targets.into_iter().filter(|target| !plan.disks.contains(target));
+        plan.disks.extend(more.collect::<Vec<_>>());
+        plan.no_return = plan.no_return.max(usize::from(plan.stages.len() == 1));
+    }
+    plan.stages.extend(deletions.into_iter().map(Stage::one));
+    Ok(Planned { plan, tree, domain })
+}
+
+/// The names of all of which storages are to delete what they hold; none where that is to stay.
+pub(super) fn touched(delete: &Delete, tree: &SnapshotTree) -> Vec<String> {
+    match delete.storage_stays || delete.flags.has(DeleteFlag::MetadataOnly) {
+        true => Vec::new(),
+        false => doomed(delete, tree),
     }
 }
 
@@ -155,8 +204,10 @@ fn tags(
         live || apart.iter().any(|step| step.target == disk.target)
     };
     let disks: Vec<_> = facts.observed.images().filter(tagged).map(|disk| disk.target.clone()).collect();
+    // What no image holds is in the hands of others.
+    let kind = if disks.is_empty() { "" } else { ": internal" };
     let on = super::on_disks(&disks);
-    let title = format!("delete {} of {}: internal{on}", list(names), facts.domain.name);
+    let title = format!("delete {} of {}{kind}{on}", list(names), facts.domain.name);
     let steps = steps.into_iter().map(Step::from).chain(apart.into_iter().map(Step::from)).collect();
     finished(title, disks, steps, tree, records)
 }

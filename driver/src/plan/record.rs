@@ -1,9 +1,11 @@
 //! The record of a snapshot that is about to be taken, and what it changes among the machine's records.
 
-use super::Facts;
+use super::{Facts, storage};
 use crate::{
     align::{Aligned, MemoryPlace, Place},
-    domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk, SourceType},
+    domain_snapshot::{
+        DomainSnapshot, Location, Memory, SnapshotDisk, SourceType, StoragePart, without_storage_parts,
+    },
     domain_xml::{DomainXml, uuid_of},
     error::Refusal,
     request::{Create, CreateFlag},
@@ -34,12 +36,12 @@ pub(super) fn of(
         let old = DomainSnapshot { revert_disks: Vec::new(), ..old.clone() };
         tree.insert(old);
     }
-    tree.insert(DomainSnapshot { parent, ..record(create, aligned, facts) });
+    tree.insert(DomainSnapshot { parent, ..record(create, aligned, facts)? });
     tree.set_current(Some(name));
     Ok(Some((WriteRecords::new(records.folder, records.tree, &tree)?, tree)))
 }
 
-fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> DomainSnapshot {
+fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<DomainSnapshot, Refusal> {
     let (location, file) = match &aligned.memory {
         MemoryPlace::No => (Location::No, None),
         MemoryPlace::Internal => (Location::Internal, None),
@@ -58,7 +60,17 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> DomainSnapsho
         }
     });
     let now = facts.observed.sources();
-    DomainSnapshot {
+    let document = facts.domain.document.as_ref();
+    let storage = match document {
+        Some(_) => storage::of(aligned, facts.observed)?,
+        None => Vec::new(),
+    };
+    let storage = storage.into_iter().map(|(targets, volumes)| StoragePart {
+        targets,
+        volumes,
+        name: aligned.name.clone(),
+    });
+    Ok(DomainSnapshot {
         name: Some(aligned.name.to_string()),
         description: create.wish.description.clone(),
         state: Some(aligned.state),
@@ -67,11 +79,12 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> DomainSnapsho
         memory: Memory { location: Some(location), file },
         disks: disks.collect(),
         revert_disks: Vec::new(),
-        domain: facts.domain.document.as_ref().map(|document| document.with_sources(now).element().clone()),
+        storage: storage.collect(),
+        domain: document.map(|document| without_storage_parts(document.with_sources(now).element())),
         inactive_domain: None,
         cookie: None,
         active: None,
-    }
+    })
 }
 
 fn source(source_type: SourceType, path: &str) -> Element {

@@ -22,6 +22,7 @@ mod discard;
 mod nvram;
 mod process;
 mod records;
+mod storage;
 mod transient;
 
 use std::collections::BTreeSet;
@@ -32,10 +33,10 @@ pub use self::{
     aside::{Aside, GoingBack, going_back, loads_memory},
     discard::images_discarded,
 };
-use super::{Facts, Plan, Planned, Records, Stage, internal};
+use super::{Facts, Plan, Planned, Records, Stage, internal, storage::parts};
 use crate::{
     domain::Nvram,
-    domain_snapshot::{DomainSnapshot, Location, SourceType, State},
+    domain_snapshot::{DomainSnapshot, Location, SourceType, State, StoragePart},
     domain_xml::{Disk, DomainXml},
     env::FileKind,
     error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
@@ -83,13 +84,17 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     }
     let domain = record.domain.clone().and_then(|element| DomainXml::of(element).ok());
     let domain = domain.ok_or_else(|| RevertRefusal::NoRollbackInfo(name.to_owned()))?;
+    let parts = match revert.storage_is_back {
+        true => Vec::new(),
+        false => parts::parts(record, &revert.stated, facts.domain)?,
+    };
     let is_within = !is_external(record)
         && has_memory(record)
         && facts.off.is_none()
         && difference(facts, &domain).is_none();
     if is_within {
         let doomed = discard::doomed(revert, records.tree, facts)?;
-        let way = Way { revert, record, records, domain, goal, doomed, facts, thrown_away: None };
+        let way = Way { revert, record, records, domain, goal, doomed, parts, facts, thrown_away: None };
         way.check()?;
         return way.within();
     }
@@ -98,7 +103,7 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     let ended = facts.observed.once_ended();
     let facts = Facts { observed: &ended, ..facts };
     let doomed = discard::doomed(revert, records.tree, facts)?;
-    let way = Way { revert, record, records, domain, goal, doomed, facts, thrown_away };
+    let way = Way { revert, record, records, domain, goal, doomed, parts, facts, thrown_away };
     way.check()?;
     match (is_external(record), has_memory(record)) {
         (true, _) => way.outside(),
@@ -174,6 +179,8 @@ struct Way<'a> {
     goal: Goal,
     /// The snapshots that are deleted with it.
     doomed: Vec<String>,
+    /// What storages hold of it, to be put back.
+    parts: Vec<StoragePart>,
     facts: Facts<'a>,
     /// Removes what goes with the machine that is ended.
     thrown_away: Option<Stage>,
@@ -207,13 +214,7 @@ impl Way<'_> {
         if let Some(difference) = difference.filter(|_| runs && !force && has_memory(self.record)) {
             return Err(RevertRefusal::OtherMachine { name: self.name(), difference }.into());
         }
-        let manual =
-            self.domain.disks().filter(|disk| location(self.record, disk.target) == Location::Manual);
-        let manual: Vec<String> = manual.map(|disk| disk.target.to_owned()).collect();
-        if !manual.is_empty() && !self.revert.storage_is_back {
-            return Err(RevertRefusal::ManualDisks(manual).into());
-        }
-        Ok(())
+        Ok(self.check_manual()?)
     }
 
     /// Within the process that runs.
@@ -316,6 +317,7 @@ impl Way<'_> {
             self.knows_qemu()?;
         }
         let (write, tree) = self.recorded(&fresh)?;
+        let back = self.put_back()?;
         let tool = self.tool();
         let reserve = fresh.iter().map(|overlay| ReserveFile { path: overlay.file.clone() });
         let create = fresh.iter().map(|overlay| CreateOverlay {
@@ -330,33 +332,27 @@ impl Way<'_> {
         stages.extend(self.described(&domain));
         stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
+        let decided = !back.is_empty();
+        stages.push(Stage::all(back));
         stages.retain(|stage| !stage.steps.is_empty());
         let mut no_return = stages.len() - 1;
         stages.extend(self.thrown_away.clone());
         if let Some(launcher) = launcher {
-            let power = match (&memory, self.goal) {
-                (Some(_), _) => Power::Incoming,
-                (None, Goal::Running) => Power::Running,
-                (None, _) => Power::Paused,
-            };
-            stages.push(Stage::one(self.start(launcher, &domain, power)));
-            no_return = stages.len() - 1;
-            if let Some(load) = memory {
-                stages.push(Stage::one(load));
-                no_return = stages.len() - 1;
-                if self.goal == Goal::Running {
-                    stages.push(Stage::one(Resume::default()));
-                }
-            }
+            let goes_on = memory.is_some() && self.goal == Goal::Running;
+            stages.extend(self.started(launcher, &domain, memory));
+            // From what a storage has put back there is no way back.
+            no_return = if decided { no_return } else { stages.len() - 1 };
+            stages.extend(goes_on.then(|| Stage::one(Resume::default())));
         }
         let mut left = self.left_behind(&domain, &tree);
         left.extend(self.discarded(&domain, &tree)?);
+        let parts = self.discarded_parts(&tree)?;
         left.extend(reset.map(|reset| reset.kept));
         stages.push(Stage::all(left.into_iter().map(|path| RemoveFile { path })));
+        stages.extend(parts.into_iter().map(Stage::one));
         stages.retain(|stage| !stage.steps.is_empty());
-        let kind = if has_memory(self.record) { "memory and overlays" } else { "overlays" };
-        let targets = fresh.iter().map(|overlay| overlay.target.clone()).collect();
-        let plan = self.plan(kind, targets, stages, no_return);
+        let (kind, targets) = self.kind(&fresh);
+        let plan = self.plan(&kind, targets, stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(domain) })
     }
 

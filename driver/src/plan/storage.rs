@@ -6,6 +6,8 @@
 //! The guest stands still from the first of them to the last, so all are of one moment: its file systems are at rest, or it is
 //! paused. Where one storage alone takes all, its own moment is enough.
 
+pub(super) mod parts;
+
 use super::Facts;
 use crate::{
     align::{self, Aligned, Place},
@@ -16,6 +18,7 @@ use crate::{
     request::{Create, Request},
     step::{ProviderSeal, ProviderSnapshot},
     storage::{self, Snapshot, Volumes, absent},
+    tree::SnapshotTree,
 };
 
 /// Volumes below disks that their storage is to take.
@@ -29,14 +32,32 @@ pub struct Held {
     pub found: Result<Vec<Snapshot>, String>,
 }
 
-/// The volumes below the disks that their storages are to take, each with its disks; nothing where a plan will be refused.
-pub fn volumes(request: &Request, domain: &Domain, observed: &Observed) -> Vec<(Vec<String>, Volumes)> {
-    let Request::Create(create) = request else { return Vec::new() };
+/// The volumes below the disks that their storages are to take, to put back or to let go of, each with its disks; nothing where a
+/// plan will be refused.
+pub fn volumes(
+    request: &Request,
+    domain: &Domain,
+    observed: &Observed,
+    tree: Option<&SnapshotTree>,
+) -> Vec<(Vec<String>, Volumes)> {
+    let Request::Create(create) = request else {
+        let Some(Ok(parts)) = tree.map(|tree| parts::needed(request, tree, domain)) else {
+            return Vec::new();
+        };
+        let mut volumes: Vec<(Vec<String>, Volumes)> = Vec::new();
+        for part in parts {
+            if volumes.iter().all(|(_, known)| *known != part.volumes) {
+                volumes.push((part.targets, part.volumes));
+            }
+        }
+        return volumes;
+    };
     let Ok(aligned) = align::align(create, domain, observed.running()) else { return Vec::new() };
     of(&aligned, observed).unwrap_or_default()
 }
 
-fn of(aligned: &Aligned, observed: &Observed) -> Result<Vec<(Vec<String>, Volumes)>, Refusal> {
+/// The volumes below the disks that their storages are to take, each with its disks.
+pub(super) fn of(aligned: &Aligned, observed: &Observed) -> Result<Vec<(Vec<String>, Volumes)>, Refusal> {
     let mut wishes = Vec::new();
     for disk in &aligned.disks {
         let (Place::Storage(said), Some(image)) = (&disk.place, observed.disk(&disk.target)) else {
@@ -50,7 +71,7 @@ fn of(aligned: &Aligned, observed: &Observed) -> Result<Vec<(Vec<String>, Volume
     choice::groups(&wishes, storage::WITHIN).map_err(|why| refused(&all(), why))
 }
 
-fn refused(disks: &str, why: DiskError) -> Refusal {
+pub(super) fn refused(disks: &str, why: DiskError) -> Refusal {
     Refusal::StorageRefuses { disks: disks.to_owned(), why: why.to_string() }
 }
 

@@ -169,16 +169,11 @@ fn disk_only(disks: &[&str], files: &[(&str, &str)]) -> Request {
 }
 
 fn revert() -> Request {
-    Request::Revert(Revert {
-        name: named("s1"),
-        flags: RevertFlags::default(),
-        storage_is_back: false,
-        within: WITHIN,
-    })
+    Request::Revert(Revert::new(named("s1"), RevertFlags::default(), WITHIN))
 }
 
 fn delete() -> Request {
-    Request::Delete(Delete { name: named("s1"), flags: DeleteFlags::default(), within: WITHIN })
+    Request::Delete(Delete::new(named("s1"), DeleteFlags::default(), WITHIN))
 }
 
 /// One plan of every kind, and how it is printed.

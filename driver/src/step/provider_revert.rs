@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Kind, Remains, provider};
+use super::{Begun, Happened, Kind, Remains, provider};
 use crate::{env::Env, error::StepError, live::Live, name::SnapshotName, storage::Volumes};
 
 /// Lets the live volumes be what the snapshot holds; what was written since is lost. Who uses them was asked before. A storage that
@@ -31,12 +31,16 @@ impl Kind for ProviderRevert {
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let storage = self.volumes.storage(live.env().clone())?;
         // Somebody may have opened them since they were asked for.
-        storage.may_revert(&self.name).await?;
+        if let Err(mut error) = storage.may_revert(&self.name).await {
+            // Who was only asked has done nothing.
+            error.doubt().into_iter().for_each(|happened| *happened = Happened::No);
+            return Err(error.into());
+        }
         provider::done(storage.revert_at_once(&self.name, &self.fresh).await)
     }
 
-    async fn probe<E: Env>(&self, _: &Live<E>) -> Result<super::Happened, StepError> {
-        Ok(super::Happened::Unknown)
+    async fn probe<E: Env>(&self, _: &Live<E>) -> Result<Happened, StepError> {
+        Ok(Happened::Unknown)
     }
 
     async fn undo<E: Env>(&self, _: &Live<E>, _: Begun, why: Option<&StepError>) -> Result<(), Remains> {

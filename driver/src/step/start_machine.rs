@@ -29,6 +29,15 @@ pub struct StartMachine {
     pub power: Power,
 }
 
+impl StartMachine {
+    /// What is left to be done where it has not started, and there is no way back.
+    pub(crate) fn is_due(&self) -> Remains {
+        let images = self.domain.disks().filter_map(|disk| disk.path().map(|path| format!("`{path}`")));
+        let images = images.collect::<Vec<_>>().join(", ");
+        format!("else the machine, which was ended, is to be started in {images}")
+    }
+}
+
 impl Kind for StartMachine {
     const UNDO: Option<&'static str> = Some("end it");
 

@@ -210,8 +210,13 @@ impl StorageError {
         )
     }
 
+    /// The same, where this could not be cleared away.
+    pub(super) fn but(self, left: Vec<String>) -> Self {
+        if left.is_empty() { self } else { StorageError::Left { error: Box::new(self), left } }
+    }
+
     /// Whether nobody knows yet if what was to be done is done; with where to put the answer.
-    pub(super) fn doubt(&mut self) -> Option<&mut Happened> {
+    pub(crate) fn doubt(&mut self) -> Option<&mut Happened> {
         match self {
             StorageError::Killed { happened, .. } | StorageError::TimedOut { happened, .. } => Some(happened),
             _ => None,

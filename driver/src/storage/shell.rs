@@ -119,7 +119,7 @@ impl<E: Env> Storage<E> {
             Err(done @ StorageError::Unfinished { .. }) => Err(done),
             Err(error) => {
                 let left = self.let_go(name, &fresh, false).await;
-                Err(if left.is_empty() { error } else { StorageError::Left { error: Box::new(error), left } })
+                Err(error.but(left))
             }
         }
     }
@@ -264,16 +264,17 @@ impl<E: Env> Storage<E> {
             match self.act(act).await {
                 Ok(()) => decided |= act.decides,
                 Err(error) if decided => failed.push(format!("{}: {error}", in_words(&act.run))),
+                Err(mut error) if wanted == Wanted::Kept && !act.decides && decides(&acts[at..]) => {
+                    // No list would tell, and what decides is still to come.
+                    error.doubt().into_iter().for_each(|happened| *happened = Happened::No);
+                    let left = self.undo(&acts[..=at]).await;
+                    return Err(error.but(left));
+                }
                 Err(error) => match self.after_all(error, name, wanted).await {
                     Ok(()) => decided = true,
                     Err(error) => {
                         let left = self.undo(&acts[..=at]).await;
-                        let error = if left.is_empty() {
-                            error
-                        } else {
-                            StorageError::Left { error: Box::new(error), left }
-                        };
-                        return Err(error);
+                        return Err(error.but(left));
                     }
                 },
             }
@@ -363,6 +364,10 @@ impl<E: Env> Storage<E> {
             }
         }
     }
+}
+
+fn decides(acts: &[Act]) -> bool {
+    acts.iter().any(|act| act.decides)
 }
 
 fn in_words(command: &HostCommand) -> String {

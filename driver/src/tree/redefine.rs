@@ -141,6 +141,7 @@ impl SnapshotTree {
             }
             if record.domain.is_none() {
                 record.domain.clone_from(&known.domain);
+                record.storage.clone_from(&known.storage);
             }
         }
         if let Some(machine) = &machine {

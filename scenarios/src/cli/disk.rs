@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
     disk::{Ask, By, DiskError, QemuDisks, Taken, Taker},
-    env::{Endpoint, tokio::TokioEnv},
+    env::Endpoint,
     name::SnapshotName,
     plan::Plan,
     report::{Quiesced, Verdict},
@@ -20,6 +20,7 @@ use freezeframe_driver::{
 use serde_json::json;
 use tokio::{
     runtime::{Builder, Runtime},
+    sync::watch::Receiver,
     task::LocalSet,
 };
 
@@ -29,7 +30,7 @@ use self::{
 };
 use super::{
     CliError,
-    fs::{FsError, ticket::Ticket, watchdog},
+    fs::watchdog::GuardArgs,
     interrupt::Interrupt,
     snapshot::{self, create::QuiesceHow, operate::Gone},
     told::{Told, tell},
@@ -57,9 +58,6 @@ pub(super) struct DiskArgs {
 
 /// How long a command of the storage may take where nothing is said, in seconds.
 const WITHIN: u32 = 60;
-
-/// How long, beyond the storage's own time, until a guest is thawed whose caller has died.
-const THAW_AFTER: u32 = 60;
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -98,6 +96,8 @@ struct SnapshotArgs {
     /// How long a command of the storage may take, and with it the guest stand still
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
     within: u32,
+    #[command(flatten)]
+    guard: GuardArgs,
 }
 
 impl SnapshotArgs {
@@ -162,6 +162,7 @@ struct Wanted<'a> {
     agent: Option<&'a Utf8Path>,
     /// By QEMU, inside the images.
     inside: bool,
+    guard: Option<&'a GuardArgs>,
     /// How long a command may take, in seconds.
     within: u32,
 }
@@ -182,25 +183,31 @@ impl<'a> Wanted<'a> {
         };
         let wanted = Self { ask: Some(ask), dry_run: done.dry_run, ..Self::to_list(&done.named.which) };
         Ok(match verb {
-            Verb::Snapshot(SnapshotArgs { agent, within, internal, .. }) => {
-                Self { agent: agent.as_deref(), within: *within, inside: *internal, ..wanted }
+            Verb::Snapshot(SnapshotArgs { agent, within, internal, guard, .. }) => {
+                let (agent, guard) = (agent.as_deref(), Some(guard));
+                Self { agent, guard, within: *within, inside: *internal, ..wanted }
             }
             _ => wanted,
         })
     }
 
     fn to_list(which: &'a WhichArgs) -> Self {
-        Self { which, ask: None, dry_run: false, agent: None, inside: false, within: WITHIN }
+        Self { which, ask: None, dry_run: false, agent: None, guard: None, inside: false, within: WITHIN }
     }
 
-    /// A guest that stands frozen should this command be killed is let go by somebody else, if one is frozen here.
-    async fn watchdog(&self) -> Result<Option<Ticket>, CliError> {
-        let freezes =
-            matches!(self.ask, Some(Ask::Snapshot { quiesce: Quiesce::Required | Quiesce::BestEffort, .. }));
-        let Some(agent) = self.agent.filter(|_| freezes) else { return Ok(None) };
-        let after = self.within.saturating_add(THAW_AFTER);
-        let started = watchdog::start(&TokioEnv::new(), agent, after).await;
-        Ok(Some(started.map_err(FsError::NoWatchdog)?))
+    /// Takes a snapshot. A guest that stands frozen for it should this command be killed is let go by somebody else.
+    async fn guard(
+        &self,
+        plan: Option<&Plan>,
+        frozen: Receiver<bool>,
+        taken: impl Future<Output = Result<Taken, DiskError>>,
+    ) -> Result<Taken, CliError> {
+        match (self.guard, self.agent) {
+            (Some(guard), Some(agent)) if plan.is_some_and(Plan::freezes) => {
+                Ok(guard.guard(agent, self.within, frozen, taken).await??)
+            }
+            _ => Ok(taken.await?),
+        }
     }
 }
 
@@ -236,16 +243,13 @@ async fn act(wanted: &Wanted<'_>, disks: &impl Taker, interrupt: &Interrupt) -> 
         interrupt.to_the_end(disks.perform(ask)).await?;
         return Ok(done(ask));
     };
-    if *quiesce != Quiesce::Off {
-        // What is refused is refused before anybody waits for a thaw.
-        interrupt.or(disks.plan(ask)).await??;
-    }
-    let ticket = wanted.watchdog().await?;
-    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce)).await;
-    if let Some(ticket) = ticket.filter(|_| !disks.may_be_frozen()) {
-        ticket.remove(&TokioEnv::new()).await;
-    }
-    Ok(took(name, &taken?))
+    // What is refused is refused before anybody waits for a thaw.
+    let plan = match quiesce {
+        Quiesce::Off => None,
+        _ => Some(interrupt.or(disks.plan(ask)).await??),
+    };
+    let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce));
+    Ok(took(name, &wanted.guard(plan.as_ref(), disks.watch_frozen(), taken).await?))
 }
 
 fn done(ask: &Ask) -> Told {

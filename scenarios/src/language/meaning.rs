@@ -94,7 +94,7 @@ fn named_disks_exist(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
                 disk_exists(root, Key { name, span: named.span() }, found);
             }
         }
-        let tables = ["files", "places", "formats"].map(|table| action.key(table));
+        let tables = ["files", "places", "formats", "providers"].map(|table| action.key(table));
         for (disk, _) in tables.iter().flat_map(|table| table.entries()) {
             disk_exists(root, disk, found);
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{
     Timespan,
     forms::{ErrorCode, FileName},
+    machine::DiskStorage,
 };
 
 /// One thing done to the machine.
@@ -267,6 +268,9 @@ pub struct Revert {
     /// The storage of disks that the caller took itself has been put back. Default: false.
     #[serde(default)]
     pub storage_is_back: bool,
+    /// For a disk, who is said to hold its part of the snapshot. Default: what the record says.
+    #[serde(default)]
+    pub providers: BTreeMap<String, DiskStorage>,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,
@@ -303,6 +307,12 @@ pub struct Delete {
     #[serde(default)]
     #[schemars(extend("uniqueItems" = true))]
     pub flags: Vec<DeleteFlag>,
+    /// What storages hold of it stays there. Default: false.
+    #[serde(default)]
+    pub storage_stays: bool,
+    /// For a disk, who is said to hold its part of the snapshot. Default: what the record says.
+    #[serde(default)]
+    pub providers: BTreeMap<String, DiskStorage>,
     /// How long the driver may take. Default: the driver's own bounds.
     #[serde(default)]
     pub within: Option<Timespan>,

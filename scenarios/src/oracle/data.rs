@@ -151,6 +151,10 @@ impl Data {
     /// The disks of a snapshot hold what they held then, and what the guest has written since it goes on again. Of a machine that
     /// does not run nobody knows.
     fn go_back(&mut self, name: &str, is_sure: bool, state: &State) -> Option<(Invariant, String)> {
+        // What these hold by now their storage alone knows.
+        for disk in state.records.get(name).into_iter().flat_map(|record| &record.elsewhere) {
+            self.holds.remove(disk);
+        }
         let kept = self.snapshots.get(name).filter(|_| is_sure && state.guest.is_some());
         let Some(kept) = kept.cloned() else {
             self.holds.clear();
@@ -193,6 +197,11 @@ impl Data {
                 None
             };
             taken.extend(content.map(|content| (disk.to_owned(), content)));
+        }
+        let named = format!("@{name}");
+        let kept = state.records.get(name).into_iter().flat_map(|record| &record.images);
+        for (disk, file) in kept.filter(|(_, file)| file.ends_with(&named)) {
+            taken.extend(state.content(file).map(|content| (disk.clone(), content)));
         }
         taken
     }

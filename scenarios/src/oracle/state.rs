@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, Location, Purpose},
     domain_xml::DomainXml,
+    storage::Method,
 };
 use freezeframe_sim::{
     host::{Blocks, Image},
@@ -78,8 +79,10 @@ pub struct Record {
     pub needs: BTreeSet<String>,
     /// Images that hold it inside.
     pub inside: BTreeSet<String>,
-    /// For each disk that took part the image that the guest wrote to then.
+    /// For each disk that took part the image that the guest wrote to then, or the file in which a storage keeps it.
     pub images: BTreeMap<String, String>,
+    /// Disks of which a storage keeps a part that is in no file of its own.
+    pub elsewhere: BTreeSet<String>,
     /// It says that its deletion has begun, and on which disks: nobody can go back to it.
     pub being_deleted: bool,
 }
@@ -233,8 +236,18 @@ fn record_of(path: &Utf8Path, bytes: &[u8]) -> Option<(String, Record)> {
         }
         images.insert(disk.name.clone(), image);
     }
+    let mut elsewhere = BTreeSet::new();
+    for part in &read.storage {
+        for target in &part.targets {
+            match image(target).filter(|_| part.volumes.method == Method::Reflink) {
+                Some(image) => drop(images.insert(target.clone(), format!("{image}@{}", part.name))),
+                None => drop(elsewhere.insert(target.clone())),
+            }
+        }
+    }
     let mut needs: BTreeSet<String> = images.values().cloned().collect();
     needs.extend(read.memory.file.as_ref().map(ToString::to_string));
     let being_deleted = read.disks.iter().any(|disk| disk.delete_in_progress);
-    Some((name.to_owned(), Record { parent: read.parent.clone(), needs, inside, images, being_deleted }))
+    let parent = read.parent.clone();
+    Some((name.to_owned(), Record { parent, needs, inside, images, elsewhere, being_deleted }))
 }

@@ -32,6 +32,7 @@ fn add_image(state: &mut State, path: &str, backing: Option<&str>) {
 
 fn record(needs: &str) -> Record {
     Record {
+        elsewhere: BTreeSet::new(),
         parent: None,
         needs: BTreeSet::from([needs.to_owned()]),
         inside: BTreeSet::new(),

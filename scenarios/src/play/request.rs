@@ -1,6 +1,6 @@
 //! What a step asks the driver for.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use camino::Utf8Path;
 use freezeframe_driver::{
@@ -40,22 +40,33 @@ pub(super) fn create(snapshot: &Snapshot, targets: &[String], folder: &Utf8Path)
 }
 
 /// Goes back to one.
-pub(super) fn revert(revert: &language::Revert) -> Result<Request, BadName> {
+pub(super) fn revert(revert: &language::Revert, folder: &Utf8Path) -> Result<Request, BadName> {
     Ok(Request::Revert(Revert {
         name: SnapshotName::new(&*revert.name)?,
         flags: revert_flags(revert),
         storage_is_back: revert.storage_is_back,
+        stated: stated(&revert.providers, folder),
         within: within(revert.within.as_ref()),
     }))
 }
 
 /// Deletes one.
-pub(super) fn delete(delete: &language::Delete) -> Result<Request, BadName> {
+pub(super) fn delete(delete: &language::Delete, folder: &Utf8Path) -> Result<Request, BadName> {
     Ok(Request::Delete(Delete {
         name: SnapshotName::new(&*delete.name)?,
         flags: delete_flags(delete),
+        storage_stays: delete.storage_stays,
+        stated: stated(&delete.providers, folder),
         within: within(delete.within.as_ref()),
     }))
+}
+
+/// Who is said to hold disks' parts.
+fn stated(providers: &BTreeMap<String, DiskStorage>, folder: &Utf8Path) -> BTreeMap<String, Element> {
+    let said = |(target, storage): (&String, &DiskStorage)| {
+        (target.clone(), machine::disk_snapshot(*storage, folder))
+    };
+    providers.iter().map(said).collect()
 }
 
 /// What the driver is asked for, as `<domainsnapshot>` says it.

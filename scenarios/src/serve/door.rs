@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     recorded::Recorded,
-    world::sim::{SimEnv, monitor},
+    world::sim::{SimEnv, agent, monitor},
 };
 
 /// How long a program may take to read what QEMU said last, and how long a listener rests after a failure.
@@ -87,6 +87,7 @@ impl Door {
             (Port::Monitor(number), Some(env)) => {
                 self.carry(program, env.connect(&monitor(number)).await?).await
             }
+            (Port::Agent, Some(env)) => self.carry(program, env.connect(&agent()).await?).await,
             _ => {
                 let stream = self.sockets.connect(port);
                 self.carry(program, stream.map_err(|_| io::ErrorKind::ConnectionRefused)?).await

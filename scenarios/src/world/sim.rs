@@ -52,6 +52,11 @@ pub(crate) fn monitor(number: usize) -> Endpoint {
     Endpoint::Unix(format!("{MONITOR}{number}").into())
 }
 
+/// Where the guest's agent is reached.
+pub(crate) fn agent() -> Endpoint {
+    Endpoint::Unix(AGENT.into())
+}
+
 /// Time and tasks in a simulated world.
 pub trait Time: Clone + Unpin + 'static {
     /// The time since the world began.
@@ -314,7 +319,7 @@ impl<T: Time> World for SimWorld<T> {
     }
 
     fn agent(&self) -> Endpoint {
-        Endpoint::Unix(AGENT.into())
+        agent()
     }
 
     fn folder(&self) -> &Utf8Path {

@@ -17,6 +17,7 @@ mod running;
 mod served;
 mod snapshot_edit;
 mod snapshot_hand_over;
+mod snapshot_killed;
 mod snapshot_operations;
 mod snapshot_records;
 mod snapshot_validate;

@@ -136,7 +136,7 @@ impl World {
         let commands =
             ["block-stream", "block-commit", "job-complete", "job-finalize", "job-dismiss", "blockdev-del"];
         let name = SnapshotName::new(name).unwrap();
-        let request = Request::Delete(Delete { name, flags: DeleteFlags::default(), within: WITHIN });
+        let request = Request::Delete(Delete::new(name, DeleteFlags::default(), WITHIN));
         let beside =
             Beside { tool: "qemu-img".into(), images: self.beside.clone(), canonical: BTreeMap::new() };
         let facts = Facts {

@@ -154,7 +154,7 @@ impl World {
             no_background: false,
         };
         let name = SnapshotName::new(name).unwrap();
-        plan(&Request::Delete(Delete { name, flags, within: WITHIN }), facts)
+        plan(&Request::Delete(Delete::new(name, flags, WITHIN)), facts)
     }
 
     fn refused(&self, name: &str) -> Refusal {

@@ -64,7 +64,7 @@ pub(super) fn doomed(revert: &Revert, tree: &SnapshotTree, facts: Facts<'_>) -> 
 
 impl<'a> Way<'a> {
     /// The records of those that go with it.
-    fn going(&self) -> impl Iterator<Item = &'a DomainSnapshot> {
+    pub(super) fn going(&self) -> impl Iterator<Item = &'a DomainSnapshot> {
         let records = self.records.tree;
         self.doomed.iter().filter_map(|name| records.get(name))
     }

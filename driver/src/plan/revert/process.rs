@@ -9,7 +9,7 @@ use crate::{
     error::{OffRefusal, Refusal, RevertRefusal},
     launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
     plan::Stage,
-    step::{StartMachine, StopMachine},
+    step::{LoadMemory, StartMachine, StopMachine},
 };
 
 impl Way<'_> {
@@ -45,6 +45,22 @@ impl Way<'_> {
     /// Writes down what machine a machine that is off is from now on. The images behind its disks are left to be found.
     pub(super) fn described(&self, domain: &DomainXml) -> Option<Stage> {
         Some(Stage::one(self.facts.off?.document(&domain.without_chains())?))
+    }
+
+    /// Starts it, and loads its memory if there is any to be loaded.
+    pub(super) fn started(
+        &self,
+        launcher: &Launcher,
+        domain: &DomainXml,
+        memory: Option<LoadMemory>,
+    ) -> impl Iterator<Item = Stage> {
+        let power = match (&memory, self.goal) {
+            (Some(_), _) => Power::Incoming,
+            (None, Goal::Running) => Power::Running,
+            (None, _) => Power::Paused,
+        };
+        let start = Stage::one(self.start(launcher, domain, power));
+        std::iter::once(start).chain(memory.map(Stage::one))
     }
 
     pub(super) fn start(&self, launcher: &Launcher, domain: &DomainXml, power: Power) -> StartMachine {

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Fresh, Way};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     domain_xml::DomainXml,
     error::Refusal,
     plan::{Records, branches},
@@ -48,8 +48,25 @@ impl Way<'_> {
             }
             tree.insert(record);
         }
+        self.note_used_up(&mut tree);
         tree.set_current(Some(name));
         Ok((WriteRecords::new(folder, old, &tree)?, tree))
+    }
+
+    /// What a storage uses up by going back to it, the record does not tell of any more.
+    fn note_used_up(&self, tree: &mut SnapshotTree) {
+        let is_used_up = |part: &StoragePart| {
+            let provider = part.volumes.provider();
+            let consumes = provider.is_ok_and(|provider| provider.capabilities().revert_consumes);
+            consumes && self.parts.iter().any(|other| other == part)
+        };
+        if let Some(record) =
+            tree.get(self.revert.name.as_str()).filter(|it| it.storage.iter().any(is_used_up))
+        {
+            let mut record = record.clone();
+            record.storage.retain(|part| !is_used_up(part));
+            tree.insert(record);
+        }
     }
 
     /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or is

@@ -9,6 +9,7 @@
 )]
 
 use std::{
+    convert::Infallible,
     io,
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
@@ -20,11 +21,67 @@ use clap::Args;
 use freezeframe_driver::{
     agent::{Agent, AgentError, FreezeStatus},
     env::{Endpoint, Env as _, tokio::TokioEnv},
+    race::{First, race},
 };
 use serde_json::json;
+use tokio::sync::watch::Receiver;
 
 use super::{FsError, ticket::Ticket};
 use crate::cli::told::Told;
+
+/// How often it looks whether the freeze is over.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long, beyond the time that an operation may take, until a guest is thawed whose caller has died.
+const THAW_AFTER: u32 = 60;
+
+/// Whether somebody else is to thaw the guest should this command be killed while it stands frozen.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct GuardArgs {
+    /// With --quiesce: should this command be killed, a process of its own thaws the guest so long after it was begun
+    /// [default: 60 beyond --within]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    thaw_after: Option<u32>,
+    /// With --quiesce: should this command be killed, the guest stays frozen until `recover` or `fs thaw`
+    #[arg(long, conflicts_with = "thaw_after")]
+    no_watchdog: bool,
+}
+
+impl GuardArgs {
+    /// Does what freezes the guest, for so many seconds at most. Whoever is to thaw it should this process die is there before, and is
+    /// let go as soon as the guest is: what somebody else freezes then is theirs.
+    pub(in crate::cli) async fn guard<T>(
+        &self,
+        agent: &Utf8Path,
+        within: u32,
+        frozen: Receiver<bool>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, FsError> {
+        if self.no_watchdog {
+            return Ok(work.await);
+        }
+        let env = TokioEnv::new();
+        let after = self.thaw_after.unwrap_or(within.saturating_add(THAW_AFTER));
+        let ticket = start(&env, agent, after).await.map_err(FsError::NoWatchdog)?;
+        let mut thawed = frozen.clone();
+        let over = async {
+            let was_frozen = thawed.wait_for(|frozen| *frozen).await.is_ok();
+            if was_frozen && thawed.wait_for(|frozen| !*frozen).await.is_ok() {
+                ticket.remove(&env).await;
+            }
+            std::future::pending::<Infallible>().await
+        };
+        let done = match race(over, work).await {
+            First::Left(never) => match never {},
+            First::Right(done) => done,
+        };
+        // One that could not be let go is left to it.
+        if !*frozen.borrow() {
+            ticket.remove(&env).await;
+        }
+        Ok(done)
+    }
+}
 
 /// How long one try takes at most.
 const TRY_WITHIN: Duration = Duration::from_secs(20);
@@ -68,7 +125,10 @@ pub(in crate::cli) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32) 
 pub(super) async fn watch(arguments: &WatchdogArgs) -> Result<Told, FsError> {
     let WatchdogArgs { agent, word, after } = arguments;
     let (env, ticket) = (TokioEnv::new(), Ticket::at(agent));
-    env.sleep_until(Duration::from_secs((*after).into())).await;
+    let due = Duration::from_secs((*after).into());
+    while env.now() < due && ticket.stands(&env, word).await {
+        env.sleep_until(due.min(env.now() + LOOK)).await;
+    }
     let mut tries = 0;
     while ticket.stands(&env, word).await {
         match thaw(&env, agent).await {

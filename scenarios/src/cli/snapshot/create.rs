@@ -1,7 +1,5 @@
 //! `create`: a snapshot as a document describes it.
 
-use std::collections::BTreeMap;
-
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use freezeframe_driver::{
@@ -16,11 +14,11 @@ use super::{
     SnapshotError, operate,
     operate::OperateArgs,
     redefine::{Redefinition, hand_in},
-    spec::ProviderSpec,
+    spec::{self, ProviderSpec},
     validate::ValidateArgs,
     xml::Document,
 };
-use crate::cli::{CliError, told::Told};
+use crate::cli::{CliError, fs::watchdog::GuardArgs, told::Told};
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
@@ -68,6 +66,8 @@ pub(super) struct FlagArgs {
     /// The guest's file systems are frozen already, by you: they are neither frozen nor thawed
     #[arg(long, conflicts_with = "quiesce")]
     already_frozen: bool,
+    #[command(flatten)]
+    guard: GuardArgs,
     /// Let the storage below a disk take it, in the moment in which QEMU takes the others: vdb,method=btrfs (also volume=, group=,
     /// settings=, program=, room=; docs/storage.md). A disk whose document has a <diskSnapshot> needs no word
     #[arg(long = "provider", value_name = "DISK,method=METHOD")]
@@ -125,13 +125,7 @@ impl From<QuiesceHow> for Quiesce {
 
 impl FlagArgs {
     fn by_storage(&self) -> Result<ByStorage, CliError> {
-        let mut stated = BTreeMap::new();
-        for ProviderSpec { target, said } in &self.providers {
-            if stated.insert(target.clone(), said.clone()).is_some() {
-                return Err(CliError::Usage(format!("--provider says twice who takes {target}")));
-            }
-        }
-        Ok(ByStorage { stated, hook: self.hook.clone() })
+        Ok(ByStorage { stated: spec::stated(&self.providers)?, hook: self.hook.clone() })
     }
 
     fn quiesce(&self) -> Quiesce {
@@ -215,7 +209,8 @@ fn take(
         }))
     };
     operate::check(&request(named), &operate.machine.domain()?)?;
-    operate.operate(&request(wish))
+    let guard = matches!(given.quiesce(), Quiesce::Required | Quiesce::BestEffort).then_some(&given.guard);
+    operate.operate_guarded(&request(wish), guard)
 }
 
 fn refused(refusal: Refusal) -> SnapshotError {

@@ -8,6 +8,7 @@ use super::{
     SnapshotError,
     operate::OperateArgs,
     records::{self, Locked, Records, WhichArgs},
+    spec::{self, ProviderSpec},
 };
 use crate::cli::{CliError, told::Told};
 
@@ -26,6 +27,12 @@ pub(super) struct DeleteArgs {
     /// Remove those that descend from it, and keep it
     #[arg(long)]
     children_only: bool,
+    /// What the storage below disks holds of it stays there: `freezeframe disk` deletes that
+    #[arg(long, conflicts_with = "metadata")]
+    storage_stays: bool,
+    /// Which storage holds a disk's part of it, where the record does not say so: vdb,method=btrfs (as of create-as)
+    #[arg(long = "provider", value_name = "DISK,method=METHOD", conflicts_with_all = ["metadata", "storage_stays"])]
+    providers: Vec<ProviderSpec>,
 }
 
 pub(super) fn delete(arguments: &DeleteArgs) -> Result<Told, CliError> {
@@ -38,7 +45,8 @@ pub(super) fn delete(arguments: &DeleteArgs) -> Result<Told, CliError> {
     let flags =
         [(DeleteFlag::Children, arguments.children), (DeleteFlag::ChildrenOnly, arguments.children_only)];
     let flags = flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
-    arguments.operate.operate(&Request::Delete(Delete { name, flags, within }))
+    let (storage_stays, stated) = (arguments.storage_stays, spec::stated(&arguments.providers)?);
+    arguments.operate.operate(&Request::Delete(Delete { name, flags, storage_stays, stated, within }))
 }
 
 fn delete_records(arguments: &DeleteArgs) -> Result<Told, CliError> {

@@ -35,7 +35,7 @@ use super::{
     known::Known,
     records::{self, MachineArgs},
 };
-use crate::cli::{CliError, interrupt::Interrupt, output, told::Told};
+use crate::cli::{CliError, fs::watchdog::GuardArgs, interrupt::Interrupt, output, told::Told};
 
 /// A machine, and how it is worked on.
 #[derive(Debug, Args)]
@@ -85,7 +85,17 @@ impl OperateArgs {
 
     /// Carries a request out, or plans it only.
     pub(super) fn operate(&self, request: &Request) -> Result<Told, CliError> {
+        self.operate_guarded(request, None)
+    }
+
+    /// The same; a guest that stands frozen for it should this process be killed is let go by somebody else.
+    pub(super) fn operate_guarded(
+        &self,
+        request: &Request,
+        guard: Option<&GuardArgs>,
+    ) -> Result<Told, CliError> {
         let domain = self.machine.domain()?;
+        let agent = self.agent.clone().or_else(|| domain.agent().map(ToOwned::to_owned));
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
@@ -96,7 +106,15 @@ impl OperateArgs {
                 let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
                 return Ok(planned(&plan));
             }
-            Ok(done(&carry_out(&machine, machine.perform(request), &interrupt).await?))
+            let work = carry_out(&machine, machine.perform(request), &interrupt);
+            let (Some(guard), Some(agent)) = (guard, &agent) else { return Ok(done(&work.await?)) };
+            // Who is refused leaves alone what another's watchdog goes by.
+            let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
+            let report = match plan.freezes() {
+                true => guard.guard(agent, self.within, machine.watch_frozen(), work).await??,
+                false => work.await?,
+            };
+            Ok(done(&report))
         };
         LocalSet::new().block_on(&runtime, told)
     }

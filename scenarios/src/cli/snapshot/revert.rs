@@ -7,6 +7,7 @@ use super::{
     SnapshotError,
     operate::OperateArgs,
     records::{Records, WhichArgs},
+    spec::{self, ProviderSpec},
 };
 use crate::cli::{CliError, told::Told};
 
@@ -34,9 +35,12 @@ pub(super) struct RevertArgs {
     /// With --discard: the snapshots that descend from it are deleted too
     #[arg(long)]
     delete_children: bool,
-    /// The storage of the disks that are `manual` in the snapshot has been put back
+    /// The storage of the disks that are `manual` in the snapshot has been put back by you: nothing is done to it
     #[arg(long)]
     storage_is_back: bool,
+    /// Which storage holds a disk's part of it, where the record does not say so: vdb,method=btrfs (as of create-as)
+    #[arg(long = "provider", value_name = "DISK,method=METHOD", conflicts_with = "storage_is_back")]
+    providers: Vec<ProviderSpec>,
 }
 
 pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
@@ -52,6 +56,6 @@ pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
         (RevertFlag::DeleteChildren, arguments.delete_children),
     ];
     let flags = given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
-    let storage_is_back = arguments.storage_is_back;
-    arguments.operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, within }))
+    let (storage_is_back, stated) = (arguments.storage_is_back, spec::stated(&arguments.providers)?);
+    arguments.operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, stated, within }))
 }

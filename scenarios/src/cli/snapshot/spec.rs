@@ -8,9 +8,11 @@
 //!
 //! A comma that belongs to a value is written twice.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use freezeframe_driver::{disk::ELEMENT, xml::Element};
+
+use crate::cli::CliError;
 
 /// One `<disk>`.
 #[derive(Debug, Clone)]
@@ -27,6 +29,17 @@ pub(super) struct ProviderSpec {
     pub(super) target: String,
     /// Its `<diskSnapshot>`.
     pub(super) said: Element,
+}
+
+/// What is said of each disk.
+pub(super) fn stated(providers: &[ProviderSpec]) -> Result<BTreeMap<String, Element>, CliError> {
+    let mut stated = BTreeMap::new();
+    for ProviderSpec { target, said } in providers {
+        if stated.insert(target.clone(), said.clone()).is_some() {
+            return Err(CliError::Usage(format!("--provider says twice who takes {target}")));
+        }
+    }
+    Ok(stated)
 }
 
 /// What is wrong with an argument.

@@ -1,0 +1,138 @@
+//! `snapshot create-as --quiesce`, killed while the guest stands frozen: somebody else thaws it. In real time, on a served machine.
+
+use serde_json::{Value, json};
+
+use super::{served::Server, *};
+
+/// How long a watchdog may take beyond its time, on a loaded machine.
+const AT_LAST: Duration = Duration::from_secs(30);
+
+/// A hook that says that it was asked for the snapshot, and then takes its time: the guest stands frozen meanwhile.
+const HOOK: &str = r#"
+read -r asked
+here=$(dirname "$0")
+case $asked in
+*'"operation":"list"'*) printf '{"snapshots":[%s]}' "$(cat "$here/kept")" ;;
+*'"operation":"snapshot"'*) printf '"s1"' >"$here/kept"; touch "$here/asked"; sleep "$(cat "$here/seconds")"; printf '{"done":{}}' ;;
+*) : >"$here/kept"; printf '{"done":{}}' ;;
+esac
+"#;
+
+/// A user's folder beside a served machine whose guest has an agent.
+struct Rig {
+    desk: Desk,
+    server: Server,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
+        let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
+        let server = Server::machine("machine.toml", machine, &options);
+        let disk = |target: &str| {
+            let image = server.path(&format!("{target}.qcow2"));
+            format!(
+                "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/><target dev='{target}'/></disk>",
+                image.display()
+            )
+        };
+        let disks = [disk("vda"), disk("vdb")].concat();
+        let domain = format!("<domain type='qemu'><name>vm</name><devices>{disks}</devices></domain>");
+        let desk = Desk::new().with("vm.xml", &domain).with_program("bin/hook", HOOK);
+        let desk = desk.with("bin/kept", "").with("bin/seconds", "3");
+        Self { desk, server }
+    }
+
+    fn socket(&self, name: &str) -> String {
+        self.server.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// A quiesced snapshot, during which the hook has a disk.
+    fn create(&self, name: &str, options: &[&str]) -> Command {
+        let (qmp, agent) = (self.socket("qmp"), self.socket("qga"));
+        let hook = self.desk.path.join("bin/hook");
+        let create = ["snapshot", "create-as", name, "--disk-only", "--quiesce", "--hook", hook.as_str()];
+        let disk = ["--diskspec", "vdb,snapshot=manual", "--domain", "vm.xml", "--state", "state"];
+        self.desk.command(&[&create[..], &disk, &["--qmp", &qmp, "--agent", &agent], options].concat())
+    }
+
+    #[track_caller]
+    fn status(&self) -> Value {
+        self.fs("status")
+    }
+
+    #[track_caller]
+    fn fs(&self, verb: &str) -> Value {
+        let socket = self.socket("qga");
+        let more: &[&str] = if verb == "freeze" { &["--no-watchdog"] } else { &[] };
+        let words = [&["fs", verb, "--json", "--agent", &socket], more].concat();
+        let said = said(self.desk.command(&words).output().unwrap());
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.server.path("qga.frozen").exists()
+    }
+
+    /// Kills a command by SIGKILL as soon as the guest stands frozen for it.
+    fn kill_while_frozen(&self, options: &[&str]) {
+        let mut command =
+            self.create("s1", options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        until("the hook is asked", || self.desk.path.join("bin/asked").exists());
+        command.kill().unwrap();
+        command.wait().unwrap();
+        assert_eq!(self.status(), json!({"status": "frozen"}));
+    }
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < AT_LAST, "not in time: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_guest_frozen_by_a_command_that_was_killed_is_thawed_when_its_time_is_up() {
+    let rig = Rig::new();
+    rig.kill_while_frozen(&["--thaw-after", "4"]);
+    assert!(rig.is_guarded());
+    until("the guest is thawed", || rig.status() == json!({"status": "thawed"}));
+    until("nobody waits any more", || rig.desk.processes().is_empty());
+    assert!(!rig.is_guarded());
+}
+
+#[test]
+fn without_a_watchdog_it_stays_frozen_until_it_is_recovered() {
+    let rig = Rig::new();
+    rig.kill_while_frozen(&["--no-watchdog"]);
+    until("nobody is left", || rig.desk.processes().is_empty());
+    assert!(!rig.is_guarded());
+    assert_eq!(rig.status(), json!({"status": "frozen"}));
+    let (qmp, agent) = (rig.socket("qmp"), rig.socket("qga"));
+    let here = ["--domain", "vm.xml", "--state", "state", "--qmp", &qmp, "--agent", &agent];
+    rig.desk
+        .run(&[&["snapshot", "recover"], &here[..]].concat())
+        .assert(1, "done: thaw the guest's file systems");
+    assert_eq!(rig.status(), json!({"status": "thawed"}));
+}
+
+#[test]
+fn what_somebody_else_freezes_behind_a_snapshot_stays_frozen() {
+    let rig = Rig::new();
+    let desk = &rig.desk;
+    fs::write(desk.path.join("bin/seconds"), "0").unwrap();
+    let taken = said(rig.create("s1", &["--thaw-after", "4"]).output().unwrap());
+    taken.assert(0, "snapshot s1 taken: file-system-consistent of vda vdb");
+    assert!(!rig.is_guarded());
+    assert_eq!(rig.fs("freeze")["status"], "frozen");
+    until("the watchdog is gone", || desk.processes().is_empty());
+    thread::sleep(Duration::from_secs(5));
+    assert_eq!(rig.status(), json!({"status": "frozen"}));
+    // Nor is a snapshot of a guest that is frozen already guarded.
+    said(rig.create("s2", &["--thaw-after", "1"]).output().unwrap()).assert(1, "error: OPERATION_INVALID");
+    desk.assert_nothing_left();
+    assert_eq!(rig.status(), json!({"status": "frozen"}));
+}
