@@ -14,6 +14,7 @@
 //! Source: libvirt's `qemuSnapshotRevert` for flags, states and the order of checks; for the overlays that are removed, its
 //! `qemuSnapshotRevertExternalFinish`.
 
+mod ask;
 mod discard;
 mod nvram;
 mod process;
@@ -23,7 +24,10 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub use self::discard::images_discarded;
+pub use self::{
+    ask::{Aside, GoingBack, going_back, loads_memory, needs_images},
+    discard::images_discarded,
+};
 use super::{Facts, Plan, Planned, Records, Stage, internal};
 use crate::{
     domain::Nvram,
@@ -31,56 +35,15 @@ use crate::{
     domain_xml::{Disk, DomainXml},
     env::FileKind,
     error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
-    launch::{Launcher, NVRAM_NODE, arguments::Power, chain::Chains},
+    launch::{Launcher, NVRAM_NODE, arguments::Power},
     observed::{NVRAM, ObservedDisk},
     qemu_img::Backing,
-    request::{Request, Revert, RevertFlag},
-    save_image::SaveImage,
+    request::{Revert, RevertFlag},
     step::{
-        ApplySnapshot, CreateOverlay, DeleteSnapshot, LoadMemory, LoadSnapshot, RemoveFile, RemoveTag,
-        ReserveFile, Resume,
+        ApplySnapshot, CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile,
+        RemoveTag, ReserveFile, Resume,
     },
-    tree::SnapshotTree,
 };
-
-/// What is read before it can be planned how to go back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GoingBack {
-    /// The machine of the snapshot, with the disks alone that get new overlays, each with the image under that.
-    pub domain: DomainXml,
-    /// The file with its memory.
-    pub memory: Option<Utf8PathBuf>,
-}
-
-/// What lies aside that a revert goes back to, as it was found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Aside {
-    /// `qemu-img`.
-    pub tool: Utf8PathBuf,
-    /// The images behind those under the new overlays, by target; or why they cannot be read.
-    pub chains: Result<Chains, String>,
-    /// What the file with the memory says; or why it cannot be used.
-    pub memory: Option<Result<SaveImage, String>>,
-}
-
-/// Whether a request may load a machine's memory into a QEMU that is started for it.
-pub fn loads_memory(request: &Request, tree: Option<&SnapshotTree>) -> bool {
-    let Request::Revert(revert) = request else { return false };
-    tree.and_then(|tree| tree.get(revert.name.as_str())).is_some_and(has_memory)
-}
-
-/// What is to be read for a request; nothing if it does not go back to what a record describes.
-pub fn going_back(request: &Request, tree: Option<&SnapshotTree>) -> Option<GoingBack> {
-    let Request::Revert(revert) = request else { return None };
-    let record = tree?.get(revert.name.as_str())?;
-    let domain = DomainXml::of(record.domain.clone()?).ok()?;
-    let aside = overlaid(record, &domain).filter(|_| is_external(record));
-    let kept: BTreeSet<String> = aside.map(|disk| disk.target.to_owned()).collect();
-    Some(GoingBack {
-        domain: domain.with_disks(|target| kept.contains(target)),
-        memory: record.memory.file.clone().filter(|_| record.memory.location == Some(Location::External)),
-    })
-}
 
 /// How the machine is to stand afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -408,7 +371,10 @@ impl Way<'_> {
         let mut left = self.left_behind(&domain, &tree);
         left.extend(self.discarded(&domain, &tree)?);
         left.extend(reset.map(|reset| reset.kept));
+        let mut unread = self.left_unread(&domain, &tree);
+        unread.retain(|file| !left.contains(file));
         stages.push(Stage::all(left.into_iter().map(|path| RemoveFile { path })));
+        stages.push(Stage::all(unread.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
         stages.retain(|stage| !stage.steps.is_empty());
         let kind = if has_memory(self.record) { "memory and overlays" } else { "overlays" };
         let targets = fresh.iter().map(|overlay| overlay.target.clone()).collect();
@@ -418,8 +384,8 @@ impl Way<'_> {
 
     /// The overlays to be made. Their names are nobody else's: a word that is given to this operation alone is in each.
     fn fresh(&self) -> Result<Vec<Fresh>, RevertRefusal> {
-        let written: BTreeSet<&Utf8Path> =
-            self.facts.observed.disks.iter().filter(|disk| !disk.readonly).map(|disk| &*disk.file).collect();
+        let written = self.facts.observed.disks.iter().filter(|disk| !disk.readonly).map(|disk| &*disk.file);
+        let written: BTreeSet<&Utf8Path> = written.chain(self.unread().map(|(_, file)| file)).collect();
         let mut fresh = Vec::new();
         for disk in overlaid(self.record, &self.domain) {
             let target = disk.target.to_owned();

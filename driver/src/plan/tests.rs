@@ -121,6 +121,7 @@ impl World {
             migration: Some(&Settings { capabilities: Vec::new(), parameters }),
             seconds: 1_767_225_600,
             launcher: None,
+            described: None,
             monitor: Some("/monitor".into()),
             aside: None,
             off: None,
