@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freezeframe_sim::host::Blocks;
 
-use super::{Invariant, State};
+use super::{Invariant, Record, State};
 use crate::play::{Stands, Told};
 
 /// One write: its number is its place in the history, counted from 1.
@@ -50,6 +50,8 @@ pub struct Data {
     tops: BTreeMap<String, String>,
     /// What is kept of each snapshot, by disk.
     snapshots: BTreeMap<String, BTreeMap<String, Blocks>>,
+    /// The jobs that were begun past the driver, and may write as long as they are there.
+    jobs: BTreeSet<String>,
 }
 
 /// A device's id is its disk's name and this.
@@ -124,13 +126,31 @@ impl Data {
                     self.snapshots.insert(name.to_owned(), taken);
                 }
             }
-            Deed::Raw => self.holds.clear(),
+            Deed::Raw => {
+                self.holds.clear();
+                self.believe(state);
+                self.jobs.extend(state.jobs.difference(&before.jobs).cloned());
+            }
+            Deed::Nothing if !self.jobs.is_disjoint(&before.jobs) => self.believe(state),
             Deed::Take(_) | Deed::Nothing => {}
         }
         found.extend(self.lost(state));
         found.extend(self.changed_snapshots(state));
         self.snapshots.retain(|name, _| state.records.is_empty() || state.records.contains_key(name));
         found
+    }
+
+    /// What was done past the driver may have changed what a snapshot holds: that is what it must hold from now on.
+    fn believe(&mut self, state: &State) {
+        for (name, record) in &state.records {
+            let Some(kept) = self.snapshots.get_mut(name) else { continue };
+            for (disk, image) in &record.images {
+                let content = held(record, name, image, state);
+                if let (Some(kept), Some(content)) = (kept.get_mut(disk), content) {
+                    *kept = content;
+                }
+            }
+        }
     }
 
     /// The disks of a snapshot hold what they held then, and what the guest has written since it goes on again. Of a machine that
@@ -227,12 +247,8 @@ impl Data {
             let Some(kept) = self.snapshots.get(name) else { continue };
             for (disk, image) in &record.images {
                 let Some(must) = kept.get(disk) else { continue };
-                let content = match record.inside.contains(image) {
-                    true => state.content_inside(image, name),
-                    false => state.content(image),
-                };
                 // One that is not there is told of elsewhere.
-                let Some(content) = content else { continue };
+                let Some(content) = held(record, name, image, state) else { continue };
                 if let Some((block, must, is)) = first_difference(must, &content) {
                     let what = format!(
                         "block {block} of {disk} in snapshot {name} was write {must}, and is {is}, on {image}"
@@ -242,6 +258,14 @@ impl Data {
             }
         }
         found
+    }
+}
+
+/// What an image holds of a recorded snapshot, inside or as a whole.
+fn held(record: &Record, name: &str, image: &str, state: &State) -> Option<Blocks> {
+    match record.inside.contains(image) {
+        true => state.content_inside(image, name),
+        false => state.content(image),
     }
 }
 
