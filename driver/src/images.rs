@@ -20,15 +20,15 @@ use crate::{
 /// No chain is longer.
 const DEEPEST: usize = 200;
 
-/// Reads the images of all disks. Those that are no files or devices of the host are left out. So are those that cannot be read,
-/// unless `all` must be: who goes back to older images needs none of the newest.
+/// Reads the images of all disks. Those that are no files or devices of the host are left out. So are those that cannot be read and
+/// are not `needed`: who goes back to older images needs none of the newest.
 ///
 /// # Errors
 /// [`OffRefusal::ImageInUse`], [`OffRefusal::ImageUnreadable`].
 pub async fn observe<E: Env>(
     tool: &QemuImg<E>,
     domain: &DomainXml,
-    all: bool,
+    needed: impl Fn(&str) -> bool,
 ) -> Result<Observed, OffRefusal> {
     let (mut disks, mut missing) = (Vec::new(), Vec::new());
     for (place, disk) in domain.disks().enumerate() {
@@ -40,7 +40,7 @@ pub async fn observe<E: Env>(
             Err(error) if error.is_locked() => {
                 return Err(OffRefusal::ImageInUse { disk: disk.target.to_owned(), why: error.to_string() });
             }
-            Err(error) if all => {
+            Err(error) if needed(disk.target) => {
                 return Err(OffRefusal::ImageUnreadable {
                     disk: disk.target.to_owned(),
                     why: error.to_string(),

@@ -29,7 +29,7 @@ use crate::{
     env::{Access, Env, OpenFile},
     error::Code,
     plan::Plan,
-    step::{Meanwhile, Step},
+    step::{Meanwhile, RemoveImage, Step},
 };
 
 /// The file's name, in the folder of the machine's records.
@@ -277,6 +277,19 @@ impl Pending {
     /// asked for: who does the same once more finds it as it was told.
     pub fn is_told(&self) -> bool {
         self.told
+    }
+
+    /// The images that are of no use any more, and that it was to close and remove when all else was done: what became of that is not
+    /// written down.
+    pub(crate) fn left_images(&self) -> impl Iterator<Item = &RemoveImage> {
+        let stages = self.intent.plan.stages.iter().enumerate();
+        let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
+        steps.enumerate().filter_map(|(number, (stage, step))| match step {
+            Step::RemoveImage(image) if stage > self.intent.plan.no_return => {
+                (self.of(stage, number) == Written::InDoubt).then_some(image)
+            }
+            _ => None,
+        })
     }
 
     /// Whether it is this machine's, as far as both say.

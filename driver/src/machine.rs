@@ -188,7 +188,9 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError`]; it says how things stand now.
     pub async fn perform(&self, request: &Request) -> Result<Report, OperationError> {
-        self.put_right(request.within()).await?;
+        if let Some(recovered) = self.put_right(request.within()).await? {
+            tracing::warn!(%recovered, "an earlier operation had not come to its end");
+        }
         let parts = self.parts(request)?;
         if parts.is_empty() {
             let done = self.perform_one(&self.named(request)).await;
@@ -236,10 +238,7 @@ impl<E: Env> Machine<E> {
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
         let Planned { plan, tree, domain } = self.planned(request).await?;
         let was_off = self.is_off();
-        // It is written when all is done: what stands in the way of that is told before.
-        if let Some(path) = self.document.clone().filter(|_| !was_off) {
-            self.description(&path).await?;
-        }
+        self.close_left(&plan).await;
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());
         let journal = self.begin_journal(&plan, domain.as_ref()).await?;
@@ -304,6 +303,7 @@ impl<E: Env> Machine<E> {
 
     async fn planned(&self, request: &Request) -> Result<Planned, OperationError> {
         let document = self.read_document().await?;
+        let described = self.read_of_running().await?;
         let domain = self.domain();
         plan::check_alone(request, &domain)?;
         let env = self.monitor.env();
@@ -329,13 +329,7 @@ impl<E: Env> Machine<E> {
         let agent = self.ask_agent(request, &observed).await;
         let below = self.ask_storages(plan::volumes(request, &domain, &observed, self.tree().as_ref())).await;
         let monitor = self.monitor.endpoint().map(|Endpoint::Unix(path)| &**path);
-        let migration = match plan::saves_memory(request) && !self.is_off() {
-            true => {
-                let deadline = env.now() + self.patience.command;
-                Some(Before::ask(&self.client(), "observe", deadline).await?)
-            }
-            false => None,
-        };
+        let migration = self.ask_migrations(request).await?;
         let tool = match (&domain.document, self.is_off()) {
             (Some(document), true) => Some(self.tool(document).await),
             _ => None,
@@ -359,6 +353,7 @@ impl<E: Env> Machine<E> {
             records,
             seconds: env.seconds(),
             launcher: self.launcher.as_ref(),
+            described: described.as_ref(),
             monitor,
             aside: aside.as_ref(),
             off,
@@ -372,6 +367,15 @@ impl<E: Env> Machine<E> {
             self.monitor.rest().expect(plan::quiesced(create, facts));
         }
         Ok(planned)
+    }
+
+    /// How QEMU stands before a migration, of a machine that runs and whose memory is to be saved.
+    async fn ask_migrations(&self, request: &Request) -> Result<Option<Before>, OperationError> {
+        if self.is_off() || !plan::saves_memory(request) {
+            return Ok(None);
+        }
+        let deadline = self.monitor.env().now() + self.patience.command;
+        Ok(Some(Before::ask(&self.client(), "observe", deadline).await?))
     }
 
     /// Carries out a plan, one of [`Machine::plan`]'s or of the caller's own making.

@@ -22,7 +22,8 @@ pub struct Observed {
     pub status: Status,
     /// The domain's disks that hold an image.
     pub disks: Vec<ObservedDisk>,
-    /// The domain's disks whose device QEMU does not have, by target. An empty drive is not among them.
+    /// The domain's disks whose device QEMU does not have, by target. An empty drive is not among them. Of a machine that is off those
+    /// whose images cannot be read.
     pub missing: Vec<String>,
     /// The image with the firmware's variables, if it is one that keeps internal snapshots and was found.
     pub nvram: Option<ObservedDisk>,

@@ -28,6 +28,7 @@ use std::fmt;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::merge::is_named;
 pub(crate) use self::quiesce::{Wanted, told as quiesced};
 pub use self::{
     branches::{Beside, images_beside},
@@ -36,7 +37,7 @@ pub use self::{
     off::Off,
     prepare::{HostFiles, paths},
     reuse::images_reused,
-    revert::{Aside, GoingBack, going_back, images_discarded, loads_memory},
+    revert::{Aside, GoingBack, going_back, images_discarded, loads_memory, needs_images},
     storage::{Held, volumes},
     transient::{Kept, overlays_found},
 };
@@ -150,6 +151,8 @@ pub struct Facts<'a> {
     pub seconds: i64,
     /// Who starts and stops the machine, if anybody does.
     pub launcher: Option<&'a Launcher>,
+    /// What the file with its description says, of one that runs and is kept in step with it.
+    pub described: Option<&'a DomainXml>,
     /// Where its monitor listens, or is to; none of a machine that is off and is not to be started.
     pub monitor: Option<&'a Utf8Path>,
     /// What lies aside that a revert goes back to, if this is one for which [`going_back`] says what.

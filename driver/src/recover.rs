@@ -156,11 +156,22 @@ impl<'m, E: Env> Recovery<'m, E> {
             Some(true) => self.forward().await,
             Some(false) => self.back().await,
             None => {
-                let decisive = &self.execution.plan.stages[self.execution.plan.no_return];
-                self.remains.extend(decisive.steps.iter().map(Step::remains));
+                self.remains.extend(self.kept());
                 Turn::Unknown
             }
         }
+    }
+
+    /// What is kept where nobody knows whether the decisive stage has happened. Nothing is undone: a guest that was stopped for it may
+    /// stand still.
+    fn kept(&self) -> Vec<String> {
+        let decisive = self.execution.plan.no_return;
+        let doubtful = &self.execution.plan.stages[decisive].steps;
+        let begun = self.steps().filter(|(stage, written, _)| {
+            *stage < decisive && matches!(written, Written::Done | Written::InDoubt)
+        });
+        let stopped = begun.filter(|(.., step)| step.stops_the_guest());
+        doubtful.iter().map(Step::remains).chain(stopped.map(|(.., step)| step.remains())).collect()
     }
 
     /// Every step with its stage and how far it had got, by what is written down.
@@ -196,8 +207,11 @@ impl<'m, E: Env> Recovery<'m, E> {
         self.execution.begun.clear();
     }
 
-    /// Whether the decisive stage has happened; none if nobody knows.
+    /// Whether the decisive stage has happened; none if nobody knows. What has been put back in part is put back.
     async fn decided(&self) -> Option<bool> {
+        if self.steps().any(|(_, written, _)| written == Written::Undone) {
+            return Some(false);
+        }
         let decisive = self.execution.plan.no_return;
         let steps = self.steps().filter(|(stage, ..)| *stage == decisive);
         let mut all = true;

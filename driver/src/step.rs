@@ -11,6 +11,7 @@ mod change_backing;
 mod commit_image;
 mod create_overlay;
 mod delete_snapshot;
+mod drop_overlay;
 mod end_commit;
 mod freeze;
 mod load_memory;
@@ -63,6 +64,7 @@ pub use self::{
     commit_image::CommitImage,
     create_overlay::CreateOverlay,
     delete_snapshot::DeleteSnapshot,
+    drop_overlay::DropOverlay,
     end_commit::EndCommit,
     freeze::Freeze,
     load_memory::LoadMemory,
@@ -317,6 +319,7 @@ steps! {
     StartMachine,
     RemoveFile,
     RemoveTransient,
+    DropOverlay,
     ResetNvram,
     AddTag,
     RemoveTag,

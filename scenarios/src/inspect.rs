@@ -131,7 +131,7 @@ async fn look_at_images<W: World>(world: &W) -> Result<Final, String> {
         world.env().read_file(&path, DESCRIPTION_MAX).await.map_err(|error| format!("{path}: {error}"))?;
     let domain = DomainXml::read(&bytes).map_err(|error| format!("{path}: {error}"))?;
     let tool = QemuImg { program: world.tool(), ..QemuImg::new(world.env().clone()) };
-    let observed = images::observe(&tool, &domain, true).await.map_err(|error| error.to_string())?;
+    let observed = images::observe(&tool, &domain, |_| true).await.map_err(|error| error.to_string())?;
     let mut look = gone(BTreeSet::new());
     for disk in observed.disks {
         let name = |file: &Utf8Path| file.file_name().unwrap_or_default().to_owned();

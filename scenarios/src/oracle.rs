@@ -19,15 +19,13 @@
 
 mod data;
 mod state;
+mod unlike;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use camino::Utf8Path;
 
+use self::unlike::unlike;
 pub use self::{
     data::{Data, Deed},
     state::{ImageState, Layer, Record, State},
@@ -129,6 +127,8 @@ pub struct Beside {
     pub takes: Option<(String, Option<String>)>,
     /// An operation before it has told that the guest may still be frozen, and none was done since.
     pub frozen_told: bool,
+    /// It is to put right what an earlier one has left.
+    pub recovers: bool,
     /// In which run state somebody else has left the guest meanwhile.
     pub stirred: Option<&'static str>,
 }
@@ -172,6 +172,8 @@ pub fn converges(first: &Told, told: &Told, could_be_done: bool, beside: &Beside
         Stands::Untouched | Stands::AsBefore => !(as_before && could_be_done),
         // What was left, and was named, may be in the way.
         Stands::Unfinished => !as_before,
+        // Of a machine that is gone nobody can find out more.
+        Stands::Left => beside.recovers && !could_be_done,
         _ => false,
     };
     (!well).then(|| "tried again without faults, it was not done".to_owned())
@@ -243,13 +245,16 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
         None => seen.told.stands == Stands::Done,
     };
     let by_another = seen.beside.stirred.is_some() && seen.beside.stirred == after.guest;
-    if after.guest == before.guest || is_meant || by_another {
+    // The saving of a driver that was killed comes to its end by itself.
+    let by_itself =
+        before.pending && seen.told.stands == Stands::Untouched && after.guest == Some("postmigrate");
+    if after.guest == before.guest || is_meant || by_another || by_itself {
         return found;
     }
     match (before.guest, after.guest) {
         (Some(was), Some(is)) => {
             let told = match is {
-                "running" => seen.says(&["runs"]),
+                "running" => seen.says(&["runs", "let the guest go on", "let it go on"]),
                 _ => seen.says(&[
                     "stand still",
                     "stands still",
@@ -291,21 +296,22 @@ fn leftovers(seen: Seen<'_>) -> Vec<String> {
 
 fn chains(seen: Seen<'_>) -> Vec<String> {
     let Seen { before, after, .. } = seen;
+    let killed = seen.told.stands == Stands::Killed;
     let reachable = after.reachable(seen.last_tops);
     let harmless = |broken: &&String| {
         let between = |before: &str, behind: &str| {
             let rest = broken.strip_prefix(before)?;
             Some(rest.split_once(behind)?.0.to_owned())
         };
-        // The guest does not use a node that was left open, a job that was left waits for its client: both are named. And
-        // nobody reads a file that is in no chain.
+        // The guest does not use a node that was left open, a job that was left waits for its client: both are named, unless who
+        // would name them is killed. And nobody reads a file that is in no chain.
         let node = between("the file of node ", " was unlinked")
             .or_else(|| between("node ", " is qcow2, and its image is not"))
             .or_else(|| between("node ", " stands on "));
         let job = between("job ", " rests in ");
         let file = between("file ", " is backed by ");
         node.is_some_and(|node| after.loose.contains_key(&node) && seen.names(&node))
-            || job.is_some_and(|job| before.jobs.contains(&job) || seen.names(&job))
+            || job.is_some_and(|job| killed || before.jobs.contains(&job) || seen.names(&job))
             || file.is_some_and(|file| !reachable.contains(&file))
     };
     let broken = after.broken.difference(&before.broken).filter(|broken| !harmless(broken));
@@ -390,118 +396,6 @@ fn told(seen: Seen<'_>) -> Vec<String> {
         | Stands::Killed
         | Stands::Unsaid => Vec::new(),
     }
-}
-
-/// In what a state is not as another one. Of a machine that is gone only its files are compared.
-fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
-    let mut differences = Vec::new();
-    let mut differ = |what: &str, was: BTreeSet<String>, is: BTreeSet<String>| {
-        let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(" ");
-        let (missing, new) =
-            (was.difference(&is).collect::<Vec<_>>(), is.difference(&was).collect::<Vec<_>>());
-        if !missing.is_empty() {
-            differences.push(format!("{what} gone, which {when} was there: {}", list(missing)));
-        }
-        if !new.is_empty() {
-            differences.push(format!("{what} there, which {when} was not: {}", list(new)));
-        }
-    };
-    let plain = |names: Vec<&String>| names.into_iter().map(|name| numberless(name)).collect::<BTreeSet<_>>();
-    differ("file", plain(wanted.files().into_iter().collect()), plain(found.files().into_iter().collect()));
-    differ("record", wanted.records.keys().cloned().collect(), found.records.keys().cloned().collect());
-    if wanted.guest.is_some() && found.guest.is_some() {
-        let jobs = |state: &State| plain(state.jobs.iter().collect());
-        differ("job", jobs(wanted), jobs(found));
-        // An image that is below nothing any more is open still.
-        let below = |file: &&String| wanted.chains.values().flatten().any(|below| below == *file);
-        let loose =
-            found.loose.values().filter(|file| wanted.loose.values().any(|was| was == *file) || !below(file));
-        differ("node", plain(wanted.loose.values().collect()), plain(loose.collect()));
-        for (device, chain) in &wanted.chains {
-            let (was, is) = (files_of(Some(chain)), files_of(found.chains.get(device)));
-            if was != is && !found.chains.get(device).is_some_and(|is| is_shorter(chain, is)) {
-                differences.push(format!("{device} was {when} on {was}, and is on {is}"));
-            }
-        }
-    }
-    let images: BTreeMap<_, _> = found.images.iter().map(|(path, image)| (numberless(path), image)).collect();
-    for (path, image) in &wanted.images {
-        let Some(is) = images.get(&numberless(path)) else { continue };
-        if reads_the_same(path, wanted, found) {
-            continue;
-        }
-        let (was, is) = (told_of(image), told_of(is));
-        if was != is {
-            differences.push(format!("{path} was {when} {was}, and is {is}"));
-        }
-    }
-    for (name, record) in &wanted.records {
-        let is = found.records.get(name).map(numberless_record);
-        if is.is_some_and(|is| is != numberless_record(record)) {
-            differences.push(format!("the record of {name} is another than {when}"));
-        }
-    }
-    if found.pending && !wanted.pending {
-        differences.push("an operation is written down that has left something".to_owned());
-    }
-    if wanted.current != found.current {
-        let name = |current: &Option<String>| current.clone().unwrap_or_else(|| "none".to_owned());
-        let (was, is) = (name(&wanted.current), name(&found.current));
-        differences.push(format!("the current snapshot was {when} {was}, and is {is}"));
-    }
-    differences
-}
-
-/// Whether a chain has the same top and bottom part, and only lacks images between: what they held is in one above.
-fn is_shorter(was: &[String], is: &[String]) -> bool {
-    let mut left = was.iter();
-    was.first() == is.first() && is.iter().all(|file| left.any(|was| was == file))
-}
-
-/// Whether what was copied into an image from those below it is all that has changed of it: it stands on one further down then, and
-/// shows what it showed. What the guest writes to meanwhile is held against what it has written, elsewhere.
-fn reads_the_same(path: &str, wanted: &State, found: &State) -> bool {
-    let (Some(was), Some(is)) = (wanted.images.get(path), found.images.get(path)) else { return false };
-    let below = |state: &State| {
-        let next = |file: &String| state.images.get(file)?.backing.clone();
-        std::iter::successors(Some(path.to_owned()), next).take(state.images.len() + 1).collect::<Vec<_>>()
-    };
-    let in_use = |state: &State| state.chains.values().flatten().any(|file| file == path);
-    was.tags == is.tags
-        && is_shorter(&below(wanted), &below(found))
-        && (in_use(wanted) || wanted.content(path) == found.content(path))
-}
-
-/// A name without the number that makes it one of its own: a second try has another. An overlay of a `<transient/>` disk is called
-/// by its image, so that the number may be followed by a dot.
-fn numberless(name: &str) -> String {
-    let parts = name.split('-').map(|part| {
-        let (number, rest) = part.split_at(part.find('.').unwrap_or(part.len()));
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { format!("#{rest}") } else { part.to_owned() }
-    });
-    parts.collect::<Vec<_>>().join("-")
-}
-
-fn numberless_record(record: &Record) -> Record {
-    let set = |paths: &BTreeSet<String>| paths.iter().map(|path| numberless(path)).collect();
-    let images = record.images.iter().map(|(disk, image)| (disk.clone(), numberless(image)));
-    Record {
-        needs: set(&record.needs),
-        inside: set(&record.inside),
-        images: images.collect(),
-        ..record.clone()
-    }
-}
-
-fn files_of(chain: Option<&Vec<String>>) -> String {
-    let each = |chain: &Vec<String>| chain.iter().map(|file| numberless(file)).collect::<Vec<_>>();
-    chain.map_or("nothing".to_owned(), |chain| each(chain).join(" on "))
-}
-
-fn told_of(image: &ImageState) -> String {
-    let backing = numberless(image.backing.as_deref().unwrap_or("nothing"));
-    format!("on {backing} with [{}] inside", image.tags.join(" "))
 }
 
 fn bound(seen: Seen<'_>) -> Vec<String> {

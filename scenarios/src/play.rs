@@ -149,11 +149,12 @@ pub async fn play_watched<W: World + Clone + 'static>(
         Ok(machine) => {
             let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
             let (agent, quiesced) = (Agent::default(), Cell::new(None));
-            let mut player = Player { world, driver, machine: Some(machine), env, disks, agent, quiesced };
+            let (machine, watch) = (Some(machine), watch.clone());
+            let mut player = Player { world, driver, machine, env, disks, agent, watch, quiesced };
             for (index, step) in scenario.steps.iter().enumerate() {
-                let ending = match &watch {
+                let ending = match player.watch.clone() {
                     None => player.step(step).await?,
-                    Some(watch) => player.watched(index, step, &**watch, faults.as_ref()).await?,
+                    Some(watch) => player.watched(index, step, &*watch, faults.as_ref()).await?,
                 };
                 let finding = judge(&ending, step.fails.as_ref());
                 findings.extend(finding.map(|finding| format!("step {}: {finding}", index + 1)));
@@ -217,6 +218,8 @@ struct Player<'a, W: World> {
     /// The targets of the machine's disks.
     disks: Vec<String>,
     agent: Agent<W::Env>,
+    /// Who looks on, if anybody does.
+    watch: Option<Rc<dyn Watch>>,
     /// Whether the guest was at rest for the last snapshot, if one was taken.
     quiesced: Cell<Option<Verdict>>,
 }
@@ -319,17 +322,33 @@ impl<W: World> Player<'_, W> {
         let done = match request {
             Err(bad) => Err(OperationError::Refused(bad.into())),
             Ok(request) if dry_run => machine.plan(&request).await.map(|plan| plan.to_string()),
-            Ok(request) => machine.perform(&request).await.map(|report| {
-                if let Deed::Taken { quiesced, .. } = &report.deed {
-                    self.quiesced.set(Some(quiesced.verdict));
-                }
-                report.to_string()
-            }),
+            Ok(request) => match self.put_right(machine, &request).await {
+                Ok(()) => machine.perform(&request).await.map(|report| {
+                    if let Deed::Taken { quiesced, .. } = &report.deed {
+                        self.quiesced.set(Some(quiesced.verdict));
+                    }
+                    report.to_string()
+                }),
+                Err(error) => Err(error),
+            },
         };
         match done {
             Ok(text) => Ending::Done(text),
             Err(error) => Ending::failed(&error),
         }
+    }
+
+    /// Puts right what a driver has left that was killed, as the command does before it begins: that is told by itself.
+    async fn put_right(
+        &self,
+        machine: &Machine<Recorded<W::Env>>,
+        request: &Request,
+    ) -> Result<(), OperationError> {
+        let recovered = machine.put_right(request.within()).await?;
+        if let (Some(recovered), Some(watch)) = (recovered, &self.watch) {
+            watch.recovered(&Told { stands: Stands::Left, text: recovered.to_string() });
+        }
+        Ok(())
     }
 
     async fn probe(&self, machine: &Machine<Recorded<W::Env>>) -> Ending {

@@ -96,7 +96,7 @@ impl Bench {
     /// The images of a disk of the machine that is off, the topmost first.
     async fn chain(&self, target: &str) -> Vec<Utf8PathBuf> {
         let tool = QemuImg::new(self.world.env().clone());
-        let observed = images::observe(&tool, &self.described().await, true).await.unwrap();
+        let observed = images::observe(&tool, &self.described().await, |_| true).await.unwrap();
         observed.disk(target).unwrap().chain.iter().map(|image| image.file.clone()).collect()
     }
 

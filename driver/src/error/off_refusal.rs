@@ -64,6 +64,20 @@ pub enum OffRefusal {
         /// The image below it.
         into: Utf8PathBuf,
     },
+    /// The same, and the description names the image below, as it may have done all along.
+    #[error(
+        "disk `{disk}`: `{file}` was being merged into `{into}` while the machine ran, and in which of the two the guest went on is not \
+         known: the description may have named `{into}` then too. Start the machine from the one that it was in, and delete the snapshot again \
+         while it runs"
+    )]
+    MayHaveStayed {
+        /// The disk.
+        disk: String,
+        /// The overlay, which the description names.
+        file: Utf8PathBuf,
+        /// The image below it.
+        into: Utf8PathBuf,
+    },
     /// A flag that asks something of a machine that runs.
     #[error("the flag `{0}` is for a machine that runs, and this one is off; leave it out")]
     NotRunning(CreateFlag),
@@ -107,12 +121,13 @@ impl OffRefusal {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         use OffRefusal::{
-            Document, ImageInUse, ImageUnreadable, ManagedSave, MayHaveMoved, MonitorListens, NoMonitor,
-            NotLocal, NotRecorded, NotRunning, OtherImage, QemuNotEnded, QemuUnknown,
+            Document, ImageInUse, ImageUnreadable, ManagedSave, MayHaveMoved, MayHaveStayed, MonitorListens,
+            NoMonitor, NotLocal, NotRecorded, NotRunning, OtherImage, QemuNotEnded, QemuUnknown,
         };
         match self {
             OtherImage { .. }
             | MayHaveMoved { .. }
+            | MayHaveStayed { .. }
             | ImageInUse { .. }
             | MonitorListens(_)
             | NotRunning(_)

@@ -34,6 +34,13 @@ impl<E: Env> Machine<E> {
         Ok(Some((path, text)))
     }
 
+    /// Of a machine that runs, what the file with its description says: it is written when all is done, and what stands in the way of
+    /// that is told before.
+    pub(super) async fn read_of_running(&self) -> Result<Option<DomainXml>, OperationError> {
+        let Some(path) = self.document.as_ref().filter(|_| !self.is_off()) else { return Ok(None) };
+        Ok(Some(self.description(path).await?.1))
+    }
+
     pub(super) async fn description(&self, path: &Utf8Path) -> Result<(String, DomainXml), OperationError> {
         let bad =
             |why: String| OperationError::Refused(OffRefusal::Document { path: path.to_owned(), why }.into());

@@ -85,8 +85,9 @@ impl<E: Env> Machine<E> {
             within: request.within().max(self.patience.command),
             ..QemuImg::new(env.clone())
         };
-        let all = !matches!(request, Request::Revert(_));
-        let observed = images::observe(&tool, document, all).await;
+        let tree = self.tree();
+        let needed = |target: &str| plan::needs_images(request, tree.as_ref(), target);
+        let observed = images::observe(&tool, document, needed).await;
         observed.map_err(|refusal| OperationError::Refused(refusal.into()))
     }
 

@@ -9,9 +9,9 @@ use crate::{
     env::Env,
     error::OperationError,
     journal::{self, Intent, Journal, Pending},
-    plan::Plan,
+    plan::{self, Plan},
     recover::{self, Recovered, Turn},
-    step::Step,
+    step::{Kind as _, Step},
     tree::SnapshotTree,
 };
 
@@ -75,19 +75,43 @@ impl<E: Env> Machine<E> {
         Ok(pending)
     }
 
-    /// Before anything is changed: what an earlier operation has left is put right. What is left even then is told, and does not
-    /// stand in the way, unless nobody knows how that operation came out.
-    pub(super) async fn put_right(&self, within: Duration) -> Result<(), OperationError> {
+    /// Before anything is changed: what an operation has left whose driver was killed is put right. What is left even then is told,
+    /// and does not stand in the way, unless nobody knows how that operation came out. [`Machine::perform`] does so by itself, but
+    /// tells it in the log alone.
+    ///
+    /// # Errors
+    /// Those of [`Machine::recover`], and [`OperationError::Pending`].
+    pub async fn put_right(&self, within: Duration) -> Result<Option<Recovered>, OperationError> {
         if self.pending().await?.is_none_or(|pending| pending.is_told()) {
-            return Ok(());
+            return Ok(None);
         }
         match Box::pin(self.recover(within)).await? {
             Some(unknown) if unknown.turn == Turn::Unknown => Err(OperationError::Pending(Box::new(unknown))),
-            Some(recovered) => {
-                tracing::warn!(%recovered, "an earlier operation had not come to its end");
-                Ok(())
+            recovered => Ok(recovered),
+        }
+    }
+
+    /// Before images are merged: closes and removes those that an earlier deletion has told it could not. Open still, such an image
+    /// stands on one that a disk is in, and QEMU would refuse to merge that one. Of what no node has open, or a record names, nobody
+    /// knows whose it is by now.
+    pub(super) async fn close_left(&self, plan: &Plan) {
+        let merges = plan.steps().any(|step| matches!(step, Step::CommitImage(_)));
+        let Ok(Some(pending)) = self.pending().await else { return };
+        let left: Vec<_> = pending.left_images().collect();
+        if !merges || left.is_empty() {
+            return;
+        }
+        let tree = self.tree();
+        let deadline = self.monitor.env().now() + self.patience.command;
+        let live = self.monitor.live("left".into(), deadline, self.patience);
+        for image in left {
+            let is_named = tree.as_ref().is_some_and(|tree| plan::is_named(tree, &image.file));
+            if !is_named
+                && image.is_open(&live).await
+                && let Err(error) = image.act(&live).await
+            {
+                tracing::warn!(%error, file = %image.file, "it cannot be closed yet");
             }
-            None => Ok(()),
         }
     }
 

@@ -23,8 +23,9 @@ mod records;
 
 use camino::Utf8Path;
 
+pub(crate) use self::records::is_named;
 use self::records::{Note, begin, done};
-pub(super) use self::records::{is_manual, is_named, note, source};
+pub(super) use self::records::{is_manual, note, source};
 use super::{Facts, Off, Plan, Planned, Records, Stage, branches};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
@@ -313,9 +314,7 @@ impl<'a> Stages<'a> {
                 _ => None,
             })
         };
-        self.record(None, |tree, name| {
-            merges().for_each(|merge| begin(tree, name, merge, facts.off.is_none()))
-        })?;
+        self.record(None, |tree, name| merges().for_each(|merge| begin(tree, name, merge, facts)))?;
         if let Some(off) = facts.off {
             return self.plan_apart(snapshot, fates, &merges().collect::<Vec<_>>(), off, facts);
         }

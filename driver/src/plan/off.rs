@@ -102,19 +102,22 @@ pub(super) fn check_description(facts: Facts<'_>) -> Result<(), OffRefusal> {
 }
 
 /// Whether the description names no overlay out of which a deletion that was not finished has taken the guest, or may have: what the
-/// guest wrote in the image below would be lost, or written over when the two are merged again.
+/// guest wrote in the image below would be lost, or written over when the two are merged again. One that names the image below is
+/// believed if it named the overlay before: else it may never have been kept in step, and the overlay is what the guest wrote to.
 fn check_deletions(facts: Facts<'_>) -> Result<(), OffRefusal> {
     let Some(records) = facts.records else { return Ok(()) };
     let snapshots = records.tree.topological().into_iter().filter_map(|name| records.tree.get(name));
     for part in snapshots.flat_map(|snapshot| &snapshot.disks) {
         let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
-        if !note.ran || !disk.chain.iter().any(|image| image.file == note.file) {
-            continue;
-        }
+        let names_overlay = disk.chain.iter().any(|image| image.file == note.file);
         let (disk, file, into) = (part.name.clone(), note.file.to_owned(), note.into.into());
-        return Err(match note.done {
-            true => OffRefusal::OtherImage { disk, file, recorded: into },
-            false => OffRefusal::MayHaveMoved { disk, file, into },
+        return Err(match (note.done, names_overlay) {
+            _ if !note.ran => continue,
+            (true, true) => OffRefusal::OtherImage { disk, file, recorded: into },
+            (false, true) => OffRefusal::MayHaveMoved { disk, file, into },
+            (false, false) if !note.described => OffRefusal::MayHaveStayed { disk, file, into },
+            // It was done, or somebody says that it was.
+            (_, false) => continue,
         });
     }
     Ok(())

@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub use self::{
-    aside::{Aside, GoingBack, going_back, loads_memory},
+    aside::{Aside, GoingBack, going_back, loads_memory, needs_images},
     discard::images_discarded,
 };
 use super::{Facts, Plan, Planned, Records, Stage, internal, storage::parts};
@@ -44,7 +44,7 @@ use crate::{
     observed::{NVRAM, ObservedDisk},
     qemu_img::Backing,
     request::{Revert, RevertFlag},
-    step::{CreateOverlay, DeleteSnapshot, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume},
+    step::{CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume},
 };
 
 /// How the machine is to stand afterwards.
@@ -348,8 +348,11 @@ impl Way<'_> {
         left.extend(self.discarded(&domain, &tree)?);
         let parts = self.discarded_parts(&tree)?;
         left.extend(reset.map(|reset| reset.kept));
+        let mut unread = self.left_unread(&domain, &tree);
+        unread.retain(|file| !left.contains(file));
         stages.push(Stage::all(left.into_iter().map(|path| RemoveFile { path })));
         stages.extend(parts.into_iter().map(Stage::one));
+        stages.push(Stage::all(unread.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
         stages.retain(|stage| !stage.steps.is_empty());
         let (kind, targets) = self.kind(&fresh);
         let plan = self.plan(&kind, targets, stages, no_return);
@@ -358,8 +361,8 @@ impl Way<'_> {
 
     /// The overlays to be made. Their names are nobody else's: a word that is given to this operation alone is in each.
     fn fresh(&self) -> Result<Vec<Fresh>, RevertRefusal> {
-        let written: BTreeSet<&Utf8Path> =
-            self.facts.observed.disks.iter().filter(|disk| !disk.readonly).map(|disk| &*disk.file).collect();
+        let written = self.facts.observed.disks.iter().filter(|disk| !disk.readonly).map(|disk| &*disk.file);
+        let written: BTreeSet<&Utf8Path> = written.chain(self.unread().map(|(_, file)| file)).collect();
         let mut fresh = Vec::new();
         for disk in overlaid(self.record, &self.domain) {
             let target = disk.target.to_owned();

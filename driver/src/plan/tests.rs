@@ -129,6 +129,7 @@ impl World {
             }),
             seconds: 1_767_225_600,
             launcher: None,
+            described: None,
             monitor: Some("/monitor".into()),
             aside: None,
             off: None,

@@ -50,12 +50,18 @@ impl Kind for RecordDeletion {
         self.changes.write(env).await.map_err(StepError::Records)
     }
 
-    /// What it says stays true. The one that was written first tells what to do.
+    /// What it says stays true.
     async fn undo_outside<E: Env>(&self, _env: &E, begun: Begun) -> Result<(), Remains> {
-        match (&self.done, begun) {
-            (None, Begun::Whole | Begun::Part) => Err(self.remains()),
-            _ => Ok(()),
-        }
+        let name = &self.snapshot;
+        Err(match (&self.done, begun) {
+            (_, Begun::Refused) => return Ok(()),
+            (Some(disk), Begun::Whole) => {
+                format!(
+                    "disk {disk} is done with, and stays so: delete snapshot `{name}` again for the others"
+                )
+            }
+            _ => self.remains(),
+        })
     }
 
     fn remains(&self) -> Remains {

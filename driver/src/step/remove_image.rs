@@ -29,6 +29,11 @@ pub struct RemoveImage {
 }
 
 impl RemoveImage {
+    /// Whether a node has it open.
+    pub(crate) async fn is_open<E: Env>(&self, live: &Live<E>) -> bool {
+        matches!(self.outermost(live).await, Ok(Some(_)))
+    }
+
     /// The node that has the file open and is to be closed next: those of the format in front of the file's own, which QEMU
     /// may close together with them.
     async fn outermost<E: Env>(&self, live: &Live<E>) -> Result<Option<String>, StepError> {

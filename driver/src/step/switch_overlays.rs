@@ -71,16 +71,13 @@ impl SwitchOverlays {
     }
 
     /// No disk goes back before all can. Whether the guest runs meanwhile does not matter. One that has gone back already, in a
-    /// recovery that was itself killed, stays there. Tells why that failed, and what is left of it.
+    /// recovery that was itself killed, stays there: merged once more, its overlay would write over what the guest has written since.
+    /// Tells why that failed, and what is left of it.
     async fn go_back<E: Env>(&self, live: &Live<E>) -> Result<(), String> {
         let mut ready: Vec<(&Switch, CommitImage)> = Vec::new();
-        for switch in &self.switches {
+        for switch in self.on_top(live).await.map_err(|error| error.to_string())? {
             let commit = switch.commit();
             if let Err(error) = commit.act(live).await {
-                let on_top = self.on_top(live).await;
-                if on_top.is_ok_and(|on_top| !on_top.contains(&switch)) {
-                    continue;
-                }
                 ready.push((switch, commit));
                 return Err(given_up(&ready, error, live).await);
             }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freezeframe_sim::host::Blocks;
 
-use super::{Invariant, State};
+use super::{Invariant, Record, State};
 use crate::play::{Stands, Told};
 
 /// One write: its number is its place in the history, counted from 1.
@@ -51,6 +51,8 @@ pub struct Data {
     tops: BTreeMap<String, String>,
     /// What is kept of each snapshot, by disk.
     snapshots: BTreeMap<String, BTreeMap<String, Blocks>>,
+    /// The jobs that were begun past the driver, and may write as long as they are there.
+    jobs: BTreeSet<String>,
 }
 
 /// Whether an image goes with its machine: the overlay of a `<transient/>` disk, by libvirt's name.
@@ -131,7 +133,12 @@ impl Data {
                     self.snapshots.insert(name.to_owned(), taken);
                 }
             }
-            Deed::Raw => self.holds.clear(),
+            Deed::Raw => {
+                self.holds.clear();
+                self.believe(state);
+                self.jobs.extend(state.jobs.difference(&before.jobs).cloned());
+            }
+            Deed::Nothing if !self.jobs.is_disjoint(&before.jobs) => self.believe(state),
             Deed::Take(_) | Deed::Nothing => {}
         }
         found.extend(self.lost(state));
@@ -146,6 +153,19 @@ impl Data {
         let has_ended = state.guest.is_none() || (matches!(deed, Deed::GoBack(_)) && !goes_on);
         let tops = &self.tops;
         self.holds.retain(|disk, _| !has_ended || tops.get(disk).is_none_or(|top| !goes_with_machine(top)));
+    }
+
+    /// What was done past the driver may have changed what a snapshot holds: that is what it must hold from now on.
+    fn believe(&mut self, state: &State) {
+        for (name, record) in &state.records {
+            let Some(kept) = self.snapshots.get_mut(name) else { continue };
+            for (disk, image) in &record.images {
+                let content = held(record, name, image, state);
+                if let (Some(kept), Some(content)) = (kept.get_mut(disk), content) {
+                    *kept = content;
+                }
+            }
+        }
     }
 
     /// The disks of a snapshot hold what they held then, and what the guest has written since it goes on again. Of a machine that
@@ -251,12 +271,8 @@ impl Data {
             let Some(kept) = self.snapshots.get(name) else { continue };
             for (disk, image) in &record.images {
                 let Some(must) = kept.get(disk) else { continue };
-                let content = match record.inside.contains(image) {
-                    true => state.content_inside(image, name),
-                    false => state.content(image),
-                };
                 // One that is not there is told of elsewhere.
-                let Some(content) = content else { continue };
+                let Some(content) = held(record, name, image, state) else { continue };
                 if let Some((block, must, is)) = first_difference(must, &content) {
                     let what = format!(
                         "block {block} of {disk} in snapshot {name} was write {must}, and is {is}, on {image}"
@@ -266,6 +282,14 @@ impl Data {
             }
         }
         found
+    }
+}
+
+/// What an image holds of a recorded snapshot, inside or as a whole.
+fn held(record: &Record, name: &str, image: &str, state: &State) -> Option<Blocks> {
+    match record.inside.contains(image) {
+        true => state.content_inside(image, name),
+        false => state.content(image),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Each invariant finds a state that breaks it, and lets the same state pass where that is told.
 
+use std::collections::BTreeMap;
+
 use freezeframe_sim::host::Blocks;
 
 use super::*;
@@ -365,4 +367,107 @@ fn a_snapshot_that_is_not_recorded_is_not_taken_for_the_recorded_one_of_its_name
     assert_eq!(again, [], "the record is the same, and so is what it must hold");
     state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::new());
     assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes]);
+}
+
+#[test]
+fn what_was_done_to_a_snapshot_past_the_driver_is_believed_and_nothing_behind_it() {
+    let (mut state, mut data) = written();
+    state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::from([(0, 1)]));
+    state.records.insert("s1".into(), Record { inside: BTreeSet::from([VDA.into()]), ..record(VDA) });
+    assert_eq!(data_found(&mut data, Deed::Take("s1"), &state), []);
+    let change = |state: &mut State, held| state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), held);
+    change(&mut state, Blocks::from([(0, 2)]));
+    assert_eq!(data_found(&mut data.clone(), Deed::Nothing, &state), [Invariant::Writes], "by the driver");
+    assert_eq!(data_found(&mut data, Deed::Raw, &state), []);
+    assert_eq!(data_found(&mut data, Deed::Nothing, &state), [], "it holds what it was given");
+    change(&mut state, Blocks::from([(0, 1)]));
+    assert_eq!(data_found(&mut data, Deed::Nothing, &state), [Invariant::Writes], "and must go on to");
+}
+
+#[test]
+fn a_job_that_was_begun_past_the_driver_may_write_to_a_snapshot_as_long_as_it_is_there() {
+    let (mut state, mut data) = written();
+    state.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::from([(0, 1)]));
+    state.records.insert("s1".into(), Record { inside: BTreeSet::from([VDA.into()]), ..record(VDA) });
+    let done = told(Stands::Done, "done");
+    let mut ended = |deed: Deed<'_>, before: &State, after: &State| data.ended(deed, &done, before, after);
+    assert_eq!(ended(Deed::Take("s1"), &machine(), &state), []);
+    let mut works = state.clone();
+    works.jobs.insert("mine".into());
+    assert_eq!(ended(Deed::Raw, &state, &works), []);
+    let mut wrote = state.clone();
+    wrote.data.get_mut(VDA).unwrap().inside.insert("s1".into(), Blocks::from([(0, 2)]));
+    assert_eq!(ended(Deed::Nothing, &works, &wrote), [], "its last write");
+    assert_eq!(ended(Deed::Nothing, &state, &state).len(), 1, "it has ended");
+}
+
+#[test]
+fn images_whose_names_differ_in_their_numbers_alone_are_not_taken_for_one_another() {
+    let done = told(Stands::Done, "taken");
+    let ended = |first: &str, second: &str, tagged: &[&str]| {
+        let mut state = machine();
+        for path in [first, second] {
+            add_image(&mut state, path, Some(VDA));
+            let needed = Record { images: BTreeMap::new(), ..record(path) };
+            state.records.insert(path[..path.len() - 1].len().to_string(), needed.clone());
+            state.records.entry("all".into()).or_insert(needed).needs.extend([first.into(), second.into()]);
+        }
+        for path in tagged {
+            state.images.get_mut(*path).unwrap().tags.push("i1".into());
+        }
+        state
+    };
+    let usual = ended("/images/vda.s1-9", "/images/vda.s1-10", &["/images/vda.s1-10"]);
+    let found = |state: &State| found_beside(&usual, state, &done, Some((&done, &usual)));
+    let same = ended("/images/vda.s1-10", "/images/vda.s1-11", &["/images/vda.s1-11"]);
+    assert_eq!(found(&same), []);
+    let other = ended("/images/vda.s1-10", "/images/vda.s1-11", &["/images/vda.s1-10"]);
+    assert_eq!(found(&other), [Invariant::Told, Invariant::Told], "the tag is in the other one");
+}
+
+#[test]
+fn a_job_that_waits_for_its_client_is_no_harm_where_that_one_was_killed() {
+    let mut after = switched();
+    after.broken.insert("job ff-1-commit-0 rests in pending".into());
+    let found = |stands| found(&switched(), &after, &told(stands, "it went wrong"));
+    assert_eq!(found(Stands::Killed), []);
+    assert_eq!(found(Stands::Left), [Invariant::Chains], "who lives must end it, or name it");
+    after.broken = BTreeSet::from(["the file of node ff-1-0 was unlinked".into()]);
+    assert_eq!(self::found(&switched(), &after, &told(Stands::Killed, "killed")), [Invariant::Chains]);
+}
+
+#[test]
+fn a_recovery_may_leave_what_nobody_can_find_out_of_a_machine_that_is_gone() {
+    let (first, left) = (told(Stands::Untouched, "no monitor"), told(Stands::Left, "the overlays are kept"));
+    let recovery = Beside { recovers: true, ..Beside::default() };
+    assert_eq!(converges(&first, &left, false, &recovery), None);
+    assert!(converges(&first, &left, true, &recovery).is_some(), "the machine can be asked");
+    assert!(converges(&first, &left, false, &Beside::default()).is_some(), "it was to be done or refused");
+}
+
+#[test]
+fn a_machine_whose_state_goes_out_for_a_killed_driver_comes_to_the_end_of_that_by_itself() {
+    let before = State { pending: true, ..machine() };
+    let left = |guest| State { guest: Some(guest), ..before.clone() };
+    let untouched = told(Stands::Untouched, "it said nothing");
+    assert_eq!(found(&before, &left("postmigrate"), &untouched), []);
+    assert_eq!(found(&before, &left("paused"), &untouched), [Invariant::Guest]);
+    assert_eq!(
+        found(&machine(), &State { guest: Some("postmigrate"), ..machine() }, &untouched),
+        [Invariant::Guest]
+    );
+}
+
+#[test]
+fn an_image_that_a_killed_drivers_job_still_makes_is_nobodys_deed() {
+    let untouched = told(Stands::Untouched, "it said nothing");
+    let mut before = State { pending: true, ..machine() };
+    add_image(&mut before, OVERLAY, None);
+    before.loose.insert("ff-1-0-file".into(), OVERLAY.into());
+    before.jobs.insert("ff-1-create-0".into());
+    let mut after = before.clone();
+    after.images.get_mut(OVERLAY).unwrap().backing = Some(VDA.into());
+    assert_eq!(found(&before, &after, &untouched), []);
+    before.pending = false;
+    assert_eq!(found(&before, &after, &untouched), [Invariant::Told, Invariant::Told], "nobody was killed");
 }

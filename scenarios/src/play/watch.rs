@@ -12,6 +12,9 @@ pub trait Watch {
     /// A step begins, counted from 0; for the first time, or once more.
     fn begins(&self, step: usize);
 
+    /// What a driver has left that was killed was put right before the step that is going on, and this was told of it.
+    fn recovered(&self, told: &Told);
+
     /// A step has ended, and this was told of it. True: it is done once more, and nothing goes wrong any more.
     fn ended(&self, step: usize, told: &Told) -> bool;
 }

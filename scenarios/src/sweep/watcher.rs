@@ -178,6 +178,42 @@ impl Watcher {
         usually_done && struck && failed && self.tries.get() == 1
     }
 
+    /// Holds what was told, and how everything stands, against what must hold.
+    fn hold(
+        &self,
+        step: usize,
+        told: &Told,
+        after: &State,
+        (beside, deed, usual): (&Beside, Deed<'_>, Option<(&Told, &State)>),
+    ) {
+        let action = &self.scenario[step].action;
+        let before = self.before.borrow();
+        if is_operation(action) {
+            let last_tops = self.data.borrow().last_tops();
+            let seen = Seen {
+                before: &before,
+                after,
+                told,
+                usual,
+                last_tops: &last_tops,
+                killed: self.killed.get(),
+                took: self.world.now().saturating_sub(self.began.get()),
+                within: within(action),
+                beside,
+            };
+            self.violations.borrow_mut().extend(oracle::check(step, seen));
+        }
+        let wrong = self.data.borrow_mut().ended(deed, told, &before, after);
+        let told = &told.text;
+        let violations = wrong.into_iter().map(|(invariant, what)| Violation {
+            invariant,
+            step,
+            what,
+            told: told.clone(),
+        });
+        self.violations.borrow_mut().extend(violations);
+    }
+
     /// Holds a second try against the first.
     fn converges(&self, step: usize, first: &Told, told: &Told, (after, beside): (&State, &Beside)) {
         let could_be_done = !self.killed.get() && after.guest.is_some();
@@ -234,7 +270,8 @@ impl Watcher {
             }
             _ => None,
         };
-        Beside { takes, frozen_told: self.frozen_told.get(), stirred: self.stirred.get() }
+        let recovers = matches!(action, Action::Recover(_));
+        Beside { takes, frozen_told: self.frozen_told.get(), recovers, stirred: self.stirred.get() }
     }
 }
 
@@ -269,6 +306,22 @@ impl Watch for Watcher {
         self.before.replace(before);
     }
 
+    /// That is an operation of its own, and what comes behind it finds everything as it has left it.
+    fn recovered(&self, told: &Told) {
+        let Some(step) = self.now.get() else { return };
+        self.settles();
+        let after = State::of(&self.world.world());
+        let action = &self.scenario[step].action;
+        let beside = Beside { takes: None, recovers: true, ..self.beside(action) };
+        self.data.borrow_mut().see(&after);
+        self.hold(step, told, &after, (&beside, Deed::Nothing, None));
+        self.data.borrow_mut().begins(&after);
+        self.before.replace(after);
+        // Beside what is left there the step does not end as it usually does.
+        let leaves = told.text.contains("\n  left: ");
+        self.on_course.set(!leaves && self.on_course.get());
+    }
+
     fn ended(&self, step: usize, told: &Told) -> bool {
         self.settles();
         let after = State::of(&self.world.world());
@@ -281,30 +334,8 @@ impl Watch for Watcher {
         let beside = self.beside(action);
         let found_before = self.violations.borrow().len();
         self.data.borrow_mut().see(&after);
-        if is_operation(action) {
-            let last_tops = self.data.borrow().last_tops();
-            let seen = Seen {
-                before: &self.before.borrow(),
-                after: &after,
-                told,
-                usual: usual.map(|usual| (&usual.told, &usual.state)),
-                last_tops: &last_tops,
-                killed: self.killed.get(),
-                took: self.world.now().saturating_sub(self.began.get()),
-                within: within(action),
-                beside: &beside,
-            };
-            self.violations.borrow_mut().extend(oracle::check(step, seen));
-        }
-        let deed = deed(action);
-        let wrong = self.data.borrow_mut().ended(deed, told, &self.before.borrow(), &after);
-        let violations = wrong.into_iter().map(|(invariant, what)| Violation {
-            invariant,
-            step,
-            what,
-            told: told.text.clone(),
-        });
-        self.violations.borrow_mut().extend(violations);
+        let usually = usual.map(|usual| (&usual.told, &usual.state));
+        self.hold(step, told, &after, (&beside, deed(action), usually));
         let was_told = self.frozen_told.get() && !(is_operation(action) && told.stands == Stands::Done);
         self.frozen_told.set(was_told || told.text.contains("may still be frozen"));
         if let Some(first) = &first {

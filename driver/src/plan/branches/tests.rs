@@ -150,6 +150,7 @@ impl World {
             seconds: 0,
             migration: None,
             launcher: None,
+            described: None,
             monitor: Some("/monitor".into()),
             off: None,
             aside: None,

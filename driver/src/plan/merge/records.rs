@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Merge, Merged};
+use super::{Facts, Merge, Merged};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     domain_xml::DomainXml,
@@ -16,6 +16,8 @@ const BEGUN: &str = "merge";
 const DONE: &str = "merged";
 /// Of both: the guest wrote to the overlay meanwhile, and goes on in the image below from one moment to the next.
 const RUNNING: &str = "running";
+/// Of the first: the file with the machine's description named the overlay.
+const DESCRIBED: &str = "described";
 
 /// What the record of a disk says of a deletion that was not finished.
 #[derive(Clone, Copy)]
@@ -30,6 +32,8 @@ pub(in crate::plan) struct Note<'a> {
     pub(in crate::plan) done: bool,
     /// Whether the guest wrote to the overlay meanwhile.
     pub(in crate::plan) ran: bool,
+    /// Whether the machine's description named the overlay then: if it names the image below now, somebody says so.
+    pub(in crate::plan) described: bool,
 }
 
 /// Reads what the record of a disk says of a deletion that was not finished.
@@ -43,18 +47,23 @@ pub(in crate::plan) fn note(part: &SnapshotDisk) -> Option<Note<'_>> {
         format: note.attribute("format")?,
         done,
         ran: note.attribute(RUNNING).is_some(),
+        described: note.attribute(DESCRIBED).is_some(),
     })
 }
 
 /// Marks a disk of the snapshot as being merged.
-pub(super) fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>, runs: bool) {
+pub(super) fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>, facts: Facts<'_>) {
     change_part(tree, name, &merge.disk.target, |part| {
         part.delete_in_progress = true;
         part.others.retain(|element| element.name != BEGUN);
         let Merged { into, format, .. } = merge.merged();
         let mut note = Element::new(BEGUN).with("into", into).with("format", format);
-        if runs && merge.above.is_none() {
+        if facts.off.is_none() && merge.above.is_none() {
             note.set(RUNNING, "yes");
+            let named = facts.described.and_then(|document| document.disk(&merge.disk.target));
+            if named.is_some_and(|disk| disk.path() == Some(merge.overlay.file)) {
+                note.set(DESCRIBED, "yes");
+            }
         }
         part.others.push(note);
     });
@@ -110,7 +119,7 @@ pub(in crate::plan) fn is_manual(snapshot: &DomainSnapshot, target: &str) -> boo
 }
 
 /// Whether any snapshot's record names the file, other than as the image of a disk that the caller keeps.
-pub(in crate::plan) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
+pub(crate) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
     tree.topological().into_iter().filter_map(|name| tree.get(name)).any(|snapshot| {
         let mut parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
         let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());

@@ -146,6 +146,7 @@ impl World {
             seconds: 0,
             migration: None,
             launcher: None,
+            described: None,
             monitor: Some("/monitor".into()),
             aside: None,
             off: None,

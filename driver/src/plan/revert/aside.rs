@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8PathBuf;
 
-use super::{has_memory, is_external, overlaid};
+use super::{has_memory, is_external, location, overlaid};
 use crate::{
     domain_snapshot::Location, domain_xml::DomainXml, launch::chain::Chains, plan::Kept, request::Request,
     save_image::SaveImage, tree::SnapshotTree,
@@ -36,6 +36,15 @@ pub struct Aside {
 pub fn loads_memory(request: &Request, tree: Option<&SnapshotTree>) -> bool {
     let Request::Revert(revert) = request else { return false };
     tree.and_then(|tree| tree.get(revert.name.as_str())).is_some_and(has_memory)
+}
+
+/// Whether a request cannot do without the images that a disk of a machine that is off is in now: whoever goes back to older ones needs
+/// none of the newest, where the snapshot is outside of the images and the disk takes part.
+pub fn needs_images(request: &Request, tree: Option<&SnapshotTree>, target: &str) -> bool {
+    let Request::Revert(revert) = request else { return true };
+    let record = tree.and_then(|tree| tree.get(revert.name.as_str()));
+    let takes_part = |record| matches!(location(record, target), Location::External | Location::Manual);
+    record.is_some_and(|record| !is_external(record) || !takes_part(record))
 }
 
 /// What is to be read for a request; nothing if it does not go back to what a record describes.

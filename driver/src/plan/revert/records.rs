@@ -72,21 +72,49 @@ impl Way<'_> {
     /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or is
     /// named by any record's machine, stays.
     pub(super) fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
+        let observed = self.facts.observed;
+        let empty = observed.disks.iter().filter(|disk| disk.snapshots.is_empty());
+        self.left(empty.map(|disk| (disk.target.as_str(), &*disk.file)), machine, tree)
+    }
+
+    /// The same of those that could not be read: nobody knows whether they hold internal snapshots.
+    pub(super) fn left_unread(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
+        self.left(self.unread(), machine, tree)
+    }
+
+    /// The images that a machine that is off is in, and that could not be read.
+    pub(super) fn unread(&self) -> impl Iterator<Item = (&str, &Utf8Path)> {
+        let document = self.facts.domain.document.as_ref().filter(|_| self.facts.off.is_some());
+        let missing = self.facts.observed.missing.iter();
+        missing.filter_map(move |target| Some((target.as_str(), document?.disk(target)?.path()?)))
+    }
+
+    /// Those of these images that nothing leads to any more then.
+    fn left<'i>(
+        &self,
+        images: impl Iterator<Item = (&'i str, &'i Utf8Path)>,
+        machine: &DomainXml,
+        tree: &SnapshotTree,
+    ) -> BTreeSet<Utf8PathBuf> {
         let old = self.records.tree;
-        let Some(current) = old.current().and_then(|name| old.get(name)) else { return BTreeSet::new() };
-        let named = if current.revert_disks.is_empty() { &current.disks } else { &current.revert_disks };
+        let current = old.current().and_then(|name| old.get(name));
+        let overlays = current.map(|current| match current.revert_disks.is_empty() {
+            true => &current.disks,
+            false => &current.revert_disks,
+        });
+        let is_overlay = |target: &str, file: &Utf8Path| {
+            overlays.into_iter().flatten().any(|part| {
+                part.name == target
+                    && part.location == Some(Location::External)
+                    && part.source_type == SourceType::File
+                    && part.path() == Some(file)
+            })
+        };
         let in_use = |path: &Utf8Path| {
             let records = tree.topological().into_iter().filter_map(|name| tree.get(name)?.domain.as_ref());
             records.chain([machine.element()]).any(|domain| domain.names(path.as_str()))
         };
-        let top = |disk: &SnapshotDisk| {
-            let found = self.facts.observed.disk(&disk.name)?;
-            let is_it = disk.location == Some(Location::External)
-                && disk.source_type == SourceType::File
-                && disk.path() == Some(&found.file)
-                && found.snapshots.is_empty();
-            is_it.then(|| found.file.clone())
-        };
-        named.iter().filter_map(top).filter(|path| !in_use(path)).collect()
+        let left = images.filter(|(target, file)| is_overlay(target, file) && !in_use(file));
+        left.map(|(_, file)| file.to_owned()).collect()
     }
 }
