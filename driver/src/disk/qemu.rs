@@ -15,7 +15,7 @@ use camino::Utf8PathBuf;
 
 use super::{Ask, By, Described, DiskError, Taken, export::Readable};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
     env::Env,
     machine::Machine,
@@ -195,8 +195,8 @@ impl<'m, E: Env> QemuDisks<'m, E> {
 
 /// An image that holds a snapshot.
 fn held(image: Utf8PathBuf) -> BackupSource {
-    match image.starts_with("/dev") {
-        true => BackupSource::Block(image),
-        false => BackupSource::File(image),
+    match SourceType::of_path(&image) {
+        SourceType::Block => BackupSource::Block(image),
+        _ => BackupSource::File(image),
     }
 }

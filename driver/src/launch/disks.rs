@@ -124,7 +124,7 @@ fn image(line: &mut Line, disk: &Disk<'_>, machine: &Machine<'_>) -> Result<Open
     let behind = machine.chains.get(disk.target).map_or(&[][..], Vec::as_slice);
     for (number, backing) in behind.iter().enumerate().rev() {
         let name = format!("{node}-{}", number + 1);
-        let kind = file_driver(backing.file.starts_with("/dev/"));
+        let kind = file_driver(SourceType::of_path(&backing.file) == SourceType::Block);
         nodes(
             line,
             &Nodes {
