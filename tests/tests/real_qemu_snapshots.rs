@@ -196,7 +196,10 @@ fn story_of_a_device(rig: &Rig<'_>, device: &Utf8Path) -> Result<(), Failed> {
     let named = format!("<source dev='{device}'/>");
     rig.is("the disk is in the device", description()?.contains(&named))?;
     rig.done(&["delete", "b1", "--write-domain"])?;
-    rig.is("it is in its file again", description()?.contains("/vda.qcow2'/>") && !description()?.contains(&named))?;
+    rig.is(
+        "it is in its file again",
+        description()?.contains("/vda.qcow2'/>") && !description()?.contains(&named),
+    )?;
     rig.is("the device is still there", device.exists())
 }
 

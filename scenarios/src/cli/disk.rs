@@ -223,7 +223,8 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
 }
 
 async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
-    let operate = wanted.which.machine(wanted.agent, wanted.within)?;
+    let mut operate = wanted.which.machine(wanted.agent, wanted.within)?;
+    operate.dry_run = wanted.dry_run;
     let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
     operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
     let disks = QemuDisks::of(&machine, &wanted.which.disks)?;

@@ -194,7 +194,7 @@ impl<T: Time> Env for SimEnv<T> {
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
         let world = self.sockets.world();
         let host = world.host();
-        match host.exists(path) {
+        match host.exists(path) || host.is_folder(path) {
             true => Ok(host.resolve(path).components().collect()),
             false => Err(Errno::NOENT.into()),
         }

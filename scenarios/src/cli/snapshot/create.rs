@@ -13,7 +13,7 @@ use freezeframe_driver::{
 };
 
 use super::{
-    SnapshotError, operate,
+    SnapshotError,
     operate::OperateArgs,
     redefine::{Redefinition, hand_in},
     spec::ProviderSpec,
@@ -51,6 +51,9 @@ pub(super) struct FlagArgs {
     /// Stop the machine once it is taken
     #[arg(long)]
     halt: bool,
+    /// The machine, which runs, is forgotten when it stops: --halt is refused
+    #[arg(long, requires = "qmp", conflicts_with = "off")]
+    transient: bool,
     /// Of disks alone, without memory
     #[arg(long)]
     pub(super) disk_only: bool,
@@ -214,7 +217,8 @@ fn take(
             ..Create::new(wish, flags.iter())
         }))
     };
-    operate::check(&request(named), &operate.machine.domain()?)?;
+    let operate = &operate.with_transient(given.transient);
+    operate.check(&request(named))?;
     operate.operate(&request(wish))
 }
 

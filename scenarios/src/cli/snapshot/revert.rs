@@ -1,5 +1,6 @@
 //! `revert`: the machine is put back.
 
+use camino::Utf8PathBuf;
 use clap::Args;
 use freezeframe_driver::request::{Request, Revert, RevertFlag};
 
@@ -37,6 +38,13 @@ pub(super) struct RevertArgs {
     /// The storage of the disks that are `manual` in the snapshot has been put back
     #[arg(long)]
     storage_is_back: bool,
+    /// The machine, which runs, is forgotten when it stops: it is put back to no snapshot that leaves it off
+    #[arg(long, requires = "qmp", conflicts_with = "off")]
+    transient: bool,
+    /// Of a machine that is off: the file with the memory that it goes on with when it is started [default: save/NAME.save beside
+    /// the folder of the records, where libvirt has it if that is its qemu/snapshot]
+    #[arg(long, value_name = "FILE")]
+    managed_save: Option<Utf8PathBuf>,
 }
 
 pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
@@ -53,5 +61,7 @@ pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
     ];
     let flags = given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
     let storage_is_back = arguments.storage_is_back;
-    arguments.operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, within }))
+    let operate = arguments.operate.with_transient(arguments.transient);
+    let operate = operate.with_managed_save(arguments.managed_save.clone());
+    operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, within }))
 }
