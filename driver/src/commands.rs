@@ -282,7 +282,8 @@ pub enum BlockdevAdd<'a> {
         /// The file.
         filename: &'a str,
     },
-    /// The protocol node of a host's block device.
+    /// The protocol node of a host's block device. QEMU's drivers of devices have names with underscores.
+    #[serde(rename = "host_device")]
     HostDevice {
         /// The new node's name.
         node_name: &'a str,

@@ -12,12 +12,14 @@ mod secrets;
 mod storage_part;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod write;
 
 pub use error::{BadDefinition, Why};
 pub use read::Purpose;
 pub use storage_part::StoragePart;
 pub(crate) use storage_part::without as without_storage_parts;
+pub use unknown::{Rest, Unknown};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -53,6 +55,8 @@ pub struct DomainSnapshot {
     pub cookie: Option<Element>,
     /// Whether it is the current one; said in a record's file only.
     pub active: Option<bool>,
+    /// What else stands there.
+    pub unknown: Unknown,
 }
 
 /// What the machine did when a snapshot was taken.
@@ -133,7 +137,7 @@ pub struct SnapshotDisk {
     /// Whether a delete of the snapshot above was begun and has not ended.
     pub delete_in_progress: bool,
     /// What else stands there.
-    pub others: Vec<Element>,
+    pub rest: Rest,
 }
 
 impl DomainSnapshot {
@@ -156,7 +160,7 @@ impl SnapshotDisk {
             driver: None,
             source: None,
             delete_in_progress: false,
-            others: Vec::new(),
+            rest: Rest::default(),
         }
     }
 
@@ -253,6 +257,15 @@ impl SourceType {
             SourceType::Nvme | SourceType::VhostUser => return None,
         };
         source?.attribute(attribute).map(Utf8Path::new)
+    }
+
+    /// What a path is of which no document says it: what is below `/dev` is a device, but for the file systems that are there.
+    pub(crate) fn of_path(path: &Utf8Path) -> Self {
+        let files = ["/dev/shm", "/dev/hugepages", "/dev/mqueue"];
+        match path.starts_with("/dev") && !files.iter().any(|folder| path.starts_with(folder)) {
+            true => SourceType::Block,
+            false => SourceType::File,
+        }
     }
 
     /// The type of that name.

@@ -335,7 +335,7 @@ fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
     }
     disk.remove("backingStore");
     // A disk on a device may go on in a file, and the other way round.
-    let (source_type, attribute) = if path.starts_with("/dev") { ("block", "dev") } else { ("file", "file") };
+    let (source_type, attribute) = stated(path);
     disk.set("type", source_type);
     if let Some(driver) = disk.child_mut("driver") {
         driver.set("type", format);
@@ -349,12 +349,20 @@ fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
 /// The images from the first on down, and that there are no others.
 fn backing_store(chain: &[Backing]) -> Element {
     let Some((first, rest)) = chain.split_first() else { return Element::new("backingStore") };
-    let (kind, attribute) = if first.file.starts_with("/dev/") { ("block", "dev") } else { ("file", "file") };
+    let (kind, attribute) = stated(&first.file);
     let mut store = Element::new("backingStore").with("type", kind);
     store.push(Element::new("format").with("type", &first.format));
     store.push(Element::new("source").with(attribute, first.file.as_str()));
     store.push(backing_store(rest));
     store
+}
+
+/// The type of a source, and its attribute with the path.
+fn stated(path: &Utf8Path) -> (&'static str, &'static str) {
+    match SourceType::of_path(path) {
+        SourceType::Block => ("block", "dev"),
+        _ => ("file", "file"),
+    }
 }
 
 fn disk_elements(domain: &Element) -> impl Iterator<Item = &Element> {

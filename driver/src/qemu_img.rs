@@ -17,7 +17,7 @@ use serde_json::json;
 pub use self::image::{
     Backing, BitmapInfo, Clusters, FormatSpecific, ImageInfo, NewImage, Qcow2Specific, SnapshotInfo,
 };
-use crate::env::{Ended, Env, HostCommand};
+use crate::env::{Ended, Env, FileKind, HostCommand};
 
 /// The tool, and how long each of its runs may take.
 #[derive(Debug, Clone)]
@@ -242,8 +242,8 @@ impl<E: Env> QemuImg<E> {
     /// # Errors
     /// [`ToolError`]; one that [`ToolError::is_locked`] if somebody has.
     pub async fn raw_is_free(&self, file: &Utf8Path) -> Result<(), ToolError> {
-        let image =
-            json!({ "driver": "raw", "file": { "driver": protocol(file), "filename": absolute(file)? } });
+        let protocol = self.protocol(file).await;
+        let image = json!({ "driver": "raw", "file": { "driver": protocol, "filename": absolute(file)? } });
         let asked = words(&["snapshot", "-d", "none", &format!("json:{image}")]);
         match self.run("snapshot", file, asked).await {
             Err(error @ ToolError::Refused { .. }) if !error.is_locked() => Ok(()),
@@ -254,13 +254,22 @@ impl<E: Env> QemuImg<E> {
     /// `snapshot` knows no option for the format, and opens what is behind an image, which it does not need: a
     /// description says both.
     async fn snapshot(&self, verb: &str, file: &Utf8Path, name: &str) -> Result<(), ToolError> {
+        let protocol = self.protocol(file).await;
         let image = json!({
             "driver": "qcow2",
             "backing": null,
-            "file": { "driver": protocol(file), "filename": absolute(file)? },
+            "file": { "driver": protocol, "filename": absolute(file)? },
         });
         let image = format!("json:{image}");
         self.run("snapshot", file, words(&["snapshot", verb, name, &image])).await.map(drop)
+    }
+
+    /// What QEMU calls the way to a file, or to a device of the host.
+    async fn protocol(&self, path: &Utf8Path) -> &'static str {
+        match self.env.file_kind(path).await {
+            Ok(FileKind::Device) => "host_device",
+            _ => "file",
+        }
     }
 
     async fn understood<T: for<'de> Deserialize<'de>>(
@@ -304,11 +313,6 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn absolute(path: &Utf8Path) -> Result<&Utf8Path, ToolError> {
     if path.is_absolute() { Ok(path) } else { Err(ToolError::Relative(path.to_owned())) }
-}
-
-/// What QEMU calls the way to a file, or to a device of the host.
-fn protocol(path: &Utf8Path) -> &'static str {
-    if path.starts_with("/dev") { "host_device" } else { "file" }
 }
 
 /// The tool's words without its own name.

@@ -43,7 +43,8 @@ pub struct Store<E: Env> {
     env: E,
     folder: Utf8PathBuf,
     tree: SnapshotTree,
-    _lock: E::Lock,
+    /// None of records that are only looked at.
+    lock: Option<E::Lock>,
 }
 
 /// Why the records cannot be worked with, and how they stand.
@@ -60,6 +61,9 @@ pub enum StoreError {
         "another freezeframe works on this machine's snapshots (it holds `{0}`). Nothing was changed; try again when it is done."
     )]
     Locked(Utf8PathBuf),
+    /// The folder is another one's.
+    #[error("`{0}` is a symbolic link, and no records are kept behind one. Nothing was changed.")]
+    Linked(Utf8PathBuf),
     /// The host refused. What was to be changed is as it was.
     #[error("cannot {action} `{path}`: {source}. The record is as it was before.")]
     File {
@@ -120,7 +124,9 @@ impl StoreError {
         match self {
             StoreError::Machine(_) | StoreError::Name(_) => Code::XmlDetail,
             StoreError::Locked(_) => Code::OperationTimeout,
-            StoreError::File { .. } | StoreError::CurrentUnknown { .. } => Code::SystemError,
+            StoreError::Linked(_) | StoreError::File { .. } | StoreError::CurrentUnknown { .. } => {
+                Code::SystemError
+            }
         }
     }
 }
@@ -129,17 +135,28 @@ impl<E: Env> Store<E> {
     /// Opens a machine's records under `state`, made if there are none, and locks them. What is passed over is given beside them.
     ///
     /// # Errors
-    /// [`StoreError::Machine`], [`StoreError::Locked`], [`StoreError::File`].
+    /// [`StoreError::Machine`], [`StoreError::Linked`], [`StoreError::Locked`], [`StoreError::File`].
     pub async fn open(env: E, state: &Utf8Path, machine: &str) -> Result<(Self, Vec<Passed>), StoreError> {
         let folder = folder(state, machine)?;
         env.create_folder(&folder).await.map_err(|source| failed("make", &folder, source))?;
+        check_is_no_link(&env, state, &folder).await?;
         let path = folder.join(LOCK);
         let lock = env.lock(&path).await.map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => StoreError::Locked(path.clone()),
             _ => failed("lock", &path, source),
         })?;
         let (tree, passed) = load(&env, state, machine).await?;
-        Ok((Self { env, folder, tree, _lock: lock }, passed))
+        Ok((Self { env, folder, tree, lock: Some(lock) }, passed))
+    }
+
+    /// Reads a machine's records to plan with: nothing is made and nothing locked, and nothing can be saved.
+    ///
+    /// # Errors
+    /// [`StoreError::Machine`], [`StoreError::Linked`], [`StoreError::File`].
+    pub async fn look(env: E, state: &Utf8Path, machine: &str) -> Result<(Self, Vec<Passed>), StoreError> {
+        let folder = folder(state, machine)?;
+        let (tree, passed) = load(&env, state, machine).await?;
+        Ok((Self { env, folder, tree, lock: None }, passed))
     }
 
     /// The snapshots.
@@ -158,6 +175,9 @@ impl<E: Env> Store<E> {
     /// [`StoreError::Name`] before anything is written; [`StoreError::File`], [`StoreError::CurrentUnknown`]: what was written
     /// until then stays, and is read anew.
     pub async fn save(&mut self, tree: SnapshotTree) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            return Err(failed("write", &self.folder, io::Error::other("they are only looked at")));
+        }
         let changes = Changes::between(&self.folder, &self.tree, &tree)?;
         match changes.write(&self.env).await {
             Ok(()) => self.tree = tree,
@@ -278,13 +298,26 @@ impl Changes {
 /// over is given beside them.
 ///
 /// # Errors
-/// [`StoreError::Machine`], [`StoreError::File`].
+/// [`StoreError::Machine`], [`StoreError::Linked`], [`StoreError::File`].
 pub async fn load<E: Env>(
     env: &E,
     state: &Utf8Path,
     machine: &str,
 ) -> Result<(SnapshotTree, Vec<Passed>), StoreError> {
-    read_folder(env, &folder(state, machine)?).await
+    let folder = folder(state, machine)?;
+    check_is_no_link(env, state, &folder).await?;
+    read_folder(env, &folder).await
+}
+
+/// Whoever may make a link among the folders of the records could have another machine's worked on.
+async fn check_is_no_link<E: Env>(env: &E, state: &Utf8Path, folder: &Utf8Path) -> Result<(), StoreError> {
+    let real = async |path: &Utf8Path| match env.canonical(path).await {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        real => real.map(Some).map_err(|source| failed("look at", path, source)),
+    };
+    let (Some(state), Some(real)) = (real(state).await?, real(folder).await?) else { return Ok(()) };
+    let is_it = folder.file_name().is_some_and(|name| state.join(name) == real);
+    if is_it { Ok(()) } else { Err(StoreError::Linked(folder.to_owned())) }
 }
 
 /// Reads the records in a folder, without a lock.

@@ -14,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     client::{Client, CommandError},
     commands::{BlockNode, ImageInfo, QueryBlock, QueryJobs, QueryNamedBlockNodes, QueryStatus},
+    domain_snapshot::DomainSnapshot,
     domain_xml::DomainXml,
     env::Env,
     images,
@@ -225,6 +226,11 @@ pub(crate) async fn records<W: World>(expect: &Expect, world: &W) -> Vec<String>
     if let Some(wanted) = expect.current.as_deref().filter(|wanted| tree.current() != Some(wanted)) {
         let found = tree.current().unwrap_or("none");
         findings.push(format!("the current snapshot was to be {wanted}, and is {found}"));
+    }
+    for (name, wanted) in &expect.record_holds {
+        let document = tree.get(name).map(DomainSnapshot::document).unwrap_or_default();
+        let missing = wanted.iter().filter(|words| !document.contains(words.as_str()));
+        findings.extend(missing.map(|words| format!("the record of {name} does not hold `{words}`")));
     }
     findings
 }

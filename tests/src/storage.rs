@@ -104,12 +104,40 @@ impl Drop for FileSystem {
     }
 }
 
+/// A block device of the host that holds nothing: a file behind a loop.
+#[derive(Debug)]
+pub struct LoopDevice {
+    /// Where it is: `/dev/loop0`.
+    pub path: Utf8PathBuf,
+    _folder: TempDir,
+}
+
+impl LoopDevice {
+    /// Makes it, of so many MiB.
+    ///
+    /// # Errors
+    /// Why it cannot be here.
+    pub fn new(mib: u64) -> Result<Self, String> {
+        let (keep, path) = folder()?;
+        let image = path.join("image");
+        let file = fs::File::create(&image).and_then(|file| file.set_len(mib << 20));
+        file.map_err(|error| error.to_string())?;
+        let device = run("losetup", &["--find", "--show", image.as_str()])?;
+        Ok(Self { path: device.trim().into(), _folder: keep })
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = run("losetup", &["--detach", self.path.as_str()]);
+    }
+}
+
 /// A volume group of LVM in a file, by the name of `freezeframe-test`, with a logical volume `vm1` of 32 MiB. The volume is made
 /// where the kernel has no device-mapper too, without a device then.
 #[derive(Debug)]
 pub struct VolumeGroup {
-    device: String,
-    _folder: TempDir,
+    device: LoopDevice,
     _alone: fs::File,
 }
 
@@ -124,13 +152,8 @@ impl VolumeGroup {
     pub fn new() -> Result<Self, String> {
         needs("lvm", "lvm2")?;
         let alone = alone("lvm")?;
-        let (keep, path) = folder()?;
-        let image = path.join("image");
-        let file = fs::File::create(&image).and_then(|file| file.set_len(100 << 20));
-        file.map_err(|error| error.to_string())?;
-        let device = run("losetup", &["--find", "--show", image.as_str()])?.trim().to_owned();
-        let group = Self { device, _folder: keep, _alone: alone };
-        run("vgcreate", &["--quiet", Self::NAME, &group.device])?;
+        let group = Self { device: LoopDevice::new(100)?, _alone: alone };
+        run("vgcreate", &["--quiet", Self::NAME, group.device.path.as_str()])?;
         let volume = ["--yes", "--size", "32M", "--name", "vm1", Self::NAME];
         let without = ["--driverloaded", "n", "--activate", "n", "--zero", "n"];
         run("lvcreate", &volume).or_else(|_| run("lvcreate", &[&without[..], &volume].concat()))?;
@@ -141,7 +164,6 @@ impl VolumeGroup {
 impl Drop for VolumeGroup {
     fn drop(&mut self) {
         let _ = run("vgremove", &["--yes", "--quiet", Self::NAME]);
-        let _ = run("losetup", &["--detach", &self.device]);
     }
 }
 

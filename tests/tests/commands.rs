@@ -118,6 +118,7 @@ fn add_migration(samples: &mut Samples) {
 /// Those by which overlays are made, put under disks and kept account of.
 fn samples_of_overlays(samples: &mut Samples) {
     samples.add(&BlockdevAdd::File { node_name: "overlay-file", filename: "/images/vda.s1" });
+    samples.add(&BlockdevAdd::HostDevice { node_name: "overlay-file", filename: "/dev/vg/vda.s1" });
     samples.add(&BlockdevAdd::Qcow2 {
         node_name: "overlay",
         file: "overlay-file",

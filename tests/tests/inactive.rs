@@ -12,7 +12,7 @@ use freezeframe_driver::{
     Machine, Patience,
     capabilities::Capabilities,
     domain::Domain,
-    domain_snapshot::{DomainSnapshot, Location},
+    domain_snapshot::{DomainSnapshot, Location, SourceType},
     domain_xml::DomainXml,
     env::{Endpoint, Env as _},
     error::{Code, OperationError},
@@ -74,7 +74,8 @@ impl Bench {
 
     /// The machine as one that is off.
     async fn off(&self) -> Machine<Env> {
-        let off = Off { domain: document(), monitor: None, capabilities: None, tool: None };
+        let off =
+            Off { domain: document(), monitor: None, capabilities: None, tool: None, managed_save: None };
         self.recorded(Machine::off(self.world.env().clone(), off, Patience::default())).await
     }
 
@@ -187,7 +188,13 @@ fn one_that_runs_after_all_is_left_alone(
 fn one_whose_monitor_answers_is_left_alone() {
     on(Release::V10_0, async |bench: &Bench| {
         let Endpoint::Unix(monitor) = bench.world.monitor();
-        let off = Off { domain: document(), monitor: Some(monitor), capabilities: None, tool: None };
+        let off = Off {
+            domain: document(),
+            monitor: Some(monitor),
+            capabilities: None,
+            tool: None,
+            managed_save: None,
+        };
         let machine = Machine::off(bench.world.env().clone(), off, Patience::default());
         let machine = bench.recorded(machine).await;
         assert_refused(
@@ -268,6 +275,29 @@ fn an_image_that_is_gone_is_no_reason_not_to_go_back_to_an_older_one() {
     });
 }
 
+/// What is below `/dev` is not always a device.
+#[test]
+fn a_machine_whose_images_are_in_shared_memory_stays_one_of_files() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let folder = Utf8Path::new("/dev/shm/vm");
+        bench.world.env().create_folder(folder).await.unwrap();
+        bench.world.add_image(&folder.join("vda.qcow2"), Image::qcow2(16 << 20));
+        let only_vda = document().with_disks(|target| target == "vda");
+        let text = only_vda.element().document().replace("/images/", "/dev/shm/vm/");
+        bench.describe(&DomainXml::read(text.as_bytes()).unwrap()).await;
+        let machine = bench.off().await;
+        for name in ["s1", "s2"] {
+            machine.perform(&create(name, true)).await.unwrap();
+            let described = bench.described().await;
+            let disk = described.disk("vda").unwrap();
+            let file = folder.join(format!("vda.{name}"));
+            assert_eq!((disk.source_type(), disk.path()), (Some(SourceType::File), Some(&*file)));
+        }
+        machine.perform(&delete("s2")).await.unwrap();
+        assert_eq!(bench.chain("vda").await, ["/dev/shm/vm/vda.s1", "/dev/shm/vm/vda.qcow2"]);
+    });
+}
+
 #[test]
 fn a_backing_file_of_no_stated_format_is_never_guessed() {
     off(Release::V5_2, async |bench: &Bench| {
@@ -299,7 +329,7 @@ fn memory_is_loaded_into_a_qemu_that_was_asked_what_it_can_do(
         let Endpoint::Unix(monitor) = bench.world.monitor();
         let at = async |monitor: Option<&Utf8Path>, launcher| {
             let monitor = monitor.map(ToOwned::to_owned);
-            let off = Off { domain: document(), monitor, capabilities: None, tool: None };
+            let off = Off { domain: document(), monitor, capabilities: None, tool: None, managed_save: None };
             let machine = Machine::off(bench.world.env().clone(), off, Patience::default());
             bench.recorded(machine).await.with_launcher(launcher)
         };
@@ -325,11 +355,26 @@ fn memory_that_is_saved_is_not_loaded_over_other_disks() {
     off(Release::V10_0, async |bench: &Bench| {
         let machine = bench.off().await;
         // libvirt takes snapshots beside it: they are of the disks that go with it.
-        bench.world.env().replace_file("/images/state/vm.save".into(), b"memory").await.unwrap();
+        bench.world.env().create_folder("/images/save".into()).await.unwrap();
+        bench.world.env().replace_file("/images/save/vm.save".into(), b"memory").await.unwrap();
         machine.perform(&create("s1", true)).await.unwrap();
-        let words = "the machine's memory is saved in `/images/state/vm.save`";
+        let words = "the machine's memory is saved in `/images/save/vm.save`";
         assert_refused(machine.perform(&revert("s1", &[])).await, Code::SnapshotRevertRisky, words);
-        machine.perform(&revert("s1", &[RevertFlag::Force])).await.unwrap();
+        drop(machine);
+
+        let elsewhere = Some("/images/elsewhere".into());
+        let named = Off {
+            domain: document(),
+            monitor: None,
+            capabilities: None,
+            tool: None,
+            managed_save: elsewhere,
+        };
+        let named = bench.recorded(Machine::off(bench.world.env().clone(), named, Patience::default())).await;
+        bench.world.env().replace_file("/images/elsewhere".into(), b"memory").await.unwrap();
+        let words = "the machine's memory is saved in `/images/elsewhere`";
+        assert_refused(named.perform(&revert("s1", &[])).await, Code::SnapshotRevertRisky, words);
+        named.perform(&revert("s1", &[RevertFlag::Force])).await.unwrap();
     });
 }
 

@@ -22,6 +22,7 @@ use freezeframe_driver::env::Endpoint;
 use freezeframe_sim::Machine;
 use freezeframe_tests::{
     real,
+    storage::LoopDevice,
     unharnessed::{asked_for, skipped_without_qemu},
 };
 use serde_json::Value;
@@ -62,7 +63,25 @@ async fn on(program: &Utf8Path) -> Result<(), Failed> {
     let told = story(&Rig::new(&world, desk, program)?);
     world.kill_qemu().await;
     told?;
+    on_a_device(&binary, program).await?;
     off(&binary, program).await
+}
+
+/// The same command, whose overlay is a block device of the host.
+async fn on_a_device(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
+    let device = match LoopDevice::new(24) {
+        Ok(device) => device,
+        Err(why) => {
+            println!("\nskipped 1: an overlay on a block device: {why}");
+            return Ok(());
+        }
+    };
+    let world = QemuWorld::start(binary, &Machine::new().disk("vda").disk("vdb")).await?;
+    let desk = tempfile::tempdir()?;
+    let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
+    let told = story_of_a_device(&Rig::new(&world, desk, program)?, &device.path);
+    world.kill_qemu().await;
+    told
 }
 
 /// The same command on a machine that is off, and on one that only seems so.
@@ -166,6 +185,22 @@ fn story(rig: &Rig<'_>) -> Result<(), Failed> {
     let (code, refused) = rig.say(&["create-as", "e2", "--disk-only", "--diskspec", "vdx"])?;
     rig.is("a disk must be there", code == Some(1) && refused["error"]["code"] == "CONFIG_UNSUPPORTED")?;
     rig.is("nothing was done", !rig.has("vda.e2"))
+}
+
+fn story_of_a_device(rig: &Rig<'_>, device: &Utf8Path) -> Result<(), Failed> {
+    let description = || fs::read_to_string(rig.desk.join("vm.xml"));
+    let overlay = format!("vda,stype=block,file={device}");
+    let out = ["--diskspec", "vdb,snapshot=no", "--write-domain"];
+    let take = ["create-as", "b1", "--disk-only", "--diskspec", overlay.as_str()];
+    rig.done(&[&take[..], &out].concat())?;
+    let named = format!("<source dev='{device}'/>");
+    rig.is("the disk is in the device", description()?.contains(&named))?;
+    rig.done(&["delete", "b1", "--write-domain"])?;
+    rig.is(
+        "it is in its file again",
+        description()?.contains("/vda.qcow2'/>") && !description()?.contains(&named),
+    )?;
+    rig.is("the device is still there", device.exists())
 }
 
 fn story_of_one_that_runs(rig: &Rig<'_>) -> Result<(), Failed> {

@@ -204,7 +204,7 @@ fn a_record_that_says_too_little_or_too_much_is_refused() {
         (
             |record| record.state = Some(State::Blocked),
             Code::InternalError,
-            "says that the machine was `blocked`",
+            "says that the machine was `blocked`: nobody can put it back to that",
         ),
         (|record| record.domain = None, Code::SnapshotRevertRisky, "lacks the machine's <domain>"),
         (

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::DiskError;
 use crate::{
+    domain_snapshot::SourceType,
     env::{Env, HostCommand},
     launch::{LaunchError, chain},
     name::SnapshotName,
@@ -173,9 +174,9 @@ async fn node<E: Env>(tool: &QemuImg<E>, disk: &Readable) -> Result<Value, DiskE
 
 /// An image with all that is behind it, read-only.
 fn opening(image: &Backing, behind: &[Backing]) -> Value {
-    let file = match image.file.starts_with("/dev") {
-        true => "host_device",
-        false => "file",
+    let file = match SourceType::of_path(&image.file) {
+        SourceType::Block => "host_device",
+        _ => "file",
     };
     let mut node = json!({
         "driver": image.format,

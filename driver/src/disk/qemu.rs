@@ -22,7 +22,7 @@ use super::{
     export::{Cluster, Readable},
 };
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, State},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, State},
     domain_xml::DomainXml,
     env::Env,
     machine::Machine,
@@ -214,8 +214,8 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
 
 /// An image that holds a snapshot.
 fn held(image: Utf8PathBuf) -> BackupSource {
-    match image.starts_with("/dev") {
-        true => BackupSource::Block(image),
-        false => BackupSource::File(image),
+    match SourceType::of_path(&image) {
+        SourceType::Block => BackupSource::Block(image),
+        _ => BackupSource::File(image),
     }
 }

@@ -3,9 +3,10 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    BadDefinition, DomainSnapshot, Location, Memory, SnapshotDisk, SourceType, State, Why, storage_part,
+    BadDefinition, DomainSnapshot, Location, Memory, Rest, SnapshotDisk, SourceType, State, Unknown, Why,
+    storage_part, unknown,
 };
-use crate::xml::{self, Element, Limits};
+use crate::xml::{self, Element, Limits, Node};
 
 /// What a definition is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,9 @@ const FORMATS: [&str; 16] = [
 
 /// Types of disks that libvirt has, but no overlay can be of.
 const NOT_FOR_OVERLAYS: [&str; 2] = ["volume", "dir"];
+
+/// At a disk: a delete of the snapshot above was begun.
+const BEGUN: &str = "snapshotDeleteInProgress";
 
 impl DomainSnapshot {
     /// Reads a document.
@@ -72,6 +76,7 @@ impl DomainSnapshot {
             disks,
             revert_disks,
             active,
+            unknown: Unknown::of(root, past.recorded),
         })
     }
 }
@@ -156,7 +161,8 @@ fn disks_of_a_record(root: &Element, recorded: bool) -> Result<Vec<SnapshotDisk>
 }
 
 fn disks(root: &Element, list: &str) -> Result<Vec<SnapshotDisk>, BadDefinition> {
-    root.child(list).into_iter().flat_map(Element::elements).map(disk).collect()
+    let all = root.child(list).into_iter().flat_map(Element::elements);
+    all.filter(|element| unknown::is_disk(&element.name)).map(disk).collect()
 }
 
 fn disk(element: &Element) -> Result<SnapshotDisk, BadDefinition> {
@@ -174,14 +180,17 @@ fn disk(element: &Element) -> Result<SnapshotDisk, BadDefinition> {
         };
         disk.source_type = SourceType::of(said).ok_or_else(|| bad(element, why(said.into())))?;
     }
-    for part in element.elements() {
-        match part.name.as_str() {
-            "driver" if disk.driver.is_none() => disk.driver = Some(part.clone()),
-            "source" if disk.source.is_none() => disk.source = Some(part.clone()),
-            "snapshotDeleteInProgress" => disk.delete_in_progress = true,
-            _ => disk.others.push(part.clone()),
+    let [driver, source] = ["driver", "source"].map(|part| element.child(part));
+    disk.driver = driver.cloned();
+    disk.source = source.cloned();
+    disk.delete_in_progress = element.child(BEGUN).is_some();
+    disk.rest = Rest::of(element, &["name", "snapshot", "type"], |node| match node {
+        Node::Element(part) => {
+            part.name == BEGUN
+                || [driver, source].into_iter().flatten().any(|known| std::ptr::eq(known, part))
         }
-    }
+        _ => false,
+    });
     if let Some(format) = disk.format()
         && !FORMATS.contains(&format)
     {

@@ -76,6 +76,15 @@ fn the_memory_is_where_it_is_said_or_where_the_state_puts_it() {
 }
 
 #[test]
+fn a_cookie_goes_with_the_memory() {
+    let has_cookie = |state: &str| {
+        record(&format!("<state>{state}</state><cookie><x/></cookie>")).unwrap().document().contains("cookie")
+    };
+    assert!(has_cookie("running"));
+    assert!(!has_cookie("shutoff") && !has_cookie("disk-snapshot"));
+}
+
+#[test]
 fn memory_that_cannot_be_is_refused() {
     let why = |memory: &str| read(memory, CREATE).unwrap_err().why;
     assert_eq!(why("<memory snapshot='manual'/>"), Why::ManualMemory);
@@ -122,6 +131,8 @@ fn the_records_of_real_libvirt_are_read_without_loss() {
         ("disk-only-2", include_str!("../../tests/libvirt-9.0/metadata-disk-only-2.xml")),
         ("ext-mem", include_str!("../../tests/libvirt-9.0/metadata-ext-mem.xml")),
         ("internal-full", include_str!("../../tests/libvirt-9.0/metadata-internal-full.xml")),
+        // Not observed: as the code of 11.3 writes it (`virDomainSnapshotDefFormatInternal`).
+        ("revert-disks", include_str!("../../tests/libvirt-11.3/metadata-revert-disks.xml")),
     ] {
         let record = DomainSnapshot::read(file.as_bytes(), Purpose::Load).expect(name);
         let after_the_head = |text: &str| text.split_once("-->\n\n").expect("a head").1.to_owned();
@@ -139,6 +150,57 @@ fn what_real_libvirt_shows_of_a_snapshot_is_a_record_to_hand_in() {
         let record = DomainSnapshot::read(text.as_bytes(), Purpose::Redefine).expect(name);
         assert_eq!(record.document().trim_end(), text.trim_end(), "{name}");
     }
+}
+
+/// What somebody else has put into a document, in every place where it may stand.
+const OF_OTHERS: &str = "<domainsnapshot xmlns:x='urn:x' x:a='1' b='2'>
+  <name>s</name>
+  <description lang='en'>d</description>
+  <state>running</state>
+  <parent>
+    <name>p</name>
+    <x:note/>
+  </parent>
+  <creationTime>1</creationTime>
+  <memory snapshot='internal' x:fast='yes'>
+    <x:note>memory</x:note>
+  </memory>
+  <disks x:count='1'>
+    <disk name='vda' snapshot='external' type='file' x:a='3'>
+      <driver type='qcow2'>
+        <metadata_cache>
+          <max_size unit='MiB'>4</max_size>
+        </metadata_cache>
+      </driver>
+      <source file='/images/vda.s' startupPolicy='optional'>
+        <seclabel model='dac' relabel='no'/>
+      </source>
+      <x:note>disk</x:note>
+    </disk>
+    <x:note>disks</x:note>
+  </disks>
+  <domain type='qemu'>
+    <name>vm</name>
+  </domain>
+  <x:note>root</x:note>
+  <later/>
+  <!-- said by hand -->
+</domainsnapshot>
+";
+
+#[test]
+fn what_a_definition_says_that_is_not_understood_is_kept_in_its_place() {
+    let record = DomainSnapshot::read(OF_OTHERS.as_bytes(), Purpose::Redefine).unwrap();
+    assert_eq!(record.document(), OF_OTHERS);
+    let loaded = DomainSnapshot::read(record.file().as_bytes(), Purpose::Load).unwrap();
+    assert_eq!(loaded, DomainSnapshot { active: Some(false), ..record });
+    // A wish says nothing of the past, be it understood or not.
+    let wish = DomainSnapshot::read(OF_OTHERS.as_bytes(), CREATE).unwrap();
+    let document = wish.document();
+    assert_eq!(document.matches("x:note").count(), 2 * 4, "{document}");
+    assert!(document.contains("xmlns:x='urn:x'") && document.contains("lang='en'"), "{document}");
+    assert!(!document.contains("<parent>"), "{document}");
+    assert_eq!(DomainSnapshot::read(document.as_bytes(), CREATE).unwrap(), wish);
 }
 
 #[test]

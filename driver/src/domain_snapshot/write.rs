@@ -1,6 +1,6 @@
 //! From definition to document, in libvirt's order of elements.
 
-use super::{DomainSnapshot, Memory, SnapshotDisk, storage_part};
+use super::{DomainSnapshot, Memory, SnapshotDisk, SourceType, storage_part};
 use crate::xml::Element;
 
 /// What stands at the head of a record's file, for who opens it in an editor.
@@ -28,40 +28,46 @@ impl DomainSnapshot {
 
     fn element(&self) -> Element {
         let mut root = Element::new("domainsnapshot");
-        let text = |root: &mut Element, name: &str, text: &str| root.push(Element::of_text(name, text));
-        if let Some(name) = &self.name {
-            text(&mut root, "name", name);
-        }
-        if let Some(description) = &self.description {
-            text(&mut root, "description", description);
-        }
-        if let Some(state) = self.state {
-            text(&mut root, "state", state.name());
-        }
-        if let Some(parent) = &self.parent {
-            let mut element = Element::new("parent");
-            text(&mut element, "name", parent);
-            root.push(element);
-        }
-        if let Some(time) = self.creation_time {
-            text(&mut root, "creationTime", &time.to_string());
-        }
-        if let Some(memory) = self.memory.element() {
-            root.push(memory);
-        }
-        for (name, disks) in [("disks", &self.disks), ("revertDisks", &self.revert_disks)] {
-            if !disks.is_empty() {
-                let mut list = Element::new(name);
-                disks.iter().for_each(|disk| list.push(disk.element()));
-                root.push(list);
+        let text = |name: &str, text: &str| Element::of_text(name, text);
+        let parent = self.parent.as_deref().map(|name| {
+            let mut parent = Element::new("parent");
+            parent.push(text("name", name));
+            parent
+        });
+        let parts = [
+            self.name.as_deref().map(|name| text("name", name)),
+            self.description.as_deref().map(|said| text("description", said)),
+            self.state.map(|state| text("state", state.name())),
+            parent,
+            self.creation_time.map(|time| text("creationTime", &time.to_string())),
+            self.memory.element().or_else(|| self.unknown_alone("memory")),
+            self.list("disks", &self.disks),
+            self.list("revertDisks", &self.revert_disks),
+        ];
+        for mut part in parts.into_iter().flatten() {
+            if let Some(rest) = self.unknown.parts.get(&part.name) {
+                rest.add_to(&mut part);
             }
+            root.push(part);
         }
         let domain = self.domain.as_ref();
         let domain = domain.map(|domain| storage_part::put_in(domain, &self.storage, self.creation_time));
         for part in [&domain, &self.inactive_domain, &self.cookie].into_iter().flatten() {
             root.push(part.clone());
         }
+        self.unknown.root.add_to(&mut root);
         root
+    }
+
+    fn list(&self, name: &str, disks: &[SnapshotDisk]) -> Option<Element> {
+        let mut list = Element::new(name);
+        disks.iter().for_each(|disk| list.push(disk.element()));
+        if disks.is_empty() { self.unknown_alone(name) } else { Some(list) }
+    }
+
+    /// A part of which nothing is understood, but that stands there.
+    fn unknown_alone(&self, name: &str) -> Option<Element> {
+        self.unknown.parts.contains_key(name).then(|| Element::new(name))
     }
 }
 
@@ -81,15 +87,15 @@ impl SnapshotDisk {
         if let Some(location) = self.location {
             element.set("snapshot", location.name());
         }
-        let parts = || self.driver.iter().chain(&self.source).chain(&self.others);
-        if parts().next().is_none() && !self.delete_in_progress {
-            return element;
+        let parts = || self.driver.iter().chain(&self.source);
+        if parts().next().is_some() || self.source_type != SourceType::File {
+            element.set("type", self.source_type.name());
         }
-        element.set("type", self.source_type.name());
-        parts().for_each(|part| element.push(part.clone()));
         if self.delete_in_progress {
             element.push(Element::new("snapshotDeleteInProgress"));
         }
+        parts().for_each(|part| element.push(part.clone()));
+        self.rest.add_to(&mut element);
         element
     }
 }

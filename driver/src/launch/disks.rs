@@ -140,7 +140,8 @@ fn image(
     );
     chain.push((image, file_driver(disk.source_type() == Some(SourceType::Block))));
     let behind = machine.chains.get(disk.target).into_iter().flatten();
-    chain.extend(behind.map(|image| (image.clone(), file_driver(image.file.starts_with("/dev/")))));
+    let is_device = |image: &Backing| SourceType::of_path(&image.file) == SourceType::Block;
+    chain.extend(behind.map(|image| (image.clone(), file_driver(is_device(image)))));
     let mut below: Option<String> = None;
     for (number, (image, file_driver)) in chain.iter().enumerate().rev() {
         let name = if number == 0 { node.clone() } else { format!("{node}-{number}") };

@@ -38,6 +38,8 @@ pub struct Off {
     pub capabilities: Option<Rc<Capabilities>>,
     /// `qemu-img`; by default the one beside the machine's QEMU, or else the one on the path.
     pub tool: Option<Utf8PathBuf>,
+    /// The file with the memory that it goes on with when it is started; by default where libvirt has it.
+    pub managed_save: Option<Utf8PathBuf>,
 }
 
 impl<E: Env> Machine<E> {
@@ -133,10 +135,18 @@ impl<E: Env> Machine<E> {
         Ok(())
     }
 
-    /// The file that libvirt calls a managed save, beside the folder of the records, if the machine is off and has one.
+    /// The file that libvirt calls a managed save, if the machine is off and has one: the one that was named, or else that of
+    /// libvirt's folders, `qemu/save/NAME.save` beside the records in `qemu/snapshot/NAME`.
     pub(super) async fn managed_save(&self, name: &str) -> Option<Utf8PathBuf> {
-        let records = self.records.as_ref().filter(|_| self.is_off())?.borrow().folder().to_owned();
-        let save = records.with_file_name(format!("{name}.save"));
+        let save = match &self.off.as_ref().filter(|_| self.is_off())?.managed_save {
+            Some(named) => named.clone(),
+            None => {
+                let folder = self.records.as_ref()?.borrow().folder().to_owned();
+                // A path of one word has its neighbours all the same.
+                let state = self.monitor.env().canonical(folder.parent()?).await.ok()?;
+                state.parent()?.join("save").join(format!("{name}.save"))
+            }
+        };
         let kind = self.monitor.env().file_kind(&save).await;
         matches!(kind, Ok(FileKind::File { .. })).then_some(save)
     }

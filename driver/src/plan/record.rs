@@ -2,7 +2,7 @@
 
 use super::{Facts, storage};
 use crate::{
-    align::{Aligned, MemoryPlace, Place},
+    align::{Aligned, AlignedDisk, MemoryPlace, Place},
     domain_snapshot::{
         DomainSnapshot, Location, Memory, SnapshotDisk, SourceType, StoragePart, without_storage_parts,
     },
@@ -29,15 +29,9 @@ pub(super) fn of(
     }
     let mut tree = records.tree.clone();
     let parent = tree.current().map(str::to_owned);
-    // From now on this one says what its parent's latest branch grew in.
-    if let Some(old) = parent.as_deref().and_then(|parent| tree.get(parent))
-        && !old.revert_disks.is_empty()
-    {
-        let old = DomainSnapshot { revert_disks: Vec::new(), ..old.clone() };
-        tree.insert(old);
-    }
     tree.insert(DomainSnapshot { parent, ..record(create, aligned, facts)? });
-    tree.set_current(Some(name));
+    // From now on this one says what its parent's latest branch grew in.
+    tree.make_current(name);
     Ok(Some((WriteRecords::new(records.folder, records.tree, &tree)?, tree)))
 }
 
@@ -47,17 +41,11 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<Domain
         MemoryPlace::Internal => (Location::Internal, None),
         MemoryPlace::External(file) => (Location::External, Some(file.clone())),
     };
-    let disks = aligned.disks.iter().map(|disk| SnapshotDisk {
-        location: Some(Location::of_place(&disk.place)),
-        ..match &disk.place {
-            Place::External(overlay) => SnapshotDisk {
-                source_type: overlay.source_type,
-                driver: Some(Element::new("driver").with("type", "qcow2")),
-                source: Some(source(overlay.source_type, overlay.path.as_str())),
-                ..SnapshotDisk::new(&disk.target)
-            },
-            _ => SnapshotDisk::new(&disk.target),
-        }
+    let disks = aligned.disks.iter().map(|disk| {
+        let is_it = |wished: &&SnapshotDisk| {
+            facts.domain.disk(&wished.name).is_some_and(|known| known.target == disk.target)
+        };
+        part(disk, create.wish.disks.iter().find(is_it))
     });
     let now = facts.observed.sources();
     let document = facts.domain.document.as_ref();
@@ -84,11 +72,25 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<Domain
         inactive_domain: None,
         cookie: None,
         active: None,
+        unknown: create.wish.unknown.clone(),
     })
 }
 
-fn source(source_type: SourceType, path: &str) -> Element {
-    Element::new("source").with(if source_type == SourceType::Block { "dev" } else { "file" }, path)
+/// A disk's part: as it was wished, with what was left open.
+fn part(disk: &AlignedDisk, wished: Option<&SnapshotDisk>) -> SnapshotDisk {
+    let mut part = SnapshotDisk {
+        name: disk.target.clone(),
+        location: Some(Location::of_place(&disk.place)),
+        delete_in_progress: false,
+        ..wished.cloned().unwrap_or_else(|| SnapshotDisk::new(&disk.target))
+    };
+    if let Place::External(overlay) = &disk.place {
+        part.source_type = overlay.source_type;
+        part.driver.get_or_insert_with(|| Element::new("driver")).set("type", "qcow2");
+        let path = if overlay.source_type == SourceType::Block { "dev" } else { "file" };
+        part.source.get_or_insert_with(|| Element::new("source")).set(path, overlay.path.as_str());
+    }
+    part
 }
 
 /// Whether the records are of the machine that is described, as far as both say who they are: they are found by its name, and

@@ -26,6 +26,13 @@ impl Told {
         Self { text: text.into(), object }
     }
 
+    /// The same with a word more.
+    pub(super) fn and(mut self, words: &str, name: &str, value: Value) -> Self {
+        self.text += words;
+        self.object[name] = value;
+        self
+    }
+
     /// The same of what was only tried out: nothing was changed.
     pub(super) fn tried(self, dry_run: bool) -> Self {
         if !dry_run {

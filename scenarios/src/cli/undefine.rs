@@ -43,7 +43,7 @@ pub(super) fn undefine(arguments: &UndefineArgs) -> Result<ExitCode, CliError> {
 }
 
 fn forget(arguments: &UndefineArgs) -> Result<Told, CliError> {
-    let mut records = Locked::open(&arguments.machine)?;
+    let mut records = Locked::open(&arguments.machine, arguments.dry_run)?;
     // Even what cannot be read may be the only word of a snapshot that is there.
     let unread = records.passed.len();
     let removed = records.change(arguments.dry_run, |tree| {

@@ -32,6 +32,9 @@ pub struct Expect {
     /// The name of the snapshot that is recorded as the current one.
     #[serde(default)]
     pub current: Option<String>,
+    /// For a recorded snapshot, words that stand in its record, as they are written there.
+    #[serde(default)]
+    pub record_holds: BTreeMap<String, Vec<String>>,
     /// Whether the guest was at rest for the last snapshot that was taken, as the driver tells.
     #[serde(default)]
     pub quiesced: Option<Quiesced>,

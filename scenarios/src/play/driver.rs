@@ -81,6 +81,7 @@ impl<W: World> Driver<'_, W> {
             monitor: self.described.launcher.then_some(monitor),
             capabilities: Some(self.capabilities.clone()),
             tool: Some(self.world.tool()),
+            managed_save: None,
         };
         Machine::off(env.clone(), off, Patience::default())
     }

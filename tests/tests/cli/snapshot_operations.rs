@@ -150,7 +150,35 @@ fn a_dry_run_prints_the_plan_and_does_nothing() {
         "no documents: they may hold passwords"
     );
     assert!(!rig.has("vda.s1"));
+    assert!(!rig.desk.path.join("state").exists(), "no folder, no lock, and nothing that is known of QEMU");
     assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
+}
+
+#[test]
+fn a_machine_that_is_halted_is_told_what_its_description_has_to_say() {
+    let rig = Rig::new();
+    let said = rig.json(&["create-as", "s1", "--disk-only", "--halt"]);
+    assert_eq!((&said["machine"], &said["description-is-old"]), (&"off".into(), &true.into()));
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1", "--disk-only", "--halt"])
+        .assert(0, "vm.xml still names the images of before: it has to say vda in ");
+    let rig = Rig::new();
+    let said = rig.json(&["create-as", "s1", "--disk-only", "--halt", "--write-domain"]);
+    assert_eq!((&said["machine"], &said["description-is-old"]), (&"off".into(), &Value::Null));
+}
+
+#[test]
+fn a_machine_that_is_forgotten_when_it_stops_is_not_left_off() {
+    let rig = Rig::new();
+    let words = "error: OPERATION_INVALID";
+    for verb in ["create-as", "create"] {
+        rig.snapshot(&[verb, "--halt", "--transient"]).assert(1, words);
+    }
+    rig.snapshot(&["create-as", "s1", "--disk-only", "--transient"]).assert(0, "taken");
+    rig.snapshot(&["revert", "s1", "--force", "--transient", "--launcher", "built-in"]).assert(1, words);
+    rig.desk
+        .run(&["snapshot", "revert", "s1", "--transient", "--domain", "vm.xml", "--state", "state"])
+        .assert(2, "--qmp");
 }
 
 #[test]

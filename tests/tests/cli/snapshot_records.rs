@@ -65,6 +65,26 @@ fn the_current_one_is_shown_and_another_made_current() {
     snapshot(&desk, &["current", "--set", "zz"]).assert(1, "error: NO_DOMAIN_SNAPSHOT: no snapshot `zz`");
 }
 
+/// As libvirt has it: one that is made current says itself in which overlays the machine goes on.
+#[test]
+fn the_one_that_was_current_forgets_in_which_overlays_its_branch_grew() {
+    let more = "<revertDisks><disk name='vda' snapshot='external' type='file'><driver type='qcow2'/>\
+                <source file='/images/vda.1'/></disk></revertDisks></domainsnapshot>";
+    for make_current in [&["redefine", "b.xml", "--current"][..], &["current", "--set", "b"]] {
+        let desk = Desk::new()
+            .with("vm.xml", DOMAIN)
+            .with("a.xml", &record("a", None, "shutoff").replace("</domainsnapshot>", more))
+            .with("b.xml", &record("b", Some("a"), "shutoff"));
+        snapshot(&desk, &["redefine", "a.xml", "--current"]).assert(0, "recorded");
+        snapshot(&desk, &["redefine", "b.xml"]).assert(0, "recorded");
+        assert!(snapshot(&desk, &["dumpxml", "a"]).stdout.contains("<revertDisks>"));
+        snapshot(&desk, &["redefine", "a.xml", "--current"]).assert(0, "recorded");
+        assert!(snapshot(&desk, &["dumpxml", "a"]).stdout.contains("<revertDisks>"), "it stays the same one");
+        snapshot(&desk, make_current).assert(0, "b");
+        assert!(!snapshot(&desk, &["dumpxml", "a"]).stdout.contains("<revertDisks>"));
+    }
+}
+
 #[test]
 fn passwords_are_shown_on_request_only() {
     let screen =
@@ -163,11 +183,12 @@ fn a_record_that_does_not_fit_is_refused_and_changes_nothing() {
 fn what_is_no_record_is_passed_over_with_a_warning_and_stays() {
     let desk = desk_with_records()
         .with("state/vm/bad.xml", "<domainsnapshot>")
+        .with("state/vm/long.xml", &format!("{}{}", record("long", None, "running"), " ".repeat(4 << 20)))
         .with("state/vm/x.xml", &record("y", None, "running"));
     std::os::unix::fs::symlink("/etc/passwd", desk.path.join("state/vm/link.xml")).unwrap();
     let said = snapshot(&desk, &["list", "--name"]);
     assert_eq!((said.code, said.stdout.as_str()), (Some(0), "a\nb\nc\nd\ne\nf\n"));
-    for file in ["bad.xml", "link.xml", "x.xml"] {
+    for file in ["bad.xml", "link.xml", "long.xml", "x.xml"] {
         assert!(
             said.stderr.contains(&format!("warning: the record `state/vm/{file}` is passed over")),
             "{}",
@@ -192,4 +213,31 @@ fn two_at_once_are_kept_apart_and_the_folder_is_its_owners() {
     let mode = |path: &str| fs::metadata(desk.path.join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("state/vm"), mode("state/vm/a.xml"), mode("state/vm/current")), (0o700, 0o600, 0o600));
     snapshot(&desk, &["delete", "a", "--metadata"]).assert(0, "");
+}
+
+#[test]
+fn records_behind_a_link_are_nobodys() {
+    let desk = desk_with_records().with("wish.xml", &record("g", None, "running"));
+    fs::rename(desk.path.join("state/vm"), desk.path.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(desk.path.join("elsewhere"), desk.path.join("state/vm")).unwrap();
+    let words = "`state/vm` is a symbolic link, and no records are kept behind one";
+    for verb in [&["list"][..], &["redefine", "wish.xml"], &["redefine", "wish.xml", "--dry-run"]] {
+        snapshot(&desk, verb).assert(1, words);
+    }
+    // The folder of all records is the caller's to name, and may be one.
+    fs::remove_file(desk.path.join("state/vm")).unwrap();
+    fs::rename(desk.path.join("elsewhere"), desk.path.join("state/vm")).unwrap();
+    std::os::unix::fs::symlink("state", desk.path.join("link")).unwrap();
+    desk.run(&["snapshot", "list", "--name", "--domain", "vm.xml", "--state", "link"]).assert(0, "a\nb\n");
+}
+
+#[test]
+fn a_dry_run_makes_no_folder_and_no_lock() {
+    let desk = Desk::new().with("vm.xml", DOMAIN).with("a.xml", &record("a", None, "running"));
+    snapshot(&desk, &["redefine", "a.xml", "--dry-run"]).assert(0, "dry run, nothing is changed");
+    desk.run(&[&["undefine", "--dry-run"], &HERE[..]].concat()).assert(0, "dry run, nothing is changed");
+    assert!(!desk.path.join("state").exists());
+    snapshot(&desk, &["redefine", "a.xml"]).assert(0, "recorded");
+    snapshot(&desk, &["hand-over", "--to", "there", "--dry-run"]).assert(0, "dry run, nothing is changed");
+    assert!(!desk.path.join("there").exists());
 }

@@ -63,7 +63,10 @@ pub(in crate::plan) fn settle_current(tree: &mut SnapshotTree) {
     for new in std::mem::take(&mut record.revert_disks) {
         match record.disks.iter_mut().find(|disk| disk.name == new.name) {
             Some(disk) if disk.path() == new.path() => {}
-            Some(disk) => *disk = new,
+            Some(disk) => {
+                let rest = std::mem::take(&mut disk.rest);
+                *disk = SnapshotDisk { rest, ..new };
+            }
             None => record.disks.push(new),
         }
     }

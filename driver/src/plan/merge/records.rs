@@ -38,7 +38,7 @@ pub(in crate::plan) struct Note<'a> {
 
 /// Reads what the record of a disk says of a deletion that was not finished.
 pub(in crate::plan) fn note(part: &SnapshotDisk) -> Option<Note<'_>> {
-    let own = |name: &str| part.others.iter().find(|element| element.name == name);
+    let own = |name: &str| part.rest.child(name);
     let (note, done) = own(DONE).map(|note| (note, true)).or(own(BEGUN).map(|note| (note, false)))?;
     let file = if done { note.attribute("file").map(Utf8Path::new) } else { part.path() };
     Some(Note {
@@ -55,7 +55,7 @@ pub(in crate::plan) fn note(part: &SnapshotDisk) -> Option<Note<'_>> {
 pub(super) fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>, facts: Facts<'_>) {
     change_part(tree, name, &merge.disk.target, |part| {
         part.delete_in_progress = true;
-        part.others.retain(|element| element.name != BEGUN);
+        part.rest.remove(BEGUN);
         let Merged { into, format, .. } = merge.merged();
         let mut note = Element::new(BEGUN).with("into", into).with("format", format);
         if facts.off.is_none() && merge.above.is_none() {
@@ -65,7 +65,7 @@ pub(super) fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>, fact
                 note.set(DESCRIBED, "yes");
             }
         }
-        part.others.push(note);
+        part.rest.push(note);
     });
 }
 
@@ -77,10 +77,13 @@ pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
         if note(part).is_some_and(|note| note.ran) {
             done.set(RUNNING, "yes");
         }
+        let mut rest = std::mem::take(&mut part.rest);
+        rest.remove(BEGUN);
+        rest.push(done.with("format", format));
         *part = SnapshotDisk {
             location: Some(Location::No),
             delete_in_progress: true,
-            others: vec![done.with("format", format)],
+            rest,
             source_type: part.source_type,
             ..SnapshotDisk::new(target)
         };

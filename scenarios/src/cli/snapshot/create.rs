@@ -11,7 +11,7 @@ use freezeframe_driver::{
 };
 
 use super::{
-    SnapshotError, operate,
+    SnapshotError,
     operate::OperateArgs,
     redefine::{Redefinition, hand_in},
     spec::{self, ProviderSpec},
@@ -49,6 +49,9 @@ pub(super) struct FlagArgs {
     /// Stop the machine once it is taken
     #[arg(long)]
     halt: bool,
+    /// The machine, which runs, is forgotten when it stops: --halt is refused
+    #[arg(long, requires = "qmp", conflicts_with = "off")]
+    transient: bool,
     /// Of disks alone, without memory
     #[arg(long)]
     pub(super) disk_only: bool,
@@ -208,7 +211,8 @@ fn take(
             ..Create::new(wish, flags.iter())
         }))
     };
-    operate::check(&request(named), &operate.machine.domain()?)?;
+    let operate = &operate.with_transient(given.transient);
+    operate.check(&request(named))?;
     let guard = matches!(given.quiesce(), Quiesce::Required | Quiesce::BestEffort).then_some(&given.guard);
     operate.operate_guarded(&request(wish), guard)
 }

@@ -51,7 +51,7 @@ pub(super) fn delete(arguments: &DeleteArgs) -> Result<Told, CliError> {
 
 fn delete_records(arguments: &DeleteArgs) -> Result<Told, CliError> {
     let DeleteArgs { operate, which, children, children_only, .. } = arguments;
-    let removed = Locked::open(&operate.machine)?.change(operate.dry_run, |tree| {
+    let removed = Locked::open(&operate.machine, operate.dry_run)?.change(operate.dry_run, |tree| {
         let name = which.name(tree)?.to_owned();
         records::known(tree, &name)?;
         let mut removed: Vec<String> = Vec::new();

@@ -193,7 +193,7 @@ fn take_back(arguments: &EditArgs, before: &DomainSnapshot, path: &Utf8Path) -> 
     if from != to {
         check_name(naming, before, &to)?;
     }
-    let mut records = Locked::open(&arguments.machine)?;
+    let mut records = Locked::open(&arguments.machine, false)?;
     let uuid = records.domain.uuid();
     records.change(false, |tree| {
         if records::known(tree, &from)? != before {

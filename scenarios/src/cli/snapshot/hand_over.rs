@@ -7,7 +7,7 @@
 
 use camino::Utf8PathBuf;
 use clap::Args;
-use freezeframe_driver::{env::tokio::TokioEnv, store::Store, tree};
+use freezeframe_driver::tree;
 use serde_json::json;
 
 use super::{
@@ -59,11 +59,11 @@ pub(super) fn hand_over(arguments: &HandOverArgs) -> Result<Told, CliError> {
     if real(to) == real(&machine.state().to_owned()) {
         return Err(SnapshotError::from(NotHandedOver::SameFolder(to.clone())).into());
     }
-    let mut here = Locked::open(machine)?;
+    let mut here = Locked::open(machine, *dry_run)?;
     tree::check_moves(&here.domain).map_err(SnapshotError::from)?;
     let runtime = records::runtime()?;
     let name = here.domain.name();
-    let opened = runtime.block_on(Store::open(TokioEnv::new(), to, &name));
+    let opened = runtime.block_on(records::open(to, &name, *dry_run));
     let (mut there, passed) = opened.map_err(SnapshotError::from)?;
     records::warn(&passed);
     let unread = passed.len() + here.passed.len();

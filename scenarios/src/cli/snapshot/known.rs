@@ -6,12 +6,12 @@
 //! told to no other machine, for a guest may have taken it over.
 //!
 //! It is a memory aid: where it cannot be read or does not fit, QEMU is asked, and where it cannot be written, it is asked again.
-#![allow(clippy::disallowed_methods, reason = "reads and writes a file beside the records")]
+#![allow(clippy::disallowed_methods, reason = "reads a file beside the records, and looks at the emulator")]
 
 use std::{fs, os::unix::fs::MetadataExt as _, rc::Rc};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use freezeframe_driver::{capabilities::Capabilities, domain_xml::DomainXml, wire::Greeting};
+use freezeframe_driver::{capabilities::Capabilities, domain_xml::DomainXml, env::Env, wire::Greeting};
 use serde::{Deserialize, Serialize};
 
 /// The file's name in the folder of the records, where `.xml` alone are records.
@@ -78,7 +78,7 @@ impl Known {
     }
 
     /// Keeps what the QEMU that greets so can do.
-    pub(super) fn keep(&self, greeting: &Greeting, capabilities: &Capabilities) {
+    pub(super) async fn keep(&self, env: &impl Env, greeting: &Greeting, capabilities: &Capabilities) {
         let Some(emulator) = self.emulator.clone() else { return };
         let written = Written {
             freezeframe: env!("CARGO_PKG_VERSION").to_owned(),
@@ -88,16 +88,18 @@ impl Known {
             capabilities: capabilities.clone(),
         };
         let Ok(bytes) = serde_json::to_vec(&written) else { return };
-        // Whole or not at all: the machine's lock is held, so nobody else writes it.
-        let new = self.path.with_extension("new");
-        if fs::write(&new, bytes).is_ok() {
-            let _ = fs::rename(new, &self.path);
-        }
+        // As a record is: whole or not at all, its owner's alone, and behind no link.
+        let _ = env.replace_file(&self.path, &bytes).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use freezeframe_driver::env::tokio::TokioEnv;
+    use tokio::test;
+
     use super::*;
 
     fn domain(emulator: &Utf8Path) -> DomainXml {
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_binary_can_do_is_known_until_it_is_another_one() {
+    async fn what_a_binary_can_do_is_known_until_it_is_another_one() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let emulator = folder.join("qemu");
@@ -122,7 +124,12 @@ mod tests {
         assert!(able.has("snapshot-save"));
         let known = Known::of(folder, &domain(&emulator));
         assert_eq!(known.read(&greeting(22)), None);
-        known.keep(&greeting(22), &able);
+        let behind = folder.join("behind");
+        fs::write(&behind, "somebody's").unwrap();
+        symlink(&behind, folder.join("capabilities.new")).unwrap();
+        known.keep(&TokioEnv::new(), &greeting(22), &able).await;
+        assert_eq!(fs::read_to_string(behind).unwrap(), "somebody's");
+        assert_eq!(fs::metadata(folder.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(known.read(&greeting(22)).as_deref(), Some(&able));
         assert_eq!(known.read(&greeting(23)), None, "another release");
         fs::write(&emulator, "another").unwrap();
@@ -132,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_binary_that_is_not_found_nothing_is_kept() {
+    async fn of_a_binary_that_is_not_found_nothing_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let known = Known::of(folder, &domain(Utf8Path::new("/nowhere/qemu")));
-        known.keep(&greeting(22), &Capabilities::default());
+        known.keep(&TokioEnv::new(), &greeting(22), &Capabilities::default()).await;
         assert!(!folder.join(FILE).exists());
     }
 }

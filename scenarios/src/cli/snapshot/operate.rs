@@ -13,6 +13,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use freezeframe_driver::{
     Machine, Patience,
+    domain::Domain,
     domain_xml::DomainXml,
     env::{Endpoint, tokio::TokioEnv},
     error::OperationError,
@@ -24,7 +25,6 @@ use freezeframe_driver::{
     recover::Turn,
     report::{Anew, Consistency, Deed, Left, Report, Verdict},
     request::Request,
-    store::Store,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ use super::{
 use crate::cli::{CliError, fs::watchdog::GuardArgs, interrupt::Interrupt, output, told::Told};
 
 /// A machine, and how it is worked on.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct OperateArgs {
     #[command(flatten)]
     pub(in crate::cli) machine: MachineArgs,
@@ -64,7 +64,13 @@ pub(in crate::cli) struct OperateArgs {
     launcher: Option<Utf8PathBuf>,
     /// Ask the machine, print what would be done, and do nothing
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(in crate::cli) dry_run: bool,
+    /// Whether the machine is forgotten when it stops.
+    #[arg(skip)]
+    pub(super) transient: bool,
+    /// The file with its memory that a machine which is off goes on with, where that is not libvirt's.
+    #[arg(skip)]
+    pub(super) managed_save: Option<Utf8PathBuf>,
 }
 
 impl OperateArgs {
@@ -75,7 +81,50 @@ impl OperateArgs {
         agent: Option<Utf8PathBuf>,
         within: u32,
     ) -> Self {
-        Self { machine, qmp, off: false, write_domain: false, agent, within, launcher: None, dry_run: false }
+        Self {
+            machine,
+            qmp,
+            off: false,
+            write_domain: false,
+            agent,
+            within,
+            launcher: None,
+            dry_run: false,
+            transient: false,
+            managed_save: None,
+        }
+    }
+
+    /// What can be said of a request before anything is opened.
+    pub(super) fn check(&self, request: &Request) -> Result<(), CliError> {
+        let checked = plan::check_alone(request, &self.known(self.machine.domain()?));
+        Ok(checked.map_err(|refusal| SnapshotError::from(OperationError::from(refusal)))?)
+    }
+
+    /// The same of a machine that is forgotten when it stops, or is not.
+    pub(super) fn with_transient(&self, transient: bool) -> Self {
+        Self { transient, ..self.clone() }
+    }
+
+    /// The same of one that goes on with this file, if it is named.
+    pub(super) fn with_managed_save(self, managed_save: Option<Utf8PathBuf>) -> Self {
+        Self { managed_save, ..self }
+    }
+
+    /// The machine, as its description and the options have it.
+    fn known(&self, domain: DomainXml) -> Domain {
+        Domain { transient: self.transient, ..domain.into() }
+    }
+
+    fn one_that_is_off(
+        &self,
+        domain: DomainXml,
+        monitor: Option<&Utf8PathBuf>,
+        patience: Patience,
+    ) -> Machine<TokioEnv> {
+        let (monitor, managed_save) = (monitor.cloned(), self.managed_save.clone());
+        let off = Off { domain, monitor, capabilities: None, tool: None, managed_save };
+        Machine::off(TokioEnv::new(), off, patience)
     }
 
     /// How long it may take.
@@ -107,16 +156,39 @@ impl OperateArgs {
                 return Ok(planned(&plan));
             }
             let work = carry_out(&machine, machine.perform(request), &interrupt);
-            let (Some(guard), Some(agent)) = (guard, &agent) else { return Ok(done(&work.await?)) };
-            // Who is refused leaves alone what another's watchdog goes by.
-            let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
-            let report = match plan.freezes() {
-                true => guard.guard(agent, self.within, machine.watch_frozen(), work).await??,
-                false => work.await?,
+            let report = match (guard, &agent) {
+                (Some(guard), Some(agent)) => {
+                    // Who is refused leaves alone what another's watchdog goes by.
+                    let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
+                    match plan.freezes() {
+                        true => guard.guard(agent, self.within, machine.watch_frozen(), work).await??,
+                        false => work.await?,
+                    }
+                }
+                _ => work.await?,
             };
-            Ok(done(&report))
+            let told = done(&report);
+            let kept = machine.is_off() || self.write_domain;
+            Ok(if kept { told } else { self.description_is_old(told, &report) })
         };
         LocalSet::new().block_on(&runtime, told)
+    }
+
+    /// Of a machine that was halted the description alone says in which images it goes on; and where it is not written anew it
+    /// says those of before.
+    fn description_is_old(&self, told: Told, report: &Report) -> Told {
+        let halted = matches!(report.deed, Deed::Taken { left: Left::Off | Left::OffFor(_), .. });
+        if !halted || report.overlaid.is_empty() {
+            return told;
+        }
+        let goes_on: Vec<_> =
+            report.overlaid.iter().map(|disk| format!("{} in {}", disk.target, disk.overlay)).collect();
+        let words = format!(
+            "{} still names the images of before: it has to say {} before the machine is started anew (--write-domain writes it)\n",
+            self.machine.file(),
+            goes_on.join(", ")
+        );
+        told.and(&words, "description-is-old", json!(true))
     }
 
     /// Recovers from an operation whose driver was killed before another one changes the machine; who changes nothing is told of it.
@@ -167,7 +239,7 @@ impl OperateArgs {
         LocalSet::new().block_on(&runtime, done)
     }
 
-    /// The machine, with its records locked for as long as it is held.
+    /// The machine, with its records locked for as long as it is held; a dry run only looks at them.
     pub(in crate::cli) async fn machine(
         &self,
         domain: DomainXml,
@@ -177,7 +249,7 @@ impl OperateArgs {
         let patience = Patience::default();
         let patience = Patience { connect: patience.connect.min(self.within()), ..patience };
         let agent = self.agent.clone().or_else(|| domain.agent().map(ToOwned::to_owned));
-        let (store, passed) = Store::open(env.clone(), self.machine.state(), &domain.name()).await?;
+        let (store, passed) = records::open(self.machine.state(), &domain.name(), self.dry_run).await?;
         records::warn(&passed);
         let machine = match &self.qmp {
             Some(socket) if !self.off => {
@@ -186,30 +258,26 @@ impl OperateArgs {
                 let connected = Machine::connect_to_one(
                     env.clone(),
                     monitor,
-                    domain.clone().into(),
+                    self.known(domain.clone()),
                     |who| known.read(who),
                     patience,
                 );
                 match connected.await {
                     Err(OperationError::Unreachable(error)) if gone == Gone::IsOff && error.is_gone() => {
-                        let monitor = Some(socket.clone());
-                        Machine::off(env, Off { domain, monitor, capabilities: None, tool: None }, patience)
+                        self.one_that_is_off(domain, Some(socket), patience)
                     }
                     connected => {
                         let machine = connected?;
                         machine.check_identity().await?;
                         let client = machine.client();
-                        if known.read(client.greeting()).is_none() {
-                            known.keep(client.greeting(), machine.capabilities());
+                        if !self.dry_run && known.read(client.greeting()).is_none() {
+                            known.keep(&TokioEnv::new(), client.greeting(), machine.capabilities()).await;
                         }
                         machine
                     }
                 }
             }
-            monitor => {
-                let off = Off { domain, monitor: monitor.clone(), capabilities: None, tool: None };
-                Machine::off(env, off, patience)
-            }
+            monitor => self.one_that_is_off(domain, monitor.as_ref(), patience),
         };
         let machine = match machine.is_off() || self.write_domain {
             true => machine.with_document(self.machine.file()),
@@ -228,12 +296,6 @@ impl OperateArgs {
             Some(program) => machine.with_launcher(Launcher::Program(program.clone())),
         })
     }
-}
-
-/// What can be said of a request before anything is opened.
-pub(super) fn check(request: &Request, domain: &DomainXml) -> Result<(), SnapshotError> {
-    let checked = plan::check_alone(request, &domain.clone().into());
-    checked.map_err(|refusal| OperationError::from(refusal).into())
 }
 
 /// What it means that no process listens at a monitor's socket.

@@ -7,7 +7,7 @@ use freezeframe_driver::{
     domain_xml::DomainXml,
     env::tokio::TokioEnv,
     journal::{self, Pending},
-    store::{self, Passed, Store},
+    store::{self, Passed, Store, StoreError},
     tree::SnapshotTree,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -16,7 +16,7 @@ use super::{SnapshotError, xml};
 use crate::cli::{CliError, output};
 
 /// Which machine.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct MachineArgs {
     /// The machine's <domain> document
     #[arg(long, value_name = "FILE", required = true)]
@@ -117,11 +117,11 @@ impl Records {
 }
 
 impl Locked {
-    /// Opens them, made if there are none; what is passed over is told on standard error.
-    pub(in crate::cli) fn open(machine: &MachineArgs) -> Result<Self, CliError> {
+    /// Opens them, made if there are none; a dry run only looks. What is passed over is told on standard error.
+    pub(in crate::cli) fn open(machine: &MachineArgs, dry_run: bool) -> Result<Self, CliError> {
         let domain = machine.domain()?;
         let runtime = runtime()?;
-        let opened = async { Store::open(TokioEnv::new(), machine.state(), &domain.name()).await };
+        let opened = async { open(machine.state(), &domain.name(), dry_run).await };
         let (store, passed) = runtime.block_on(opened).map_err(SnapshotError::from)?;
         warn(&passed);
         // What it has left may be among the records, and what is changed there would be changed back.
@@ -147,6 +147,18 @@ impl Locked {
             self.runtime.block_on(self.store.save(tree))?;
         }
         Ok(result)
+    }
+}
+
+/// Opens a machine's records; a dry run only looks at them.
+pub(super) async fn open(
+    state: &Utf8Path,
+    machine: &str,
+    dry_run: bool,
+) -> Result<(Store<TokioEnv>, Vec<Passed>), StoreError> {
+    match dry_run {
+        true => Store::look(TokioEnv::new(), state, machine).await,
+        false => Store::open(TokioEnv::new(), state, machine).await,
     }
 }
 

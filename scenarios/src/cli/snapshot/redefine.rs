@@ -54,12 +54,12 @@ pub(super) fn hand_in(redefinition: &Redefinition<'_>) -> Result<Told, CliError>
     let record = document.snapshot(Purpose::Redefine)?;
     redefinition.validate.check(&document)?;
     let name = record.name.clone().unwrap_or_default();
-    let mut records = Locked::open(redefinition.machine)?;
+    let mut records = Locked::open(redefinition.machine, redefinition.dry_run)?;
     let uuid = records.domain.uuid();
     records.change(redefinition.dry_run, |tree| {
         tree.redefine(record, uuid.as_deref(), redefinition.disk_only)?;
         if redefinition.current {
-            tree.set_current(Some(&name));
+            tree.make_current(&name);
         }
         Ok(())
     })?;

@@ -1,5 +1,6 @@
 //! `revert`: the machine is put back.
 
+use camino::Utf8PathBuf;
 use clap::Args;
 use freezeframe_driver::request::{Request, Revert, RevertFlag};
 
@@ -41,6 +42,13 @@ pub(super) struct RevertArgs {
     /// Which storage holds a disk's part of it, where the record does not say so: vdb,method=btrfs (as of create-as)
     #[arg(long = "provider", value_name = "DISK,method=METHOD", conflicts_with = "storage_is_back")]
     providers: Vec<ProviderSpec>,
+    /// The machine, which runs, is forgotten when it stops: it is put back to no snapshot that leaves it off
+    #[arg(long, requires = "qmp", conflicts_with = "off")]
+    transient: bool,
+    /// Of a machine that is off: the file with the memory that it goes on with when it is started [default: save/NAME.save beside
+    /// the folder of the records, where libvirt has it if that is its qemu/snapshot]
+    #[arg(long, value_name = "FILE")]
+    managed_save: Option<Utf8PathBuf>,
 }
 
 pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
@@ -57,5 +65,7 @@ pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
     ];
     let flags = given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
     let (storage_is_back, stated) = (arguments.storage_is_back, spec::stated(&arguments.providers)?);
-    arguments.operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, stated, within }))
+    let operate = arguments.operate.with_transient(arguments.transient);
+    let operate = operate.with_managed_save(arguments.managed_save.clone());
+    operate.operate(&Request::Revert(Revert { name, flags, storage_is_back, stated, within }))
 }
