@@ -148,18 +148,18 @@ async fn refused(machine: &Machine<Env>, flags: &[RevertFlag], code: Code, words
 #[rstest]
 fn another_machine_is_gone_back_to_by_force_alone_and_in_a_new_process(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
-    #[values(Kind::Internal, Kind::Memory)] kind: Kind,
+    #[values(Kind::Internal, Kind::Overlays, Kind::Memory)] kind: Kind,
 ) {
     after(release, kind, async |bench| {
         let machine = bench.machine(document(128)).await;
         refused(
             &machine,
-            &[],
+            &[RevertFlag::Running],
             Code::SnapshotRevertRisky,
             "the machine that runs is not the one of `s1`: memory: unit='MiB' 128 here, unit='MiB' 64 there",
         )
         .await;
-        let report = machine.perform(&revert(&[RevertFlag::Force])).await.unwrap();
+        let report = machine.perform(&revert(&[RevertFlag::Running, RevertFlag::Force])).await.unwrap();
         assert_eq!(anew(&report), Anew::Running);
         assert!(runs(&machine).await);
         assert_eq!(machine.domain().document.unwrap().differs_from(&document(64)), None);
@@ -219,7 +219,8 @@ fn a_record_that_says_too_little_or_too_much_is_refused() {
     for (change, code, words) in changes {
         after(Release::V10_0, Kind::Overlays, async |bench| {
             bench.record(change).await;
-            refused(&bench.machine(document(64)).await, &[RevertFlag::Running], code, words).await;
+            let flags = [RevertFlag::Running, RevertFlag::Force];
+            refused(&bench.machine(document(64)).await, &flags, code, words).await;
         });
     }
 }
@@ -284,7 +285,8 @@ fn what_the_description_of_then_cannot_be_put_back_to_is_refused() {
     for (change, flag, code, words) in changes {
         after(Release::V10_0, Kind::Overlays, async |bench| {
             bench.record(change).await;
-            refused(&bench.machine(document(64)).await, &[flag], code, words).await;
+            let flags = [flag, RevertFlag::Force];
+            refused(&bench.machine(document(64)).await, &flags, code, words).await;
         });
     }
 }

@@ -219,7 +219,7 @@ impl Way<'_> {
         if was_off && !force && runs {
             return Err(RevertRefusal::EndsTheMachine(self.name()).into());
         }
-        if let Some(difference) = self.other_machine().filter(|_| runs && !force && has_memory(self.record)) {
+        if let Some(difference) = self.other_machine().filter(|_| runs && !force) {
             return Err(RevertRefusal::OtherMachine { name: self.name(), difference }.into());
         }
         let manual =
