@@ -6,6 +6,7 @@
 //! Source: libvirt's documentation of the domain XML format.
 
 mod abi;
+pub(crate) mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 
