@@ -13,9 +13,11 @@
 //! It keeps no machine alive and watches none: a machine that is started here lives on without the driver.
 
 pub mod arguments;
+mod buses;
 pub mod chain;
 mod devices;
 mod disks;
+mod display;
 pub mod program;
 
 use std::{io, time::Duration};
