@@ -43,6 +43,7 @@ mod stop_machine;
 mod stream_image;
 mod switch_overlays;
 mod thaw;
+mod try_machine;
 mod use_empty_file;
 mod write_document;
 mod write_records;
@@ -92,6 +93,7 @@ pub use self::{
     stream_image::StreamImage,
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
     thaw::Thaw,
+    try_machine::TryMachine,
     use_empty_file::UseEmptyFile,
     write_document::WriteDocument,
     write_records::WriteRecords,
@@ -309,6 +311,7 @@ steps! {
     RemoveImage,
     CreateOverlay,
     ApplySnapshot,
+    TryMachine,
     StopMachine,
     StartMachine,
     RemoveFile,

@@ -22,6 +22,7 @@ use freezeframe_driver::{
     report::{Anew, Deed, Report},
     request::{Create, CreateFlag, Request, Revert, RevertFlag, WITHIN},
     store::Store,
+    xml::Limits,
 };
 use freezeframe_sim::{Machine as Described, Oracle, Release, Simulation, exec::Spawner};
 use rstest::rstest;
@@ -287,6 +288,29 @@ fn what_the_description_of_then_cannot_be_put_back_to_is_refused() {
             bench.record(change).await;
             let flags = [flag, RevertFlag::Force];
             refused(&bench.machine(document(64)).await, &flags, code, words).await;
+        });
+    }
+}
+
+/// The launcher knows every element of it, and the simulated QEMU no random numbers.
+#[test]
+fn what_qemu_does_not_take_is_told_while_the_machine_runs() {
+    for kind in [Kind::Internal, Kind::Overlays] {
+        after(Release::V10_0, kind, async |bench| {
+            bench
+                .record(|record| {
+                    let rng = b"<rng model='virtio'><backend model='random'/></rng>";
+                    let rng = freezeframe_driver::xml::read(rng, Limits::default()).unwrap();
+                    record.domain.as_mut().unwrap().child_mut("devices").unwrap().push(rng);
+                })
+                .await;
+            let machine = bench.machine(document(64)).await;
+            let error =
+                machine.perform(&revert(&[RevertFlag::Running, RevertFlag::Force])).await.unwrap_err();
+            assert_eq!(error.code(), Code::OperationFailed, "{error:?}");
+            assert!(error.to_string().contains("not simulated"), "{error}");
+            assert!(runs(&machine).await, "{kind:?}");
+            assert!(!bench.exists("/images/vda.s1-2").await);
         });
     }
 }

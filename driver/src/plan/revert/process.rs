@@ -9,7 +9,7 @@ use crate::{
     error::{OffRefusal, Refusal, RevertRefusal},
     launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
     plan::Stage,
-    step::{StartMachine, StopMachine},
+    step::{StartMachine, StopMachine, TryMachine},
 };
 
 impl Way<'_> {
@@ -45,6 +45,16 @@ impl Way<'_> {
     /// Writes down what machine a machine that is off is from now on. The images behind its disks are left to be found.
     pub(super) fn described(&self, domain: &DomainXml) -> Option<Stage> {
         Some(Stage::one(self.facts.off?.document(&domain.without_chains())?))
+    }
+
+    /// Asks whether the machine can be started that is to follow the one that runs: nothing where none is ended, or where a program
+    /// starts it, which cannot be asked.
+    pub(super) fn try_out(&self, launcher: &Launcher, domain: &DomainXml) -> Option<Stage> {
+        let is_asked = self.facts.off.is_none() && matches!(launcher, Launcher::BuiltIn(_));
+        is_asked.then(|| {
+            let (launcher, domain) = (launcher.clone(), domain.clone());
+            Stage::one(TryMachine { launcher, domain, monitor: self.monitor().to_owned() })
+        })
     }
 
     pub(super) fn start(&self, launcher: &Launcher, domain: &DomainXml, power: Power) -> StartMachine {
