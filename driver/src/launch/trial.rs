@@ -66,12 +66,12 @@ fn empty(node: &Map<String, Value>) -> Value {
     match node.get("file") {
         Some(file) => json!({
             "driver": "raw",
+            "file": file,
             "node-name": name,
             "read-only": node.get("read-only").cloned().unwrap_or(Value::Bool(false)),
-            "file": file,
         }),
         None if name.as_str().is_some_and(|name| name.starts_with("pflash")) => {
-            json!({ "driver": "null-co", "node-name": name, "size": FLASH, "read-zeroes": true })
+            json!({ "driver": "null-co", "node-name": name, "read-zeroes": true, "size": FLASH })
         }
         None => json!({ "driver": "null-co", "node-name": name, "read-zeroes": true }),
     }
