@@ -6,6 +6,7 @@
 //! Source: libvirt's documentation of the domain XML format.
 
 mod abi;
+pub(crate) mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -159,7 +160,7 @@ impl DomainXml {
     /// The memory that it is started with, in bytes; unknown where some of it may be plugged in.
     pub fn memory_at_start(&self) -> Option<u64> {
         let plugged = self.element.child("maxMemory").is_some();
-        self.element.child("memory").filter(|_| !plugged).and_then(size)
+        self.element.child("memory").filter(|_| !plugged).and_then(size::bytes)
     }
 
     /// Its disks, in order.
@@ -377,21 +378,6 @@ fn target(disk: &Element) -> Option<&str> {
 /// The UUID in a `<domain>`, as [`DomainXml::uuid`] has it.
 pub(crate) fn uuid_of(domain: &Element) -> Option<String> {
     canonical_uuid(&domain.text_of("uuid")?)
-}
-
-/// What an element such as `<memory>` says, in bytes. Without a unit it is KiB.
-pub(crate) fn size(element: &Element) -> Option<u64> {
-    let unit = match element.attribute("unit").unwrap_or("KiB") {
-        "b" | "bytes" => 1,
-        "KB" => 1000,
-        "k" | "KiB" => 1 << 10,
-        "MB" => 1_000_000,
-        "M" | "MiB" => 1 << 20,
-        "GB" => 1_000_000_000,
-        "G" | "GiB" => 1 << 30,
-        _ => return None,
-    };
-    element.text().trim().parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// libvirt takes a UUID with or without its hyphens, in letters of any size.

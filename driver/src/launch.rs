@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! check -- pure: does the document ask for anything that cannot be given? --> refused, nothing was touched
+//! try   -- does a QEMU without its images take it? --> refused, nothing was touched
 //! start -- the chains of the disks are read -- [overlays of `<transient/>` disks] -- QEMU is started --> its monitor answers
 //! stop  -- `quit` --> nobody listens any more: the images' locks are free
 //! ```
@@ -13,11 +14,14 @@
 //! It keeps no machine alive and watches none: a machine that is started here lives on without the driver.
 
 pub mod arguments;
+mod buses;
 pub mod chain;
 mod devices;
 mod disks;
+mod display;
 pub mod program;
 pub mod transient;
+mod trial;
 
 use std::{io, time::Duration};
 
@@ -214,6 +218,18 @@ impl Launcher {
         }
     }
 
+    /// Whether QEMU takes a machine's arguments, while another one may run on its images. A program cannot be asked.
+    ///
+    /// # Errors
+    /// [`LaunchError`]. Nothing was touched.
+    pub async fn try_out<E: Env>(&self, env: &E, start: &Start<'_>) -> Result<(), LaunchError> {
+        self.check(start.domain, start.monitor)?;
+        match self {
+            Launcher::BuiltIn(built_in) => built_in.try_out(env, start).await,
+            Launcher::Program(_) => Ok(()),
+        }
+    }
+
     /// Starts a machine; returns its monitor, connected.
     ///
     /// # Errors
@@ -326,7 +342,7 @@ impl BuiltIn {
     async fn start<E: Env>(&self, env: &E, start: &Start<'_>, deadline: Duration) -> Result<(), LaunchError> {
         let Prepared { binary, arguments, overlays } = self.prepare(env, start, deadline).await?;
         let left = deadline.saturating_sub(env.now());
-        let started = run(env, &binary, arguments, left).await.map(drop);
+        let started = run(env, HostCommand::new(&*binary, arguments, left)).await.map(drop);
         if let Err(error) = &started
             && !error.in_doubt()
         {
@@ -360,6 +376,31 @@ impl BuiltIn {
         Ok(Prepared { binary, arguments, overlays })
     }
 
+    async fn try_out<E: Env>(&self, env: &E, start: &Start<'_>) -> Result<(), LaunchError> {
+        let deadline = env.now() + start.within;
+        let left = || deadline.saturating_sub(env.now());
+        let binary = self.binary(start.domain)?;
+        let machine = arguments::Machine {
+            domain: start.domain,
+            chains: &chain::Chains::new(),
+            monitor: start.monitor,
+            power: start.power,
+            accelerator: self.accelerator,
+        };
+        let words = arguments::of(&machine)?;
+        for socket in trial::sockets(&words) {
+            let folder = Utf8Path::new(&socket).parent().unwrap_or(Utf8Path::new("/"));
+            if !matches!(env.file_kind(folder).await, Ok(FileKind::Folder)) {
+                let text = format!("there is no folder `{folder}` for the socket `{socket}`");
+                return Err(LaunchError::Refused { program: binary, text });
+            }
+        }
+        let sandbox = self.sandbox_arguments(env, &binary, left()).await?;
+        let words = [sandbox, trial::of(&words)].concat();
+        let input = Some(trial::QUIT.as_bytes().to_vec());
+        run(env, HostCommand { input, ..HostCommand::new(&*binary, words, left()) }).await.map(drop)
+    }
+
     /// Asks QEMU for its version, and whether it can be kept from what it is never to do.
     async fn sandbox_arguments<E: Env>(
         &self,
@@ -367,7 +408,7 @@ impl BuiltIn {
         binary: &Utf8Path,
         within: Duration,
     ) -> Result<Vec<String>, LaunchError> {
-        let said = run(env, binary, vec!["--version".to_owned()], within).await?;
+        let said = run(env, HostCommand::new(binary, ["--version"], within)).await?;
         let Some(major) = major(&said) else {
             let text = "`--version` does not say `QEMU emulator version`".to_owned();
             return Err(LaunchError::Refused { program: binary.to_owned(), text });
@@ -375,7 +416,7 @@ impl BuiltIn {
         let sandbox = ["-sandbox", Self::sandbox(major)].map(str::to_owned).to_vec();
         // One that was built without seccomp refuses the option before it tells its version.
         let asked = [sandbox.clone(), vec!["--version".to_owned()]].concat();
-        match run(env, binary, asked, within).await {
+        match run(env, HostCommand::new(binary, asked, within)).await {
             Ok(_) => Ok(sandbox),
             Err(LaunchError::Refused { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -400,14 +441,9 @@ fn major(said: &[u8]) -> Option<u32> {
 }
 
 /// Runs a program that is to succeed; what it said.
-async fn run<E: Env>(
-    env: &E,
-    program: &Utf8Path,
-    arguments: Vec<String>,
-    within: Duration,
-) -> Result<Vec<u8>, LaunchError> {
-    let ran = env.run(&HostCommand::new(program, arguments, within)).await;
-    let ran = ran.map_err(|source| cannot_run(program, source))?;
+async fn run<E: Env>(env: &E, command: HostCommand) -> Result<Vec<u8>, LaunchError> {
+    let program = &*command.program;
+    let ran = env.run(&command).await.map_err(|source| cannot_run(program, source))?;
     match ran.ended {
         Ended::Exited(0) => Ok(ran.stdout),
         Ended::Exited(_) => Err(LaunchError::Refused { program: program.to_owned(), text: ran.words() }),

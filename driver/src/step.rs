@@ -46,6 +46,7 @@ mod stream_image;
 mod switch_overlays;
 mod take_tags;
 mod thaw;
+mod try_machine;
 mod use_empty_file;
 mod write_document;
 mod write_records;
@@ -98,6 +99,7 @@ pub use self::{
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
     take_tags::TakeTags,
     thaw::Thaw,
+    try_machine::TryMachine,
     use_empty_file::UseEmptyFile,
     write_document::WriteDocument,
     write_records::WriteRecords,
@@ -315,6 +317,7 @@ steps! {
     RemoveImage,
     CreateOverlay,
     ApplySnapshot,
+    TryMachine,
     StopMachine,
     StartMachine,
     RemoveFile,

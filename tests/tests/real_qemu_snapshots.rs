@@ -64,7 +64,21 @@ async fn on(program: &Utf8Path) -> Result<(), Failed> {
     world.kill_qemu().await;
     told?;
     on_a_device(&binary, program).await?;
-    off(&binary, program).await
+    off(&binary, program).await?;
+    of_libvirt(&binary, program).await
+}
+
+/// The same command on a machine as libvirt describes one that runs, with all that virt-install gives it.
+async fn of_libvirt(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
+    let world = QemuWorld::start(binary, &Machine::new().disk("vda")).await?;
+    world.kill_qemu().await;
+    let desk = tempfile::tempdir()?;
+    let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
+    let rig = Rig { reached: Vec::new(), ..Rig::new(&world, desk, program)? };
+    let told = story_of_libvirts_own(&rig, program);
+    // The one that the driver has started.
+    world.kill_qemu().await;
+    told
 }
 
 /// The same command, whose overlay is a block device of the host.
@@ -252,4 +266,32 @@ fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
     let start = ["--launcher", "built-in", "--off", "--qmp", &rig.monitor];
     let reverted = rig.done(&[&["revert", "m1"], &start[..]].concat())?;
     rig.is("it goes on with its memory", reverted["machine"] == "started-and-runs")
+}
+
+fn story_of_libvirts_own(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
+    let vm = rig.desk.join("vm.xml");
+    let document = include_str!("../../driver/tests/libvirt-9.0/dumpxml-start-1.xml")
+        .replace("/usr/bin/qemu-system-x86_64", program.as_str())
+        .replace("pc-q35-7.2", "q35")
+        .replace("/vm/img/", &format!("{}/", rig.images))
+        .replace("/var/lib/libvirt/qemu/channel/target/domain-1-web1/", &format!("{}/", rig.desk));
+    fs::write(&vm, document.replace(">qemu64<", ">of-nobody<"))?;
+    rig.done(&["create-as", "bad", "--disk-only"])?;
+    fs::write(&vm, fs::read_to_string(&vm)?.replace(">of-nobody<", ">qemu64<"))?;
+    rig.done(&["create-as", "e1", "--disk-only"])?;
+    let launch = ["--running", "--launcher", "built-in", "--qmp", &rig.monitor];
+    let reverted = rig.done(&[&["revert", "e1", "--off"], &launch[..]].concat())?;
+    rig.is("it was started", reverted["machine"] == "started-and-runs")?;
+
+    let running = ["--qmp", &rig.monitor, "--write-domain"];
+    let reverted = rig.done(&[&["revert", "e1", "--force", "--write-domain"], &launch[..]].concat())?;
+    rig.is("it was started in the place of the other", reverted["machine"] == "started-and-runs")?;
+    let (code, refused) = rig.say(&[&["revert", "bad", "--force"], &launch[..]].concat())?;
+    let words = refused["error"].to_string();
+    rig.is(
+        &format!("QEMU knows no such processor: {words}"),
+        code == Some(1) && words.contains("of-nobody"),
+    )?;
+    rig.done(&[&["create-as", "e2", "--disk-only"], &running[..]].concat())?;
+    rig.is("the machine runs on, and is in its overlay", rig.has("vda.e2"))
 }

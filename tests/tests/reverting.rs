@@ -22,6 +22,7 @@ use freezeframe_driver::{
     report::{Anew, Deed, Report},
     request::{Create, CreateFlag, Request, Revert, RevertFlag, WITHIN},
     store::Store,
+    xml::Limits,
 };
 use freezeframe_sim::{Machine as Described, Oracle, Release, Simulation, exec::Spawner};
 use rstest::rstest;
@@ -148,18 +149,18 @@ async fn refused(machine: &Machine<Env>, flags: &[RevertFlag], code: Code, words
 #[rstest]
 fn another_machine_is_gone_back_to_by_force_alone_and_in_a_new_process(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
-    #[values(Kind::Internal, Kind::Memory)] kind: Kind,
+    #[values(Kind::Internal, Kind::Overlays, Kind::Memory)] kind: Kind,
 ) {
     after(release, kind, async |bench| {
         let machine = bench.machine(document(128)).await;
         refused(
             &machine,
-            &[],
+            &[RevertFlag::Running],
             Code::SnapshotRevertRisky,
             "the machine that runs is not the one of `s1`: memory: unit='MiB' 128 here, unit='MiB' 64 there",
         )
         .await;
-        let report = machine.perform(&revert(&[RevertFlag::Force])).await.unwrap();
+        let report = machine.perform(&revert(&[RevertFlag::Running, RevertFlag::Force])).await.unwrap();
         assert_eq!(anew(&report), Anew::Running);
         assert!(runs(&machine).await);
         assert_eq!(machine.domain().document.unwrap().differs_from(&document(64)), None);
@@ -219,7 +220,8 @@ fn a_record_that_says_too_little_or_too_much_is_refused() {
     for (change, code, words) in changes {
         after(Release::V10_0, Kind::Overlays, async |bench| {
             bench.record(change).await;
-            refused(&bench.machine(document(64)).await, &[RevertFlag::Running], code, words).await;
+            let flags = [RevertFlag::Running, RevertFlag::Force];
+            refused(&bench.machine(document(64)).await, &flags, code, words).await;
         });
     }
 }
@@ -284,7 +286,31 @@ fn what_the_description_of_then_cannot_be_put_back_to_is_refused() {
     for (change, flag, code, words) in changes {
         after(Release::V10_0, Kind::Overlays, async |bench| {
             bench.record(change).await;
-            refused(&bench.machine(document(64)).await, &[flag], code, words).await;
+            let flags = [flag, RevertFlag::Force];
+            refused(&bench.machine(document(64)).await, &flags, code, words).await;
+        });
+    }
+}
+
+/// The launcher knows every element of it, and the simulated QEMU no random numbers.
+#[test]
+fn what_qemu_does_not_take_is_told_while_the_machine_runs() {
+    for kind in [Kind::Internal, Kind::Overlays] {
+        after(Release::V10_0, kind, async |bench| {
+            bench
+                .record(|record| {
+                    let rng = b"<rng model='virtio'><backend model='random'/></rng>";
+                    let rng = freezeframe_driver::xml::read(rng, Limits::default()).unwrap();
+                    record.domain.as_mut().unwrap().child_mut("devices").unwrap().push(rng);
+                })
+                .await;
+            let machine = bench.machine(document(64)).await;
+            let error =
+                machine.perform(&revert(&[RevertFlag::Running, RevertFlag::Force])).await.unwrap_err();
+            assert_eq!(error.code(), Code::OperationFailed, "{error:?}");
+            assert!(error.to_string().contains("not simulated"), "{error}");
+            assert!(runs(&machine).await, "{kind:?}");
+            assert!(!bench.exists("/images/vda.s1-2").await);
         });
     }
 }

@@ -174,7 +174,7 @@ pub enum RevertRefusal {
     },
     /// A new process cannot be told which of its nodes hold the snapshot.
     #[error(
-        "`{0}` is inside the images, and a machine that a program starts has nodes of unknown names; start it by the built-in launcher"
+        "`{0}` is inside the images, and a machine that a program starts has nodes of unknown names; start it by the built-in launcher, or end the machine, start the snapshot's paused yourself, and revert again within it"
     )]
     NodesUnknown(String),
 }

@@ -20,7 +20,7 @@
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use super::{LaunchError, chain::Chains, devices, disks};
+use super::{LaunchError, buses::Buses, chain::Chains, devices, disks};
 use crate::{
     domain_xml::{DomainXml, size},
     xml::{Element, Node},
@@ -85,7 +85,7 @@ pub fn check(
 /// [`LaunchError::CannotGive`], [`LaunchError::Relative`].
 pub fn of(machine: &Machine<'_>) -> Result<Vec<String>, LaunchError> {
     let root = machine.domain.element();
-    let mut line = Line { words: Vec::new(), root_bus: "pci.0" };
+    let mut line = Line { words: Vec::new(), buses: Buses::of_chipset(is_q35(root)) };
     line.word("-nodefaults");
     line.word("-no-user-config");
     line.option("-display", "none");
@@ -147,8 +147,8 @@ const ELEMENTS: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Line {
     words: Vec<String>,
-    /// The bus that the chipset has of itself.
-    pub(super) root_bus: &'static str,
+    /// What the devices are plugged into.
+    pub(super) buses: Buses,
 }
 
 impl Line {
@@ -228,6 +228,12 @@ fn accelerator(machine: &Machine<'_>, root: &Element) -> Result<&'static str, La
     })
 }
 
+/// Whether the machine is one with PCI Express.
+fn is_q35(root: &Element) -> bool {
+    let kind = root.child("os").and_then(|os| os.child("type")?.attribute("machine"));
+    kind.is_some_and(|kind| kind.contains("q35"))
+}
+
 /// `-machine`, with the firmware.
 fn board(line: &mut Line, root: &Element) -> Result<(), LaunchError> {
     let Some(os) = root.child("os") else { return Err(cannot_give(root, "a machine without `<os>`")) };
@@ -239,9 +245,6 @@ fn board(line: &mut Line, root: &Element) -> Result<(), LaunchError> {
         return Err(cannot_give(kind, format!("a machine of type `{}`", kind.text().trim())));
     }
     let board_type = kind.attribute("machine").unwrap_or("pc");
-    if board_type.contains("q35") {
-        line.root_bus = "pcie.0";
-    }
     let mut board = format!("{},usb=off,dump-guest-core=off", escaped(board_type));
     if let Some(menu) = os.child("bootmenu") {
         only(menu, &["enable"], &[])?;
@@ -282,7 +285,7 @@ fn features(root: &Element) -> Result<String, LaunchError> {
 fn bytes(element: &Element) -> Result<u64, LaunchError> {
     only(element, &["unit", "dumpCore"], &[])?;
     one_of(element, "dumpCore", &["off"])?;
-    let bytes = size(element).filter(|bytes| *bytes > 0);
+    let bytes = size::bytes(element).filter(|bytes| *bytes > 0);
     bytes.ok_or_else(|| cannot_give(element, format!("`<{}>` of `{}`", element.name, element.text().trim())))
 }
 
@@ -407,8 +410,7 @@ fn ends(line: &mut Line, root: &Element) -> Result<(), LaunchError> {
     }
     let Some(pm) = root.child("pm") else { return Ok(()) };
     only(pm, &[], &["suspend-to-mem", "suspend-to-disk"])?;
-    let machine = root.child("os").and_then(|os| os.child("type")?.attribute("machine")).unwrap_or("pc");
-    let chip = if machine.contains("q35") { "ICH9-LPC" } else { "PIIX4_PM" };
+    let chip = if is_q35(root) { "ICH9-LPC" } else { "PIIX4_PM" };
     for (name, property) in [("suspend-to-mem", "disable_s3"), ("suspend-to-disk", "disable_s4")] {
         let Some(sleep) = pm.child(name) else { continue };
         only(sleep, &["enabled"], &[])?;
@@ -417,3 +419,6 @@ fn ends(line: &mut Line, root: &Element) -> Result<(), LaunchError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

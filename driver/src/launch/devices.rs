@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | controller | PCI roots, root ports and the bridge to PCI; virtio-serial; virtio-scsi; the chipset's sata and ide; usb none, qemu-xhci |
 //! | channel | unix sockets of virtio ports: `org.qemu.guest_agent.0` |
-//! | serial, console | null; a console that is a serial port |
+//! | serial, console | null, pty; a console that is a serial port |
+//! | graphics | vnc without a password: see [`super::display`] |
 //! | interface | user, without more than a model and a MAC address |
 //! | video | none, vga, virtio, bochs, cirrus |
 //! | input | PS/2; USB tablets |
@@ -15,19 +16,20 @@
 use super::{
     LaunchError,
     arguments::{Line, Machine, cannot_give, escaped, number_or_zero, one_of, only},
-    disks,
+    buses, disks, display,
 };
 use crate::xml::Element;
 
 /// `-device`, and what it needs beside it, of every element of `<devices>`.
 pub(super) fn of(line: &mut Line, all: &Element, machine: &Machine<'_>) -> Result<(), LaunchError> {
     let named = |name: &'static str| all.elements().filter(move |device| device.name == name);
-    for device in named("controller") {
+    for device in in_order(named("controller"))? {
         controller(line, device)?;
     }
     let has_controller = named("controller").any(|device| device.attribute("type") == Some("virtio-serial"));
     if !has_controller && named("channel").next().is_some() {
         line.option("-device", "virtio-serial-pci,id=virtio-serial0");
+        line.buses.add_serial(0, "virtio-serial0.0", None);
     }
     disks::of(line, machine)?;
     let mut counts = Counts::default();
@@ -37,6 +39,7 @@ pub(super) fn of(line: &mut Line, all: &Element, machine: &Machine<'_>) -> Resul
             "channel" => channel(line, device, machine, counts.next(Kind::Channel))?,
             "serial" => serial(line, device)?,
             "console" => console(device)?,
+            "graphics" => display::of(line, device)?,
             "interface" => interface(line, device, counts.next(Kind::Interface))?,
             "video" => video(line, device, counts.next(Kind::Video))?,
             "input" => input(line, device, counts.next(Kind::Input))?,
@@ -51,6 +54,17 @@ pub(super) fn of(line: &mut Line, all: &Element, machine: &Machine<'_>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Buses for PCI before what may sit on them: libvirt lists a USB controller in front of the port that it is in.
+fn in_order<'d>(controllers: impl Iterator<Item = &'d Element>) -> Result<Vec<&'d Element>, LaunchError> {
+    let (mut buses, others): (Vec<_>, Vec<_>) =
+        controllers.partition(|device| device.attribute("type") == Some("pci"));
+    for bus in &buses {
+        number_or_zero(bus, "index")?;
+    }
+    buses.sort_by_key(|bus| number_or_zero(bus, "index").unwrap_or(0));
+    Ok([buses, others].concat())
 }
 
 /// What is counted for the ids that the document does not give.
@@ -84,7 +98,7 @@ pub(super) fn id(device: &Element, otherwise: impl Into<String>) -> Result<Strin
 }
 
 /// `,bus=pci.1,addr=0x0`, or nothing where QEMU is to choose.
-pub(super) fn place(line: &Line, device: &Element) -> Result<String, LaunchError> {
+pub(super) fn place(line: &mut Line, device: &Element) -> Result<String, LaunchError> {
     let Some(address) = device.child("address") else { return Ok(String::new()) };
     only(address, &["type", "domain", "bus", "slot", "function", "multifunction"], &[])?;
     if address.attribute("type") != Some("pci") || number_or_zero(address, "domain")? != 0 {
@@ -92,15 +106,16 @@ pub(super) fn place(line: &Line, device: &Element) -> Result<String, LaunchError
     }
     let [bus, slot, function] = ["bus", "slot", "function"].map(|name| number_or_zero(address, name));
     let (bus, slot, function) = (bus?, slot?, function?);
-    let bus = match bus {
-        0 => line.root_bus.to_owned(),
-        number => format!("pci.{number}"),
-    };
-    let function = if function == 0 { String::new() } else { format!(".{function:#x}") };
     let more = one_of(address, "multifunction", &["on", "off"])?;
+    let taken = line.buses.plug(buses::Kind::Pci, bus, [slot, function, 0], more == Some("on"));
+    let bus = taken.map_err(|why| cannot_give(address, why))?;
+    let function = if function == 0 { String::new() } else { format!(".{function:#x}") };
     let more = more.map(|state| format!(",multifunction={state}")).unwrap_or_default();
     Ok(format!(",bus={bus}{more},addr={slot:#x}{function}"))
 }
+
+/// How many ports QEMU gives an xhci controller that is not told.
+const XHCI_PORTS: u32 = 4;
 
 fn controller(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
     let attributes = ["type", "index", "model", "ports", "vectors"];
@@ -119,11 +134,15 @@ fn controller(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
             let port = if port == 0 { String::new() } else { format!(",port={port}") };
             let id = id(device, format!("pci.{index}"))?;
             let place = place(line, device)?;
+            line.buses.add_pci(index, &*id, 0..=0);
             line.option("-device", format!("pcie-root-port{port},chassis={chassis},id={id}{place}"));
         }
         ("pci", Some("pcie-to-pci-bridge")) => {
             let id = id(device, format!("pci.{index}"))?;
-            line.option("-device", format!("pcie-pci-bridge,id={id}{}", place(line, device)?));
+            let place = place(line, device)?;
+            // Its slot 0 is that of its own hot plugging.
+            line.buses.add_pci(index, &*id, 1..=31);
+            line.option("-device", format!("pcie-pci-bridge,id={id}{place}"));
         }
         ("virtio-serial", None | Some("virtio")) => {
             let id = id(device, format!("virtio-serial{index}"))?;
@@ -133,20 +152,26 @@ fn controller(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
                     said += &format!(",{property}={}", number_or_zero(device, attribute)?);
                 }
             }
-            line.option("-device", said + &place(line, device)?);
+            let ports = device.attribute("ports").map(|_| number_or_zero(device, "ports")).transpose()?;
+            line.buses.add_serial(index, format!("{id}.0"), ports);
+            let place = place(line, device)?;
+            line.option("-device", said + &place);
         }
         ("scsi", Some("virtio-scsi")) => {
             let id = id(device, format!("scsi{index}"))?;
-            line.option("-device", format!("virtio-scsi-pci,id={id}{}", place(line, device)?));
+            line.buses.add(buses::Kind::Scsi, index, format!("{id}.0"), [0..=0, 0..=255, 0..=16383]);
+            let place = place(line, device)?;
+            line.option("-device", format!("virtio-scsi-pci,id={id}{place}"));
         }
         ("usb", Some("none")) => {}
         ("usb", Some("qemu-xhci")) => {
-            let ports = match number_or_zero(device, "ports")? {
-                0 => String::new(),
-                ports => format!(",p2={ports},p3={ports}"),
-            };
+            let count = number_or_zero(device, "ports")?;
+            let ports = if count == 0 { String::new() } else { format!(",p2={count},p3={count}") };
             let id = id(device, if index == 0 { "usb".to_owned() } else { format!("usb{index}") })?;
-            line.option("-device", format!("qemu-xhci,id={id}{ports}{}", place(line, device)?));
+            let count = if count == 0 { XHCI_PORTS } else { count };
+            line.buses.add(buses::Kind::Usb, index, format!("{id}.0"), [1..=count, 0..=0, 0..=0]);
+            let place = place(line, device)?;
+            line.option("-device", format!("qemu-xhci,id={id}{ports}{place}"));
         }
         // They are part of the chipset.
         ("sata" | "ide", None | Some("piix3")) if index == 0 => {}
@@ -193,19 +218,22 @@ fn channel(
             (number_or_zero(address, "controller")?, number_or_zero(address, "port")?)
         }
     };
+    let taken = line.buses.plug(buses::Kind::Serial, bus, [port, 0, 0], false);
+    let bus = taken.map_err(|why| cannot_give(device, why))?.to_owned();
     let socket = escaped(&channel_socket(device, machine)?);
     let name = escaped(target.attribute("name").unwrap_or_default());
     line.option("-chardev", format!("socket,id=char{id},path={socket},server=on,wait=off"));
     line.option(
         "-device",
-        format!("virtserialport,bus=virtio-serial{bus}.0,nr={port},chardev=char{id},id={id},name={name}"),
+        format!("virtserialport,bus={bus},nr={port},chardev=char{id},id={id},name={name}"),
     );
     Ok(())
 }
 
 fn serial(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
-    only(device, &["type"], &["target", "alias", "address"])?;
-    one_of(device, "type", &["null"])?;
+    only(device, &["type", "tty"], &["source", "target", "alias", "address"])?;
+    // Which terminal it was the last time is of no use: the host gives another.
+    let backend = one_of(device, "type", &["null", "pty"])?.unwrap_or("pty");
     let port = match device.child("target") {
         None => 0,
         Some(target) => {
@@ -215,15 +243,15 @@ fn serial(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
         }
     };
     let id = id(device, format!("serial{port}"))?;
-    line.option("-chardev", format!("null,id=char{id}"));
+    line.option("-chardev", format!("{backend},id=char{id}"));
     line.option("-device", format!("isa-serial,chardev=char{id},id={id},index={port}"));
     Ok(())
 }
 
 /// It is the first serial port by another name.
 fn console(device: &Element) -> Result<(), LaunchError> {
-    only(device, &["type"], &["target", "alias"])?;
-    one_of(device, "type", &["null"])?;
+    only(device, &["type", "tty"], &["source", "target", "alias"])?;
+    one_of(device, "type", &["null", "pty"])?;
     device.child("target").map_or(Ok(()), |target| one_of(target, "type", &["serial"]).map(drop))
 }
 
@@ -247,10 +275,8 @@ fn interface(line: &mut Line, device: &Element, number: usize) -> Result<(), Lau
     let id = id(device, format!("net{number}"))?;
     line.option("-netdev", format!("user,id=host{id}"));
     let boot = disks::boot_order(device)?;
-    line.option(
-        "-device",
-        format!("{driver},netdev=host{id},id={id},mac={mac}{boot}{}", place(line, device)?),
-    );
+    let place = place(line, device)?;
+    line.option("-device", format!("{driver},netdev=host{id},id={id},mac={mac}{boot}{place}"));
     Ok(())
 }
 
@@ -274,7 +300,8 @@ fn video(line: &mut Line, device: &Element, number: usize) -> Result<(), LaunchE
         (_, mib) => format!(",vgamem_mb={mib}"),
     };
     let id = id(device, format!("video{number}"))?;
-    line.option("-device", format!("{driver},id={id}{memory}{}", place(line, device)?));
+    let place = place(line, device)?;
+    line.option("-device", format!("{driver},id={id}{memory}{place}"));
     Ok(())
 }
 
@@ -285,16 +312,19 @@ fn input(line: &mut Line, device: &Element, number: usize) -> Result<(), LaunchE
         (Some("mouse" | "keyboard"), Some("ps2")) => Ok(()),
         (Some("tablet"), Some("usb")) => {
             let id = id(device, format!("input{number}"))?;
-            let port = match device.child("address") {
-                None => String::new(),
+            let refused = |why| cannot_give(device, why);
+            let place = match device.child("address") {
+                None => format!(",bus={}", line.buses.name(buses::Kind::Usb, 0).map_err(refused)?),
                 Some(address) => {
                     only(address, &["type", "bus", "port"], &[])?;
                     one_of(address, "type", &["usb"])?;
-                    one_of(address, "bus", &["0"])?;
-                    format!(",port={}", number_or_zero(address, "port")?)
+                    let [bus, port] = ["bus", "port"].map(|name| number_or_zero(address, name));
+                    let (bus, port) = (bus?, port?);
+                    let taken = line.buses.plug(buses::Kind::Usb, bus, [port, 0, 0], false);
+                    format!(",bus={},port={port}", taken.map_err(refused)?)
                 }
             };
-            line.option("-device", format!("usb-tablet,id={id},bus=usb.0{port}"));
+            line.option("-device", format!("usb-tablet,id={id}{place}"));
             Ok(())
         }
         (kind, bus) => Err(cannot_give(device, format!("the input {kind:?} on {bus:?}"))),
@@ -305,7 +335,8 @@ fn balloon(line: &mut Line, device: &Element) -> Result<(), LaunchError> {
     only(device, &["model"], &["address", "alias", "stats"])?;
     if one_of(device, "model", &["none", "virtio"])? == Some("virtio") {
         let id = id(device, "balloon0")?;
-        line.option("-device", format!("virtio-balloon-pci,id={id}{}", place(line, device)?));
+        let place = place(line, device)?;
+        line.option("-device", format!("virtio-balloon-pci,id={id}{place}"));
     }
     Ok(())
 }
@@ -321,7 +352,8 @@ fn rng(line: &mut Line, device: &Element, number: usize) -> Result<(), LaunchErr
     let file = escaped(Some(backend.text().trim()).filter(|file| !file.is_empty()).unwrap_or("/dev/urandom"));
     let id = id(device, format!("rng{number}"))?;
     line.option("-object", format!("rng-random,id=obj{id},filename={file}"));
-    line.option("-device", format!("virtio-rng-pci,rng=obj{id},id={id}{}", place(line, device)?));
+    let place = place(line, device)?;
+    line.option("-device", format!("virtio-rng-pci,rng=obj{id},id={id}{place}"));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{
     LaunchError, NVRAM_NODE,
     arguments::{Line, Machine, cannot_give, escaped, number_or_zero, one_of, only},
+    buses::{Kind, Place},
     devices::{id, place},
     transient::{self, TransientOverlay},
 };
@@ -225,18 +226,17 @@ fn device(line: &mut Line, disk: &Disk<'_>, image: Opened, order: Option<u32>) -
             ("virtio-blk-pci", name, place(line, element)?)
         }
         Some("sata") => {
-            let [_, _, unit] = drive(element, disk)?;
-            (if is_cd { "ide-cd" } else { "ide-hd" }, format!("sata0-0-{unit}"), format!(",bus=ide.{unit}"))
+            let (_, [_, _, unit], ide) = drive(line, element, disk, Kind::Sata)?;
+            (if is_cd { "ide-cd" } else { "ide-hd" }, format!("sata0-0-{unit}"), format!(",bus={ide}.{unit}"))
         }
         Some("ide") => {
-            let [bus, _, unit] = drive(element, disk)?;
+            let (_, [bus, _, unit], ide) = drive(line, element, disk, Kind::Ide)?;
             let name = format!("ide0-{bus}-{unit}");
-            (if is_cd { "ide-cd" } else { "ide-hd" }, name, format!(",bus=ide.{bus},unit={unit}"))
+            (if is_cd { "ide-cd" } else { "ide-hd" }, name, format!(",bus={ide}.{bus},unit={unit}"))
         }
         Some("scsi") => {
-            let controller = element.child("address").map_or(Ok(0), |at| number_or_zero(at, "controller"))?;
-            let [bus, goal, unit] = drive(element, disk)?;
-            let place = format!(",bus=scsi{controller}.0,channel={bus},scsi-id={goal},lun={unit}");
+            let (controller, [bus, goal, unit], scsi) = drive(line, element, disk, Kind::Scsi)?;
+            let place = format!(",bus={scsi},channel={bus},scsi-id={goal},lun={unit}");
             (
                 if is_cd { "scsi-cd" } else { "scsi-hd" },
                 format!("scsi{controller}-{bus}-{goal}-{unit}"),
@@ -260,19 +260,28 @@ fn device(line: &mut Line, disk: &Disk<'_>, image: Opened, order: Option<u32>) -
     Ok(())
 }
 
-/// Bus, target and unit of a drive; without an address, by its target's place among its like.
-fn drive(element: &Element, disk: &Disk<'_>) -> Result<[u32; 3], LaunchError> {
-    let Some(address) = element.child("address") else {
-        let number = number_of(disk.target);
-        return Ok(match element.child("target").and_then(|target| target.attribute("bus")) {
-            Some("ide") => [number / 2, 0, number % 2],
-            _ => [0, 0, number],
-        });
+/// Takes a drive's place: its controller, its bus, target and unit, and what QEMU calls the controller's bus. Without an address it
+/// is that of its target among its like.
+fn drive(
+    line: &mut Line,
+    element: &Element,
+    disk: &Disk<'_>,
+    kind: Kind,
+) -> Result<(u32, Place, String), LaunchError> {
+    let (controller, place) = match element.child("address") {
+        None => {
+            let number = number_of(disk.target);
+            (0, if kind == Kind::Ide { [number / 2, 0, number % 2] } else { [0, 0, number] })
+        }
+        Some(address) => {
+            only(address, &["type", "controller", "bus", "target", "unit"], &[])?;
+            one_of(address, "type", &["drive"])?;
+            let number = |name| number_or_zero(address, name);
+            (number("controller")?, [number("bus")?, number("target")?, number("unit")?])
+        }
     };
-    only(address, &["type", "controller", "bus", "target", "unit"], &[])?;
-    one_of(address, "type", &["drive"])?;
-    let [bus, target, unit] = ["bus", "target", "unit"].map(|name| number_or_zero(address, name));
-    Ok([bus?, target?, unit?])
+    let taken = line.buses.plug(kind, controller, place, false);
+    Ok((controller, place, taken.map_err(|why| cannot_give(element, why))?.to_owned()))
 }
 
 /// `vda` is 0, `vdb` 1, and `vdaa` 26.

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! inside the images, with memory:  write the records -> load ............................................ -> [resume]
-//! inside the images, without:      write the records -> end the machine -> put the images back -> [start]
-//! outside of them:                 write the records -> reserve files -> make overlays -> end the machine
+//! inside the images, without:      write the records -> [try the new] -> end the machine -> put the images back -> [start]
+//! outside of them:                 write the records -> reserve files -> make overlays -> [try the new] -> end the machine
 //!                                      -> [start -> [load memory] -> [resume]] -> remove the overlays that are left
 //! ```
 //! What goes with a machine that is ended, the overlays of `<transient/>` disks, is removed before another is started.
 //!
 //! Within the process that runs only what fits it is loaded. Wherever a machine has to be ended, all that can fail is done or
 //! looked at before, so that a revert that cannot be leaves the machine running: the records, the images and all behind them, the
-//! new overlays, the memory's file, and whether the launcher knows this machine. Should the new one not start all the same, files
+//! new overlays, the memory's file, whether the launcher knows this machine, and whether QEMU takes it. Should the new one not start all the same, files
 //! and records are put back, and the old one can be started from its disks.
 //!
 //! Source: libvirt's `qemuSnapshotRevert` for flags, states and the order of checks; for the overlays that are removed, its
@@ -211,7 +211,7 @@ impl Way<'_> {
             return Err(RevertRefusal::EndsTheMachine(self.name()).into());
         }
         let difference = difference(self.facts, &self.domain);
-        if let Some(difference) = difference.filter(|_| runs && !force && has_memory(self.record)) {
+        if let Some(difference) = difference.filter(|_| runs && !force) {
             return Err(RevertRefusal::OtherMachine { name: self.name(), difference }.into());
         }
         Ok(self.check_manual()?)
@@ -256,6 +256,7 @@ impl Way<'_> {
         };
         let mut stages = vec![Stage::one(write)];
         stages.extend(self.described(&self.domain));
+        stages.extend(self.try_out(launcher, &self.domain));
         stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
         stages.extend(self.thrown_away.clone());
@@ -330,6 +331,7 @@ impl Way<'_> {
         });
         let mut stages = vec![Stage::one(write), Stage::all(reserve), Stage::all(create)];
         stages.extend(self.described(&domain));
+        stages.extend(launcher.and_then(|launcher| self.try_out(launcher, &domain)));
         stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
         let decided = !back.is_empty();

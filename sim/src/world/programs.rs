@@ -39,7 +39,7 @@ impl World {
                 };
                 Some(qemu_img::run(arguments, around))
             }
-            name if name.starts_with("qemu-system-") => Some(self.run_qemu(now, name, arguments)),
+            name if name.starts_with("qemu-system-") => Some(self.run_qemu(now, name, arguments, input)),
             _ => {
                 let graph = self.alive.then(|| self.qemu.graph());
                 let nodes =

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! qemu-system-x86_64 --version               -> what release it is
+//! qemu-system-x86_64 ... -S -qmp stdio       -> reads its arguments, and the `quit` that it is told; nothing else comes of it
 //! qemu-system-x86_64 ... -daemonize          -> refused: an image is missing, or another machine has it; exit code 1
 //!                                            \-> runs: its monitors listen when the program that was run has ended
 //! ```
@@ -25,13 +26,22 @@ const TELLS: Duration = Duration::from_millis(10);
 
 impl World {
     /// Runs QEMU with these arguments.
-    pub(super) fn run_qemu(&mut self, now: Duration, program: &str, arguments: &[String]) -> Ran {
+    pub(super) fn run_qemu(
+        &mut self,
+        now: Duration,
+        program: &str,
+        arguments: &[String],
+        input: &[u8],
+    ) -> Ran {
         let words = arguments.iter().map(String::as_str);
         if words.clone().any(|word| word == "--version") {
             let (major, minor, micro) = self.release.version();
             let package = self.release.package();
             let stdout = format!("QEMU emulator version {major}.{minor}.{micro} ({package})\n");
             return Ran { exit: 0, stdout, stderr: String::new(), takes: TELLS };
+        }
+        if arguments.windows(2).any(|pair| pair == ["-qmp", "stdio"]) {
+            return on_trial(program, arguments, input);
         }
         let started = match Machine::from_arguments(words.clone()) {
             Err(unknown) => Err(format!("not simulated: {unknown}")),
@@ -79,4 +89,23 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A QEMU that has no image, and whose monitor is its standard input: it is there to tell whether it takes its arguments. What it
+/// says at that monitor is not simulated.
+fn on_trial(program: &str, arguments: &[String], input: &[u8]) -> Ran {
+    let quits = input.windows(6).any(|word| word == b"\"quit\"");
+    // What holds nothing, or leads nowhere, is one of what the machine knows.
+    let known = arguments.iter().filter(|word| !["-qmp", "stdio"].contains(&word.as_str())).map(|word| {
+        let word = word.replace(r#""driver":"null-co""#, r#""driver":"file","filename":"/dev/null""#);
+        word.replace("null,id=", "socket,path=/dev/null,id=")
+    });
+    let known: Vec<String> = known.collect();
+    let why = match Machine::from_arguments(known.iter().map(String::as_str)) {
+        Ok(_) if quits => None,
+        Ok(_) => Some("not simulated: a QEMU that does not become a daemon".to_owned()),
+        Err(unknown) => Some(format!("not simulated: {unknown}")),
+    };
+    let stderr = why.map(|why| format!("{program}: {why}\n")).unwrap_or_default();
+    Ran { exit: i32::from(!stderr.is_empty()), stdout: String::new(), stderr, takes: STARTS }
 }

@@ -36,6 +36,7 @@ impl Way<'_> {
         });
         let mut stages = vec![Stage::one(write)];
         stages.extend(self.described(&domain));
+        stages.extend(launcher.and_then(|launcher| self.try_out(launcher, &domain)));
         stages.extend(self.stop().map(Stage::one));
         stages.extend(reset.clone().map(Stage::one));
         stages.push(Stage::all(put_back));

@@ -9,7 +9,7 @@ use crate::{
     error::{OffRefusal, Refusal, RevertRefusal},
     launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
     plan::Stage,
-    step::{LoadMemory, StartMachine, StopMachine},
+    step::{LoadMemory, StartMachine, StopMachine, TryMachine},
 };
 
 impl Way<'_> {
@@ -61,6 +61,16 @@ impl Way<'_> {
         };
         let start = Stage::one(self.start(launcher, domain, power));
         std::iter::once(start).chain(memory.map(Stage::one))
+    }
+
+    /// Asks whether the machine can be started that is to follow the one that runs: nothing where none is ended, or where a program
+    /// starts it, which cannot be asked.
+    pub(super) fn try_out(&self, launcher: &Launcher, domain: &DomainXml) -> Option<Stage> {
+        let is_asked = self.facts.off.is_none() && matches!(launcher, Launcher::BuiltIn(_));
+        is_asked.then(|| {
+            let (launcher, domain) = (launcher.clone(), domain.clone());
+            Stage::one(TryMachine { launcher, domain, monitor: self.monitor().to_owned() })
+        })
     }
 
     pub(super) fn start(&self, launcher: &Launcher, domain: &DomainXml, power: Power) -> StartMachine {
