@@ -12,8 +12,9 @@
 //!
 //! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting.
 //!
-//! What the agent believes is not what the guest's kernel does. How many file systems a thaw has thawed tells more: fewer
-//! than were frozen means that somebody has let them go meanwhile.
+//! What the agent believes is not what the guest's kernel does. The counts tell more. Fewer frozen than are mounted means that
+//! somebody else has frozen the others, and may let them go at any time ([`super::freezable`]); fewer thawed than were frozen
+//! means that somebody has let them go meanwhile.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Agent, AgentError, FreezeStatus};
+use super::{Agent, AgentError, FreezeStatus, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
@@ -87,6 +88,8 @@ struct Inner<E: Env> {
     port: Option<Endpoint>,
     agent: RefCell<Option<Agent<E>>>,
     state: Cell<State>,
+    /// What the freeze must reach.
+    freezable: RefCell<Freezable>,
     told: RefCell<Quiesced>,
 }
 
@@ -116,6 +119,7 @@ impl<E: Env> Rest<E> {
             port,
             agent: RefCell::default(),
             state: Cell::new(State::Running),
+            freezable: RefCell::default(),
             told: RefCell::new(Quiesced::no("not asked for")),
         }))
     }
@@ -176,6 +180,8 @@ impl<E: Env> Rest<E> {
         if self.status(deadline).await? == FreezeStatus::Frozen {
             return Err(RestError::FrozenMeanwhile);
         }
+        // An agent that has frozen does not tell any more.
+        self.look_at_file_systems(deadline).await?;
         self.0.state.set(State::InDoubt);
         let frozen = self.ask(deadline, async |agent| agent.freeze(deadline).await).await;
         let (state, result) = match frozen {
@@ -190,6 +196,16 @@ impl<E: Env> Rest<E> {
             self.run_thaw_hook().await;
         }
         result
+    }
+
+    async fn look_at_file_systems(&self, deadline: Duration) -> Result<(), AgentError> {
+        let found = match self.ask(deadline, async |agent| agent.file_systems(deadline).await).await {
+            Ok(file_systems) => Freezable::of(&file_systems),
+            Err(error @ AgentError::Failed { .. }) => Freezable::unknown(&error),
+            Err(error) => return Err(error),
+        };
+        self.0.freezable.replace(found);
+        Ok(())
     }
 
     /// The agent runs its hook before it freezes, and does not call it again if it cannot freeze then: whatever the hook has
@@ -237,7 +253,7 @@ impl<E: Env> Rest<E> {
                 if self.status(deadline).await? == FreezeStatus::Frozen {
                     return Err(error);
                 }
-                thawed_with(&error)
+                self.after_failed_thaw(&error)
             }
             Err(error) => {
                 thaw.lost = true;
@@ -254,19 +270,30 @@ impl<E: Env> Rest<E> {
         let State::AtRest { file_systems: frozen, .. } = self.0.state.get() else {
             return Quiesced::unknown("the reply to the freeze was lost");
         };
+        let freezable = self.0.freezable.borrow();
         let all = systems(frozen);
-        match thawed {
-            0 if lost => Quiesced::unknown(format!("{all}, and the reply to the thaw was lost")),
-            less if less < frozen => {
+        let others =
+            |more: u64| format!("the thaw has let {} more go, which somebody else had frozen", more - frozen);
+        match (thawed, freezable.beside(frozen)) {
+            (0, _) if lost => Quiesced::unknown(format!("{all}, and the reply to the thaw was lost")),
+            (less, _) if less < frozen => {
                 Quiesced::no(format!("of {all} {} had been let go before the thaw", frozen - less))
             }
-            more if more > frozen => {
-                let others = more - frozen;
-                Quiesced::yes(format!(
-                    "{all}; the thaw has let {others} more go, which somebody else had frozen"
-                ))
+            // The others stood frozen at the beginning and at the end; in between nobody has looked.
+            (more, Some((missing, short))) if more - frozen >= missing => {
+                Quiesced::unknown(format!("{short}; {}, and could have let go in between", others(more)))
             }
-            _ => Quiesced::yes(all),
+            (_, Some((_, short))) => Quiesced::no(short),
+            (more, None) if more > frozen => Quiesced::yes(format!("{all}; {}", others(more))),
+            (_, None) => Quiesced::yes(format!("{all}{}", freezable.remark())),
+        }
+    }
+
+    /// What it means for the rest that all is thawed, and the agent tells an error all the same.
+    fn after_failed_thaw(&self, error: &AgentError) -> Quiesced {
+        match self.0.freezable.borrow().beside(self.frozen()) {
+            Some((_, short)) => Quiesced::unknown(format!("{short}; the guest is thawed, but {error}")),
+            None => thawed_with(error),
         }
     }
 
