@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! Running -- freeze sent --> InDoubt -- so many file systems --> AtRest -- thaw --> Running
-//!    ^ refused, or none at all --/ |  (the reply was lost)           |
-//!    ^------ asked: it is thawed --+-- asked: it is frozen --> thaw -/
+//!    ^ refused, or none at all --/ \-- the reply was lost ------------- thaw -->-/
 //! ```
 //! Three rules. What was frozen by somebody else is never thawed: only a guest whose agent said `thawed` is frozen, and only
 //! a freeze that was sent is thawed. A freeze without a reply is not a freeze that did not happen: the agent works off what
-//! it was sent, so its status is asked, and if it says nothing at all a thaw is left behind the freeze. And a thaw that
-//! failed is no guest that is frozen: its hook runs behind the thaw, so the status is asked again.
+//! it was sent, so a thaw follows it whatever its status says, for an agent that was started anew may know nothing of the
+//! freeze; if it says nothing at all a thaw is left behind the freeze. And a thaw that failed is no guest that is frozen: its
+//! hook runs behind the thaw, so the status is asked then.
 //!
 //! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting.
 //!
@@ -165,7 +165,7 @@ impl<E: Env> Rest<E> {
         self.ask(deadline, async |agent| agent.freeze_status(deadline).await).await
     }
 
-    /// The guest may have been frozen by a driver that was killed: a [`Rest::thaw`] asks.
+    /// The guest may have been frozen by a driver that was killed: a [`Rest::thaw`] has to follow.
     pub(crate) fn suspect(&self) {
         self.0.state.set(State::InDoubt);
     }
@@ -241,16 +241,14 @@ impl<E: Env> Rest<E> {
 
     async fn try_to_thaw(&self, thaw: &mut Thaw) -> Result<(), AgentError> {
         let deadline = self.0.env.now() + THAW_WITHIN;
-        if self.0.state.get() == State::InDoubt && self.status(deadline).await? == FreezeStatus::Thawed {
-            self.0.state.set(State::Running);
-            return Ok(());
-        }
         thaw.sent = Some(self.0.env.now());
         let thawed = self.ask(deadline, async |agent| agent.thaw(deadline).await).await;
         let verdict = match thawed {
             Ok(count) => self.after_thaw(count, thaw.lost),
             Err(error @ AgentError::Failed { .. }) => {
-                if self.status(deadline).await? == FreezeStatus::Frozen {
+                // It counts what it froze itself, as far as it remembers: no word for what nobody knows of.
+                let proves_nothing = self.0.state.get() == State::InDoubt && !comes_behind_the_thaw(&error);
+                if proves_nothing || self.status(deadline).await? == FreezeStatus::Frozen {
                     return Err(error);
                 }
                 self.after_failed_thaw(&error)
@@ -355,6 +353,12 @@ fn thawed_with(error: &AgentError) -> Quiesced {
         }
         _ => Quiesced::unknown(format!("the guest is thawed, but {words}")),
     }
+}
+
+/// Whether an error of a thaw tells that all is thawed: of its hook, or of Windows, which had let go before.
+fn comes_behind_the_thaw(error: &AgentError) -> bool {
+    let AgentError::Failed { error, .. } = error else { return false };
+    error.desc.contains("hook") || error.desc.contains("10 seconds")
 }
 
 /// So many file systems, in words.
