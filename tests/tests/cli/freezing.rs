@@ -15,9 +15,15 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
+        Self::of("")
+    }
+
+    /// With more to be said of the machine.
+    fn of(more: &str) -> Self {
+        let machine =
+            format!("[machine]\ndisks = [{{ target = 'vda' }}, {{ target = 'vdb' }}]\nagent = 'linux'\n{more}");
         let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga"];
-        Self { desk: Desk::new(), server: Server::machine("machine.toml", machine, &options) }
+        Self { desk: Desk::new(), server: Server::machine("machine.toml", &machine, &options) }
     }
 
     /// Runs a verb. A watchdog that it has started may live on.
@@ -90,4 +96,18 @@ fn an_agent_that_is_not_there_ends_with_1() {
     rig.desk.run(&["fs", "freeze"]).assert(2, "--agent <SOCK>");
     rig.desk.run(&["fs", "freeze", "--agent", "a", "--thaw-after", "1", "--no-watchdog"]).assert(2, "cannot");
     assert!(!rig.desk.path.join("gone.frozen").exists());
+}
+
+#[test]
+fn a_socket_may_be_named_without_its_folder() {
+    let rig = Rig::new();
+    let mut freeze = rig.desk.command(&["fs", "freeze", "--thaw-after", "2", "--agent", "qga"]);
+    said(freeze.current_dir(rig.server.path("")).output().unwrap()).assert(0, "frozen: 2 file systems");
+    assert!(rig.has_ticket());
+    rig.fs(&["thaw"]).assert(0, "thawed: 2 file systems had been frozen");
+    let began = Instant::now();
+    while !rig.desk.processes().is_empty() {
+        assert!(began.elapsed() < AT_LAST, "the watchdog lives for ever");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
