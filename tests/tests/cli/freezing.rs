@@ -111,3 +111,15 @@ fn a_socket_may_be_named_without_its_folder() {
         thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn a_guest_that_is_paused_is_not_waited_for_where_qemu_can_be_asked() {
+    let rig = Rig::of("state = 'paused'\n");
+    let qmp = rig.server.path("qmp");
+    for verb in ["freeze", "thaw", "status"] {
+        let said = rig.fs(&[verb, "--qmp", qmp.to_str().unwrap()]);
+        said.assert(1, "error: OPERATION_INVALID: the guest does not run (QEMU says `paused`)");
+    }
+    assert!(!rig.has_ticket());
+    rig.desk.assert_nothing_left();
+}
