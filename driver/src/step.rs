@@ -43,6 +43,7 @@ mod stop_machine;
 mod stream_image;
 mod switch_overlays;
 mod thaw;
+mod thaw_loaded;
 mod use_empty_file;
 mod write_document;
 mod write_records;
@@ -92,6 +93,7 @@ pub use self::{
     stream_image::StreamImage,
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
     thaw::Thaw,
+    thaw_loaded::ThawLoaded,
     use_empty_file::UseEmptyFile,
     write_document::WriteDocument,
     write_records::WriteRecords,
@@ -323,6 +325,7 @@ steps! {
     MergeBitmaps,
     Freeze,
     Thaw,
+    ThawLoaded,
     ProviderSnapshot,
     ProviderSeal,
     ProviderDelete,

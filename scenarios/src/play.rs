@@ -20,7 +20,7 @@ use freezeframe_driver::{
     env::Env,
     error::OperationError,
     name::BadName,
-    report::{Deed, Verdict},
+    report::{Deed, LoadedFreeze, Verdict},
     request::{Quiesce, Request},
     wire::Band,
 };
@@ -35,7 +35,7 @@ use self::{
 use crate::{
     inspect,
     interpose::{Faults, Hands},
-    language::{self, Action, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step, StorageMethod},
+    language::{self, Action, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step, StorageMethod, StorageStep},
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
     world::World,
@@ -145,8 +145,9 @@ pub async fn play_watched<W: World + Clone + 'static>(
     match driver.begins(&env).await? {
         Ok(machine) => {
             let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
-            let (agent, quiesced) = (Agent::default(), Cell::new(None));
-            let mut player = Player { world, driver, machine: Some(machine), env, disks, agent, quiesced };
+            let (agent, quiesced, frozen) = (Agent::default(), Cell::new(None), Cell::new(false));
+            let mut player =
+                Player { world, driver, machine: Some(machine), env, disks, agent, quiesced, frozen };
             for (index, step) in scenario.steps.iter().enumerate() {
                 let ending = match &watch {
                     None => player.step(step).await?,
@@ -195,13 +196,15 @@ impl Ending {
         Ending::Failed { code: error.code().name(), text: error.to_string(), stands: error.into() }
     }
 
-    fn told(&self) -> Told {
-        match self {
-            Ending::Done(text) => Told { stands: Stands::Done, text: text.clone() },
-            Ending::Failed { text, stands, .. } => Told { stands: *stands, text: text.clone() },
-            Ending::Refused { text, .. } => Told { stands: Stands::Unsaid, text: text.clone() },
-            Ending::Killed => Told { stands: Stands::Killed, text: "killed".to_owned() },
-        }
+    /// What was told, and by the report itself that the guest may stand frozen, or had come to rest.
+    fn told(&self, frozen: bool, quiesced: Option<Verdict>) -> Told {
+        let (stands, text) = match self {
+            Ending::Done(text) => (Stands::Done, text.as_str()),
+            Ending::Failed { text, stands, .. } => (*stands, text.as_str()),
+            Ending::Refused { text, .. } => (Stands::Unsaid, text.as_str()),
+            Ending::Killed => (Stands::Killed, "killed"),
+        };
+        Told { stands, text: text.to_owned(), frozen, quiesced }
     }
 }
 
@@ -216,6 +219,8 @@ struct Player<'a, W: World> {
     agent: Agent<W::Env>,
     /// Whether the guest was at rest for the last snapshot, if one was taken.
     quiesced: Cell<Option<Verdict>>,
+    /// Whether it was told of the last step that the guest may stand frozen.
+    frozen: Cell<bool>,
 }
 
 impl<W: World> Player<'_, W> {
@@ -229,8 +234,12 @@ impl<W: World> Player<'_, W> {
     ) -> Result<Ending, CannotPlay> {
         loop {
             watch.begins(index);
+            self.frozen.set(false);
+            let before = self.quiesced.take();
             let ending = self.step(step).await?;
-            if !watch.ended(index, &ending.told()) {
+            let told = ending.told(self.frozen.get(), self.quiesced.get());
+            self.quiesced.set(self.quiesced.get().or(before));
+            if !watch.ended(index, &told) {
                 return Ok(ending);
             }
             faults.into_iter().for_each(Faults::lift);
@@ -263,7 +272,7 @@ impl<W: World> Player<'_, W> {
     }
 
     async fn act(&self, machine: &Machine<Recorded<W::Env>>, step: &Step) -> Ending {
-        match &step.action {
+        let ending = match &step.action {
             Action::Snapshot(snapshot) => {
                 let request = request::create(snapshot, &self.disks, self.world.folder());
                 self.operation(machine, Ok(request), snapshot.dry_run).await
@@ -273,34 +282,42 @@ impl<W: World> Player<'_, W> {
             Action::Recover(recover) => driver::recover(machine, recover).await,
             Action::Probe(_) => self.probe(machine).await,
             Action::Qmp(qmp) => self.raw(machine, qmp).await,
-            Action::Agent(request) => self.agent.ask(request, self.world, &self.env).await,
-            Action::Storage(step) if step.method == Some(StorageMethod::Qemu) => {
-                match storage::by_qemu(step, machine).await {
-                    Ok(text) => Ending::Done(text),
-                    Err(error) => Ending::Failed {
-                        code: error.code().name(),
-                        text: error.to_string(),
-                        stands: Stands::Unsaid,
-                    },
-                }
-            }
-            Action::Storage(step) => {
-                let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
-                match storage::perform(step, self.driver.described, by, self.world.folder()).await {
-                    Ok(text) => Ending::Done(text),
-                    Err(error) => Ending::Failed {
-                        code: error.code().name(),
-                        text: error.to_string(),
-                        stands: Stands::Unsaid,
-                    },
-                }
-            }
+            Action::Agent(request) => return self.agent.ask(request, self.world, &self.env).await,
+            Action::Storage(step) => return self.storage(machine, step).await,
             Action::Guest(act) => match self.world.in_guest(*act).await {
                 Ok(()) => Ending::Done(String::new()),
                 Err(error) => {
                     Ending::Failed { code: "guest", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
+        };
+        self.frozen.set(self.frozen.get() || machine.may_be_frozen());
+        ending
+    }
+
+    async fn storage(&self, machine: &Machine<Recorded<W::Env>>, step: &StorageStep) -> Ending {
+        let done = match step.method {
+            Some(StorageMethod::Qemu) => {
+                let done = storage::by_qemu(step, machine).await;
+                self.frozen.set(machine.may_be_frozen());
+                done
+            }
+            None => {
+                let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
+                let (done, frozen) =
+                    storage::perform(step, self.driver.described, by, self.world.folder()).await;
+                self.frozen.set(frozen);
+                done
+            }
+        };
+        match done {
+            Ok((text, verdict)) => {
+                self.quiesced.set(verdict.or(self.quiesced.get()));
+                Ending::Done(text)
+            }
+            Err(error) => {
+                Ending::Failed { code: error.code().name(), text: error.to_string(), stands: Stands::Unsaid }
+            }
         }
     }
 
@@ -317,6 +334,7 @@ impl<W: World> Player<'_, W> {
                 if let Deed::Taken { quiesced, .. } = &report.deed {
                     self.quiesced.set(Some(quiesced.verdict));
                 }
+                self.frozen.set(matches!(report.loaded_freeze, Some(LoadedFreeze::Unknown(_))));
                 report.to_string()
             }),
         };

@@ -27,7 +27,7 @@ use super::{Agent, AgentError, FreezeStatus, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
-    report::{Quiesced, Verdict},
+    report::{LoadedFreeze, Quiesced, Verdict},
 };
 
 /// How long a freeze is waited for, if the operation has as long: it writes back all that the guest has not written yet.
@@ -91,6 +91,8 @@ struct Inner<E: Env> {
     /// What the freeze must reach.
     freezable: RefCell<Freezable>,
     told: RefCell<Quiesced>,
+    /// Whether the memory that was loaded held a freeze; none if nobody has looked.
+    loaded: RefCell<Option<LoadedFreeze>>,
 }
 
 /// A machine's guest, and whether an operation has brought it to rest. Clones share it.
@@ -121,6 +123,7 @@ impl<E: Env> Rest<E> {
             state: Cell::new(State::Running),
             freezable: RefCell::default(),
             told: RefCell::new(Quiesced::no("not asked for")),
+            loaded: RefCell::default(),
         }))
     }
 
@@ -367,6 +370,32 @@ pub fn systems(count: u64) -> String {
 }
 
 impl<E: Env> Rest<E> {
+    /// Lets a guest go that its agent had frozen when the memory was saved that was just loaded.
+    ///
+    /// # Errors
+    /// [`RestError::NotThawed`]: it is frozen.
+    pub(crate) async fn thaw_loaded(&self, deadline: Duration) -> Result<(), RestError> {
+        // What was said to the agent of before is not this one's.
+        self.release();
+        let deadline = deadline.min(self.0.env.now() + THAW_WITHIN);
+        let found = match self.status(deadline).await {
+            Ok(FreezeStatus::Thawed) => LoadedFreeze::None,
+            Ok(FreezeStatus::Frozen) => {
+                self.suspect();
+                self.thaw().await?;
+                LoadedFreeze::Thawed
+            }
+            Err(error) => LoadedFreeze::Unknown(error.to_string()),
+        };
+        self.0.loaded.replace(Some(found));
+        Ok(())
+    }
+
+    /// What was found of a freeze in the memory that was loaded, told once.
+    pub(crate) fn take_loaded(&self) -> Option<LoadedFreeze> {
+        self.0.loaded.take()
+    }
+
     /// Whether a freeze of the caller's own still stood when the snapshot was taken, if it stood when it was begun.
     pub(crate) async fn look_again(&self, deadline: Duration) {
         if self.told().verdict != Verdict::Yes {

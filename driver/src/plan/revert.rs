@@ -282,6 +282,7 @@ impl Way<'_> {
         if self.goal == Goal::Running {
             stages.push(Stage::one(Resume::default()));
         }
+        stages.extend(internal::thaw_loaded(self.goal == Goal::Running, self.facts));
         stages.extend(self.delete_tags(node)?);
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, in a new process", super::targets(&disks), stages, no_return);
@@ -403,6 +404,7 @@ impl Way<'_> {
                 if self.goal == Goal::Running {
                     stages.push(Stage::one(Resume::default()));
                 }
+                stages.extend(internal::thaw_loaded(self.goal == Goal::Running, self.facts));
             }
         }
         let mut left = self.left_behind(&domain, &tree);

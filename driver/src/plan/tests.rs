@@ -111,6 +111,7 @@ impl World {
         let World { domain, observed, capabilities, files } = self;
         let parameters = MigrationParameters { max_bandwidth: 0 };
         let facts = Facts {
+            has_agent: false,
             below: &[],
             domain,
             observed,

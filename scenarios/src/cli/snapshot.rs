@@ -50,7 +50,8 @@ JSON: with --json standard output holds one object and nothing else.
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
       not-in-background: why a live memory was not, if QEMU refused it};
       null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
-      reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off}
+      reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,
+      was-frozen: true (and was thawed)|false|null: the guest's file systems, when it was taken}
   --dry-run of these:                 {dry-run, summary, plan}
   recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...],
       became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null}

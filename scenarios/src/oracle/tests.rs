@@ -40,7 +40,7 @@ fn record(needs: &str) -> Record {
 }
 
 fn told(stands: Stands, text: &str) -> Told {
-    Told { stands, text: text.to_owned() }
+    Told { stands, text: text.to_owned(), frozen: false, quiesced: None }
 }
 
 /// What is found, by invariant.
@@ -93,13 +93,20 @@ fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
         change(&mut after);
         found(&machine(), &after, &told(Stands::Left, text))
     };
+    let left_frozen = |frozen| {
+        let mut after = machine();
+        after.frozen.insert("vda".into());
+        let told = Told { frozen, ..told(Stands::Done, "reverted to frozen: vda") };
+        found(&machine(), &after, &told)
+    };
     let frozen: fn(&mut State) = |state| _ = state.frozen.insert("vda".into());
     let paused: fn(&mut State) = |state| state.guest = Some("paused");
     let gone: fn(&mut State) = |state| state.guest = None;
     for change in [frozen, paused, gone] {
         assert_eq!(left(change, "it went wrong"), [Invariant::Guest]);
     }
-    assert_eq!(left(frozen, "its file systems may still be frozen"), []);
+    assert_eq!(left_frozen(false), [Invariant::Guest], "a snapshot may be called so");
+    assert_eq!(left_frozen(true), []);
     assert_eq!(left(paused, "the guest may stand still"), []);
     assert_eq!(left(gone, "QEMU is gone"), []);
 }

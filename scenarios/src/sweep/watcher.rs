@@ -306,7 +306,7 @@ impl Watch for Watcher {
         });
         self.violations.borrow_mut().extend(violations);
         let was_told = self.frozen_told.get() && !(is_operation(action) && told.stands == Stands::Done);
-        self.frozen_told.set(was_told || told.text.contains("may still be frozen"));
+        self.frozen_told.set(was_told || told.frozen);
         if let Some(first) = &first {
             self.converges(step, first, told, (&after, &beside));
         } else if self.try_again(step, told) {
