@@ -261,7 +261,11 @@ impl<E: Env> Machine<E> {
         ended?;
         let not_in_background = self.why_not_in_background(request).filter(|_| plan.saves_live());
         let loaded_freeze = self.monitor.rest().take_loaded();
-        Ok(Report { not_in_background, loaded_freeze, ..Report::new(request, &plan, was_off, quiesced, &stood) })
+        Ok(Report {
+            not_in_background,
+            loaded_freeze,
+            ..Report::new(request, &plan, was_off, quiesced, &stood)
+        })
     }
 
     /// Why a memory is not written in the background though that is asked for.

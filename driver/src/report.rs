@@ -249,7 +249,16 @@ impl Report {
             Deed::Taken { .. } => plan.steps().filter_map(Overlaid::of).collect(),
             Deed::Reverted(_) | Deed::Deleted(_) => Vec::new(),
         };
-        Self { name, deed, disks, overlaid, stopped_for, own_stop, not_in_background: None, loaded_freeze: None }
+        Self {
+            name,
+            deed,
+            disks,
+            overlaid,
+            stopped_for,
+            own_stop,
+            not_in_background: None,
+            loaded_freeze: None,
+        }
     }
 }
 
@@ -267,7 +276,16 @@ impl Report {
         let own_stop = reports.into_iter().next_back().and_then(|last| last.own_stop);
         let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
         let overlaid = Vec::new();
-        Self { name, deed, disks, overlaid, stopped_for, own_stop, not_in_background: None, loaded_freeze: None }
+        Self {
+            name,
+            deed,
+            disks,
+            overlaid,
+            stopped_for,
+            own_stop,
+            not_in_background: None,
+            loaded_freeze: None,
+        }
     }
 }
 

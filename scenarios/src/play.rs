@@ -35,7 +35,10 @@ use self::{
 use crate::{
     inspect,
     interpose::{Faults, Hands},
-    language::{self, Action, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step, StorageMethod, StorageStep},
+    language::{
+        self, Action, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step, StorageMethod,
+        StorageStep,
+    },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
     world::World,

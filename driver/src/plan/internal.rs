@@ -10,7 +10,7 @@ use crate::{
     name::SnapshotName,
     observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
-    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, WriteRecords, ThawLoaded},
+    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, ThawLoaded, WriteRecords},
 };
 
 /// Plans the taking of one: all writable disks and the memory, in one job.

@@ -20,8 +20,9 @@ impl Rig {
 
     /// With more to be said of the machine.
     fn of(more: &str) -> Self {
-        let machine =
-            format!("[machine]\ndisks = [{{ target = 'vda' }}, {{ target = 'vdb' }}]\nagent = 'linux'\n{more}");
+        let machine = format!(
+            "[machine]\ndisks = [{{ target = 'vda' }}, {{ target = 'vdb' }}]\nagent = 'linux'\n{more}"
+        );
         let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga"];
         Self { desk: Desk::new(), server: Server::machine("machine.toml", &machine, &options) }
     }
