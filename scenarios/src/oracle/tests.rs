@@ -87,6 +87,19 @@ fn a_machine_that_is_as_before_is_well() {
 }
 
 #[test]
+fn a_snapshot_told_to_be_of_a_guest_at_rest_is_held_against_what_was_frozen_then() {
+    let taken = |verdict, awake: &[&str]| {
+        let awake = awake.iter().map(|disk| (*disk).to_owned()).collect();
+        let told = Told { quiesced: verdict, ..told(Stands::Done, "taken; quiesced: yes, 1 file system") };
+        found_knowing(&machine(), &switched(), &told, None, &Beside { awake, ..Beside::default() })
+    };
+    assert_eq!(taken(Some(Verdict::Yes), &["vdb"]), [Invariant::Quiesced]);
+    assert_eq!(taken(Some(Verdict::Yes), &[]), []);
+    assert_eq!(taken(Some(Verdict::No), &["vdb"]), []);
+    assert_eq!(taken(Some(Verdict::Unknown), &["vdb"]), []);
+}
+
+#[test]
 fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
     let left = |change: fn(&mut State), text: &str| {
         let mut after = machine();
