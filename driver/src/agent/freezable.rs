@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::{AgentError, FileSystem};
+use crate::words;
 
 /// The types that Linux can freeze.
 const FREEZABLE: [&str; 11] =
@@ -33,7 +34,7 @@ impl Freezable {
         for known in freezable {
             by_device.entry(&known.name).or_insert(&known.mountpoint);
         }
-        let mut mounted: Vec<_> = by_device.into_values().map(str::to_owned).collect();
+        let mut mounted: Vec<_> = by_device.into_values().map(words::plain).collect();
         mounted.sort_unstable();
         Self { mounted, unasked: None }
     }
@@ -79,6 +80,8 @@ mod tests {
         let said = "only 1 of 2 file systems (/, /data) was frozen".to_owned();
         assert_eq!(two.beside(1), Some((1, said)));
         assert_eq!(two.beside(2), None);
+        let hostile = mounted(&[("a", "/\n/x", "ext4"), ("b", "/b", "ext4")]).beside(1);
+        assert_eq!(hostile.map(|found| found.1.contains('\n')), Some(false));
         assert_eq!(two.beside(3), None, "one was mounted since it was asked");
     }
 
