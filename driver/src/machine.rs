@@ -372,9 +372,7 @@ impl<E: Env> Machine<E> {
             no_background: self.no_background.borrow().is_some(),
         };
         let planned = plan::plan(request, facts)?;
-        if let Request::Create(create) = request {
-            self.monitor.rest().expect(plan::quiesced(create, facts));
-        }
+        self.expect_rest(request, facts);
         Ok(planned)
     }
 

@@ -47,6 +47,21 @@ pub enum LoadedFreeze {
     Unknown(String),
 }
 
+impl fmt::Display for LoadedFreeze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadedFreeze::None => Ok(()),
+            LoadedFreeze::Thawed => {
+                f.write_str("; the guest had been frozen when it was taken, and was thawed")
+            }
+            LoadedFreeze::Unknown(why) => write!(
+                f,
+                "; should the guest have been frozen when it was taken, it still is, for its agent could not be asked: {why}"
+            ),
+        }
+    }
+}
+
 /// A disk that goes on in an overlay: what it was in before holds its part of the snapshot, and is written no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlaid {
@@ -350,15 +365,8 @@ impl fmt::Display for Report {
         if let Some(why) = &self.not_in_background {
             write!(f, "; its memory is of the end, and was not written in the background: {why}")?;
         }
-        match &self.loaded_freeze {
-            None | Some(LoadedFreeze::None) => {}
-            Some(LoadedFreeze::Thawed) => {
-                f.write_str("; the guest had been frozen when it was taken, and was thawed")?;
-            }
-            Some(LoadedFreeze::Unknown(why)) => write!(
-                f,
-                "; should the guest have been frozen when it was taken, it still is, for its agent could not be asked: {why}"
-            )?,
+        if let Some(loaded) = &self.loaded_freeze {
+            loaded.fmt(f)?;
         }
         match self.own_stop {
             None => Ok(()),

@@ -391,6 +391,11 @@ impl<E: Env> Rest<E> {
         Ok(())
     }
 
+    /// Whether the memory that was loaded held a freeze could not be asked.
+    pub(crate) fn not_asked(&self, why: &AgentError) {
+        self.0.loaded.replace(Some(LoadedFreeze::Unknown(why.to_string())));
+    }
+
     /// What was found of a freeze in the memory that was loaded, told once.
     pub(crate) fn take_loaded(&self) -> Option<LoadedFreeze> {
         self.0.loaded.take()

@@ -5,7 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Remains, freeze};
-use crate::{agent::Presence, commands::QueryChardev, env::Env, error::StepError, live::Live};
+use crate::{
+    agent::{AgentError, Presence},
+    commands::QueryChardev,
+    env::Env,
+    error::StepError,
+    live::Live,
+};
 
 /// Thaws the guest's file systems, if its agent had frozen them when its memory was saved.
 ///
@@ -30,6 +36,8 @@ impl Kind for ThawLoaded {
         // Of a port that QEMU does not tell of, a sync tells.
         let chardevs = live.execute(&QueryChardev {}).await.unwrap_or_default();
         if Presence::at(&port, &chardevs) == Presence::Closed {
+            live.rest()
+                .not_asked(&AgentError::NotConnected("nobody in the guest has its port open".to_owned()));
             return Ok(());
         }
         Ok(live.rest().thaw_loaded(live.deadline()).await?)
