@@ -17,6 +17,7 @@
 
 mod commands;
 mod error;
+mod freezable;
 mod presence;
 pub mod rest;
 

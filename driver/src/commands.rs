@@ -13,6 +13,8 @@ pub use exports::*;
 pub use images::*;
 pub use migration::*;
 
+use crate::words;
+
 /// A QMP command: serializes as its `arguments`.
 pub trait Command: Serialize {
     /// The name that QEMU knows it by.
@@ -192,6 +194,7 @@ pub struct JobInfo {
     #[serde(default)]
     pub total_progress: u64,
     /// Why it failed; absent while it has not.
+    #[serde(default, deserialize_with = "words::maybe")]
     pub error: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: recordings of QEMU 5.2; there `savevm` and `loadvm` say nothing when they succeed.
 
-use crate::{commands::HumanMonitor, env::Env, error::StepError, live::Live};
+use crate::{commands::HumanMonitor, env::Env, error::StepError, live::Live, words};
 
 /// Runs a command that is silent on success, with one argument.
 ///
@@ -14,7 +14,7 @@ pub async fn run<E: Env>(live: &Live<E>, command: &str, argument: &str) -> Resul
     match text.trim() {
         "" => Ok(()),
         said => Err(StepError::HumanMonitor {
-            text: said.strip_prefix("Error: ").unwrap_or(said).replace("\r\n", " "),
+            text: words::plain(&said.strip_prefix("Error: ").unwrap_or(said).replace("\r\n", " ")),
             command: line,
         }),
     }

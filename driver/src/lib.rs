@@ -68,6 +68,7 @@ pub mod storage;
 pub mod store;
 pub mod tree;
 pub mod wire;
+mod words;
 pub mod xml;
 
 pub use execute::UNDO_WITHIN;

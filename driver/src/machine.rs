@@ -261,7 +261,12 @@ impl<E: Env> Machine<E> {
         self.end_journal(journal, &ended).await;
         ended?;
         let not_in_background = self.why_not_in_background(request).filter(|_| plan.saves_live());
-        Ok(Report { not_in_background, ..Report::new(request, &plan, was_off, quiesced, &stood) })
+        let loaded_freeze = self.monitor.rest().take_loaded();
+        Ok(Report {
+            not_in_background,
+            loaded_freeze,
+            ..Report::new(request, &plan, was_off, quiesced, &stood)
+        })
     }
 
     /// Why a memory is not written in the background though that is asked for.
@@ -359,13 +364,12 @@ impl<E: Env> Machine<E> {
             off,
             beside: beside.as_ref(),
             agent: agent.as_ref(),
+            has_agent: self.monitor.rest().port().is_some(),
             below: &below,
             no_background: self.no_background.borrow().is_some(),
         };
         let planned = plan::plan(request, facts)?;
-        if let Request::Create(create) = request {
-            self.monitor.rest().expect(plan::quiesced(create, facts));
-        }
+        self.expect_rest(request, facts);
         Ok(planned)
     }
 

@@ -163,6 +163,8 @@ pub struct Facts<'a> {
     pub beside: Option<&'a Beside>,
     /// How the guest's agent stands, if it was asked: of a guest that runs and is to be at rest.
     pub agent: Option<&'a Result<FreezeStatus, AgentError>>,
+    /// Whether it is known where the guest's agent is reached.
+    pub has_agent: bool,
     /// What lies below the disks that their storages are to take: [`volumes`] says which.
     pub below: &'a [Held],
     /// Whether this QEMU has refused to write memory in the background, though it knows how.

@@ -32,6 +32,34 @@ pub struct Report {
     /// Why the memory of a guest that ran was not written in the background, where that was asked for: it is of the end then,
     /// and the guest stood still for it.
     pub not_in_background: Option<String>,
+    /// Whether the memory that was loaded held a freeze; none if none was loaded, or there is no agent to ask.
+    pub loaded_freeze: Option<LoadedFreeze>,
+}
+
+/// Whether the memory that was loaded held a freeze by the guest's agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadedFreeze {
+    /// It did not.
+    None,
+    /// It did, and the guest was thawed.
+    Thawed,
+    /// The agent could not be asked: the guest may be frozen.
+    Unknown(String),
+}
+
+impl fmt::Display for LoadedFreeze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadedFreeze::None => Ok(()),
+            LoadedFreeze::Thawed => {
+                f.write_str("; the guest had been frozen when it was taken, and was thawed")
+            }
+            LoadedFreeze::Unknown(why) => write!(
+                f,
+                "; should the guest have been frozen when it was taken, it still is, for its agent could not be asked: {why}"
+            ),
+        }
+    }
 }
 
 /// A disk that goes on in an overlay: what it was in before holds its part of the snapshot, and is written no more.
@@ -236,7 +264,16 @@ impl Report {
             Deed::Taken { .. } => plan.steps().filter_map(Overlaid::of).collect(),
             Deed::Reverted(_) | Deed::Deleted(_) => Vec::new(),
         };
-        Self { name, deed, disks, overlaid, stopped_for, own_stop, not_in_background: None }
+        Self {
+            name,
+            deed,
+            disks,
+            overlaid,
+            stopped_for,
+            own_stop,
+            not_in_background: None,
+            loaded_freeze: None,
+        }
     }
 }
 
@@ -254,7 +291,16 @@ impl Report {
         let own_stop = reports.into_iter().next_back().and_then(|last| last.own_stop);
         let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
         let overlaid = Vec::new();
-        Self { name, deed, disks, overlaid, stopped_for, own_stop, not_in_background: None }
+        Self {
+            name,
+            deed,
+            disks,
+            overlaid,
+            stopped_for,
+            own_stop,
+            not_in_background: None,
+            loaded_freeze: None,
+        }
     }
 }
 
@@ -318,6 +364,9 @@ impl fmt::Display for Report {
         }
         if let Some(why) = &self.not_in_background {
             write!(f, "; its memory is of the end, and was not written in the background: {why}")?;
+        }
+        if let Some(loaded) = &self.loaded_freeze {
+            loaded.fmt(f)?;
         }
         match self.own_stop {
             None => Ok(()),

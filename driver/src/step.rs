@@ -46,6 +46,7 @@ mod stream_image;
 mod switch_overlays;
 mod take_tags;
 mod thaw;
+mod thaw_loaded;
 mod try_machine;
 mod use_empty_file;
 mod write_document;
@@ -99,6 +100,7 @@ pub use self::{
     switch_overlays::{CarriedBitmap, Switch, SwitchOverlays},
     take_tags::TakeTags,
     thaw::Thaw,
+    thaw_loaded::ThawLoaded,
     try_machine::TryMachine,
     use_empty_file::UseEmptyFile,
     write_document::WriteDocument,
@@ -334,6 +336,7 @@ steps! {
     MergeBitmaps,
     Freeze,
     Thaw,
+    ThawLoaded,
     ProviderSnapshot,
     ProviderSeal,
     ProviderDelete,

@@ -119,7 +119,8 @@ impl SnapshotTree {
     }
 
     fn parents(&self) -> Vec<(String, String)> {
-        let parent = |(name, entry): (&String, &Rc<Entry>)| Some((name.clone(), entry.snapshot.parent.clone()?));
+        let parent =
+            |(name, entry): (&String, &Rc<Entry>)| Some((name.clone(), entry.snapshot.parent.clone()?));
         self.snapshots.iter().filter_map(parent).collect()
     }
 
@@ -248,7 +249,8 @@ impl SnapshotTree {
             };
             let new = if order.is_le() { here.next() } else { None };
             let old = if order.is_ge() { there.next() } else { None };
-            let same = |new: &Rc<Entry>, old: &Rc<Entry>| Rc::ptr_eq(new, old) || new.snapshot == old.snapshot;
+            let same =
+                |new: &Rc<Entry>, old: &Rc<Entry>| Rc::ptr_eq(new, old) || new.snapshot == old.snapshot;
             match (new, old) {
                 (Some((_, new)), Some((_, old))) if same(new, old) => {}
                 (one, other) => names.extend(one.or(other).map(|(name, _)| name.clone())),

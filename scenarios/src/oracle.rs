@@ -13,6 +13,7 @@
 //! | `point-in-time` | all disks of a snapshot are of one moment |
 //! | `records` | every recorded snapshot can be gone back to, unless what stands in the way is told |
 //! | `files` | every new file is in use, recorded or named |
+//! | `quiesced` | a snapshot that is told to be of a guest at rest is: every file system was frozen when it was taken |
 //! | `told` | done means as it is without a fault; not done means as it was before |
 //! | `converges` | once nothing goes wrong any more, what was not done can be done |
 //! | `bound` | it ends in time, by the world's clock |
@@ -24,6 +25,7 @@ mod unlike;
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use camino::Utf8Path;
+use freezeframe_driver::report::Verdict;
 
 use self::unlike::unlike;
 pub use self::{
@@ -53,6 +55,8 @@ pub enum Invariant {
     Records,
     /// Every file is accounted for.
     Files,
+    /// A snapshot of a guest at rest is one.
+    Quiesced,
     /// What was told is what happened.
     Told,
     /// A second try converges.
@@ -71,6 +75,7 @@ impl fmt::Display for Invariant {
             Invariant::PointInTime => "point-in-time",
             Invariant::Records => "records",
             Invariant::Files => "files",
+            Invariant::Quiesced => "quiesced",
             Invariant::Told => "told",
             Invariant::Converges => "converges",
             Invariant::Bound => "bound",
@@ -131,6 +136,8 @@ pub struct Beside {
     pub recovers: bool,
     /// In which run state somebody else has left the guest meanwhile.
     pub stirred: Option<&'static str>,
+    /// Disks whose file system was not frozen when the snapshot was taken.
+    pub awake: BTreeSet<String>,
 }
 
 /// What one invariant finds, in words.
@@ -142,12 +149,13 @@ pub fn check(step: usize, seen: Seen<'_>) -> Vec<Violation> {
         // What was begun is written down, and whoever comes next recovers it. Whatever is in use is whole all the same.
         return chains(seen).into_iter().map(|what| violation(Invariant::Chains, step, what, seen)).collect();
     }
-    let checks: [(Invariant, Check); 7] = [
+    let checks: [(Invariant, Check); 8] = [
         (Invariant::Guest, guest),
         (Invariant::Leftovers, leftovers),
         (Invariant::Chains, chains),
         (Invariant::Records, records),
         (Invariant::Files, files),
+        (Invariant::Quiesced, quiesced),
         (Invariant::Told, told),
         (Invariant::Bound, bound),
     ];
@@ -236,7 +244,9 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
     let frozen: Vec<_> = after.frozen.difference(&before.frozen).map(String::as_str).collect();
     // What was not begun has frozen nothing: it is the freeze of the one before, which has said so.
     let of_before = seen.beside.frozen_told && seen.told.stands == Stands::Untouched;
-    if !frozen.is_empty() && !seen.says(&["frozen"]) && !of_before {
+    // Nobody knows whether it was loaded, and that is told, and not to let it run: what was loaded may be frozen.
+    let may_be_loaded = seen.beside.takes.is_none() && seen.told.stands == Stands::Unknown;
+    if !frozen.is_empty() && !seen.told.frozen && !of_before && !may_be_loaded {
         found.push(format!("{} left frozen, and nobody is told", frozen.join(" ")));
     }
     // What is done is done as it was asked for; where that is known it is compared.
@@ -377,6 +387,18 @@ fn files(seen: Seen<'_>) -> Vec<String> {
     let left = left.filter(|path| usual.is_none_or(|usual| !usual.has(path)));
     let left = left.filter(|path| !seen.is_asked_for(path));
     left.map(|path| format!("{path} is left behind, and is not named")).collect()
+}
+
+fn quiesced(seen: Seen<'_>) -> Vec<String> {
+    let awake: Vec<_> = seen.beside.awake.iter().map(String::as_str).collect();
+    let is_lie = seen.told.quiesced == Some(Verdict::Yes) && !awake.is_empty();
+    let found = is_lie.then(|| {
+        format!(
+            "it is told to be of a guest at rest, and {} was not frozen when it was taken",
+            awake.join(" ")
+        )
+    });
+    found.into_iter().collect()
 }
 
 fn told(seen: Seen<'_>) -> Vec<String> {

@@ -20,7 +20,7 @@ use freezeframe_driver::{
     env::Env,
     error::OperationError,
     name::BadName,
-    report::{Deed, Verdict},
+    report::{Deed, LoadedFreeze, Verdict},
     request::{Quiesce, Request},
     wire::Band,
 };
@@ -37,7 +37,7 @@ use crate::{
     interpose::{Faults, Hands},
     language::{
         self, Action, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step,
-        StorageMethod,
+        StorageMethod, StorageStep,
     },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -148,9 +148,9 @@ pub async fn play_watched<W: World + Clone + 'static>(
     match driver.begins(&env).await? {
         Ok(machine) => {
             let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
-            let (agent, quiesced) = (Agent::default(), Cell::new(None));
+            let (agent, quiesced, frozen) = (Agent::default(), Cell::new(None), Cell::new(false));
             let (machine, watch) = (Some(machine), watch.clone());
-            let mut player = Player { world, driver, machine, env, disks, agent, watch, quiesced };
+            let mut player = Player { world, driver, machine, env, disks, agent, watch, quiesced, frozen };
             for (index, step) in scenario.steps.iter().enumerate() {
                 let ending = match player.watch.clone() {
                     None => player.step(step).await?,
@@ -199,13 +199,15 @@ impl Ending {
         Ending::Failed { code: error.code().name(), text: error.to_string(), stands: error.into() }
     }
 
-    fn told(&self) -> Told {
-        match self {
-            Ending::Done(text) => Told { stands: Stands::Done, text: text.clone() },
-            Ending::Failed { text, stands, .. } => Told { stands: *stands, text: text.clone() },
-            Ending::Refused { text, .. } => Told { stands: Stands::Unsaid, text: text.clone() },
-            Ending::Killed => Told { stands: Stands::Killed, text: "killed".to_owned() },
-        }
+    /// What was told, and by the report itself that the guest may stand frozen, or had come to rest.
+    fn told(&self, frozen: bool, quiesced: Option<Verdict>) -> Told {
+        let (stands, text) = match self {
+            Ending::Done(text) => (Stands::Done, text.as_str()),
+            Ending::Failed { text, stands, .. } => (*stands, text.as_str()),
+            Ending::Refused { text, .. } => (Stands::Unsaid, text.as_str()),
+            Ending::Killed => (Stands::Killed, "killed"),
+        };
+        Told { stands, text: text.to_owned(), frozen, quiesced }
     }
 }
 
@@ -222,6 +224,8 @@ struct Player<'a, W: World> {
     watch: Option<Rc<dyn Watch>>,
     /// Whether the guest was at rest for the last snapshot, if one was taken.
     quiesced: Cell<Option<Verdict>>,
+    /// Whether it was told of the last step that the guest may stand frozen.
+    frozen: Cell<bool>,
 }
 
 impl<W: World> Player<'_, W> {
@@ -235,8 +239,12 @@ impl<W: World> Player<'_, W> {
     ) -> Result<Ending, CannotPlay> {
         loop {
             watch.begins(index);
+            self.frozen.set(false);
+            let before = self.quiesced.take();
             let ending = self.step(step).await?;
-            if !watch.ended(index, &ending.told()) {
+            let told = ending.told(self.frozen.get(), self.quiesced.get());
+            self.quiesced.set(self.quiesced.get().or(before));
+            if !watch.ended(index, &told) {
                 return Ok(ending);
             }
             faults.into_iter().for_each(Faults::lift);
@@ -269,7 +277,7 @@ impl<W: World> Player<'_, W> {
     }
 
     async fn act(&self, machine: &Machine<Recorded<W::Env>>, step: &Step) -> Ending {
-        match &step.action {
+        let ending = match &step.action {
             Action::Snapshot(snapshot) => {
                 let request = request::create(snapshot, &self.disks, self.world.folder());
                 self.operation(machine, Ok(request), snapshot.dry_run).await
@@ -285,31 +293,42 @@ impl<W: World> Player<'_, W> {
             Action::Recover(recover) => driver::recover(machine, recover).await,
             Action::Probe(_) => self.probe(machine).await,
             Action::Qmp(qmp) => self.raw(machine, qmp).await,
-            Action::Agent(request) => self.agent.ask(request, self.world, &self.env).await,
-            Action::Storage(step) => {
-                let folder = self.world.folder();
-                let told = match step.method {
-                    Some(StorageMethod::Qemu) => storage::by_qemu(step, machine, folder).await,
-                    None => {
-                        let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
-                        storage::by_storage(step, self.driver.described, by, folder).await
-                    }
-                };
-                match told {
-                    Ok(text) => Ending::Done(text),
-                    Err(error) => Ending::Failed {
-                        code: error.code().name(),
-                        text: error.to_string(),
-                        stands: Stands::Unsaid,
-                    },
-                }
-            }
+            Action::Agent(request) => return self.agent.ask(request, self.world, &self.env).await,
+            Action::Storage(step) => return self.storage(machine, step).await,
             Action::Guest(act) => match self.world.in_guest(*act).await {
                 Ok(()) => Ending::Done(String::new()),
                 Err(error) => {
                     Ending::Failed { code: "guest", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
+        };
+        self.frozen.set(self.frozen.get() || machine.may_be_frozen());
+        ending
+    }
+
+    async fn storage(&self, machine: &Machine<Recorded<W::Env>>, step: &StorageStep) -> Ending {
+        let done = match step.method {
+            Some(StorageMethod::Qemu) => {
+                let done = storage::by_qemu(step, machine, self.world.folder()).await;
+                self.frozen.set(machine.may_be_frozen());
+                done
+            }
+            None => {
+                let by = (self.env.clone(), &*self.world.tool(), self.world.agent());
+                let (done, frozen) =
+                    storage::by_storage(step, self.driver.described, by, self.world.folder()).await;
+                self.frozen.set(frozen);
+                done
+            }
+        };
+        match done {
+            Ok((text, verdict)) => {
+                self.quiesced.set(verdict.or(self.quiesced.get()));
+                Ending::Done(text)
+            }
+            Err(error) => {
+                Ending::Failed { code: error.code().name(), text: error.to_string(), stands: Stands::Unsaid }
+            }
         }
     }
 
@@ -327,6 +346,7 @@ impl<W: World> Player<'_, W> {
                     if let Deed::Taken { quiesced, .. } = &report.deed {
                         self.quiesced.set(Some(quiesced.verdict));
                     }
+                    self.frozen.set(matches!(report.loaded_freeze, Some(LoadedFreeze::Unknown(_))));
                     report.to_string()
                 }),
                 Err(error) => Err(error),
@@ -346,7 +366,13 @@ impl<W: World> Player<'_, W> {
     ) -> Result<(), OperationError> {
         let recovered = machine.put_right(request.within()).await?;
         if let (Some(recovered), Some(watch)) = (recovered, &self.watch) {
-            watch.recovered(&Told { stands: Stands::Left, text: recovered.to_string() });
+            let text = recovered.to_string();
+            watch.recovered(&Told {
+                stands: Stands::Left,
+                text,
+                quiesced: None,
+                frozen: machine.may_be_frozen(),
+            });
         }
         Ok(())
     }

@@ -34,6 +34,8 @@ pub struct FileSystem {
     pub refuses: Option<String>,
     /// Nothing is written to it until somebody thaws it.
     pub frozen: bool,
+    /// Somebody else had frozen it before.
+    others: bool,
     /// Writes that wait for that: block, and which write.
     waiting: Vec<(u64, u64)>,
 }
@@ -77,6 +79,7 @@ impl Guest {
             device: disk.device.clone(),
             refuses: agent.refusing.iter().find(|(name, _)| *name == disk.target).map(|(_, why)| why.clone()),
             frozen: agent.frozen_before.contains(&disk.target),
+            others: agent.frozen_before.contains(&disk.target),
             waiting: Vec::new(),
         };
         let port = match agent.presence {
@@ -201,11 +204,17 @@ impl Guest {
         }
     }
 
-    /// The agent dies, as by SIGKILL: what is frozen stays so.
-    pub(crate) fn kill_agent(&mut self, cx: &mut Context<'_>) {
+    /// Whoever had frozen file systems before the agent could thaws these. The agent does not know.
+    pub(crate) fn let_go(&mut self) -> Vec<Write> {
+        self.file_systems.iter_mut().filter(|known| known.others).for_each(|known| known.frozen = false);
+        self.take_writes()
+    }
+
+    /// The agent dies, as by SIGKILL: what is frozen stays so. Its state file may get lost with it.
+    pub(crate) fn kill_agent(&mut self, with_state_file: bool, cx: &mut Context<'_>) {
         self.presence = Presence::Absent;
         self.set_port(PortState::Closed, cx);
-        self.agent.restart(true);
+        self.agent.restart(with_state_file);
     }
 
     /// The agent is started, or goes on.

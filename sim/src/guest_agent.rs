@@ -220,7 +220,7 @@ impl Agent {
                 Answer::Value(self.freezer.freeze(&freeze, file_systems, cx)?.into())
             }
             "guest-fsfreeze-thaw" => Answer::Value(self.freezer.thaw(release, hook, file_systems)?.into()),
-            "guest-get-fsinfo" => Answer::Value(commands::file_systems(file_systems)),
+            "guest-get-fsinfo" => Answer::Value(commands::file_systems(file_systems, self.freezer.system())),
             "guest-get-osinfo" => Answer::Value(commands::operating_system()),
             other => return Err(QmpError::generic(format!("not simulated: command `{other}`"))),
         })

@@ -69,7 +69,10 @@ fn a_machine_that_is_not_as_it_is_described_is_left_alone(
     let kind = |machine: &str| format!("<os><type machine='{machine}'>hvm</type></os>");
     other(&kind("pc"), "the one that is described of the kind pc:");
     other(&kind("pc-q35-2.4"), "the one that is described of the kind pc-q35-2.4");
-    other("<memory unit='MiB'>128</memory>", "of the memory 67108864 bytes, and the one that is described of the memory 134217728 bytes");
+    other(
+        "<memory unit='MiB'>128</memory>",
+        "of the memory 67108864 bytes, and the one that is described of the memory 134217728 bytes",
+    );
     checked(release, &kind("q35"), None).unwrap();
     checked(release, "<memory>65536</memory>", None).unwrap();
     // Rounded up to whole MiB, as libvirt does.

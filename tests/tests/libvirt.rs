@@ -114,7 +114,9 @@ fn takes_records(libvirt: &Libvirt) -> Result<Told, Failed> {
     if by_storage < 2 {
         return Err(format!("only {by_storage} records tell of a storage").into());
     }
-    Ok(Told::Passed(format!("{records} records of {scenarios} scenarios, of which {by_storage} tell of a storage")))
+    Ok(Told::Passed(format!(
+        "{records} records of {scenarios} scenarios, of which {by_storage} tell of a storage"
+    )))
 }
 
 /// The records that a scenario leaves on the simulator.

@@ -2,18 +2,19 @@
 //!
 //! ```text
 //! Running -- freeze sent --> InDoubt -- so many file systems --> AtRest -- thaw --> Running
-//!    ^ refused, or none at all --/ |  (the reply was lost)           |
-//!    ^------ asked: it is thawed --+-- asked: it is frozen --> thaw -/
+//!    ^ refused, or none at all --/ \-- the reply was lost ------------- thaw -->-/
 //! ```
 //! Three rules. What was frozen by somebody else is never thawed: only a guest whose agent said `thawed` is frozen, and only
 //! a freeze that was sent is thawed. A freeze without a reply is not a freeze that did not happen: the agent works off what
-//! it was sent, so its status is asked, and if it says nothing at all a thaw is left behind the freeze. And a thaw that
-//! failed is no guest that is frozen: its hook runs behind the thaw, so the status is asked again.
+//! it was sent, so a thaw follows it whatever its status says, for an agent that was started anew may know nothing of the
+//! freeze; if it says nothing at all a thaw is left behind the freeze. And a thaw that failed is no guest that is frozen: its
+//! hook runs behind the thaw, so the status is asked then.
 //!
 //! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting.
 //!
-//! What the agent believes is not what the guest's kernel does. How many file systems a thaw has thawed tells more: fewer
-//! than were frozen means that somebody has let them go meanwhile.
+//! What the agent believes is not what the guest's kernel does. The counts tell more. Fewer frozen than are mounted means that
+//! somebody else has frozen the others, and may let them go at any time ([`super::freezable`]); fewer thawed than were frozen
+//! means that somebody has let them go meanwhile.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,11 +25,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Agent, AgentError, FreezeStatus};
+use super::{Agent, AgentError, FreezeStatus, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
-    report::{Quiesced, Verdict},
+    report::{LoadedFreeze, Quiesced, Verdict},
 };
 
 /// How long a freeze is waited for, if the operation has as long: it writes back all that the guest has not written yet.
@@ -91,7 +92,11 @@ struct Inner<E: Env> {
     state: Cell<State>,
     /// Whether the guest may stand frozen, for who waits until it does not any more.
     frozen: watch::Sender<bool>,
+    /// What the freeze must reach.
+    freezable: RefCell<Freezable>,
     told: RefCell<Quiesced>,
+    /// Whether the memory that was loaded held a freeze; none if nobody has looked.
+    loaded: RefCell<Option<LoadedFreeze>>,
 }
 
 /// A machine's guest, and whether an operation has brought it to rest. Clones share it.
@@ -121,7 +126,9 @@ impl<E: Env> Rest<E> {
             agent: RefCell::default(),
             state: Cell::new(State::Running),
             frozen: watch::Sender::new(false),
+            freezable: RefCell::default(),
             told: RefCell::new(Quiesced::no("not asked for")),
+            loaded: RefCell::default(),
         }))
     }
 
@@ -176,7 +183,7 @@ impl<E: Env> Rest<E> {
         self.ask(deadline, async |agent| agent.freeze_status(deadline).await).await
     }
 
-    /// The guest may have been frozen by a driver that was killed: a [`Rest::thaw`] asks.
+    /// The guest may have been frozen by a driver that was killed: a [`Rest::thaw`] has to follow.
     pub(crate) fn suspect(&self) {
         self.is_now(State::InDoubt);
     }
@@ -191,6 +198,8 @@ impl<E: Env> Rest<E> {
         if self.status(deadline).await? == FreezeStatus::Frozen {
             return Err(RestError::FrozenMeanwhile);
         }
+        // An agent that has frozen does not tell any more.
+        self.look_at_file_systems(deadline).await?;
         self.is_now(State::InDoubt);
         let frozen = self.ask(deadline, async |agent| agent.freeze(deadline).await).await;
         let (state, result) = match frozen {
@@ -205,6 +214,16 @@ impl<E: Env> Rest<E> {
             self.run_thaw_hook().await;
         }
         result
+    }
+
+    async fn look_at_file_systems(&self, deadline: Duration) -> Result<(), AgentError> {
+        let found = match self.ask(deadline, async |agent| agent.file_systems(deadline).await).await {
+            Ok(file_systems) => Freezable::of(&file_systems),
+            Err(error @ AgentError::Failed { .. }) => Freezable::unknown(&error),
+            Err(error) => return Err(error),
+        };
+        self.0.freezable.replace(found);
+        Ok(())
     }
 
     /// The agent runs its hook before it freezes, and does not call it again if it cannot freeze then: whatever the hook has
@@ -240,19 +259,17 @@ impl<E: Env> Rest<E> {
 
     async fn try_to_thaw(&self, thaw: &mut Thaw) -> Result<(), AgentError> {
         let deadline = self.0.env.now() + THAW_WITHIN;
-        if self.0.state.get() == State::InDoubt && self.status(deadline).await? == FreezeStatus::Thawed {
-            self.is_now(State::Running);
-            return Ok(());
-        }
         thaw.sent = Some(self.0.env.now());
         let thawed = self.ask(deadline, async |agent| agent.thaw(deadline).await).await;
         let verdict = match thawed {
             Ok(count) => self.after_thaw(count, thaw.lost),
             Err(error @ AgentError::Failed { .. }) => {
-                if self.status(deadline).await? == FreezeStatus::Frozen {
+                // It counts what it froze itself, as far as it remembers: no word for what nobody knows of.
+                let proves_nothing = self.0.state.get() == State::InDoubt && !comes_behind_the_thaw(&error);
+                if proves_nothing || self.status(deadline).await? == FreezeStatus::Frozen {
                     return Err(error);
                 }
-                thawed_with(&error)
+                self.after_failed_thaw(&error)
             }
             Err(error) => {
                 thaw.lost = true;
@@ -269,19 +286,30 @@ impl<E: Env> Rest<E> {
         let State::AtRest { file_systems: frozen, .. } = self.0.state.get() else {
             return Quiesced::unknown("the reply to the freeze was lost");
         };
+        let freezable = self.0.freezable.borrow();
         let all = systems(frozen);
-        match thawed {
-            0 if lost => Quiesced::unknown(format!("{all}, and the reply to the thaw was lost")),
-            less if less < frozen => {
+        let others =
+            |more: u64| format!("the thaw has let {} more go, which somebody else had frozen", more - frozen);
+        match (thawed, freezable.beside(frozen)) {
+            (0, _) if lost => Quiesced::unknown(format!("{all}, and the reply to the thaw was lost")),
+            (less, _) if less < frozen => {
                 Quiesced::no(format!("of {all} {} had been let go before the thaw", frozen - less))
             }
-            more if more > frozen => {
-                let others = more - frozen;
-                Quiesced::yes(format!(
-                    "{all}; the thaw has let {others} more go, which somebody else had frozen"
-                ))
+            // The others stood frozen at the beginning and at the end; in between nobody has looked.
+            (more, Some((missing, short))) if more - frozen >= missing => {
+                Quiesced::unknown(format!("{short}; {}, and could have let go in between", others(more)))
             }
-            _ => Quiesced::yes(all),
+            (_, Some((_, short))) => Quiesced::no(short),
+            (more, None) if more > frozen => Quiesced::yes(format!("{all}; {}", others(more))),
+            (_, None) => Quiesced::yes(format!("{all}{}", freezable.remark())),
+        }
+    }
+
+    /// What it means for the rest that all is thawed, and the agent tells an error all the same.
+    fn after_failed_thaw(&self, error: &AgentError) -> Quiesced {
+        match self.0.freezable.borrow().beside(self.frozen()) {
+            Some((_, short)) => Quiesced::unknown(format!("{short}; the guest is thawed, but {error}")),
+            None => thawed_with(error),
         }
     }
 
@@ -345,12 +373,49 @@ fn thawed_with(error: &AgentError) -> Quiesced {
     }
 }
 
+/// Whether an error of a thaw tells that all is thawed: of its hook, or of Windows, which had let go before.
+fn comes_behind_the_thaw(error: &AgentError) -> bool {
+    let AgentError::Failed { error, .. } = error else { return false };
+    error.desc.contains("hook") || error.desc.contains("10 seconds")
+}
+
 /// So many file systems, in words.
 pub fn systems(count: u64) -> String {
     format!("{count} file system{}", if count == 1 { "" } else { "s" })
 }
 
 impl<E: Env> Rest<E> {
+    /// Lets a guest go that its agent had frozen when the memory was saved that was just loaded.
+    ///
+    /// # Errors
+    /// [`RestError::NotThawed`]: it is frozen.
+    pub(crate) async fn thaw_loaded(&self, deadline: Duration) -> Result<(), RestError> {
+        // What was said to the agent of before is not this one's.
+        self.release();
+        let deadline = deadline.min(self.0.env.now() + THAW_WITHIN);
+        let found = match self.status(deadline).await {
+            Ok(FreezeStatus::Thawed) => LoadedFreeze::None,
+            Ok(FreezeStatus::Frozen) => {
+                self.suspect();
+                self.thaw().await?;
+                LoadedFreeze::Thawed
+            }
+            Err(error) => LoadedFreeze::Unknown(error.to_string()),
+        };
+        self.0.loaded.replace(Some(found));
+        Ok(())
+    }
+
+    /// Whether the memory that was loaded held a freeze could not be asked.
+    pub(crate) fn not_asked(&self, why: &AgentError) {
+        self.0.loaded.replace(Some(LoadedFreeze::Unknown(why.to_string())));
+    }
+
+    /// What was found of a freeze in the memory that was loaded, told once.
+    pub(crate) fn take_loaded(&self) -> Option<LoadedFreeze> {
+        self.0.loaded.take()
+    }
+
     /// Whether a freeze of the caller's own still stood when the snapshot was taken, if it stood when it was begun.
     pub(crate) async fn look_again(&self, deadline: Duration) {
         if self.told().verdict != Verdict::Yes {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 /// Keeps the open file that was sent along under a name, until something uses it up.
 #[derive(Debug, Serialize)]
 pub struct Getfd<'a> {
@@ -103,6 +105,7 @@ pub struct MigrationInfo {
     /// `setup`, `active`, `completed` ...; none before the first.
     pub status: Option<String>,
     /// Why it failed. Some releases leave it out.
+    #[serde(default, deserialize_with = "words::maybe")]
     pub error_desc: Option<String>,
     /// What became of the memory; none before the first page.
     pub ram: Option<MigrationStats>,

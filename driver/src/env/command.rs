@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use camino::Utf8PathBuf;
 
+use crate::words;
+
 /// A program to be run, and never through a shell: each argument arrives as it stands here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostCommand {
@@ -63,9 +65,9 @@ impl Ran {
         self.ended == Ended::Exited(0)
     }
 
-    /// Its standard error as text, without the white space around it.
+    /// Its standard error as text that may be shown, without the white space around it.
     pub fn words(&self) -> String {
-        String::from_utf8_lossy(&self.stderr).trim().to_owned()
+        words::plain(String::from_utf8_lossy(&self.stderr).trim())
     }
 }
 

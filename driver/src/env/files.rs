@@ -58,7 +58,12 @@ pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), sync_folder)
+    sync_folder(folder_of(path))
+}
+
+/// The folder that a file is in: of a name alone it is the one that the program is in.
+fn folder_of(path: &Utf8Path) -> &Utf8Path {
+    path.parent().filter(|folder| *folder != "").unwrap_or(Utf8Path::new("."))
 }
 
 fn sync_folder(path: &Utf8Path) -> io::Result<()> {

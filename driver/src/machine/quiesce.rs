@@ -8,7 +8,7 @@ use crate::{
     commands::QueryChardev,
     env::{Endpoint, Env},
     observed::Observed,
-    plan::Held,
+    plan::{self, Facts, Held},
     report::Quiesced,
     request::{Quiesce, Request},
     storage::Volumes,
@@ -55,6 +55,13 @@ impl<E: Env> Machine<E> {
             return Some(Err(AgentError::NotConnected(why)));
         }
         Some(rest.status(deadline).await)
+    }
+
+    /// What is to be told of the guest's rest, unless a freeze tells more.
+    pub(super) fn expect_rest(&self, request: &Request, facts: Facts<'_>) {
+        if let Request::Create(create) = request {
+            self.monitor.rest().expect(plan::quiesced(create, facts));
+        }
     }
 
     /// Which snapshots the volumes have below the disks that their storages are to take.

@@ -10,7 +10,7 @@ use crate::{
     name::SnapshotName,
     observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
-    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, WriteRecords},
+    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, ThawLoaded, WriteRecords},
 };
 
 /// Plans the taking of one: all writable disks and the memory, in one job.
@@ -101,7 +101,13 @@ pub(super) fn revert(
     if runs && !running {
         stages.push(Stage::one(Resume::default()));
     }
+    stages.extend(thaw_loaded(runs, facts));
     Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
+}
+
+/// The thaw of a guest that runs once its memory is loaded, in which it may be frozen. One that stands still cannot be asked.
+pub(super) fn thaw_loaded(runs: bool, facts: Facts<'_>) -> Option<Stage> {
+    (runs && facts.has_agent).then(|| Stage::one(ThawLoaded {}))
 }
 
 /// The disks that hold it, all that the guest can write among them, and the one that holds the memory too.

@@ -44,7 +44,9 @@ use crate::{
     observed::{NVRAM, ObservedDisk},
     qemu_img::Backing,
     request::{Revert, RevertFlag},
-    step::{CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume},
+    step::{
+        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume,
+    },
 };
 
 /// How the machine is to stand afterwards.
@@ -266,6 +268,7 @@ impl Way<'_> {
         if self.goal == Goal::Running {
             stages.push(Stage::one(Resume::default()));
         }
+        stages.extend(internal::thaw_loaded(self.goal == Goal::Running, self.facts));
         stages.extend(self.delete_tags(node)?);
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, in a new process", super::targets(&disks), stages, no_return);
@@ -340,11 +343,12 @@ impl Way<'_> {
         let mut no_return = stages.len() - 1;
         stages.extend(self.thrown_away.clone());
         if let Some(launcher) = launcher {
-            let goes_on = memory.is_some() && self.goal == Goal::Running;
+            let (loads, runs) = (memory.is_some(), self.goal == Goal::Running);
             stages.extend(self.started(launcher, &domain, memory));
             // From what a storage has put back there is no way back.
             no_return = if decided { no_return } else { stages.len() - 1 };
-            stages.extend(goes_on.then(|| Stage::one(Resume::default())));
+            stages.extend((loads && runs).then(|| Stage::one(Resume::default())));
+            stages.extend(loads.then(|| internal::thaw_loaded(runs, self.facts)).into_iter().flatten());
         }
         let mut left = self.left_behind(&domain, &tree);
         left.extend(self.discarded(&domain, &tree)?);

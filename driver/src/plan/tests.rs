@@ -116,6 +116,7 @@ impl World {
         let World { domain, observed, capabilities, files, blocked } = self;
         let parameters = MigrationParameters { max_bandwidth: 0 };
         let facts = Facts {
+            has_agent: false,
             below: &[],
             domain,
             observed,

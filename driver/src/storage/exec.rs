@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, WITHIN, names,
 };
-use crate::{env::HostCommand, name::SnapshotName, step::Happened};
+use crate::{env::HostCommand, name::SnapshotName, step::Happened, words};
 
 /// Volumes that a program of the user's takes care of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub struct Failure {
     #[serde(default)]
     pub kind: FailureKind,
     /// What a person is to read.
+    #[serde(deserialize_with = "words::text")]
     pub message: String,
 }
 

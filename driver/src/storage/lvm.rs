@@ -18,7 +18,7 @@ use super::{
     error::{SYSTEM, by_words},
     names,
 };
-use crate::{env::HostCommand, name::SnapshotName};
+use crate::{env::HostCommand, name::SnapshotName, words::plain};
 
 /// A logical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Provider for Lvm {
     fn understood(&self, said: &[u8]) -> Result<(), StorageError> {
         let words = String::from_utf8_lossy(said);
         if words.contains("will occur on next activation") {
-            return Err(StorageError::Busy { words: words.trim().to_owned() });
+            return Err(StorageError::Busy { words: plain(words.trim()) });
         }
         Ok(())
     }

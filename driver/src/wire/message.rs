@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::{WireError, envelope::Envelope};
+use crate::words;
 
 /// How much of a line that is no message is shown.
 const SHOWN: usize = 80;
@@ -74,8 +75,10 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct QmpError {
     /// `GenericError`, `CommandNotFound`, `DeviceNotActive`, `DeviceNotFound`, `KVMMissingCap`.
+    #[serde(deserialize_with = "words::text")]
     pub class: String,
     /// For people; differs between releases.
+    #[serde(deserialize_with = "words::text")]
     pub desc: String,
 }
 

@@ -17,7 +17,7 @@ use freezeframe_driver::{
         rest::{Rest, RestError, systems},
     },
     client::Client,
-    commands::QueryChardev,
+    commands::{QueryChardev, QueryStatus},
     env::{Endpoint, Env as _, tokio::TokioEnv},
     error::{Code, OperationError},
 };
@@ -72,7 +72,7 @@ struct AgentArgs {
     /// The host's socket of the agent's port, one that nobody else uses
     #[arg(long, value_name = "SOCK")]
     agent: Utf8PathBuf,
-    /// The socket of QEMU's monitor: it knows at once whether anybody in the guest has the port open
+    /// The socket of QEMU's monitor: it knows at once whether the guest runs, and anybody in it has the port open
     #[arg(long, value_name = "SOCK")]
     qmp: Option<Utf8PathBuf>,
     /// How long the agent may take
@@ -115,6 +115,9 @@ pub(super) enum FsError {
         "nobody could be started who thaws the guest when the time is up, so that it was not frozen: {0}"
     )]
     NoWatchdog(io::Error),
+    /// The guest stands still, and its agent with it.
+    #[error("the guest does not run (QEMU says `{0}`), so that its agent cannot answer; nothing was done")]
+    Stopped(String),
     /// QEMU could not be asked.
     #[error(transparent)]
     Monitor(Box<OperationError>),
@@ -125,7 +128,7 @@ impl FsError {
     pub(super) fn code(&self) -> Code {
         match self {
             FsError::Agent(error) | FsError::NotThawed(error) => error.code(),
-            FsError::FrozenBefore => Code::OperationInvalid,
+            FsError::FrozenBefore | FsError::Stopped(_) => Code::OperationInvalid,
             FsError::NotFrozen(error) | FsError::MayBeFrozen(error) => error.code(),
             FsError::NoWatchdog(_) => Code::SystemError,
             FsError::Monitor(error) => error.code(),
@@ -169,15 +172,20 @@ impl AgentArgs {
         env.now() + Duration::from_secs(self.within.into())
     }
 
-    /// Refuses an agent that is not there, where QEMU can be asked.
+    /// Refuses an agent that is not there or cannot answer, where QEMU can be asked.
     async fn check_presence(&self, env: &TokioEnv) -> Result<(), FsError> {
         let Some(qmp) = &self.qmp else { return Ok(()) };
         let of_the_monitor = |error: OperationError| FsError::Monitor(Box::new(error));
         let within = self.deadline(env).saturating_sub(env.now());
         let client = Client::connect(env, &Endpoint::Unix(qmp.clone()), false, within).await;
         let client = client.map_err(|error| of_the_monitor(error.into()))?;
+        let status = client.execute("look", &QueryStatus {}, self.deadline(env)).await;
         let chardevs = client.execute("look", &QueryChardev {}, self.deadline(env)).await;
         client.close();
+        let status = status.map_err(|error| of_the_monitor(error.into()))?;
+        if !status.running {
+            return Err(FsError::Stopped(status.status));
+        }
         let chardevs = chardevs.map_err(|error| of_the_monitor(error.into()))?;
         match Presence::at(&self.endpoint(), &chardevs) {
             Presence::Open | Presence::Unknown => Ok(()),

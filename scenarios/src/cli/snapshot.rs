@@ -51,7 +51,8 @@ JSON: with --json standard output holds one object and nothing else.
       not-in-background: why a live memory was not, if QEMU refused it};
       description-is-old: true, where the machine was halted and --domain's FILE is to be written;
       null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
-      reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off}
+      reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,
+      was-frozen: true (and was thawed)|false|null: the guest's file systems, when it was taken}
   --dry-run of these:                 {dry-run, summary, plan}
   recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...],
       became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null}

@@ -409,16 +409,20 @@ pub struct AgentRequest {
     pub close: bool,
 }
 
-/// What happens to the agent inside of the guest.
+/// What happens inside of the guest, to its agent or its file systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestAct {
     /// It is killed, as by SIGKILL. What it has frozen stays frozen.
     KillAgent,
+    /// It is killed, and the file in which it kept that it had frozen is gone: the next one says that nothing is frozen.
+    LoseAgent,
     /// It is started, or goes on.
     StartAgent,
     /// It is stopped, as by SIGSTOP, with its port open.
     MuteAgent,
+    /// Whoever else has frozen file systems, as `frozen-before` says, thaws them again. The agent does not know.
+    LetGo,
 }
 
 impl GuestAct {
@@ -426,8 +430,10 @@ impl GuestAct {
     pub fn name(self) -> &'static str {
         match self {
             GuestAct::KillAgent => "kill-agent",
+            GuestAct::LoseAgent => "lose-agent",
             GuestAct::StartAgent => "start-agent",
             GuestAct::MuteAgent => "mute-agent",
+            GuestAct::LetGo => "let-go",
         }
     }
 }

@@ -44,7 +44,7 @@ fn record(needs: &str) -> Record {
 }
 
 fn told(stands: Stands, text: &str) -> Told {
-    Told { stands, text: text.to_owned() }
+    Told { stands, text: text.to_owned(), frozen: false, quiesced: None }
 }
 
 /// What is found, by invariant.
@@ -91,11 +91,30 @@ fn a_machine_that_is_as_before_is_well() {
 }
 
 #[test]
+fn a_snapshot_told_to_be_of_a_guest_at_rest_is_held_against_what_was_frozen_then() {
+    let taken = |verdict, awake: &[&str]| {
+        let awake = awake.iter().map(|disk| (*disk).to_owned()).collect();
+        let told = Told { quiesced: verdict, ..told(Stands::Done, "taken; quiesced: yes, 1 file system") };
+        found_knowing(&machine(), &switched(), &told, None, &Beside { awake, ..Beside::default() })
+    };
+    assert_eq!(taken(Some(Verdict::Yes), &["vdb"]), [Invariant::Quiesced]);
+    assert_eq!(taken(Some(Verdict::Yes), &[]), []);
+    assert_eq!(taken(Some(Verdict::No), &["vdb"]), []);
+    assert_eq!(taken(Some(Verdict::Unknown), &["vdb"]), []);
+}
+
+#[test]
 fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
     let left = |change: fn(&mut State), text: &str| {
         let mut after = machine();
         change(&mut after);
         found(&machine(), &after, &told(Stands::Left, text))
+    };
+    let left_frozen = |frozen| {
+        let mut after = machine();
+        after.frozen.insert("vda".into());
+        let told = Told { frozen, ..told(Stands::Done, "reverted to frozen: vda") };
+        found(&machine(), &after, &told)
     };
     let frozen: fn(&mut State) = |state| _ = state.frozen.insert("vda".into());
     let paused: fn(&mut State) = |state| state.guest = Some("paused");
@@ -103,7 +122,8 @@ fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
     for change in [frozen, paused, gone] {
         assert_eq!(left(change, "it went wrong"), [Invariant::Guest]);
     }
-    assert_eq!(left(frozen, "its file systems may still be frozen"), []);
+    assert_eq!(left_frozen(false), [Invariant::Guest], "a snapshot may be called so");
+    assert_eq!(left_frozen(true), []);
     assert_eq!(left(paused, "the guest may stand still"), []);
     assert_eq!(left(gone, "QEMU is gone"), []);
 }

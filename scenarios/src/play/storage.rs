@@ -6,6 +6,7 @@ use freezeframe_driver::{
     disk::{Ask, DiskError, Disks, QemuDisks, Taken, Taker, export::live::Served},
     env::{Endpoint, Env},
     name::SnapshotName,
+    report::Verdict,
     request::Quiesce,
     storage::Snapshot,
     xml::Element,
@@ -16,20 +17,28 @@ use crate::{
     machine,
 };
 
-/// Lets the storage below the disks do it; what is told of it.
+/// What is told of it; of a snapshot that was taken, whether the guest had come to rest too.
+type Words = (String, Option<Verdict>);
+
+/// Lets the storage below the disks do it; what is told of it, and whether the guest may stand frozen by it.
 pub(super) async fn by_storage<E: Env>(
     step: &StorageStep,
     described: &language::Machine,
     (env, tool, agent): (E, &Utf8Path, Endpoint),
     folder: &Utf8Path,
-) -> Result<String, DiskError> {
+) -> (Result<Words, DiskError>, bool) {
     let domain = machine::document(described, folder);
-    let disks = Disks::of(env, &domain, &step.disks, None)?.with_tool(tool);
+    let disks = match Disks::of(env, &domain, &step.disks, None) {
+        Ok(disks) => disks.with_tool(tool),
+        Err(error) => return (Err(error), false),
+    };
     let disks = match described.agent {
         Some(_) => disks.with_agent(agent),
         None => disks,
     };
-    perform(step, &disks).await
+    let done = perform(step, &disks).await;
+    let frozen = *disks.watch_frozen().borrow();
+    (done, frozen)
 }
 
 /// Lets QEMU do it; what is told of it.
@@ -37,7 +46,7 @@ pub(super) async fn by_qemu<E: Env>(
     step: &StorageStep,
     machine: &Machine<E>,
     folder: &Utf8Path,
-) -> Result<String, DiskError> {
+) -> Result<Words, DiskError> {
     let disks = QemuDisks::of(machine, &step.disks)?.inside(step.internal);
     match step.verb {
         StorageVerb::Export => export(step, machine, &disks, folder).await,
@@ -45,16 +54,16 @@ pub(super) async fn by_qemu<E: Env>(
     }
 }
 
-async fn perform(step: &StorageStep, disks: &impl Taker) -> Result<String, DiskError> {
-    let Some(ask) = asked(step)? else { return Ok(listed(&disks.list().await?)) };
+async fn perform(step: &StorageStep, disks: &impl Taker) -> Result<Words, DiskError> {
+    let Some(ask) = asked(step)? else { return Ok((listed(&disks.list().await?), None)) };
     if step.dry_run {
-        return Ok(disks.plan(&ask).await?.to_string());
+        return Ok((disks.plan(&ask).await?.to_string(), None));
     }
     if let Ask::Snapshot { name, quiesce } = &ask {
         return Ok(taken(name, step, &disks.snapshot(name, *quiesce).await?));
     }
     disks.perform(&ask).await?;
-    Ok(done(&ask, step))
+    Ok((done(&ask, step), None))
 }
 
 /// Lets the machine's QEMU serve a snapshot, and ends that at once: nobody reads here.
@@ -63,11 +72,11 @@ async fn export<E: Env>(
     machine: &Machine<E>,
     disks: &QemuDisks<'_, E>,
     folder: &Utf8Path,
-) -> Result<String, DiskError> {
+) -> Result<Words, DiskError> {
     let name = SnapshotName::new(step.name.as_deref().unwrap_or_default())?;
     let readable = disks.readable(&name).await?;
     Served::begin(machine, &folder.join("export.sock"), &readable).await?.end().await?;
-    Ok(format!("snapshot {name} of {} was served", step.disks.join(" ")))
+    Ok((format!("snapshot {name} of {} was served", step.disks.join(" ")), None))
 }
 
 /// What the driver is asked for; nothing to list.
@@ -93,7 +102,7 @@ fn done(ask: &Ask, step: &StorageStep) -> String {
     }
 }
 
-fn taken(name: &SnapshotName, step: &StorageStep, taken: &Taken) -> String {
+fn taken(name: &SnapshotName, step: &StorageStep, taken: &Taken) -> Words {
     let place = |disk: &Element| Some(disk.child("source")?.attributes.first()?.1.clone());
     let backups = taken.backups.iter().map(|(target, backup)| match backup.as_ref().and_then(place) {
         Some(place) => format!("; {target} is read from {place}"),
@@ -103,7 +112,7 @@ fn taken(name: &SnapshotName, step: &StorageStep, taken: &Taken) -> String {
     let modified = modified.map(|(target, place)| format!("; {target} is in {place} now"));
     let more: String = backups.chain(modified).collect();
     let (method, of, quiesced) = (taken.method, step.disks.join(" "), &taken.quiesced);
-    format!("{method} snapshot {name} of {of} taken{more}; quiesced: {quiesced}")
+    (format!("{method} snapshot {name} of {of} taken{more}; quiesced: {quiesced}"), Some(quiesced.verdict))
 }
 
 fn listed(found: &[Snapshot]) -> String {

@@ -1,6 +1,6 @@
 //! Who looks on while a scenario is played: the sweep and the search through all orders do, nobody else needs to.
 
-use freezeframe_driver::error::OperationError;
+use freezeframe_driver::{error::OperationError, report::Verdict};
 
 use crate::transcript::Entry;
 
@@ -26,6 +26,10 @@ pub struct Told {
     pub stands: Stands,
     /// All the words.
     pub text: String,
+    /// That the guest may stand frozen by it.
+    pub frozen: bool,
+    /// Of a snapshot that was taken, whether the guest had come to rest for it.
+    pub quiesced: Option<Verdict>,
 }
 
 /// How things stand after a step, by what was told of it.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     time::Duration,
 };
@@ -57,6 +58,10 @@ pub(crate) struct Watcher {
     stirred: Cell<Option<&'static str>>,
     /// It was told that the guest may still be frozen.
     frozen_told: Cell<bool>,
+    /// The image that each disk was written to when it was last looked at.
+    tops: RefCell<BTreeMap<String, Utf8PathBuf>>,
+    /// Disks whose file system was not frozen when they were switched, or caught by a storage.
+    awake: RefCell<BTreeSet<String>>,
     places: RefCell<Places>,
     /// How many places had come when the last fault struck.
     places_before: Cell<usize>,
@@ -95,6 +100,8 @@ impl Watcher {
             stirring: RefCell::default(),
             stirred: Cell::default(),
             frozen_told: Cell::default(),
+            tops: RefCell::default(),
+            awake: RefCell::default(),
             places: RefCell::default(),
             places_before: Cell::default(),
             steps: RefCell::default(),
@@ -162,6 +169,21 @@ impl Watcher {
             tops.push((disk.to_owned(), path, !frozen && fits && !device.read_only));
         }
         (tops, qemu.run_state() == RunState::Running)
+    }
+
+    /// Notes whose file system is not frozen, if this was the moment of a snapshot: a disk is written to another image since the
+    /// last look, or a storage was told to catch it. A thaw is sent before it is carried out, and so told of later.
+    fn looks_who_is_awake(&self, entry: &Entry) {
+        let now: BTreeMap<_, _> = self.tops().0.into_iter().map(|(disk, path, _)| (disk, path)).collect();
+        let switched = self.tops.borrow().iter().any(|(disk, was)| now.get(disk).is_some_and(|is| is != was));
+        self.tops.replace(now);
+        if switched || catches(entry) {
+            let world = self.world.world();
+            let guest = world.qemu().guest().filter(|_| world.qemu_is_running());
+            let awake =
+                guest.into_iter().flat_map(|guest| guest.file_systems()).filter(|known| !known.frozen);
+            self.awake.borrow_mut().extend(awake.map(|known| known.disk.clone()));
+        }
     }
 
     /// How a step usually ends, if everything has gone as usual until then.
@@ -271,13 +293,15 @@ impl Watcher {
             _ => None,
         };
         let recovers = matches!(action, Action::Recover(_));
-        Beside { takes, frozen_told: self.frozen_told.get(), recovers, stirred: self.stirred.get() }
+        let awake = self.awake.borrow().clone();
+        Beside { takes, frozen_told: self.frozen_told.get(), recovers, stirred: self.stirred.get(), awake }
     }
 }
 
 impl Watch for Watcher {
     fn happened(&self, entry: &Entry) {
         self.places.borrow_mut().happened(entry, self.now.get());
+        self.looks_who_is_awake(entry);
         if matches!(entry, Entry::Sent(_) | Entry::AgentSent(_) | Entry::Ran { .. } | Entry::Fault(_)) {
             self.guest_writes();
         }
@@ -301,6 +325,8 @@ impl Watch for Watcher {
         self.struck_before.set(self.struck.get());
         self.began.set(self.world.now());
         self.stirred.take();
+        self.tops.replace(self.tops().0.into_iter().map(|(disk, path, _)| (disk, path)).collect());
+        self.awake.take();
         let before = State::of(&self.world.world());
         self.data.borrow_mut().begins(&before);
         self.before.replace(before);
@@ -337,7 +363,7 @@ impl Watch for Watcher {
         let usually = usual.map(|usual| (&usual.told, &usual.state));
         self.hold(step, told, &after, (&beside, deed(action), usually));
         let was_told = self.frozen_told.get() && !(is_operation(action) && told.stands == Stands::Done);
-        self.frozen_told.set(was_told || told.text.contains("may still be frozen"));
+        self.frozen_told.set(was_told || told.frozen);
         if let Some(first) = &first {
             self.converges(step, first, told, (&after, &beside));
         } else if self.try_again(step, told) {
@@ -359,6 +385,20 @@ impl Watch for Watcher {
         let guest = self.before.borrow().guest;
         self.steps.borrow_mut().push(Ended { told: told.clone(), state: after, guest });
         false
+    }
+}
+
+/// Whether a storage's tool has caught a volume. What a program that speaks JSON was asked is not told.
+fn catches(entry: &Entry) -> bool {
+    let Entry::Ran { program, arguments, .. } = entry else { return false };
+    let says = |word: &str| arguments.iter().any(|argument| argument == word);
+    match Utf8Path::new(program).file_name().unwrap_or_default() {
+        "btrfs" => says("snapshot"),
+        "zfs" => arguments.first().is_some_and(|verb| verb == "snapshot"),
+        "cp" => says("--reflink=always"),
+        "lvcreate" => true,
+        "rbd" => says("snap") && says("create"),
+        _ => false,
     }
 }
 

@@ -92,7 +92,7 @@ impl Lines {
             Entry::Sent(line) => self.sent(line),
             Entry::Received(line) => self.received(line),
             Entry::AgentSent(line) => ("agent".into(), Direction::Command, readable(line)),
-            Entry::AgentReceived(line) => ("agent".into(), Direction::Reply, readable(line)),
+            Entry::AgentReceived(line) => ("agent".into(), Direction::Reply, agent_said(line)),
             Entry::Connection(what) => ("monitor".into(), Direction::Event, (*what).to_owned()),
             Entry::AgentConnection(what) => ("agent".into(), Direction::Event, (*what).to_owned()),
             Entry::Host { action, path, error } => self.host(action, path, error.as_deref()),
@@ -228,6 +228,22 @@ fn ran_qemu(arguments: &[String]) -> String {
         }
     }
     told
+}
+
+/// What an agent says, whole but for its file systems: how large and how full these are, and where on the bus, is the guest's.
+fn agent_said(line: &[u8]) -> String {
+    let value = || serde_json::from_slice::<Value>(line).ok();
+    let is_of_file_systems = line.windows(12).any(|part| part == b"\"mountpoint\"");
+    match value().filter(|_| is_of_file_systems).as_ref().map(|value| &value["return"]) {
+        Some(Value::Array(file_systems)) => {
+            let known = file_systems.iter().map(|known| {
+                let word = |name| known[name].as_str().unwrap_or("?");
+                format!("{} {} {}", word("mountpoint"), word("name"), word("type"))
+            });
+            format!("return [{}]", known.collect::<Vec<_>>().join(", "))
+        }
+        _ => readable(line),
+    }
 }
 
 /// Bytes as text: those that are no ASCII, and the agent's 0xFF among them, as `\xff`.

@@ -186,8 +186,11 @@ impl Control {
     pub(super) async fn act(&self, act: GuestAct) -> Result<(), GuestError> {
         let command = match act {
             GuestAct::KillAgent => "agent kill",
+            GuestAct::LoseAgent => "agent kill && rm -f /run/qga.state.isfrozen",
             GuestAct::StartAgent => "agent start",
             GuestAct::MuteAgent => "agent mute",
+            // Nobody else freezes there.
+            GuestAct::LetGo => "true",
         };
         self.command(command).await.map(drop)
     }

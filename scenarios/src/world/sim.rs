@@ -364,8 +364,10 @@ impl<T: Time> World for SimWorld<T> {
     async fn in_guest(&self, act: language::GuestAct) -> Result<(), CannotPlay> {
         self.env.sockets.in_guest(match act {
             language::GuestAct::KillAgent => GuestAction::KillAgent,
+            language::GuestAct::LoseAgent => GuestAction::LoseAgent,
             language::GuestAct::StartAgent => GuestAction::StartAgent,
             language::GuestAct::MuteAgent => GuestAction::MuteAgent,
+            language::GuestAct::LetGo => GuestAction::LetGo,
         });
         Ok(())
     }

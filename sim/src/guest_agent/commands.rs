@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{Agent, differences::Disabled};
 use crate::{
     guest::FileSystem,
+    machine::agent::System,
     qemu::QmpError,
     qobject::{QObject, qdict},
 };
@@ -164,23 +165,33 @@ fn wrong_type(name: &str, expected: &str) -> QmpError {
 }
 
 /// The value of `guest-get-fsinfo`: last mounted first. The numbers are those of an empty file system of 64 MiB.
-pub(super) fn file_systems(file_systems: &[FileSystem]) -> QObject {
+pub(super) fn file_systems(file_systems: &[FileSystem], system: System) -> QObject {
     let described = |(place, known): (usize, &FileSystem)| {
+        let slot = place as u64 + 1;
         let disk = qdict! {
             "bus-type": "virtio",
             "bus": 0,
             "unit": 0,
-            "pci-controller": qdict! { "bus": 0, "slot": place as u64 + 1, "domain": 0, "function": 0 },
+            "pci-controller": qdict! { "bus": 0, "slot": slot, "domain": 0, "function": 0 },
             "dev": format!("/dev/{}", known.disk),
             "target": 0,
         };
+        let (name, mountpoint, kind) = match system {
+            System::Linux => (known.disk.clone(), known.mountpoint.clone(), "ext4"),
+            System::Windows => (
+                format!(r"\\?\Volume{{00000000-0000-0000-0000-{slot:012}}}\"),
+                // The first is C.
+                format!(r"{}:\", char::from(b'C' + (place % 24) as u8)),
+                "NTFS",
+            ),
+        };
         QObject::from(qdict! {
-            "name": known.disk.clone(),
+            "name": name,
             "total-bytes": 52_685_824,
-            "mountpoint": known.mountpoint.clone(),
+            "mountpoint": mountpoint,
             "disk": QObject::List(vec![disk.into()]),
             "used-bytes": 14_336,
-            "type": "ext4",
+            "type": kind,
         })
     };
     file_systems.iter().enumerate().rev().map(described).collect()

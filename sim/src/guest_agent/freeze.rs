@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::{
     Release,
     guest::FileSystem,
-    machine::agent::Hook,
+    machine::agent::{Hook, System},
     qemu::{Context, QmpError, Timer},
 };
 
@@ -52,6 +52,10 @@ impl Freeze<'_> {
 impl Freezer {
     pub(super) fn new(windows: bool) -> Self {
         Self { windows, ..Self::default() }
+    }
+
+    pub(super) fn system(&self) -> System {
+        if self.windows { System::Windows } else { System::Linux }
     }
 
     pub(super) fn frozen(&self) -> bool {

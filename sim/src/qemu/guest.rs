@@ -12,6 +12,8 @@ use crate::{
 pub enum GuestAction {
     /// The agent dies, as by SIGKILL.
     KillAgent,
+    /// The same, and the file in which it kept that it had frozen is gone.
+    LoseAgent,
     /// The agent is started again, or goes on.
     StartAgent,
     /// The agent is stopped, as by SIGSTOP.
@@ -20,6 +22,8 @@ pub enum GuestAction {
     Freeze(String),
     /// Somebody thaws the file system of this disk.
     Thaw(String),
+    /// Whoever had frozen file systems before thaws them.
+    LetGo,
     /// A program writes.
     Write {
         /// The disk.
@@ -63,7 +67,11 @@ impl Qemu {
         let Some(guest) = self.cpus.guest_mut() else { return };
         let writes = match action {
             GuestAction::KillAgent => {
-                guest.kill_agent(cx);
+                guest.kill_agent(true, cx);
+                Vec::new()
+            }
+            GuestAction::LoseAgent => {
+                guest.kill_agent(false, cx);
                 Vec::new()
             }
             GuestAction::StartAgent => {
@@ -76,6 +84,7 @@ impl Qemu {
             }
             GuestAction::Freeze(disk) => guest.set_frozen(&disk, true),
             GuestAction::Thaw(disk) => guest.set_frozen(&disk, false),
+            GuestAction::LetGo => guest.let_go(),
             GuestAction::Write { disk, block, write } => {
                 guest.write(&disk, block, write).into_iter().collect()
             }

@@ -15,9 +15,16 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
+        Self::of("")
+    }
+
+    /// With more to be said of the machine.
+    fn of(more: &str) -> Self {
+        let machine = format!(
+            "[machine]\ndisks = [{{ target = 'vda' }}, {{ target = 'vdb' }}]\nagent = 'linux'\n{more}"
+        );
         let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga"];
-        Self { desk: Desk::new(), server: Server::machine("machine.toml", machine, &options) }
+        Self { desk: Desk::new(), server: Server::machine("machine.toml", &machine, &options) }
     }
 
     /// Runs a verb. A watchdog that it has started may live on.
@@ -90,4 +97,30 @@ fn an_agent_that_is_not_there_ends_with_1() {
     rig.desk.run(&["fs", "freeze"]).assert(2, "--agent <SOCK>");
     rig.desk.run(&["fs", "freeze", "--agent", "a", "--thaw-after", "1", "--no-watchdog"]).assert(2, "cannot");
     assert!(!rig.desk.path.join("gone.frozen").exists());
+}
+
+#[test]
+fn a_socket_may_be_named_without_its_folder() {
+    let rig = Rig::new();
+    let mut freeze = rig.desk.command(&["fs", "freeze", "--thaw-after", "2", "--agent", "qga"]);
+    said(freeze.current_dir(rig.server.path("")).output().unwrap()).assert(0, "frozen: 2 file systems");
+    assert!(rig.has_ticket());
+    rig.fs(&["thaw"]).assert(0, "thawed: 2 file systems had been frozen");
+    let began = Instant::now();
+    while !rig.desk.processes().is_empty() {
+        assert!(began.elapsed() < AT_LAST, "the watchdog lives for ever");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_guest_that_is_paused_is_not_waited_for_where_qemu_can_be_asked() {
+    let rig = Rig::of("state = 'paused'\n");
+    let qmp = rig.server.path("qmp");
+    for verb in ["freeze", "thaw", "status"] {
+        let said = rig.fs(&[verb, "--qmp", qmp.to_str().unwrap()]);
+        said.assert(1, "error: OPERATION_INVALID: the guest does not run (QEMU says `paused`)");
+    }
+    assert!(!rig.has_ticket());
+    rig.desk.assert_nothing_left();
 }

@@ -140,6 +140,7 @@ impl World {
         let beside =
             Beside { tool: "qemu-img".into(), images: self.beside.clone(), canonical: BTreeMap::new() };
         let facts = Facts {
+            has_agent: false,
             below: &[],
             domain: &domain,
             observed: &self.observed,

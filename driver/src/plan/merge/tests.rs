@@ -136,6 +136,7 @@ impl World {
         domain.document = self.document.clone();
         let commands = ["block-commit", "job-complete", "job-finalize", "job-dismiss", "blockdev-del"];
         let facts = Facts {
+            has_agent: false,
             below: &[],
             domain: &domain,
             observed: &self.observed,

@@ -103,7 +103,11 @@ pub(super) struct WatchdogArgs {
 /// Starts one, and writes the ticket that it will look for.
 pub(in crate::cli) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32) -> io::Result<Ticket> {
     let (ticket, word) = (Ticket::at(agent), env.unique_id());
-    ticket.write(env, &word).await?;
+    if let Err(error) = ticket.write(env, &word).await {
+        // What was written before it failed stands for no freeze.
+        ticket.remove(env).await;
+        return Err(error);
+    }
     let started = Command::new(std::env::current_exe()?)
         .args(["fs", "watchdog", "--agent", agent.as_str(), "--word", &word, "--after", &after.to_string()])
         .stdin(Stdio::null())

@@ -23,7 +23,7 @@ use freezeframe_driver::{
     progress::Listener,
     race::{First, race},
     recover::Turn,
-    report::{Anew, Consistency, Deed, Left, Report, Verdict},
+    report::{Anew, Consistency, Deed, Left, LoadedFreeze, Report, Verdict},
     request::Request,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -401,7 +401,11 @@ fn done(report: &Report) -> Told {
             ("take-yourself", json!(left.take_yourself())),
             ("not-in-background", json!(report.not_in_background)),
         ],
-        Deed::Reverted(anew) => vec![("done", json!("reverted")), ("machine", anew_name(*anew))],
+        Deed::Reverted(anew) => vec![
+            ("done", json!("reverted")),
+            ("machine", anew_name(*anew)),
+            ("was-frozen", was_frozen(report.loaded_freeze.as_ref())),
+        ],
         Deed::Deleted(_) => vec![("done", json!("deleted"))],
     };
     for (name, value) in more {
@@ -435,6 +439,15 @@ fn anew_name(anew: Anew) -> Value {
         Anew::Paused => "started-and-paused",
         Anew::Off => "off",
     })
+}
+
+/// Whether the guest had been frozen when the snapshot was taken: what nobody knows is null.
+fn was_frozen(loaded: Option<&LoadedFreeze>) -> Value {
+    match loaded {
+        Some(LoadedFreeze::None) => json!(false),
+        Some(LoadedFreeze::Thawed) => json!(true),
+        None | Some(LoadedFreeze::Unknown(_)) => Value::Null,
+    }
 }
 
 fn machine_name(left: &Left) -> Value {

@@ -1,0 +1,57 @@
+//! Words from outside, of a guest, of QEMU or of a tool, as they may be shown: on one line, and with nothing that a terminal obeys.
+//!
+//! They end up in errors and reports, and these on terminals and in logs. An escape would clear what was said before, and a
+//! line of their own would be taken for one of ours: so they are made harmless where they come in.
+
+use serde::{Deserialize, Deserializer};
+
+/// The words, with control characters written out: `\n`, `\u{1b}`; and those that turn a line around or end it.
+pub(crate) fn plain(words: &str) -> String {
+    let is_obeyed = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    let mut shown = String::with_capacity(words.len());
+    for character in words.chars() {
+        match is_obeyed(character) {
+            true => shown.extend(character.escape_debug()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Reads a text as [`plain`] shows it.
+///
+/// # Errors
+/// Those of `from`.
+pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(plain(&String::deserialize(from)?))
+}
+
+/// Reads a text that may be missing as [`plain`] shows it.
+///
+/// # Errors
+/// Those of `from`.
+pub(crate) fn maybe<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.as_deref().map(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::QmpError;
+
+    #[test]
+    fn nothing_of_them_is_obeyed_and_all_of_it_is_shown() {
+        assert_eq!(plain("\u{1b}[2J\u{7}no\r\nsnapshot s1 taken"), r"\u{1b}[2J\u{7}no\r\nsnapshot s1 taken");
+        assert_eq!(plain("a\u{202e}b\u{2028}c\u{9b}d\te"), r"a\u{202e}b\u{2028}c\u{9b}d\te");
+        assert_eq!(plain("»é\\ 'x'"), "»é\\ 'x'");
+    }
+
+    #[test]
+    fn an_error_from_outside_is_read_so() {
+        let error: QmpError = serde_json::from_str(r#"{"class": "a\u001b[31m", "desc": "x\ny"}"#).unwrap();
+        assert_eq!((error.class.as_str(), error.desc.as_str()), (r"a\u{1b}[31m", r"x\ny"));
+    }
+}
