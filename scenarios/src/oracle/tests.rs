@@ -429,7 +429,6 @@ fn images_whose_names_differ_in_their_numbers_alone_are_not_taken_for_one_anothe
         for path in [first, second] {
             add_image(&mut state, path, Some(VDA));
             let needed = Record { images: BTreeMap::new(), ..record(path) };
-            state.records.insert(path[..path.len() - 1].len().to_string(), needed.clone());
             state.records.entry("all".into()).or_insert(needed).needs.extend([first.into(), second.into()]);
         }
         for path in tagged {

@@ -43,7 +43,8 @@ pub(super) fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
         // A job of a driver that was killed goes on by itself: it makes an image that nobody uses yet.
         let is_made =
             wanted.pending && !wanted.jobs.is_empty() && wanted.loose.values().any(|file| file == path);
-        let other = others.get(&name).filter(|_| !is_made && !reads_the_same(path, wanted, found));
+        let is_it = |other: &&&String| **other == path && reads_the_same(path, wanted, found);
+        let other = others.get(&name).filter(|other| !is_made && !is_it(other));
         let Some(other) = other else { continue };
         let (was, is) = (told_of(&wanted.images[path]), told_of(&found.images[*other]));
         if was != is {

@@ -142,8 +142,8 @@ fn a_dry_run_prints_the_plan_and_does_nothing() {
          \x20 6  switch 2 disks in one transaction              point of no return\n"
     );
     let plan = rig.json(&["create-as", "s1", "--disk-only", "--dry-run"]);
-    assert_eq!((&plan["dry-run"], plan["plan"]["stages"].as_array().unwrap().len()), (&true.into(), 4));
-    let changes = &plan["plan"]["stages"][0]["steps"][0]["write-records"]["changes"];
+    assert_eq!((&plan["dry-run"], plan["plan"]["stages"].as_array().unwrap().len()), (&true.into(), 3));
+    let changes = &plan["plan"]["stages"][1]["steps"][0]["write-records"]["changes"];
     assert_eq!(
         changes["writes"],
         serde_json::json!(["state/vm/s1.xml"]),
