@@ -135,7 +135,7 @@ impl Desk {
         let (Endpoint::Unix(monitor), Endpoint::Unix(control)) = (world.monitor(), world.control());
         let folder = world.folder().to_owned();
         let domain = format!(
-            "<domain type='qemu'><name>vm</name><memory unit='MiB'>16</memory><os><type machine='q35'>hvm</type></os><devices>\
+            "<domain type='qemu'><name>vm</name><memory unit='MiB'>64</memory><os><type machine='q35'>hvm</type></os><devices>\
              <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{folder}/vda.qcow2'/>\
              <target dev='vda' bus='virtio'/><alias name='vda-device'/></disk></devices></domain>"
         );

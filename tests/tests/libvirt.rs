@@ -162,7 +162,7 @@ fn hand_over(libvirt: &Libvirt, tree: &SnapshotTree) -> Result<usize, Failed> {
     Ok(names.len())
 }
 
-/// The suite's machines say nothing of what every machine of libvirt's must have.
+/// The suite's machines say nothing of what every machine of libvirt's must have; and libvirt's schema has no `<diskSnapshot>`.
 fn complete(record: &DomainSnapshot, libvirt: &Libvirt) -> DomainSnapshot {
     let mut record = record.clone();
     if let Some(domain) = &mut record.domain {
@@ -171,8 +171,10 @@ fn complete(record: &DomainSnapshot, libvirt: &Libvirt) -> DomainSnapshot {
         kind.set("arch", "x86_64");
         kind.set("machine", "q35");
         os.push(kind);
+        domain.remove("os");
         domain.push(os);
         if let Some(devices) = domain.child_mut("devices") {
+            devices.elements_mut().for_each(|device| device.remove("diskSnapshot"));
             devices.push(Element::of_text("emulator", libvirt.qemu.as_str()));
         }
     }

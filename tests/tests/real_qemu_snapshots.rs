@@ -270,7 +270,7 @@ fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
 
 fn story_of_libvirts_own(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     let vm = rig.desk.join("vm.xml");
-    let document = include_str!("../../driver/tests/libvirt-9.0/dumpxml-start-1.xml")
+    let document = include_str!("../../driver/tests/libvirt-9.0-running/dumpxml-start-1.xml")
         .replace("/usr/bin/qemu-system-x86_64", program.as_str())
         .replace("pc-q35-7.2", "q35")
         .replace("/vm/img/", &format!("{}/", rig.images))

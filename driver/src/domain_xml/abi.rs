@@ -192,8 +192,8 @@ mod tests {
     /// libvirt 9.0 tells these of one guest, started twice: another terminal, port, socket and order of controllers.
     #[test]
     fn a_machine_is_the_same_at_its_next_start() {
-        let first = include_bytes!("../../tests/libvirt-9.0/dumpxml-start-1.xml");
-        let second = include_bytes!("../../tests/libvirt-9.0/dumpxml-start-2.xml");
+        let first = include_bytes!("../../tests/libvirt-9.0-running/dumpxml-start-1.xml");
+        let second = include_bytes!("../../tests/libvirt-9.0-running/dumpxml-start-2.xml");
         let [first, second] = [&first[..], &second[..]].map(|text| DomainXml::read(text).unwrap());
         assert_eq!(first.differs_from(&second), None);
         assert_eq!(second.differs_from(&first), None);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// A machine that runs under libvirt 9.0, which lists a USB controller before the port that it is in.
-const RUNS: &str = include_str!("../../../tests/libvirt-9.0/dumpxml-start-1.xml");
+const RUNS: &str = include_str!("../../../tests/libvirt-9.0-running/dumpxml-start-1.xml");
 
 fn words(document: &str) -> Result<Vec<String>, LaunchError> {
     let (domain, chains) = (DomainXml::read(document.as_bytes()).unwrap(), Chains::new());
