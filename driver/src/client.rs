@@ -431,6 +431,14 @@ async fn open<E: Env>(env: &E, endpoint: &Endpoint) -> io::Result<E::Io> {
     }
 }
 
+/// Whether a process listens there. One whose queue is full of waiting clients does: the system says "try again".
+pub async fn listens<E: Env>(env: &E, endpoint: &Endpoint) -> bool {
+    match env.connect(endpoint).await {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
 /// The events since [`Client::events`].
 pub struct Events<E: Env> {
     env: E,

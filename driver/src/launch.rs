@@ -29,7 +29,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    client::{ConnectError, Silence},
+    client::{ConnectError, Silence, listens},
     commands::Quit,
     domain_xml::DomainXml,
     env::{Ended, Endpoint, Env, FileKind, HostCommand},
@@ -297,7 +297,7 @@ impl Launcher {
         let endpoint = Endpoint::Unix(stop.monitor.to_owned());
         // QEMU lets go of its images before it lets go of its sockets, and of what listens last.
         env.sleep_until(env.now() + RETRY_EVERY).await;
-        while env.connect(&endpoint).await.is_ok() {
+        while listens(env, &endpoint).await {
             if env.now() >= deadline {
                 return Err(LaunchError::StillThere {
                     monitor: stop.monitor.to_owned(),

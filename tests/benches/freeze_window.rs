@@ -5,7 +5,7 @@
 //! disks all the time. Between whoever speaks to the agent and QEMU stands a witness, which passes bytes on and takes the
 //! time: the guest is frozen from the reply to the freeze to the request to thaw. The whole is the wall clock of the command,
 //! from its start to its end. Medians of [`ROUNDS`], by turns, so that what else the host does strikes both. Without libvirt,
-//! QEMU or guest it says so and measures nothing.
+//! QEMU or guest it says so and measures nothing. It fails above [`AT_MOST`].
 //!
 //! The agent's port serves one at a time: of the machine for this driver libvirt does not know that there is an agent.
 #![allow(missing_docs, reason = "a benchmark")]
@@ -36,6 +36,9 @@ use freezeframe_tests::{
 
 /// How often each is done by each.
 const ROUNDS: usize = 7;
+
+/// How many times as long as with `virsh` the guest may stand frozen at most, and the whole take.
+const AT_MOST: (f64, f64) = (0.1, 1.0);
 
 /// How long the guest gets until its agent answers.
 const BOOTS_WITHIN: Duration = Duration::from_secs(120);
@@ -73,9 +76,15 @@ fn main() -> ExitCode {
     println!("QEMU: {}, guest: {}", libvirt.qemu, guest.folder());
     match bench::by_turns(ROUNDS, |who| snapshot(&libvirt, &guest, who)) {
         Ok(turns) => {
-            turns.tell("guest stands frozen", |took| Some(took.frozen));
-            turns.tell("whole", |took| Some(took.whole));
-            ExitCode::SUCCESS
+            let frozen = turns.tell("guest stands frozen", |took| Some(took.frozen));
+            let whole = turns.tell("whole", |took| Some(took.whole));
+            // What was not measured holds no limit either.
+            let holds = |ratio: Option<f64>, most: f64| ratio.is_some_and(|ratio| ratio <= most);
+            if holds(frozen, AT_MOST.0) && holds(whole, AT_MOST.1) {
+                return ExitCode::SUCCESS;
+            }
+            println!("more than {AT_MOST:?} times as long as virsh");
+            ExitCode::FAILURE
         }
         Err(error) => {
             println!("{error}");

@@ -17,6 +17,9 @@ use crate::words;
 const FREEZABLE: [&str; 11] =
     ["bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "gfs2", "jfs", "nilfs2", "reiserfs", "xfs"];
 
+/// What an agent says of a command that it does not know, or may not carry out.
+const NOT_FOUND: &str = "CommandNotFound";
+
 /// What a freeze must reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Freezable {
@@ -24,6 +27,8 @@ pub(super) struct Freezable {
     mounted: Vec<String>,
     /// Why that is not known.
     unasked: Option<String>,
+    /// Whether the agent knows the question, and had no answer: another time it would have told of what is missing.
+    unanswered: bool,
 }
 
 impl Freezable {
@@ -36,12 +41,18 @@ impl Freezable {
         }
         let mut mounted: Vec<_> = by_device.into_values().map(words::plain).collect();
         mounted.sort_unstable();
-        Self { mounted, unasked: None }
+        Self { mounted, ..Self::default() }
     }
 
     /// Nobody knows: old agents and careful administrators have no such command.
     pub(super) fn unknown(why: &AgentError) -> Self {
-        Self { mounted: Vec::new(), unasked: Some(why.to_string()) }
+        let unknown = matches!(why, AgentError::Failed { error, .. } if error.class == NOT_FOUND);
+        Self { mounted: Vec::new(), unasked: Some(why.to_string()), unanswered: !unknown }
+    }
+
+    /// Whether nobody can say if these are all, though the agent could have been asked.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// How many were to be frozen beside these, and all in words; none if none were.

@@ -300,6 +300,9 @@ impl<E: Env> Rest<E> {
                 Quiesced::unknown(format!("{short}; {}, and could have let go in between", others(more)))
             }
             (_, Some((_, short))) => Quiesced::no(short),
+            (_, None) if freezable.is_unanswered() => {
+                Quiesced::unknown(format!("{all}{}", freezable.remark()))
+            }
             (more, None) if more > frozen => Quiesced::yes(format!("{all}; {}", others(more))),
             (_, None) => Quiesced::yes(format!("{all}{}", freezable.remark())),
         }

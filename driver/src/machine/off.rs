@@ -14,6 +14,7 @@ use camino::Utf8PathBuf;
 use super::Machine;
 use crate::{
     capabilities::Capabilities,
+    client::listens,
     domain_xml::DomainXml,
     env::{Endpoint, Env, FileKind},
     error::{OffRefusal, OperationError},
@@ -68,7 +69,7 @@ impl<E: Env> Machine<E> {
     pub(super) async fn observe_images(&self, request: &Request) -> Result<Observed, OperationError> {
         let env = self.monitor.env();
         if let Some(endpoint @ Endpoint::Unix(path)) = self.monitor.endpoint()
-            && env.connect(endpoint).await.is_ok()
+            && listens(env, endpoint).await
         {
             return Err(OperationError::Refused(OffRefusal::MonitorListens(path.clone()).into()));
         }
@@ -117,7 +118,7 @@ impl<E: Env> Machine<E> {
             return Ok(());
         };
         // One that runs after all is found to run next.
-        if !plan::loads_memory(request, self.tree().as_ref()) || env.connect(endpoint).await.is_ok() {
+        if !plan::loads_memory(request, self.tree().as_ref()) || listens(env, endpoint).await {
             return Ok(());
         }
         let Endpoint::Unix(monitor) = endpoint;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Begun, Kind, Remains, file_error, file_name};
 use crate::{
+    client::listens,
     env::{Endpoint, Env},
     error::StepError,
     live::Live,
@@ -36,7 +37,7 @@ impl Kind for RemoveTransient {
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let (env, monitor) = (live.env(), Endpoint::Unix(self.monitor.clone()));
         let deadline = env.now() + ENDS_WITHIN;
-        while env.connect(&monitor).await.is_ok() {
+        while listens(env, &monitor).await {
             if env.now() >= deadline {
                 return Err(StepError::StillRunning);
             }
