@@ -10,14 +10,14 @@ use std::{io, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
-    client::{Client, CommandError, ConnectError, Lost},
+    client::{Client, CommandError, ConnectError, Lost, listens},
     commands::QueryStatus,
     env::{Endpoint, Env as _, tokio::TokioEnv},
     wire::{Band, MAX_LINE, WireError},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixSocket, UnixStream},
     task::LocalSet,
 };
 
@@ -414,4 +414,27 @@ mod a_command {
         assert_eq!(command, "query-status");
         assert_says(&error, &["the reply to `query-status` cannot be read"]);
     }
+}
+
+#[test]
+fn a_monitor_whose_queue_is_full_is_listened_to() {
+    alone(async {
+        let place = Place::new();
+        assert!(!listens(&place.env, &place.endpoint()).await, "nothing is there");
+        let socket = UnixSocket::new_stream().unwrap();
+        socket.bind(&place.path).unwrap();
+        // As QEMU's: it takes one client, and lets one wait.
+        let listener = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match UnixStream::connect(&place.path).await {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert!(listens(&place.env, &place.endpoint()).await, "{} clients wait", waiting.len());
+        drop(listener);
+        assert!(!listens(&place.env, &place.endpoint()).await, "it has ended");
+    });
 }
