@@ -297,16 +297,10 @@ impl Launcher {
         let endpoint = Endpoint::Unix(stop.monitor.to_owned());
         // QEMU lets go of its images before it lets go of its sockets, and of what listens last.
         env.sleep_until(env.now() + RETRY_EVERY).await;
-        while listens(env, &endpoint).await {
-            if env.now() >= deadline {
-                return Err(LaunchError::StillThere {
-                    monitor: stop.monitor.to_owned(),
-                    waited: stop.within,
-                });
-            }
-            env.sleep_until(env.now() + RETRY_EVERY).await;
+        match falls_silent(env, &endpoint, deadline).await {
+            true => Ok(()),
+            false => Err(LaunchError::StillThere { monitor: stop.monitor.to_owned(), waited: stop.within }),
         }
-        Ok(())
     }
 }
 
@@ -315,6 +309,17 @@ struct Prepared {
     binary: Utf8PathBuf,
     arguments: Vec<String>,
     overlays: Vec<TransientOverlay>,
+}
+
+/// Waits until no process listens there; tells whether that came about by the deadline.
+pub(crate) async fn falls_silent<E: Env>(env: &E, endpoint: &Endpoint, deadline: Duration) -> bool {
+    while listens(env, endpoint).await {
+        if env.now() >= deadline {
+            return false;
+        }
+        env.sleep_until(env.now() + RETRY_EVERY).await;
+    }
+    true
 }
 
 impl BuiltIn {

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, Kind, Remains, file_error, file_name};
@@ -22,13 +22,7 @@ impl Kind for RemoveFile {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let env = live.env();
-        match env.remove_file(&self.path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(file_error("remove", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
+        remove_if_there(live.env(), &self.path).await
     }
 
     async fn undo_outside<E: Env>(&self, _env: &E, _begun: Begun) -> Result<(), Remains> {
@@ -37,6 +31,14 @@ impl Kind for RemoveFile {
 
     fn remains(&self) -> Remains {
         format!("`{}` is of no use any more: remove it", self.path)
+    }
+}
+
+/// Removes a file; one that is not there is none.
+pub(super) async fn remove_if_there<E: Env>(env: &E, path: &Utf8Path) -> Result<(), StepError> {
+    match env.remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -1,23 +1,20 @@
 //! Removes what goes with a machine: the overlay of a `<transient/>` disk.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, time::Duration};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Kind, Remains, file_error, file_name};
+use super::{Begun, Kind, Remains, file_name, remove_file::remove_if_there};
 use crate::{
-    client::listens,
     env::{Endpoint, Env},
     error::StepError,
+    launch::falls_silent,
     live::Live,
 };
 
 /// How long a machine that was told to end may take until nobody listens at its monitor.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long until it is looked at again.
-const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Removes the overlay of a `<transient/>` disk when its machine has ended. What ends the machine may have failed where nothing is
 /// undone any more: as long as anybody listens at the monitor, the guest may write to it, and it stays.
@@ -37,17 +34,9 @@ impl Kind for RemoveTransient {
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let (env, monitor) = (live.env(), Endpoint::Unix(self.monitor.clone()));
         let deadline = env.now() + ENDS_WITHIN;
-        while listens(env, &monitor).await {
-            if env.now() >= deadline {
-                return Err(StepError::StillRunning);
-            }
-            env.sleep_until(env.now() + RETRY_EVERY).await;
-        }
-        match env.remove_file(&self.path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(file_error("remove", &self.path)(error))
-            }
-            _ => Ok(()),
+        match falls_silent(env, &monitor, deadline).await {
+            true => remove_if_there(env, &self.path).await,
+            false => Err(StepError::StillRunning),
         }
     }
 
