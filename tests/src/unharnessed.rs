@@ -3,7 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "reads the arguments and the surroundings of a test")]
 #![allow(clippy::print_stdout, reason = "a test runner reads the list of tests there")]
 
-use std::env;
+use std::{env, error::Error, process::ExitCode};
+
+use camino::Utf8Path;
+
+use crate::real;
 
 /// Those of a binary's tests that the runner wants run now. A list, if it wants one, is printed and nothing is run; nor is
 /// anything where it wants ignored tests, for there are none.
@@ -35,4 +39,26 @@ pub fn skipped_without_qemu(count: usize) -> bool {
         println!("CI=true: there must be real QEMUs");
     }
     may
+}
+
+/// Runs the one test of a binary on every real QEMU that is here, if it is asked for, and says how it went on each.
+pub fn on_each_qemu(name: &'static str, test: impl Fn(&Utf8Path) -> Result<(), Box<dyn Error>>) -> ExitCode {
+    if asked_for(&[name]).is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    let programs = real::programs();
+    if programs.is_empty() {
+        return if skipped_without_qemu(1) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let mut code = ExitCode::SUCCESS;
+    for program in programs {
+        match test(&program) {
+            Ok(()) => println!("{name}: {program}"),
+            Err(error) => {
+                println!("{name}: FAILED on {program}: {error}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }

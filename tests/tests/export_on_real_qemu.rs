@@ -22,10 +22,7 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use freezeframe_tests::{
-    real,
-    unharnessed::{asked_for, skipped_without_qemu},
-};
+use freezeframe_tests::unharnessed::on_each_qemu;
 use serde_json::{Value, json};
 
 type Failed = Box<dyn Error>;
@@ -38,24 +35,7 @@ const DISK: usize = 8 << 20;
 const PART: usize = 1 << 20;
 
 fn main() -> ExitCode {
-    if asked_for(&[NAME]).is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    let programs = real::programs();
-    if programs.is_empty() {
-        return if skipped_without_qemu(1) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
-    let mut code = ExitCode::SUCCESS;
-    for program in programs {
-        match what_is_exported_is_the_moment_of_the_snapshot(&program) {
-            Ok(()) => println!("{NAME}: {program}"),
-            Err(error) => {
-                println!("{NAME}: FAILED on {program}: {error}");
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    code
+    on_each_qemu(NAME, what_is_exported_is_the_moment_of_the_snapshot)
 }
 
 fn what_is_exported_is_the_moment_of_the_snapshot(program: &Utf8Path) -> Result<(), Failed> {

@@ -20,11 +20,7 @@ use freezeframe::world::{
 };
 use freezeframe_driver::env::Endpoint;
 use freezeframe_sim::Machine;
-use freezeframe_tests::{
-    real,
-    storage::LoopDevice,
-    unharnessed::{asked_for, skipped_without_qemu},
-};
+use freezeframe_tests::{storage::LoopDevice, unharnessed::on_each_qemu};
 use serde_json::Value;
 use tokio::{runtime::Builder, task::LocalSet};
 
@@ -34,25 +30,8 @@ type Failed = Box<dyn Error>;
 const NAME: &str = "the_command_works_on_any_real_qemu";
 
 fn main() -> ExitCode {
-    if asked_for(&[NAME]).is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    let programs = real::programs();
-    if programs.is_empty() {
-        return if skipped_without_qemu(1) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut code = ExitCode::SUCCESS;
-    for program in programs {
-        match LocalSet::new().block_on(&runtime, on(&program)) {
-            Ok(()) => println!("{NAME}: {program}"),
-            Err(error) => {
-                println!("{NAME}: FAILED on {program}: {error}");
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    code
+    on_each_qemu(NAME, |program| LocalSet::new().block_on(&runtime, on(program)))
 }
 
 async fn on(program: &Utf8Path) -> Result<(), Failed> {

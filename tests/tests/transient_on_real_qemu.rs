@@ -25,10 +25,7 @@ use freezeframe_driver::{
     wire::Band,
 };
 use freezeframe_sim::Machine;
-use freezeframe_tests::{
-    real,
-    unharnessed::{asked_for, skipped_without_qemu},
-};
+use freezeframe_tests::unharnessed::on_each_qemu;
 use serde_json::{Value, json};
 use tokio::{runtime::Builder, task::LocalSet};
 
@@ -44,25 +41,8 @@ const WITHIN: Duration = Duration::from_secs(20);
 const WRITTEN: (u8, usize) = (7, 64 << 10);
 
 fn main() -> ExitCode {
-    if asked_for(&[NAME]).is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    let programs = real::programs();
-    if programs.is_empty() {
-        return if skipped_without_qemu(1) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut code = ExitCode::SUCCESS;
-    for program in programs {
-        match LocalSet::new().block_on(&runtime, on(&program)) {
-            Ok(()) => println!("{NAME}: {program}"),
-            Err(error) => {
-                println!("{NAME}: FAILED on {program}: {error}");
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    code
+    on_each_qemu(NAME, |program| LocalSet::new().block_on(&runtime, on(program)))
 }
 
 async fn on(program: &Utf8Path) -> Result<(), Failed> {
