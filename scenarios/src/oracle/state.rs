@@ -10,9 +10,12 @@ use freezeframe_driver::{
 };
 use freezeframe_sim::{
     host::{Blocks, Image},
+    machine::Machine,
     qemu::block::{Driver, Graph, Node},
     world::World,
 };
+
+use crate::{inspect, machine};
 
 /// The file that is locked: it is no record, and stays.
 const LOCK: &str = "lock";
@@ -96,7 +99,13 @@ impl State {
             state.images.insert(path.to_string(), image_state(path, image));
             state.data.insert(path.to_string(), layer(image));
         }
+        let kept = inspect::state(&Machine::new().folder).join(machine::NAME);
         for (path, bytes) in host.documents().filter(|(path, _)| path.file_name() != Some(LOCK)) {
+            // A storage that catches a folder catches the records in it: those are nobody's any more.
+            if path.parent() != Some(&kept) {
+                state.documents.insert(path.to_string(), bytes.to_owned());
+                continue;
+            }
             if path.file_name() == Some(CURRENT) {
                 let name = String::from_utf8_lossy(bytes).trim().to_owned();
                 state.current = Some(name).filter(|name| !name.is_empty());
