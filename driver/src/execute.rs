@@ -23,7 +23,7 @@ use crate::{
     client::CommandError,
     env::Env,
     error::{OperationError, StepError},
-    journal::{self, Journal},
+    journal::Journal,
     live::Live,
     monitor::Monitor,
     patience::Patience,
@@ -141,8 +141,6 @@ pub(crate) struct Execution<'m, E: Env> {
     pub(crate) journal: Option<&'m Journal<E>>,
     /// What has been begun, oldest first.
     pub(crate) begun: Vec<(&'m Step, Begun)>,
-    /// The first stage that the journal's last mark does not cover.
-    uncovered: usize,
     /// Counts stages and undos: the number in front of each lane.
     rounds: usize,
     /// QEMU was found to be gone.
@@ -159,8 +157,8 @@ impl<'m, E: Env> Execution<'m, E> {
         patience: Patience,
         journal: Option<&'m Journal<E>>,
     ) -> Self {
-        let (begun, rounds, uncovered) = (Vec::new(), 0, 0);
-        Self { monitor, plan, patience, journal, begun, uncovered, rounds, gone: false, asks_first: false }
+        let (begun, rounds) = (Vec::new(), 0);
+        Self { monitor, plan, patience, journal, begun, rounds, gone: false, asks_first: false }
     }
 
     /// Carries out a stage up to the point of no return. Tells what failed.
@@ -200,17 +198,11 @@ impl<'m, E: Env> Execution<'m, E> {
         late
     }
 
-    /// Writes down that the steps of this stage are about to act, unless that is covered.
-    async fn about(&mut self, stage: usize) -> Result<(), StepError> {
+    /// Writes down that the steps of this stage are about to act.
+    async fn about(&self, stage: usize) -> Result<(), StepError> {
         let Some(journal) = self.journal else { return Ok(()) };
-        if stage < self.uncovered || self.plan.stages[stage].steps.is_empty() {
-            return Ok(());
-        }
-        let last = journal::covered(self.plan, stage);
         let failed = |source| StepError::File { action: "write", path: journal.path().to_owned(), source };
-        journal.about(stage, last).await.map_err(failed)?;
-        self.uncovered = last + 1;
-        Ok(())
+        journal.about(self.plan, stage).await.map_err(failed)
     }
 
     /// The steps to come speak to the new process, if a stage has started one. One that does not answer is told by the first of

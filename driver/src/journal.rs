@@ -3,14 +3,14 @@
 //!
 //! ```text
 //! <state>/<machine>/pending     {"version":1, ... "plan":{...}}     the whole plan, before anything is done
-//!                               {"about":[0,0]}                     before the steps of stage 0 act
+//!                               {"about":[0,0]}                     before the steps of stage 0 act: in place with the plan
 //!                               {"about":[3,6]}                     stages 3 to 6 are one standstill of the guest
 //!                               {"undone":[4]}                      step 4, counted from 0, was put back
 //!                               {"told":true}                       its driver has told what is left
 //!                               {"over":true}                       nothing is pending; the file goes
 //! ```
 //!
-//! One line each. The first is put in place whole, the others are appended and synced. A last line without its end was not
+//! One line each. The first two are put in place whole, the others are appended and synced. A last line without its end was not
 //! followed by anything, and does not count.
 //!
 //! **Least harm.** Nothing is written while the guest stands still or is frozen: the mark before that covers all stages up to
@@ -19,7 +19,7 @@
 //! An operation that has come to its end, done or put back, leaves no journal. One that has left something and told so keeps it
 //! until the next begins, for what could not be put back today may be tomorrow: see [`crate::recover`].
 
-use std::{collections::BTreeSet, io};
+use std::{cell::Cell, collections::BTreeSet, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,14 @@ enum Mark {
     Over(bool),
 }
 
+impl Mark {
+    fn line(&self) -> io::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
 /// Why the journal cannot be written or read, and how things stand.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -140,6 +148,8 @@ pub(crate) struct Journal<E: Env> {
     env: E,
     path: Utf8PathBuf,
     file: E::File,
+    /// The first stage that may not be begun yet by what is written down.
+    uncovered: Cell<usize>,
 }
 
 impl<E: Env> Journal<E> {
@@ -151,8 +161,15 @@ impl<E: Env> Journal<E> {
         let path = folder.join(FILE);
         let mut line = serde_json::to_vec(intent).map_err(|error| failed("write", &path, error.into()))?;
         line.push(b'\n');
+        let first = intent.plan.stages.first().filter(|stage| !stage.steps.is_empty());
+        let covered = first.map(|_| covered(&intent.plan, 0));
+        if let Some(last) = covered {
+            line.extend(Mark::About(0, last).line().map_err(|error| failed("write", &path, error))?);
+        }
         env.replace_file(&path, &line).await.map_err(|source| failed("write", &path, source))?;
-        Self::of(env, path).await
+        let journal = Self::of(env, path).await?;
+        journal.uncovered.set(covered.map_or(0, |last| last + 1));
+        Ok(journal)
     }
 
     /// Goes on with one that was found.
@@ -172,7 +189,7 @@ impl<E: Env> Journal<E> {
 
     async fn of(env: &E, path: Utf8PathBuf) -> Result<Self, JournalError> {
         let file = env.open(&path, Access::Write).await.map_err(|source| failed("write", &path, source))?;
-        Ok(Self { env: env.clone(), path, file })
+        Ok(Self { env: env.clone(), path, file, uncovered: Cell::new(0) })
     }
 
     /// Where it is.
@@ -180,9 +197,15 @@ impl<E: Env> Journal<E> {
         &self.path
     }
 
-    /// Before the steps of these stages act.
-    pub(crate) async fn about(&self, first: usize, last: usize) -> io::Result<()> {
-        self.mark(&Mark::About(first, last)).await
+    /// Before the steps of this stage of the plan act: that they are about to, unless that is covered.
+    pub(crate) async fn about(&self, plan: &Plan, stage: usize) -> io::Result<()> {
+        if stage < self.uncovered.get() || plan.stages[stage].steps.is_empty() {
+            return Ok(());
+        }
+        let last = covered(plan, stage);
+        self.mark(&Mark::About(stage, last)).await?;
+        self.uncovered.set(last + 1);
+        Ok(())
     }
 
     /// These steps, by their numbers, have happened.
@@ -221,10 +244,8 @@ impl<E: Env> Journal<E> {
     }
 
     async fn mark(&self, mark: &Mark) -> io::Result<()> {
-        let mut line = serde_json::to_vec(mark)?;
-        line.push(b'\n');
         let end = self.file.length().await?;
-        self.file.write_at(end, &line).await?;
+        self.file.write_at(end, &mark.line()?).await?;
         self.file.sync().await
     }
 }
@@ -373,7 +394,7 @@ fn parse(path: Utf8PathBuf, bytes: &[u8]) -> Result<Option<Pending>, String> {
 }
 
 /// The last stage that the mark before this one covers: where the guest is stopped or frozen by it, the last up to which it is.
-pub(crate) fn covered(plan: &Plan, stage: usize) -> usize {
+fn covered(plan: &Plan, stage: usize) -> usize {
     let has = |index: usize, is: fn(&Step) -> bool| plan.stages[index].steps.iter().any(is);
     if !has(stage, stops) {
         return stage;

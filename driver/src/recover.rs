@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the journal's plan -> thaw the guest, if it may be frozen -> has the decisive step happened?
-//!      not begun, or it did not --> undo what was or may have been begun, newest first
+//!      it did not               --> undo what was or may have been begun, newest first
 //!      it has                   --> do what comes behind it, unless that has happened
 //!      nobody knows             --> keep everything, and say so
 //! ```
@@ -147,8 +147,7 @@ struct Recovery<'m, E: Env> {
 
 impl<'m, E: Env> Recovery<'m, E> {
     async fn turn(&mut self) -> Turn {
-        let all: Vec<_> = self.steps().collect();
-        if all.iter().all(|(_, written, _)| *written == Written::Ahead) {
+        if self.steps().all(|(_, written, _)| written == Written::Ahead) {
             return Turn::NotBegun;
         }
         self.thaw().await;
@@ -307,6 +306,9 @@ impl<'m, E: Env> Recovery<'m, E> {
                 Written::Ahead | Written::Undone => None,
             };
             begun.extend(how_far.map(|begun| (step, begun)));
+        }
+        if begun.is_empty() && self.deeds.is_empty() {
+            return Turn::NotBegun;
         }
         self.execution.begun = begun;
         let Undone { remains, stays, steps, .. } = self.execution.undo(None).await;
