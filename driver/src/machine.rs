@@ -169,12 +169,17 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Refused`], and those of [`Machine::observe`].
     pub async fn plan(&self, request: &Request) -> Result<Plan, OperationError> {
-        let planned = self.plan_first(request).await;
+        let planned = self.plan_ahead(request).await;
         self.monitor.rest().release();
         planned
     }
 
-    async fn plan_first(&self, request: &Request) -> Result<Plan, OperationError> {
+    /// Plans an operation that is performed at once: the port of the guest's agent, if it was asked, stays open until then. A guest
+    /// takes a tenth of a second to notice who has come to it.
+    ///
+    /// # Errors
+    /// Those of [`Machine::plan`].
+    pub async fn plan_ahead(&self, request: &Request) -> Result<Plan, OperationError> {
         let parts = self.parts(request)?;
         let Some(first) = parts.first() else { return Ok(self.planned(&self.named(request)).await?.plan) };
         let plan = self.planned(first).await?.plan;

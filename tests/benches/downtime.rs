@@ -137,7 +137,7 @@ fn taken(libvirt: &Libvirt, folder: &Utf8Path, who: Who, options: &[&str]) -> Re
         }
         Who::Driver => {
             let domain = libvirt.file("live.xml", &libvirt.virsh(&["dumpxml", "vm"])?)?;
-            return driver(&mut bystander, folder, &libvirt.path("state"), &domain, &options);
+            return driver(&mut bystander, folder, &bench::state(libvirt), &domain, &options);
         }
     }
     let whole = begun.elapsed();
@@ -152,10 +152,6 @@ fn driver(
     options: &[&str],
 ) -> Result<Took, Failed> {
     let socket = folder.join("driver");
-    // What is known of QEMU is kept, as the other's daemon keeps it; the machine is a new one each time.
-    for record in ["s1.xml", "current"] {
-        let _ = fs::remove_file(state.join("vm").join(record));
-    }
     let begun = Instant::now();
     let ran = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
         .args(["snapshot", "create-as", "--name", "s1", "--domain", domain.as_str()])

@@ -133,14 +133,14 @@ fn taken(libvirt: &Libvirt, folder: &Utf8Path, who: Who, witness: &Witness) -> R
     let options: Vec<_> = options.iter().map(String::as_str).collect();
     let domain = libvirt.file("live.xml", &libvirt.virsh(&["dumpxml", "vm"])?)?;
     let file = |name: &str| folder.join(name).into_string();
-    let (monitor, state, agent) = (file("driver"), file("state"), file("agent"));
+    let (monitor, agent, state) = (file("driver"), file("agent"), bench::state(libvirt));
     let begun = Instant::now();
     match who {
         Who::Virsh => drop(libvirt.virsh(&[&["snapshot-create-as", "vm", "s1"], &options[..]].concat())?),
         Who::Driver => {
             let ran = Command::new(env!("CARGO_BIN_EXE_freezeframe-command"))
                 .args(["snapshot", "create-as", "--name", "s1", "--domain", domain.as_str()])
-                .args(["--qmp", &monitor, "--state", &state, "--agent", &agent])
+                .args(["--qmp", &monitor, "--state", state.as_str(), "--agent", &agent])
                 .args(options)
                 .output()?;
             if !ran.status.success() {

@@ -106,6 +106,16 @@ pub fn end(libvirt: &Libvirt) -> Result<(), Failed> {
     ended.map(drop)
 }
 
+/// The folder of the driver's records, without any. What is known of QEMU is kept, as the other's daemon keeps it; the machine is a
+/// new one each time.
+pub fn state(libvirt: &Libvirt) -> Utf8PathBuf {
+    let state = libvirt.path("state");
+    for record in ["s1.xml", "current"] {
+        let _ = fs::remove_file(state.join("vm").join(record));
+    }
+    state
+}
+
 /// The options of `snapshot-create-as` that both commands take, `DIR` being a new folder.
 pub fn options(options: &[&str], folder: &Utf8Path) -> Vec<String> {
     options.iter().map(|option| option.replace("DIR", folder.as_str())).collect()

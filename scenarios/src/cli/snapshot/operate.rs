@@ -159,7 +159,8 @@ impl OperateArgs {
             let report = match (guard, &agent) {
                 (Some(guard), Some(agent)) => {
                     // Who is refused leaves alone what another's watchdog goes by.
-                    let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
+                    let plan =
+                        interrupt.or(machine.plan_ahead(request)).await?.map_err(SnapshotError::from)?;
                     match plan.freezes() {
                         true => guard.guard(agent, self.within, machine.watch_frozen(), work).await??,
                         false => work.await?,
