@@ -6,6 +6,7 @@
 
 mod add_tag;
 mod apply_snapshot;
+mod ask_file_systems;
 mod begin_save_image;
 mod change_backing;
 mod commit_image;
@@ -61,6 +62,7 @@ pub(crate) use self::load_memory::read_save_image;
 pub use self::{
     add_tag::AddTag,
     apply_snapshot::ApplySnapshot,
+    ask_file_systems::AskFileSystems,
     begin_save_image::BeginSaveImage,
     change_backing::ChangeBacking,
     commit_image::CommitImage,
@@ -334,6 +336,7 @@ steps! {
     StreamImage,
     RebaseImage,
     MergeBitmaps,
+    AskFileSystems,
     Freeze,
     Thaw,
     ThawLoaded,

@@ -31,8 +31,8 @@ use crate::{
     observed::ObservedDisk,
     request::{Create, CreateFlag},
     step::{
-        CarriedBitmap, Freeze, Meanwhile, Pause, PrepareOverlay, Quit, ReserveFile, Resume, Step, Switch,
-        SwitchOverlays, Thaw, UseEmptyFile, WriteRecords,
+        AskFileSystems, CarriedBitmap, Freeze, Meanwhile, Pause, PrepareOverlay, Quit, ReserveFile, Resume,
+        Step, Switch, SwitchOverlays, Thaw, UseEmptyFile, WriteRecords,
     },
 };
 
@@ -61,9 +61,13 @@ pub(super) fn create(
         MemoryPlace::No | MemoryPlace::Internal => None,
     };
     let mut stages = prepare(&overlays, memory.as_ref(), create, facts);
-    // The record is written while QEMU makes the overlays: both wait for the disk.
+    // The record is written, and the guest asked, while QEMU makes the overlays: each waits for another one.
+    let ask = freeze.as_ref().map(|freeze| AskFileSystems { best_effort: freeze.best_effort });
     match stages.last_mut() {
-        Some(beside) => beside.steps.splice(..0, record.map(Step::from)).for_each(drop),
+        Some(beside) => {
+            beside.steps.splice(..0, record.map(Step::from));
+            beside.steps.extend(ask.map(Step::from));
+        }
         None => stages.extend(record.map(Stage::one)),
     }
 
