@@ -44,6 +44,9 @@ const MONITOR: &str = "/monitor";
 /// Where the simulated agent's port seems to listen: where QEMU says that it does, beside the folder of the images.
 const AGENT: &str = "/port-agent";
 
+/// The driver's runtime folder on the simulated host.
+const RUNTIME: &str = "/run/freezeframe";
+
 /// What the simulated host knows as QEMU.
 const QEMU: &str = "/simulated/bin/qemu-system-x86_64";
 
@@ -248,6 +251,11 @@ impl<T: Time> Env for SimEnv<T> {
     async fn lock(&self, path: &Utf8Path) -> io::Result<SimLock> {
         self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
+    }
+
+    async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {
+        self.sockets.world_mut().host_mut().add_folder(Utf8Path::new(RUNTIME));
+        Ok(RUNTIME.into())
     }
 
     async fn open(&self, path: &Utf8Path, _: Access) -> io::Result<SimFile> {
