@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use self::records::tree_without;
-pub(super) use self::records::{overlay, settle_current};
+pub(super) use self::records::{goes_on_in, overlay, settle_current};
 use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, merge};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},

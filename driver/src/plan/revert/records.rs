@@ -34,18 +34,16 @@ impl Way<'_> {
             let disks: Vec<SnapshotDisk> =
                 fresh.iter().map(|new| branches::overlay(&new.target, &new.file)).collect();
             let mut record = self.record.clone();
-            if tree.children(name).next().is_some() {
-                record.revert_disks = disks;
-            } else {
-                record.revert_disks = Vec::new();
-                // Each in the place that it had.
-                for new in disks {
-                    match record.disks.iter_mut().find(|disk| disk.name == new.name) {
-                        Some(disk) => *disk = new,
-                        None => record.disks.push(new),
-                    }
+            let stays = |old: &SnapshotDisk| disks.iter().any(|new| new.name == old.name);
+            record.revert_disks.retain(stays);
+            let parts = match tree.children(name).next() {
+                Some(_) => &mut record.revert_disks,
+                None => {
+                    record.revert_disks.clear();
+                    &mut record.disks
                 }
-            }
+            };
+            disks.into_iter().for_each(|new| branches::goes_on_in(parts, new));
             tree.insert(record);
         }
         self.note_used_up(&mut tree);
