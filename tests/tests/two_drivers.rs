@@ -4,8 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "folders of a real host are made for the driver to find")]
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::{PermissionsExt as _, symlink},
+    time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -39,31 +40,47 @@ fn document(uuid: &str) -> DomainXml {
     DomainXml::read(text.as_bytes()).unwrap()
 }
 
-/// How a snapshot ends for each of two drivers that begin at one moment, and for the second when it tries again. Each is told of the
-/// machine what is described to it; the machine answers with a UUID of its own.
-fn both(release: Release, described: [&str; 2]) -> [Result<(), Box<OperationError>>; 3] {
+/// What two drivers meet, each of which is told of the machine what is described to it; the machine answers with a UUID of its own.
+struct Met {
+    /// Who asks for the lock while the first takes a snapshot.
+    meanwhile: io::Result<()>,
+    /// A snapshot of the second while somebody has the lock, and once it is free.
+    second: Result<(), Box<OperationError>>,
+    again: Result<(), Box<OperationError>>,
+}
+
+fn meet(release: Release, described: [&str; 2]) -> Met {
     let capabilities = Simulator::new().capabilities(release).unwrap();
     let machine = Described { uuid: Some(UUID.into()), ..Described::new().disk("vda") };
     let simulation = Simulation::new(&machine, release, Oracle::default_order());
     let handle = simulation.handle();
     let world = SimWorld::new(&machine, handle.sockets(), handle.spawner());
+    let env = world.env();
     let told = simulation.run(async {
         let driver = async |number: usize| -> Machine<SimEnv<Spawner>> {
-            let (env, domain) = (world.env().clone(), Domain::from(document(described[number])));
+            let domain = Domain::from(document(described[number]));
             let monitor = [world.monitor(), world.control()][number].clone();
             let known = Some(capabilities.clone());
             let machine = Machine::connect(env.clone(), monitor, domain, known, Patience::default()).await;
             let machine = machine.unwrap();
             machine.check_identity().await.unwrap();
             let state = Utf8PathBuf::from(format!("/state{number}"));
-            machine.with_records(Store::open(env, &state, "vm").await.unwrap().0)
+            machine.with_records(Store::open(env.clone(), &state, "vm").await.unwrap().0)
         };
         let (one, other) = (driver(0).await, driver(1).await);
-        let [s1, s2] = ["s1", "s2"].map(|name| create(name, &[CreateFlag::DiskOnly]));
-        let (first, second) = tokio::join!(one.perform(&s1), other.perform(&s2));
-        // Inside the image: the simulated drivers would call their nodes alike.
-        let again = other.perform(&create("s3", &[])).await;
-        [first, second, again].map(|ended| ended.map(drop).map_err(Box::new))
+        let (first, s2, s3) = (create("s1", &[CreateFlag::DiskOnly]), create("s2", &[]), create("s3", &[]));
+        let lock = Utf8PathBuf::from(format!("/run/freezeframe/{UUID}.lock"));
+        let meanwhile = async {
+            env.sleep_until(env.now() + Duration::from_millis(10)).await;
+            env.lock(&lock).await.map(drop)
+        };
+        let (first, meanwhile) = tokio::join!(one.perform(&first), meanwhile);
+        first.unwrap();
+        let held = env.lock(&lock).await.expect("it was given back");
+        let second = other.perform(&s2).await.map(drop).map_err(Box::new);
+        drop(held);
+        let again = other.perform(&s3).await.map(drop).map_err(Box::new);
+        Met { meanwhile, second, again }
     });
     simulation.world().check_invariants().unwrap();
     told.unwrap()
@@ -81,9 +98,9 @@ fn drivers_with_records_in_two_folders_are_kept_apart_on_one_machine(
     let described = format!("<uuid>{UUID}</uuid>");
     // Known by its description, by what it answers, or by one of them each.
     for described in [[&*described, &*described], ["", ""], ["", &*described]] {
-        let [first, second, again] = both(release, described);
-        first.unwrap();
-        let error = *second.expect_err("the first is at work");
+        let Met { meanwhile, second, again } = meet(release, described);
+        assert_eq!(meanwhile.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let error = *second.expect_err("somebody else has it");
         assert_eq!(error.code(), Code::OperationTimeout);
         assert!(matches!(error, OperationError::Held(HoldError::Held(_))), "{error}");
         let words = format!(

@@ -7,12 +7,18 @@
 //! The UUID is that of the description, or else the one that QEMU answers with. A machine that has neither, and a driver of
 //! another user, are not seen: QEMU's own locks on the images are all that is between them.
 
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
 
 use super::Machine;
 use crate::{domain_xml::canonical_uuid, env::Env, error::Code};
+
+/// A program that is just being started, for another machine of the same process, has the lock of an operation that is over for a
+/// moment more, until it is one of its own: for so long that is waited for.
+const PASSES_WITHIN: Duration = Duration::from_millis(200);
+/// How often it is tried meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// Why a machine is not this driver's alone.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +53,19 @@ impl<E: Env> Machine<E> {
         let Some(uuid) = self.uuid() else { return Ok(None) };
         let env = self.monitor.env();
         let path = env.runtime_folder().await?.join(format!("{uuid}.lock"));
-        let lock = env.lock(&path).await.map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => HoldError::Held(path.clone()),
-            _ => HoldError::Host(source),
-        })?;
-        let lock = Rc::new(lock);
+        let until = env.now() + PASSES_WITHIN;
+        let lock = loop {
+            match env.lock(&path).await {
+                Ok(lock) => break Rc::new(lock),
+                Err(held) if held.kind() == io::ErrorKind::WouldBlock => {
+                    if env.now() >= until {
+                        return Err(HoldError::Held(path));
+                    }
+                    env.sleep_until(env.now() + ASK_EVERY).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
         self.held.replace(Rc::downgrade(&lock));
         Ok(Some(lock))
     }
