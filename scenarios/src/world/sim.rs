@@ -36,6 +36,7 @@ use crate::{
     language::{self, Format, HostFile, Scenario},
     machine,
     play::{self, CannotPlay, Run, Watch},
+    serve::qcow2,
 };
 
 /// Where the simulated monitors seem to listen: `/monitor0`, ..., beside the folder of the images.
@@ -122,7 +123,12 @@ impl OpenFile for SimFile {
 
     async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         let world = self.sockets.world();
-        let written = world.host().document(&self.path).unwrap_or_default();
+        // An image has a header, as a program would find it.
+        let header = match world.host().image(&self.path) {
+            Some(Image::Qcow2(image)) => qcow2::bytes(image),
+            _ => None,
+        };
+        let written = header.as_deref().or(world.host().document(&self.path)).unwrap_or_default();
         let rest = usize::try_from(at).ok().and_then(|at| written.get(at..)).unwrap_or_default();
         Ok(rest[..rest.len().min(most)].to_owned())
     }
