@@ -71,8 +71,12 @@ fn meet(release: Release, described: [&str; 2]) -> Met {
         let (first, s2, s3) = (create("s1", &[CreateFlag::DiskOnly]), create("s2", &[]), create("s3", &[]));
         let lock = Utf8PathBuf::from(format!("/run/freezeframe/{UUID}.lock"));
         let meanwhile = async {
-            env.sleep_until(env.now() + Duration::from_millis(10)).await;
-            env.lock(&lock).await.map(drop)
+            // Whenever that is.
+            for _ in 0..100 {
+                env.sleep_until(env.now() + Duration::from_micros(100)).await;
+                env.lock(&lock).await.map(drop)?;
+            }
+            Ok(())
         };
         let (first, meanwhile) = tokio::join!(one.perform(&first), meanwhile);
         first.unwrap();
