@@ -300,6 +300,16 @@ impl<E: Env> Client<E> {
         self.shared.borrow().standstill.own
     }
 
+    /// Takes note of why the guest stands still since this STOP, which no event has told. One that has gone on since, or has been
+    /// stopped anew, is left out of it.
+    pub(crate) fn note_own_stop(&self, why: OwnStop, stop: &Event) {
+        let mut shared = self.shared.borrow_mut();
+        shared.standstill.note(why, stop);
+        for watch in shared.watches.iter().filter_map(Weak::upgrade) {
+            watch.borrow_mut().note(why, stop);
+        }
+    }
+
     /// Whether the last thing heard of it was nothing: a command timed out and no message came since.
     pub fn is_mute(&self) -> bool {
         self.shared.borrow().mute

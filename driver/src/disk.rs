@@ -71,7 +71,7 @@ use crate::{
     qemu_img::QemuImg,
     report::Quiesced,
     request::{Quiesce, WITHIN},
-    storage::{self, Snapshot, Storage, Volumes},
+    storage::{self, InUse, Snapshot, Storage, Volumes},
     xml::Element,
 };
 
@@ -241,11 +241,15 @@ impl<E: Env> Taker for Disks<E> {
     async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
         self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
         let provider = self.volumes.provider()?;
-        let backup = |disk: &Described| {
-            let source = provider.backup_source(name, disk.image.as_deref());
-            (disk.target.clone(), source.map(|source| disk.backup(&source)))
-        };
-        let backups = self.disks.iter().map(backup).collect();
+        let mut backups = Vec::new();
+        for disk in &self.disks {
+            let image = match &disk.image {
+                Some(path) => Some(InUse::ask(self.monitor.env(), path).await),
+                None => None,
+            };
+            let source = provider.backup_source(name, image.as_ref());
+            backups.push((disk.target.clone(), source.map(|source| disk.backup(&source))));
+        }
         let quiesced = self.monitor.rest().told();
         let (method, volume) = (By::Storage(provider.method()), provider.volume());
         Ok(Taken { method, volume, backups, modified: Vec::new(), quiesced })

@@ -381,7 +381,7 @@ pub(crate) fn uuid_of(domain: &Element) -> Option<String> {
 }
 
 /// libvirt takes a UUID with or without its hyphens, in letters of any size.
-fn canonical_uuid(text: &str) -> Option<String> {
+pub(crate) fn canonical_uuid(text: &str) -> Option<String> {
     let digits: String = text.trim().chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
     if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -157,6 +157,10 @@ pub trait Env: Clone + Unpin + 'static {
     /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
 
+    /// A folder of this user's alone, the same for all of the user's processes and made if it is not there. What is in it need not
+    /// outlive the host.
+    async fn runtime_folder(&self) -> io::Result<Utf8PathBuf>;
+
     /// Opens a file that is there.
     async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<Self::File>;
 

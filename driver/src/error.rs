@@ -26,6 +26,7 @@ use crate::{
     client::{CommandError, ConnectError, Lost, seconds},
     journal::JournalError,
     launch::LaunchError,
+    machine::HoldError,
     qemu_img::ToolError,
     recover::Recovered,
     save_image::BadSaveImage,
@@ -321,6 +322,9 @@ pub enum OperationError {
     /// It was not begun.
     #[error("{0}. Nothing was touched.")]
     Refused(#[from] Refusal),
+    /// The machine is not this driver's alone, so it was not begun.
+    #[error("{0}. Nothing was touched.")]
+    Held(#[from] HoldError),
     /// The machine could not be reached, so it was not begun.
     #[error("{0}. Nothing was touched.")]
     Unreachable(#[from] ConnectError),
@@ -410,6 +414,7 @@ impl OperationError {
             OperationError::Unreachable(ConnectError::Silent { .. })
             | OperationError::Unobserved(CommandError::TimedOut { .. }) => Code::OperationTimeout,
             OperationError::Unreachable(_) | OperationError::Unobserved(_) => Code::OperationFailed,
+            OperationError::Held(error) => error.code(),
             OperationError::Journal(error) => error.code(),
             OperationError::Pending(_) => Code::OperationInvalid,
             OperationError::Partly { cause, .. } => cause.code(),

@@ -14,6 +14,7 @@
 //! | [`xml`], [`domain_snapshot`], [`domain_xml`] | documents as trees, `<domainsnapshot>` and `<domain>` as libvirt means them |
 //! | [`launch`] | starting and stopping the machine's QEMU |
 //! | [`qemu_img`], [`images`] | the tool for images that no machine has open; what it says of those of a machine that is off |
+//! | [`strangers`] | images that nobody here knows, and that stand on the machine's |
 //! | [`tree`], [`store`] | a machine's snapshots and how they descend, and their records on the host's disk |
 //! | [`disk`] | which storage takes a disk's snapshots, and what is done by it |
 //! | [`storage`] | snapshots that the storage below the disks takes by itself: btrfs, reflink, LVM, ZFS, RBD, a user's program |
@@ -66,6 +67,7 @@ pub mod standstill;
 pub mod step;
 pub mod storage;
 pub mod store;
+pub mod strangers;
 pub mod tree;
 pub mod wire;
 mod words;

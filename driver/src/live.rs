@@ -10,6 +10,7 @@ use crate::{
     patience::Patience,
     progress::{Progress, Teller},
     standstill::OwnStop,
+    wire::Event,
 };
 
 /// One step's hold on the machine.
@@ -36,6 +37,19 @@ impl<E: Env> Live<E> {
         rest: Rest<E>,
     ) -> Self {
         Self { env, client, lane, deadline, patience, teller, rest }
+    }
+
+    /// The same hold, that speaks as another lane: for what is asked beside the step's own conversation.
+    pub(crate) fn beside(&self, lane: &str) -> Self {
+        Self {
+            env: self.env.clone(),
+            client: self.client.clone(),
+            lane: lane.to_owned(),
+            deadline: self.deadline,
+            patience: self.patience,
+            teller: self.teller.clone(),
+            rest: self.rest.clone(),
+        }
     }
 
     /// Tells how far the step is, in bytes.
@@ -66,6 +80,11 @@ impl<E: Env> Live<E> {
     /// Why the guest stands still, if it was heard to stop of its own and not to go on since.
     pub fn own_stop(&self) -> Option<OwnStop> {
         self.client.own_stop()
+    }
+
+    /// Takes note of why the guest stands still since this STOP, which no event has told.
+    pub(crate) fn note_own_stop(&self, why: OwnStop, stop: &Event) {
+        self.client.note_own_stop(why, stop);
     }
 
     /// Closes the connection, for all who share it: nothing can be asked any more.

@@ -6,6 +6,7 @@
 
 mod aside;
 mod document;
+mod hold;
 mod identity;
 mod off;
 mod pending;
@@ -13,13 +14,13 @@ mod quiesce;
 
 use std::{
     cell::{OnceCell, RefCell},
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
 use camino::Utf8PathBuf;
 
-pub use self::off::Off;
+pub use self::{hold::HoldError, off::Off};
 use crate::{
     capabilities::Capabilities,
     client::{Client, CommandError},
@@ -61,6 +62,10 @@ pub struct Machine<E: Env> {
     off: Option<Off>,
     /// Why this QEMU does not write memory in the background, once it has said so.
     no_background: RefCell<Option<String>>,
+    /// The UUID that it has answered with, if it has one.
+    answered: RefCell<Option<String>>,
+    /// The lock that keeps other drivers from it, while somebody holds it.
+    held: RefCell<Weak<E::Lock>>,
 }
 
 impl<E: Env> Machine<E> {
@@ -109,6 +114,8 @@ impl<E: Env> Machine<E> {
             document: None,
             off: None,
             no_background: RefCell::default(),
+            answered: RefCell::default(),
+            held: RefCell::default(),
         })
     }
 
@@ -193,6 +200,7 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError`]; it says how things stand now.
     pub async fn perform(&self, request: &Request) -> Result<Report, OperationError> {
+        let _held = self.hold().await?;
         if let Some(recovered) = self.put_right(request.within()).await? {
             tracing::warn!(%recovered, "an earlier operation had not come to its end");
         }
@@ -392,6 +400,7 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError`]; it says how things stand now.
     pub async fn carry_out(&self, plan: &Plan, within: Duration) -> Result<(), OperationError> {
+        let _held = self.hold().await?;
         let deadline = self.monitor.env().now() + within;
         let journal = self.begin_journal(plan, None).await?;
         let patience = self.patience.at_most(within);

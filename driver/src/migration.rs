@@ -9,7 +9,7 @@
 //!
 //! Source: QEMU QAPI `migration.json`; recordings `migrate-*`, `background-snapshot`.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +17,18 @@ use crate::{
     client::{Client, CommandError, Events, Silence},
     commands::{
         MigrateCancel, MigrationCapabilityStatus, MigrationInfo, MigrationParameters, QueryMigrate,
-        QueryMigrateCapabilities, QueryMigrateParameters,
+        QueryMigrateCapabilities, QueryMigrateParameters, QueryStatus,
     },
     env::Env,
     error::StepError,
     live::Live,
+    standstill::OwnStop,
     wire,
 };
+
+/// How long QEMU may take for the last of a state, for which it stops the guest. Where a guest stands still for longer, who has stopped
+/// it is found out; until then nothing is asked, for it waits.
+const LAST_OF_IT: Duration = Duration::from_millis(100);
 
 /// How long until a migration without news is asked about again.
 const POLL_EVERY: Duration = Duration::from_millis(250);
@@ -155,9 +160,18 @@ pub(crate) async fn wait<E: Env>(
     deed: &'static str,
 ) -> Result<(), StepError> {
     let started = live.env().now();
+    let mut stopped: Option<(Rc<wire::Event>, Duration)> = None;
     loop {
+        if let Some((stop, _)) = stopped.take_if(|(_, until)| live.env().now() >= *until) {
+            notice_somebody_elses(live, &stop).await?;
+        }
         let poll = live.deadline().min(live.env().now() + POLL_EVERY);
+        let poll = stopped.as_ref().map_or(poll, |(_, until)| poll.min(*until));
         let ask = match events.next(poll).await {
+            Ok(event) if event.name == "STOP" => {
+                stopped = Some((event, live.env().now() + LAST_OF_IT));
+                false
+            }
             Ok(event) => is_last(&event),
             Err(Silence::Lost(lost)) => {
                 return Err(CommandError::Lost { command: "migrate".into(), lost }.into());
@@ -180,6 +194,15 @@ pub(crate) async fn wait<E: Env>(
             return Err(StepError::MigrationUnfinished { deed, status, waited: now - started });
         }
     }
+}
+
+/// Finds out whether it was somebody else who has stopped a guest that ran while its memory was saved: QEMU stops it for the last of
+/// that, and is in `finish-migrate` or beyond when it says so.
+async fn notice_somebody_elses<E: Env>(live: &Live<E>, stop: &wire::Event) -> Result<(), CommandError> {
+    if live.own_stop().is_none() && live.beside("standstill").ask(&QueryStatus {}).await?.status == "paused" {
+        live.note_own_stop(OwnStop::SomebodyElse, stop);
+    }
+    Ok(())
 }
 
 /// Waits until a migration that may be under way is over, without stopping it.

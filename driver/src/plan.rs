@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::merge::is_named;
 pub(crate) use self::quiesce::{Wanted, told as quiesced};
 pub use self::{
-    branches::{Beside, images_beside},
-    delete::{check_one_by_one, needs_nodes, one_by_one},
+    branches::{Beside, images_beside, known_files},
+    delete::{at_stake, check_one_by_one, needs_nodes, one_by_one},
     memory::why_not_in_background,
     off::Off,
     prepare::{HostFiles, paths},

@@ -20,6 +20,8 @@ pub enum OwnStop {
     Watchdog,
     /// It could not read or write a disk.
     IoError,
+    /// Somebody else's monitor has stopped it. No event says so: it is found out where it can be told from a stop of the driver's.
+    SomebodyElse,
 }
 
 impl OwnStop {
@@ -51,6 +53,7 @@ impl fmt::Display for OwnStop {
             OwnStop::Panicked => "its kernel has panicked",
             OwnStop::Watchdog => "its watchdog has run out",
             OwnStop::IoError => "it could not read or write a disk",
+            OwnStop::SomebodyElse => "somebody else has stopped it",
         })
     }
 }
@@ -78,11 +81,37 @@ impl Standstill {
             _ => {}
         }
     }
+
+    /// Takes in why it stands still since this STOP, if it still does.
+    pub(crate) fn note(&mut self, why: OwnStop, stop: &Event) {
+        if self.since == Some(stop.timestamp) {
+            self.own = Some(why);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_found_out_too_late_is_said_of_no_other_standstill() {
+        let event = |name: &str, seconds| {
+            let timestamp = Timestamp { seconds, microseconds: 0 };
+            Event { name: name.to_owned(), data: None, timestamp }
+        };
+        let (stop, resume, again) = (event("STOP", 1), event("RESUME", 2), event("STOP", 3));
+        let mut stood = Standstill::default();
+        stood.hear(&stop);
+        stood.note(OwnStop::SomebodyElse, &stop);
+        assert_eq!(stood.own, Some(OwnStop::SomebodyElse));
+        stood.hear(&resume);
+        stood.note(OwnStop::SomebodyElse, &stop);
+        assert_eq!(stood.own, None, "it has gone on");
+        stood.hear(&again);
+        stood.note(OwnStop::SomebodyElse, &stop);
+        assert_eq!(stood.own, None, "it was stopped anew");
+    }
 
     #[test]
     fn only_what_stops_the_guest_is_a_reason_to_stand_still() {

@@ -45,7 +45,10 @@ pub use self::{
     volumes::Volumes,
     zfs::Zfs,
 };
-use crate::{env::HostCommand, name::SnapshotName};
+use crate::{
+    env::{Env, FileKind, HostCommand},
+    name::SnapshotName,
+};
 
 /// Who takes a disk's snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +124,23 @@ pub struct Snapshot {
 impl Snapshot {
     fn fit(name: SnapshotName) -> Self {
         Self { name, fit: true }
+    }
+}
+
+/// The file or device that a machine uses of a volume, as the host finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// Where it is.
+    pub path: Utf8PathBuf,
+    /// Whether it is a block device.
+    pub device: bool,
+}
+
+impl InUse {
+    /// Asks the host what it is. What cannot be looked at is taken for a file.
+    pub async fn ask<E: Env>(env: &E, path: &Utf8Path) -> Self {
+        let device = matches!(env.file_kind(path).await, Ok(FileKind::Device));
+        Self { path: path.to_owned(), device }
     }
 }
 
@@ -222,8 +242,8 @@ pub trait Provider: fmt::Debug {
         Ok(None)
     }
 
-    /// Where a backup reads a snapshot of `image`, the file that the machine uses; none where it cannot.
-    fn backup_source(&self, name: &SnapshotName, image: Option<&Utf8Path>) -> Option<BackupSource>;
+    /// Where a backup reads a snapshot of what the machine uses; none where it cannot.
+    fn backup_source(&self, name: &SnapshotName, image: Option<&InUse>) -> Option<BackupSource>;
 
     /// What is meant by the words and the exit code (not 0) of a command.
     fn refusal(&self, code: i32, words: &str) -> Refusal;

@@ -266,6 +266,10 @@ impl<E: Env> Env for Recorded<E> {
         self.inner.lock(path).await
     }
 
+    async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {
+        self.inner.runtime_folder().await
+    }
+
     async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<Self::File> {
         let result = self.inner.open(path, access).await;
         let result = result.map(|inner| RecordedFile { inner, path: path.to_owned(), env: self.clone() });

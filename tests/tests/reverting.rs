@@ -374,3 +374,23 @@ fn memory_of_another_machine_than_the_record_s_is_refused() {
             .await;
     });
 }
+
+/// In an overlay the disk goes on; what else its part of the record says is somebody's all the same.
+#[test]
+fn what_is_not_understood_of_a_disk_outlives_the_way_back() {
+    after(Release::V10_0, Kind::Overlays, async |bench| {
+        bench
+            .record(|record| {
+                record.disks[0].rest.attributes.push(("tag".into(), "theirs".into()));
+                record.disks[0].rest.push(freezeframe_driver::xml::Element::of_text("note", "theirs"));
+            })
+            .await;
+        let machine = bench.machine(document(64)).await;
+        machine.perform(&revert(&[RevertFlag::Running])).await.unwrap();
+        let tree = machine.tree().unwrap();
+        let part = &tree.get("s1").unwrap().disks[0];
+        assert!(part.path().unwrap().as_str().starts_with("/images/vda.s1-"), "{part:?}");
+        assert_eq!(part.rest.attributes, [("tag".into(), "theirs".into())]);
+        assert_eq!(part.rest.child("note").unwrap().text(), "theirs");
+    });
+}

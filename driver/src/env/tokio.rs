@@ -33,6 +33,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files};
 
 mod run;
+mod runtime;
 
 /// The real world. Use it inside a `tokio::task::LocalSet` or a local runtime.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct TokioEnv {
     /// Tells one process, and one start of it, from another.
     seed: u32,
     ids: Rc<Cell<u32>>,
+    /// Where the runtime folder may be, if not where the user's is.
+    runtime: Option<Rc<[Utf8PathBuf]>>,
 }
 
 impl TokioEnv {
@@ -48,7 +51,14 @@ impl TokioEnv {
     pub fn new() -> Self {
         // The standard library's hasher is seeded by the system: enough for names, and no dependency.
         let seed = RandomState::new().hash_one(std::process::id());
-        Self { start: Instant::now(), seed: seed as u32, ids: Rc::default() }
+        Self { start: Instant::now(), seed: seed as u32, ids: Rc::default(), runtime: None }
+    }
+
+    /// The same with a runtime folder of its own, the first of these that can be made and is the user's alone: for machines that
+    /// nobody else can know of.
+    #[must_use]
+    pub fn with_runtime_folder(self, candidates: &[Utf8PathBuf]) -> Self {
+        Self { runtime: Some(candidates.into()), ..self }
     }
 }
 
@@ -185,6 +195,11 @@ impl Env for TokioEnv {
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
         let path = path.to_owned();
         beside(move || files::lock(&path)).await
+    }
+
+    async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {
+        let candidates = self.runtime.as_ref().map_or_else(runtime::candidates, |own| own.to_vec());
+        beside(move || runtime::first_of(&candidates)).await
     }
 
     async fn open(&self, path: &Utf8Path, access: Access) -> io::Result<HostFile> {

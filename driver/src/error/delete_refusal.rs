@@ -97,6 +97,19 @@ pub enum DeleteRefusal {
         /// The other snapshot.
         by: String,
     },
+    /// An image that is in nobody's chain or record is based on one that would be written to or removed.
+    #[error(
+        "`{above}` stands on `{file}` of disk `{disk}`, and no snapshot is known that it is of; move it away or remove it first, \
+         for it would be worth nothing then"
+    )]
+    StrangerAbove {
+        /// The disk.
+        disk: String,
+        /// The image that would be written to or removed.
+        file: Utf8PathBuf,
+        /// What stands on it.
+        above: Utf8PathBuf,
+    },
     /// An image belongs to more than one chain, or it is not known by which node it is opened.
     #[error(
         "`{file}` of disk `{disk}` is opened by {nodes} nodes or chains; an image that is merged must be one disk's alone"
@@ -150,6 +163,7 @@ impl DeleteRefusal {
             | DeleteRefusal::HoldsInternal { .. }
             | DeleteRefusal::InternalParent { .. }
             | DeleteRefusal::OtherBranch { .. }
+            | DeleteRefusal::StrangerAbove { .. }
             | DeleteRefusal::ImageShared { .. }
             | DeleteRefusal::BitmapLost { .. } => Code::OperationUnsupported,
         }

@@ -8,12 +8,13 @@ use super::Machine;
 use crate::{
     domain::Domain,
     env::{Env, FileKind},
+    journal::Pending,
     launch::{LaunchError, Launcher, chain, transient},
     observed::Observed,
     plan::{self, Aside, Beside, GoingBack, HostFiles, Kept},
     qemu_img::{ImageInfo, QemuImg},
     request::Request,
-    step,
+    step, strangers,
 };
 
 impl<E: Env> Machine<E> {
@@ -67,10 +68,17 @@ impl<E: Env> Machine<E> {
         let mut wanted = plan::images_beside(request, self.tree().as_ref(), observed);
         wanted.extend(plan::images_reused(request, domain, observed));
         wanted.extend(plan::images_discarded(request, self.tree().as_ref(), observed));
-        if wanted.is_empty() {
+        let tree = self.tree();
+        let at_stake = plan::at_stake(request, tree.as_ref(), observed);
+        if wanted.is_empty() && at_stake.is_empty() {
             return None;
         }
         let env = self.monitor.env();
+        let mut known = plan::known_files(tree.as_ref(), observed);
+        // What an earlier deletion could not remove is removed first.
+        let pending = self.pending().await.ok().flatten();
+        known.extend(pending.iter().flat_map(Pending::left_images).map(|image| image.file.clone()));
+        let strangers = strangers::standing_on(env, &at_stake, &known).await;
         let tool = match &domain.document {
             Some(document) => self.tool(document).await,
             None => "qemu-img".into(),
@@ -91,6 +99,6 @@ impl<E: Env> Machine<E> {
                 canonical.insert(path, name);
             }
         }
-        Some(Beside { tool, images, canonical })
+        Some(Beside { tool, images, canonical, strangers })
     }
 }

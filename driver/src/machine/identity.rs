@@ -31,21 +31,23 @@ impl<E: Env> Machine<E> {
         let live = self.monitor.live("identity".into(), deadline, self.patience);
         // Asked at once: three answers take no longer than one.
         let checks: [Pin<Box<dyn Future<Output = _>>>; 3] = [
-            Box::pin(check_uuid(&live, &described)),
+            Box::pin(self.check_uuid(&live, &described)),
             Box::pin(check_board(&live, &described)),
             Box::pin(check_memory(&live, &described)),
         ];
         all(checks).await.into_iter().collect()
     }
-}
 
-async fn check_uuid<E: Env>(live: &Live<E>, described: &DomainXml) -> Result<(), OperationError> {
-    let Some(described) = described.uuid() else { return Ok(()) };
-    let answers = live.execute(&QueryUuid {}).await?.uuid;
-    let says_who = answers.chars().any(|digit| !matches!(digit, '0' | '-'));
-    match says_who && answers != described {
-        true => Err(Refusal::AnotherMachine { answers, described }.into()),
-        false => Ok(()),
+    async fn check_uuid(&self, live: &Live<E>, described: &DomainXml) -> Result<(), OperationError> {
+        let answers = live.execute(&QueryUuid {}).await?.uuid;
+        if answers.chars().all(|digit| matches!(digit, '0' | '-')) {
+            return Ok(());
+        }
+        self.answered.replace(Some(answers.clone()));
+        match described.uuid().filter(|described| *described != answers) {
+            Some(described) => Err(Refusal::AnotherMachine { answers, described }.into()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -57,6 +57,8 @@ impl<E: Env> Machine<E> {
             document: None,
             off: Some(off),
             no_background: RefCell::default(),
+            answered: RefCell::default(),
+            held: RefCell::default(),
         }
     }
 

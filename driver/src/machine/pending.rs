@@ -34,9 +34,10 @@ impl<E: Env> Machine<E> {
     /// Once nothing is left of it, it is forgotten; until then this may be tried again.
     ///
     /// # Errors
-    /// [`OperationError::Journal`], [`OperationError::Unreachable`]: nothing was touched.
+    /// [`OperationError::Held`], [`OperationError::Journal`], [`OperationError::Unreachable`]: nothing was touched.
     pub async fn recover(&self, within: Duration) -> Result<Option<Recovered>, OperationError> {
         let Some(pending) = self.pending().await? else { return Ok(None) };
+        let _held = self.hold().await?;
         if self.is_off() {
             // It may have been started since, by the operation itself or by somebody else.
             let _ = self.monitor.reconnect(self.patience.connect).await;

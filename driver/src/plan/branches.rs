@@ -17,13 +17,13 @@
 
 mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use self::records::tree_without;
-pub(super) use self::records::{overlay, settle_current};
-use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, merge};
+pub(super) use self::records::{goes_on_in, overlay, settle_current};
+use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, delete::check_no_stranger, merge};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
@@ -32,6 +32,7 @@ use crate::{
     qemu_img::{Backing, ImageInfo},
     request::Request,
     step::{RebaseImage, RemoveFile, RemoveImage, StreamImage, WriteRecords},
+    strangers::Stranger,
     tree::SnapshotTree,
 };
 
@@ -44,6 +45,8 @@ pub struct Beside {
     pub images: BTreeMap<Utf8PathBuf, Result<ImageInfo, String>>,
     /// What the files behind them, and those of the machine's disks, are called without links.
     pub canonical: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
+    /// Images that nobody here knows and that stand on those that are [`at_stake`](super::at_stake).
+    pub strangers: Vec<Stranger>,
 }
 
 impl Beside {
@@ -87,6 +90,20 @@ pub(super) fn recorded_images(tree: &SnapshotTree, observed: &Observed) -> BTree
         !observed.disks.iter().flat_map(|disk| &disk.chain).any(|image| image.file == *path)
     });
     images
+}
+
+/// The files that the machine has open or its records name.
+pub fn known_files(tree: Option<&SnapshotTree>, observed: &Observed) -> BTreeSet<Utf8PathBuf> {
+    let open = observed.images().flat_map(|disk| &disk.chain).map(|image| image.file.clone());
+    let records: Vec<_> = tree
+        .iter()
+        .flat_map(|tree| tree.topological().into_iter().filter_map(|name| tree.get(name)))
+        .collect();
+    let memory = records.iter().filter_map(|record| record.memory.file.clone());
+    let merged = records.iter().flat_map(|record| &record.disks).filter_map(merge::note);
+    let merged = merged.map(|note| note.file.to_owned());
+    let images = tree.into_iter().flat_map(|tree| recorded_images(tree, observed).into_keys());
+    open.chain(images).chain(memory).chain(merged).collect()
 }
 
 /// Whether a snapshot is no single overlay in a chain of the running machine, which could go down into the image below it.
@@ -249,6 +266,9 @@ fn find<'a>(
     if let Some(own) = own.filter(|own| frozen.is_left_alone(own, facts)) {
         frozen.aside.clear();
         frozen.left = Some(own);
+    }
+    for file in std::iter::once(&*frozen.file).chain(frozen.left) {
+        check_no_stranger(target, file, facts)?;
     }
     Ok(frozen)
 }

@@ -9,14 +9,16 @@
 //! Of an internal snapshot the record goes first. Whatever ends this half way then leaves a tag without a record, which takes
 //! room and can be deleted by its name, and never a record that promises what is gone.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off, storage::parts};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, StoragePart},
     error::{DeleteRefusal, Refusal},
     name::SnapshotName,
-    observed::ObservedDisk,
+    observed::{Observed, ObservedDisk},
     request::{Delete, DeleteFlag, DeleteFlags, Request},
     step::{DeleteSnapshot, RemoveTag, Step, WriteRecords},
     tree::SnapshotTree,
@@ -28,6 +30,40 @@ pub(super) fn check_whole(name: &str, facts: Facts<'_>) -> Result<(), Refusal> {
     match record.is_some_and(|record| record.disks.iter().any(|disk| disk.delete_in_progress)) {
         true => Err(DeleteRefusal::DeletionUnfinished(name.to_owned()).into()),
         false => Ok(()),
+    }
+}
+
+/// The images that a plan for the request may write to or remove, and that somebody may have put another one on whom nobody here
+/// knows.
+pub fn at_stake(
+    request: &Request,
+    tree: Option<&SnapshotTree>,
+    observed: &Observed,
+) -> BTreeSet<Utf8PathBuf> {
+    let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeSet::new() };
+    let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
+    let parts =
+        snapshot.into_iter().flat_map(|snapshot| snapshot.disks.iter().map(move |part| (snapshot, part)));
+    let external = parts.filter(|(_, part)| part.location == Some(Location::External));
+    let images = external.flat_map(|(snapshot, part)| {
+        let own = part.path();
+        let chain = observed.disk(&part.name).map(|disk| disk.chain.as_slice()).unwrap_or_default();
+        let pair = chain.windows(2).find(|pair| own == Some(&*pair[0].file));
+        let below = pair.map(|pair| pair[1].file.clone());
+        own.map(ToOwned::to_owned).into_iter().chain(below).chain(merge::source(snapshot, &part.name))
+    });
+    images.collect()
+}
+
+/// Refuses what would break an image that stands on this one and that nobody here knows.
+pub(super) fn check_no_stranger(target: &str, file: &Utf8Path, facts: Facts<'_>) -> Result<(), Refusal> {
+    let mut strangers = facts.beside.into_iter().flat_map(|beside| &beside.strangers);
+    match strangers.find(|stranger| stranger.on == file) {
+        None => Ok(()),
+        Some(stranger) => {
+            let (disk, file, above) = (target.to_owned(), file.to_owned(), stranger.file.clone());
+            Err(DeleteRefusal::StrangerAbove { disk, file, above }.into())
+        }
     }
 }
 

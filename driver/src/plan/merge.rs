@@ -26,7 +26,7 @@ use camino::Utf8Path;
 pub(crate) use self::records::is_named;
 use self::records::{Note, begin, done};
 pub(super) use self::records::{is_manual, note, source};
-use super::{Facts, Off, Plan, Planned, Records, Stage, branches};
+use super::{Facts, Off, Plan, Planned, Records, Stage, branches, delete::check_no_stranger};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
@@ -102,6 +102,8 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         fates.extend(fate(disk, name, facts)?);
     }
     for fate in &fates {
+        let Merged { target, file, .. } = fate.merged();
+        check_no_stranger(target, file, facts)?;
         if let Fate::Merge(merge) = fate {
             super::check_images_are_held(facts)?;
             merge.check(name, snapshot, records.tree, facts)?;
@@ -206,6 +208,7 @@ impl Merge<'_> {
         facts: Facts<'_>,
     ) -> Result<(), Refusal> {
         let disk = || self.disk.target.clone();
+        check_no_stranger(&self.disk.target, self.base.file, facts)?;
         self.check_bitmaps(facts)?;
         let parent = snapshot.parent.as_deref().and_then(|parent| tree.get(parent));
         let is_internal =

@@ -13,7 +13,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, command,
+    Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command,
     error::{SYSTEM, by_words},
     fit, names, text,
 };
@@ -117,8 +117,8 @@ impl Provider for Btrfs {
         ])
     }
 
-    fn backup_source(&self, name: &SnapshotName, image: Option<&Utf8Path>) -> Option<BackupSource> {
-        let inside = image?.strip_prefix(&self.subvolume).ok()?;
+    fn backup_source(&self, name: &SnapshotName, image: Option<&InUse>) -> Option<BackupSource> {
+        let inside = image?.path.strip_prefix(&self.subvolume).ok()?;
         Some(BackupSource::File(Utf8PathBuf::from(self.place(name)).join(inside)))
     }
 

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, WITHIN, names,
+    Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, WITHIN, names,
 };
 use crate::{env::HostCommand, name::SnapshotName, step::Happened, words};
 
@@ -203,7 +203,7 @@ impl Provider for Exec {
         Ok(self.act(Operation::Merge, name))
     }
 
-    fn backup_source(&self, _name: &SnapshotName, _image: Option<&Utf8Path>) -> Option<BackupSource> {
+    fn backup_source(&self, _name: &SnapshotName, _image: Option<&InUse>) -> Option<BackupSource> {
         None
     }
 

@@ -10,11 +10,11 @@
 
 use std::fmt;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use serde::Deserialize;
 
 use super::{
-    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, command,
+    Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command,
     error::{SYSTEM, by_words},
     names,
 };
@@ -187,8 +187,8 @@ impl Provider for Lvm {
     }
 
     /// The image of a machine may also be a file in a file system on the volume: that is not seen in the device.
-    fn backup_source(&self, name: &SnapshotName, image: Option<&Utf8Path>) -> Option<BackupSource> {
-        if image.is_some_and(|image| !image.starts_with("/dev")) {
+    fn backup_source(&self, name: &SnapshotName, image: Option<&InUse>) -> Option<BackupSource> {
+        if image.is_some_and(|image| !image.device) {
             return None;
         }
         let place = self.place(name).ok()?;

@@ -14,7 +14,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
 use super::{
-    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, command, fit, names,
+    Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command, fit,
+    names,
 };
 use crate::{env::HostCommand, name::SnapshotName};
 
@@ -226,7 +227,7 @@ impl Provider for Rbd {
         Ok(None)
     }
 
-    fn backup_source(&self, name: &SnapshotName, _image: Option<&Utf8Path>) -> Option<BackupSource> {
+    fn backup_source(&self, name: &SnapshotName, _image: Option<&InUse>) -> Option<BackupSource> {
         self.members.is_none().then(|| BackupSource::Rbd(format!("{}@{name}", self.place)))
     }
 

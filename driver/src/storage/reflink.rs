@@ -11,7 +11,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, command,
+    Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command,
     error::{SYSTEM, by_words},
     fit, names, text,
 };
@@ -116,7 +116,7 @@ impl Provider for Reflink {
         Ok(acts)
     }
 
-    fn backup_source(&self, name: &SnapshotName, _image: Option<&Utf8Path>) -> Option<BackupSource> {
+    fn backup_source(&self, name: &SnapshotName, _image: Option<&InUse>) -> Option<BackupSource> {
         Some(BackupSource::File(self.place(name).into()))
     }
 

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Act, BackupSource, Provider, Snapshot, StorageError, WITHIN};
+use super::{Act, BackupSource, InUse, Provider, Snapshot, StorageError, WITHIN};
 use crate::{
     env::{Ended, Env, HostCommand},
     name::SnapshotName,
@@ -248,7 +248,11 @@ impl<E: Env> Storage<E> {
     ) -> Result<BackupSource, StorageError> {
         self.known(name).await?;
         let words = || format!("{} shows no snapshot beside the live volume", self.provider.method());
-        let source = self.provider.backup_source(name, image);
+        let image = match image {
+            Some(path) => Some(InUse::ask(&self.env, path).await),
+            None => None,
+        };
+        let source = self.provider.backup_source(name, image.as_ref());
         source.ok_or_else(|| StorageError::NotSupported { words: words() })
     }
 

@@ -6,10 +6,8 @@
 //!
 //! Source: zfs-snapshot(8), zfs-rollback(8), zfs-destroy(8); recordings of zfs-fuse 0.7.
 
-use camino::Utf8Path;
-
 use super::{
-    Act, BackupSource, Capabilities, Method, Provider, Refusal, Snapshot, StorageError, command,
+    Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command,
     error::{SYSTEM, by_words},
     fit, names, text,
 };
@@ -91,7 +89,7 @@ impl Provider for Zfs {
         Ok(self.places(name)?.iter().map(|place| Act::deciding(zfs(&["rollback", place]))).collect())
     }
 
-    fn backup_source(&self, _name: &SnapshotName, _image: Option<&Utf8Path>) -> Option<BackupSource> {
+    fn backup_source(&self, _name: &SnapshotName, _image: Option<&InUse>) -> Option<BackupSource> {
         None
     }
 

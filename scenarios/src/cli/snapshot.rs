@@ -23,6 +23,7 @@ use clap::{Args, Subcommand};
 use freezeframe_driver::{
     error::{Code, OperationError},
     journal::JournalError,
+    machine::HoldError,
     name::{BadName, SnapshotName},
     recover::{Recovered, Turn},
     store::StoreError,
@@ -232,6 +233,11 @@ impl SnapshotError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             SnapshotError::Store(StoreError::Locked(_)) => 75,
+            SnapshotError::Operation(error)
+                if matches!(**error, OperationError::Held(HoldError::Held(_))) =>
+            {
+                75
+            }
             SnapshotError::Store(
                 StoreError::File { source, .. } | StoreError::CurrentUnknown { source, .. },
             ) if crate::serve::is_short(source) => 75,
@@ -260,6 +266,7 @@ pub(super) fn outcome(error: &OperationError) -> &'static str {
         OperationError::Refused(_)
         | OperationError::Unreachable(_)
         | OperationError::Unobserved(_)
+        | OperationError::Held(_)
         | OperationError::Journal(_)
         | OperationError::Pending(_) => "not-begun",
         OperationError::RolledBack { .. } => "rolled-back",

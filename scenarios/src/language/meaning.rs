@@ -27,6 +27,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     id_is_the_path(root.key("id"), file, &mut found);
     disks_have_one_name_each(root, &mut found);
     expected_disks_exist(root, &mut found);
+    expected_records_are_kept(root, &mut found);
     let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
     agent_has_a_system(root, &mut found);
     guest_can_boot(root, &mut found);
@@ -83,6 +84,19 @@ fn expected_disks_exist(root: Node<'_>, found: &mut Vec<Found>) {
     for table in ["chain", "internal"] {
         for (disk, _) in root.key("expect").key(table).entries() {
             disk_exists(root, disk, found);
+        }
+    }
+}
+
+/// What records are to say is compared with nothing where none are kept.
+fn expected_records_are_kept(root: Node<'_>, found: &mut Vec<Found>) {
+    if matches!(root.key("machine").key("records").value(), Some(DeValue::Boolean(true))) {
+        return;
+    }
+    for (key, _) in root.key("expect").entries() {
+        if matches!(key.name, "records" | "current" | "record-holds") {
+            let message = "no records of this machine's snapshots are kept".into();
+            found.push(Found::new(key.span, message, "[machine] records = true".into()));
         }
     }
 }

@@ -63,6 +63,7 @@ impl From<&OperationError> for Stands {
             OperationError::Refused(_)
             | OperationError::Unreachable(_)
             | OperationError::Unobserved(_)
+            | OperationError::Held(_)
             | OperationError::Journal(_)
             | OperationError::Pending(_) => Stands::Untouched,
             OperationError::RolledBack { .. } => Stands::AsBefore,

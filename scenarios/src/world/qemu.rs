@@ -312,7 +312,8 @@ impl QemuWorld {
         let process = RefCell::new(Some(process));
         let world = Self {
             inner: Rc::new(Inner {
-                env: TokioEnv::new(),
+                // Every scenario's machine has the same UUID.
+                env: TokioEnv::new().with_runtime_folder(&[root.join("runtime")]),
                 binary: binary.clone(),
                 process,
                 control: guest.map(|_| Control::of(root)),

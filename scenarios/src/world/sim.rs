@@ -36,6 +36,7 @@ use crate::{
     language::{self, Format, HostFile, Scenario},
     machine,
     play::{self, CannotPlay, Run, Watch},
+    serve::qcow2,
 };
 
 /// Where the simulated monitors seem to listen: `/monitor0`, ..., beside the folder of the images.
@@ -43,6 +44,9 @@ const MONITOR: &str = "/monitor";
 
 /// Where the simulated agent's port seems to listen: where QEMU says that it does, beside the folder of the images.
 const AGENT: &str = "/port-agent";
+
+/// The driver's runtime folder on the simulated host.
+const RUNTIME: &str = "/run/freezeframe";
 
 /// What the simulated host knows as QEMU.
 const QEMU: &str = "/simulated/bin/qemu-system-x86_64";
@@ -119,7 +123,12 @@ impl OpenFile for SimFile {
 
     async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         let world = self.sockets.world();
-        let written = world.host().document(&self.path).unwrap_or_default();
+        // An image has a header, as a program would find it.
+        let header = match world.host().image(&self.path) {
+            Some(Image::Qcow2(image)) => qcow2::bytes(image),
+            _ => None,
+        };
+        let written = header.as_deref().or(world.host().document(&self.path)).unwrap_or_default();
         let rest = usize::try_from(at).ok().and_then(|at| written.get(at..)).unwrap_or_default();
         Ok(rest[..rest.len().min(most)].to_owned())
     }
@@ -248,6 +257,11 @@ impl<T: Time> Env for SimEnv<T> {
     async fn lock(&self, path: &Utf8Path) -> io::Result<SimLock> {
         self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
+    }
+
+    async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {
+        self.sockets.world_mut().host_mut().add_folder(Utf8Path::new(RUNTIME));
+        Ok(RUNTIME.into())
     }
 
     async fn open(&self, path: &Utf8Path, _: Access) -> io::Result<SimFile> {

@@ -1,5 +1,8 @@
 //! Every wrong input of `snapshot`: what is said, with which exit code, and that nothing was done.
 
+use freezeframe_driver::env::{Env as _, tokio::TokioEnv};
+use tokio::runtime::Builder;
+
 use super::{snapshot_operations::Rig, *};
 
 #[test]
@@ -142,6 +145,28 @@ fn one_machine_is_worked_on_by_one_at_a_time() {
         rig.snapshot(verb).assert(75, "error: OPERATION_TIMEOUT: another freezeframe works on this machine");
     }
     rig.snapshot(&["list", "--name"]).assert(0, "s1\n");
+}
+
+/// Each with records in a folder of its own: the lock among the records keeps neither from the other.
+#[test]
+fn one_machine_is_worked_on_by_one_at_a_time_wherever_the_records_are() {
+    let uuid = format!("11111111-2222-3333-4444-{:012x}", std::process::id());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = runtime.block_on(TokioEnv::new().runtime_folder()).unwrap();
+    let path = folder.join(format!("{uuid}.lock"));
+    let lock = fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    let domain = format!("<domain><name>vm</name><uuid>{uuid}</uuid><devices/></domain>");
+    let desk = Desk::new().with("vm.xml", &domain);
+    let take = ["snapshot", "create-as", "s1", "--domain", "vm.xml", "--state", "state"];
+    let words = format!(
+        "error: OPERATION_TIMEOUT: another freezeframe works on this machine, with its records in another folder (it holds `{path}`)"
+    );
+    desk.run(&take).assert(75, &words);
+    drop(lock);
+    // Nothing of it can be taken: but that is said by who has looked.
+    desk.run(&take).assert(1, "error: ");
+    fs::remove_file(path).unwrap();
 }
 
 /// What is only shown is refused as what is taken.

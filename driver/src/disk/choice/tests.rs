@@ -1,7 +1,12 @@
 //! Which storage a disk's XML means.
 
 use super::*;
-use crate::{domain_xml::DomainXml, error::Code, name::SnapshotName, storage};
+use crate::{
+    domain_xml::DomainXml,
+    error::Code,
+    name::SnapshotName,
+    storage::{self, BackupSource, InUse},
+};
 
 fn domain(disks: &str) -> DomainXml {
     let document = format!("<domain><name>vm</name><devices>{disks}</devices></domain>");
@@ -99,9 +104,15 @@ fn a_qcow2_on_btrfs_on_lvm_is_caught_at_the_level_that_is_stated() {
     assert_eq!(volume(&btrfs).volume(), "/pool/vm1");
     let lvm = volume(&lvm);
     assert_eq!(lvm.volume(), "vg/pool");
-    // The image is a file in a file system on that volume: no device is the disk.
-    let (name, image) = (SnapshotName::new("s1").unwrap(), "/pool/vm1/a.qcow2");
-    assert_eq!(lvm.backup_source(&name, Some(image.into())), None);
+    let name = SnapshotName::new("s1").unwrap();
+    let shown =
+        |path: &str, device: bool| lvm.backup_source(&name, Some(&InUse { path: path.into(), device }));
+    // The image is a file in a file system on that volume, wherever that is: no device is the disk.
+    assert_eq!(shown("/pool/vm1/a.qcow2", false), None);
+    assert_eq!(shown("/dev/shm/a.qcow2", false), None);
+    // A device is the volume, whatever it is called.
+    assert!(matches!(shown("/dev/vg/pool", true), Some(BackupSource::Block(_))));
+    assert!(matches!(shown("/run/disks/vda", true), Some(BackupSource::Block(_))));
 }
 
 #[test]

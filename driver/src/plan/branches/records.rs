@@ -61,16 +61,22 @@ pub(in crate::plan) fn settle_current(tree: &mut SnapshotTree) {
         return;
     }
     for new in std::mem::take(&mut record.revert_disks) {
-        match record.disks.iter_mut().find(|disk| disk.name == new.name) {
-            Some(disk) if disk.path() == new.path() => {}
-            Some(disk) => {
-                let rest = std::mem::take(&mut disk.rest);
-                *disk = SnapshotDisk { rest, ..new };
-            }
-            None => record.disks.push(new),
-        }
+        goes_on_in(&mut record.disks, new);
     }
     tree.insert(record);
+}
+
+/// Says among a record's parts in which overlay a disk goes on: in the place that the disk had, with all that is not understood
+/// there.
+pub(in crate::plan) fn goes_on_in(parts: &mut Vec<SnapshotDisk>, new: SnapshotDisk) {
+    match parts.iter_mut().find(|part| part.name == new.name) {
+        Some(part) if part.path() == new.path() => {}
+        Some(part) => {
+            let rest = std::mem::take(&mut part.rest);
+            *part = SnapshotDisk { rest, ..new };
+        }
+        None => parts.push(new),
+    }
 }
 
 /// A part of a record: the overlay in which a disk goes on.

@@ -137,8 +137,12 @@ impl World {
             ["block-stream", "block-commit", "job-complete", "job-finalize", "job-dismiss", "blockdev-del"];
         let name = SnapshotName::new(name).unwrap();
         let request = Request::Delete(Delete::new(name, DeleteFlags::default(), WITHIN));
-        let beside =
-            Beside { tool: "qemu-img".into(), images: self.beside.clone(), canonical: BTreeMap::new() };
+        let beside = Beside {
+            tool: "qemu-img".into(),
+            images: self.beside.clone(),
+            canonical: BTreeMap::new(),
+            strangers: Vec::new(),
+        };
         let facts = Facts {
             has_agent: false,
             below: &[],

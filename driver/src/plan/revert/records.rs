@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Fresh, Way};
+use super::{Fresh, Way, location};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     domain_xml::DomainXml,
@@ -34,18 +34,16 @@ impl Way<'_> {
             let disks: Vec<SnapshotDisk> =
                 fresh.iter().map(|new| branches::overlay(&new.target, &new.file)).collect();
             let mut record = self.record.clone();
-            if tree.children(name).next().is_some() {
-                record.revert_disks = disks;
-            } else {
-                record.revert_disks = Vec::new();
-                // Each in the place that it had.
-                for new in disks {
-                    match record.disks.iter_mut().find(|disk| disk.name == new.name) {
-                        Some(disk) => *disk = new,
-                        None => record.disks.push(new),
-                    }
+            let stays = |old: &SnapshotDisk| disks.iter().any(|new| new.name == old.name);
+            record.revert_disks.retain(stays);
+            let parts = match tree.children(name).next() {
+                Some(_) => &mut record.revert_disks,
+                None => {
+                    record.revert_disks.clear();
+                    &mut record.disks
                 }
-            }
+            };
+            disks.into_iter().for_each(|new| branches::goes_on_in(parts, new));
             tree.insert(record);
         }
         self.note_used_up(&mut tree);
@@ -69,8 +67,8 @@ impl Way<'_> {
         }
     }
 
-    /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or is
-    /// named by any record's machine, stays.
+    /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or that any
+    /// record's machine is put back to, stays.
     pub(super) fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
         let observed = self.facts.observed;
         let empty = observed.disks.iter().filter(|disk| disk.snapshots.is_empty());
@@ -97,13 +95,12 @@ impl Way<'_> {
         tree: &SnapshotTree,
     ) -> BTreeSet<Utf8PathBuf> {
         let old = self.records.tree;
-        let current = old.current().and_then(|name| old.get(name));
-        let overlays = current.map(|current| match current.revert_disks.is_empty() {
-            true => &current.disks,
-            false => &current.revert_disks,
-        });
+        // Not only those of the current one: what that has left out is in what another one has given it.
+        let records = old.topological().into_iter().filter_map(|name| old.get(name));
+        let overlays: Vec<&SnapshotDisk> =
+            records.flat_map(|record| record.disks.iter().chain(&record.revert_disks)).collect();
         let is_overlay = |target: &str, file: &Utf8Path| {
-            overlays.into_iter().flatten().any(|part| {
+            overlays.iter().any(|part| {
                 part.name == target
                     && part.location == Some(Location::External)
                     && part.source_type == SourceType::File
@@ -111,10 +108,23 @@ impl Way<'_> {
             })
         };
         let in_use = |path: &Utf8Path| {
-            let records = tree.topological().into_iter().filter_map(|name| tree.get(name)?.domain.as_ref());
-            records.chain([machine.element()]).any(|domain| domain.names(path.as_str()))
+            let mut records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+            machine.element().names(path.as_str()) || records.any(|record| leads_to(record, path))
         };
         let left = images.filter(|(target, file)| is_overlay(target, file) && !in_use(file));
         left.map(|(_, file)| file.to_owned()).collect()
+    }
+}
+
+/// Whether a record's machine is put back to an image. The disks that stay as they are then are in others: nothing leads to those of
+/// their images that it names.
+fn leads_to(record: &DomainSnapshot, path: &Utf8Path) -> bool {
+    let Some(element) = &record.domain else { return false };
+    match DomainXml::of(element.clone()) {
+        Ok(machine) => {
+            let taken = machine.with_disks(|target| location(record, target) != Location::No);
+            taken.element().names(path.as_str())
+        }
+        Err(_) => element.names(path.as_str()),
     }
 }
