@@ -300,8 +300,7 @@ impl<E: Env> Client<E> {
         self.shared.borrow().standstill.own
     }
 
-    /// Takes note of why the guest stands still since this STOP, which no event has told. One that has gone on since, or has been
-    /// stopped anew, is left out of it.
+    /// Takes note of why the guest stands still since this STOP, which no event has told.
     pub(crate) fn note_own_stop(&self, why: OwnStop, stop: &Event) {
         let mut shared = self.shared.borrow_mut();
         shared.standstill.note(why, stop);
