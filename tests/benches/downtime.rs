@@ -18,7 +18,6 @@
 )]
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     process::{Command, ExitCode},
