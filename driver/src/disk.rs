@@ -34,12 +34,14 @@
 //!
 //! Source: the proposal of `virDomainSnapshotCreateXML`'s authors for disk snapshots on libvirt's list, 2011.
 
+mod beside;
 pub(crate) mod choice;
 mod document;
 mod error;
 pub mod export;
 mod plan;
 mod qemu;
+mod source;
 mod taker;
 
 use std::time::Duration;
@@ -47,17 +49,19 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tokio::sync::watch;
 
+use self::{
+    beside::Beside,
+    choice::{Wish, together},
+    document::Described,
+    export::{Cluster, Readable},
+    plan::Facts,
+    source::Source,
+};
 pub use self::{
     choice::{By, inside},
     error::DiskError,
     qemu::QemuDisks,
     taker::Taker,
-};
-use self::{
-    choice::{Wish, together},
-    document::Described,
-    export::{Cluster, Readable},
-    plan::Facts,
 };
 use crate::{
     domain_xml::DomainXml,
@@ -71,7 +75,7 @@ use crate::{
     qemu_img::QemuImg,
     report::Quiesced,
     request::{Quiesce, WITHIN},
-    storage::{self, Snapshot, Storage, Volumes},
+    storage::{self, Snapshot, Storage, Volumes, present},
     xml::Element,
 };
 
@@ -105,6 +109,8 @@ pub struct Disks<E: Env> {
     volumes: Volumes,
     tool: QemuImg<E>,
     disks: Vec<Described>,
+    /// The machine without them.
+    others: DomainXml,
 }
 
 /// A snapshot that was taken.
@@ -114,8 +120,8 @@ pub struct Taken {
     pub method: By,
     /// Of what.
     pub volume: String,
-    /// Each disk, and the `<disk>` from which a backup reads it; none where the storage shows no snapshot.
-    pub backups: Vec<(String, Option<Element>)>,
+    /// Each disk, and the `<disk>` from which a backup reads it, or why there is none.
+    pub backups: Vec<(String, Result<Element, String>)>,
     /// Each disk that is somewhere else now, and its `<disk>` for the machine's document.
     pub modified: Vec<(String, Element)>,
     /// Whether the guest was at rest.
@@ -141,7 +147,8 @@ impl<E: Env> Disks<E> {
         let volumes = together(&wishes, storage::WITHIN)?;
         let disks = found.iter().map(Described::from).collect();
         let tool = QemuImg::new(env.clone());
-        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks })
+        let others = domain.with_disks(|target| targets.iter().all(|meant| meant != target));
+        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks, others })
     }
 
     /// The same with another `qemu-img`, which is asked whether a disk is in use.
@@ -186,6 +193,9 @@ impl<E: Env> Disks<E> {
         let fresh = env.unique_id();
         let targets: Vec<String> = self.disks.iter().map(|disk| disk.target.clone()).collect();
         plan::check_name(ask, &self.volumes, &fresh)?;
+        if let Ask::Snapshot { .. } = ask {
+            self.check_current().await?;
+        }
         // Whether anybody answers is learned before the storage is asked for anything.
         let agent = match ask {
             Ask::Snapshot { quiesce, .. } if *quiesce != Quiesce::Off && rest.port().is_some() => {
@@ -201,27 +211,56 @@ impl<E: Env> Disks<E> {
         if let Ask::Revert(_) = ask {
             self.check_unused().await?;
         }
-        let (volumes, found) = (&self.volumes, &self.storage()?.list().await?);
-        plan::plan(ask, Facts { targets: &targets, volumes, found, agent: agent.as_ref(), fresh: &fresh })
+        let (volumes, storage) = (&self.volumes, self.storage()?);
+        let found = &storage.list().await?;
+        let facts = Facts { targets: &targets, volumes, found, agent: agent.as_ref(), fresh: &fresh };
+        let planned = plan::plan(ask, facts)?;
+        if let Ask::Revert(_) = ask {
+            self.beside(&storage).check_alone().await?;
+        }
+        Ok(planned)
+    }
+
+    fn beside<'a>(&'a self, storage: &'a Storage<E>) -> Beside<'a, E> {
+        let Self { volumes, tool, others, disks, .. } = self;
+        let meant = disks.iter().filter_map(|disk| disk.image.as_deref()).collect();
+        Beside { volumes, storage, tool, others, meant }
     }
 
     fn storage(&self) -> Result<Storage<E>, DiskError> {
         Ok(self.volumes.storage(self.monitor.env().clone())?)
     }
 
-    /// Whether nobody has the images of the disks open.
+    /// Whether nobody has the images of the disks open: not to write, and not to read what stands on them either.
     async fn check_unused(&self) -> Result<(), DiskError> {
         for disk in &self.disks {
             let Some(image) = &disk.image else { continue };
-            let told = match disk.format.as_str() {
-                "raw" => self.tool.raw_is_free(image).await,
-                format => self.tool.info(image, format).await.map(drop),
-            };
             let target = disk.target.clone();
-            told.map_err(|why| match why.is_locked() {
+            self.tool.raw_is_free(image).await.map_err(|why| match why.is_locked() {
                 true => DiskError::InUse { target, why: why.to_string() },
                 false => DiskError::Unsure { target, why },
             })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the disks are still in the images that the machine's document names: one that somebody reads and nobody writes is
+    /// below an overlay, and holds nothing of what the guest writes. Of a raw image nobody tells the one from the other.
+    async fn check_current(&self) -> Result<(), DiskError> {
+        for disk in self.disks.iter().filter(|disk| disk.format == "qcow2" && !disk.read_only) {
+            let Some(image) = &disk.image else { continue };
+            let unsure = |why| DiskError::Unsure { target: disk.target.clone(), why };
+            match self.tool.info(image, &disk.format).await {
+                Err(error) if error.is_locked() => continue,
+                told => drop(told.map_err(unsure)?),
+            }
+            match self.tool.raw_is_free(image).await {
+                Err(error) if error.is_locked() => {
+                    let (target, image) = (disk.target.clone(), image.clone());
+                    return Err(DiskError::MovedOn { target, image });
+                }
+                told => told.map_err(unsure)?,
+            }
         }
         Ok(())
     }
@@ -241,11 +280,16 @@ impl<E: Env> Taker for Disks<E> {
     async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
         self.perform(&Ask::Snapshot { name: name.clone(), quiesce }).await?;
         let provider = self.volumes.provider()?;
-        let backup = |disk: &Described| {
-            let source = provider.backup_source(name, disk.image.as_deref());
-            (disk.target.clone(), source.map(|source| disk.backup(&source)))
-        };
-        let backups = self.disks.iter().map(backup).collect();
+        let mut backups = Vec::new();
+        for disk in &self.disks {
+            let source = Source::of(&self.tool, &*provider, name, disk).await;
+            let backup = source.map(|Source { image, behind }| disk.backup(&image, &behind));
+            let backup = backup.map_err(|error| match error {
+                DiskError::NotRead { why, .. } => why,
+                error => error.to_string(),
+            });
+            backups.push((disk.target.clone(), backup));
+        }
         let quiesced = self.monitor.rest().told();
         let (method, volume) = (By::Storage(provider.method()), provider.volume());
         Ok(Taken { method, volume, backups, modified: Vec::new(), quiesced })
@@ -262,13 +306,21 @@ impl<E: Env> Taker for Disks<E> {
     }
 
     async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
-        let storage = self.storage()?;
+        let provider = self.volumes.provider()?;
+        present(&*provider, name, &self.storage()?.list().await?)?;
         let mut readable = Vec::new();
         for disk in &self.disks {
-            let source = storage.backup_source(name, disk.image.as_deref()).await?;
+            let Source { image, behind } = Source::of(&self.tool, &*provider, name, disk).await?;
             let cluster = Cluster::of(&disk.element, self.volumes.settings.as_deref());
             let (target, format) = (disk.target.clone(), disk.format.clone());
-            readable.push(Readable { target, source, format, tag: None, cluster });
+            readable.push(Readable {
+                target,
+                source: image,
+                format,
+                behind: Some(behind),
+                tag: None,
+                cluster,
+            });
         }
         Ok(readable)
     }

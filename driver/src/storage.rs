@@ -222,8 +222,27 @@ pub trait Provider: fmt::Debug {
         Ok(None)
     }
 
+    /// What is run to learn where the files of the volume are; nothing where that is known, or where it has none.
+    fn place(&self) -> Vec<HostCommand> {
+        Vec::new()
+    }
+
+    /// What is run to learn which files go back with the volume, by what those commands said: each ends in a zero byte. Nothing
+    /// where a volume is all one disk's.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be understood, or if nobody can look there.
+    fn files(&self, _said: &[Vec<u8>]) -> Result<Vec<HostCommand>, StorageError> {
+        Ok(Vec::new())
+    }
+
     /// Where a backup reads a snapshot of `image`, the file that the machine uses; none where it cannot.
     fn backup_source(&self, name: &SnapshotName, image: Option<&Utf8Path>) -> Option<BackupSource>;
+
+    /// Where a file of the live volume is seen in a snapshot; none where it is not in the volume, or is seen nowhere.
+    fn caught(&self, _name: &SnapshotName, _file: &Utf8Path) -> Option<Utf8PathBuf> {
+        None
+    }
 
     /// What is meant by the words and the exit code (not 0) of a command.
     fn refusal(&self, code: i32, words: &str) -> Refusal;

@@ -148,6 +148,11 @@ impl Wish {
         }
     }
 
+    /// The volume, if it is this method's.
+    pub(super) fn volume_by(self, method: Method) -> Option<String> {
+        (self.method == method).then_some(self.volume)
+    }
+
     fn missing(&self, what: &'static str) -> DiskError {
         DiskError::Missing { target: self.target.clone(), method: self.method, what }
     }

@@ -83,6 +83,44 @@ pub enum DiskError {
         /// Why not.
         why: ToolError,
     },
+    /// The disk is in another image by now than the machine's document names. Nothing was run that changes anything.
+    #[error(
+        "{target} is not in {image} any more: it is read there, and written nowhere, so that an overlay stands on it; say by the \
+         machine's document where the disk is now"
+    )]
+    MovedOn {
+        /// The disk.
+        target: String,
+        /// What the document names.
+        image: Utf8PathBuf,
+    },
+    /// No backup can read the disk in that snapshot. Nothing was run that changes anything.
+    #[error("no backup reads {target}: {why}")]
+    NotRead {
+        /// The disk.
+        target: String,
+        /// Why not.
+        why: String,
+    },
+    /// More than these disks lies on what is to be put back. Nothing was run that changes anything.
+    #[error(
+        "{volume} goes back as a whole, and with it {}: name the disks that are meant too, and let nobody use the rest",
+        .others.join("; ")
+    )]
+    LiesThereToo {
+        /// What is to be put back.
+        volume: String,
+        /// What else lies there.
+        others: Vec<String>,
+    },
+    /// What else lies on what is to be put back cannot be told. Nothing was run that changes anything.
+    #[error("{volume} goes back as a whole, and what else lies there cannot be told: {why}")]
+    Beside {
+        /// What is to be put back.
+        volume: String,
+        /// Why not.
+        why: String,
+    },
     /// The snapshot's name is none. Nothing was run.
     #[error(transparent)]
     Name(#[from] BadName),
@@ -146,11 +184,15 @@ impl DiskError {
             | DiskError::ByQemu { .. }
             | DiskError::Missing { .. }
             | DiskError::NoRecords => Code::ConfigUnsupported,
-            DiskError::NotTogether { .. } => Code::OperationUnsupported,
-            DiskError::InUse { .. } | DiskError::OfOthers { .. } => Code::OperationInvalid,
-            DiskError::Unsure { .. } | DiskError::NotExported { .. } | DiskError::ExportLeft { .. } => {
-                Code::OperationFailed
-            }
+            DiskError::NotTogether { .. } | DiskError::NotRead { .. } => Code::OperationUnsupported,
+            DiskError::InUse { .. }
+            | DiskError::MovedOn { .. }
+            | DiskError::LiesThereToo { .. }
+            | DiskError::OfOthers { .. } => Code::OperationInvalid,
+            DiskError::Unsure { .. }
+            | DiskError::Beside { .. }
+            | DiskError::NotExported { .. }
+            | DiskError::ExportLeft { .. } => Code::OperationFailed,
             DiskError::Storage(error) => error.code(),
             DiskError::Operation(error) => error.code(),
         }

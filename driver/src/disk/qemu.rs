@@ -163,13 +163,13 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
             let Some(document) = &before.document else { continue };
             let Some(disk) = document.disk(target) else { continue };
             let described = Described { format: format.clone(), ..Described::from(&disk) };
-            backups.push((target.clone(), Some(described.backup(&held(image.clone())))));
+            backups.push((target.clone(), Ok(described.backup(&held(image.clone()), &[]))));
             let now = document.without_chains().with_sources([(target.as_str(), &**overlay, "qcow2")]);
             modified.extend(now.disk(target).map(|disk| (target.clone(), disk.element().clone())));
         }
         if self.inside {
-            // No <disk> of libvirt's names a snapshot inside an image.
-            backups.extend(self.targets.iter().map(|target| (target.clone(), None)));
+            let why = format!("the image that it goes on in holds {name} inside, and no <disk> shows that");
+            backups.extend(self.targets.iter().map(|target| (target.clone(), Err(why.clone()))));
         }
         let volume = self.targets.join(" ");
         Ok(Taken { method: By::Qemu, volume, backups, modified, quiesced })
@@ -196,7 +196,7 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
             let source = held(disk.path()?.to_owned());
             let (target, format) = (target.clone(), disk.format().to_owned());
             let tag = is_inside.then(|| name.clone());
-            Some(Readable { target, source, format, tag, cluster: Cluster::default() })
+            Some(Readable { target, source, format, behind: None, tag, cluster: Cluster::default() })
         };
         let found = self.targets.iter().map(of).collect::<Option<_>>();
         Ok(found.ok_or_else(gone)?)

@@ -268,15 +268,13 @@ fn planned(plan: &Plan) -> Told {
 
 fn took(name: &SnapshotName, taken: &Taken) -> Told {
     let Taken { method, volume, backups, modified, quiesced } = taken;
-    let document = |backup: &Option<Element>| backup.as_ref().map(Element::document);
-    let backup = |(target, backup): &(String, Option<Element>)| {
-        document(backup).unwrap_or_else(|| match method {
-            By::Qemu => format!(
-                "{target} goes on in its image, which holds {name}: no <disk> shows it; while the machine is off, \
-                 `freezeframe disk export` serves it\n"
-            ),
-            By::Storage(_) => format!("the storage shows no snapshot of {target} to read\n"),
-        })
+    let hint = match method {
+        By::Qemu => "; while the machine is off, `freezeframe disk export` serves it",
+        By::Storage(_) => "",
+    };
+    let backup = |(target, backup): &(String, Result<Element, String>)| match backup {
+        Ok(backup) => backup.document(),
+        Err(why) => format!("no backup reads {target}: {why}{hint}\n"),
     };
     let mut text = format!("snapshot {name} of {volume} taken by {}; quiesced: {quiesced}\n", method.name());
     for (target, disk) in modified {
@@ -287,8 +285,10 @@ fn took(name: &SnapshotName, taken: &Taken) -> Told {
     if modified.is_empty() {
         text.extend(backups.iter().map(backup));
     }
-    let disks: serde_json::Map<_, _> =
-        backups.iter().map(|(target, backup)| (target.clone(), json!(document(backup)))).collect();
+    let disks: serde_json::Map<_, _> = backups
+        .iter()
+        .map(|(target, backup)| (target.clone(), json!(backup.as_ref().ok().map(Element::document))))
+        .collect();
     let modified: serde_json::Map<_, _> =
         modified.iter().map(|(target, disk)| (target.clone(), json!(disk.document()))).collect();
     Told::new(
