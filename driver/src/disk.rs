@@ -20,6 +20,8 @@
 //! | `exec` | the disk's file or device | `program`: see `docs/storage-exec.md` |
 //! | `qemu` | | none of a storage's: see [`QemuDisks`]; `snapshot='internal'` for one inside the image |
 //!
+//! With `quiesce='required'`, or `best-effort`, beside it the guest is at rest for each snapshot of the disk, unless the call says more of it.
+//!
 //! Where neither says so, the disk's type does if it leaves no doubt: an RBD image, a volume of ZFS. What is a file could be caught
 //! by its file system, by what lies below that, or by QEMU.
 //!
@@ -101,6 +103,16 @@ pub enum Ask {
     Revert(SnapshotName),
 }
 
+impl Ask {
+    /// The same; of a snapshot of which nothing is said of the guest's rest, that it is needed so much.
+    fn at_least(mut self, needed: Quiesce) -> Self {
+        if let Ask::Snapshot { quiesce: quiesce @ Quiesce::Off, .. } = &mut self {
+            *quiesce = needed;
+        }
+        self
+    }
+}
+
 /// Disks of a machine, and the storage that catches them at one point in time: a [`Taker`].
 #[derive(Debug)]
 pub struct Disks<E: Env> {
@@ -111,6 +123,9 @@ pub struct Disks<E: Env> {
     disks: Vec<Described>,
     /// The machine without them.
     others: DomainXml,
+    /// How much the guest's rest is needed where the call does not say.
+    at_least: Quiesce,
+    frozen_by: Option<String>,
 }
 
 /// A snapshot that was taken.
@@ -147,8 +162,9 @@ impl<E: Env> Disks<E> {
         let volumes = together(&wishes, storage::WITHIN)?;
         let disks = found.iter().map(Described::from).collect();
         let tool = QemuImg::new(env.clone());
+        let at_least = choice::at_least(domain, targets, stated)?;
         let others = domain.with_disks(|target| targets.iter().all(|meant| meant != target));
-        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks, others })
+        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks, others, at_least, frozen_by: None })
     }
 
     /// The same with another `qemu-img`, which is asked whether a disk is in use.
@@ -162,6 +178,14 @@ impl<E: Env> Disks<E> {
     #[must_use]
     pub fn with_agent(mut self, socket: Endpoint) -> Self {
         self.monitor = self.monitor.with_agent(socket);
+        self
+    }
+
+    /// The same of a guest of which somebody has left word that it is frozen for the caller: if it stands frozen, it is neither frozen
+    /// nor thawed.
+    #[must_use]
+    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+        self.frozen_by = by;
         self
     }
 
@@ -181,7 +205,10 @@ impl<E: Env> Disks<E> {
         let plan = self.planned(ask).await?;
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
-        if let Ask::Snapshot { quiesce: Quiesce::AlreadyFrozen, .. } = ask {
+        if let Ask::Snapshot { quiesce, .. } = ask
+            && (*quiesce == Quiesce::AlreadyFrozen || self.frozen_by.is_some())
+            && !plan.freezes()
+        {
             let deadline = self.monitor.env().now() + Patience::default().ask;
             self.monitor.rest().look_again(deadline).await;
         }
@@ -198,13 +225,15 @@ impl<E: Env> Disks<E> {
         }
         // Whether anybody answers is learned before the storage is asked for anything.
         let agent = match ask {
-            Ask::Snapshot { quiesce, .. } if *quiesce != Quiesce::Off && rest.port().is_some() => {
+            Ask::Snapshot { quiesce, .. }
+                if rest.port().is_some() && (*quiesce != Quiesce::Off || self.frozen_by.is_some()) =>
+            {
                 Some(rest.status(env.now() + WITHIN).await)
             }
             _ => None,
         };
         if let Ask::Snapshot { quiesce, .. } = ask {
-            let wanted = plan::rest(*quiesce, agent.as_ref());
+            let wanted = plan::rest(*quiesce, self.frozen_by.as_deref(), agent.as_ref());
             wanted.freeze().map_err(OperationError::from)?;
             rest.expect(wanted.told());
         }
@@ -213,7 +242,8 @@ impl<E: Env> Disks<E> {
         }
         let (volumes, storage) = (&self.volumes, self.storage()?);
         let found = &storage.list().await?;
-        let facts = Facts { targets: &targets, volumes, found, agent: agent.as_ref(), fresh: &fresh };
+        let (agent, frozen_by) = (agent.as_ref(), self.frozen_by.as_deref());
+        let facts = Facts { targets: &targets, volumes, found, agent, frozen_by, fresh: &fresh };
         let planned = plan::plan(ask, facts)?;
         if let Ask::Revert(_) = ask {
             self.beside(&storage).check_alone().await?;
@@ -272,7 +302,7 @@ impl<E: Env> Taker for Disks<E> {
     }
 
     async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
-        let planned = self.planned(ask).await;
+        let planned = self.planned(&ask.clone().at_least(self.at_least)).await;
         self.monitor.rest().release();
         planned
     }
@@ -296,7 +326,7 @@ impl<E: Env> Taker for Disks<E> {
     }
 
     async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
-        let done = self.perform_first(ask).await;
+        let done = self.perform_first(&ask.clone().at_least(self.at_least)).await;
         self.monitor.rest().release();
         done
     }

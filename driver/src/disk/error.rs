@@ -49,6 +49,14 @@ pub enum DiskError {
         /// What was stated.
         word: String,
     },
+    /// The word for how much the guest's rest is needed is none. Nothing was run.
+    #[error("{target}: `quiesce` cannot be `{word}`: it is required, best-effort or no")]
+    UnknownRest {
+        /// The disk.
+        target: String,
+        /// What was stated.
+        word: String,
+    },
     /// The method needs to be told more. Nothing was run.
     #[error("{target}: the method {method} needs {what}")]
     Missing {
@@ -179,6 +187,7 @@ impl DiskError {
             | DiskError::NoDisk
             | DiskError::UnknownDisk { .. }
             | DiskError::UnknownPlace { .. }
+            | DiskError::UnknownRest { .. }
             | DiskError::UnknownMethod { .. } => Code::InvalidArg,
             DiskError::NoMethod { .. }
             | DiskError::ByQemu { .. }

@@ -18,7 +18,7 @@ use camino::Utf8PathBuf;
 use tokio::sync::watch;
 
 use super::{
-    Ask, By, Described, DiskError, Taken, Taker,
+    Ask, By, Described, DiskError, Taken, Taker, choice,
     export::{Cluster, Readable},
 };
 use crate::{
@@ -39,6 +39,8 @@ pub struct QemuDisks<'m, E: Env> {
     targets: Vec<String>,
     inside: bool,
     within: Duration,
+    at_least: Quiesce,
+    frozen_by: Option<String>,
 }
 
 impl<'m, E: Env> QemuDisks<'m, E> {
@@ -59,13 +61,25 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         if machine.tree().is_none() {
             return Err(DiskError::NoRecords);
         }
-        Ok(Self { machine, targets: targets.to_vec(), inside: false, within: WITHIN })
+        let at_least = match &domain.document {
+            Some(document) => choice::at_least(document, targets, None)?,
+            None => Quiesce::Off,
+        };
+        let targets = targets.to_vec();
+        Ok(Self { machine, targets, inside: false, within: WITHIN, at_least, frozen_by: None })
     }
 
     /// The same with snapshots that are taken inside the images, if so it is. Those that there are may be either.
     #[must_use]
     pub fn inside(mut self, inside: bool) -> Self {
         self.inside = inside;
+        self
+    }
+
+    /// The same of a guest of which somebody has left word that it is frozen for the caller: see [`Create::frozen_by`].
+    #[must_use]
+    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+        self.frozen_by = by;
         self
     }
 
@@ -94,7 +108,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
     /// What the machine is asked for.
     fn request(&self, ask: &Ask) -> Result<Request, DiskError> {
         let within = self.within;
-        Ok(match ask {
+        Ok(match &ask.clone().at_least(self.at_least) {
             Ask::Snapshot { name, quiesce } => self.create(name, *quiesce),
             // To delete one is to merge it: the image that holds it takes what was written since.
             Ask::Delete(name) | Ask::Merge(name) => {
@@ -126,6 +140,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         };
         Request::Create(Box::new(Create {
             quiesce,
+            frozen_by: self.frozen_by.clone(),
             inside: self.inside,
             within: self.within,
             ..Create::new(wish, [CreateFlag::DiskOnly])
@@ -152,7 +167,8 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
 
     async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
         let before = self.machine.domain();
-        let report = self.machine.perform(&self.create(name, quiesce)).await?;
+        let ask = Ask::Snapshot { name: name.clone(), quiesce };
+        let report = self.machine.perform(&self.request(&ask)?).await?;
         let quiesced = match report.deed {
             Deed::Taken { quiesced, .. } => quiesced,
             Deed::Reverted(_) | Deed::Deleted(_) => Quiesced::no("not asked for"),

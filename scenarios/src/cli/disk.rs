@@ -12,7 +12,6 @@ use freezeframe_driver::{
     env::Endpoint,
     name::SnapshotName,
     plan::Plan,
-    report::{Quiesced, Verdict},
     request::Quiesce,
     storage::Snapshot,
     xml::Element,
@@ -30,7 +29,7 @@ use self::{
 };
 use super::{
     CliError,
-    fs::watchdog::GuardArgs,
+    fs::{ticket, watchdog::GuardArgs},
     interrupt::Interrupt,
     snapshot::{self, create::QuiesceHow, operate::Gone},
     told::{Told, tell},
@@ -218,7 +217,9 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
     }
     let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
     let disks = match wanted.agent {
-        Some(socket) => disks.with_agent(Endpoint::Unix(socket.to_owned())),
+        Some(socket) => {
+            disks.frozen_by(ticket::frozen_by(socket).await).with_agent(Endpoint::Unix(socket.to_owned()))
+        }
         None => disks,
     };
     act(wanted, &disks, interrupt).await
@@ -230,6 +231,10 @@ async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, Cli
     operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
     let inside = wanted.inside || wanted.which.inside()?;
     let disks = QemuDisks::of(&machine, &wanted.which.disks)?.inside(inside);
+    let disks = disks.frozen_by(match wanted.agent {
+        Some(socket) => ticket::frozen_by(socket).await,
+        None => None,
+    });
     act(wanted, &disks.within(Duration::from_secs(wanted.within.into())), interrupt).await
 }
 
@@ -245,7 +250,7 @@ async fn act(wanted: &Wanted<'_>, disks: &impl Taker, interrupt: &Interrupt) -> 
     };
     // What is refused is refused before anybody waits for a thaw.
     let plan = match quiesce {
-        Quiesce::Off => None,
+        Quiesce::Off if wanted.agent.is_none() => None,
         _ => Some(interrupt.or(disks.plan(ask)).await??),
     };
     let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce));
@@ -294,16 +299,8 @@ fn took(name: &SnapshotName, taken: &Taken) -> Told {
     Told::new(
         text,
         json!({ "method": method.name(), "volume": volume, "disks": disks, "modified": modified,
-            "quiesced": verdict(quiesced) }),
+            "quiesced": quiesced.verdict.name() }),
     )
-}
-
-fn verdict(quiesced: &Quiesced) -> &'static str {
-    match quiesced.verdict {
-        Verdict::Yes => "yes",
-        Verdict::No => "no",
-        Verdict::Unknown => "unknown",
-    }
 }
 
 fn listed(found: &[Snapshot]) -> Told {
