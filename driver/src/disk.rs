@@ -39,6 +39,7 @@
 mod beside;
 pub(crate) mod choice;
 mod document;
+mod earlier;
 mod error;
 pub mod export;
 mod plan;
@@ -332,7 +333,9 @@ impl<E: Env> Taker for Disks<E> {
     }
 
     async fn list(&self) -> Result<Vec<Snapshot>, DiskError> {
-        Ok(self.storage()?.list().await?)
+        let mut found = self.storage()?.list().await?;
+        found.extend(earlier::list(&self.tool, &self.volumes, &self.disks).await?);
+        Ok(found)
     }
 
     async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {

@@ -116,11 +116,14 @@ pub struct Snapshot {
     pub name: SnapshotName,
     /// Whether it still holds what it was taken of: a thick one of LVM that ran out of room does not.
     pub fit: bool,
+    /// The volume that it is of, where that is another than the disk's: the image that an overlay of it stands on by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 impl Snapshot {
     fn fit(name: SnapshotName) -> Self {
-        Self { name, fit: true }
+        Self { name, fit: true, of: None }
     }
 }
 

@@ -339,3 +339,20 @@ fn no_backup_reads_what_stands_on_an_image_that_was_not_caught() -> Tested {
         Ok(fails!(disks.readable(&name("s1")), DiskError::NotRead { .. }, "/xfs/vda.qcow2")?)
     })
 }
+
+#[test]
+fn a_list_knows_the_snapshots_of_the_images_that_a_disk_was_in_before() -> Tested {
+    world(all(), async |inside| {
+        overlay_on(&inside, "/xfs/vda.qcow2").await?;
+        inside.storage(Reflink::new("/xfs/vda.qcow2")?).snapshot(&name("s1")).await?;
+        let disk = "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/pool/vm1/vda.s0'/>\
+                    <target dev='vda'/><diskSnapshot method='reflink'/></disk>";
+        let domain = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
+        let domain = DomainXml::read(domain.as_bytes())?;
+        let disks = Disks::of(inside.world.env().clone(), &domain, &["vda".to_owned()], None)?;
+        disks.snapshot(&name("s2"), Quiesce::Off).await?;
+        let found = disks.list().await?;
+        let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.of.as_deref())).collect();
+        Ok(holds(found == [("s2", None), ("s1", Some("/xfs/vda.qcow2"))], &format!("{found:?}"))?)
+    })
+}

@@ -83,8 +83,8 @@ pub enum DiskError {
         /// Who says so.
         why: String,
     },
-    /// Whether somebody has a disk's image open cannot be told.
-    #[error("whether {target} is in use cannot be told: {why}")]
+    /// Whether somebody has a disk's image open, or what is behind it, cannot be told.
+    #[error("how {target} stands cannot be told: {why}")]
     Unsure {
         /// The disk.
         target: String,

@@ -196,7 +196,7 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
         let names = tree.topological().into_iter();
         let ours = names.filter(|name| tree.get(name).is_some_and(|snapshot| self.holds(snapshot)));
         Ok(ours
-            .filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true }))
+            .filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true, of: None }))
             .collect())
     }
 

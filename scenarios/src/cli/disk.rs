@@ -44,7 +44,7 @@ snapshot='internal'/>, they stay in their images, which hold the snapshot. What 
 
 Exit codes: 0 done; 1 failed, and the message says how things stand; 2 wrong use.
 JSON: snapshot {method, volume, disks: {target: <disk> of the backup, or null}, modified: {target: <disk>},
-quiesced: yes|no|unknown}; list {snapshots: [{name, fit}]};
+quiesced: yes|no|unknown}; list {snapshots: [{name, fit, of: the volume, if it is not the disk's by now}]};
 delete, merge, revert {done: name}; with --dry-run {dry-run, summary, plan}; what failed {error: {code, message, outcome, remains}, exit-code} as
 `freezeframe snapshot --help` says.")]
 pub(super) struct DiskArgs {
@@ -306,7 +306,8 @@ fn took(name: &SnapshotName, taken: &Taken) -> Told {
 fn listed(found: &[Snapshot]) -> Told {
     let line = |snapshot: &Snapshot| {
         let lost = if snapshot.fit { "" } else { "   holds nothing any more" };
-        format!("{}{lost}\n", snapshot.name)
+        let of = snapshot.of.as_ref().map(|of| format!("   of {of}, which an overlay stands on by now"));
+        format!("{}{}{lost}\n", snapshot.name, of.unwrap_or_default())
     };
     Told::new(found.iter().map(line).collect::<String>(), json!({ "snapshots": found }))
 }

@@ -67,9 +67,6 @@ pub(super) async fn export(
 ) -> Result<Told, CliError> {
     let ExportArgs { named, by, .. } = arguments;
     let socket = &arguments.socket()?;
-    if !matches!(TokioEnv::new().file_kind(socket).await, Ok(FileKind::Absent)) {
-        return Err(CliError::Usage(format!("{socket} is there already, or cannot be looked at")));
-    }
     let name = SnapshotName::new(&*named.name).map_err(DiskError::from)?;
     let readable = match (named.which.by()?, by) {
         (By::Storage(_), Some(Server::Qemu)) => {
@@ -155,6 +152,9 @@ async fn by_program(
     let env = TokioEnv::new();
     let ExportArgs { storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
     let socket = &arguments.socket()?;
+    if !matches!(env.file_kind(socket).await, Ok(FileKind::Absent)) {
+        return Err(CliError::Usage(format!("{socket} is there already, or cannot be looked at")));
+    }
     let (daemon, nbd) = (storage_daemon.clone(), qemu_nbd.clone());
     let export = Export { daemon, nbd, socket: socket.clone(), within: arguments.within() };
     let tool = QemuImg { program: qemu_img.clone(), ..QemuImg::new(env.clone()) };
