@@ -13,6 +13,7 @@ use crate::{
     report::{Quiesced, Verdict},
     request::{CreateFlag, Quiesce, Request},
     storage::Volumes,
+    store::Changes,
 };
 
 impl<E: Env> Machine<E> {
@@ -101,14 +102,16 @@ impl<E: Env> Machine<E> {
         else {
             return;
         };
-        let mut records = records.borrow_mut();
-        let mut tree = records.tree().clone();
+        let (folder, old) = (records.borrow().folder().to_owned(), records.borrow().tree().clone());
         let name = create.wish.name.as_deref().unwrap_or_default();
-        let Some(record) = tree.get(name).filter(|record| record.domain.is_some()) else { return };
+        let Some(record) = old.get(name).filter(|record| record.domain.is_some()) else { return };
+        let mut tree = old.clone();
         let noted = Quiesced { frozen_for: None, ..quiesced.clone() };
         tree.insert(DomainSnapshot { quiesced: Some(noted), ..record.clone() });
-        if let Err(error) = records.save(tree).await {
-            tracing::warn!(%error, "that the guest was at rest, or not, is not written down");
+        let Ok(changes) = Changes::between(&folder, &old, &tree) else { return };
+        match changes.write(self.monitor.env()).await {
+            Ok(()) => records.borrow_mut().adopt(tree),
+            Err(error) => tracing::warn!(%error, "whether the guest was at rest is not written down"),
         }
     }
 }
