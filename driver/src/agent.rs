@@ -27,7 +27,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 pub use self::{
-    commands::{CommandInfo, FileSystem, FreezeStatus, Info},
+    commands::{FileSystem, FreezeStatus},
     error::AgentError,
     presence::Presence,
 };

@@ -20,6 +20,8 @@
 //! | `exec` | the disk's file or device | `program`: see `docs/storage-exec.md` |
 //! | `qemu` | | none of a storage's: see [`QemuDisks`]; `snapshot='internal'` for one inside the image |
 //!
+//! With `quiesce='required'`, or `best-effort`, beside it the guest is at rest for each snapshot of the disk, unless the call says more of it.
+//!
 //! Where neither says so, the disk's type does if it leaves no doubt: an RBD image, a volume of ZFS. What is a file could be caught
 //! by its file system, by what lies below that, or by QEMU.
 //!
@@ -34,12 +36,15 @@
 //!
 //! Source: the proposal of `virDomainSnapshotCreateXML`'s authors for disk snapshots on libvirt's list, 2011.
 
+mod beside;
 pub(crate) mod choice;
 mod document;
+mod earlier;
 mod error;
 pub mod export;
 mod plan;
 mod qemu;
+mod source;
 mod taker;
 
 use std::time::Duration;
@@ -47,17 +52,19 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tokio::sync::watch;
 
+use self::{
+    beside::Beside,
+    choice::{Wish, together},
+    document::Described,
+    export::{Cluster, Readable},
+    plan::Facts,
+    source::Source,
+};
 pub use self::{
     choice::{By, inside},
     error::DiskError,
     qemu::QemuDisks,
     taker::Taker,
-};
-use self::{
-    choice::{Wish, together},
-    document::Described,
-    export::{Cluster, Readable},
-    plan::Facts,
 };
 use crate::{
     domain_xml::DomainXml,
@@ -71,7 +78,7 @@ use crate::{
     qemu_img::QemuImg,
     report::Quiesced,
     request::{Quiesce, WITHIN},
-    storage::{self, InUse, Snapshot, Storage, Volumes},
+    storage::{self, Snapshot, Storage, Volumes, present},
     xml::Element,
 };
 
@@ -97,6 +104,16 @@ pub enum Ask {
     Revert(SnapshotName),
 }
 
+impl Ask {
+    /// The same; of a snapshot of which nothing is said of the guest's rest, that it is needed so much.
+    fn at_least(mut self, needed: Quiesce) -> Self {
+        if let Ask::Snapshot { quiesce: quiesce @ Quiesce::Off, .. } = &mut self {
+            *quiesce = needed;
+        }
+        self
+    }
+}
+
 /// Disks of a machine, and the storage that catches them at one point in time: a [`Taker`].
 #[derive(Debug)]
 pub struct Disks<E: Env> {
@@ -105,6 +122,11 @@ pub struct Disks<E: Env> {
     volumes: Volumes,
     tool: QemuImg<E>,
     disks: Vec<Described>,
+    /// The machine without them.
+    others: DomainXml,
+    /// How much the guest's rest is needed where the call does not say.
+    at_least: Quiesce,
+    frozen_by: Option<String>,
 }
 
 /// A snapshot that was taken.
@@ -114,8 +136,8 @@ pub struct Taken {
     pub method: By,
     /// Of what.
     pub volume: String,
-    /// Each disk, and the `<disk>` from which a backup reads it; none where the storage shows no snapshot.
-    pub backups: Vec<(String, Option<Element>)>,
+    /// Each disk, and the `<disk>` from which a backup reads it, or why there is none.
+    pub backups: Vec<(String, Result<Element, String>)>,
     /// Each disk that is somewhere else now, and its `<disk>` for the machine's document.
     pub modified: Vec<(String, Element)>,
     /// Whether the guest was at rest.
@@ -141,7 +163,9 @@ impl<E: Env> Disks<E> {
         let volumes = together(&wishes, storage::WITHIN)?;
         let disks = found.iter().map(Described::from).collect();
         let tool = QemuImg::new(env.clone());
-        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks })
+        let at_least = choice::at_least(domain, targets, stated)?;
+        let others = domain.with_disks(|target| targets.iter().all(|meant| meant != target));
+        Ok(Self { monitor: Monitor::off(env, None), volumes, tool, disks, others, at_least, frozen_by: None })
     }
 
     /// The same with another `qemu-img`, which is asked whether a disk is in use.
@@ -155,6 +179,14 @@ impl<E: Env> Disks<E> {
     #[must_use]
     pub fn with_agent(mut self, socket: Endpoint) -> Self {
         self.monitor = self.monitor.with_agent(socket);
+        self
+    }
+
+    /// The same of a guest of which somebody has left word that it is frozen for the caller: if it stands frozen, it is neither frozen
+    /// nor thawed.
+    #[must_use]
+    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+        self.frozen_by = by;
         self
     }
 
@@ -174,7 +206,10 @@ impl<E: Env> Disks<E> {
         let plan = self.planned(ask).await?;
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
-        if let Ask::Snapshot { quiesce: Quiesce::AlreadyFrozen, .. } = ask {
+        if let Ask::Snapshot { quiesce, .. } = ask
+            && (*quiesce == Quiesce::AlreadyFrozen || self.frozen_by.is_some())
+            && !plan.freezes()
+        {
             let deadline = self.monitor.env().now() + Patience::default().ask;
             self.monitor.rest().look_again(deadline).await;
         }
@@ -186,42 +221,77 @@ impl<E: Env> Disks<E> {
         let fresh = env.unique_id();
         let targets: Vec<String> = self.disks.iter().map(|disk| disk.target.clone()).collect();
         plan::check_name(ask, &self.volumes, &fresh)?;
+        if let Ask::Snapshot { .. } = ask {
+            self.check_current().await?;
+        }
         // Whether anybody answers is learned before the storage is asked for anything.
         let agent = match ask {
-            Ask::Snapshot { quiesce, .. } if *quiesce != Quiesce::Off && rest.port().is_some() => {
+            Ask::Snapshot { quiesce, .. }
+                if rest.port().is_some() && (*quiesce != Quiesce::Off || self.frozen_by.is_some()) =>
+            {
                 Some(rest.status(env.now() + WITHIN).await)
             }
             _ => None,
         };
         if let Ask::Snapshot { quiesce, .. } = ask {
-            let wanted = plan::rest(*quiesce, agent.as_ref());
+            let wanted = plan::rest(*quiesce, self.frozen_by.as_deref(), agent.as_ref());
             wanted.freeze().map_err(OperationError::from)?;
             rest.expect(wanted.told());
         }
         if let Ask::Revert(_) = ask {
             self.check_unused().await?;
         }
-        let (volumes, found) = (&self.volumes, &self.storage()?.list().await?);
-        plan::plan(ask, Facts { targets: &targets, volumes, found, agent: agent.as_ref(), fresh: &fresh })
+        let (volumes, storage) = (&self.volumes, self.storage()?);
+        let found = &storage.list().await?;
+        let (agent, frozen_by) = (agent.as_ref(), self.frozen_by.as_deref());
+        let facts = Facts { targets: &targets, volumes, found, agent, frozen_by, fresh: &fresh };
+        let planned = plan::plan(ask, facts)?;
+        if let Ask::Revert(_) = ask {
+            self.beside(&storage).check_alone().await?;
+        }
+        Ok(planned)
+    }
+
+    fn beside<'a>(&'a self, storage: &'a Storage<E>) -> Beside<'a, E> {
+        let Self { volumes, tool, others, disks, .. } = self;
+        let meant = disks.iter().filter_map(|disk| disk.image.as_deref()).collect();
+        Beside { volumes, storage, tool, others, meant }
     }
 
     fn storage(&self) -> Result<Storage<E>, DiskError> {
         Ok(self.volumes.storage(self.monitor.env().clone())?)
     }
 
-    /// Whether nobody has the images of the disks open.
+    /// Whether nobody has the images of the disks open: not to write, and not to read what stands on them either.
     async fn check_unused(&self) -> Result<(), DiskError> {
         for disk in &self.disks {
             let Some(image) = &disk.image else { continue };
-            let told = match disk.format.as_str() {
-                "raw" => self.tool.raw_is_free(image).await,
-                format => self.tool.info(image, format).await.map(drop),
-            };
             let target = disk.target.clone();
-            told.map_err(|why| match why.is_locked() {
+            self.tool.raw_is_free(image).await.map_err(|why| match why.is_locked() {
                 true => DiskError::InUse { target, why: why.to_string() },
                 false => DiskError::Unsure { target, why },
             })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the disks are still in the images that the machine's document names: one that somebody reads and nobody writes is
+    /// below an overlay, and holds nothing of what the guest writes. Of a raw image nobody tells the one from the other.
+    async fn check_current(&self) -> Result<(), DiskError> {
+        for disk in self.disks.iter().filter(|disk| disk.format == "qcow2" && !disk.read_only) {
+            let Some(image) = &disk.image else { continue };
+            let unsure = |why| DiskError::Unsure { target: disk.target.clone(), why };
+            match self.tool.info(image, &disk.format).await {
+                Err(error) if error.is_locked() => continue,
+                told => drop(told.map_err(unsure)?),
+            }
+            match self.tool.raw_is_free(image).await {
+                Err(error) if error.is_locked() => {
+                    let (target, image) = (disk.target.clone(), image.clone());
+                    return Err(DiskError::MovedOn { target, image });
+                }
+                told => told.map_err(unsure)?,
+            }
         }
         Ok(())
     }
@@ -233,7 +303,7 @@ impl<E: Env> Taker for Disks<E> {
     }
 
     async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {
-        let planned = self.planned(ask).await;
+        let planned = self.planned(&ask.clone().at_least(self.at_least)).await;
         self.monitor.rest().release();
         planned
     }
@@ -243,12 +313,13 @@ impl<E: Env> Taker for Disks<E> {
         let provider = self.volumes.provider()?;
         let mut backups = Vec::new();
         for disk in &self.disks {
-            let image = match &disk.image {
-                Some(path) => Some(InUse::ask(self.monitor.env(), path).await),
-                None => None,
-            };
-            let source = provider.backup_source(name, image.as_ref());
-            backups.push((disk.target.clone(), source.map(|source| disk.backup(&source))));
+            let source = Source::of(&self.tool, &*provider, name, disk).await;
+            let backup = source.map(|Source { image, behind }| disk.backup(&image, &behind));
+            let backup = backup.map_err(|error| match error {
+                DiskError::NotRead { why, .. } => why,
+                error => error.to_string(),
+            });
+            backups.push((disk.target.clone(), backup));
         }
         let quiesced = self.monitor.rest().told();
         let (method, volume) = (By::Storage(provider.method()), provider.volume());
@@ -256,23 +327,33 @@ impl<E: Env> Taker for Disks<E> {
     }
 
     async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
-        let done = self.perform_first(ask).await;
+        let done = self.perform_first(&ask.clone().at_least(self.at_least)).await;
         self.monitor.rest().release();
         done
     }
 
     async fn list(&self) -> Result<Vec<Snapshot>, DiskError> {
-        Ok(self.storage()?.list().await?)
+        let mut found = self.storage()?.list().await?;
+        found.extend(earlier::list(&self.tool, &self.volumes, &self.disks).await?);
+        Ok(found)
     }
 
     async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError> {
-        let storage = self.storage()?;
+        let provider = self.volumes.provider()?;
+        present(&*provider, name, &self.storage()?.list().await?)?;
         let mut readable = Vec::new();
         for disk in &self.disks {
-            let source = storage.backup_source(name, disk.image.as_deref()).await?;
+            let Source { image, behind } = Source::of(&self.tool, &*provider, name, disk).await?;
             let cluster = Cluster::of(&disk.element, self.volumes.settings.as_deref());
             let (target, format) = (disk.target.clone(), disk.format.clone());
-            readable.push(Readable { target, source, format, tag: None, cluster });
+            readable.push(Readable {
+                target,
+                source: image,
+                format,
+                behind: Some(behind),
+                tag: None,
+                cluster,
+            });
         }
         Ok(readable)
     }

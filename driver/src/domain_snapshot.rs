@@ -23,7 +23,7 @@ pub use unknown::{Rest, Unknown};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::xml::Element;
+use crate::{report::Quiesced, xml::Element};
 
 /// A snapshot's definition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +47,8 @@ pub struct DomainSnapshot {
     pub revert_disks: Vec<SnapshotDisk>,
     /// What storages below the disks hold of it, as far as that is known; none in a wish, nor without a whole `domain`.
     pub storage: Vec<StoragePart>,
+    /// Whether the guest was at rest for it, where that was asked for, under the same conditions.
+    pub quiesced: Option<Quiesced>,
     /// The machine as it ran when the snapshot was taken. Old records hold its `<uuid>` alone.
     pub domain: Option<Element>,
     /// The machine as it would have started next, where that differs.

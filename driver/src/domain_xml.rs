@@ -348,7 +348,7 @@ fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
 }
 
 /// The images from the first on down, and that there are no others.
-fn backing_store(chain: &[Backing]) -> Element {
+pub(crate) fn backing_store(chain: &[Backing]) -> Element {
     let Some((first, rest)) = chain.split_first() else { return Element::new("backingStore") };
     let (kind, attribute) = stated(&first.file);
     let mut store = Element::new("backingStore").with("type", kind);

@@ -257,7 +257,7 @@ impl<E: Env> Machine<E> {
         let journal = self.begin_journal(&plan, domain.as_ref()).await?;
         let carried_out =
             Box::pin(execute::carry_out(&self.monitor, &plan, deadline, patience, journal.as_ref())).await;
-        let quiesced = self.quiesced(request).await;
+        let quiesced = self.quiesced(request, &plan).await;
         if let Err(error) = &carried_out {
             self.note_background(&plan, error);
         }
@@ -273,6 +273,7 @@ impl<E: Env> Machine<E> {
         let ended = carried_out.and(kept);
         self.end_journal(journal, &ended).await;
         ended?;
+        self.record_rest(request, &quiesced).await;
         let not_in_background = self.why_not_in_background(request).filter(|_| plan.saves_live());
         let loaded_freeze = self.monitor.rest().take_loaded();
         Ok(Report {

@@ -225,6 +225,15 @@ impl<E: Env> QemuImg<E> {
         self.understood(file, arguments).await
     }
 
+    /// The same of an image that somebody may be writing: what is asked for does not change while it is open.
+    ///
+    /// # Errors
+    /// [`ToolError`].
+    pub async fn info_while_open(&self, file: &Utf8Path, format: &str) -> Result<ImageInfo, ToolError> {
+        let arguments = words(&["info", "--output=json", "-U", "-f", format, absolute(file)?.as_str()]);
+        self.understood(file, arguments).await
+    }
+
     /// What the headers of an image and of all behind it say, topmost first. A backing image whose format its overlay does
     /// not state is looked at by the tool to find it.
     ///

@@ -195,6 +195,22 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Yes => "yes",
+            Verdict::No => "no",
+            Verdict::Unknown => "unknown",
+        }
+    }
+
+    /// The verdict that a word is for.
+    pub fn of(word: &str) -> Option<Self> {
+        [Verdict::Yes, Verdict::No, Verdict::Unknown].into_iter().find(|verdict| verdict.name() == word)
+    }
+}
+
 impl Quiesced {
     /// It had come to rest.
     pub fn yes(why: impl Into<String>) -> Self {
@@ -214,12 +230,7 @@ impl Quiesced {
 
 impl fmt::Display for Quiesced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
-            Verdict::Yes => "yes",
-            Verdict::No => "no",
-            Verdict::Unknown => "unknown",
-        };
-        write!(f, "{verdict}, {}", self.why)?;
+        write!(f, "{}, {}", self.verdict.name(), self.why)?;
         match self.frozen_for {
             None => Ok(()),
             Some(frozen) => write!(f, "; guest frozen for {}", seconds(frozen)),

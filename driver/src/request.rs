@@ -42,6 +42,15 @@ impl Request {
         }
     }
 
+    /// The same of a guest of which somebody has left word that it is frozen for the caller: see [`Create::frozen_by`].
+    #[must_use]
+    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+        if let Request::Create(create) = &mut self {
+            create.frozen_by = by;
+        }
+        self
+    }
+
     /// The snapshot's name; empty of one that nobody has named.
     pub fn name(&self) -> &str {
         match self {
@@ -83,6 +92,9 @@ pub struct Create {
     /// What is asked of the guest's file systems beyond libvirt's flag [`CreateFlag::Quiesce`], which is
     /// [`Quiesce::Required`]: see [`Create::quiesce`].
     pub quiesce: Quiesce,
+    /// Who has left word that the guest is frozen for the caller: if it stands frozen, it is neither frozen nor thawed here, and is
+    /// at rest by that. Without one who says so a guest that stands frozen is somebody else's.
+    pub frozen_by: Option<String>,
     /// What becomes of the guest's own hooks when its agent has refused to freeze, as they may have run before: with this a
     /// thaw is sent, which runs them again for the end of a freeze, though nothing is frozen. Not without it: should somebody
     /// else have frozen file systems past the agent, it would let those go.
@@ -142,6 +154,7 @@ impl Create {
             memory_format: Format::Raw,
             in_background: false,
             quiesce: Quiesce::Off,
+            frozen_by: None,
             thaw_hooks: false,
             inside: false,
             by_storage: ByStorage::default(),

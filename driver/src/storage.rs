@@ -119,11 +119,14 @@ pub struct Snapshot {
     pub name: SnapshotName,
     /// Whether it still holds what it was taken of: a thick one of LVM that ran out of room does not.
     pub fit: bool,
+    /// The volume that it is of, where that is another than the disk's: the image that an overlay of it stands on by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 impl Snapshot {
     fn fit(name: SnapshotName) -> Self {
-        Self { name, fit: true }
+        Self { name, fit: true, of: None }
     }
 }
 
@@ -242,8 +245,27 @@ pub trait Provider: fmt::Debug {
         Ok(None)
     }
 
+    /// What is run to learn where the files of the volume are; nothing where that is known, or where it has none.
+    fn place(&self) -> Vec<HostCommand> {
+        Vec::new()
+    }
+
+    /// What is run to learn which files go back with the volume, by what those commands said: each ends in a zero byte. Nothing
+    /// where a volume is all one disk's.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be understood, or if nobody can look there.
+    fn files(&self, _said: &[Vec<u8>]) -> Result<Vec<HostCommand>, StorageError> {
+        Ok(Vec::new())
+    }
+
     /// Where a backup reads a snapshot of what the machine uses; none where it cannot.
     fn backup_source(&self, name: &SnapshotName, image: Option<&InUse>) -> Option<BackupSource>;
+
+    /// Where a file of the live volume is seen in a snapshot; none where it is not in the volume, or is seen nowhere.
+    fn caught(&self, _name: &SnapshotName, _file: &Utf8Path) -> Option<Utf8PathBuf> {
+        None
+    }
 
     /// What is meant by the words and the exit code (not 0) of a command.
     fn refusal(&self, code: i32, words: &str) -> Refusal;

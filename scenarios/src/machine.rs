@@ -80,7 +80,11 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
         element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
         if let Some(storage) = disk.storage {
-            element.push(disk_snapshot(storage, folder));
+            let said = disk_snapshot(storage, folder);
+            element.push(match &disk.quiesce {
+                Some(quiesce) => said.with("quiesce", quiesce),
+                None => said,
+            });
         }
         let said =
             [(disk.readonly, "readonly"), (disk.shareable, "shareable"), (disk.transient, "transient")];

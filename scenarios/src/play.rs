@@ -459,6 +459,8 @@ fn title(action: &Action) -> String {
                 Quiesce::BestEffort => ", quiesce if possible",
                 Quiesce::AlreadyFrozen => ", already frozen",
             };
+            let frozen_by = snapshot.frozen_by.as_ref();
+            let frozen_by = frozen_by.map(|by| format!(", frozen by {by}")).unwrap_or_default();
             let hooks = match (snapshot.thaw_hooks, snapshot.hook) {
                 (true, true) => ", thaw hooks, with a hook",
                 (true, false) => ", thaw hooks",
@@ -466,7 +468,7 @@ fn title(action: &Action) -> String {
                 (false, false) => "",
             };
             format!(
-                "snapshot {}{flags}{quiesce}{hooks}{memory}{}",
+                "snapshot {}{flags}{quiesce}{frozen_by}{hooks}{memory}{}",
                 snapshot.name.escape_debug(),
                 dry(snapshot.dry_run)
             )

@@ -8,6 +8,10 @@ use freezeframe::world::{
     sim::{SimEnv, SimWorld},
 };
 use freezeframe_driver::{
+    disk::{Ask, DiskError, Disks, Taker as _},
+    domain_xml::DomainXml,
+    qemu_img::{Backing, Clusters, NewImage, QemuImg},
+    request::Quiesce,
     step::Happened,
     storage::{Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Storage, StorageError, Zfs, lvm::Room},
 };
@@ -15,6 +19,7 @@ use freezeframe_sim::{
     Machine, Oracle, Release, Simulation,
     exec::Spawner,
     host::Host,
+    machine::Disk,
     storage::{Kind, Storage as Simulated},
 };
 use freezeframe_tests::{
@@ -27,7 +32,12 @@ type Tested = Result<(), Box<dyn Error>>;
 
 /// A world with these storages, in which something is to be done.
 fn world<T>(simulated: Simulated, test: impl AsyncFnOnce(Inside) -> T) -> T {
-    let machine = Machine { storage: simulated, ..Machine::new().disk("vda") };
+    beside(Machine::new().disk("vda"), simulated, test)
+}
+
+/// The same, in which this machine runs.
+fn beside<T>(machine: Machine, simulated: Simulated, test: impl AsyncFnOnce(Inside) -> T) -> T {
+    let machine = Machine { storage: simulated, ..machine };
     let simulation = Simulation::new(&machine, Release::V10_0, Oracle::default_order());
     let handle = simulation.handle();
     let world = SimWorld::new(&machine, handle.sockets(), handle.spawner());
@@ -42,6 +52,21 @@ struct Inside {
 impl Inside {
     fn storage(&self, provider: impl Provider + 'static) -> Storage<SimEnv<Spawner>> {
         Storage::new(self.world.env().clone(), provider)
+    }
+
+    /// Disks of a machine that is off, of raw images in `/pool/vm1` that hold these words.
+    fn disks(&self, targets: &[&str]) -> Result<Disks<SimEnv<Spawner>>, Box<dyn Error>> {
+        let mut devices = String::new();
+        for target in targets {
+            self.write(&format!("/pool/vm1/{target}.raw"), "old")?;
+            devices += &format!(
+                "<disk type='file' device='disk'><driver name='qemu' type='raw'/>\
+                 <source file='/pool/vm1/{target}.raw'/><target dev='{target}'/><diskSnapshot method='btrfs'/></disk>"
+            );
+        }
+        let domain = format!("<domain><name>vm</name><devices>{devices}</devices></domain>");
+        let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
+        Ok(Disks::of(self.world.env().clone(), &DomainXml::read(domain.as_bytes())?, &targets, None)?)
     }
 
     fn host<T>(&self, with: impl FnOnce(&mut Host) -> T) -> T {
@@ -237,5 +262,97 @@ fn a_tool_that_lies_is_not_believed() -> Tested {
         inside.write("/xfs/vda.raw", "old")?;
         let storage = inside.storage(Exec::new("/usr/bin/liar", &["/xfs/vda.raw"])?);
         Ok(fails!(storage.snapshot(&name("s1")), StorageError::Stale { .. }, "has no `s1`")?)
+    })
+}
+
+#[test]
+fn a_subvolume_goes_back_for_all_of_its_disks() -> Tested {
+    world(all(), async |inside| {
+        let disks = inside.disks(&["vda", "vdb"])?;
+        disks.snapshot(&name("s1"), Quiesce::Off).await?;
+        for file in ["/pool/vm1/vda.raw", "/pool/vm1/vdb.raw"] {
+            inside.write(file, "new")?;
+        }
+        disks.perform(&Ask::Revert(name("s1"))).await?;
+        holds(inside.read("/pool/vm1/vda.raw")? == "old", "vda is put back")?;
+        Ok(holds(inside.read("/pool/vm1/vdb.raw")? == "old", "vdb is put back")?)
+    })
+}
+
+#[test]
+fn a_subvolume_is_not_put_back_under_another_machine_that_runs() -> Tested {
+    let other = Disk::new("vdx", "/pool/vm1/folder/other.qcow2".into());
+    let simulated = all().with_subvolume("/pool/vm1/folder");
+    beside(Machine::new().with_disk(other), simulated, async |inside| {
+        let disks = inside.disks(&["vda"])?;
+        disks.snapshot(&name("s1"), Quiesce::Off).await?;
+        inside.write("/pool/vm1/vda.raw", "new")?;
+        let ask = Ask::Revert(name("s1"));
+        fails!(
+            disks.perform(&ask),
+            DiskError::LiesThereToo { .. },
+            "/pool/vm1/folder/other.qcow2, which somebody has open"
+        )?;
+        Ok(holds(inside.read("/pool/vm1/vda.raw")? == "new", "nothing is touched")?)
+    })
+}
+
+/// A disk in an overlay, which stands on an image somewhere.
+async fn overlay_on(inside: &Inside, base: &str) -> Result<Disks<SimEnv<Spawner>>, Box<dyn Error>> {
+    let tool = QemuImg::new(inside.world.env().clone());
+    let image = |file: &str, backing: Option<&str>| NewImage {
+        file: file.into(),
+        backing: backing.map(|file| Backing { file: file.into(), format: "qcow2".to_owned() }),
+        size: backing.is_none().then_some(1 << 20),
+        clusters: Clusters::default(),
+    };
+    tool.create(&image(base, None)).await?;
+    tool.create(&image("/pool/vm1/vda.s0", Some(base))).await?;
+    let disk = "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/pool/vm1/vda.s0'/>\
+                <target dev='vda'/><diskSnapshot method='btrfs'/></disk>";
+    let domain = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
+    let domain = DomainXml::read(domain.as_bytes())?;
+    Ok(Disks::of(inside.world.env().clone(), &domain, &["vda".to_owned()], None)?)
+}
+
+#[test]
+fn a_backup_reads_all_of_a_chain_from_the_snapshot() -> Tested {
+    world(all(), async |inside| {
+        let disks = overlay_on(&inside, "/pool/vm1/vda.qcow2").await?;
+        let taken = disks.snapshot(&name("s1"), Quiesce::Off).await?;
+        let backup = taken.backups[0].1.clone()?.document();
+        let behind = "<source file='/pool/vm1@s1/vda.qcow2'/>";
+        holds(backup.contains("/pool/vm1@s1/vda.s0") && backup.contains(behind), &backup)?;
+        let readable = disks.readable(&name("s1")).await?;
+        let behind = readable[0].behind.as_ref().map(|behind| behind[0].file.as_str());
+        Ok(holds(behind == Some("/pool/vm1@s1/vda.qcow2"), "it is served from there")?)
+    })
+}
+
+#[test]
+fn no_backup_reads_what_stands_on_an_image_that_was_not_caught() -> Tested {
+    world(all(), async |inside| {
+        let disks = overlay_on(&inside, "/xfs/vda.qcow2").await?;
+        let taken = disks.snapshot(&name("s1"), Quiesce::Off).await?;
+        let why = taken.backups[0].1.as_ref().err().ok_or("a backup is told")?;
+        holds(why.contains("it stands on /xfs/vda.qcow2, which was not caught with it"), why)?;
+        Ok(fails!(disks.readable(&name("s1")), DiskError::NotRead { .. }, "/xfs/vda.qcow2")?)
+    })
+}
+
+#[test]
+fn a_list_knows_the_snapshots_of_the_images_that_a_disk_was_in_before() -> Tested {
+    world(all(), async |inside| {
+        overlay_on(&inside, "/xfs/vda.qcow2").await?;
+        inside.storage(Reflink::new("/xfs/vda.qcow2")?).snapshot(&name("s1")).await?;
+        let disk = "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/pool/vm1/vda.s0'/>\
+                    <target dev='vda'/><diskSnapshot method='reflink'/></disk>";
+        let domain = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
+        let domain = DomainXml::read(domain.as_bytes())?;
+        let disks = Disks::of(inside.world.env().clone(), &domain, &["vda".to_owned()], None)?;
+        disks.snapshot(&name("s2"), Quiesce::Off).await?;
+        let found = disks.list().await?;
+        let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.of.as_deref())).collect();
+        Ok(holds(found == [("s2", None), ("s1", Some("/xfs/vda.qcow2"))], &format!("{found:?}"))?)
     })
 }

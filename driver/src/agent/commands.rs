@@ -1,4 +1,9 @@
 //! The agent's commands that the driver has a use for, typed.
+//!
+//! Others it has none for. `guest-ping` tells less than the sync that comes before each question. What `guest-info` says is disabled the
+//! agent refuses by an error of its own, before it has frozen anything. `guest-fsfreeze-freeze-list` passes over a mount point that it
+//! does not know without a word, and which of them lies on which disk the guest alone says: a snapshot of some file systems at rest and
+//! others not is none that could be called quiesced.
 
 use std::time::Duration;
 
@@ -6,31 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Agent, AgentError};
 use crate::env::Env;
-
-/// What the agent says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Info {
-    /// Its release.
-    pub version: String,
-    /// Its commands.
-    pub supported_commands: Vec<CommandInfo>,
-}
-
-/// One command of an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct CommandInfo {
-    /// Its name.
-    pub name: String,
-    /// Whether it may be used now: not if it is blocked, nor, of most, while the guest is frozen.
-    pub enabled: bool,
-}
-
-impl Info {
-    /// Whether a command is there and may be used now.
-    pub fn has(&self, command: &str) -> bool {
-        self.supported_commands.iter().any(|known| known.name == command && known.enabled)
-    }
-}
 
 /// A file system of the guest, in its own words: for people, and never a path on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,27 +44,7 @@ impl FreezeStatus {
     }
 }
 
-/// The reply of a command that returns nothing: `{}`.
-#[derive(Debug, Deserialize)]
-struct Nothing {}
-
 impl<E: Env> Agent<E> {
-    /// Whether it is there.
-    ///
-    /// # Errors
-    /// [`AgentError`].
-    pub async fn ping(&mut self, deadline: Duration) -> Result<(), AgentError> {
-        self.call("guest-ping", None::<&()>, deadline).await.map(|Nothing {}| ())
-    }
-
-    /// What it is and can do.
-    ///
-    /// # Errors
-    /// [`AgentError`].
-    pub async fn info(&mut self, deadline: Duration) -> Result<Info, AgentError> {
-        self.call("guest-info", None::<&()>, deadline).await
-    }
-
     /// The guest's file systems.
     ///
     /// # Errors
@@ -107,22 +67,6 @@ impl<E: Env> Agent<E> {
     /// [`AgentError`]; one that is doubtful may freeze yet: see [`super::rest`].
     pub async fn freeze(&mut self, deadline: Duration) -> Result<u64, AgentError> {
         self.call("guest-fsfreeze-freeze", None::<&()>, deadline).await
-    }
-
-    /// Freezes those of these mount points that are there, and passes over the others without a word: compare the count.
-    ///
-    /// # Errors
-    /// [`AgentError`].
-    pub async fn freeze_list(
-        &mut self,
-        mountpoints: &[String],
-        deadline: Duration,
-    ) -> Result<u64, AgentError> {
-        #[derive(Serialize)]
-        struct List<'a> {
-            mountpoints: &'a [String],
-        }
-        self.call("guest-fsfreeze-freeze-list", Some(&List { mountpoints }), deadline).await
     }
 
     /// Thaws whatever is frozen, by whomever; returns how many. An error may mean that only its hook failed: ask the status.

@@ -9,6 +9,7 @@ use super::{DiskError, ELEMENT};
 use crate::{
     domain_snapshot::SourceType,
     domain_xml::{Disk, DomainXml},
+    request::Quiesce,
     storage::{Method, Volumes, lvm::Room},
     xml::Element,
 };
@@ -72,6 +73,39 @@ pub fn inside(domain: &DomainXml, targets: &[String], stated: Option<&Element>) 
         }
     }
     Ok(inside.unwrap_or(false))
+}
+
+/// How much the guest's rest is needed at the least for a snapshot of these disks, as stated or as their XML says: as much as the one
+/// of them needs that needs it most.
+///
+/// # Errors
+/// [`DiskError`]: one says so by a word that is none.
+pub(super) fn at_least(
+    domain: &DomainXml,
+    targets: &[String],
+    stated: Option<&Element>,
+) -> Result<Quiesce, DiskError> {
+    let mut most = Quiesce::Off;
+    for target in targets {
+        let disk = domain.disk(target).ok_or_else(|| DiskError::UnknownDisk { target: target.clone() })?;
+        let Some(said) = stated.or_else(|| disk.element().child(ELEMENT)) else { continue };
+        match (said_of_rest(target, said)?, most) {
+            (Quiesce::Required, _) => most = Quiesce::Required,
+            (Quiesce::BestEffort, Quiesce::Off) => most = Quiesce::BestEffort,
+            _ => {}
+        }
+    }
+    Ok(most)
+}
+
+/// What a `<diskSnapshot>` says of the guest's rest.
+pub(crate) fn said_of_rest(target: &str, said: &Element) -> Result<Quiesce, DiskError> {
+    match said.attribute("quiesce") {
+        None | Some("no") => Ok(Quiesce::Off),
+        Some("best-effort") => Ok(Quiesce::BestEffort),
+        Some("required") => Ok(Quiesce::Required),
+        Some(word) => Err(DiskError::UnknownRest { target: target.to_owned(), word: word.to_owned() }),
+    }
 }
 
 impl fmt::Display for By {
@@ -146,6 +180,11 @@ impl Wish {
                 Err(DiskError::Missing { target, method, what })
             }
         }
+    }
+
+    /// The volume, if it is this method's.
+    pub(super) fn volume_by(self, method: Method) -> Option<String> {
+        (self.method == method).then_some(self.volume)
     }
 
     fn missing(&self, what: &'static str) -> DiskError {

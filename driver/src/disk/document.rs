@@ -2,7 +2,12 @@
 
 use camino::Utf8PathBuf;
 
-use crate::{domain_xml::Disk, storage::BackupSource, xml::Element};
+use crate::{
+    domain_xml::{Disk, backing_store},
+    qemu_img::Backing,
+    storage::BackupSource,
+    xml::Element,
+};
 
 /// A disk of which a snapshot is taken.
 #[derive(Debug, Clone)]
@@ -11,6 +16,7 @@ pub(super) struct Described {
     /// The file or device that the machine uses.
     pub(super) image: Option<Utf8PathBuf>,
     pub(super) format: String,
+    pub(super) read_only: bool,
     pub(super) element: Element,
 }
 
@@ -20,14 +26,16 @@ impl From<&Disk<'_>> for Described {
             target: disk.target.to_owned(),
             image: disk.path().map(ToOwned::to_owned),
             format: disk.format().to_owned(),
+            read_only: disk.read_only(),
             element: disk.element().clone(),
         }
     }
 }
 
 impl Described {
-    /// The disk as a backup reads it: the same, from another place, and read-only.
-    pub(super) fn backup(&self, source: &BackupSource) -> Element {
+    /// The disk as a backup reads it: the same, from another place, and read-only. What is behind it is stated where that is
+    /// somewhere else, too, than the image's header says.
+    pub(super) fn backup(&self, source: &BackupSource, behind: &[Backing]) -> Element {
         let mut disk = Element::new("disk").with("device", "disk");
         let (kind, place) = match source {
             BackupSource::File(path) => ("file", Element::new("source").with("file", path.as_str())),
@@ -43,6 +51,9 @@ impl Described {
         disk.set("type", kind);
         disk.push(Element::new("driver").with("name", "qemu").with("type", &self.format));
         disk.push(place);
+        if !behind.is_empty() {
+            disk.push(backing_store(behind));
+        }
         disk.push(Element::new("target").with("dev", &self.target));
         disk.push(Element::new("readonly"));
         disk
@@ -60,7 +71,7 @@ mod tests {
         let document = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
         let domain = DomainXml::read(document.as_bytes()).unwrap();
         let described = Described::from(&domain.disk("vda").unwrap());
-        let backup = described.backup(&BackupSource::Rbd("p/i@s1".into()));
+        let backup = described.backup(&BackupSource::Rbd("p/i@s1".into()), &[]);
         let source = backup.child("source").unwrap();
         assert_eq!((source.attribute("name"), source.child("host").is_some()), (Some("p/i@s1"), true));
         assert!(backup.child("readonly").is_some());

@@ -49,6 +49,14 @@ pub enum DiskError {
         /// What was stated.
         word: String,
     },
+    /// The word for how much the guest's rest is needed is none. Nothing was run.
+    #[error("{target}: `quiesce` cannot be `{word}`: it is required, best-effort or no")]
+    UnknownRest {
+        /// The disk.
+        target: String,
+        /// What was stated.
+        word: String,
+    },
     /// The method needs to be told more. Nothing was run.
     #[error("{target}: the method {method} needs {what}")]
     Missing {
@@ -75,13 +83,51 @@ pub enum DiskError {
         /// Who says so.
         why: String,
     },
-    /// Whether somebody has a disk's image open cannot be told.
-    #[error("whether {target} is in use cannot be told: {why}")]
+    /// Whether somebody has a disk's image open, or what is behind it, cannot be told.
+    #[error("how {target} stands cannot be told: {why}")]
     Unsure {
         /// The disk.
         target: String,
         /// Why not.
         why: ToolError,
+    },
+    /// The disk is in another image by now than the machine's document names. Nothing was run that changes anything.
+    #[error(
+        "{target} is not in {image} any more: it is read there, and written nowhere, so that an overlay stands on it; say by the \
+         machine's document where the disk is now"
+    )]
+    MovedOn {
+        /// The disk.
+        target: String,
+        /// What the document names.
+        image: Utf8PathBuf,
+    },
+    /// No backup can read the disk in that snapshot. Nothing was run that changes anything.
+    #[error("no backup reads {target}: {why}")]
+    NotRead {
+        /// The disk.
+        target: String,
+        /// Why not.
+        why: String,
+    },
+    /// More than these disks lies on what is to be put back. Nothing was run that changes anything.
+    #[error(
+        "{volume} goes back as a whole, and with it {}: name the disks that are meant too, and let nobody use the rest",
+        .others.join("; ")
+    )]
+    LiesThereToo {
+        /// What is to be put back.
+        volume: String,
+        /// What else lies there.
+        others: Vec<String>,
+    },
+    /// What else lies on what is to be put back cannot be told. Nothing was run that changes anything.
+    #[error("{volume} goes back as a whole, and what else lies there cannot be told: {why}")]
+    Beside {
+        /// What is to be put back.
+        volume: String,
+        /// Why not.
+        why: String,
     },
     /// The snapshot's name is none. Nothing was run.
     #[error(transparent)]
@@ -141,16 +187,21 @@ impl DiskError {
             | DiskError::NoDisk
             | DiskError::UnknownDisk { .. }
             | DiskError::UnknownPlace { .. }
+            | DiskError::UnknownRest { .. }
             | DiskError::UnknownMethod { .. } => Code::InvalidArg,
             DiskError::NoMethod { .. }
             | DiskError::ByQemu { .. }
             | DiskError::Missing { .. }
             | DiskError::NoRecords => Code::ConfigUnsupported,
-            DiskError::NotTogether { .. } => Code::OperationUnsupported,
-            DiskError::InUse { .. } | DiskError::OfOthers { .. } => Code::OperationInvalid,
-            DiskError::Unsure { .. } | DiskError::NotExported { .. } | DiskError::ExportLeft { .. } => {
-                Code::OperationFailed
-            }
+            DiskError::NotTogether { .. } | DiskError::NotRead { .. } => Code::OperationUnsupported,
+            DiskError::InUse { .. }
+            | DiskError::MovedOn { .. }
+            | DiskError::LiesThereToo { .. }
+            | DiskError::OfOthers { .. } => Code::OperationInvalid,
+            DiskError::Unsure { .. }
+            | DiskError::Beside { .. }
+            | DiskError::NotExported { .. }
+            | DiskError::ExportLeft { .. } => Code::OperationFailed,
             DiskError::Storage(error) => error.code(),
             DiskError::Operation(error) => error.code(),
         }

@@ -38,6 +38,8 @@ pub struct Readable {
     pub source: BackupSource,
     /// Its format.
     pub format: String,
+    /// What is behind it, where that is not what its header says.
+    pub behind: Option<Vec<Backing>>,
     /// The snapshot inside that image; none if the image is the snapshot.
     pub tag: Option<SnapshotName>,
     /// Where the cluster is that has it, where one does.
@@ -149,7 +151,7 @@ pub fn uri(target: &str, socket: &Utf8Path) -> String {
 
 /// How a disk of a snapshot is opened, with all that is behind it.
 async fn node<E: Env>(tool: &QemuImg<E>, disk: &Readable) -> Result<Value, DiskError> {
-    let Readable { target, source, format, tag, cluster } = disk;
+    let Readable { target, source, format, behind, tag, cluster } = disk;
     let refused = |why: String| DiskError::NotExported { target: target.clone(), why };
     let file = match source {
         BackupSource::File(path) | BackupSource::Block(path) => path.clone(),
@@ -162,6 +164,9 @@ async fn node<E: Env>(tool: &QemuImg<E>, disk: &Readable) -> Result<Value, DiskE
         }
     };
     let top = Backing { file, format: format.clone() };
+    if let Some(behind) = behind {
+        return Ok(opening(&top, behind));
+    }
     let behind = chain::behind(tool, target, top.clone()).await.map_err(|error| match (tag, &error) {
         (Some(tag), LaunchError::Images { source, .. }) if source.is_locked() => refused(format!(
             "{tag} is inside an image that somebody writes to: read it when the machine is off, or take a snapshot in an overlay, \

@@ -29,13 +29,19 @@ pub(super) struct Facts<'a> {
     pub(super) found: &'a [Snapshot],
     /// How the guest's agent stands, if it was asked.
     pub(super) agent: Option<&'a Result<FreezeStatus, AgentError>>,
+    /// See [`crate::request::Create::frozen_by`].
+    pub(super) frozen_by: Option<&'a str>,
     /// A word that nothing has in its name.
     pub(super) fresh: &'a str,
 }
 
 /// How much the guest's rest is needed. Whether it runs is not known here: one that does not has no agent that answers.
-pub(super) fn rest(quiesce: Quiesce, agent: Option<&Result<FreezeStatus, AgentError>>) -> Wanted<'_> {
-    Wanted { quiesce, thaw_hooks: false, agent, runs: true, manual: None }
+pub(super) fn rest<'a>(
+    quiesce: Quiesce,
+    frozen_by: Option<&'a str>,
+    agent: Option<&'a Result<FreezeStatus, AgentError>>,
+) -> Wanted<'a> {
+    Wanted { quiesce, frozen_by, thaw_hooks: false, agent, runs: true, manual: None }
 }
 
 /// Whether the storage can have a snapshot of that name.
@@ -52,14 +58,14 @@ pub(super) fn check_name(ask: &Ask, volumes: &Volumes, fresh: &str) -> Result<()
 
 /// Plans it.
 pub(super) fn plan(ask: &Ask, facts: Facts<'_>) -> Result<Plan, DiskError> {
-    let Facts { targets, volumes, found, agent, fresh } = facts;
+    let Facts { targets, volumes, found, agent, frozen_by, fresh } = facts;
     check_name(ask, volumes, fresh)?;
     let provider = volumes.provider()?;
     let (volumes, fresh) = (volumes.clone(), fresh.to_owned());
     let stages = match ask {
         Ask::Snapshot { name, quiesce } => {
             absent(&*provider, name, found)?;
-            let freeze = rest(*quiesce, agent).freeze().map_err(OperationError::from)?;
+            let freeze = rest(*quiesce, frozen_by, agent).freeze().map_err(OperationError::from)?;
             let (targets, name) = (targets.to_vec(), name.clone());
             let catch = ProviderSnapshot {
                 targets: targets.clone(),

@@ -18,7 +18,7 @@ use camino::Utf8PathBuf;
 use tokio::sync::watch;
 
 use super::{
-    Ask, By, Described, DiskError, Taken, Taker,
+    Ask, By, Described, DiskError, Taken, Taker, choice,
     export::{Cluster, Readable},
 };
 use crate::{
@@ -39,6 +39,8 @@ pub struct QemuDisks<'m, E: Env> {
     targets: Vec<String>,
     inside: bool,
     within: Duration,
+    at_least: Quiesce,
+    frozen_by: Option<String>,
 }
 
 impl<'m, E: Env> QemuDisks<'m, E> {
@@ -59,13 +61,25 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         if machine.tree().is_none() {
             return Err(DiskError::NoRecords);
         }
-        Ok(Self { machine, targets: targets.to_vec(), inside: false, within: WITHIN })
+        let at_least = match &domain.document {
+            Some(document) => choice::at_least(document, targets, None)?,
+            None => Quiesce::Off,
+        };
+        let targets = targets.to_vec();
+        Ok(Self { machine, targets, inside: false, within: WITHIN, at_least, frozen_by: None })
     }
 
     /// The same with snapshots that are taken inside the images, if so it is. Those that there are may be either.
     #[must_use]
     pub fn inside(mut self, inside: bool) -> Self {
         self.inside = inside;
+        self
+    }
+
+    /// The same of a guest of which somebody has left word that it is frozen for the caller: see [`Create::frozen_by`].
+    #[must_use]
+    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+        self.frozen_by = by;
         self
     }
 
@@ -94,7 +108,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
     /// What the machine is asked for.
     fn request(&self, ask: &Ask) -> Result<Request, DiskError> {
         let within = self.within;
-        Ok(match ask {
+        Ok(match &ask.clone().at_least(self.at_least) {
             Ask::Snapshot { name, quiesce } => self.create(name, *quiesce),
             // To delete one is to merge it: the image that holds it takes what was written since.
             Ask::Delete(name) | Ask::Merge(name) => {
@@ -126,6 +140,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
         };
         Request::Create(Box::new(Create {
             quiesce,
+            frozen_by: self.frozen_by.clone(),
             inside: self.inside,
             within: self.within,
             ..Create::new(wish, [CreateFlag::DiskOnly])
@@ -152,7 +167,8 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
 
     async fn snapshot(&self, name: &SnapshotName, quiesce: Quiesce) -> Result<Taken, DiskError> {
         let before = self.machine.domain();
-        let report = self.machine.perform(&self.create(name, quiesce)).await?;
+        let ask = Ask::Snapshot { name: name.clone(), quiesce };
+        let report = self.machine.perform(&self.request(&ask)?).await?;
         let quiesced = match report.deed {
             Deed::Taken { quiesced, .. } => quiesced,
             Deed::Reverted(_) | Deed::Deleted(_) => Quiesced::no("not asked for"),
@@ -163,13 +179,13 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
             let Some(document) = &before.document else { continue };
             let Some(disk) = document.disk(target) else { continue };
             let described = Described { format: format.clone(), ..Described::from(&disk) };
-            backups.push((target.clone(), Some(described.backup(&held(image.clone())))));
+            backups.push((target.clone(), Ok(described.backup(&held(image.clone()), &[]))));
             let now = document.without_chains().with_sources([(target.as_str(), &**overlay, "qcow2")]);
             modified.extend(now.disk(target).map(|disk| (target.clone(), disk.element().clone())));
         }
         if self.inside {
-            // No <disk> of libvirt's names a snapshot inside an image.
-            backups.extend(self.targets.iter().map(|target| (target.clone(), None)));
+            let why = format!("the image that it goes on in holds {name} inside, and no <disk> shows that");
+            backups.extend(self.targets.iter().map(|target| (target.clone(), Err(why.clone()))));
         }
         let volume = self.targets.join(" ");
         Ok(Taken { method: By::Qemu, volume, backups, modified, quiesced })
@@ -180,7 +196,7 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
         let names = tree.topological().into_iter();
         let ours = names.filter(|name| tree.get(name).is_some_and(|snapshot| self.holds(snapshot)));
         Ok(ours
-            .filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true }))
+            .filter_map(|name| Some(Snapshot { name: SnapshotName::new(name).ok()?, fit: true, of: None }))
             .collect())
     }
 
@@ -196,7 +212,7 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
             let source = held(disk.path()?.to_owned());
             let (target, format) = (target.clone(), disk.format().to_owned());
             let tag = is_inside.then(|| name.clone());
-            Some(Readable { target, source, format, tag, cluster: Cluster::default() })
+            Some(Readable { target, source, format, behind: None, tag, cluster: Cluster::default() })
         };
         let found = self.targets.iter().map(of).collect::<Option<_>>();
         Ok(found.ok_or_else(gone)?)

@@ -4,7 +4,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     BadDefinition, DomainSnapshot, Location, Memory, Rest, SnapshotDisk, SourceType, State, Unknown, Why,
-    storage_part, unknown,
+    storage_part::{self, Note},
+    unknown,
 };
 use crate::xml::{self, Element, Limits, Node};
 
@@ -61,10 +62,12 @@ impl DomainSnapshot {
         let active = (purpose == Purpose::Load).then(|| active(root)).transpose()?;
         let part = |name: &str| root.child(name).filter(|_| past.recorded).cloned();
         let taken = past.creation_time;
-        let (domain, storage) = part("domain").map(|domain| storage_part::take_out(domain, taken)).unzip();
+        let (domain, note) = part("domain").map(|domain| storage_part::take_out(domain, taken)).unzip();
+        let Note { parts, quiesced } = note.unwrap_or_default();
         Ok(Self {
             description: root.text_of("description"),
-            storage: storage.unwrap_or_default(),
+            storage: parts,
+            quiesced,
             domain,
             inactive_domain: part("inactiveDomain"),
             cookie: part("cookie").filter(|_| !past.without_memory),

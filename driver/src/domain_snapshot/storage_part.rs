@@ -1,6 +1,7 @@
-//! Where a storage below the disks holds its part of a snapshot.
+//! What libvirt has no word for in a record: where a storage below the disks holds its part of the snapshot, and whether the guest
+//! was at rest for it.
 //!
-//! libvirt has no word for it. Its schema lets a `manual` disk of a snapshot hold nothing at all, and of a `<cookie>` libvirt keeps
+//! libvirt's schema lets a `manual` disk of a snapshot hold nothing at all, and of a `<cookie>` libvirt keeps
 //! what it knows; what stands in the machine's `<metadata>` in a namespace of its own passes both, and comes back from libvirt as it
 //! was handed in:
 //!
@@ -12,6 +13,7 @@
 //!         <freezeframe:disk name='vdb'/>
 //!         <freezeframe:volume name='/pool/vm1'/>
 //!       </freezeframe:part>
+//!       <freezeframe:quiesced verdict='yes'>2 file systems</freezeframe:quiesced>
 //!     </freezeframe:storage>
 //!   </metadata>
 //! </domain>
@@ -22,6 +24,7 @@
 
 use crate::{
     name::SnapshotName,
+    report::{Quiesced, Verdict},
     storage::{self, Method, Volumes, lvm::Room},
     xml::Element,
 };
@@ -40,12 +43,19 @@ pub struct StoragePart {
     pub name: SnapshotName,
 }
 
-/// The parts that a record's machine tells of, and the machine without them.
-pub(super) fn take_out(domain: Element, taken: Option<i64>) -> (Element, Vec<StoragePart>) {
-    let found = note(&domain).filter(|note| belongs_to(note, taken)).and_then(parts);
+/// What a record says there.
+#[derive(Debug, Default)]
+pub(super) struct Note {
+    pub(super) parts: Vec<StoragePart>,
+    pub(super) quiesced: Option<Quiesced>,
+}
+
+/// What a record's machine tells of the snapshot, and the machine without it.
+pub(super) fn take_out(domain: Element, taken: Option<i64>) -> (Element, Note) {
+    let found = note(&domain).filter(|note| belongs_to(note, taken)).and_then(understood);
     match found {
-        Some(parts) => (without(&domain), parts),
-        None => (domain, Vec::new()),
+        Some(note) => (without(&domain), note),
+        None => (domain, Note::default()),
     }
 }
 
@@ -66,15 +76,21 @@ pub(crate) fn without(domain: &Element) -> Element {
     domain
 }
 
-/// The machine with these parts in it.
-pub(super) fn put_in(domain: &Element, parts: &[StoragePart], taken: Option<i64>) -> Element {
-    if parts.is_empty() {
+/// The machine with this in it.
+pub(super) fn put_in(
+    domain: &Element,
+    parts: &[StoragePart],
+    quiesced: Option<&Quiesced>,
+    taken: Option<i64>,
+) -> Element {
+    if parts.is_empty() && quiesced.is_none() {
         return domain.clone();
     }
     let mut domain = without(domain);
     let mut note = element("storage").with("xmlns:freezeframe", NAMESPACE);
     note.set("taken", &taken.unwrap_or_default().to_string());
     parts.iter().for_each(|part| note.push(part.element()));
+    quiesced.into_iter().for_each(|quiesced| note.push(rest(quiesced)));
     if domain.child("metadata").is_none() {
         domain.push(Element::new("metadata"));
     }
@@ -148,17 +164,33 @@ fn belongs_to(note: &Element, taken: Option<i64>) -> bool {
     said.is_some() && said == taken
 }
 
-/// All parts of it; none if one cannot be understood.
-fn parts(note: &Element) -> Option<Vec<StoragePart>> {
+/// All of it; none if a part cannot be understood.
+fn understood(note: &Element) -> Option<Note> {
     let prefix = prefix(note)?;
-    let name = format!("{prefix}part");
-    let parts = note.elements().filter(|element| element.name == name);
-    parts.map(|part| StoragePart::of(part, &prefix)).collect()
+    let (part, quiesced) = (format!("{prefix}part"), format!("{prefix}quiesced"));
+    let parts = note.elements().filter(|element| element.name == part);
+    let parts = parts.map(|part| StoragePart::of(part, &prefix)).collect::<Option<_>>()?;
+    let quiesced = note.child(&quiesced).map(|said| {
+        let verdict = said.attribute("verdict").and_then(Verdict::of)?;
+        Some(Quiesced { verdict, why: said.text(), frozen_for: None })
+    });
+    Some(Note { parts, quiesced: quiesced.map_or(Some(None), |said| said.map(Some))? })
+}
+
+/// Whether the guest was at rest. How long it stood still for it, only the one who took the snapshot is told.
+fn rest(quiesced: &Quiesced) -> Element {
+    // Words of the guest's may be in it, and no document holds a control character.
+    let why: String = quiesced.why.chars().filter(|c| !c.is_control()).collect();
+    let said = Element::of_text("freezeframe:quiesced", &why);
+    said.with("verdict", quiesced.verdict.name())
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::domain_snapshot::{DomainSnapshot, Purpose, StoragePart};
+    use crate::{
+        domain_snapshot::{DomainSnapshot, Purpose, StoragePart},
+        report::Quiesced,
+    };
 
     const NOTE: &str = "<metadata><mine:note xmlns:mine='urn:mine'/>
         <freezeframe:storage xmlns:freezeframe='urn:freezeframe:storage:1' taken='7'>
@@ -201,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_says_whether_the_guest_was_at_rest() {
+        let quiesced = "<freezeframe:quiesced verdict='unknown'>who knows</freezeframe:quiesced>";
+        let record =
+            record(&NOTE.replace("</freezeframe:storage>", &format!("{quiesced}</freezeframe:storage>")));
+        assert_eq!(record.quiesced, Some(Quiesced::unknown("who knows")));
+        let again = DomainSnapshot::read(record.document().as_bytes(), Purpose::Redefine).unwrap();
+        assert_eq!(again, record);
+        let alone = DomainSnapshot { storage: Vec::new(), ..record };
+        let again = DomainSnapshot::read(alone.document().as_bytes(), Purpose::Redefine).unwrap();
+        assert_eq!(again, alone);
+    }
+
+    #[test]
     fn another_prefix_is_the_same_word() {
         let text = NOTE.replace("freezeframe:", "a:").replace("xmlns:freezeframe=", "xmlns:a=");
         let text = text.replace("urn:a:storage", "urn:freezeframe:storage");
@@ -214,6 +259,10 @@ mod tests {
             NOTE.replace("taken='7'", "taken='8'"),
             NOTE.replace(" taken='7'", ""),
             NOTE.replace("method='lvm'", "method='tape'"),
+            NOTE.replace(
+                "</freezeframe:storage>",
+                "<freezeframe:quiesced verdict='so'/></freezeframe:storage>",
+            ),
             NOTE.replace("vg/c", "-vg/c"),
             NOTE.replace("name='s1' method='lvm'", "name='../s1' method='lvm'"),
             NOTE.replace("<freezeframe:disk name='vdc'/>", ""),

@@ -51,7 +51,9 @@ impl DomainSnapshot {
             root.push(part);
         }
         let domain = self.domain.as_ref();
-        let domain = domain.map(|domain| storage_part::put_in(domain, &self.storage, self.creation_time));
+        let domain = domain.map(|domain| {
+            storage_part::put_in(domain, &self.storage, self.quiesced.as_ref(), self.creation_time)
+        });
         for part in [&domain, &self.inactive_domain, &self.cookie].into_iter().flatten() {
             root.push(part.clone());
         }

@@ -6,12 +6,14 @@ use super::Machine;
 use crate::{
     agent::{AgentError, FreezeStatus, Presence},
     commands::QueryChardev,
+    domain_snapshot::DomainSnapshot,
     env::{Endpoint, Env},
     observed::Observed,
-    plan::{self, Facts, Held},
-    report::Quiesced,
-    request::{Quiesce, Request},
+    plan::{self, Facts, Held, Plan},
+    report::{Quiesced, Verdict},
+    request::{CreateFlag, Quiesce, Request},
     storage::Volumes,
+    store::Changes,
 };
 
 impl<E: Env> Machine<E> {
@@ -43,7 +45,8 @@ impl<E: Env> Machine<E> {
         let Request::Create(create) = request else { return None };
         let rest = self.monitor.rest();
         let socket = rest.port()?;
-        if create.quiesce() == Quiesce::Off || !observed.status.running {
+        let is_of_no_interest = create.quiesce() == Quiesce::Off && create.frozen_by.is_none();
+        if is_of_no_interest || !observed.status.running {
             return None;
         }
         let env = self.monitor.env();
@@ -78,13 +81,37 @@ impl<E: Env> Machine<E> {
     }
 
     /// What is to be told of the guest's rest. A freeze of the caller's is looked at again.
-    pub(super) async fn quiesced(&self, request: &Request) -> Quiesced {
+    pub(super) async fn quiesced(&self, request: &Request, plan: &Plan) -> Quiesced {
         let rest = self.monitor.rest();
         if let Request::Create(create) = request
-            && create.quiesce() == Quiesce::AlreadyFrozen
+            && (create.quiesce() == Quiesce::AlreadyFrozen || create.frozen_by.is_some())
+            && !plan.freezes()
         {
             rest.look_again(self.monitor.env().now() + self.patience.ask).await;
         }
         rest.told()
+    }
+
+    /// Writes down with a snapshot whether the guest was at rest for it, where somebody wanted to know. That the record does not say it
+    /// is no word against it: whoever is killed before comes not so far.
+    pub(super) async fn record_rest(&self, request: &Request, quiesced: &Quiesced) {
+        let Request::Create(create) = request else { return };
+        let is_asked = create.quiesce() != Quiesce::Off || quiesced.verdict != Verdict::No;
+        let Some(records) =
+            self.records.as_ref().filter(|_| is_asked && !create.flags.has(CreateFlag::NoMetadata))
+        else {
+            return;
+        };
+        let (folder, old) = (records.borrow().folder().to_owned(), records.borrow().tree().clone());
+        let name = create.wish.name.as_deref().unwrap_or_default();
+        let Some(record) = old.get(name).filter(|record| record.domain.is_some()) else { return };
+        let mut tree = old.clone();
+        let noted = Quiesced { frozen_for: None, ..quiesced.clone() };
+        tree.insert(DomainSnapshot { quiesced: Some(noted), ..record.clone() });
+        let Ok(changes) = Changes::between(&folder, &old, &tree) else { return };
+        match changes.write(self.monitor.env()).await {
+            Ok(()) => records.borrow_mut().adopt(tree),
+            Err(error) => tracing::warn!(%error, "whether the guest was at rest is not written down"),
+        }
     }
 }

@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Wanted<'a> {
     /// What is asked for.
     pub(crate) quiesce: Quiesce,
+    /// See [`Create::frozen_by`].
+    pub(crate) frozen_by: Option<&'a str>,
     /// See [`Create::thaw_hooks`].
     pub(crate) thaw_hooks: bool,
     /// How its agent stands, if it was asked.
@@ -55,13 +57,17 @@ pub(crate) fn told(create: &Create, facts: Facts<'_>) -> Quiesced {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(create: &Create, manual: Option<&'a str>, facts: Facts<'a>) -> Self {
+    fn of(create: &'a Create, manual: Option<&'a str>, facts: Facts<'a>) -> Self {
         let (quiesce, thaw_hooks) = (create.quiesce(), create.thaw_hooks);
-        Self { quiesce, thaw_hooks, agent: facts.agent, runs: facts.observed.status.running, manual }
+        let (frozen_by, runs) = (create.frozen_by.as_deref(), facts.observed.status.running);
+        Self { quiesce, frozen_by, thaw_hooks, agent: facts.agent, runs, manual }
     }
 
     /// The freeze that is needed, if one is.
     pub(crate) fn freeze(self) -> Result<Option<Freeze>, Refusal> {
+        if self.frozen_for_the_caller().is_some() {
+            return Ok(None);
+        }
         let freeze = |best_effort| Ok(Some(Freeze { best_effort, thaw_hooks: self.thaw_hooks }));
         match (self.quiesce, self.agent) {
             (Quiesce::AlreadyFrozen, Some(Ok(FreezeStatus::Thawed))) => Err(QuiesceRefusal::NotFrozen.into()),
@@ -79,8 +85,16 @@ impl<'a> Wanted<'a> {
         }
     }
 
+    /// Who has frozen the guest for the caller, if it stands frozen.
+    fn frozen_for_the_caller(self) -> Option<&'a str> {
+        self.frozen_by.filter(|_| matches!(self.agent, Some(Ok(FreezeStatus::Frozen))))
+    }
+
     /// What is to be told where no freeze tells more.
     pub(crate) fn told(self) -> Quiesced {
+        if let Some(by) = self.frozen_for_the_caller() {
+            return Quiesced::yes(format!("frozen by the caller, with {by}"));
+        }
         match (self.quiesce, self.agent) {
             (Quiesce::Off | Quiesce::Required, _) => Quiesced::no("not asked for"),
             (Quiesce::AlreadyFrozen, Some(Ok(_))) => Quiesced::yes("frozen by the caller"),

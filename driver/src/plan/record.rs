@@ -68,6 +68,7 @@ fn record(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<Domain
         disks: disks.collect(),
         revert_disks: Vec::new(),
         storage: storage.collect(),
+        quiesced: None,
         domain: document.map(|document| without_storage_parts(document.with_sources(now).element())),
         inactive_domain: None,
         cookie: None,

@@ -15,7 +15,7 @@ use crate::{
     domain::Domain,
     error::Refusal,
     observed::Observed,
-    request::{Create, Request},
+    request::{Create, Quiesce, Request},
     step::{ProviderSeal, ProviderSnapshot},
     storage::{self, Snapshot, Volumes, absent},
     tree::SnapshotTree,
@@ -84,11 +84,26 @@ pub(super) struct Below {
     pub(super) seal: Vec<ProviderSeal>,
 }
 
+/// Whether the guest is to be at rest where a disk's `<diskSnapshot>` wants it so.
+fn check_rest(create: &Create, aligned: &Aligned, targets: &[String]) -> Result<(), Refusal> {
+    for disk in aligned.disks.iter().filter(|disk| targets.contains(&disk.target)) {
+        let Place::Storage(said) = &disk.place else { continue };
+        let needed = choice::said_of_rest(&disk.target, said).map_err(|why| refused(&disk.target, why))?;
+        if needed == Quiesce::Required && matches!(create.quiesce(), Quiesce::Off | Quiesce::BestEffort) {
+            let why = "its <diskSnapshot> says that the guest must be at rest: ask for a quiesced snapshot"
+                .to_owned();
+            return Err(Refusal::StorageRefuses { disks: disk.target.clone(), why });
+        }
+    }
+    Ok(())
+}
+
 /// Plans what is done below QEMU for a snapshot.
 pub(super) fn below(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<Below, Refusal> {
     let mut below = Below::default();
     for (index, (targets, volumes)) in of(aligned, facts.observed)?.into_iter().enumerate() {
         let disks = targets.join(" ");
+        check_rest(create, aligned, &targets)?;
         let refuses = |why: String| Refusal::StorageRefuses { disks: disks.clone(), why };
         let name = aligned.name.clone();
         let fresh = format!("{}-{index}", facts.unique);

@@ -117,9 +117,22 @@ impl Provider for Btrfs {
         ])
     }
 
+    /// Those in subvolumes below it too: they go with its old name, and are seen there no more.
+    fn files(&self, _said: &[Vec<u8>]) -> Result<Vec<HostCommand>, StorageError> {
+        Ok(vec![command("find", &[self.subvolume.as_str(), "-type", "f", "-print0"])])
+    }
+
     fn backup_source(&self, name: &SnapshotName, image: Option<&InUse>) -> Option<BackupSource> {
-        let inside = image?.path.strip_prefix(&self.subvolume).ok()?;
-        Some(BackupSource::File(Utf8PathBuf::from(self.place(name)).join(inside)))
+        Some(BackupSource::File(self.caught(name, &image?.path)?))
+    }
+
+    fn caught(&self, name: &SnapshotName, file: &Utf8Path) -> Option<Utf8PathBuf> {
+        let place = Utf8PathBuf::from(self.place(name));
+        // What an image names beside itself is there already.
+        match file.strip_prefix(&self.subvolume) {
+            Ok(inside) => Some(place.join(inside)),
+            Err(_) => file.starts_with(&place).then(|| file.to_owned()),
+        }
     }
 
     fn refusal(&self, _code: i32, words: &str) -> Refusal {

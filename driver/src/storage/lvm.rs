@@ -149,7 +149,7 @@ impl Provider for Lvm {
         let ours = volumes.iter().filter(|known| known.origin == self.volume);
         let named = ours.filter_map(|known| {
             let name = SnapshotName::new(known.lv_name.strip_prefix(&beside)?).ok()?;
-            Some(Snapshot { name, fit: known.fit() })
+            Some(Snapshot { fit: known.fit(), ..Snapshot::fit(name) })
         });
         Ok(named.collect())
     }

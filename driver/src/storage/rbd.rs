@@ -191,7 +191,10 @@ impl Provider for Rbd {
                 let named = found.into_iter().filter_map(|found| {
                     let name = SnapshotName::new(found.snapshot).ok()?;
                     // An incomplete one is what a tool left that was killed.
-                    Some(Snapshot { name, fit: matches!(found.state.as_str(), "ok" | "complete") })
+                    Some(Snapshot {
+                        fit: matches!(found.state.as_str(), "ok" | "complete"),
+                        ..Snapshot::fit(name)
+                    })
                 });
                 Ok(named.collect())
             }

@@ -256,6 +256,18 @@ impl<E: Env> Storage<E> {
         source.ok_or_else(|| StorageError::NotSupported { words: words() })
     }
 
+    /// The files that go back with the volume; none where it is all one disk's.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub(crate) async fn files(&self) -> Result<Vec<Utf8PathBuf>, StorageError> {
+        let said = self.ask(self.provider.place()).await?;
+        let said = self.ask(self.provider.files(&said)?).await?;
+        let names =
+            said.iter().flat_map(|said| said.split(|byte| *byte == 0)).filter(|name| !name.is_empty());
+        names.map(|name| Ok(super::text("find", name)?.into())).collect()
+    }
+
     /// A snapshot that must be there.
     async fn known(&self, name: &SnapshotName) -> Result<Snapshot, StorageError> {
         present(&*self.provider, name, &self.list().await?).cloned()

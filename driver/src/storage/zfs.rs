@@ -89,6 +89,30 @@ impl Provider for Zfs {
         Ok(self.places(name)?.iter().map(|place| Act::deciding(zfs(&["rollback", place]))).collect())
     }
 
+    fn place(&self) -> Vec<HostCommand> {
+        let of = |set: &String| zfs(&["get", "-H", "-o", "value", "mounted,mountpoint", set]);
+        self.sets.iter().map(of).collect()
+    }
+
+    /// A volume has none, and what is not mounted nobody has open. A data set below it is another one.
+    fn files(&self, said: &[Vec<u8>]) -> Result<Vec<HostCommand>, StorageError> {
+        let mut commands = Vec::new();
+        for said in said {
+            match text("zfs", said)?.lines().collect::<Vec<_>>().as_slice() {
+                ["-" | "no", _] => {}
+                ["yes", folder] if folder.starts_with('/') => {
+                    commands.push(command("find", &[folder, "-xdev", "-type", "f", "-print0"]));
+                }
+                ["yes", _] => {
+                    let words = format!("where {} is mounted is not known to ZFS", self.volume());
+                    return Err(StorageError::NotSupported { words });
+                }
+                other => return Err(StorageError::nonsense("zfs", format!("no mount point: {other:?}"))),
+            }
+        }
+        Ok(commands)
+    }
+
     fn backup_source(&self, _name: &SnapshotName, _image: Option<&InUse>) -> Option<BackupSource> {
         None
     }

@@ -142,6 +142,7 @@ impl SnapshotTree {
             if record.domain.is_none() {
                 record.domain.clone_from(&known.domain);
                 record.storage.clone_from(&known.storage);
+                record.quiesced.clone_from(&known.quiesced);
             }
         }
         if let Some(machine) = &machine {

@@ -12,7 +12,6 @@ use freezeframe_driver::{
     env::Endpoint,
     name::SnapshotName,
     plan::Plan,
-    report::{Quiesced, Verdict},
     request::Quiesce,
     storage::Snapshot,
     xml::Element,
@@ -30,7 +29,7 @@ use self::{
 };
 use super::{
     CliError,
-    fs::watchdog::GuardArgs,
+    fs::{ticket, watchdog::GuardArgs},
     interrupt::Interrupt,
     snapshot::{self, create::QuiesceHow, operate::Gone},
     told::{Told, tell},
@@ -45,7 +44,7 @@ snapshot='internal'/>, they stay in their images, which hold the snapshot. What 
 
 Exit codes: 0 done; 1 failed, and the message says how things stand; 2 wrong use.
 JSON: snapshot {method, volume, disks: {target: <disk> of the backup, or null}, modified: {target: <disk>},
-quiesced: yes|no|unknown}; list {snapshots: [{name, fit}]};
+quiesced: yes|no|unknown}; list {snapshots: [{name, fit, of: the volume, if it is not the disk's by now}]};
 delete, merge, revert {done: name}; with --dry-run {dry-run, summary, plan}; what failed {error: {code, message, outcome, remains}, exit-code} as
 `freezeframe snapshot --help` says.")]
 pub(super) struct DiskArgs {
@@ -218,7 +217,9 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
     }
     let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
     let disks = match wanted.agent {
-        Some(socket) => disks.with_agent(Endpoint::Unix(socket.to_owned())),
+        Some(socket) => {
+            disks.frozen_by(ticket::frozen_by(socket).await).with_agent(Endpoint::Unix(socket.to_owned()))
+        }
         None => disks,
     };
     act(wanted, &disks, interrupt).await
@@ -230,6 +231,10 @@ async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, Cli
     operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
     let inside = wanted.inside || wanted.which.inside()?;
     let disks = QemuDisks::of(&machine, &wanted.which.disks)?.inside(inside);
+    let disks = disks.frozen_by(match wanted.agent {
+        Some(socket) => ticket::frozen_by(socket).await,
+        None => None,
+    });
     act(wanted, &disks.within(Duration::from_secs(wanted.within.into())), interrupt).await
 }
 
@@ -245,7 +250,7 @@ async fn act(wanted: &Wanted<'_>, disks: &impl Taker, interrupt: &Interrupt) -> 
     };
     // What is refused is refused before anybody waits for a thaw.
     let plan = match quiesce {
-        Quiesce::Off => None,
+        Quiesce::Off if wanted.agent.is_none() => None,
         _ => Some(interrupt.or(disks.plan(ask)).await??),
     };
     let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce));
@@ -268,15 +273,13 @@ fn planned(plan: &Plan) -> Told {
 
 fn took(name: &SnapshotName, taken: &Taken) -> Told {
     let Taken { method, volume, backups, modified, quiesced } = taken;
-    let document = |backup: &Option<Element>| backup.as_ref().map(Element::document);
-    let backup = |(target, backup): &(String, Option<Element>)| {
-        document(backup).unwrap_or_else(|| match method {
-            By::Qemu => format!(
-                "{target} goes on in its image, which holds {name}: no <disk> shows it; while the machine is off, \
-                 `freezeframe disk export` serves it\n"
-            ),
-            By::Storage(_) => format!("the storage shows no snapshot of {target} to read\n"),
-        })
+    let hint = match method {
+        By::Qemu => "; while the machine is off, `freezeframe disk export` serves it",
+        By::Storage(_) => "",
+    };
+    let backup = |(target, backup): &(String, Result<Element, String>)| match backup {
+        Ok(backup) => backup.document(),
+        Err(why) => format!("no backup reads {target}: {why}{hint}\n"),
     };
     let mut text = format!("snapshot {name} of {volume} taken by {}; quiesced: {quiesced}\n", method.name());
     for (target, disk) in modified {
@@ -287,29 +290,24 @@ fn took(name: &SnapshotName, taken: &Taken) -> Told {
     if modified.is_empty() {
         text.extend(backups.iter().map(backup));
     }
-    let disks: serde_json::Map<_, _> =
-        backups.iter().map(|(target, backup)| (target.clone(), json!(document(backup)))).collect();
+    let disks: serde_json::Map<_, _> = backups
+        .iter()
+        .map(|(target, backup)| (target.clone(), json!(backup.as_ref().ok().map(Element::document))))
+        .collect();
     let modified: serde_json::Map<_, _> =
         modified.iter().map(|(target, disk)| (target.clone(), json!(disk.document()))).collect();
     Told::new(
         text,
         json!({ "method": method.name(), "volume": volume, "disks": disks, "modified": modified,
-            "quiesced": verdict(quiesced) }),
+            "quiesced": quiesced.verdict.name() }),
     )
-}
-
-fn verdict(quiesced: &Quiesced) -> &'static str {
-    match quiesced.verdict {
-        Verdict::Yes => "yes",
-        Verdict::No => "no",
-        Verdict::Unknown => "unknown",
-    }
 }
 
 fn listed(found: &[Snapshot]) -> Told {
     let line = |snapshot: &Snapshot| {
         let lost = if snapshot.fit { "" } else { "   holds nothing any more" };
-        format!("{}{lost}\n", snapshot.name)
+        let of = snapshot.of.as_ref().map(|of| format!("   of {of}, which an overlay stands on by now"));
+        format!("{}{}{lost}\n", snapshot.name, of.unwrap_or_default())
     };
     Told::new(found.iter().map(line).collect::<String>(), json!({ "snapshots": found }))
 }

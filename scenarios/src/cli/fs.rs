@@ -24,7 +24,7 @@ use freezeframe_driver::{
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use self::ticket::Ticket;
+use self::ticket::{Ticket, callers};
 use super::{
     CliError,
     snapshot::records,
@@ -37,7 +37,9 @@ The agent's port serves one program at a time: what libvirt, or a second freezef
 
 A freeze is thawed by a process of its own after --thaw-after seconds, whether or not the caller still lives then, unless
 `fs thaw` was called before. A note beside the agent's socket, SOCK.frozen, tells it whether that freeze still stands: a
-freeze that was thawed by other means and begun anew by somebody else within that time would be thawed too.
+freeze that was thawed by other means and begun anew by somebody else within that time would be thawed too. While the note is
+there, `freezeframe snapshot create` and `disk snapshot` with that agent neither freeze the guest again nor thaw it, and say by whom
+it was brought to rest.
 
 Exit codes: 0 done; 1 failed, or refused: what is said tells how things stand; 2 wrong use.
 JSON: freeze: {status, file-systems, thawed-after-seconds: N|null}; thaw: {status, file-systems: N|null}; status: {status};
@@ -216,9 +218,17 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
         return Err(FsError::FrozenBefore);
     }
     // The watchdog is there before the freeze: whoever dies in between leaves nobody frozen.
+    let word = callers(&env.unique_id());
     let ticket = match no_watchdog {
-        true => None,
-        false => Some(watchdog::start(&env, &agent.agent, *thaw_after).await.map_err(FsError::NoWatchdog)?),
+        true => {
+            // A snapshot that is taken meanwhile goes by it; whoever freezes does not need it.
+            let ticket = Ticket::at(&agent.agent);
+            let _ = ticket.write(&env, &word).await;
+            Some(ticket)
+        }
+        false => {
+            Some(watchdog::start(&env, &agent.agent, *thaw_after, word).await.map_err(FsError::NoWatchdog)?)
+        }
     };
     if let Err(error) = rest.freeze(deadline, false).await {
         if let Err(error) = rest.thaw().await {
@@ -231,7 +241,7 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
         return Err(FsError::NotFrozen(error));
     }
     let count = rest.frozen();
-    let after = ticket.is_some().then_some(*thaw_after);
+    let after = (!no_watchdog).then_some(*thaw_after);
     let then = match after {
         Some(seconds) => {
             format!("they are thawed in {seconds} s, unless `freezeframe fs thaw` is called before")

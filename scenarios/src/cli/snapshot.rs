@@ -60,7 +60,7 @@ JSON: with --json standard output holds one object and nothing else.
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
   info:                               {name, domain, current, state, location, parent,
-      children, descendants, metadata}
+      children, descendants, metadata, quiesced: yes|no|unknown, or null where nobody asked}
   dumpxml, current, xml, --print-xml: {name, xml}
   current --name: {name}              current --set:     {current}
   parent: {name, parent}              redefine:          {recorded}

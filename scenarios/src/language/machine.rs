@@ -233,6 +233,9 @@ pub struct Disk {
     /// What lies below its image and takes snapshots of it. On the simulator alone. Default: nothing that could.
     #[serde(default)]
     pub storage: Option<DiskStorage>,
+    /// What its `<diskSnapshot>` says of the guest's rest, given to the driver as it stands. With `storage` alone. Default: nothing.
+    #[serde(default)]
+    pub quiesce: Option<String>,
 }
 
 /// What lies below a disk's image.

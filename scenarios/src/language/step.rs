@@ -173,6 +173,9 @@ pub struct Snapshot {
     /// The guest's file systems are frozen, by whoever wants the snapshot. Not with `quiesce`. Default: false.
     #[serde(default)]
     pub already_frozen: bool,
+    /// Who has left word that the guest is frozen for whoever wants the snapshot. Default: nobody.
+    #[serde(default)]
+    pub frozen_by: Option<String>,
     /// The program of a disk whose storage is `exec` takes all disks whose place is `manual`. Default: false.
     #[serde(default)]
     pub hook: bool,

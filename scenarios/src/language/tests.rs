@@ -52,6 +52,7 @@ fn what_is_left_out_has_its_default() {
     let disk = Disk {
         werror: OnWriteError::Enospc,
         storage: None,
+        quiesce: None,
         target: "vda".into(),
         format: Format::Qcow2,
         size: Size::mebibytes(16),

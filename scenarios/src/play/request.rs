@@ -28,6 +28,7 @@ pub(super) fn create(snapshot: &Snapshot, targets: &[String], folder: &Utf8Path)
             MemoryFormat::Sparse => Format::Sparse,
         },
         quiesce: quiesce(snapshot),
+        frozen_by: snapshot.frozen_by.clone(),
         thaw_hooks: snapshot.thaw_hooks,
         in_background: snapshot.in_background,
         by_storage: ByStorage {

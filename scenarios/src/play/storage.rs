@@ -104,9 +104,9 @@ fn done(ask: &Ask, step: &StorageStep) -> String {
 
 fn taken(name: &SnapshotName, step: &StorageStep, taken: &Taken) -> Words {
     let place = |disk: &Element| Some(disk.child("source")?.attributes.first()?.1.clone());
-    let backups = taken.backups.iter().map(|(target, backup)| match backup.as_ref().and_then(place) {
-        Some(place) => format!("; {target} is read from {place}"),
-        None => format!("; no backup reads {target}"),
+    let backups = taken.backups.iter().map(|(target, backup)| match backup.as_ref().map(place) {
+        Ok(place) => format!("; {target} is read from {}", place.unwrap_or_default()),
+        Err(why) => format!("; no backup reads {target}: {why}"),
     });
     let modified = taken.modified.iter().filter_map(|(target, disk)| Some((target, place(disk)?)));
     let modified = modified.map(|(target, place)| format!("; {target} is in {place} now"));

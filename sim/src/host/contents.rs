@@ -19,6 +19,11 @@ impl Contents {
     pub fn is_empty(&self) -> bool {
         self.folders.len() <= 1 && self.files.is_empty() && self.documents.is_empty()
     }
+
+    /// The files, by their paths within it.
+    pub fn files(&self) -> impl Iterator<Item = &Utf8Path> {
+        self.files.keys().chain(self.documents.keys()).map(Utf8PathBuf::as_path)
+    }
 }
 
 impl Host {

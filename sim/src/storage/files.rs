@@ -14,6 +14,10 @@ pub(super) fn run(program: &str, words: &[&str], around: &mut Surroundings<'_>) 
         ("sync", [path]) if there(around.host, path) => Ok(String::new()),
         ("sync", [path]) => Err(Refusal::new(1, format!("sync: error opening '{path}': {GONE}"))),
         ("find", [folder, rest @ ..]) if rest == FIND => find(folder, around.host),
+        // The simulated data sets are not nested.
+        ("find", [folder, "-xdev", "-type", "f", "-print0"] | [folder, "-type", "f", "-print0"]) => {
+            find_below(folder, around.host)
+        }
         _ => Err(Refusal::not_simulated(program, words)),
     }
 }
@@ -104,6 +108,15 @@ fn rename(from: &str, to: &str, around: &mut Surroundings<'_>) -> Said {
 fn remove(file: &str, around: &mut Surroundings<'_>) -> Said {
     let gone = |_| Refusal::new(1, format!("rm: cannot remove '{file}': {GONE}"));
     around.host.remove(file.into()).map(|()| String::new()).map_err(gone)
+}
+
+/// All files in a folder and in those below.
+fn find_below(folder: &str, host: &Host) -> Said {
+    if !host.is_folder(folder.into()) {
+        return Err(Refusal::new(1, format!("find: '{folder}': {GONE}")));
+    }
+    let contents = host.contents(folder.into());
+    Ok(contents.files().map(|file| format!("{}\0", Utf8Path::new(folder).join(file))).collect())
 }
 
 fn find(folder: &str, host: &Host) -> Said {

@@ -1,10 +1,11 @@
-//! `zfs list -t snapshot`, `snapshot`, `destroy` and `rollback`. Several snapshots in one command are OpenZFS's: all or none.
+//! `zfs list -t snapshot`, `get`, `snapshot`, `destroy` and `rollback`. Several snapshots in one command are OpenZFS's: all or none.
 
 use super::{Refusal, Said, Surroundings};
 
 pub(super) fn run(words: &[&str], around: &mut Surroundings<'_>) -> Said {
     match words {
         ["list", "-H", "-d", "1", "-t", "snapshot", "-o", "name", set] => list(set, around),
+        ["get", "-H", "-o", "value", "mounted,mountpoint", set] => get(set, around),
         ["snapshot", places @ ..] if !places.is_empty() => snapshot(places, around),
         ["destroy", place] => destroy(place, around),
         ["rollback", place] => rollback(place, around),
@@ -19,6 +20,12 @@ fn missing(name: &str) -> Refusal {
 fn list(set: &str, around: &Surroundings<'_>) -> Said {
     let found = around.storage.sets.get(set).ok_or_else(|| missing(set))?;
     Ok(found.snapshots.iter().map(|(name, _)| format!("{set}@{name}\n")).collect())
+}
+
+/// All of them are file systems, mounted where their names say.
+fn get(set: &str, around: &Surroundings<'_>) -> Said {
+    let found = around.storage.sets.get(set).ok_or_else(|| missing(set))?;
+    Ok(format!("yes\n{}\n", found.root))
 }
 
 fn snapshot(places: &[&str], around: &mut Surroundings<'_>) -> Said {

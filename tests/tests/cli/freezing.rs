@@ -83,8 +83,10 @@ fn a_watchdog_whose_freeze_is_over_leaves_another_one_alone() {
 fn a_guest_that_is_frozen_already_is_not_frozen_again_and_nothing_thaws_it() {
     let rig = Rig::new();
     rig.fs(&["freeze", "--no-watchdog"]).assert(0, "frozen: 2 file systems");
+    let ticket = || fs::read_to_string(rig.server.path("qga.frozen")).unwrap();
+    let first = ticket();
     rig.fs(&["freeze"]).assert(1, "error: OPERATION_INVALID: the guest is frozen already");
-    assert!(!rig.has_ticket());
+    assert_eq!(ticket(), first, "it is still that of the freeze that stands");
     rig.desk.assert_nothing_left();
     assert_eq!(rig.json(&["status"]), json!({"status": "frozen"}));
 }

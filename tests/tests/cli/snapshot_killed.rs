@@ -131,6 +131,8 @@ fn what_somebody_else_freezes_behind_a_snapshot_stays_frozen() {
     until("the watchdog is gone", || desk.processes().is_empty());
     thread::sleep(Duration::from_secs(5));
     assert_eq!(rig.status(), json!({"status": "frozen"}));
+    // Somebody else's freeze comes without a note.
+    fs::remove_file(rig.server.path("qga.frozen")).unwrap();
     // Nor is a snapshot of a guest that is frozen already guarded.
     said(rig.create("s2", &["--thaw-after", "1"]).output().unwrap()).assert(1, "error: OPERATION_INVALID");
     desk.assert_nothing_left();

@@ -1,7 +1,7 @@
 //! `snapshot create-as`, `create`, `revert` and `delete` on a machine that somebody else has started: a served one here, a real
 //! QEMU in the test `real_qemu_snapshots`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{served::Server, snapshot_records::assert_described, *};
 
@@ -318,4 +318,25 @@ fn a_snapshot_of_a_guest_at_rest_says_so_and_one_of_a_guest_without_agent_says_w
     assert_eq!(taken["guest-frozen-seconds"], Value::Null);
     let taken = rig.json(&["create-as", "c", "--disk-only", "--already-frozen"]);
     assert_eq!(taken["quiesced"], Value::Null);
+}
+
+#[test]
+fn a_guest_that_fs_freeze_has_frozen_is_left_so_and_the_snapshot_and_its_record_say_by_whom() {
+    let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
+    let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
+    let rig = Rig::beside(Server::machine("machine.toml", machine, &options));
+    let agent = rig.server.path("qga");
+    let agent = ["--agent", agent.to_str().unwrap()];
+    rig.desk.run(&[&["fs", "freeze", "--no-watchdog"], &agent[..]].concat()).assert(0, "frozen");
+    let by = "frozen by the caller, with freezeframe fs freeze";
+    for (name, how) in [("a", &["--quiesce"][..]), ("b", &["--quiesce=best-effort"]), ("c", &[])] {
+        let taken = rig.json(&[&["create-as", name, "--disk-only"][..], how, &agent].concat());
+        assert_eq!((&taken["quiesced"], &taken["quiesced-why"]), (&json!(true), &json!(by)), "{how:?}");
+        rig.desk.run(&[&["fs", "status"], &agent[..]].concat()).assert(0, "frozen");
+        rig.snapshot(&["info", name]).assert(0, &format!("Quiesced:       yes, {by}"));
+    }
+    rig.desk.run(&[&["fs", "thaw"], &agent[..]].concat()).assert(0, "thawed: 2 file systems");
+    let taken = rig.json(&[&["create-as", "d", "--disk-only", "--quiesce"], &agent[..]].concat());
+    assert_eq!(taken["quiesced-why"], "2 file systems");
+    rig.snapshot(&["info", "d"]).assert(0, "Quiesced:       yes, 2 file systems");
 }

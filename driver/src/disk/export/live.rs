@@ -5,7 +5,7 @@
 //! ```
 //! A QEMU has one NBD server. One that somebody else has started is left alone: nobody could say where it listens. While this
 //! serves, the machine's records are locked, so that no operation merges into what is read. Should whoever serves be killed, QEMU
-//! serves on until it ends or is told `nbd-server-stop`.
+//! serves on until it ends, is told `nbd-server-stop`, or the next export ends it.
 //!
 //! What it does not serve: what is inside an image under a name, and what storages hold; QEMU has neither open.
 //!
@@ -54,9 +54,6 @@ impl<'m, E: Env> Served<'m, E> {
         let target = readable.first().map(|disk| disk.target.clone()).unwrap_or_default();
         let refused = |why: String| DiskError::NotExported { target: target.clone(), why };
         let monitor = machine.monitor();
-        if !matches!(monitor.env().file_kind(socket).await, Ok(FileKind::Absent)) {
-            return Err(refused(format!("`{socket}` is there already, or cannot be looked at")));
-        }
         if !socket.is_absolute() {
             return Err(refused(format!("`{socket}` is somewhere else to QEMU: name its whole path")));
         }
@@ -66,11 +63,19 @@ impl<'m, E: Env> Served<'m, E> {
         let nodes = readable.iter().map(|disk| node_of(disk, &nodes)).collect::<Result<Vec<_>, _>>()?;
         // Whether the server runs cannot be asked; what it exports can.
         let known = live.ask(&QueryBlockExports {}).await.map_err(asked)?;
-        if known.iter().any(|export| export.kind == "nbd") {
+        let known: Vec<_> = known.into_iter().filter(|export| export.kind == "nbd").map(|it| it.id).collect();
+        if known.iter().any(|id| !id.starts_with(OURS)) {
             return Err(refused(SERVES_ALREADY.to_owned()));
         }
+        if !known.is_empty() {
+            end_all(&live, &known).await.map_err(asked)?;
+        }
+        // One that served there before is gone with that.
+        if !matches!(monitor.env().file_kind(socket).await, Ok(FileKind::Absent)) {
+            return Err(refused(format!("`{socket}` is there already, or cannot be looked at")));
+        }
         let fresh = monitor.env().unique_id();
-        let ids = (0..readable.len()).map(|index| format!("ff-{fresh}-{index}")).collect();
+        let ids = (0..readable.len()).map(|index| format!("{OURS}{fresh}-{index}")).collect();
         let events = machine.client().events();
         let served = Self { machine, socket: socket.to_owned(), ids, events };
         let address = ServerAddress::Unix { path: socket.as_str() };
@@ -141,23 +146,31 @@ impl<'m, E: Env> Served<'m, E> {
             Err(error) if error.is_gone() => return Ok(()),
             reached => reached.map_err(|error| left(error.to_string()))?,
         }
-        let live = hold(self.machine);
-        for id in &self.ids {
-            match live.execute(&BlockExportDel { id, mode: "hard" }).await {
-                // It is gone, or never was.
-                Ok(_) | Err(CommandError::Refused { .. }) => {}
-                Err(error) => return Err(left(error.to_string())),
-            }
-        }
-        match live.execute(&NbdServerStop {}).await {
-            Ok(_) | Err(CommandError::Refused { .. }) => Ok(()),
-            Err(error) => Err(left(error.to_string())),
-        }
+        end_all(&hold(self.machine), &self.ids).await.map_err(|error| left(error.to_string()))
     }
 
     /// What has failed, once what was begun is ended; what is left of it otherwise.
     async fn given_up(self, error: DiskError) -> DiskError {
         self.end().await.err().unwrap_or(error)
+    }
+}
+
+/// How the ids of exports begin that are ours. One that is there before an export is begun is left by a driver that was killed: the
+/// machine's records are locked as long as somebody serves, and by us now.
+const OURS: &str = "ff-";
+
+/// Ends exports, with whoever reads them, and the server.
+async fn end_all<E: Env>(live: &Live<E>, ids: &[String]) -> Result<(), CommandError> {
+    for id in ids {
+        match live.execute(&BlockExportDel { id, mode: "hard" }).await {
+            // It is gone, or never was.
+            Ok(_) | Err(CommandError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match live.execute(&NbdServerStop {}).await {
+        Ok(_) | Err(CommandError::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -67,8 +67,9 @@ pub(super) async fn export(
 ) -> Result<Told, CliError> {
     let ExportArgs { named, by, .. } = arguments;
     let socket = &arguments.socket()?;
-    if !matches!(TokioEnv::new().file_kind(socket).await, Ok(FileKind::Absent)) {
-        return Err(CliError::Usage(format!("{socket} is there already, or cannot be looked at")));
+    // QEMU may serve there for one that was killed, and ends that first.
+    if !named.which.has_monitor() || *by == Some(Server::Daemon) {
+        check_free(socket).await?;
     }
     let name = SnapshotName::new(&*named.name).map_err(DiskError::from)?;
     let readable = match (named.which.by()?, by) {
@@ -98,6 +99,14 @@ pub(super) async fn export(
         }
     };
     by_program(&readable, arguments, interrupt, json).await
+}
+
+/// Whether nothing is where it is to listen.
+async fn check_free(socket: &Utf8Path) -> Result<(), CliError> {
+    match TokioEnv::new().file_kind(socket).await {
+        Ok(FileKind::Absent) => Ok(()),
+        _ => Err(CliError::Usage(format!("{socket} is there already, or cannot be looked at"))),
+    }
 }
 
 impl ExportArgs {
@@ -155,6 +164,7 @@ async fn by_program(
     let env = TokioEnv::new();
     let ExportArgs { storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
     let socket = &arguments.socket()?;
+    check_free(socket).await?;
     let (daemon, nbd) = (storage_daemon.clone(), qemu_nbd.clone());
     let export = Export { daemon, nbd, socket: socket.clone(), within: arguments.within() };
     let tool = QemuImg { program: qemu_img.clone(), ..QemuImg::new(env.clone()) };

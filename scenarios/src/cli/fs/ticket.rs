@@ -4,6 +4,7 @@
 //! freeze writes it --> thaw removes it --> the watchdog finds none, or another's, and does nothing
 //!                 \--> nobody did: the watchdog finds its own, thaws and removes it
 //! ```
+//! While it lies there, a snapshot of that guest knows by whom it was frozen, and leaves it so.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::env::{Env as _, tokio::TokioEnv};
@@ -12,6 +13,23 @@ use std::io;
 
 /// The longest word, in bytes.
 const WORD_MAX: usize = 64;
+
+/// Who leaves such a note.
+const BY: &str = "freezeframe fs freeze";
+
+/// How the word of a freeze begins that is the caller's, and not that of a snapshot which thaws by itself.
+const CALLERS: &str = "caller-";
+
+/// The word of a freeze that stands until its caller ends it.
+pub(super) fn callers(unique: &str) -> String {
+    format!("{CALLERS}{unique}")
+}
+
+/// Who has left word that the guest with this agent is frozen. Whether it still is, its agent tells.
+pub(in crate::cli) async fn frozen_by(agent: &Utf8Path) -> Option<String> {
+    let note = TokioEnv::new().read_file(&Ticket::at(agent).path, WORD_MAX).await;
+    note.is_ok_and(|word| word.starts_with(CALLERS.as_bytes())).then(|| BY.to_owned())
+}
 
 /// The note of one freeze.
 #[derive(Debug, Clone)]

@@ -62,7 +62,7 @@ impl GuardArgs {
         }
         let env = TokioEnv::new();
         let after = self.thaw_after.unwrap_or(within.saturating_add(THAW_AFTER));
-        let ticket = start(&env, agent, after).await.map_err(FsError::NoWatchdog)?;
+        let ticket = start(&env, agent, after, env.unique_id()).await.map_err(FsError::NoWatchdog)?;
         let mut thawed = frozen.clone();
         let over = async {
             let was_frozen = thawed.wait_for(|frozen| *frozen).await.is_ok();
@@ -101,8 +101,13 @@ pub(super) struct WatchdogArgs {
 }
 
 /// Starts one, and writes the ticket that it will look for.
-pub(in crate::cli) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32) -> io::Result<Ticket> {
-    let (ticket, word) = (Ticket::at(agent), env.unique_id());
+pub(in crate::cli) async fn start(
+    env: &TokioEnv,
+    agent: &Utf8Path,
+    after: u32,
+    word: String,
+) -> io::Result<Ticket> {
+    let ticket = Ticket::at(agent);
     if let Err(error) = ticket.write(env, &word).await {
         // What was written before it failed stands for no freeze.
         ticket.remove(env).await;

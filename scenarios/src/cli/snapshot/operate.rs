@@ -35,7 +35,13 @@ use super::{
     known::Known,
     records::{self, MachineArgs},
 };
-use crate::cli::{CliError, fs::watchdog::GuardArgs, interrupt::Interrupt, output, told::Told};
+use crate::cli::{
+    CliError,
+    fs::{ticket, watchdog::GuardArgs},
+    interrupt::Interrupt,
+    output,
+    told::Told,
+};
 
 /// A machine, and how it is worked on.
 #[derive(Debug, Clone, Args)]
@@ -148,6 +154,10 @@ impl OperateArgs {
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
+            let request = &match &agent {
+                Some(agent) => request.clone().frozen_by(ticket::frozen_by(agent).await),
+                None => request.clone(),
+            };
             // Until here nothing is begun, so that a signal may end it.
             let machine = interrupt.or(self.machine(domain, Gone::Fails)).await??;
             self.see_to_pending(&machine, self.dry_run, &interrupt).await?;

@@ -109,9 +109,13 @@ pub(super) fn info(arguments: &OneArgs) -> Result<Told, CliError> {
         ("Descendants", descendants.to_string()),
         ("Metadata", yes(true)),
     ];
+    let rest = record.quiesced.as_ref().map(|quiesced| ("Quiesced", quiesced.to_string()));
+    let quiesced = record.quiesced.as_ref().map(|quiesced| quiesced.verdict.name());
     let object = json!({
-        "name": name, "domain": domain, "current": current, "state": state, "location": location,
+        "name": name, "quiesced": quiesced, "domain": domain, "current": current, "state": state, "location": location,
         "parent": record.parent, "children": children, "descendants": descendants, "metadata": true,
     });
-    Ok(Told::new(lines.map(|(what, text)| format!("{:<16}{text}\n", format!("{what}:"))).concat(), object))
+    let lines = lines.into_iter().chain(rest);
+    let line = |(what, text)| format!("{:<16}{text}\n", format!("{what}:"));
+    Ok(Told::new(lines.map(line).collect::<String>(), object))
 }

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Installs the tools of the storages that the test `storage` makes for itself: Debian's packages.
+#
+#   ci/storages.sh            btrfs, xfs and LVM
+#   ci/storages.sh --all      ZFS in userland and Ceph too: a hundred MiB and more
+#   ci/storages.sh --print    what would be installed, a package a line; nothing is
+#
+# What is installed already is left as it is. No service is started.
+# Exit codes: 0 all of it is here; 1 apt failed; 2 usage; 75 it may not install, or has no way to: nothing was installed.
+set -euo pipefail
+all='' print=''
+for option in "$@"; do
+  case $option in
+    --all) all=yes ;;
+    --print) print=yes ;;
+    *)
+      sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+      exit 2
+      ;;
+  esac
+done
+say() { echo "storages: $1" >&2; }
+
+# Without device-mapper in the kernel LVM still makes groups and volumes, and lists them.
+packages=(btrfs-progs xfsprogs lvm2)
+if [ -n "$all" ]; then packages+=(zfs-fuse ceph-mon ceph-osd ceph-common uuid-runtime); fi
+
+missing=()
+for package in "${packages[@]}"; do
+  [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ -n "$print" ]; then
+  [ ${#missing[@]} = 0 ] || printf '%s\n' "${missing[@]}"
+  exit 0
+fi
+if [ ${#missing[@]} = 0 ]; then exit 0; fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+  say "not here: ${missing[*]}; root of a Debian machine installs them: apt-get install ${missing[*]}"
+  exit 75
+fi
+
+# Whoever asks apt's policy is told that nothing is to be started; one that is there stays.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+install() { apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >&2; }
+if ! install; then
+  say "once more, with new lists of packages"
+  apt-get update -qq </dev/null >&2 || { say "apt-get update failed (see above)"; exit 75; }
+  install || { say "apt-get install failed (see above)"; exit 1; }
+fi
