@@ -277,6 +277,14 @@ enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was done cannot be said.
+    #[error("error: cannot write to standard output: {source}. What was to be said there:\n{}", text.trim_end())]
+    Unsaid {
+        /// What there was to say.
+        text: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An operation on snapshots failed.
     #[error("error: {code}: {0}", code = .0.code())]
     Snapshot(#[from] SnapshotError),
@@ -333,7 +341,7 @@ impl CliError {
                 Code::InvalidArg | Code::ConfigUnsupported => 2,
                 _ => 1,
             },
-            CliError::Fs(_) => 1,
+            CliError::Fs(_) | CliError::Unsaid { .. } => 1,
             CliError::Interrupted(signal) => signal.exit_code(),
             CliError::Serve(error) if !error.may_pass() => 2,
             CliError::Start(_) | CliError::Play(_) | CliError::Serve(_) | CliError::Runtime(_) => 75,
@@ -381,7 +389,9 @@ fn well(all_as_expected: bool) -> ExitCode {
 /// then too.
 fn parsed() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
-        let mut arguments = std::env::args().skip(1);
+        // They need not be UTF-8.
+        let mut arguments =
+            std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
         let tells_objects = |verb: &str| ["snapshot", "undefine", "disk", "fs"].contains(&verb);
         let wants_one = arguments.next().is_some_and(|verb| tells_objects(&verb))
             && arguments.any(|argument| argument == "--json");

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
+    client::ConnectError,
     error::{Code, OperationError},
     journal::JournalError,
     machine::HoldError,
@@ -42,7 +43,7 @@ Exit codes:
   0   done
   1   failed, or refused: what is said tells how things stand
   2   wrong use: arguments or documents that cannot be understood
-  75  somebody else works on the machine's snapshots, or its records cannot be reached: try again
+  75  somebody else works on the machine's snapshots or holds its monitor, or its records cannot be reached: try again
 
 JSON: with --json standard output holds one object and nothing else.
   create, create-as, revert, delete:
@@ -234,7 +235,11 @@ impl SnapshotError {
         match self {
             SnapshotError::Store(StoreError::Locked(_)) => 75,
             SnapshotError::Operation(error)
-                if matches!(**error, OperationError::Held(HoldError::Held(_))) =>
+                if matches!(
+                    **error,
+                    OperationError::Held(HoldError::Held(_))
+                        | OperationError::Unreachable(ConnectError::Silent { .. })
+                ) =>
             {
                 75
             }

@@ -47,11 +47,16 @@ impl Told {
 /// Says what a verb has to say. An error is said once more in words, on standard error, by whoever gets it.
 ///
 /// # Errors
-/// The verb's own, and [`CliError::Write`].
+/// The verb's own, and [`CliError::Unsaid`]: whatever it was to do is done.
 pub(super) fn tell(told: Result<Told, CliError>, json: bool) -> Result<ExitCode, CliError> {
     match told {
-        Ok(told) if json => output::print(&line(&told.object))?,
-        Ok(told) => output::print(&told.text)?,
+        Ok(Told { text, object }) => {
+            let text = if json { line(&object) } else { text };
+            match output::print(&text) {
+                Err(CliError::Write { source, .. }) => return Err(CliError::Unsaid { text, source }),
+                said => said?,
+            }
+        }
         Err(error) => {
             if json {
                 output::print(&line(&object(&error)))?;

@@ -185,6 +185,35 @@ fn a_name_that_could_leave_its_folder_is_refused_by_every_verb() {
 }
 
 #[test]
+fn an_argument_that_is_no_text_is_wrong_use() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let desk = Desk::new();
+    let bytes = std::ffi::OsStr::from_bytes(b"\xff");
+    let mut command = desk.command(&["snapshot", "create-as", "--print-xml", "--json"]);
+    said(command.arg(bytes).output().unwrap()).assert(2, "UTF-8");
+}
+
+/// What was done is done: a program that took this for a failure of the snapshot would take it once more.
+#[test]
+fn what_is_done_and_cannot_be_said_is_said_on_standard_error() {
+    let rig = Rig::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = rig.command(&["create-as", "s1"]);
+    let said = said(command.stdout(full).output().unwrap());
+    said.assert(1, "cannot write to standard output: No space left on device");
+    said.assert(1, "snapshot s1 taken");
+    rig.snapshot(&["list", "--name"]).assert(0, "s1\n");
+}
+
+#[test]
+fn a_monitor_that_somebody_else_holds_is_no_failure_of_the_snapshot() {
+    let desk = Desk::new().with("vm.xml", "<domain><name>vm</name><devices/></domain>");
+    let _mute = std::os::unix::net::UnixListener::bind(desk.path.join("monitor")).unwrap();
+    let here = ["--domain", "vm.xml", "--state", "state", "--qmp", "monitor", "--within", "1"];
+    desk.run(&[&["snapshot", "create-as", "s1"], &here[..]].concat()).assert(75, "said nothing for 1 s");
+}
+
+#[test]
 fn a_program_gets_an_object_for_bad_arguments_too() {
     let desk = Desk::new();
     let said = desk.run(&["snapshot", "create-as", "a", "--name", "b", "--print-xml", "--json"]);
