@@ -238,11 +238,11 @@ pub async fn settle<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
     }
 }
 
-/// Makes sure that a job is no more: cancels it if it still runs, and dismisses it.
+/// Makes sure that a job is no more: cancels it if it still runs, and dismisses it. Returns how it has ended.
 ///
 /// # Errors
 /// As [`settle`].
-pub async fn remove<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Result<(), StepError> {
+pub async fn remove<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Result<End, StepError> {
     match find(live, id).await? {
         Some(job) if job.status != CONCLUDED => {
             // A refusal means that it has just ended by itself.
@@ -252,9 +252,9 @@ pub async fn remove<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
             }
         }
         Some(_) => {}
-        None => return Ok(()),
+        None => return Ok(End::Absent),
     }
-    settle(live, id, kind).await.map(drop)
+    settle(live, id, kind).await
 }
 
 /// Reads the result of a concluded job and dismisses it.

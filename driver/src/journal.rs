@@ -7,6 +7,7 @@
 //!                               {"about":[3,6]}                     stages 3 to 6 are one standstill of the guest
 //!                               {"undone":[4]}                      step 4, counted from 0, was put back
 //!                               {"told":true}                       its driver has told what is left
+//!                               {"settled":true}                  it has ended well, and what earlier ones have left open is left
 //!                               {"over":true}                       nothing is pending; the file goes
 //! ```
 //!
@@ -17,7 +18,8 @@
 //! its end, and the steps themselves are asked which of them have happened.
 //!
 //! An operation that has come to its end, done or put back, leaves no journal. One that has left something and told so keeps it
-//! until the next begins, for what could not be put back today may be tomorrow: see [`crate::recover`].
+//! until the next begins, for what could not be put back today may be tomorrow: see [`crate::recover`]. The next takes along what
+//! is left open in QEMU ([`Left`]).
 
 use std::{cell::Cell, collections::BTreeSet, io};
 
@@ -29,8 +31,12 @@ use crate::{
     env::{Access, Env, OpenFile},
     error::Code,
     plan::Plan,
-    step::{Meanwhile, RemoveImage, Step},
+    step::{Meanwhile, Step},
 };
+
+mod left;
+
+pub use self::left::{Left, Open};
 
 /// The file's name, in the folder of the machine's records.
 pub const FILE: &str = "pending";
@@ -56,13 +62,16 @@ pub struct Intent {
     pub plan: Plan,
     /// The machine then, if it is another one.
     pub domain: Option<DomainXml>,
+    /// What operations before it have left open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
 }
 
 impl Intent {
     /// What a plan is about to do to a machine.
     pub fn new(plan: &Plan, machine: Option<&DomainXml>, was_off: bool, seconds: i64) -> Self {
         let uuid = machine.and_then(DomainXml::uuid);
-        Self { version: VERSION, uuid, was_off, seconds, plan: plan.clone(), domain: None }
+        Self { version: VERSION, uuid, was_off, seconds, plan: plan.clone(), domain: None, left: Vec::new() }
     }
 }
 
@@ -80,6 +89,8 @@ enum Mark {
     Undone(Vec<usize>),
     /// What is left has been told, and is no longer in anybody's way.
     Told(bool),
+    /// Nothing of it is pending any more, but what operations before it have left open.
+    Settled(bool),
     /// Nothing is pending any more.
     Over(bool),
 }
@@ -150,6 +161,7 @@ pub(crate) struct Journal<E: Env> {
     file: E::File,
     /// The first stage that may not be begun yet by what is written down.
     uncovered: Cell<usize>,
+    left: Vec<Left>,
 }
 
 impl<E: Env> Journal<E> {
@@ -167,7 +179,7 @@ impl<E: Env> Journal<E> {
             line.extend(Mark::About(0, last).line().map_err(|error| failed("write", &path, error))?);
         }
         env.replace_file(&path, &line).await.map_err(|source| failed("write", &path, source))?;
-        let journal = Self::of(env, path).await?;
+        let journal = Self::of(env, path, intent).await?;
         journal.uncovered.set(covered.map_or(0, |last| last + 1));
         Ok(journal)
     }
@@ -177,7 +189,7 @@ impl<E: Env> Journal<E> {
     /// # Errors
     /// [`JournalError::File`].
     pub(crate) async fn go_on(env: &E, pending: &Pending) -> Result<Self, JournalError> {
-        let journal = Self::of(env, pending.path.clone()).await?;
+        let journal = Self::of(env, pending.path.clone(), &pending.intent).await?;
         // What was torn off with its writer is no beginning of the next line.
         journal
             .file
@@ -187,9 +199,14 @@ impl<E: Env> Journal<E> {
         Ok(journal)
     }
 
-    async fn of(env: &E, path: Utf8PathBuf) -> Result<Self, JournalError> {
+    async fn of(env: &E, path: Utf8PathBuf, intent: &Intent) -> Result<Self, JournalError> {
         let file = env.open(&path, Access::Write).await.map_err(|source| failed("write", &path, source))?;
-        Ok(Self { env: env.clone(), path, file, uncovered: Cell::new(0) })
+        Ok(Self { env: env.clone(), path, file, left: intent.left.clone(), uncovered: Cell::new(0) })
+    }
+
+    /// What operations before this one have left open.
+    pub(crate) fn left(&self) -> &[Left] {
+        &self.left
     }
 
     /// Where it is.
@@ -228,6 +245,11 @@ impl<E: Env> Journal<E> {
         self.mark(&Mark::Told(true)).await
     }
 
+    /// It has ended well, and operations before it have left something open.
+    pub(crate) async fn settled(&self) -> io::Result<()> {
+        self.mark(&Mark::Settled(true)).await
+    }
+
     /// Nothing is pending any more.
     ///
     /// # Errors
@@ -264,6 +286,7 @@ pub struct Pending {
     failed: BTreeSet<usize>,
     undone: BTreeSet<usize>,
     told: bool,
+    settled: bool,
     /// How long the part is that can be read, in bytes.
     length: u64,
 }
@@ -300,17 +323,19 @@ impl Pending {
         self.told
     }
 
-    /// The images that are of no use any more, and that it was to close and remove when all else was done: what became of that is not
-    /// written down.
-    pub(crate) fn left_images(&self) -> impl Iterator<Item = &RemoveImage> {
-        let stages = self.intent.plan.stages.iter().enumerate();
-        let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
-        steps.enumerate().filter_map(|(number, (stage, step))| match step {
-            Step::RemoveImage(image) if stage > self.intent.plan.no_return => {
-                (self.of(stage, number) == Written::InDoubt).then_some(image)
-            }
-            _ => None,
-        })
+    /// Whether its plan is over, and only what earlier ones have left open is written down with it.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// The operation that something is left of, or those.
+    pub fn title(&self) -> String {
+        let mut titles: Vec<_> = self.intent.left.iter().map(|left| left.of.as_str()).collect();
+        titles.dedup();
+        match self.settled {
+            true => titles.join("; "),
+            false => self.intent.plan.title.clone(),
+        }
     }
 
     /// Whether it is this machine's, as far as both say.
@@ -336,6 +361,7 @@ impl Pending {
             Mark::Failed(steps) => self.failed.extend(steps),
             Mark::Undone(steps) => self.undone.extend(steps),
             Mark::Told(told) => self.told = told,
+            Mark::Settled(settled) => (self.told, self.settled) = (settled, settled),
             Mark::Over(_) => {}
         }
     }
@@ -381,6 +407,7 @@ fn parse(path: Utf8PathBuf, bytes: &[u8]) -> Result<Option<Pending>, String> {
         failed: BTreeSet::new(),
         undone: BTreeSet::new(),
         told: false,
+        settled: false,
         length: whole as u64,
     };
     for line in lines {
@@ -421,83 +448,4 @@ fn failed(action: &'static str, path: &Utf8Path, source: io::Error) -> JournalEr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        plan::Stage,
-        step::{Freeze, Pause, Quit, Resume, SwitchOverlays, Thaw},
-    };
-
-    fn plan(steps: Vec<Step>) -> Plan {
-        let stages: Vec<_> = steps.into_iter().map(|step| Stage { steps: vec![step] }).collect();
-        let no_return = stages.len() - 1;
-        Plan { title: "a plan".into(), disks: Vec::new(), manual: Vec::new(), stages, no_return }
-    }
-
-    fn written(marks: &str) -> Vec<u8> {
-        let intent = Intent::new(&plan(vec![Pause {}.into(), Quit {}.into()]), None, false, 0);
-        let mut bytes = serde_json::to_vec(&intent).unwrap();
-        bytes.extend(format!("\n{marks}").bytes());
-        bytes
-    }
-
-    fn read_back(marks: &str) -> Result<Option<Pending>, String> {
-        parse("/state/vm/pending".into(), &written(marks))
-    }
-
-    #[test]
-    fn what_is_behind_the_last_mark_had_not_begun_and_what_is_before_it_was_done() {
-        let of = |marks: &str| {
-            let pending = read_back(marks).unwrap().unwrap();
-            [pending.of(0, 0), pending.of(1, 1)]
-        };
-        assert_eq!(of(""), [Written::Ahead, Written::Ahead]);
-        assert_eq!(of("{\"about\":[0,0]}\n"), [Written::InDoubt, Written::Ahead]);
-        assert_eq!(of("{\"about\":[0,1]}\n"), [Written::InDoubt, Written::InDoubt]);
-        let both = "{\"about\":[0,0]}\n{\"about\":[1,1]}\n";
-        assert_eq!(of(both), [Written::Done, Written::InDoubt]);
-        assert_eq!(of(&format!("{both}{{\"failed\":[0]}}\n")), [Written::InDoubt, Written::InDoubt]);
-        assert_eq!(of(&format!("{both}{{\"undone\":[1]}}\n")), [Written::Done, Written::Undone]);
-        assert_eq!(of(&format!("{both}{{\"done\":[1]}}\n")), [Written::Done, Written::Done]);
-    }
-
-    #[test]
-    fn a_torn_line_at_the_end_does_not_count_and_one_before_it_is_no_journal() {
-        let pending = read_back("{\"about\":[0,0]}\n{\"abo").unwrap().unwrap();
-        assert_eq!(pending.of(0, 0), Written::InDoubt);
-        assert_eq!(pending.length, written("{\"about\":[0,0]}\n").len() as u64);
-        assert!(read_back("{\"abo\n{\"about\":[0,0]}\n").is_err());
-        assert_eq!(parse("p".into(), b"{\"version\":1").unwrap_err(), "its first line is not whole");
-    }
-
-    #[test]
-    fn what_is_over_is_not_pending_and_what_is_told_is() {
-        assert_eq!(read_back("{\"about\":[0,0]}\n{\"over\":true}\n"), Ok(None));
-        assert!(read_back("{\"told\":true}\n").unwrap().unwrap().is_told());
-        assert!(!read_back("").unwrap().unwrap().is_told());
-    }
-
-    #[test]
-    fn the_journal_of_a_later_freezeframe_is_not_guessed_at() {
-        let later = String::from_utf8(written("")).unwrap().replace("\"version\":1", "\"version\":2");
-        let error = parse("p".into(), later.as_bytes()).unwrap_err();
-        assert_eq!(error, "it is of the form 2, and this freezeframe knows 1");
-    }
-
-    #[test]
-    fn nothing_is_written_while_the_guest_stands_still_or_is_frozen() {
-        let switch = || SwitchOverlays { switches: Vec::new() };
-        let frozen = plan(vec![
-            switch().into(),
-            Freeze::default().into(),
-            switch().into(),
-            Thaw::default().into(),
-            Quit {}.into(),
-        ]);
-        assert_eq!((0..5).map(|stage| covered(&frozen, stage)).collect::<Vec<_>>(), [0, 3, 2, 3, 4]);
-        let paused = plan(vec![Pause {}.into(), switch().into(), Resume::default().into(), Quit {}.into()]);
-        assert_eq!(covered(&paused, 0), 2);
-        let left_paused = plan(vec![Pause {}.into(), switch().into()]);
-        assert_eq!(covered(&left_paused, 0), 1);
-    }
-}
+mod tests;

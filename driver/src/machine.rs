@@ -31,6 +31,7 @@ use crate::{
     env::{Endpoint, Env, FileKind},
     error::{OperationError, Refusal, StepError},
     execute,
+    journal::{Journal, Left},
     launch::Launcher,
     migration::Before,
     monitor::Monitor,
@@ -251,7 +252,6 @@ impl<E: Env> Machine<E> {
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
         let Planned { plan, tree, domain } = self.planned(request).await?;
         let was_off = self.is_off();
-        self.close_left(&plan).await;
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());
         let journal = self.begin_journal(&plan, domain.as_ref()).await?;
@@ -271,6 +271,7 @@ impl<E: Env> Machine<E> {
         let kept = self.take_over(&plan, tree, domain, done, was_off).await;
         // What could not be done behind the point of no return is told before what follows from it.
         let ended = carried_out.and(kept);
+        let open: Vec<_> = journal.iter().flat_map(Journal::left).map(Left::remains).collect();
         self.end_journal(journal, &ended).await;
         ended?;
         self.record_rest(request, &quiesced).await;
@@ -279,6 +280,7 @@ impl<E: Env> Machine<E> {
         Ok(Report {
             not_in_background,
             loaded_freeze,
+            open,
             ..Report::new(request, &plan, was_off, quiesced, &stood)
         })
     }

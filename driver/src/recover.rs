@@ -65,6 +65,15 @@ impl Turn {
     }
 }
 
+impl Recovered {
+    /// Of an operation that has ended well: what is left is of those before it.
+    pub(crate) fn over(pending: &Pending) -> Self {
+        let (deeds, remains) = (Vec::new(), Vec::new());
+        let title = format!("what was left open of {}", pending.title());
+        Self { title, turn: Turn::Forward, deeds, remains, stays: None }
+    }
+}
+
 impl fmt::Display for Recovered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let became = match (self.turn, self.remains.is_empty()) {
@@ -169,8 +178,17 @@ impl<'m, E: Env> Recovery<'m, E> {
         let begun = self.steps().filter(|(stage, written, _)| {
             *stage < decisive && matches!(written, Written::Done | Written::InDoubt)
         });
-        let stopped = begun.filter(|(.., step)| step.stops_the_guest());
-        doubtful.iter().map(Step::remains).chain(stopped.map(|(.., step)| step.remains())).collect()
+        let begun: Vec<_> = begun.map(|(.., step)| step).collect();
+        let stopped = begun.iter().filter(|step| step.stops_the_guest()).map(|step| step.remains());
+        // The switch names the overlays itself.
+        let switch = doubtful.iter().any(Step::switches);
+        let made = begun.iter().filter_map(|step| match step {
+            Step::PrepareOverlay(overlay) if !switch => {
+                Some(format!("the overlay `{}` is kept", overlay.file))
+            }
+            step => step.made(),
+        });
+        doubtful.iter().map(Step::remains).chain(stopped).chain(made).collect()
     }
 
     /// Every step with its stage and how far it had got, by what is written down.

@@ -34,6 +34,8 @@ pub struct Report {
     pub not_in_background: Option<String>,
     /// Whether the memory that was loaded held a freeze; none if none was loaded, or there is no agent to ask.
     pub loaded_freeze: Option<LoadedFreeze>,
+    /// What operations before it have left open in QEMU, and it could not close either.
+    pub open: Vec<String>,
 }
 
 /// Whether the memory that was loaded held a freeze by the guest's agent.
@@ -284,6 +286,7 @@ impl Report {
             own_stop,
             not_in_background: None,
             loaded_freeze: None,
+            open: Vec::new(),
         }
     }
 }
@@ -299,7 +302,9 @@ impl Report {
             _ => DeleteFlags::default(),
         };
         let stopped_for = reports.iter().map(|report| report.stopped_for).sum();
-        let own_stop = reports.into_iter().next_back().and_then(|last| last.own_stop);
+        let last = reports.into_iter().next_back();
+        let own_stop = last.as_ref().and_then(|last| last.own_stop);
+        let open = last.map(|last| last.open).unwrap_or_default();
         let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
         let overlaid = Vec::new();
         Self {
@@ -311,6 +316,7 @@ impl Report {
             own_stop,
             not_in_background: None,
             loaded_freeze: None,
+            open,
         }
     }
 }
@@ -379,9 +385,12 @@ impl fmt::Display for Report {
         if let Some(loaded) = &self.loaded_freeze {
             loaded.fmt(f)?;
         }
-        match self.own_stop {
-            None => Ok(()),
-            Some(why) => write!(f, "; the guest stands still, and was left so: {why}"),
+        if let Some(why) = self.own_stop {
+            write!(f, "; the guest stands still, and was left so: {why}")?;
+        }
+        match self.open.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; of earlier operations: {}", self.open.join("; ")),
         }
     }
 }

@@ -366,7 +366,7 @@ impl Step {
 
     /// Whether undoing it leaves alone what the guest's disks stand on.
     pub(crate) fn touches_no_file(&self) -> bool {
-        matches!(self, Step::SetMigration(_) | Step::Pause(_) | Step::Freeze(_))
+        matches!(self, Step::SaveMemory(_) | Step::SetMigration(_) | Step::Pause(_) | Step::Freeze(_))
     }
 
     /// What it has made that no record leads to as long as nobody knows whether the snapshot was taken.

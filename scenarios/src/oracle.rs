@@ -27,10 +27,10 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use camino::Utf8Path;
 use freezeframe_driver::report::Verdict;
 
-use self::unlike::unlike;
 pub use self::{
     data::{Data, Deed},
     state::{ImageState, Layer, Record, State},
+    unlike::unlike,
 };
 use crate::play::{Stands, Told};
 
@@ -279,7 +279,7 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
                 found.push(format!("the guest was {was} and was left {is}, and nobody is told"));
             }
         }
-        (Some(was), None) if !seen.killed && !seen.says(&["QEMU is gone", "is off", "ended"]) => {
+        (Some(was), None) if !seen.killed && !seen.says(&["QEMU is gone", "is off", "ended", "end QEMU"]) => {
             found.push(format!("the guest was {was}, QEMU is gone, and nobody is told"));
         }
         (None, Some(is)) if !seen.says(&["started", "runs", "may run"]) => {
@@ -403,7 +403,10 @@ fn quiesced(seen: Seen<'_>) -> Vec<String> {
 
 fn told(seen: Seen<'_>) -> Vec<String> {
     match seen.told.stands {
-        Stands::Done => seen.usual_end().map_or_else(Vec::new, |usual| unlike(usual, seen.after, "usually")),
+        Stands::Done => {
+            let compare = |usual| unlike(usual, &without_what_was_left(seen, usual), "usually");
+            seen.usual_end().map_or_else(Vec::new, compare)
+        }
         Stands::Untouched | Stands::AsBefore | Stands::Gone => {
             let mut found = unlike(seen.before, seen.after, "before");
             if seen.told.stands == Stands::Gone && seen.after.guest.is_some() {
@@ -418,6 +421,22 @@ fn told(seen: Seen<'_>) -> Vec<String> {
         | Stands::Killed
         | Stands::Unsaid => Vec::new(),
     }
+}
+
+/// How everything stands, but for what an earlier operation had left already and is named again: it is not this one's.
+fn without_what_was_left(seen: Seen<'_>, usual: &State) -> State {
+    let Seen { before, after, .. } = seen;
+    let mut without = after.clone();
+    let in_use = |file: &String| before.chains.values().flatten().any(|used| used == file);
+    let is_named = |node: &String, file: &String| seen.names(node) || seen.names(file);
+    let was_left = |file: &String| before.images.contains_key(file) && !usual.has(file) && !in_use(file);
+    without
+        .loose
+        .retain(|node, file| !(before.loose.contains_key(node) && was_left(file) && is_named(node, file)));
+    without.images.retain(|file, _| !(was_left(file) && seen.names(file)));
+    without.data.retain(|file, _| without.images.contains_key(file));
+    without.pending &= !before.pending || without == *after;
+    without
 }
 
 fn bound(seen: Seen<'_>) -> Vec<String> {

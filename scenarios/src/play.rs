@@ -21,12 +21,12 @@ use freezeframe_driver::{
     error::OperationError,
     name::BadName,
     report::{Deed, LoadedFreeze, Verdict},
-    request::{Quiesce, Request},
+    request::{Quiesce, Request, WITHIN},
     wire::Band,
 };
 use serde_json::Value;
 
-pub use self::watch::{Stands, Told, Watch};
+pub use self::watch::{Next, Stands, Told, Watch};
 use self::{
     agent::Agent,
     driver::Driver,
@@ -244,11 +244,31 @@ impl<W: World> Player<'_, W> {
             let ending = self.step(step).await?;
             let told = ending.told(self.frozen.get(), self.quiesced.get());
             self.quiesced.set(self.quiesced.get().or(before));
-            if !watch.ended(index, &told) {
+            let mut next = watch.ended(index, &told);
+            if next != Next::GoOn {
+                faults.into_iter().for_each(Faults::lift);
+            }
+            if next == Next::Recover {
+                next = watch.put_right(index, &self.recover_the_killed().await?);
+            }
+            if next == Next::GoOn {
                 return Ok(ending);
             }
-            faults.into_iter().for_each(Faults::lift);
         }
+    }
+
+    /// A new driver puts right what the one before has left. Tells how everything stands then.
+    async fn recover_the_killed(&mut self) -> Result<Told, CannotPlay> {
+        self.env.note(Entry::Step("recover".to_owned()));
+        self.env = self.env.for_a_new_driver();
+        let recovered = match self.driver.begins_where_it_runs(&self.env).await? {
+            Ok(machine) => self.machine.insert(machine).recover(WITHIN).await,
+            Err(error) => Err(error),
+        };
+        let mut told = driver::told(&recovered);
+        told.frozen = self.machine.as_ref().is_some_and(Machine::may_be_frozen);
+        self.env.note(Entry::Outcome(recovered.is_ok().then(|| told.text.clone()).ok_or(told.text.clone())));
+        Ok(told)
     }
 
     /// Does one step, by a new driver if the one before was killed.

@@ -100,6 +100,7 @@ impl<E: Env> Recorded<E> {
         change: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
         let name = path.file_name().unwrap_or_default();
+        self.record.tell(&Entry::Change(name.to_owned()));
         let struck = self.faults.as_ref().and_then(|faults| faults.file(name, action));
         let Some((_, point)) = struck else { return change.await };
         if point == Point::Before {

@@ -7,6 +7,7 @@
 //!   for each point and kind:  the scenario and one more fault
 //!        each operation: look, let it go, look, ask the oracle
 //!        the one that was struck and not done: once more without faults --> it must converge
+//!        the one at which the driver was killed: recover --> it is as before, or done; else it is named
 //!   for some pairs:  a second fault at a point that came behind the first
 //! ```
 //!
@@ -31,7 +32,7 @@ pub use self::{
     reproducer::reproducer,
 };
 use crate::{
-    language::{self, Action, Fault, Power, Scenario},
+    language::{self, Action, Fault, FaultKind, Power, Scenario},
     oracle::{Invariant, State, Violation},
     play::{CannotPlay, Run, Told},
     world::sim::Simulator,
@@ -46,6 +47,8 @@ pub struct Survey {
     pub violations: Vec<Violation>,
     /// How each step ended.
     steps: Vec<Ended>,
+    /// How many faults the scenario has of its own.
+    faults: usize,
 }
 
 /// How a step ended.
@@ -56,6 +59,8 @@ struct Ended {
     state: State,
     /// How the guest stood before.
     guest: Option<&'static str>,
+    /// How many places had come by then.
+    places: usize,
 }
 
 /// How one run with added faults went.
@@ -92,9 +97,24 @@ pub fn single_faults<'a>(
     let guest = matches!(scenario.machine.agent, Some(language::Agent::Linux | language::Agent::Windows));
     // A machine that is off has no monitor yet on which a scenario could let something go wrong.
     let is_off = scenario.machine.state == Power::Off;
-    let places =
-        places.iter().filter(move |place| !is_off || matches!(place.moment, language::Moment::Program(_)));
-    places.flat_map(move |place| faults_at(place, kinds, guest))
+    let places = places.iter().filter(move |place| {
+        !is_off || matches!(place.moment, language::Moment::Program(_) | language::Moment::File(_))
+    });
+    let recovers = |place: &Place| is_recovered(scenario, place);
+    places.flat_map(move |place| {
+        let faults = faults_at(place, kinds, guest).into_iter();
+        // Killed where it is killed already, it would be killed once more later.
+        let is_its_own = |fault: &Fault| scenario.faults.contains(fault);
+        faults.filter(move |fault| {
+            fault.kind != FaultKind::KillDriver || (recovers(place) && !is_its_own(fault))
+        })
+    })
+}
+
+/// Whether the driver writes down what it does there, so that its work can be recovered when it is killed.
+fn is_recovered(scenario: &Scenario, place: &Place) -> bool {
+    let action = &scenario.steps[place.step].action;
+    scenario.machine.records && is_operation(action) && !matches!(action, Action::Storage(_))
 }
 
 /// Plays a scenario with these faults beside its own.

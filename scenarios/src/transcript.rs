@@ -46,6 +46,8 @@ pub enum Entry {
         /// Why it failed, if it did.
         error: Option<String>,
     },
+    /// The driver is about to change a file of this name: that is told to whoever looks on, and not noted.
+    Change(String),
     /// The driver ran a program of the host's to its end.
     Ran {
         /// Its name.
@@ -96,11 +98,16 @@ impl Record {
 
     /// Notes what happened at a time of the world.
     pub fn note(&self, now: Duration, entry: Entry) {
-        if let Some(Listener(listener)) = &self.listener {
-            listener(&entry);
-        }
+        self.tell(&entry);
         self.entries.borrow_mut().push((now.saturating_sub(self.start), entry));
         self.news.notify_one();
+    }
+
+    /// Tells whoever looks on of something that is not noted.
+    pub fn tell(&self, entry: &Entry) {
+        if let Some(Listener(listener)) = &self.listener {
+            listener(entry);
+        }
     }
 
     /// Waits until something has been noted since this was last asked.

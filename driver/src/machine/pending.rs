@@ -8,10 +8,10 @@ use crate::{
     domain_xml::DomainXml,
     env::Env,
     error::OperationError,
-    journal::{self, Intent, Journal, Pending},
+    journal::{self, Intent, Journal, Left, Pending},
     plan::{self, Plan},
     recover::{self, Recovered, Turn},
-    step::{Kind as _, Step},
+    step::{RemoveImage, Step},
     tree::SnapshotTree,
 };
 
@@ -46,15 +46,23 @@ impl<E: Env> Machine<E> {
         let journal = Journal::go_on(env, &pending).await?;
         let (deadline, patience) = (env.now() + within, self.patience.at_most(within));
         // It is the whole way back and forward of every step: no place for that on the stack of who seldom needs it.
-        let recovery = recover::recover(&self.monitor, &pending, deadline, patience, &journal);
-        let recovered = Box::pin(recovery).await;
-        self.monitor.rest().release();
-        let mut recovered = recovered?;
-        let Intent { plan, domain, was_off, .. } = &pending.intent;
-        let done = recovered.turn == Turn::Forward;
-        let tree = self.written_records().await;
-        let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off).await;
-        recovered.remains.extend(taken_over.err().map(|error| error.to_string()));
+        let mut recovered = match pending.is_settled() {
+            true => Recovered::over(&pending),
+            false => {
+                let recovery = recover::recover(&self.monitor, &pending, deadline, patience, &journal);
+                let recovered = Box::pin(recovery).await;
+                self.monitor.rest().release();
+                let mut recovered = recovered?;
+                let Intent { plan, domain, was_off, .. } = &pending.intent;
+                let done = recovered.turn == Turn::Forward;
+                let tree = self.written_records().await;
+                let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off).await;
+                recovered.remains.extend(taken_over.err().map(|error| error.to_string()));
+                recovered
+            }
+        };
+        let open = self.close_left(pending.intent.left.clone()).await;
+        recovered.remains.extend(open.iter().map(Left::remains));
         match recovered.turn {
             _ if recovered.remains.is_empty() => journal.over().await?,
             // Nothing else is to be done until somebody has looked.
@@ -92,28 +100,26 @@ impl<E: Env> Machine<E> {
         }
     }
 
-    /// Before images are merged: closes and removes those that an earlier deletion has told it could not. Open still, such an image
-    /// stands on one that a disk is in, and QEMU would refuse to merge that one. Of what no node has open, or a record names, nobody
-    /// knows whose it is by now.
-    pub(super) async fn close_left(&self, plan: &Plan) {
-        let merges = plan.steps().any(|step| matches!(step, Step::CommitImage(_)));
-        let Ok(Some(pending)) = self.pending().await else { return };
-        let left: Vec<_> = pending.left_images().collect();
-        if !merges || left.is_empty() {
-            return;
+    /// Closes what operations that have told so could not. Open still, an image stands on one that a disk is in, and QEMU would
+    /// refuse to merge that one; and it refuses to write an overlay into a file that it has open. Returns what is open still.
+    async fn close_left(&self, left: Vec<Left>) -> Vec<Left> {
+        // What was open went with QEMU.
+        if left.is_empty() || self.is_off() {
+            return Vec::new();
         }
         let tree = self.tree();
+        let is_named =
+            |image: &RemoveImage| tree.as_ref().is_some_and(|tree| plan::is_named(tree, &image.file));
         let deadline = self.monitor.env().now() + self.patience.command;
         let live = self.monitor.live("left".into(), deadline, self.patience);
-        for image in left {
-            let is_named = tree.as_ref().is_some_and(|tree| plan::is_named(tree, &image.file));
-            if !is_named
-                && image.is_open(&live).await
-                && let Err(error) = image.act(&live).await
-            {
-                tracing::warn!(%error, file = %image.file, "it cannot be closed yet");
+        let mut open = Vec::new();
+        for left in left {
+            if let Err(error) = left.close(&live, is_named).await {
+                tracing::warn!(%error, of = left.of, "it cannot be closed yet");
+                open.push(left);
             }
         }
+        open
     }
 
     /// Writes down what is about to be done, where records are kept.
@@ -126,8 +132,10 @@ impl<E: Env> Machine<E> {
         let folder = records.borrow().folder().to_owned();
         let env = self.monitor.env();
         let machine = self.domain.borrow().document.clone();
+        let left = journal::read(env, &folder).await?.map(|pending| pending.left()).unwrap_or_default();
         let intent = Intent {
             domain: domain.cloned(),
+            left: self.close_left(left).await,
             ..Intent::new(plan, machine.as_ref(), self.is_off(), env.seconds())
         };
         Ok(Some(Journal::begin(env, &folder, &intent).await?))
@@ -149,7 +157,10 @@ impl<E: Env> Machine<E> {
             return note(journal.told().await);
         }
         // Who finds it finds everything done, or put back.
-        note(journal.over().await);
+        match journal.left().is_empty() {
+            true => note(journal.over().await),
+            false => note(journal.settled().await),
+        }
     }
 
     /// Takes over what a plan has come to: what the records say, in which images the machine is, and what machine it is.

@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains};
+use super::{Begun, Happened, Kind, Remains, end_commit::out_of_every_chain};
 use crate::{
-    commands::{BlockCommit, Command},
+    commands::{BlockCommit, Command, QueryNamedBlockNodes},
     env::Env,
     error::StepError,
-    job,
+    job::{self, End},
     live::Live,
+    observed::file_of,
 };
 
 /// Copies what an overlay holds into the image below it, and holds there: the chain is as it was until [`super::EndCommit`].
@@ -35,6 +36,23 @@ pub struct CommitImage {
     /// Of an overlay that has one above it: what that one is to name as its backing file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing_file: Option<String>,
+}
+
+impl CommitImage {
+    /// Whether no disk stands on the overlay any more. A job that has done its work may have been let go of without that.
+    async fn is_merged<E: Env>(&self, live: &Live<E>) -> Result<bool, StepError> {
+        let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+        let top = nodes.iter().find(|node| node.node_name.as_deref() == Some(self.top.as_str()));
+        match top {
+            None => Ok(true),
+            Some(top) => Ok(out_of_every_chain(live, &file_of(&top.image.filename)).await? == Happened::Yes),
+        }
+    }
+}
+
+/// That a disk has been merged by an operation that is put back.
+pub(super) fn merged(target: &str) -> Remains {
+    format!("disk {target} is merged, and stays so; it reads as before: delete the snapshot again")
 }
 
 impl Kind for CommitImage {
@@ -74,8 +92,12 @@ impl Kind for CommitImage {
         if begun == Begun::Refused {
             return Ok(());
         }
-        let removed = job::remove(live, &self.job, BlockCommit::NAME).await;
-        removed.map_err(|error| format!("{}: {error}", self.remains()))
+        let failed = |error: StepError| format!("{}: {error}", self.remains());
+        let ended = job::remove(live, &self.job, BlockCommit::NAME).await.map_err(failed)?;
+        match ended == End::Done && self.is_merged(live).await.map_err(failed)? {
+            true => Err(merged(&self.target)),
+            false => Ok(()),
+        }
     }
 
     fn remains(&self) -> Remains {

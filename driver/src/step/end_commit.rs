@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains, file_name};
+use super::{Begun, Happened, Kind, Remains, commit_image::merged, file_name};
 use crate::{
     commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock},
     env::Env,
@@ -71,11 +71,14 @@ impl Kind for EndCommit {
     async fn undo<E: Env>(
         &self,
         _live: &Live<E>,
-        _begun: Begun,
+        begun: Begun,
         _why: Option<&StepError>,
     ) -> Result<(), Remains> {
-        // What was merged stays so; a job that has not ended is ended by the step that began it.
-        Ok(())
+        match begun {
+            Begun::Whole => Err(merged(&self.target)),
+            // A job that has not ended is ended by the step that began it.
+            Begun::Part | Begun::Refused => Ok(()),
+        }
     }
 
     fn remains(&self) -> Remains {

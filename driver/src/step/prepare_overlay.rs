@@ -64,7 +64,8 @@ impl PrepareOverlay {
         job::run(live, &self.job, &BlockdevCreate { job_id: &self.job, options }).await
     }
 
-    async fn close<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+    /// Closes what is open of it. The names are ours alone, and QEMU closes nothing that is in use.
+    pub(crate) async fn close<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         job::remove(live, &self.job, BlockdevCreate::NAME).await?;
         for node in self.open_nodes(live).await? {
             live.ask(&BlockdevDel { node_name: node }).await?;

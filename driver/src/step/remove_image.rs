@@ -30,8 +30,8 @@ pub struct RemoveImage {
 
 impl RemoveImage {
     /// Whether a node has it open.
-    pub(crate) async fn is_open<E: Env>(&self, live: &Live<E>) -> bool {
-        matches!(self.outermost(live).await, Ok(Some(_)))
+    pub(crate) async fn is_open<E: Env>(&self, live: &Live<E>) -> Result<bool, StepError> {
+        Ok(self.outermost(live).await?.is_some())
     }
 
     /// The node that has the file open and is to be closed next: those of the format in front of the file's own, which QEMU

@@ -73,7 +73,7 @@ impl Kind for StreamImage {
         if begun != Begun::Part {
             return Ok(());
         }
-        let removed = job::remove(live, &self.job, BlockStream::NAME).await;
+        let removed = job::remove(live, &self.job, BlockStream::NAME).await.map(drop);
         removed.map_err(|error| format!("{}: {error}", self.remains()))
     }
 

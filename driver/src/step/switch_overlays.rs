@@ -99,8 +99,8 @@ impl SwitchOverlays {
 async fn given_up<E: Env>(jobs: &[(&Switch, CommitImage)], error: StepError, live: &Live<E>) -> String {
     let mut told = error.to_string();
     for (_, job) in jobs {
-        if let Err(left) = job.undo(live, Begun::Part, None).await {
-            told = format!("{told}; {left}");
+        if let Err(error) = job::remove(live, &job.job, BlockCommit::NAME).await {
+            told = format!("{told}; {}: {error}", job.remains());
         }
     }
     told

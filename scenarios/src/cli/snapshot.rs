@@ -50,7 +50,8 @@ JSON: with --json standard output holds one object and nothing else.
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
       taken, also: {consistency: memory|file-system|crash|off, machine: as-it-was|paused|off,
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
-      not-in-background: why a live memory was not, if QEMU refused it};
+      not-in-background: why a live memory was not, if QEMU refused it,
+      open: what earlier operations have left open in QEMU, and still is};
       description-is-old: true, where the machine was halted and --domain's FILE is to be written;
       null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
       reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,

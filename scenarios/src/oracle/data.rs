@@ -47,6 +47,8 @@ pub struct Data {
     holds: BTreeMap<String, Blocks>,
     /// What each disk held, and how long the history was, when the operation began.
     began: (BTreeMap<String, Blocks>, usize),
+    /// The image that each disk was last seen to write to then.
+    began_on: BTreeMap<String, String>,
     /// The image that each disk was last seen to write to.
     tops: BTreeMap<String, String>,
     /// What is kept of each snapshot, by disk.
@@ -90,6 +92,7 @@ impl Data {
             }
         }
         self.began = (self.holds.clone(), self.history.len());
+        self.began_on = self.tops.clone();
     }
 
     /// Notes to which image each disk is written. A machine that is gone wrote last to what it was last seen to write to.
@@ -115,6 +118,10 @@ impl Data {
     ) -> Vec<(Invariant, String)> {
         self.let_go(deed, told, state);
         self.see(state);
+        if before.guest.is_none() && state.guest.is_none() && told.stands == Stands::AsBefore {
+            // A guest that was let run for it has never been.
+            (self.holds, self.tops) = (self.began.0.clone(), self.began_on.clone());
+        }
         let is_done = matches!(told.stands, Stands::Done | Stands::Unfinished);
         let mut found = Vec::new();
         match deed {
@@ -125,7 +132,9 @@ impl Data {
             }
             Deed::Take(name) if is_done => {
                 let taken = self.taken(name, before, state);
-                found.extend(self.wrong_moment(name, &taken));
+                // While the machine is off nobody writes.
+                let moment = self.wrong_moment(name, &taken).filter(|_| before.guest.is_some());
+                found.extend(moment);
                 // The record of that name may be another snapshot's, beside which this one is not recorded.
                 let is_another =
                     before.records.contains_key(name) && before.records.get(name) == state.records.get(name);
@@ -180,6 +189,8 @@ impl Data {
             self.holds.clear();
             return None;
         };
+        let took_part = state.records.get(name).into_iter().flat_map(|record| record.images.keys());
+        took_part.filter(|disk| !kept.contains_key(*disk)).for_each(|disk| drop(self.holds.remove(disk)));
         let content = |disk: &String| state.content(self.tops.get(disk)?);
         for since in (self.began.1..=self.history.len()).rev() {
             let mut holds = kept.clone();
@@ -217,6 +228,14 @@ impl Data {
                 None
             };
             taken.extend(content.map(|content| (disk.to_owned(), content)));
+        }
+        if before.guest.is_none()
+            && let Some(record) = state.records.get(name)
+        {
+            let images = record.images.iter();
+            let held =
+                images.filter_map(|(disk, image)| Some((disk.clone(), held(record, name, image, state)?)));
+            taken.extend(held);
         }
         let named = format!("@{name}");
         let kept = state.records.get(name).into_iter().flat_map(|record| &record.images);

@@ -112,7 +112,8 @@ impl State {
                 continue;
             }
             if path.file_name() == Some(JOURNAL) {
-                state.pending = true;
+                // Once it says that it is over, only the file is left.
+                state.pending = !bytes.ends_with(b"{\"over\":true}\n");
                 continue;
             }
             state.documents.insert(path.to_string(), bytes.to_owned());

@@ -6,6 +6,9 @@ use freezeframe_sim::host::Blocks;
 
 use super::*;
 
+mod left;
+mod off;
+
 const VDA: &str = "/images/vda.qcow2";
 const OVERLAY: &str = "/images/vda.s1";
 const TRANSIENT: &str = "/images/vda.qcow2.TRANSIENT-vm";

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ImageState, Record, State};
 
 /// In what a state is not as another one. Of a machine that is gone only its files are compared.
-pub(super) fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
+pub fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
     let mut differences = Vec::new();
     let mut differ = |what: &str, was: BTreeSet<String>, is: BTreeSet<String>| {
         let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(" ");

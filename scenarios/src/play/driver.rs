@@ -11,11 +11,12 @@ use freezeframe_driver::{
     env::{Endpoint, Env},
     error::OperationError,
     machine::Off,
+    recover::{Recovered, Turn},
     request::WITHIN,
     store::{Store, StoreError},
 };
 
-use super::{CannotPlay, Ending, OWN, Stands};
+use super::{CannotPlay, Ending, OWN, Stands, Told};
 use crate::{
     inspect,
     language::{self, Becomes, Power, Recover},
@@ -62,6 +63,17 @@ impl<W: World> Driver<'_, W> {
             connected => connected,
         };
         self.with_the_rest(env, hold).await
+    }
+
+    /// The same for whoever sees first whether a machine that was off has been started since.
+    pub(super) async fn begins_where_it_runs(&self, env: &Recorded<W::Env>) -> Result<Hold<W>, CannotPlay> {
+        let runs = self.world.env().connect(&self.world.monitor()).await.is_ok();
+        if self.described.state != Power::Off || !runs {
+            return self.begins_again(env).await;
+        }
+        let hold = self.connects(env).await;
+        let path = inspect::description(self.world.folder());
+        self.with_the_rest(env, hold.map(|machine| machine.with_document(path))).await
     }
 
     async fn connects(&self, env: &Recorded<W::Env>) -> Hold<W> {
@@ -148,4 +160,22 @@ pub(super) async fn recover<E: Env>(machine: &Machine<E>, recover: &Recover) -> 
         None if leaves => Ending::Failed { code: "OPERATION_FAILED", text, stands },
         None => Ending::Done(text),
     }
+}
+
+/// What is told of a recovery of whatever was going on: how everything stands, as against how it stood before that had begun.
+pub(super) fn told(recovered: &Result<Option<Recovered>, OperationError>) -> Told {
+    let (stands, text) = match recovered {
+        Err(error) => (error.into(), error.to_string()),
+        Ok(None) => (Stands::Unsaid, "nothing was pending".to_owned()),
+        Ok(Some(recovered)) => {
+            let stands = match recovered.turn {
+                Turn::Unknown => Stands::Unknown,
+                _ if !recovered.remains.is_empty() => Stands::Left,
+                Turn::NotBegun | Turn::Back => Stands::AsBefore,
+                Turn::Forward => Stands::Done,
+            };
+            (stands, recovered.to_string())
+        }
+    };
+    Told { stands, text, frozen: false, quiesced: None }
 }

@@ -15,8 +15,22 @@ pub trait Watch {
     /// What a driver has left that was killed was put right before the step that is going on, and this was told of it.
     fn recovered(&self, told: &Told);
 
-    /// A step has ended, and this was told of it. True: it is done once more, and nothing goes wrong any more.
-    fn ended(&self, step: usize, told: &Told) -> bool;
+    /// A step has ended, and this was told of it.
+    fn ended(&self, step: usize, told: &Told) -> Next;
+
+    /// What was left of a step at which the driver was killed was put right by a new one, and this was told of it.
+    fn put_right(&self, step: usize, told: &Told) -> Next;
+}
+
+/// What comes behind a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next one.
+    GoOn,
+    /// The same once more, and nothing goes wrong any more.
+    Again,
+    /// A new driver puts right what the one before has left, and nothing goes wrong any more.
+    Recover,
 }
 
 /// What was told of a step that has ended.

@@ -41,6 +41,8 @@ pub enum Kind {
     KillAgent,
     /// The agent is stopped.
     MuteAgent,
+    /// The driver is killed, and what it has left is recovered.
+    KillDriver,
 }
 
 /// A little later, and longer than anybody waits.
@@ -52,10 +54,10 @@ const REFUSAL: &str = "it cannot be done";
 /// Every fault of these kinds that can strike at a place. `guest` says whether there is an agent in it that can be killed.
 pub fn faults_at(place: &Place, kinds: &[Kind], guest: bool) -> Vec<Fault> {
     let sides: &[Point] = match place.moment {
-        Moment::Command(_) | Moment::Agent(_) | Moment::Program(_) => &[Point::Before, Point::Applied],
+        Moment::Command(_) | Moment::Agent(_) | Moment::Program(_) | Moment::File(_) => {
+            &[Point::Before, Point::Applied]
+        }
         Moment::Event(_) | Moment::Job(_) => &[Point::Before, Point::After],
-        // At a file nothing strikes but what kills the driver.
-        Moment::File(_) => &[],
     };
     let mut faults = Vec::new();
     for point in sides {
@@ -73,6 +75,10 @@ pub fn faults_at(place: &Place, kinds: &[Kind], guest: bool) -> Vec<Fault> {
 fn fits(kind: Kind, moment: &Moment, point: Point, guest: bool) -> bool {
     let is_program = matches!(moment, Moment::Program(_));
     match kind {
+        // Behind an event is before whatever the driver does next.
+        Kind::KillDriver => point != Point::After,
+        // At a file nothing strikes but what kills the driver.
+        _ if matches!(moment, Moment::File(_)) => false,
         Kind::Fail => is_program && point == Point::Before,
         Kind::KillProgram => is_program,
         _ if is_program => false,
@@ -110,6 +116,7 @@ fn written(kind: Kind) -> Vec<FaultKind> {
         Kind::KillProgram => FaultKind::KillProgram,
         Kind::KillAgent => FaultKind::Guest(GuestAct::KillAgent),
         Kind::MuteAgent => FaultKind::Guest(GuestAct::MuteAgent),
+        Kind::KillDriver => FaultKind::KillDriver,
     };
     vec![one]
 }
@@ -193,6 +200,7 @@ mod tests {
             Moment::Job(JobStatus::Ready),
             Moment::Program("qemu-img".into()),
             Moment::Agent("guest-fsfreeze-freeze".into()),
+            Moment::File("s1.xml".into()),
         ];
         let mut kinds = 0;
         for fault in

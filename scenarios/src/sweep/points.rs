@@ -1,5 +1,5 @@
-//! The points of a run at which something can go wrong: each command, each event, each request to the agent and each program
-//! of the driver's operations, by its number among those of its name.
+//! The points of a run at which something can go wrong: each command, each event, each request to the agent, each program and
+//! each change of a file of the driver's operations, by its number among those of its name.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -105,6 +105,7 @@ fn moment_of(entry: &Entry) -> Option<Moment> {
         }
         Entry::AgentSent(line) => Some(Moment::Agent(name_of_request(line)?)),
         Entry::Ran { program, .. } => Some(Moment::Program(program.clone())),
+        Entry::Change(file) => Some(Moment::File(file.clone())),
         _ => None,
     }
 }

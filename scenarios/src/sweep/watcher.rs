@@ -21,9 +21,9 @@ use super::{
     within,
 };
 use crate::{
-    language::{Action, Flag, MemoryPlace, Step, StorageVerb},
+    language::{Action, DeleteFlag, FaultKind, Flag, MemoryPlace, Step, StorageVerb},
     oracle::{self, Beside, Data, Deed, Invariant, Seen, State, Violation},
-    play::{Stands, Told, Watch},
+    play::{Next, Stands, Told, Watch},
     transcript::Entry,
     world::sim::SimWorld,
 };
@@ -34,6 +34,10 @@ pub(crate) struct Watcher {
     scenario: Vec<Step>,
     /// Whether anybody keeps records of snapshots.
     keeps_records: bool,
+    /// Whether a fault was added that kills the driver.
+    kills_the_driver: bool,
+    /// How many faults the scenario has in all.
+    faults: usize,
     /// How it goes where nothing was added; none while that is being found out.
     usual: Option<Rc<Survey>>,
     /// The step that is going on, and how often it was begun.
@@ -82,8 +86,14 @@ impl Watcher {
         world: SimWorld<Spawner>,
         usual: Option<Rc<Survey>>,
     ) -> Self {
+        // What was added stands in front.
+        let added = usual.as_ref().map_or(0, |usual| scenario.faults.len() - usual.faults);
+        let kills_the_driver =
+            scenario.faults[..added].iter().any(|fault| fault.kind == FaultKind::KillDriver);
         Self {
             world,
+            kills_the_driver,
+            faults: scenario.faults.len(),
             scenario: scenario.steps.clone(),
             keeps_records: scenario.machine.records,
             usual,
@@ -117,6 +127,7 @@ impl Watcher {
             places: self.places.take().of_operations(&self.scenario),
             violations: self.violations.take(),
             steps: self.steps.take(),
+            faults: self.faults,
         }
     }
 
@@ -198,6 +209,38 @@ impl Watcher {
         let struck = self.struck.get() > self.struck_before.get();
         let failed = !matches!(told.stands, Stands::Done | Stands::Killed | Stands::Unsaid);
         usually_done && struck && failed && self.tries.get() == 1
+    }
+
+    /// Whether the driver was killed here by a fault that was added, and not by one of the scenario's own.
+    fn is_killed_by_us(&self, step: usize, told: &Told, after: &State) -> bool {
+        let usual = self.usual.as_ref().and_then(|usual| usual.steps.get(step));
+        let places = self.places.borrow().count();
+        let is_its_own = |usual: &Ended| {
+            usual.told.stands == Stands::Killed && usual.places == places && usual.state == *after
+        };
+        self.kills_the_driver && told.stands == Stands::Killed && !usual.is_some_and(is_its_own)
+    }
+
+    /// How everything stands behind a recovery, as against how it stood before the operation had begun.
+    fn stands_after_all(&self, action: &Action, told: &Told, after: &State) -> Stands {
+        let before = self.before.borrow();
+        let is_as_before = oracle::unlike(&before, after, "before").is_empty();
+        let is_one_of_many = matches!(action, Action::Delete(delete) if delete.flags.contains(&DeleteFlag::Children)
+            || delete.flags.contains(&DeleteFlag::ChildrenOnly));
+        match told.stands {
+            // It begins where another one was killed.
+            Stands::AsBefore | Stands::Unsaid if matches!(action, Action::Recover(_)) => Stands::Done,
+            // What was recovered may be an operation before it, or one of several deletions.
+            Stands::AsBefore | Stands::Done | Stands::Unsaid if before.pending || is_one_of_many => {
+                Stands::Partly
+            }
+            // What goes back to what looks the same may have done so or not.
+            Stands::Unsaid if is_as_before && matches!(action, Action::Revert(_)) => Stands::Partly,
+            Stands::Unsaid if is_as_before => Stands::AsBefore,
+            // Nothing is pending of what is done.
+            Stands::Unsaid => Stands::Done,
+            stands => stands,
+        }
     }
 
     /// Holds what was told, and how everything stands, against what must hold.
@@ -348,9 +391,13 @@ impl Watch for Watcher {
         self.on_course.set(!leaves && self.on_course.get());
     }
 
-    fn ended(&self, step: usize, told: &Told) -> bool {
+    fn ended(&self, step: usize, told: &Told) -> Next {
         self.settles();
         let after = State::of(&self.world.world());
+        if self.is_killed_by_us(step, told, &after) {
+            self.began.set(self.world.now());
+            return Next::Recover;
+        }
         let action = &self.scenario[step].action;
         let first = self.first.take();
         // What the first try has left is still there.
@@ -371,7 +418,7 @@ impl Watch for Watcher {
                 self.world.guest_acts(GuestAction::StartAgent);
             }
             self.first.replace(Some(told.clone()));
-            return true;
+            return Next::Again;
         }
         // What was not done may have left other things than usually, which the words name.
         let as_usual = usual.is_some_and(|usual| {
@@ -383,8 +430,35 @@ impl Watch for Watcher {
         self.on_course.set(as_usual && well && self.on_course.get());
         self.tries.set(0);
         let guest = self.before.borrow().guest;
-        self.steps.borrow_mut().push(Ended { told: told.clone(), state: after, guest });
-        false
+        let places = self.places.borrow().count();
+        self.steps.borrow_mut().push(Ended { told: told.clone(), state: after, guest, places });
+        Next::GoOn
+    }
+
+    fn put_right(&self, step: usize, told: &Told) -> Next {
+        self.settles();
+        let after = State::of(&self.world.world());
+        let action = &self.scenario[step].action;
+        let usual = self.usual(step);
+        let told = Told { stands: self.stands_after_all(action, told, &after), ..told.clone() };
+        let beside = Beside { recovers: true, ..self.beside(action) };
+        let found_before = self.violations.borrow().len();
+        self.data.borrow_mut().see(&after);
+        let usually = usual.map(|usual| (&usual.told, &usual.state));
+        self.hold(step, &told, &after, (&beside, deed(action), usually));
+        self.frozen_told.set(self.frozen_told.get() || told.frozen);
+        let well = self.violations.borrow().len() == found_before;
+        let is_usually_done = usual.is_some_and(|usual| usual.told.stands == Stands::Done);
+        if well && is_usually_done && told.stands == Stands::AsBefore {
+            self.first.replace(Some(told));
+            return Next::Again;
+        }
+        self.on_course.set(well && is_usually_done && told.stands == Stands::Done && self.on_course.get());
+        self.tries.set(0);
+        let guest = self.before.borrow().guest;
+        let places = self.places.borrow().count();
+        self.steps.borrow_mut().push(Ended { told, state: after, guest, places });
+        Next::GoOn
     }
 }
 

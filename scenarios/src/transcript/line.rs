@@ -96,6 +96,7 @@ impl Lines {
             Entry::Connection(what) => ("monitor".into(), Direction::Event, (*what).to_owned()),
             Entry::AgentConnection(what) => ("agent".into(), Direction::Event, (*what).to_owned()),
             Entry::Host { action, path, error } => self.host(action, path, error.as_deref()),
+            Entry::Change(name) => self.host("change", name, None),
             Entry::Ran { program, arguments, outcome } => ran(program, arguments, outcome),
             Entry::Fault(text) => ("fault".into(), Direction::Fault, text.clone()),
             Entry::Step(text) => ("step".into(), Direction::Step, text.clone()),

@@ -40,7 +40,7 @@ impl Rig {
         Self { desk: Desk::new().with("vm.xml", &domain), server }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         self.command_at("state", arguments)
     }
 

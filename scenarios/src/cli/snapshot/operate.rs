@@ -411,6 +411,7 @@ fn done(report: &Report) -> Told {
             ("machine", machine_name(left)),
             ("take-yourself", json!(left.take_yourself())),
             ("not-in-background", json!(report.not_in_background)),
+            ("open", json!(report.open)),
         ],
         Deed::Reverted(anew) => vec![
             ("done", json!("reverted")),

@@ -128,7 +128,7 @@ impl Locked {
         let pending = runtime.block_on(journal::read(&TokioEnv::new(), store.folder()));
         match pending.map_err(SnapshotError::from)? {
             Some(pending) if !pending.is_told() => {
-                return Err(SnapshotError::Pending(pending.intent.plan.title).into());
+                return Err(SnapshotError::Pending(pending.title()).into());
             }
             told => tell_pending(told.as_ref()),
         }
@@ -170,7 +170,7 @@ pub(in crate::cli) fn runtime() -> Result<Runtime, CliError> {
 /// Tells of an operation that has not come to its end: its driver was killed, or is at work.
 pub(super) fn tell_pending(pending: Option<&Pending>) {
     let Some(pending) = pending else { return };
-    let title = &pending.intent.plan.title;
+    let title = pending.title();
     output::complain(&match pending.is_told() {
         true => format!(
             "note: something is left of: {title}. `freezeframe snapshot recover` tries to put it right."
