@@ -107,16 +107,17 @@ fn what_the_machine_cannot_have_ends_with_1_and_leaves_it_as_it_is() {
 }
 
 #[test]
-fn a_monitor_that_is_not_there_or_is_none_ends_with_1() {
+fn a_monitor_that_is_not_there_ends_with_1_and_one_that_says_nothing_with_75() {
     let rig = Rig::new();
     let silent = rig.desk.path.join("silent");
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
-    for (socket, within, words) in [
-        ("gone", "60", "error: OPERATION_FAILED: no QEMU monitor at `gone`"),
-        ("vm.xml", "60", "error: OPERATION_FAILED: no QEMU monitor at `vm.xml`"),
-        ("silent", "1", "error: OPERATION_TIMEOUT"),
+    for (socket, within, code, words) in [
+        ("gone", "60", 1, "error: OPERATION_FAILED: no QEMU monitor at `gone`"),
+        ("vm.xml", "60", 1, "error: OPERATION_FAILED: no QEMU monitor at `vm.xml`"),
+        // Another client may hold it, and will let it go.
+        ("silent", "1", 75, "error: OPERATION_TIMEOUT"),
     ] {
-        rig.snapshot(&["create-as", "a", "--qmp", socket, "--within", within]).assert(1, words);
+        rig.snapshot(&["create-as", "a", "--qmp", socket, "--within", within]).assert(code, words);
     }
     assert!(!rig.has("vda.a"));
 }
@@ -203,14 +204,6 @@ fn what_is_done_and_cannot_be_said_is_said_on_standard_error() {
     said.assert(1, "cannot write to standard output: No space left on device");
     said.assert(1, "snapshot s1 taken");
     rig.snapshot(&["list", "--name"]).assert(0, "s1\n");
-}
-
-#[test]
-fn a_monitor_that_somebody_else_holds_is_no_failure_of_the_snapshot() {
-    let desk = Desk::new().with("vm.xml", "<domain><name>vm</name><devices/></domain>");
-    let _mute = std::os::unix::net::UnixListener::bind(desk.path.join("monitor")).unwrap();
-    let here = ["--domain", "vm.xml", "--state", "state", "--qmp", "monitor", "--within", "1"];
-    desk.run(&[&["snapshot", "create-as", "s1"], &here[..]].concat()).assert(75, "said nothing for 1 s");
 }
 
 #[test]
