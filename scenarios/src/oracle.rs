@@ -408,7 +408,7 @@ fn told(seen: Seen<'_>) -> Vec<String> {
             seen.usual_end().map_or_else(Vec::new, compare)
         }
         Stands::Untouched | Stands::AsBefore | Stands::Gone => {
-            let mut found = unlike(seen.before, seen.after, "before");
+            let mut found = unlike(&without_what_was_closed(seen), seen.after, "before");
             if seen.told.stands == Stands::Gone && seen.after.guest.is_some() {
                 found.push("QEMU is told to be gone, and is there".to_owned());
             }
@@ -435,7 +435,23 @@ fn without_what_was_left(seen: Seen<'_>, usual: &State) -> State {
         .retain(|node, file| !(before.loose.contains_key(node) && was_left(file) && is_named(node, file)));
     without.images.retain(|file, _| !(was_left(file) && seen.names(file)));
     without.data.retain(|file, _| without.images.contains_key(file));
-    without.pending &= !before.pending || without == *after;
+    let is_told_again = without != *after || seen.says(&["of earlier operations"]);
+    without.pending &= !before.pending || !is_told_again;
+    without
+}
+
+/// How everything stood before, but for what an earlier operation had left open and this one has closed first: that was of no use.
+fn without_what_was_closed(seen: Seen<'_>) -> State {
+    let Seen { before, after, .. } = seen;
+    let mut without = before.clone();
+    if before.pending {
+        let in_use = before.reachable(seen.last_tops);
+        let was_left =
+            |file: &String| before.loose.values().any(|left| left == file) && !in_use.contains(file);
+        without.loose.retain(|node, _| after.loose.contains_key(node));
+        without.images.retain(|file, _| after.has(file) || !was_left(file));
+        without.data.retain(|file, _| without.images.contains_key(file));
+    }
     without
 }
 

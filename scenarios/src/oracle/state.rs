@@ -15,7 +15,7 @@ use freezeframe_sim::{
     world::World,
 };
 
-use crate::{inspect, machine};
+use crate::{inspect, machine, world::sim::RUNTIME};
 
 /// The file that is locked: it is no record, and stays.
 const LOCK: &str = "lock";
@@ -100,7 +100,8 @@ impl State {
             state.data.insert(path.to_string(), layer(image));
         }
         let kept = inspect::state(&Machine::new().folder).join(machine::NAME);
-        for (path, bytes) in host.documents().filter(|(path, _)| path.file_name() != Some(LOCK)) {
+        let is_lock = |path: &Utf8Path| path.file_name() == Some(LOCK) || path.starts_with(RUNTIME);
+        for (path, bytes) in host.documents().filter(|(path, _)| !is_lock(path)) {
             // A storage that catches a folder catches the records in it: those are nobody's any more.
             if path.parent() != Some(&kept) {
                 state.documents.insert(path.to_string(), bytes.to_owned());

@@ -45,8 +45,8 @@ const MONITOR: &str = "/monitor";
 /// Where the simulated agent's port seems to listen: where QEMU says that it does, beside the folder of the images.
 const AGENT: &str = "/port-agent";
 
-/// The driver's runtime folder on the simulated host.
-const RUNTIME: &str = "/run/freezeframe";
+/// The driver's runtime folder on the simulated host, which holds its locks.
+pub(crate) const RUNTIME: &str = "/run/freezeframe";
 
 /// What the simulated host knows as QEMU.
 const QEMU: &str = "/simulated/bin/qemu-system-x86_64";

@@ -33,3 +33,25 @@ fn what_is_new_or_was_in_use_is_not_excused_by_its_name() {
     let unlinked_not = State { chains: machine().chains, ..used.clone() };
     assert!(done_beside(&used, &unlinked_not, named).contains(&Invariant::Told), "it was in use before");
 }
+
+#[test]
+fn what_an_earlier_operation_had_left_may_be_closed_by_one_that_does_nothing_else() {
+    let nothing = told(Stands::AsBefore, "all is as it was before");
+    let closed = State { loose: Default::default(), ..with_left() };
+    assert_eq!(found_beside(&with_left(), &closed, &nothing, None), []);
+    let removed = State { pending: true, ..machine() };
+    assert_eq!(found_beside(&with_left(), &removed, &nothing, None), []);
+    let not_written = |state: State| State { pending: false, ..state };
+    let found = found_beside(&not_written(with_left()), &not_written(closed), &nothing, None);
+    assert_eq!(found, [Invariant::Told], "nobody had said that it was left");
+    let used = State { pending: true, ..switched() };
+    assert!(found_beside(&used, &removed, &nothing, None).contains(&Invariant::Told), "it was in use");
+}
+
+#[test]
+fn what_is_closed_and_told_once_more_all_the_same_is_no_news() {
+    let text = "taken; of earlier operations: nodes `ff-1-0` may still be open";
+    let closed = State { pending: true, ..machine() };
+    assert_eq!(done_beside(&with_left(), &closed, text), []);
+    assert_eq!(done_beside(&machine(), &closed, text), [Invariant::Told], "nothing was written down before");
+}
