@@ -22,7 +22,9 @@ use freezeframe_driver::{
     name::SnapshotName,
     plan::{Plan, Stage},
     qemu_img::QemuImg,
-    request::{Create, CreateFlag, Delete, DeleteFlags, Request, Revert, RevertFlag, RevertFlags, WITHIN},
+    request::{
+        Create, CreateFlag, Delete, DeleteFlag, DeleteFlags, Request, Revert, RevertFlag, RevertFlags, WITHIN,
+    },
     step::ReserveFile,
     store::Store,
 };
@@ -154,6 +156,12 @@ fn delete(name: &str) -> Request {
     Request::Delete(Delete::new(name, DeleteFlags::default(), WITHIN))
 }
 
+/// Removes the record alone.
+fn forget(name: &str) -> Request {
+    let flags = [DeleteFlag::MetadataOnly].into_iter().collect();
+    Request::Delete(Delete::new(SnapshotName::new(name).unwrap(), flags, WITHIN))
+}
+
 #[track_caller]
 fn assert_refused<T: std::fmt::Debug>(done: Result<T, OperationError>, code: Code, words: &str) {
     let error = done.unwrap_err();
@@ -215,12 +223,42 @@ fn a_description_that_is_older_than_the_records_is_not_believed() {
         let words =
             "the machine's description has disk `vda` in `/images/vda.qcow2`, and by its records it went on";
         assert_refused(machine.perform(&create("s2", true)).await, Code::OperationInvalid, words);
-        // To go back to what it names is what mends it.
-        assert_refused(
-            machine.perform(&revert("s1", &[])).await,
-            Code::OperationInvalid,
-            "holds for the image",
-        );
+        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
+    });
+}
+
+/// What the guest wrote to the overlay would be lost with the image that it stands on, whoever knows of it.
+#[rstest]
+fn a_description_that_is_older_than_an_overlay_goes_back_to_nothing_inside_the_image_below(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    off(release, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        bench.describe(&domain).await;
+        let words = "went on in `/images/vda.e1`";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationInvalid, words);
+
+        // Nor when another one is said to be current.
+        drop(machine);
+        let (mut store, _) = Store::open(bench.world.env().clone(), STATE.into(), "vm").await.unwrap();
+        let mut tree = store.tree().clone();
+        tree.set_current(Some("i1"));
+        store.save(tree).await.unwrap();
+        drop(store);
+        let machine = bench.off().await;
+        let words = "`/images/vda.e1`, the overlay of snapshot `e1`, stands on that";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+
+        // Nor when no record tells of the overlay.
+        machine.perform(&forget("e1")).await.unwrap();
+        let words = "`/images/vda.e1` stands on `/images/vda.qcow2` of disk `vda`, and no snapshot is known";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+        bench.world.env().remove_file("/images/vda.e1".into()).await.unwrap();
+        machine.perform(&revert("i1", &[])).await.unwrap();
     });
 }
 

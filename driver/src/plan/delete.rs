@@ -40,6 +40,11 @@ pub fn at_stake(
     tree: Option<&SnapshotTree>,
     observed: &Observed,
 ) -> BTreeSet<Utf8PathBuf> {
+    if let (Request::Revert(revert), true) = (request, observed.is_off()) {
+        // What the guest writes to has nothing above it that is worth anything; what nobody writes to now may have.
+        let put_back = observed.disks.iter().filter(|disk| disk.snapshot(revert.name.as_str()).is_some());
+        return put_back.map(|disk| disk.file.clone()).collect();
+    }
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeSet::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
     let parts =

@@ -1,12 +1,15 @@
 //! Internal snapshots: machine and disks under one tag inside the qcow2 images.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Facts, Plan, Stage, check_images_are_held, targets, transient};
+use super::{
+    Facts, Plan, Records, Stage, check_images_are_held, delete::check_no_stranger, merge, targets, transient,
+};
 use crate::{
     align::{Aligned, Place},
     capabilities::InternalMethod,
-    error::Refusal,
+    domain_snapshot::Location,
+    error::{Refusal, RevertRefusal},
     name::SnapshotName,
     observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
@@ -82,6 +85,7 @@ pub(super) fn revert(
     let method = method(facts)?;
     let (disks, memory) = held(name, facts)?;
     check_images_are_held(facts)?;
+    check_nothing_stands_on(name, &disks, facts)?;
     let title =
         format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
     let running = facts.observed.status.running;
@@ -182,6 +186,44 @@ pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf
         let image = disk.chain.iter().skip(1).find(has)?;
         Some((disk.target.clone(), image.file.clone()))
     })
+}
+
+/// Whether no overlay, of a recorded snapshot or of nobody's, stands on the images of these disks, as one does that the machine was taken out of behind the
+/// records' back: going back would change what it reads. Where a record does not say what its overlay stands on, that may be any
+/// image of its disk.
+pub(super) fn check_nothing_stands_on(
+    name: &SnapshotName,
+    disks: &[&ObservedDisk],
+    facts: Facts<'_>,
+) -> Result<(), Refusal> {
+    for disk in disks {
+        check_no_stranger(&disk.target, &disk.file, facts)?;
+    }
+    let Some(Records { tree, .. }) = facts.records else { return Ok(()) };
+    for other in tree.topological().into_iter().filter_map(|other| tree.get(other)) {
+        let parts = other.disks.iter().chain(&other.revert_disks);
+        for part in parts.filter(|part| part.location == Some(Location::External)) {
+            let source = merge::source(other, &part.name);
+            let stands = |disk: &&&ObservedDisk| match &source {
+                Some(below) => disk.file == *below,
+                None => {
+                    disk.target == part.name
+                        && disk.chain.iter().all(|image| part.path() != Some(&image.file))
+                }
+            };
+            if let Some(disk) = disks.iter().find(stands) {
+                return Err(RevertRefusal::RecordedAbove {
+                    name: name.to_string(),
+                    disk: disk.target.clone(),
+                    file: disk.file.clone(),
+                    above: part.path().unwrap_or(Utf8Path::new("")).to_owned(),
+                    by: other.name.clone().unwrap_or_default(),
+                }
+                .into());
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {
