@@ -360,7 +360,11 @@ impl<E: Env> Machine<E> {
             knows_qemu: self.knows_qemu(),
         });
         let records = self.records.as_ref().map(RefCell::borrow);
-        let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
+        let records = records.as_ref().map(|store| Records {
+            folder: store.folder(),
+            tree: store.tree(),
+            unread: store.unread(),
+        });
         let facts = Facts {
             domain: &domain,
             observed: &observed,

@@ -262,6 +262,55 @@ fn a_description_that_is_older_than_an_overlay_goes_back_to_nothing_inside_the_i
     });
 }
 
+/// What a snapshot stands on whose record cannot be read may be any image.
+#[rstest]
+fn no_image_is_merged_removed_or_put_back_while_a_record_cannot_be_read(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    off(release, async |bench: &Bench| {
+        let machine = bench.off().await;
+        for name in ["s1", "s2", "s3"] {
+            machine.perform(&create(name, true)).await.unwrap();
+        }
+        machine.perform(&revert("s1", &[])).await.unwrap();
+        drop(machine);
+        let env = bench.world.env();
+        let record = env.read_file("/images/state/vm/s3.xml".into(), 1 << 20).await.unwrap();
+        env.replace_file("/images/state/vm/s3.xml".into(), b"<domainsnap").await.unwrap();
+        let anew = async || {
+            let off =
+                Off { domain: document(), monitor: None, capabilities: None, tool: None, managed_save: None };
+            let (store, _) = Store::open(env.clone(), STATE.into(), "vm").await.unwrap();
+            let machine = Machine::off(env.clone(), off, Patience::default());
+            machine.with_records(store).with_document(FILE.into())
+        };
+        let machine = anew().await;
+        let files = bench.files().await;
+        let words = "the record `/images/state/vm/s3.xml` cannot be read";
+        for request in [delete("s1"), delete("s2"), delete("s3"), revert("s2", &[]), revert("s3", &[])] {
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
+        }
+        assert_eq!(bench.files().await, files);
+
+        // What changes no image that was there goes on, but for the name.
+        assert_refused(
+            machine.perform(&create("s3", true)).await,
+            Code::OperationFailed,
+            "is recorded already",
+        );
+        machine.perform(&create("s4", true)).await.unwrap();
+        machine.perform(&forget("s2")).await.unwrap();
+        drop(machine);
+
+        // It is mended.
+        env.replace_file("/images/state/vm/s3.xml".into(), &record).await.unwrap();
+        let machine = anew().await;
+        for name in ["s3", "s4"] {
+            machine.perform(&delete(name)).await.unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_description_is_read_anew_for_each_operation() {
     off(Release::V10_0, async |bench: &Bench| {
