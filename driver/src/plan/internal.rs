@@ -134,13 +134,16 @@ pub(super) fn held<'a>(
 pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
     let writable = || facts.observed.images().filter(|disk| !disk.readonly);
     let disks = tagged(name.as_str(), facts);
-    if disks.is_empty() {
-        return Err(Refusal::NoSuchSnapshot(name.to_string()));
+    let without = writable().find(|disk| disk.snapshot(name.as_str()).is_none());
+    if without.is_none() && !disks.is_empty() {
+        return Ok(disks);
     }
-    if let Some(without) = writable().find(|disk| disk.snapshot(name.as_str()).is_none()) {
-        return Err(Refusal::NotOnDisk { name: name.to_string(), disk: without.target.clone() });
-    }
-    Ok(disks)
+    let name = name.to_string();
+    Err(match (below(&name, facts), without.filter(|_| !disks.is_empty())) {
+        (Some((disk, file)), _) => RevertRefusal::OverlayAbove { name, disk, file }.into(),
+        (None, Some(without)) => Refusal::NotOnDisk { name, disk: without.target.clone() },
+        (None, None) => Refusal::NoSuchSnapshot(name),
+    })
 }
 
 /// Plans the removal of one that the images alone know, from the disks that have it.
@@ -178,14 +181,31 @@ pub(super) fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> 
     facts.observed.images().filter(|disk| disk.snapshot(name).is_some()).collect()
 }
 
+/// The image of a disk's chain that has it: the one that it was taken in by its record, or else the one in use.
+pub(super) fn image_with<'a>(name: &str, disk: &'a ObservedDisk, facts: Facts<'_>) -> Option<&'a Utf8Path> {
+    let record = facts.records.and_then(|records| records.tree.get(name));
+    let source = record.and_then(|record| merge::source(record, &disk.target));
+    let taken_in = disk.chain.iter().find(|image| has(image, name) && source.as_ref() == Some(&image.file));
+    let in_use = || disk.snapshot(name).map(|_| &*disk.file);
+    taken_in.map(|image| &*image.file).or_else(in_use)
+}
+
 /// A disk whose image in use does not have it, and one below that has.
 pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf)> {
-    let without = facts.observed.images().filter(|disk| disk.snapshot(name).is_none());
-    without.into_iter().find_map(|disk| {
-        let has = |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == name);
-        let image = disk.chain.iter().skip(1).find(has)?;
+    all_below(name, facts).next()
+}
+
+/// All disks whose image in use does not have it, each with the topmost one below that has.
+pub(super) fn all_below(name: &str, facts: Facts<'_>) -> impl Iterator<Item = (String, Utf8PathBuf)> {
+    let without = facts.observed.images().filter(move |disk| disk.snapshot(name).is_none());
+    without.filter_map(move |disk| {
+        let image = disk.chain.iter().skip(1).find(|image| has(image, name))?;
         Some((disk.target.clone(), image.file.clone()))
     })
+}
+
+fn has(image: &ObservedImage, name: &str) -> bool {
+    image.snapshots.iter().any(|held| held.name == name)
 }
 
 /// Whether no overlay, of a recorded snapshot or of nobody's, stands on the images of these disks, as one does that the machine was taken out of behind the
