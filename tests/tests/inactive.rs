@@ -311,6 +311,48 @@ fn no_image_is_merged_removed_or_put_back_while_a_record_cannot_be_read(
     });
 }
 
+/// The refusal says what to do, and that can be done.
+#[test]
+fn what_stands_on_an_internal_snapshot_can_be_given_up_for_it() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        let words = "forget the snapshots above with `delete --metadata`, say `/images/vda.qcow2` in the machine's \
+                     description, and remove the overlays";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+        machine.perform(&forget("e1")).await.unwrap();
+        bench.describe(&domain).await;
+        bench.world.env().remove_file("/images/vda.e1".into()).await.unwrap();
+        machine.perform(&revert("i1", &[])).await.unwrap();
+    });
+}
+
+/// What a tag was taken in is what its record says; the same name in another image is somebody else's.
+#[test]
+fn a_tag_is_deleted_from_the_image_that_its_record_names() {
+    off(Release::V10_0, async |bench: &Bench| {
+        bench.describe(&document().with_disks(|target| target == "vda")).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        let tool = QemuImg::new(bench.world.env().clone());
+        let [below, above] = ["/images/vda.qcow2", "/images/vda.e1"].map(Utf8Path::new);
+        let held = async |file: &Utf8Path| tool.snapshot_list(file).await.unwrap().len();
+        tool.snapshot_create(above, "i1").await.unwrap();
+        machine.perform(&delete("i1")).await.unwrap();
+        assert_eq!((held(below).await, held(above).await), (0, 1));
+
+        // Nor is one deleted below that nobody has recorded: that image may be another machine's too.
+        tool.snapshot_delete(above, "i1").await.unwrap();
+        tool.snapshot_create(below, "i1").await.unwrap();
+        assert_refused(machine.perform(&delete("i1")).await, Code::NoDomainSnapshot, "i1");
+        assert_eq!(held(below).await, 1);
+    });
+}
+
 #[test]
 fn a_description_is_read_anew_for_each_operation() {
     off(Release::V10_0, async |bench: &Bench| {

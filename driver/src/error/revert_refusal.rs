@@ -150,7 +150,8 @@ pub enum RevertRefusal {
     /// An overlay stands on the image that holds it.
     #[error(
         "internal snapshot `{name}` is in `{file}`, on which an overlay of disk `{disk}` stands that would be torn from what it is \
-         based on: merge or revert what is above first"
+         based on; to give up all that was written since, end the machine, forget the snapshots above with `delete --metadata`, say \
+         `{file}` in the machine's description, and remove the overlays"
     )]
     OverlayAbove {
         /// The snapshot.
