@@ -230,10 +230,10 @@ impl<E: Env> Machine<E> {
 
     /// The deletions that it stands for, if each of them is done by itself and all can be; nothing for any other request.
     fn parts(&self, request: &Request) -> Result<Vec<Request>, Refusal> {
-        let parts = plan::one_by_one(request, self.tree().as_ref());
+        let parts = plan::one_by_one(request, self.tree().as_ref(), self.is_off());
         if !parts.is_empty() {
             plan::check_alone(request, &self.domain())?;
-            plan::check_one_by_one(&parts, self.tree().as_ref())?;
+            plan::check_one_by_one(&parts, self.tree().as_ref(), self.is_off())?;
         }
         Ok(parts)
     }
@@ -363,7 +363,11 @@ impl<E: Env> Machine<E> {
             knows_qemu: self.knows_qemu(),
         });
         let records = self.records.as_ref().map(RefCell::borrow);
-        let records = records.as_ref().map(|store| Records { folder: store.folder(), tree: store.tree() });
+        let records = records.as_ref().map(|store| Records {
+            folder: store.folder(),
+            tree: store.tree(),
+            unread: store.unread(),
+        });
         let facts = Facts {
             domain: &domain,
             observed: &observed,

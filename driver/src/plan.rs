@@ -25,7 +25,7 @@ mod transient;
 
 use std::fmt;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::merge::is_named;
@@ -178,6 +178,8 @@ pub struct Records<'a> {
     pub folder: &'a Utf8Path,
     /// What they say.
     pub tree: &'a SnapshotTree,
+    /// The files among them that cannot be read.
+    pub unread: &'a [Utf8PathBuf],
 }
 
 /// A plan, and what the machine's records say once it is carried out.
@@ -198,6 +200,7 @@ pub struct Planned {
 pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
     check_alone(request, facts.domain)?;
     record::check_are_its_own(facts)?;
+    record::check_are_read(request, facts)?;
     let planned = match request {
         Request::Create(create) => self::create(create, facts),
         Request::Revert(revert) => {

@@ -43,6 +43,8 @@ pub struct Store<E: Env> {
     env: E,
     folder: Utf8PathBuf,
     tree: SnapshotTree,
+    /// The records that cannot be read: of what their snapshots are nobody knows.
+    unread: Vec<Utf8PathBuf>,
     /// None of records that are only looked at.
     lock: Option<E::Lock>,
 }
@@ -146,7 +148,7 @@ impl<E: Env> Store<E> {
             _ => failed("lock", &path, source),
         })?;
         let (tree, passed) = load(&env, state, machine).await?;
-        Ok((Self { env, folder, tree, lock: Some(lock) }, passed))
+        Ok((Self { env, folder, tree, unread: unread(&passed), lock: Some(lock) }, passed))
     }
 
     /// Reads a machine's records to plan with: nothing is made and nothing locked, and nothing can be saved.
@@ -156,12 +158,33 @@ impl<E: Env> Store<E> {
     pub async fn look(env: E, state: &Utf8Path, machine: &str) -> Result<(Self, Vec<Passed>), StoreError> {
         let folder = folder(state, machine)?;
         let (tree, passed) = load(&env, state, machine).await?;
-        Ok((Self { env, folder, tree, lock: None }, passed))
+        Ok((Self { env, folder, tree, unread: unread(&passed), lock: None }, passed))
     }
 
     /// The snapshots.
     pub fn tree(&self) -> &SnapshotTree {
         &self.tree
+    }
+
+    /// The files among the records that cannot be read: what their snapshots stand on nobody knows.
+    pub fn unread(&self) -> &[Utf8PathBuf] {
+        &self.unread
+    }
+
+    /// The file of this snapshot's record, if that cannot be read.
+    pub fn unread_of(&self, name: &str) -> Option<&Utf8Path> {
+        self.unread.iter().find(|path| path.file_stem() == Some(name)).map(|path| &**path)
+    }
+
+    /// Removes a record that cannot be read; which snapshot is current is written anew, for it may have been that one.
+    ///
+    /// # Errors
+    /// [`StoreError::File`], [`StoreError::CurrentUnknown`].
+    pub async fn remove_unread(&mut self, name: &str) -> Result<(), StoreError> {
+        let Some(path) = self.unread_of(name).map(ToOwned::to_owned) else { return Ok(()) };
+        self.env.remove_file(&path).await.map_err(|source| failed("remove", &path, source))?;
+        self.unread.retain(|unread| *unread != path);
+        self.save(self.tree.clone()).await
     }
 
     /// The folder that they are in.
@@ -180,11 +203,14 @@ impl<E: Env> Store<E> {
         }
         let changes = Changes::between(&self.folder, &self.tree, &tree)?;
         match changes.write(&self.env).await {
-            Ok(()) => self.tree = tree,
+            Ok(()) => {
+                self.tree = tree;
+                self.unread.retain(|unread| changes.files().all(|written| written != unread));
+            }
             Err(error) => {
                 // What cannot be read either is as it was last known.
-                if let Ok((found, _)) = read_folder(&self.env, &self.folder).await {
-                    self.tree = found;
+                if let Ok((found, passed)) = read_folder(&self.env, &self.folder).await {
+                    (self.tree, self.unread) = (found, unread(&passed));
                 }
                 return Err(error);
             }
@@ -347,6 +373,17 @@ pub(crate) async fn read_folder<E: Env>(
     let (tree, wrong) = SnapshotTree::new(records, current.filter(|name| !name.is_empty()));
     passed.extend(wrong.into_iter().map(Passed::from));
     Ok((tree, passed))
+}
+
+/// The files of those that cannot be read.
+fn unread(passed: &[Passed]) -> Vec<Utf8PathBuf> {
+    let path = |passed: &Passed| match passed {
+        Passed::Unreadable { path, .. } | Passed::Bad { path, .. } | Passed::OtherName { path, .. } => {
+            Some(path.clone())
+        }
+        Passed::Inconsistent(_) => None,
+    };
+    passed.iter().filter_map(path).collect()
 }
 
 /// The folder of a machine's records: its name is under the same rules as a file's.

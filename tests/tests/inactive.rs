@@ -22,7 +22,9 @@ use freezeframe_driver::{
     name::SnapshotName,
     plan::{Plan, Stage},
     qemu_img::QemuImg,
-    request::{Create, CreateFlag, Delete, DeleteFlags, Request, Revert, RevertFlag, RevertFlags, WITHIN},
+    request::{
+        Create, CreateFlag, Delete, DeleteFlag, DeleteFlags, Request, Revert, RevertFlag, RevertFlags, WITHIN,
+    },
     step::ReserveFile,
     store::Store,
 };
@@ -154,6 +156,12 @@ fn delete(name: &str) -> Request {
     Request::Delete(Delete::new(name, DeleteFlags::default(), WITHIN))
 }
 
+/// Removes the record alone.
+fn forget(name: &str) -> Request {
+    let flags = [DeleteFlag::MetadataOnly].into_iter().collect();
+    Request::Delete(Delete::new(SnapshotName::new(name).unwrap(), flags, WITHIN))
+}
+
 #[track_caller]
 fn assert_refused<T: std::fmt::Debug>(done: Result<T, OperationError>, code: Code, words: &str) {
     let error = done.unwrap_err();
@@ -215,12 +223,133 @@ fn a_description_that_is_older_than_the_records_is_not_believed() {
         let words =
             "the machine's description has disk `vda` in `/images/vda.qcow2`, and by its records it went on";
         assert_refused(machine.perform(&create("s2", true)).await, Code::OperationInvalid, words);
-        // To go back to what it names is what mends it.
+        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
+    });
+}
+
+/// What the guest wrote to the overlay would be lost with the image that it stands on, whoever knows of it.
+#[rstest]
+fn a_description_that_is_older_than_an_overlay_goes_back_to_nothing_inside_the_image_below(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    off(release, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        bench.describe(&domain).await;
+        let words = "went on in `/images/vda.e1`";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationInvalid, words);
+
+        // Nor when another one is said to be current.
+        drop(machine);
+        let (mut store, _) = Store::open(bench.world.env().clone(), STATE.into(), "vm").await.unwrap();
+        let mut tree = store.tree().clone();
+        tree.set_current(Some("i1"));
+        store.save(tree).await.unwrap();
+        drop(store);
+        let machine = bench.off().await;
+        let words = "`/images/vda.e1`, the overlay of snapshot `e1`, stands on that";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+
+        // Nor when no record tells of the overlay.
+        machine.perform(&forget("e1")).await.unwrap();
+        let words = "`/images/vda.e1` stands on `/images/vda.qcow2` of disk `vda`, and no snapshot is known";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+        bench.world.env().remove_file("/images/vda.e1".into()).await.unwrap();
+        machine.perform(&revert("i1", &[])).await.unwrap();
+    });
+}
+
+/// What a snapshot stands on whose record cannot be read may be any image.
+#[rstest]
+fn no_image_is_merged_removed_or_put_back_while_a_record_cannot_be_read(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    off(release, async |bench: &Bench| {
+        let machine = bench.off().await;
+        for name in ["s1", "s2", "s3"] {
+            machine.perform(&create(name, true)).await.unwrap();
+        }
+        machine.perform(&revert("s1", &[])).await.unwrap();
+        drop(machine);
+        let env = bench.world.env();
+        let record = env.read_file("/images/state/vm/s3.xml".into(), 1 << 20).await.unwrap();
+        env.replace_file("/images/state/vm/s3.xml".into(), b"<domainsnap").await.unwrap();
+        let anew = async || {
+            let off =
+                Off { domain: document(), monitor: None, capabilities: None, tool: None, managed_save: None };
+            let (store, _) = Store::open(env.clone(), STATE.into(), "vm").await.unwrap();
+            let machine = Machine::off(env.clone(), off, Patience::default());
+            machine.with_records(store).with_document(FILE.into())
+        };
+        let machine = anew().await;
+        let files = bench.files().await;
+        let words = "the record `/images/state/vm/s3.xml` cannot be read";
+        for request in [delete("s1"), delete("s2"), delete("s3"), revert("s2", &[]), revert("s3", &[])] {
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
+        }
+        assert_eq!(bench.files().await, files);
+
+        // What changes no image that was there goes on, but for the name.
         assert_refused(
-            machine.perform(&revert("s1", &[])).await,
-            Code::OperationInvalid,
-            "holds for the image",
+            machine.perform(&create("s3", true)).await,
+            Code::OperationFailed,
+            "is recorded already",
         );
+        machine.perform(&create("s4", true)).await.unwrap();
+        machine.perform(&forget("s2")).await.unwrap();
+        drop(machine);
+
+        // It is mended.
+        env.replace_file("/images/state/vm/s3.xml".into(), &record).await.unwrap();
+        let machine = anew().await;
+        for name in ["s3", "s4"] {
+            machine.perform(&delete(name)).await.unwrap();
+        }
+    });
+}
+
+/// The refusal says what to do, and that can be done.
+#[test]
+fn what_stands_on_an_internal_snapshot_can_be_given_up_for_it() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        let words = "forget the snapshots above with `delete --metadata`, say `/images/vda.qcow2` in the machine's \
+                     description, and remove the overlays";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+        machine.perform(&forget("e1")).await.unwrap();
+        bench.describe(&domain).await;
+        bench.world.env().remove_file("/images/vda.e1".into()).await.unwrap();
+        machine.perform(&revert("i1", &[])).await.unwrap();
+    });
+}
+
+/// What a tag was taken in is what its record says; the same name in another image is somebody else's.
+#[test]
+fn a_tag_is_deleted_from_the_image_that_its_record_names() {
+    off(Release::V10_0, async |bench: &Bench| {
+        bench.describe(&document().with_disks(|target| target == "vda")).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        let tool = QemuImg::new(bench.world.env().clone());
+        let [below, above] = ["/images/vda.qcow2", "/images/vda.e1"].map(Utf8Path::new);
+        let held = async |file: &Utf8Path| tool.snapshot_list(file).await.unwrap().len();
+        tool.snapshot_create(above, "i1").await.unwrap();
+        machine.perform(&delete("i1")).await.unwrap();
+        assert_eq!((held(below).await, held(above).await), (0, 1));
+
+        // Nor is one deleted below that nobody has recorded: that image may be another machine's too.
+        tool.snapshot_delete(above, "i1").await.unwrap();
+        tool.snapshot_create(below, "i1").await.unwrap();
+        assert_refused(machine.perform(&delete("i1")).await, Code::NoDomainSnapshot, "i1");
+        assert_eq!(held(below).await, 1);
     });
 }
 

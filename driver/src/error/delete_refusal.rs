@@ -20,7 +20,8 @@ pub enum DeleteRefusal {
     ExternalAmongMany(String),
     /// An internal snapshot is in an image that lies below the one in use.
     #[error(
-        "internal snapshot `{name}` is in `{file}`, which disk `{disk}` does not write to now: QEMU cannot delete it there"
+        "internal snapshot `{name}` is in `{file}`, which disk `{disk}` does not write to now: QEMU cannot delete it there; delete it \
+         while the machine is off"
     )]
     InternalBelow {
         /// The snapshot.
@@ -74,7 +75,7 @@ pub enum DeleteRefusal {
     /// The snapshot before is inside the image that would be merged into.
     #[error(
         "snapshot `{parent}`, from which `{name}` descends, is inside the image of disk `{disk}` that would be written to; \
-         delete `{parent}` first"
+         delete `{parent}` first, while the machine is off"
     )]
     InternalParent {
         /// The snapshot that is to be deleted.

@@ -1,6 +1,6 @@
 //! Why images cannot be worked on: they are not this machine's for now, or it is not known how they stand.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Code;
 
@@ -29,6 +29,17 @@ pub enum ImageRefusal {
         /// The disk.
         disk: String,
     },
+    /// A record says nothing, and its snapshot may be on any image.
+    #[error(
+        "the record `{file}` cannot be read, and what its snapshot stands on is not known: no image is merged, removed or put back \
+         until it is mended, or removed with `delete {name} --metadata`"
+    )]
+    RecordUnread {
+        /// The file of the record.
+        file: Utf8PathBuf,
+        /// The snapshot, as the file is called.
+        name: String,
+    },
     /// An image beside the machine's chains may stand on one that is to go.
     #[error("it cannot be told what stands on the images of the snapshot: of `{file}`, {why}")]
     Unreadable {
@@ -40,10 +51,17 @@ pub enum ImageRefusal {
 }
 
 impl ImageRefusal {
+    /// Of a record that cannot be read.
+    pub(crate) fn of_record(file: &Utf8Path) -> Self {
+        Self::RecordUnread { file: file.to_owned(), name: file.file_stem().unwrap_or_default().to_owned() }
+    }
+
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {
-            ImageRefusal::GivenAway(_) | ImageRefusal::StateHasLeft => Code::OperationInvalid,
+            ImageRefusal::GivenAway(_) | ImageRefusal::StateHasLeft | ImageRefusal::RecordUnread { .. } => {
+                Code::OperationInvalid
+            }
             ImageRefusal::Unknown { .. } | ImageRefusal::Unreadable { .. } => Code::OperationUnsupported,
         }
     }

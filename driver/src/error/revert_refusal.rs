@@ -150,7 +150,8 @@ pub enum RevertRefusal {
     /// An overlay stands on the image that holds it.
     #[error(
         "internal snapshot `{name}` is in `{file}`, on which an overlay of disk `{disk}` stands that would be torn from what it is \
-         based on: merge or revert what is above first"
+         based on; to give up all that was written since, end the machine, forget the snapshots above with `delete --metadata`, say \
+         `{file}` in the machine's description, and remove the overlays"
     )]
     OverlayAbove {
         /// The snapshot.
@@ -159,6 +160,24 @@ pub enum RevertRefusal {
         disk: String,
         /// The image.
         file: Utf8PathBuf,
+    },
+    /// A recorded snapshot's overlay, which the machine is not in, stands on the image that holds it.
+    #[error(
+        "internal snapshot `{name}` is in `{file}` of disk `{disk}`, and by the records `{above}`, the overlay of snapshot `{by}`, stands \
+         on that: going back would change what it reads; if the machine is to be in `{above}`, start it from there; if not, forget \
+         `{by}` with `delete {by} --metadata`"
+    )]
+    RecordedAbove {
+        /// The snapshot.
+        name: String,
+        /// The disk.
+        disk: String,
+        /// The image.
+        file: Utf8PathBuf,
+        /// The overlay.
+        above: Utf8PathBuf,
+        /// The snapshot whose overlay it is.
+        by: String,
     },
     /// The overlay of a `<transient/>` disk would go with the machine, and somebody may miss it.
     #[error(
@@ -186,7 +205,7 @@ impl RevertRefusal {
             CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
             ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
             NoLauncher, NoRollbackInfo, NodesUnknown, OffOfTransient, OtherMachine, OverlayAbove,
-            OverlayKept, Slept, SourceNotFile, StandOnDiscarded,
+            OverlayKept, RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
         };
         match self {
             FlagsExclude(..) | FlagNeeds { .. } => Code::InvalidArg,
@@ -200,6 +219,7 @@ impl RevertRefusal {
             NoRollbackInfo(_) | EndsTheMachine(_) | OtherMachine { .. } => Code::SnapshotRevertRisky,
             Chain(_) | MemoryUnusable { .. } => Code::OperationFailed,
             OverlayAbove { .. }
+            | RecordedAbove { .. }
             | OverlayKept { .. }
             | ImageOnDiscarded { .. }
             | Slept(_)

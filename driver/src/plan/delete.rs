@@ -16,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off, storage::parts};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, StoragePart},
-    error::{DeleteRefusal, Refusal},
+    error::{DeleteRefusal, ImageRefusal, Refusal},
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
     request::{Delete, DeleteFlag, DeleteFlags, Request},
@@ -40,6 +40,11 @@ pub fn at_stake(
     tree: Option<&SnapshotTree>,
     observed: &Observed,
 ) -> BTreeSet<Utf8PathBuf> {
+    if let (Request::Revert(revert), true) = (request, observed.is_off()) {
+        // What the guest writes to has nothing above it that is worth anything; what nobody writes to now may have.
+        let put_back = observed.disks.iter().filter(|disk| disk.snapshot(revert.name.as_str()).is_some());
+        return put_back.map(|disk| disk.file.clone()).collect();
+    }
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeSet::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
     let parts =
@@ -76,14 +81,20 @@ pub fn needs_nodes(request: &Request, tree: Option<&SnapshotTree>) -> bool {
 
 /// The deletions, each of one snapshot, that a request for several stands for where external ones are among them: each is a merge
 /// of its own, that is planned when its turn comes. Nothing for any other request.
-pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>) -> Vec<Request> {
+///
+/// Of a machine that is off what is inside the images goes first, wherever it is, and nothing is in the way of the merges then.
+pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>, is_off: bool) -> Vec<Request> {
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return Vec::new() };
     if delete.flags.has(DeleteFlag::MetadataOnly) || delete.flags.iter().next().is_none() {
         return Vec::new();
     }
-    let names = doomed(delete, tree);
-    if !names.iter().any(|name| tree.get(name).is_some_and(DomainSnapshot::is_outside)) {
+    let mut names = doomed(delete, tree);
+    let is_outside = |name: &String| tree.get(name).is_some_and(DomainSnapshot::is_outside);
+    if !names.iter().any(is_outside) {
         return Vec::new();
+    }
+    if is_off {
+        names.sort_by_key(is_outside);
     }
     let one = |name: &String| {
         let name = SnapshotName::new(name.clone()).ok()?;
@@ -94,14 +105,19 @@ pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>) -> Vec<Request
 }
 
 /// What keeps one of several deletions from being done whatever was done before it: an internal snapshot that is below an external
-/// one's overlays stays there.
+/// one's overlays stays there, unless it goes first.
 ///
 /// # Errors
 /// [`DeleteRefusal::InternalParent`].
-pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>) -> Result<(), Refusal> {
+pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>, is_off: bool) -> Result<(), Refusal> {
+    let is_part = |name: &str| is_off && parts.iter().any(|part| part.name() == name);
+    let goes_first =
+        |record: &DomainSnapshot| record.name.as_deref().is_some_and(is_part) && !record.is_outside();
+    let before = |record: &DomainSnapshot| tree?.get(record.parent.as_deref()?);
     let records = parts.iter().filter_map(|part| tree?.get(part.name()));
     for record in records.filter(|record| record.is_outside()) {
-        let parent = record.parent.as_deref().and_then(|parent| tree?.get(parent));
+        let parent =
+            std::iter::successors(before(record), |record| before(record)).find(|it| !goes_first(it));
         let is_internal = |part: &&SnapshotDisk| {
             let of_parent = parent.into_iter().flat_map(|parent| &parent.disks);
             let mut of_parent = of_parent.filter(|other| other.location == Some(Location::Internal));
@@ -227,12 +243,20 @@ fn tags(
     let mut steps: Vec<DeleteSnapshot> = Vec::new();
     let mut apart: Vec<RemoveTag> = Vec::new();
     for name in names.iter().filter(|name| records.tree.get(name).is_some_and(DomainSnapshot::has_tag)) {
-        if let Some((disk, image)) = internal::below(name, facts) {
-            return Err(DeleteRefusal::InternalBelow { name: name.clone(), disk, file: image }.into());
-        }
-        match facts.off {
-            Some(off) => apart.extend(off.delete_tag(name, facts)),
-            None => steps.extend(internal::delete_tag(name, steps.len(), facts)?),
+        let mut below = internal::all_below(name, facts);
+        match (facts.off, below.next()) {
+            (None, Some((disk, file))) => {
+                return Err(DeleteRefusal::InternalBelow { name: name.clone(), disk, file }.into());
+            }
+            (None, None) => steps.extend(internal::delete_tag(name, steps.len(), facts)?),
+            (Some(off), first) => {
+                let remove = off.delete_tag(name, facts);
+                let stays = |file: &Utf8Path| remove.iter().all(|step| step.file != file);
+                if let Some((disk, _)) = first.into_iter().chain(below).find(|(_, file)| stays(file)) {
+                    return Err(ImageRefusal::Unknown { name: name.clone(), disk }.into());
+                }
+                apart.extend(remove);
+            }
         }
     }
     let tagged = |disk: &&ObservedDisk| {

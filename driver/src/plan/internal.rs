@@ -1,12 +1,15 @@
 //! Internal snapshots: machine and disks under one tag inside the qcow2 images.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Facts, Plan, Stage, check_images_are_held, targets, transient};
+use super::{
+    Facts, Plan, Records, Stage, check_images_are_held, delete::check_no_stranger, merge, targets, transient,
+};
 use crate::{
     align::{Aligned, Place},
     capabilities::InternalMethod,
-    error::Refusal,
+    domain_snapshot::Location,
+    error::{Refusal, RevertRefusal},
     name::SnapshotName,
     observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
@@ -82,6 +85,7 @@ pub(super) fn revert(
     let method = method(facts)?;
     let (disks, memory) = held(name, facts)?;
     check_images_are_held(facts)?;
+    check_nothing_stands_on(name, &disks, facts)?;
     let title =
         format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
     let running = facts.observed.status.running;
@@ -130,13 +134,16 @@ pub(super) fn held<'a>(
 pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
     let writable = || facts.observed.images().filter(|disk| !disk.readonly);
     let disks = tagged(name.as_str(), facts);
-    if disks.is_empty() {
-        return Err(Refusal::NoSuchSnapshot(name.to_string()));
+    let without = writable().find(|disk| disk.snapshot(name.as_str()).is_none());
+    if without.is_none() && !disks.is_empty() {
+        return Ok(disks);
     }
-    if let Some(without) = writable().find(|disk| disk.snapshot(name.as_str()).is_none()) {
-        return Err(Refusal::NotOnDisk { name: name.to_string(), disk: without.target.clone() });
-    }
-    Ok(disks)
+    let name = name.to_string();
+    Err(match (below(&name, facts), without.filter(|_| !disks.is_empty())) {
+        (Some((disk, file)), _) => RevertRefusal::OverlayAbove { name, disk, file }.into(),
+        (None, Some(without)) => Refusal::NotOnDisk { name, disk: without.target.clone() },
+        (None, None) => Refusal::NoSuchSnapshot(name),
+    })
 }
 
 /// Plans the removal of one that the images alone know, from the disks that have it.
@@ -174,14 +181,69 @@ pub(super) fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> 
     facts.observed.images().filter(|disk| disk.snapshot(name).is_some()).collect()
 }
 
+/// The image of a disk's chain that has it: the one that it was taken in by its record, or else the one in use.
+pub(super) fn image_with<'a>(name: &str, disk: &'a ObservedDisk, facts: Facts<'_>) -> Option<&'a Utf8Path> {
+    let record = facts.records.and_then(|records| records.tree.get(name));
+    let source = record.and_then(|record| merge::source(record, &disk.target));
+    let taken_in = disk.chain.iter().find(|image| has(image, name) && source.as_ref() == Some(&image.file));
+    let in_use = || disk.snapshot(name).map(|_| &*disk.file);
+    taken_in.map(|image| &*image.file).or_else(in_use)
+}
+
 /// A disk whose image in use does not have it, and one below that has.
 pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf)> {
-    let without = facts.observed.images().filter(|disk| disk.snapshot(name).is_none());
-    without.into_iter().find_map(|disk| {
-        let has = |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == name);
-        let image = disk.chain.iter().skip(1).find(has)?;
+    all_below(name, facts).next()
+}
+
+/// All disks whose image in use does not have it, each with the topmost one below that has.
+pub(super) fn all_below(name: &str, facts: Facts<'_>) -> impl Iterator<Item = (String, Utf8PathBuf)> {
+    let without = facts.observed.images().filter(move |disk| disk.snapshot(name).is_none());
+    without.filter_map(move |disk| {
+        let image = disk.chain.iter().skip(1).find(|image| has(image, name))?;
         Some((disk.target.clone(), image.file.clone()))
     })
+}
+
+fn has(image: &ObservedImage, name: &str) -> bool {
+    image.snapshots.iter().any(|held| held.name == name)
+}
+
+/// Whether no overlay, of a recorded snapshot or of nobody's, stands on the images of these disks, as one does that the machine was taken out of behind the
+/// records' back: going back would change what it reads. Where a record does not say what its overlay stands on, that may be any
+/// image of its disk.
+pub(super) fn check_nothing_stands_on(
+    name: &SnapshotName,
+    disks: &[&ObservedDisk],
+    facts: Facts<'_>,
+) -> Result<(), Refusal> {
+    for disk in disks {
+        check_no_stranger(&disk.target, &disk.file, facts)?;
+    }
+    let Some(Records { tree, .. }) = facts.records else { return Ok(()) };
+    for other in tree.topological().into_iter().filter_map(|other| tree.get(other)) {
+        let parts = other.disks.iter().chain(&other.revert_disks);
+        for part in parts.filter(|part| part.location == Some(Location::External)) {
+            let source = merge::source(other, &part.name);
+            let stands = |disk: &&&ObservedDisk| match &source {
+                Some(below) => disk.file == *below,
+                None => {
+                    disk.target == part.name
+                        && disk.chain.iter().all(|image| part.path() != Some(&image.file))
+                }
+            };
+            if let Some(disk) = disks.iter().find(stands) {
+                return Err(RevertRefusal::RecordedAbove {
+                    name: name.to_string(),
+                    disk: disk.target.clone(),
+                    file: disk.file.clone(),
+                    above: part.path().unwrap_or(Utf8Path::new("")).to_owned(),
+                    by: other.name.clone().unwrap_or_default(),
+                }
+                .into());
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn method(facts: Facts<'_>) -> Result<InternalMethod, Refusal> {

@@ -395,7 +395,7 @@ impl<'a> Stages<'a> {
         let mut tree = self.tree.clone();
         change(&mut tree, self.name);
         if tree != self.tree {
-            let old = Records { folder: self.folder, tree: &self.tree };
+            let old = Records { folder: self.folder, tree: &self.tree, unread: &[] };
             self.stages.push(Stage::one(RecordDeletion::new(self.name, done, old, &tree)?));
             self.tree = tree;
         }

@@ -47,16 +47,23 @@ impl Off<'_> {
         })
     }
 
-    /// Deletes a tag from the images in use that have it.
+    /// Deletes a tag from the images that have it: those in use, and those below that it was taken in by its record. Nobody writes to
+    /// either, and what stands on an image reads the same with the tag and without it.
     pub(super) fn delete_tag(&self, name: &str, facts: Facts<'_>) -> Vec<RemoveTag> {
-        let tagged = facts.observed.images().filter(|disk| disk.snapshot(name).is_some());
-        let remove = tagged.map(|disk| RemoveTag {
-            program: self.tool.to_owned(),
-            target: disk.target.clone(),
-            file: disk.file.clone(),
-            tag: name.to_owned(),
-        });
-        remove.collect()
+        let mut remove: Vec<RemoveTag> = Vec::new();
+        for disk in facts.observed.images() {
+            let file = internal::image_with(name, disk, facts);
+            let Some(file) = file.filter(|file| remove.iter().all(|step| step.file != *file)) else {
+                continue;
+            };
+            remove.push(RemoveTag {
+                program: self.tool.to_owned(),
+                target: disk.target.clone(),
+                file: file.to_owned(),
+                tag: name.to_owned(),
+            });
+        }
+        remove
     }
 }
 

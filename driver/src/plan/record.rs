@@ -7,8 +7,8 @@ use crate::{
         DomainSnapshot, Location, Memory, SnapshotDisk, SourceType, StoragePart, without_storage_parts,
     },
     domain_xml::{DomainXml, uuid_of},
-    error::Refusal,
-    request::{Create, CreateFlag},
+    error::{ImageRefusal, Refusal},
+    request::{Create, CreateFlag, DeleteFlag, Request},
     step::WriteRecords,
     tree::SnapshotTree,
     xml::Element,
@@ -109,4 +109,24 @@ pub(super) fn check_are_its_own(facts: Facts<'_>) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Whether the records can all be read, where that matters: what one that cannot be read stands on may be what is merged, removed or
+/// put back. Who takes a snapshot, or forgets one, changes no image that was there.
+pub(super) fn check_are_read(request: &Request, facts: Facts<'_>) -> Result<(), Refusal> {
+    let mut unread = facts.records.into_iter().flat_map(|records| records.unread);
+    match request {
+        Request::Create(create) => {
+            let name = create.wish.name.as_deref();
+            match unread.find(|path| path.file_stem() == name) {
+                Some(_) => Err(Refusal::Recorded(name.unwrap_or_default().to_owned())),
+                None => Ok(()),
+            }
+        }
+        Request::Delete(delete) if delete.flags.has(DeleteFlag::MetadataOnly) => Ok(()),
+        Request::Delete(_) | Request::Revert(_) => match unread.next() {
+            Some(file) => Err(ImageRefusal::of_record(file).into()),
+            None => Ok(()),
+        },
+    }
 }

@@ -33,7 +33,7 @@ pub use self::{
     aside::{Aside, GoingBack, going_back, loads_memory, needs_images},
     discard::images_discarded,
 };
-use super::{Facts, Plan, Planned, Records, Stage, internal, storage::parts};
+use super::{Facts, Plan, Planned, Records, Stage, internal, off, storage::parts};
 use crate::{
     domain::Nvram,
     domain_snapshot::{DomainSnapshot, Location, SourceType, State, StoragePart},
@@ -69,6 +69,9 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     let known = facts.records.and_then(|records| Some((records, records.tree.get(name)?)));
     if known.is_none() && facts.off.is_some() {
         return Err(OffRefusal::NotRecorded(name.to_owned()).into());
+    }
+    if facts.off.is_some() {
+        off::check_description(facts)?;
     }
     let Some((records, record)) = known else {
         if revert.flags.has(RevertFlag::Discard) {
@@ -233,6 +236,7 @@ impl Way<'_> {
     fn anew(&self) -> Result<Planned, Refusal> {
         self.nothing_above()?;
         let (disks, memory) = internal::held(&self.revert.name, self.facts)?;
+        internal::check_nothing_stands_on(&self.revert.name, &disks, self.facts)?;
         let launcher = self.launcher(&self.domain)?;
         let reset = self.reset_nvram()?;
         self.knows_qemu()?;

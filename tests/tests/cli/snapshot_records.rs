@@ -199,6 +199,25 @@ fn what_is_no_record_is_passed_over_with_a_warning_and_stays() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_is_removed_by_the_name_of_its_file() {
+    let desk = desk_with_records()
+        .with("state/vm/e.xml", "<domainsnap")
+        .with("state/vm/x.xml", &record("y", None, "running"));
+    snapshot(&desk, &["delete", "e", "--metadata", "--dry-run"])
+        .assert(0, "dry run, nothing is changed: record of snapshot e, which could not be read, removed\n");
+    assert_eq!(desk.read("state/vm/e.xml"), "<domainsnap");
+    for name in ["e", "x"] {
+        let told = format!("record of snapshot {name}, which could not be read, removed\n");
+        snapshot(&desk, &["delete", name, "--metadata"]).assert(0, &told);
+        assert!(!desk.path.join(format!("state/vm/{name}.xml")).exists());
+    }
+    // `e` was the current one, and nobody says so any more.
+    let said = snapshot(&desk, &["list", "--name"]);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("a\nb\nc\nd\nf\n", ""));
+    snapshot(&desk, &["delete", "e", "--metadata"]).assert(1, "NO_DOMAIN_SNAPSHOT");
+}
+
+#[test]
 fn two_at_once_are_kept_apart_and_the_folder_is_its_owners() {
     let desk = desk_with_records();
     let lock = fs::File::open(desk.path.join("state/vm/lock")).unwrap();

@@ -143,7 +143,7 @@ impl World {
             capabilities: &Capabilities::of_commands(&commands),
             unique: "7f",
             files: &HostFiles::new(),
-            records: Some(Records { folder: Utf8Path::new("/state"), tree: &self.tree }),
+            records: Some(Records { folder: Utf8Path::new("/state"), tree: &self.tree, unread: &[] }),
             seconds: 0,
             migration: None,
             launcher: None,

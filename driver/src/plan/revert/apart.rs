@@ -24,6 +24,7 @@ impl Way<'_> {
             self.same_images()?;
             (disks, self.domain.clone())
         };
+        internal::check_nothing_stands_on(&self.revert.name, &disks, self.facts)?;
         let launcher = self.launcher_if_needed(&domain)?;
         let reset = self.reset_nvram()?;
         let (write, tree) = self.recorded(&[])?;

@@ -18,7 +18,7 @@ impl Way<'_> {
     /// The records afterwards: it is the current one, and says in which overlays the machine goes on. If others descend from it,
     /// what they grew out of stays said beside that.
     pub(super) fn recorded(&self, fresh: &[Fresh]) -> Result<(WriteRecords, SnapshotTree), Refusal> {
-        let Records { folder, tree: old } = self.records;
+        let Records { folder, tree: old, .. } = self.records;
         let name = self.revert.name.as_str();
         let mut tree = old.clone();
         for doomed in &self.doomed {

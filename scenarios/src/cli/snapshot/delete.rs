@@ -51,7 +51,14 @@ pub(super) fn delete(arguments: &DeleteArgs) -> Result<Told, CliError> {
 
 fn delete_records(arguments: &DeleteArgs) -> Result<Told, CliError> {
     let DeleteArgs { operate, which, children, children_only, .. } = arguments;
-    let removed = Locked::open(&operate.machine, operate.dry_run)?.change(operate.dry_run, |tree| {
+    let mut records = Locked::open(&operate.machine, operate.dry_run)?;
+    if let Some(name) = which.named().filter(|_| !children && !children_only)
+        && records.remove_unread(name, operate.dry_run)?
+    {
+        let text = format!("record of snapshot {name}, which could not be read, removed\n");
+        return Ok(Told::new(text, json!({ "records-removed": [name] })).tried(operate.dry_run));
+    }
+    let removed = records.change(operate.dry_run, |tree| {
         let name = which.name(tree)?.to_owned();
         records::known(tree, &name)?;
         let mut removed: Vec<String> = Vec::new();

@@ -66,9 +66,14 @@ pub(super) struct WhichArgs {
 }
 
 impl WhichArgs {
+    /// The name that the caller gives, if not the current one is asked for.
+    pub(super) fn named(&self) -> Option<&str> {
+        self.name.as_deref().or(self.snapshotname.as_deref())
+    }
+
     /// The name of a snapshot that the caller names, known or not; of the current one if it is asked for.
     pub(super) fn name<'t>(&'t self, tree: &'t SnapshotTree) -> Result<&'t str, SnapshotError> {
-        match self.name.as_deref().or(self.snapshotname.as_deref()) {
+        match self.named() {
             Some(name) => Ok(name),
             None => tree.current().ok_or(SnapshotError::NoCurrent),
         }
@@ -133,6 +138,15 @@ impl Locked {
             told => tell_pending(told.as_ref()),
         }
         Ok(Self { runtime, domain, passed, store })
+    }
+
+    /// Removes the record of that name if it cannot be read, and says whether it was one; a dry run removes nothing.
+    pub(super) fn remove_unread(&mut self, name: &str, dry_run: bool) -> Result<bool, SnapshotError> {
+        let is_unread = self.store.unread_of(name).is_some();
+        if is_unread && !dry_run {
+            self.runtime.block_on(self.store.remove_unread(name))?;
+        }
+        Ok(is_unread)
     }
 
     /// Writes down what `change` makes of the tree; a dry run writes nothing.
