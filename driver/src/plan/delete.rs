@@ -94,28 +94,25 @@ pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>) -> Vec<Request
 }
 
 /// What keeps one of several deletions from being done whatever was done before it: an internal snapshot that is below an external
-/// one's overlays stays there.
+/// one's overlays stays there, and of an overlay that two records name it is not known whose it is.
 ///
 /// # Errors
-/// [`DeleteRefusal::InternalParent`].
+/// [`DeleteRefusal::InternalParent`], [`DeleteRefusal::NamedTwice`].
 pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>) -> Result<(), Refusal> {
-    let records = parts.iter().filter_map(|part| tree?.get(part.name()));
+    let Some(tree) = tree else { return Ok(()) };
+    let records = parts.iter().filter_map(|part| tree.get(part.name()));
     for record in records.filter(|record| record.is_outside()) {
-        let parent = record.parent.as_deref().and_then(|parent| tree?.get(parent));
+        let name = record.name.clone().unwrap_or_default();
+        record.disks.iter().try_for_each(|part| merge::check_named_once(part, &name, tree))?;
+        let parent = record.parent.as_deref().and_then(|parent| tree.get(parent));
         let is_internal = |part: &&SnapshotDisk| {
             let of_parent = parent.into_iter().flat_map(|parent| &parent.disks);
             let mut of_parent = of_parent.filter(|other| other.location == Some(Location::Internal));
             part.location == Some(Location::External) && of_parent.any(|other| other.name == part.name)
         };
         if let Some(part) = record.disks.iter().find(is_internal) {
-            let name = |record: &DomainSnapshot| record.name.clone().unwrap_or_default();
-            let parent = parent.map(name).unwrap_or_default();
-            return Err(DeleteRefusal::InternalParent {
-                name: name(record),
-                parent,
-                disk: part.name.clone(),
-            }
-            .into());
+            let parent = parent.and_then(|parent| parent.name.clone()).unwrap_or_default();
+            return Err(DeleteRefusal::InternalParent { name, parent, disk: part.name.clone() }.into());
         }
     }
     Ok(())

@@ -214,6 +214,43 @@ fn a_machine_is_put_back_and_its_snapshot_deleted() {
 }
 
 #[test]
+fn an_overlay_that_two_records_name_is_taken_from_neither() {
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1", "--disk-only"]).assert(0, "taken");
+    let copy = rig.snapshot(&["dumpxml", "s1"]).stdout.replace("<name>s1<", "<name>copy<");
+    let rig = Rig { desk: rig.desk.with("copy.xml", &copy), ..rig };
+    rig.snapshot(&["create", "copy.xml", "--redefine"]).assert(0, "snapshot copy recorded");
+    for name in ["s1", "copy"] {
+        rig.snapshot(&["delete", name]).assert(1, "error: OPERATION_UNSUPPORTED");
+        assert!(rig.has("vda.s1") && rig.has("vdb.s1"));
+    }
+    rig.snapshot(&["delete", "copy"]).assert(1, "the records of `copy` and `s1` both name `");
+    rig.snapshot(&["delete", "copy", "--metadata"]).assert(0, "record of snapshot copy removed");
+    rig.snapshot(&["delete", "s1"]).assert(0, "snapshot s1 deleted from vda vdb");
+    assert!(!rig.has("vda.s1"));
+}
+
+#[test]
+fn what_a_record_calls_its_memory_is_removed_if_it_is_that() {
+    let rig = Rig::new();
+    let [memory, letter] = ["m1.mem", "letter"].map(|name| rig.server.path(name));
+    let spec = |name: &str| format!("{},snapshot=external", rig.server.path(name).display());
+    rig.snapshot(&["create-as", "m1", "--memspec", &spec("m1.mem")]).assert(0, "taken");
+    rig.snapshot(&["create-as", "m2", "--memspec", &spec("m2.mem")]).assert(0, "taken");
+    fs::write(&letter, "Dear reader").unwrap();
+    let record = rig.snapshot(&["dumpxml", "m1"]).stdout.replace("m1.mem", "letter");
+    let rig = Rig { desk: rig.desk.with("record.xml", &record), ..rig };
+    rig.snapshot(&["create", "record.xml", "--redefine"]).assert(0, "recorded");
+
+    rig.snapshot(&["delete", "m2"]).assert(0, "snapshot m2 deleted from vda vdb");
+    assert!(!rig.has("m2.mem"));
+    rig.snapshot(&["delete", "m1"]).assert(1, "letter` holds no memory of a machine, and was not removed");
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "Dear reader");
+    assert!(memory.exists() && !rig.has("vda.m1"));
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
+}
+
+#[test]
 fn the_document_of_options_is_printed_without_a_machine() {
     let said = Desk::new().run(&[
         "snapshot",
