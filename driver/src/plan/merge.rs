@@ -148,7 +148,7 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
         return Ok(None);
     }
     let target = || part.name.clone();
-    let disk = facts.observed.disk(&part.name).ok_or_else(|| Refusal::NoImage(target()))?;
+    let disk = facts.observed.disk(&part.name).ok_or_else(|| facts.observed.no_image(&part.name))?;
     if let Some(filter) = &disk.busy {
         return Err(DeleteRefusal::JobOnDelete { disk: target(), filter: filter.clone() }.into());
     }

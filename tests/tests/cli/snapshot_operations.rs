@@ -168,6 +168,44 @@ fn a_machine_that_is_halted_is_told_what_its_description_has_to_say() {
 }
 
 #[test]
+fn a_description_that_names_other_images_than_the_machine_is_in_is_told_of() {
+    let rig = Rig::new();
+    let is_old = |rig: &Rig, words: &[&str]| rig.json(words)["description-is-old"].clone();
+    assert_eq!(is_old(&rig, &["create-as", "s1", "--disk-only", "--write-domain"]), Value::Null);
+    assert_eq!(is_old(&rig, &["create-as", "s2", "--disk-only"]), true);
+    assert_eq!(
+        is_old(&rig, &["delete", "s2"]),
+        Value::Null,
+        "it is in the overlays of s1 again, as is said there"
+    );
+    let said = rig.snapshot(&["delete", "s1"]);
+    said.assert(0, "vm.xml still names the images of before: it has to say vda in ");
+    said.assert(0, "/vda.qcow2, vdb in ");
+
+    // It names overlays that are gone, and no device is named: only the truth helps.
+    let said = rig.snapshot(&["create-as", "s3", "--disk-only"]);
+    said.assert(1, "the description says that disk `vda` is in `");
+    said.assert(
+        1,
+        "/vda.s1`, and no device of the running machine is (those that it does not tell of are in `",
+    );
+    said.assert(1, "the description is old");
+    let alias = |text: String, target: &str| {
+        let here = format!("<target dev='{target}'");
+        text.replace(&here, &format!("<alias name='{target}-device'/>{here}"))
+    };
+    let named = alias(alias(rig.desk.read("vm.xml"), "vda"), "vdb");
+    let rig = Rig { desk: rig.desk.with("vm.xml", &named), ..rig };
+    assert_eq!(is_old(&rig, &["create-as", "s3", "--disk-only", "--write-domain"]), Value::Null);
+    assert!(rig.has("vda.s3") && rig.has("vdb.s3"));
+
+    // One that is halted goes on in what it was in, though the snapshot has changed nothing about that.
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1", "--disk-only"]).assert(0, "taken");
+    assert_eq!(is_old(&rig, &["create-as", "s2", "--halt"]), true);
+}
+
+#[test]
 fn a_machine_that_is_forgotten_when_it_stops_is_not_left_off() {
     let rig = Rig::new();
     let words = "error: OPERATION_INVALID";
