@@ -206,6 +206,38 @@ fn a_description_that_names_other_images_than_the_machine_is_in_is_told_of() {
 }
 
 #[test]
+fn a_description_that_is_written_is_for_those_to_read_who_could_before() {
+    let rig = Rig::new();
+    for (mode, name) in [(0o644, "s1"), (0o640, "s2")] {
+        let file = rig.desk.path.join("vm.xml");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        rig.snapshot(&["create-as", name, "--disk-only", "--write-domain"]).assert(0, "taken");
+        assert!(rig.desk.read("vm.xml").contains(&format!("vda.{name}")));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, mode);
+    }
+    let record = rig.desk.path.join("state/vm/s1.xml");
+    assert_eq!(fs::metadata(&record).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn an_option_that_would_say_nothing_is_refused() {
+    let rig = Rig::new();
+    let alone: [(&[&str], &str); 5] = [
+        (&["--thaw-after", "5"], "--quiesce"),
+        (&["--no-watchdog"], "--quiesce"),
+        (&["--thaw-hooks"], "--quiesce"),
+        (&["--schema", "x.rng"], "--validate"),
+        (&["--disk-only", "--memory-format", "raw"], "cannot be used with"),
+    ];
+    for (options, words) in alone {
+        rig.snapshot(&[&["create-as", "s1"], options].concat()).assert(2, words);
+    }
+    let listed = rig.at("mistyped", &["list", "--name"]);
+    listed.assert(0, "warning: there is no folder `mistyped`");
+    assert_eq!(listed.stdout, "");
+}
+
+#[test]
 fn a_machine_that_is_forgotten_when_it_stops_is_not_left_off() {
     let rig = Rig::new();
     let words = "error: OPERATION_INVALID";
