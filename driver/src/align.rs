@@ -260,9 +260,9 @@ impl Disks<'_> {
             let local = matches!(disk.source_type, Some(SourceType::File | SourceType::Block));
             return Ok(local && disk.source.is_none());
         };
-        let missing = observed.missing.contains(&disk.target);
+        let missing = observed.missing.iter().any(|missing| missing.target == disk.target);
         match observed.disk(&disk.target) {
-            _ if missing => Err(Refusal::NoImage(disk.target.clone())),
+            _ if missing => Err(observed.no_image(&disk.target)),
             Some(_) => Ok(false),
             None if named => Err(Refusal::NoImage(disk.target.clone())),
             None => Ok(true),

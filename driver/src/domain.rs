@@ -33,6 +33,8 @@ pub struct DomainDisk {
     /// The id of its device in QEMU (`-device virtio-blk-pci,id=...`), or the device's whole path; none if only the disk's
     /// source tells which it is.
     pub device: Option<String>,
+    /// What its device is called as a rule, for a disk whose device is not stated and whose source no device has.
+    pub usual_device: Option<String>,
     /// What kind of thing its data is in; none if that is one that this driver does not know.
     pub source_type: Option<SourceType>,
     /// Its data, as the description has it; the running machine may be in an overlay by now.
@@ -71,6 +73,7 @@ impl DomainDisk {
         Self {
             target: target.into(),
             device: Some(device.into()),
+            usual_device: None,
             source_type: Some(SourceType::File),
             source: None,
             snapshot: None,
@@ -115,6 +118,7 @@ impl From<DomainXml> for Domain {
         let disks = document.disks().map(|disk| DomainDisk {
             target: disk.target.into(),
             device: disk.alias().map(str::to_owned),
+            usual_device: disk.usual_alias(),
             source_type: disk.source_type(),
             source: disk.path().map(ToOwned::to_owned),
             // What a storage takes QEMU need not take.

@@ -7,12 +7,14 @@
 
 mod abi;
 pub(crate) mod size;
+mod usual_alias;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::usual_alias::number_of;
 use crate::{
     domain::Nvram,
     domain_snapshot::{Location, SourceType},

@@ -211,6 +211,9 @@ pub enum StepError {
     /// A file with a machine's memory was never finished.
     #[error("`{0}` is incomplete: whoever wrote it did not come to its end")]
     SaveImageIncomplete(Utf8PathBuf),
+    /// What a record calls its memory is something else.
+    #[error("`{0}` holds no memory of a machine, and was not removed")]
+    NoMemory(Utf8PathBuf),
     /// A file could not be made, used or removed.
     #[error("cannot {action} `{path}`: {source}")]
     File {
@@ -266,6 +269,7 @@ impl StepError {
             | StepError::MigrationUnfinished { .. }
             | StepError::SaveImage { .. }
             | StepError::SaveImageIncomplete(_)
+            | StepError::NoMemory(_)
             | StepError::HumanMonitor { .. }
             | StepError::File { .. }
             | StepError::Records(_)
@@ -303,6 +307,7 @@ impl StepError {
             | StepError::MigrationCancelled
             | StepError::SaveImage { .. }
             | StepError::SaveImageIncomplete(_)
+            | StepError::NoMemory(_)
             | StepError::Tool(_)
             | StepError::Launch(_)
             | StepError::DoneButFor { .. }

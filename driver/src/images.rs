@@ -13,7 +13,7 @@ use crate::{
     domain_xml::DomainXml,
     env::Env,
     error::OffRefusal,
-    observed::{NVRAM, Observed, ObservedDisk, ObservedImage, ObservedNode},
+    observed::{Missing, NVRAM, Observed, ObservedDisk, ObservedImage, ObservedNode},
     qemu_img::{BitmapInfo, Clusters, ImageInfo, QemuImg, ToolError},
 };
 
@@ -46,7 +46,7 @@ pub async fn observe<E: Env>(
                     why: error.to_string(),
                 });
             }
-            Err(_) => missing.push(disk.target.to_owned()),
+            Err(_) => missing.push(Missing { target: disk.target.to_owned(), sought: None }),
         }
     }
     let nvram = match domain.nvram().filter(Nvram::keeps_snapshots) {

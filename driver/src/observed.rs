@@ -7,6 +7,7 @@ use crate::{
     commands::{BlockDevice, BlockNode, DirtyBitmap, ImageInfo, InternalSnapshot, Status},
     domain::{Domain, DomainDisk},
     domain_snapshot::State,
+    error::{ImageRefusal, Refusal},
     launch::transient,
     qemu_img::Clusters,
 };
@@ -22,11 +23,20 @@ pub struct Observed {
     pub status: Status,
     /// The domain's disks that hold an image.
     pub disks: Vec<ObservedDisk>,
-    /// The domain's disks whose device QEMU does not have, by target. An empty drive is not among them. Of a machine that is off those
-    /// whose images cannot be read.
-    pub missing: Vec<String>,
+    /// The domain's disks whose device QEMU does not have. An empty drive is not among them. Of a machine that is off those whose
+    /// images cannot be read.
+    pub missing: Vec<Missing>,
     /// The image with the firmware's variables, if it is one that keeps internal snapshots and was found.
     pub nvram: Option<ObservedDisk>,
+}
+
+/// A disk of the domain whose device QEMU does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The disk.
+    pub target: String,
+    /// If its image alone was to tell which device it is: that image, and what the devices are in that are no disk's.
+    pub sought: Option<(Utf8PathBuf, Vec<Utf8PathBuf>)>,
 }
 
 /// What stands for the firmware's variables where disks are named.
@@ -133,7 +143,14 @@ impl ObservedDisk {
 impl Observed {
     /// Puts QEMU's answers and the domain side by side.
     pub fn new(domain: &Domain, status: Status, devices: &[BlockDevice]) -> Self {
-        let place = |disk: &DomainDisk| devices.iter().position(|device| device.is_of(disk));
+        let own = |disk: &DomainDisk| devices.iter().position(|device| device.is_of(disk));
+        let claimed: Vec<usize> = domain.disks.iter().filter_map(own).collect();
+        let place = |disk: &DomainDisk| {
+            let usual = |(place, device): &(usize, &BlockDevice)| {
+                !claimed.contains(place) && device.is_as_usual(disk)
+            };
+            own(disk).or_else(|| devices.iter().enumerate().find(usual).map(|(place, _)| place))
+        };
         let left = status.has_left();
         let disks = domain.disks.iter().filter_map(|disk| {
             let place = place(disk)?;
@@ -141,9 +158,27 @@ impl Observed {
             let is_overlay = transient::is_overlay(&found.file, &domain.name) && found.depth > 1;
             Some(ObservedDisk { transient: disk.transient && is_overlay, ..found })
         });
-        let missing = domain.disks.iter().filter(|disk| place(disk).is_none());
-        let missing = missing.map(|disk| disk.target.clone()).collect();
-        Self { status, disks: disks.collect(), missing, nvram: observed_nvram(domain, devices, left) }
+        let taken: Vec<usize> = domain.disks.iter().filter_map(place).collect();
+        let others = devices.iter().enumerate().filter(|(place, _)| !taken.contains(place));
+        let others =
+            others.filter_map(|(_, device)| Some(file_of(&device.inserted.as_ref()?.image.filename)));
+        let is_nvram = |file: &Utf8PathBuf| domain.nvram.as_ref().is_some_and(|nvram| nvram.file == *file);
+        let others: Vec<Utf8PathBuf> = others.filter(|file| !is_nvram(file)).collect();
+        let missing = domain.disks.iter().filter(|disk| place(disk).is_none()).map(|disk| {
+            let sought = disk.source.clone().filter(|_| disk.device.is_none());
+            Missing { target: disk.target.clone(), sought: sought.map(|file| (file, others.clone())) }
+        });
+        let (disks, missing) = (disks.collect(), missing.collect());
+        Self { status, disks, missing, nvram: observed_nvram(domain, devices, left) }
+    }
+
+    /// Why a disk cannot take part that QEMU does not have, or whose drive is empty.
+    pub fn no_image(&self, target: &str) -> Refusal {
+        let missing = self.missing.iter().find(|missing| missing.target == target);
+        match missing.and_then(|missing| missing.sought.clone()) {
+            Some((file, others)) => ImageRefusal::NotOpen { disk: target.to_owned(), file, others }.into(),
+            None => Refusal::NoImage(target.to_owned()),
+        }
     }
 
     /// Finds among all nodes the filters of block jobs, and over which disks they are.
@@ -253,6 +288,13 @@ impl BlockDevice {
         }
     }
 
+    /// Whether it is called as that disk's device is as a rule, where nothing else tells: the description may name an image that is
+    /// not there any more.
+    fn is_as_usual(&self, disk: &DomainDisk) -> bool {
+        let usual = disk.usual_device.as_ref().filter(|_| disk.device.is_none() && disk.source.is_some());
+        usual.is_some_and(|usual| self.is(usual))
+    }
+
     /// Whether this is the device with that id: its path ends in the id, for some devices with the backend's
     /// name behind it (`/machine/peripheral/vda-device/virtio-backend`).
     fn is(&self, id: &str) -> bool {
@@ -336,6 +378,49 @@ pub fn file_of(filename: &str) -> Utf8PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A device with that id, and its image.
+    fn device(id: &str, file: &str) -> BlockDevice {
+        let image = serde_json::json!({ "filename": file, "format": "qcow2", "virtual-size": 1 });
+        let node = serde_json::json!({ "node-name": id, "drv": "qcow2", "ro": false, "image": image });
+        serde_json::from_value(serde_json::json!({ "qdev": id, "inserted": node })).unwrap()
+    }
+
+    #[test]
+    fn a_disk_whose_image_is_gone_is_found_by_what_its_device_is_called_as_a_rule() {
+        let disk = |target: &str, bus: &str, more: &str| {
+            format!("<disk><source file='/{target}.gone'/><target dev='{target}' bus='{bus}'/>{more}</disk>")
+        };
+        let address = "<address type='drive' controller='1' bus='0' target='2' unit='3'/>";
+        let disks = [
+            disk("vda", "virtio", ""),
+            disk("vdb", "virtio", "<alias name='other'/>"),
+            disk("hdc", "ide", ""),
+            disk("sda", "scsi", address),
+            disk("sdb", "sata", ""),
+            disk("xvda", "xen", ""),
+        ];
+        let text = format!("<domain><name>vm</name><devices>{}</devices></domain>", disks.concat());
+        let domain = Domain::from(crate::domain_xml::DomainXml::read(text.as_bytes()).unwrap());
+        let running = Status { status: "running".into(), running: true };
+        let ids =
+            ["virtio-disk1", "/machine/peripheral/virtio-disk0/virtio-backend", "ide0-1-0", "scsi1-0-2-3"];
+        let devices = ids.map(|id| device(id, &format!("{id}.qcow2"))).to_vec();
+        let observed = Observed::new(&domain, running.clone(), &devices);
+        let found: Vec<_> = observed.disks.iter().map(|disk| (&*disk.target, disk.place)).collect();
+        assert_eq!(found, [("vda", 1), ("hdc", 2), ("sda", 3)]);
+
+        // What states its device is missing without it; of the others it is told what is there instead.
+        assert_eq!(observed.no_image("vdb"), Refusal::NoImage("vdb".into()));
+        let others = vec!["virtio-disk1.qcow2".into()];
+        let not_open = ImageRefusal::NotOpen { disk: "sdb".into(), file: "/sdb.gone".into(), others };
+        assert_eq!(observed.no_image("sdb"), Refusal::Image(not_open));
+
+        // A device that has another disk's image is that one's.
+        let swapped = [device("virtio-disk0", "/hdc.gone")];
+        let observed = Observed::new(&domain, running, &swapped);
+        assert_eq!(observed.disks.iter().map(|disk| &*disk.target).collect::<Vec<_>>(), ["hdc"]);
+    }
 
     #[test]
     fn a_file_is_found_behind_a_json_description() {

@@ -191,6 +191,11 @@ impl SaveImage {
         SAVE
     }
 
+    /// Whether a file that begins with these bytes is one at all, of whatever version and whole or not.
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(SAVE) || bytes.starts_with(PART)
+    }
+
     /// Whether a file that begins with these bytes is one of which not all is written.
     pub fn is_begun(bytes: &[u8]) -> bool {
         bytes.starts_with(PART)

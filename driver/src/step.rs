@@ -32,6 +32,7 @@ mod rebase_image;
 mod record_deletion;
 mod remove_file;
 mod remove_image;
+mod remove_memory;
 mod remove_tag;
 mod remove_transient;
 mod reserve_file;
@@ -87,6 +88,7 @@ pub use self::{
     record_deletion::RecordDeletion,
     remove_file::RemoveFile,
     remove_image::RemoveImage,
+    remove_memory::RemoveMemory,
     remove_tag::RemoveTag,
     remove_transient::RemoveTransient,
     reserve_file::ReserveFile,
@@ -325,6 +327,7 @@ steps! {
     StopMachine,
     StartMachine,
     RemoveFile,
+    RemoveMemory,
     RemoveTransient,
     DropOverlay,
     ResetNvram,

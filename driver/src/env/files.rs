@@ -47,7 +47,8 @@ pub(super) fn read_file(path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// Written beside it, synced, renamed over it; then the folder is synced, since the new name is in the folder.
+/// Written beside it, synced, renamed over it; then the folder is synced, since the new name is in the folder. Who may read or write
+/// it stays as it was; a new file is its owner's alone.
 pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let beside = Utf8PathBuf::from(format!("{path}.new"));
     match fs::remove_file(&beside) {
@@ -56,6 +57,9 @@ pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
+    if let Some(before) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) {
+        file.set_permissions(before.permissions())?;
+    }
     file.sync_all()?;
     fs::rename(&beside, path)?;
     sync_folder(folder_of(path))

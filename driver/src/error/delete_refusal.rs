@@ -98,6 +98,21 @@ pub enum DeleteRefusal {
         /// The other snapshot.
         by: String,
     },
+    /// Another record says of the same overlay that it is its own.
+    #[error(
+        "the records of `{name}` and `{by}` both name `{file}` as their overlay of disk `{disk}`, and `{by}` would be left \
+         without it; remove one of the two records alone first, with `metadata`"
+    )]
+    NamedTwice {
+        /// The snapshot that is to be deleted.
+        name: String,
+        /// The disk.
+        disk: String,
+        /// The overlay.
+        file: Utf8PathBuf,
+        /// The other snapshot.
+        by: String,
+    },
     /// An image that is in nobody's chain or record is based on one that would be written to or removed.
     #[error(
         "`{above}` stands on `{file}` of disk `{disk}`, and no snapshot is known that it is of; move it away or remove it first, \
@@ -164,6 +179,7 @@ impl DeleteRefusal {
             | DeleteRefusal::HoldsInternal { .. }
             | DeleteRefusal::InternalParent { .. }
             | DeleteRefusal::OtherBranch { .. }
+            | DeleteRefusal::NamedTwice { .. }
             | DeleteRefusal::StrangerAbove { .. }
             | DeleteRefusal::ImageShared { .. }
             | DeleteRefusal::BitmapLost { .. } => Code::OperationUnsupported,

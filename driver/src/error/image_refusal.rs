@@ -19,6 +19,20 @@ pub enum ImageRefusal {
          on (`cont`) first, unless another machine has it"
     )]
     StateHasLeft,
+    /// The description names an image that the running machine does not have.
+    #[error(
+        "the description says that disk `{disk}` is in `{file}`, and no device of the running machine is{}: the description is old; \
+         write there what the disk is in now, or the id of its device (`<alias name='...'/>`)",
+        instead(.others)
+    )]
+    NotOpen {
+        /// The disk.
+        disk: String,
+        /// What the description says.
+        file: Utf8PathBuf,
+        /// The images of devices that are no disk of the description's.
+        others: Vec<Utf8PathBuf>,
+    },
     /// It is not known in which image a disk was.
     #[error(
         "the record of snapshot `{name}` does not say in which image disk `{disk}` was when it was taken"
@@ -59,10 +73,21 @@ impl ImageRefusal {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {
-            ImageRefusal::GivenAway(_) | ImageRefusal::StateHasLeft | ImageRefusal::RecordUnread { .. } => {
-                Code::OperationInvalid
-            }
+            ImageRefusal::GivenAway(_)
+            | ImageRefusal::StateHasLeft
+            | ImageRefusal::RecordUnread { .. }
+            | ImageRefusal::NotOpen { .. } => Code::OperationInvalid,
             ImageRefusal::Unknown { .. } | ImageRefusal::Unreadable { .. } => Code::OperationUnsupported,
         }
+    }
+}
+
+/// What is in their place.
+fn instead(files: &[Utf8PathBuf]) -> String {
+    let files: Vec<_> = files.iter().map(|file| format!("`{file}`")).collect();
+    if files.is_empty() {
+        String::new()
+    } else {
+        format!(" (those that it does not tell of are in {})", files.join(", "))
     }
 }

@@ -19,7 +19,12 @@ use super::{
     devices::{id, place},
     transient::{self, TransientOverlay},
 };
-use crate::{domain_snapshot::SourceType, domain_xml::Disk, qemu_img::Backing, xml::Element};
+use crate::{
+    domain_snapshot::SourceType,
+    domain_xml::{Disk, number_of},
+    qemu_img::Backing,
+    xml::Element,
+};
 
 /// What a disk may say.
 const ELEMENTS: &[&str] = &[
@@ -282,14 +287,6 @@ fn drive(
     };
     let taken = line.buses.plug(kind, controller, place, false);
     Ok((controller, place, taken.map_err(|why| cannot_give(element, why))?.to_owned()))
-}
-
-/// `vda` is 0, `vdb` 1, and `vdaa` 26.
-fn number_of(target: &str) -> u32 {
-    let letters = target.get(2..).unwrap_or_default().bytes().filter(u8::is_ascii_lowercase);
-    let count = letters
-        .fold(0_u32, |count, letter| count.saturating_mul(26).saturating_add(u32::from(letter - b'a') + 1));
-    count.saturating_sub(1)
 }
 
 /// `,bootindex=1` where the device says its place.

@@ -162,6 +162,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     }
     let snapshot = records.tree.get(name).expect("the caller has found it");
     merge::check_no_other_begun(name, records.tree)?;
+    snapshot.disks.iter().try_for_each(|part| merge::check_named_once(part, name, records.tree))?;
     let frozen = external(snapshot).map(|part| find(part, snapshot, records.tree, facts));
     let frozen = frozen.collect::<Result<Vec<_>, _>>()?;
     if frozen.iter().any(|disk| disk.live.is_some()) {
@@ -193,6 +194,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
             stages.extend(files.map(|removal| Stage::one(RemoveFile { path: removal.file })));
         }
     }
+    stages.extend(merge::removed_memory(snapshot, &tree).map(Stage::one));
     let moved = frozen.iter().filter(|disk| disk.is_stood_on());
     let disks: Vec<_> = moved.map(|disk| disk.target.to_owned()).collect();
     let on = if disks.is_empty() { String::new() } else { format!(", upwards, disks {}", disks.join(" ")) };
@@ -428,7 +430,7 @@ impl Frozen<'_> {
     }
 }
 
-/// What is to be removed, unless a record still names it. An image on which nothing ever stood goes if a snapshot before made it,
+/// The images that are to be removed, unless a record still names them. An image on which nothing ever stood goes if a snapshot before made it,
 /// or if it is none that the machine was given: its description names another.
 fn removals(
     snapshot: &DomainSnapshot,
@@ -451,9 +453,7 @@ fn removals(
     };
     let images = frozen.iter().filter(is_overlay).map(|disk| (disk.file.clone(), disk.device));
     let own = frozen.iter().filter_map(|disk| Some((disk.left?.to_owned(), false)));
-    let memory = snapshot.memory.file.clone();
-    let memory = memory.filter(|_| snapshot.memory.location == Some(Location::External));
-    let all = images.chain(own).chain(memory.map(|file| (file, false)));
+    let all = images.chain(own);
     // Where nothing stands on an image any more, what the parent says of it is of no use.
     let mut naming = left.clone();
     if let Some(mut parent) = snapshot.parent.as_deref().and_then(|parent| left.get(parent)).cloned() {

@@ -105,17 +105,20 @@ pub fn one_by_one(request: &Request, tree: Option<&SnapshotTree>, is_off: bool) 
 }
 
 /// What keeps one of several deletions from being done whatever was done before it: an internal snapshot that is below an external
-/// one's overlays stays there, unless it goes first.
+/// one's overlays stays there, unless it goes first; and of an overlay that two records name it is not known whose it is.
 ///
 /// # Errors
-/// [`DeleteRefusal::InternalParent`].
+/// [`DeleteRefusal::InternalParent`], [`DeleteRefusal::NamedTwice`].
 pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>, is_off: bool) -> Result<(), Refusal> {
+    let Some(tree) = tree else { return Ok(()) };
     let is_part = |name: &str| is_off && parts.iter().any(|part| part.name() == name);
     let goes_first =
         |record: &DomainSnapshot| record.name.as_deref().is_some_and(is_part) && !record.is_outside();
-    let before = |record: &DomainSnapshot| tree?.get(record.parent.as_deref()?);
-    let records = parts.iter().filter_map(|part| tree?.get(part.name()));
+    let before = |record: &DomainSnapshot| tree.get(record.parent.as_deref()?);
+    let records = parts.iter().filter_map(|part| tree.get(part.name()));
     for record in records.filter(|record| record.is_outside()) {
+        let name = record.name.clone().unwrap_or_default();
+        record.disks.iter().try_for_each(|part| merge::check_named_once(part, &name, tree))?;
         let parent =
             std::iter::successors(before(record), |record| before(record)).find(|it| !goes_first(it));
         let is_internal = |part: &&SnapshotDisk| {
@@ -124,14 +127,8 @@ pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>, is_off: 
             part.location == Some(Location::External) && of_parent.any(|other| other.name == part.name)
         };
         if let Some(part) = record.disks.iter().find(is_internal) {
-            let name = |record: &DomainSnapshot| record.name.clone().unwrap_or_default();
-            let parent = parent.map(name).unwrap_or_default();
-            return Err(DeleteRefusal::InternalParent {
-                name: name(record),
-                parent,
-                disk: part.name.clone(),
-            }
-            .into());
+            let parent = parent.and_then(|parent| parent.name.clone()).unwrap_or_default();
+            return Err(DeleteRefusal::InternalParent { name, parent, disk: part.name.clone() }.into());
         }
     }
     Ok(())

@@ -25,7 +25,7 @@ use camino::Utf8Path;
 
 pub(crate) use self::records::is_named;
 use self::records::{Note, begin, done};
-pub(super) use self::records::{is_manual, note, source};
+pub(super) use self::records::{check_named_once, is_manual, note, source};
 use super::{Facts, Off, Plan, Planned, Records, Stage, branches, delete::check_no_stranger};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
@@ -34,7 +34,7 @@ use crate::{
     observed::{ObservedDisk, ObservedImage, ObservedNode},
     step::{
         ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
-        WriteRecords,
+        RemoveMemory, WriteRecords,
     },
     tree::SnapshotTree,
 };
@@ -99,6 +99,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     check_tree(name, snapshot, records.tree)?;
     let mut fates = Vec::new();
     for disk in &snapshot.disks {
+        check_named_once(disk, name, records.tree)?;
         fates.extend(fate(disk, name, facts)?);
     }
     for fate in &fates {
@@ -147,7 +148,7 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
         return Ok(None);
     }
     let target = || part.name.clone();
-    let disk = facts.observed.disk(&part.name).ok_or_else(|| Refusal::NoImage(target()))?;
+    let disk = facts.observed.disk(&part.name).ok_or_else(|| facts.observed.no_image(&part.name))?;
     if let Some(filter) = &disk.busy {
         return Err(DeleteRefusal::JobOnDelete { disk: target(), filter: filter.clone() }.into());
     }
@@ -343,7 +344,8 @@ impl<'a> Stages<'a> {
             self.finish(self.tree.clone(), fates)?;
         }
         let no_return = self.stages.len() - 1;
-        self.stages.extend(removals(snapshot, fates, &self.tree).into_iter().map(Stage::one));
+        self.stages.extend(removals(fates, &self.tree).into_iter().map(Stage::one));
+        self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
         let on = super::on_disks(&disks);
         let title = format!("delete snapshot {} of {}: external{on}", self.name, facts.domain.name);
@@ -376,8 +378,9 @@ impl<'a> Stages<'a> {
         self.finish(tree, fates)?;
         self.stages.retain(|stage| !stage.steps.is_empty());
         let no_return = self.stages.len() - 1;
-        let removals = removals(snapshot, fates, &self.tree).into_iter().filter(|removal| !removal.device);
+        let removals = removals(fates, &self.tree).into_iter().filter(|removal| !removal.device);
         self.stages.extend(removals.map(|removal| Stage::one(RemoveFile { path: removal.file })));
+        self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         let disks: Vec<_> = merges.iter().map(|merge| merge.disk.target.clone()).collect();
         let on = super::on_disks(&disks);
         let title =
@@ -441,15 +444,18 @@ impl<'a> Stages<'a> {
     }
 }
 
-/// What is to be removed: overlays and the file of memory, unless a record still names them.
-fn removals(snapshot: &DomainSnapshot, fates: &[Fate<'_>], left: &SnapshotTree) -> Vec<RemoveImage> {
+/// The overlays that are to be removed, unless a record still names them.
+fn removals(fates: &[Fate<'_>], left: &SnapshotTree) -> Vec<RemoveImage> {
     let images = fates.iter().map(Fate::merged);
-    let images = images.map(|merged| (merged.file.to_owned(), merged.device));
-    let memory =
-        snapshot.memory.file.clone().filter(|_| snapshot.memory.location == Some(Location::External));
-    let all = images.chain(memory.map(|file| (file, false)));
-    let free = all.filter(|(file, _)| !is_named(left, file));
-    free.map(|(file, device)| RemoveImage { file, device }).collect()
+    let free = images.filter(|merged| !is_named(left, merged.file));
+    free.map(|merged| RemoveImage { file: merged.file.to_owned(), device: merged.device }).collect()
+}
+
+/// The file of memory that is to be removed, unless a record still names it.
+pub(super) fn removed_memory(snapshot: &DomainSnapshot, left: &SnapshotTree) -> Option<RemoveMemory> {
+    let is_external = snapshot.memory.location == Some(Location::External);
+    let path = snapshot.memory.file.clone().filter(|file| is_external && !is_named(left, file))?;
+    Some(RemoveMemory { path })
 }
 
 /// The machine's description then, if it names an overlay that is gone.

@@ -51,7 +51,7 @@ pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
         let observed = facts.observed.disk(&disk.target);
         let observed = observed.ok_or_else(|| match facts.off {
             Some(_) => OffRefusal::NotLocal(disk.target.clone()).into(),
-            None => Refusal::NoImage(disk.target.clone()),
+            None => facts.observed.no_image(&disk.target),
         })?;
         if let Some(filter) = &observed.busy {
             return Err(Refusal::BlockJob { disk: disk.target.clone(), filter: filter.clone() });

@@ -45,7 +45,8 @@ use crate::{
     qemu_img::Backing,
     request::{Revert, RevertFlag},
     step::{
-        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile, Resume,
+        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile,
+        Resume, Step,
     },
 };
 
@@ -360,7 +361,8 @@ impl Way<'_> {
         left.extend(reset.map(|reset| reset.kept));
         let mut unread = self.left_unread(&domain, &tree);
         unread.retain(|file| !left.contains(file));
-        stages.push(Stage::all(left.into_iter().map(|path| RemoveFile { path })));
+        let left = left.into_iter().map(|path| Step::from(RemoveFile { path }));
+        stages.push(Stage::all(left.chain(self.discarded_memory(&tree).map(Step::from))));
         stages.extend(parts.into_iter().map(Stage::one));
         stages.push(Stage::all(unread.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
         stages.retain(|stage| !stage.steps.is_empty());

@@ -9,7 +9,7 @@ use crate::{
     error::Code,
     migration::Settings,
     name::SnapshotName,
-    observed::ObservedImage,
+    observed::{Missing, ObservedImage},
     qemu_img::Clusters,
     request::{Delete, DeleteFlags, Revert, RevertFlags, WITHIN},
     xml::Element,
@@ -278,7 +278,7 @@ fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
     cd.wish.disks = vec![SnapshotDisk { location: Some(Location::External), ..SnapshotDisk::new("cd0") }];
     assert_eq!(refused(world(), Request::Create(Box::new(cd))), Refusal::ReadOnly("cd0".into()));
     let mut detached = world();
-    detached.observed.missing = vec!["vdb".into()];
+    detached.observed.missing = vec![Missing { target: "vdb".into(), sought: None }];
     assert_eq!(refused(detached, disk_only(&[], &[])), Refusal::NoImage("vdb".into()));
     let read_only = |disk: &mut ObservedDisk| disk.readonly = true;
     assert_eq!(

@@ -46,6 +46,8 @@ fn the_seal_alone_makes_it_complete() {
     assert!(SaveImage::is_begun(&bytes) && !SaveImage::read(&bytes).unwrap().complete);
     bytes[..16].copy_from_slice(SaveImage::seal());
     assert!(!SaveImage::is_begun(&bytes) && SaveImage::read(&bytes).unwrap().complete);
+    assert!(SaveImage::begins(&bytes) && SaveImage::begins(b"LibvirtQemudPart"));
+    assert!(!SaveImage::begins(b"LibvirtQemudSav") && !SaveImage::begins(b"") && !SaveImage::begins(b"QFI"));
 }
 
 #[test]

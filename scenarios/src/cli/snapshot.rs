@@ -7,6 +7,7 @@ mod edit;
 mod hand_over;
 mod known;
 mod list;
+mod old_description;
 pub(super) mod operate;
 pub(super) mod records;
 mod recover;
@@ -48,17 +49,18 @@ Exit codes:
 JSON: with --json standard output holds one object and nothing else.
   create, create-as, revert, delete:
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
+      also: description-is-old: true, where --domain's FILE names other images than the disks are in
       taken, also: {consistency: memory|file-system|crash|off, machine: as-it-was|paused|off,
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
       not-in-background: why a live memory was not, if QEMU refused it,
       open: what earlier operations have left open in QEMU, and still is};
-      description-is-old: true, where the machine was halted and --domain's FILE is to be written;
       null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
       reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,
       was-frozen: true (and was thawed)|false|null: the guest's file systems, when it was taken}
   --dry-run of these:                 {dry-run, summary, plan}
   recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...],
-      became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null}
+      became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null},
+      also: description-is-old, as above
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
   info:                               {name, domain, current, state, location, parent,

@@ -168,6 +168,76 @@ fn a_machine_that_is_halted_is_told_what_its_description_has_to_say() {
 }
 
 #[test]
+fn a_description_that_names_other_images_than_the_machine_is_in_is_told_of() {
+    let rig = Rig::new();
+    let is_old = |rig: &Rig, words: &[&str]| rig.json(words)["description-is-old"].clone();
+    assert_eq!(is_old(&rig, &["create-as", "s1", "--disk-only", "--write-domain"]), Value::Null);
+    assert_eq!(is_old(&rig, &["create-as", "s2", "--disk-only"]), true);
+    assert_eq!(
+        is_old(&rig, &["delete", "s2"]),
+        Value::Null,
+        "it is in the overlays of s1 again, as is said there"
+    );
+    let said = rig.snapshot(&["delete", "s1"]);
+    said.assert(0, "vm.xml still names the images of before: it has to say vda in ");
+    said.assert(0, "/vda.qcow2, vdb in ");
+
+    // It names overlays that are gone, and no device is named: only the truth helps.
+    let said = rig.snapshot(&["create-as", "s3", "--disk-only"]);
+    said.assert(1, "the description says that disk `vda` is in `");
+    said.assert(
+        1,
+        "/vda.s1`, and no device of the running machine is (those that it does not tell of are in `",
+    );
+    said.assert(1, "the description is old");
+    let alias = |text: String, target: &str| {
+        let here = format!("<target dev='{target}'");
+        text.replace(&here, &format!("<alias name='{target}-device'/>{here}"))
+    };
+    let named = alias(alias(rig.desk.read("vm.xml"), "vda"), "vdb");
+    let rig = Rig { desk: rig.desk.with("vm.xml", &named), ..rig };
+    assert_eq!(is_old(&rig, &["create-as", "s3", "--disk-only", "--write-domain"]), Value::Null);
+    assert!(rig.has("vda.s3") && rig.has("vdb.s3"));
+
+    // One that is halted goes on in what it was in, though the snapshot has changed nothing about that.
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1", "--disk-only"]).assert(0, "taken");
+    assert_eq!(is_old(&rig, &["create-as", "s2", "--halt"]), true);
+}
+
+#[test]
+fn a_description_that_is_written_is_for_those_to_read_who_could_before() {
+    let rig = Rig::new();
+    for (mode, name) in [(0o644, "s1"), (0o640, "s2")] {
+        let file = rig.desk.path.join("vm.xml");
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        rig.snapshot(&["create-as", name, "--disk-only", "--write-domain"]).assert(0, "taken");
+        assert!(rig.desk.read("vm.xml").contains(&format!("vda.{name}")));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, mode);
+    }
+    let record = rig.desk.path.join("state/vm/s1.xml");
+    assert_eq!(fs::metadata(&record).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn an_option_that_would_say_nothing_is_refused() {
+    let rig = Rig::new();
+    let alone: [(&[&str], &str); 5] = [
+        (&["--thaw-after", "5"], "--quiesce"),
+        (&["--no-watchdog"], "--quiesce"),
+        (&["--thaw-hooks"], "--quiesce"),
+        (&["--schema", "x.rng"], "--validate"),
+        (&["--disk-only", "--memory-format", "raw"], "cannot be used with"),
+    ];
+    for (options, words) in alone {
+        rig.snapshot(&[&["create-as", "s1"], options].concat()).assert(2, words);
+    }
+    let listed = rig.at("mistyped", &["list", "--name"]);
+    listed.assert(0, "warning: there is no folder `mistyped`");
+    assert_eq!(listed.stdout, "");
+}
+
+#[test]
 fn a_machine_that_is_forgotten_when_it_stops_is_not_left_off() {
     let rig = Rig::new();
     let words = "error: OPERATION_INVALID";
@@ -211,6 +281,43 @@ fn a_machine_is_put_back_and_its_snapshot_deleted() {
     rig.snapshot(&["delete", "--snapshotname", "s1", "--dry-run"]).assert(0, "point of no return");
     rig.snapshot(&["delete", "s1"]).assert(0, "snapshot s1 deleted from vda vdb");
     rig.snapshot(&["revert", "s1"]).assert(1, "NO_DOMAIN_SNAPSHOT");
+}
+
+#[test]
+fn an_overlay_that_two_records_name_is_taken_from_neither() {
+    let rig = Rig::new();
+    rig.snapshot(&["create-as", "s1", "--disk-only"]).assert(0, "taken");
+    let copy = rig.snapshot(&["dumpxml", "s1"]).stdout.replace("<name>s1<", "<name>copy<");
+    let rig = Rig { desk: rig.desk.with("copy.xml", &copy), ..rig };
+    rig.snapshot(&["create", "copy.xml", "--redefine"]).assert(0, "snapshot copy recorded");
+    for name in ["s1", "copy"] {
+        rig.snapshot(&["delete", name]).assert(1, "error: OPERATION_UNSUPPORTED");
+        assert!(rig.has("vda.s1") && rig.has("vdb.s1"));
+    }
+    rig.snapshot(&["delete", "copy"]).assert(1, "the records of `copy` and `s1` both name `");
+    rig.snapshot(&["delete", "copy", "--metadata"]).assert(0, "record of snapshot copy removed");
+    rig.snapshot(&["delete", "s1"]).assert(0, "snapshot s1 deleted from vda vdb");
+    assert!(!rig.has("vda.s1"));
+}
+
+#[test]
+fn what_a_record_calls_its_memory_is_removed_if_it_is_that() {
+    let rig = Rig::new();
+    let [memory, letter] = ["m1.mem", "letter"].map(|name| rig.server.path(name));
+    let spec = |name: &str| format!("{},snapshot=external", rig.server.path(name).display());
+    rig.snapshot(&["create-as", "m1", "--memspec", &spec("m1.mem")]).assert(0, "taken");
+    rig.snapshot(&["create-as", "m2", "--memspec", &spec("m2.mem")]).assert(0, "taken");
+    fs::write(&letter, "Dear reader").unwrap();
+    let record = rig.snapshot(&["dumpxml", "m1"]).stdout.replace("m1.mem", "letter");
+    let rig = Rig { desk: rig.desk.with("record.xml", &record), ..rig };
+    rig.snapshot(&["create", "record.xml", "--redefine"]).assert(0, "recorded");
+
+    rig.snapshot(&["delete", "m2"]).assert(0, "snapshot m2 deleted from vda vdb");
+    assert!(!rig.has("m2.mem"));
+    rig.snapshot(&["delete", "m1"]).assert(1, "letter` holds no memory of a machine, and was not removed");
+    assert_eq!(fs::read_to_string(&letter).unwrap(), "Dear reader");
+    assert!(memory.exists() && !rig.has("vda.m1"));
+    assert_eq!(rig.snapshot(&["list", "--name"]).stdout, "");
 }
 
 #[test]

@@ -292,6 +292,12 @@ fn what_else_stands_in_the_way_is_refused_before_anything_is_touched() {
     assert!(
         matches!(frozen_twice.refused("s1"), Refusal::Delete(DeleteRefusal::OtherBranch { by, .. }) if by == "t")
     );
+    // Handed in without a machine, it does not say what it is based on.
+    let copy = DomainSnapshot { name: Some("copy".into()), domain: None, ..record("s1", None, "s0") };
+    let copied = world().and(copy);
+    assert!(
+        matches!(copied.refused("s1"), Refusal::Delete(DeleteRefusal::NamedTwice { by, .. }) if by == "copy")
+    );
     let unknown = world().record("s1", |record| record.domain = None);
     assert!(matches!(unknown.refused("s1"), Refusal::Image(ImageRefusal::Unknown { .. })));
     let begun = world().record("s2", |record| record.disks[0].delete_in_progress = true);

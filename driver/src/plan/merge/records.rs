@@ -6,6 +6,7 @@ use super::{Facts, Merge, Merged};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     domain_xml::DomainXml,
+    error::DeleteRefusal,
     tree::SnapshotTree,
     xml::Element,
 };
@@ -113,6 +114,30 @@ fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl F
     if let Some(part) = snapshot.disks.iter_mut().find(|part| part.name == target) {
         change(part);
         tree.insert(snapshot);
+    }
+}
+
+/// Refuses what would take the overlay of a part of a snapshot from another record that names it as its own.
+pub(in crate::plan) fn check_named_once(
+    part: &SnapshotDisk,
+    name: &str,
+    tree: &SnapshotTree,
+) -> Result<(), DeleteRefusal> {
+    let overlay = |part: &SnapshotDisk| {
+        part.path().filter(|_| part.location == Some(Location::External)).map(ToOwned::to_owned)
+    };
+    let Some(file) = overlay(part) else { return Ok(()) };
+    let names_it = |other: &&str| {
+        let other = tree.get(other).into_iter();
+        let mut parts = other.flat_map(|other| other.disks.iter().chain(&other.revert_disks));
+        parts.any(|part| overlay(part).as_ref() == Some(&file))
+    };
+    match tree.topological().into_iter().filter(|other| *other != name).find(names_it) {
+        None => Ok(()),
+        Some(by) => {
+            let (name, disk) = (name.to_owned(), part.name.clone());
+            Err(DeleteRefusal::NamedTwice { name, disk, file, by: by.to_owned() })
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     plan::{Facts, branches, internal, merge},
     qemu_img::ImageInfo,
     request::{Request, Revert, RevertFlag},
+    step::RemoveMemory,
     tree::SnapshotTree,
 };
 
@@ -81,7 +82,7 @@ impl<'a> Way<'a> {
         Ok(tagged.filter(|(_, disks)| !disks.is_empty()).collect())
     }
 
-    /// The files that go with it. `machine` is the one that it goes on as, `tree` what the records say then.
+    /// The images that go with it. `machine` is the one that it goes on as, `tree` what the records say then.
     pub(super) fn discarded(
         &self,
         machine: &DomainXml,
@@ -108,9 +109,14 @@ impl<'a> Way<'a> {
             .collect();
         self.check_nothing_stands_on(&overlays)?;
         self.check_tags(&overlays)?;
-        let memory = self.going().filter(|record| record.memory.location == Some(Location::External));
-        let memory = memory.filter_map(|record| record.memory.file.as_deref()).filter(|file| is_free(file));
-        Ok(overlays.into_keys().chain(memory.map(ToOwned::to_owned)).collect())
+        Ok(overlays.into_keys().collect())
+    }
+
+    /// The files of memory that go with it. `tree` is what the records say then.
+    pub(super) fn discarded_memory(&self, tree: &SnapshotTree) -> impl Iterator<Item = RemoveMemory> {
+        let discards = self.revert.flags.has(RevertFlag::Discard);
+        let going = self.going().filter(move |_| discards);
+        going.filter_map(|record| merge::removed_memory(record, tree))
     }
 
     /// The images, with their disks, that those that go with it were taken in and that stand on this one's: the machine was given

@@ -84,7 +84,10 @@ impl Way<'_> {
     pub(super) fn unread(&self) -> impl Iterator<Item = (&str, &Utf8Path)> {
         let document = self.facts.domain.document.as_ref().filter(|_| self.facts.off.is_some());
         let missing = self.facts.observed.missing.iter();
-        missing.filter_map(move |target| Some((target.as_str(), document?.disk(target)?.path()?)))
+        missing.filter_map(move |missing| {
+            let target = missing.target.as_str();
+            Some((target, document?.disk(target)?.path()?))
+        })
     }
 
     /// Those of these images that nothing leads to any more then.

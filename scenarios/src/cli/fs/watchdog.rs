@@ -40,10 +40,10 @@ const THAW_AFTER: u32 = 60;
 pub(in crate::cli) struct GuardArgs {
     /// With --quiesce: should this command be killed, a process of its own thaws the guest so long after it was begun
     /// [default: 60 beyond --within]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", requires = "quiesce", value_parser = clap::value_parser!(u32).range(1..))]
     thaw_after: Option<u32>,
     /// With --quiesce: should this command be killed, the guest stays frozen until `recover` or `fs thaw`
-    #[arg(long, conflicts_with = "thaw_after")]
+    #[arg(long, requires = "quiesce", conflicts_with = "thaw_after")]
     no_watchdog: bool,
 }
 

@@ -64,7 +64,7 @@ pub(super) struct FlagArgs {
     quiesce: Option<QuiesceHow>,
     /// Should the guest agent refuse to freeze, send a thaw, so that its hooks run for the end of a freeze; it would let go what
     /// somebody else has frozen past the agent
-    #[arg(long)]
+    #[arg(long, requires = "quiesce")]
     thaw_hooks: bool,
     /// The guest's file systems are frozen already, by you: they are neither frozen nor thawed
     #[arg(long, conflicts_with = "quiesce")]
@@ -86,7 +86,7 @@ pub(super) struct FlagArgs {
     #[arg(long)]
     live: bool,
     /// How the memory is laid out in its file: as it comes, or each page in its own place (QEMU 9.0 and newer)
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "disk_only")]
     memory_format: MemoryFormat,
     /// With --live: write the memory of the beginning in the background, where QEMU can, and do not stop the guest at the end
     #[arg(long, requires = "live")]

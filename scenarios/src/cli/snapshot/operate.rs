@@ -24,7 +24,7 @@ use freezeframe_driver::{
     race::{First, race},
     recover::Turn,
     report::{Anew, Consistency, Deed, Left, LoadedFreeze, Report, Verdict},
-    request::Request,
+    request::{CreateFlag, Request},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ use tokio::task::LocalSet;
 use super::{
     SnapshotError,
     known::Known,
+    old_description::{self, Images},
     records::{self, MachineArgs},
 };
 use crate::cli::{
@@ -165,6 +166,7 @@ impl OperateArgs {
                 let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
                 return Ok(planned(&plan));
             }
+            let before = interrupt.or(self.before_it_is_halted(&machine, request)).await?;
             let work = carry_out(&machine, machine.perform(request), &interrupt);
             let report = match (guard, &agent) {
                 (Some(guard), Some(agent)) => {
@@ -178,28 +180,31 @@ impl OperateArgs {
                 }
                 _ => work.await?,
             };
-            let told = done(&report);
-            let kept = machine.is_off() || self.write_domain;
-            Ok(if kept { told } else { self.description_is_old(told, &report) })
+            let images = old_description::images_after(&machine, &report, before).await;
+            let old = self.old_description(&machine, images).await;
+            Ok(old_description::tell(done(&report), &self.machine.file(), &old))
         };
         LocalSet::new().block_on(&runtime, told)
     }
 
-    /// Of a machine that was halted the description alone says in which images it goes on; and where it is not written anew it
-    /// says those of before.
-    fn description_is_old(&self, told: Told, report: &Report) -> Told {
-        let halted = matches!(report.deed, Deed::Taken { left: Left::Off | Left::OffFor(_), .. });
-        if !halted || report.overlaid.is_empty() {
-            return told;
+    /// What FILE would have to say of which disks, if it is not written and is not as the machine is.
+    pub(super) async fn old_description(&self, machine: &Machine<TokioEnv>, images: Images) -> Images {
+        match self.machine.domain() {
+            Ok(described) if !machine.is_off() && !self.write_domain => {
+                old_description::differences(&described, images).await
+            }
+            _ => Images::new(),
         }
-        let goes_on: Vec<_> =
-            report.overlaid.iter().map(|disk| format!("{} in {}", disk.target, disk.overlay)).collect();
-        let words = format!(
-            "{} still names the images of before: it has to say {} before the machine is started anew (--write-domain writes it)\n",
-            self.machine.file(),
-            goes_on.join(", ")
-        );
-        told.and(&words, "description-is-old", json!(true))
+    }
+
+    /// The images that a machine is in before it is halted: afterwards nobody tells.
+    async fn before_it_is_halted(&self, machine: &Machine<TokioEnv>, request: &Request) -> Images {
+        match request {
+            Request::Create(create) if create.flags.has(CreateFlag::Halt) && !machine.is_off() => {
+                old_description::images_of_running(machine).await
+            }
+            _ => Images::new(),
+        }
     }
 
     /// Recovers from an operation whose driver was killed before another one changes the machine; who changes nothing is told of it.

@@ -107,6 +107,12 @@ impl Records {
         let loaded = runtime.block_on(store::load(&env, machine.state(), &domain.name()));
         let (tree, passed) = loaded.map_err(SnapshotError::from)?;
         warn(&passed);
+        if !machine.state().exists() {
+            output::complain(&format!(
+                "warning: there is no folder `{}`: no snapshot is recorded in it",
+                machine.state()
+            ));
+        }
         let folder = machine.state().join(domain.name());
         match runtime.block_on(journal::read(&env, &folder)) {
             Ok(pending) => tell_pending(pending.as_ref()),

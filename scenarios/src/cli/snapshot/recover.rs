@@ -4,7 +4,11 @@ use clap::Args;
 use freezeframe_driver::{journal::Pending, recover::Recovered};
 use serde_json::{Value, json};
 
-use super::{SnapshotError, operate::OperateArgs};
+use super::{
+    SnapshotError,
+    old_description::{self, Images},
+    operate::OperateArgs,
+};
 use crate::cli::{CliError, told::Told};
 
 #[derive(Debug, Args)]
@@ -27,12 +31,22 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
         return Ok(found(pending.as_ref(), "forgotten", &json!("forgotten")));
     }
     let within = operate.within();
-    let recovered = operate.with_what_is_there(async |machine| machine.recover(within).await)?;
+    let (recovered, old) = operate.with_what_is_there(async |machine| {
+        let recovered = machine.recover(within).await?;
+        let images = match &recovered {
+            Some(_) => old_description::images_of_running(machine).await,
+            None => Images::new(),
+        };
+        Ok((recovered, operate.old_description(machine, images).await))
+    })?;
     match recovered {
         Some(recovered) if !recovered.remains.is_empty() => {
             Err(SnapshotError::NotRecovered(Box::new(recovered)).into())
         }
-        Some(recovered) => Ok(Told::new(format!("{recovered}\n"), object(&recovered))),
+        Some(recovered) => {
+            let told = Told::new(format!("{recovered}\n"), object(&recovered));
+            Ok(old_description::tell(told, &operate.machine.file(), &old))
+        }
         None => Ok(found(None, "", &Value::Null)),
     }
 }

@@ -15,19 +15,21 @@ use crate::cli::CliError;
 /// How long a document may be looked at.
 const WITHIN: Duration = Duration::from_secs(20);
 
+/// What says where the schema is.
+const VARIABLE: &str = "FREEZEFRAME_SNAPSHOT_SCHEMA";
+
+/// Where libvirt has it.
+const INSTALLED: &str = "/usr/share/libvirt/schemas/domainsnapshot.rng";
+
 #[derive(Debug, Args)]
 pub(super) struct ValidateArgs {
     /// Hold the document against libvirt's schema too; needs xmllint
     #[arg(long)]
     pub(super) validate: bool,
-    /// libvirt's schema, for --validate
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "FREEZEFRAME_SNAPSHOT_SCHEMA",
-        default_value = "/usr/share/libvirt/schemas/domainsnapshot.rng"
-    )]
-    schema: Utf8PathBuf,
+    /// libvirt's schema, for --validate [default: that of the variable FREEZEFRAME_SNAPSHOT_SCHEMA, or else
+    /// /usr/share/libvirt/schemas/domainsnapshot.rng]
+    #[arg(long, value_name = "FILE", requires = "validate")]
+    schema: Option<Utf8PathBuf>,
 }
 
 /// Why a document does not pass.
@@ -61,10 +63,16 @@ impl ValidateArgs {
     pub(super) fn check(&self, document: &Document) -> Result<(), CliError> {
         match self.validate {
             true => Ok(records::runtime()?
-                .block_on(check(document, &self.schema))
+                .block_on(check(document, &self.schema()))
                 .map_err(SnapshotError::from)?),
             false => Ok(()),
         }
+    }
+
+    /// The variable is nothing that the option is asked for by: it may be set where nothing is validated.
+    fn schema(&self) -> Utf8PathBuf {
+        let set = || std::env::var(VARIABLE).ok().map(Utf8PathBuf::from);
+        self.schema.clone().or_else(set).unwrap_or_else(|| INSTALLED.into())
     }
 }
 
