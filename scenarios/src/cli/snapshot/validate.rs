@@ -70,6 +70,7 @@ impl ValidateArgs {
     }
 
     /// The variable is nothing that the option is asked for by: it may be set where nothing is validated.
+    #[allow(clippy::disallowed_methods, reason = "a default of the option, as clap reads other variables")]
     fn schema(&self) -> Utf8PathBuf {
         let set = || std::env::var(VARIABLE).ok().map(Utf8PathBuf::from);
         self.schema.clone().or_else(set).unwrap_or_else(|| INSTALLED.into())
