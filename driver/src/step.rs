@@ -6,7 +6,6 @@
 
 mod add_tag;
 mod apply_snapshot;
-mod ask_file_systems;
 mod begin_save_image;
 mod change_backing;
 mod commit_image;
@@ -63,7 +62,6 @@ pub(crate) use self::load_memory::read_save_image;
 pub use self::{
     add_tag::AddTag,
     apply_snapshot::ApplySnapshot,
-    ask_file_systems::AskFileSystems,
     begin_save_image::BeginSaveImage,
     change_backing::ChangeBacking,
     commit_image::CommitImage,
@@ -339,7 +337,6 @@ steps! {
     StreamImage,
     RebaseImage,
     MergeBitmaps,
-    AskFileSystems,
     Freeze,
     Thaw,
     ThawLoaded,

@@ -92,8 +92,8 @@ struct Inner<E: Env> {
     state: Cell<State>,
     /// Whether the guest may stand frozen, for who waits until it does not any more.
     frozen: watch::Sender<bool>,
-    /// What the freeze must reach; none as long as nobody has asked.
-    freezable: RefCell<Option<Freezable>>,
+    /// What the freeze must reach.
+    freezable: RefCell<Freezable>,
     told: RefCell<Quiesced>,
     /// Whether the memory that was loaded held a freeze; none if nobody has looked.
     loaded: RefCell<Option<LoadedFreeze>>,
@@ -147,10 +147,9 @@ impl<E: Env> Rest<E> {
         self.0.told.borrow().clone()
     }
 
-    /// Leaves the port to others: it serves one at a time. What the guest has mounted then is asked anew.
+    /// Leaves the port to others: it serves one at a time.
     pub fn release(&self) {
         self.0.agent.take();
-        self.0.freezable.take();
     }
 
     /// How many file systems this operation has frozen, and not thawed.
@@ -200,9 +199,7 @@ impl<E: Env> Rest<E> {
             return Err(RestError::FrozenMeanwhile);
         }
         // An agent that has frozen does not tell any more.
-        if self.0.freezable.borrow().is_none() {
-            self.ask_file_systems(deadline).await?;
-        }
+        self.look_at_file_systems(deadline).await?;
         self.is_now(State::InDoubt);
         let frozen = self.ask(deadline, async |agent| agent.freeze(deadline).await).await;
         let (state, result) = match frozen {
@@ -219,18 +216,13 @@ impl<E: Env> Rest<E> {
         result
     }
 
-    /// Asks which file systems a freeze must reach.
-    ///
-    /// # Errors
-    /// [`AgentError`], but for an agent that has no such command: of its guest nobody knows.
-    pub(crate) async fn ask_file_systems(&self, deadline: Duration) -> Result<(), RestError> {
-        let deadline = deadline.min(self.0.env.now() + FREEZE_WITHIN);
+    async fn look_at_file_systems(&self, deadline: Duration) -> Result<(), AgentError> {
         let found = match self.ask(deadline, async |agent| agent.file_systems(deadline).await).await {
             Ok(file_systems) => Freezable::of(&file_systems),
             Err(error @ AgentError::Failed { .. }) => Freezable::unknown(&error),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
-        self.0.freezable.replace(Some(found));
+        self.0.freezable.replace(found);
         Ok(())
     }
 
@@ -289,16 +281,12 @@ impl<E: Env> Rest<E> {
         Ok(())
     }
 
-    fn freezable(&self) -> Freezable {
-        self.0.freezable.borrow().clone().unwrap_or_default()
-    }
-
     /// What it means for the rest that so many were frozen when the thaw came.
     fn after_thaw(&self, thawed: u64, lost: bool) -> Quiesced {
         let State::AtRest { file_systems: frozen, .. } = self.0.state.get() else {
             return Quiesced::unknown("the reply to the freeze was lost");
         };
-        let freezable = self.freezable();
+        let freezable = self.0.freezable.borrow();
         let all = systems(frozen);
         let others =
             |more: u64| format!("the thaw has let {} more go, which somebody else had frozen", more - frozen);
@@ -322,7 +310,7 @@ impl<E: Env> Rest<E> {
 
     /// What it means for the rest that all is thawed, and the agent tells an error all the same.
     fn after_failed_thaw(&self, error: &AgentError) -> Quiesced {
-        match self.freezable().beside(self.frozen()) {
+        match self.0.freezable.borrow().beside(self.frozen()) {
             Some((_, short)) => Quiesced::unknown(format!("{short}; the guest is thawed, but {error}")),
             None => thawed_with(error),
         }

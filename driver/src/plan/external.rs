@@ -31,8 +31,8 @@ use crate::{
     observed::ObservedDisk,
     request::{Create, CreateFlag},
     step::{
-        AskFileSystems, CarriedBitmap, Freeze, Meanwhile, Pause, PrepareOverlay, Quit, ReserveFile, Resume,
-        Step, Switch, SwitchOverlays, Thaw, UseEmptyFile, WriteRecords,
+        CarriedBitmap, Freeze, Meanwhile, Pause, PrepareOverlay, Quit, ReserveFile, Resume, Step, Switch,
+        SwitchOverlays, Thaw, UseEmptyFile, WriteRecords,
     },
 };
 
@@ -61,7 +61,11 @@ pub(super) fn create(
         MemoryPlace::No | MemoryPlace::Internal => None,
     };
     let mut stages = prepare(&overlays, memory.as_ref(), create, facts);
-    beside(&mut stages, record, freeze.as_ref());
+    // The record is written while QEMU makes the overlays: both wait for the disk.
+    match stages.last_mut() {
+        Some(beside) => beside.steps.splice(..0, record.map(Step::from)).for_each(drop),
+        None => stages.extend(record.map(Stage::one)),
+    }
 
     let below = storage::below(create, aligned, facts)?;
     let runs = facts.observed.status.running;
@@ -168,18 +172,6 @@ fn prepare(
     let prepare = prepare.map(Step::from).chain(memory.into_iter().flat_map(|memory| memory.prepare.clone()));
     let stages = [Stage::all(reserve), Stage::all(prepare)];
     stages.into_iter().filter(|stage| !stage.steps.is_empty()).collect()
-}
-
-/// The record is written, and the guest asked, while QEMU makes the overlays: each waits for another one.
-fn beside(stages: &mut Vec<Stage>, record: Option<WriteRecords>, freeze: Option<&Freeze>) {
-    let ask = freeze.map(|freeze| AskFileSystems { best_effort: freeze.best_effort });
-    match stages.last_mut() {
-        Some(last) => {
-            last.steps.splice(..0, record.map(Step::from));
-            last.steps.extend(ask.map(Step::from));
-        }
-        None => stages.extend(record.map(Stage::one)),
-    }
 }
 
 /// The name of a disk's overlay node. Node names have at most 31 bytes in QEMU, so a target cannot be in it.
