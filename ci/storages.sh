@@ -6,7 +6,7 @@
 #   ci/storages.sh --print    what would be installed, a package a line; nothing is
 #
 # What is installed already is left as it is. No service is started.
-# Exit codes: 0 all of it is here; 1 apt failed; 2 usage; 75 it may not install, or has no way to: nothing was installed.
+# Exit codes: 0 all of it is here; 2 usage; 75 it may not install, has no way to, or apt failed: what is not here is skipped.
 set -euo pipefail
 all='' print=''
 for option in "$@"; do
@@ -51,5 +51,5 @@ install() { apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev
 if ! install; then
   say "once more, with new lists of packages"
   apt-get update -qq </dev/null >&2 || { say "apt-get update failed (see above)"; exit 75; }
-  install || { say "apt-get install failed (see above)"; exit 1; }
+  install || { say "apt-get install failed (see above)"; exit 75; }
 fi
