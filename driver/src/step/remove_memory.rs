@@ -5,7 +5,7 @@ use std::{fmt, io};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Kind, Remains, file_error, file_name};
+use super::{Happened, Kind, Remains, file_error, file_name, remove_file::remove_if_there};
 use crate::{
     env::{Access, Env, FileKind, OpenFile},
     error::StepError,
@@ -44,16 +44,11 @@ impl Kind for RemoveMemory {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let removed = match self.holds_memory(live.env()).await {
-            Ok(false) => return Err(StepError::NoMemory(self.path.clone())),
-            Ok(true) => live.env().remove_file(&self.path).await,
-            Err(error) => Err(error),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(file_error("remove", &self.path)(error))
-            }
-            _ => Ok(()),
+        match self.holds_memory(live.env()).await {
+            Ok(true) => remove_if_there(live.env(), &self.path).await,
+            Ok(false) => Err(StepError::NoMemory(self.path.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(file_error("remove", &self.path)(error)),
         }
     }
 

@@ -217,9 +217,9 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
     }
     let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
     let disks = match wanted.agent {
-        Some(socket) => {
-            disks.frozen_by(ticket::frozen_by(socket).await).with_agent(Endpoint::Unix(socket.to_owned()))
-        }
+        Some(socket) => disks
+            .frozen_by(ticket::frozen_by(wanted.agent).await)
+            .with_agent(Endpoint::Unix(socket.to_owned())),
         None => disks,
     };
     act(wanted, &disks, interrupt).await
@@ -231,10 +231,7 @@ async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, Cli
     operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
     let inside = wanted.inside || wanted.which.inside()?;
     let disks = QemuDisks::of(&machine, &wanted.which.disks)?.inside(inside);
-    let disks = disks.frozen_by(match wanted.agent {
-        Some(socket) => ticket::frozen_by(socket).await,
-        None => None,
-    });
+    let disks = disks.frozen_by(ticket::frozen_by(wanted.agent).await);
     act(wanted, &disks.within(Duration::from_secs(wanted.within.into())), interrupt).await
 }
 

@@ -18,6 +18,15 @@ impl Rig {
         Self::beside(Server::machine("machine.toml", machine, &options))
     }
 
+    /// The same with an agent in its guest, and where that is reached.
+    fn with_agent() -> (Self, std::path::PathBuf) {
+        let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
+        let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
+        let rig = Self::beside(Server::machine("machine.toml", machine, &options));
+        let agent = rig.server.path("qga");
+        (rig, agent)
+    }
+
     /// On the machine of a scenario of the suite with these two disks, with its faults, in real time.
     fn of(scenario: &str) -> Self {
         Self::beside(Server::start(scenario, &["--qmp", "unix:{dir}/qmp", "--images", "{dir}"]))
@@ -408,10 +417,7 @@ fn a_signal_while_the_monitor_is_silent_ends_it_at_once() {
 
 #[test]
 fn a_snapshot_of_a_guest_at_rest_says_so_and_one_of_a_guest_without_agent_says_why_not() {
-    let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
-    let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
-    let rig = Rig::beside(Server::machine("machine.toml", machine, &options));
-    let agent = rig.server.path("qga");
+    let (rig, agent) = Rig::with_agent();
     let at_rest = ["--disk-only", "--quiesce", "--agent", agent.to_str().unwrap()];
     let taken = rig.json(&[&["create-as", "a"][..], &at_rest].concat());
     assert_eq!(taken["quiesced"], true);
@@ -429,10 +435,7 @@ fn a_snapshot_of_a_guest_at_rest_says_so_and_one_of_a_guest_without_agent_says_w
 
 #[test]
 fn a_guest_that_fs_freeze_has_frozen_is_left_so_and_the_snapshot_and_its_record_say_by_whom() {
-    let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
-    let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
-    let rig = Rig::beside(Server::machine("machine.toml", machine, &options));
-    let agent = rig.server.path("qga");
+    let (rig, agent) = Rig::with_agent();
     let agent = ["--agent", agent.to_str().unwrap()];
     rig.desk.run(&[&["fs", "freeze", "--no-watchdog"], &agent[..]].concat()).assert(0, "frozen");
     let by = "frozen by the caller, with freezeframe fs freeze";

@@ -390,10 +390,10 @@ fn what_stands_in_the_way_is_refused_before_anything_is_touched() {
     // Another record says that the overlay is its own.
     let copied = world().and(DomainSnapshot { name: Some("copy".into()), ..record("s2", Some("s1"), "s1") });
     for (name, by) in [("s2", "copy"), ("copy", "s2")] {
+        let refused = copied.refused(name);
         let [name, by, disk] = [name, by, "vda"].map(str::to_owned);
         let twice = DeleteRefusal::NamedTwice { name, disk, file: file("vda", "s2"), by };
-        let DeleteRefusal::NamedTwice { name, .. } = &twice else { unreachable!() };
-        assert_eq!(copied.refused(name), Refusal::Delete(twice.clone()));
+        assert_eq!(refused, Refusal::Delete(twice));
     }
 
     let unknown = world().and(DomainSnapshot { domain: None, ..record("b", None, "qcow2") });

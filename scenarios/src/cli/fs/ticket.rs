@@ -25,9 +25,9 @@ pub(super) fn callers(unique: &str) -> String {
     format!("{CALLERS}{unique}")
 }
 
-/// Who has left word that the guest with this agent is frozen. Whether it still is, its agent tells.
-pub(in crate::cli) async fn frozen_by(agent: &Utf8Path) -> Option<String> {
-    let note = TokioEnv::new().read_file(&Ticket::at(agent).path, WORD_MAX).await;
+/// Who has left word that the guest with this agent, if it has one, is frozen. Whether it still is, its agent tells.
+pub(in crate::cli) async fn frozen_by(agent: Option<&Utf8Path>) -> Option<String> {
+    let note = TokioEnv::new().read_file(&Ticket::at(agent?).path, WORD_MAX).await;
     note.is_ok_and(|word| word.starts_with(CALLERS.as_bytes())).then(|| BY.to_owned())
 }
 

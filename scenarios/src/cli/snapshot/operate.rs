@@ -155,10 +155,7 @@ impl OperateArgs {
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let told = async {
-            let request = &match &agent {
-                Some(agent) => request.clone().frozen_by(ticket::frozen_by(agent).await),
-                None => request.clone(),
-            };
+            let request = &request.clone().frozen_by(ticket::frozen_by(agent.as_deref()).await);
             // Until here nothing is begun, so that a signal may end it.
             let machine = interrupt.or(self.machine(domain, Gone::Fails)).await??;
             self.see_to_pending(&machine, self.dry_run, &interrupt).await?;
@@ -180,27 +177,37 @@ impl OperateArgs {
                 }
                 _ => work.await?,
             };
-            let images = old_description::images_after(&machine, &report, before).await;
+            let images = async || old_description::images_after(&machine, &report, before).await;
             let old = self.old_description(&machine, images).await;
             Ok(old_description::tell(done(&report), &self.machine.file(), &old))
         };
         LocalSet::new().block_on(&runtime, told)
     }
 
-    /// What FILE would have to say of which disks, if it is not written and is not as the machine is.
-    pub(super) async fn old_description(&self, machine: &Machine<TokioEnv>, images: Images) -> Images {
-        match self.machine.domain() {
-            Ok(described) if !machine.is_off() && !self.write_domain => {
-                old_description::differences(&described, images).await
-            }
-            _ => Images::new(),
+    /// What FILE would have to say of which disks, if it is not written and is not as the machine is. Where it is written, nobody is
+    /// asked for the images.
+    pub(super) async fn old_description(
+        &self,
+        machine: &Machine<TokioEnv>,
+        images: impl AsyncFnOnce() -> Images,
+    ) -> Images {
+        if !self.may_be_old(machine) {
+            return Images::new();
         }
+        match self.machine.domain() {
+            Ok(described) => old_description::differences(&described, images().await).await,
+            Err(_) => Images::new(),
+        }
+    }
+
+    fn may_be_old(&self, machine: &Machine<TokioEnv>) -> bool {
+        !machine.is_off() && !self.write_domain
     }
 
     /// The images that a machine is in before it is halted: afterwards nobody tells.
     async fn before_it_is_halted(&self, machine: &Machine<TokioEnv>, request: &Request) -> Images {
         match request {
-            Request::Create(create) if create.flags.has(CreateFlag::Halt) && !machine.is_off() => {
+            Request::Create(create) if create.flags.has(CreateFlag::Halt) && self.may_be_old(machine) => {
                 old_description::images_of_running(machine).await
             }
             _ => Images::new(),

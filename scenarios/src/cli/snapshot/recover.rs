@@ -33,11 +33,12 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
     let within = operate.within();
     let (recovered, old) = operate.with_what_is_there(async |machine| {
         let recovered = machine.recover(within).await?;
-        let images = match &recovered {
+        let images = async || match &recovered {
             Some(_) => old_description::images_of_running(machine).await,
             None => Images::new(),
         };
-        Ok((recovered, operate.old_description(machine, images).await))
+        let old = operate.old_description(machine, images).await;
+        Ok((recovered, old))
     })?;
     match recovered {
         Some(recovered) if !recovered.remains.is_empty() => {

@@ -1,6 +1,9 @@
 //! Machines that are off, where no scenario reaches: one that runs after all, descriptions that are older than the records or changed by
 //! others, disks that are nowhere, and a driver that is killed between any two stages. On the simulator, on every release.
 
+mod nvram;
+mod records;
+
 use std::rc::Rc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -213,105 +216,6 @@ fn one_whose_monitor_answers_is_left_alone() {
     });
 }
 
-#[test]
-fn a_description_that_is_older_than_the_records_is_not_believed() {
-    off(Release::V10_0, async |bench: &Bench| {
-        let old = bench.described().await;
-        let machine = bench.off().await;
-        machine.perform(&create("s1", true)).await.unwrap();
-        bench.describe(&old).await;
-        let words =
-            "the machine's description has disk `vda` in `/images/vda.qcow2`, and by its records it went on";
-        assert_refused(machine.perform(&create("s2", true)).await, Code::OperationInvalid, words);
-        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
-    });
-}
-
-/// What the guest wrote to the overlay would be lost with the image that it stands on, whoever knows of it.
-#[rstest]
-fn a_description_that_is_older_than_an_overlay_goes_back_to_nothing_inside_the_image_below(
-    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
-) {
-    off(release, async |bench: &Bench| {
-        let domain = document().with_disks(|target| target == "vda");
-        bench.describe(&domain).await;
-        let machine = bench.off().await;
-        machine.perform(&create("i1", false)).await.unwrap();
-        machine.perform(&create("e1", true)).await.unwrap();
-        bench.describe(&domain).await;
-        let words = "went on in `/images/vda.e1`";
-        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationInvalid, words);
-
-        // Nor when another one is said to be current.
-        drop(machine);
-        let (mut store, _) = Store::open(bench.world.env().clone(), STATE.into(), "vm").await.unwrap();
-        let mut tree = store.tree().clone();
-        tree.set_current(Some("i1"));
-        store.save(tree).await.unwrap();
-        drop(store);
-        let machine = bench.off().await;
-        let words = "`/images/vda.e1`, the overlay of snapshot `e1`, stands on that";
-        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
-
-        // Nor when no record tells of the overlay.
-        machine.perform(&forget("e1")).await.unwrap();
-        let words = "`/images/vda.e1` stands on `/images/vda.qcow2` of disk `vda`, and no snapshot is known";
-        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
-        bench.world.env().remove_file("/images/vda.e1".into()).await.unwrap();
-        machine.perform(&revert("i1", &[])).await.unwrap();
-    });
-}
-
-/// What a snapshot stands on whose record cannot be read may be any image.
-#[rstest]
-fn no_image_is_merged_removed_or_put_back_while_a_record_cannot_be_read(
-    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
-) {
-    off(release, async |bench: &Bench| {
-        let machine = bench.off().await;
-        for name in ["s1", "s2", "s3"] {
-            machine.perform(&create(name, true)).await.unwrap();
-        }
-        machine.perform(&revert("s1", &[])).await.unwrap();
-        drop(machine);
-        let env = bench.world.env();
-        let record = env.read_file("/images/state/vm/s3.xml".into(), 1 << 20).await.unwrap();
-        env.replace_file("/images/state/vm/s3.xml".into(), b"<domainsnap").await.unwrap();
-        let anew = async || {
-            let off =
-                Off { domain: document(), monitor: None, capabilities: None, tool: None, managed_save: None };
-            let (store, _) = Store::open(env.clone(), STATE.into(), "vm").await.unwrap();
-            let machine = Machine::off(env.clone(), off, Patience::default());
-            machine.with_records(store).with_document(FILE.into())
-        };
-        let machine = anew().await;
-        let files = bench.files().await;
-        let words = "the record `/images/state/vm/s3.xml` cannot be read";
-        for request in [delete("s1"), delete("s2"), delete("s3"), revert("s2", &[]), revert("s3", &[])] {
-            assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
-        }
-        assert_eq!(bench.files().await, files);
-
-        // What changes no image that was there goes on, but for the name.
-        assert_refused(
-            machine.perform(&create("s3", true)).await,
-            Code::OperationFailed,
-            "is recorded already",
-        );
-        machine.perform(&create("s4", true)).await.unwrap();
-        machine.perform(&forget("s2")).await.unwrap();
-        drop(machine);
-
-        // It is mended.
-        env.replace_file("/images/state/vm/s3.xml".into(), &record).await.unwrap();
-        let machine = anew().await;
-        for name in ["s3", "s4"] {
-            machine.perform(&delete(name)).await.unwrap();
-        }
-    });
-}
-
-/// The refusal says what to do, and that can be done.
 #[test]
 fn what_stands_on_an_internal_snapshot_can_be_given_up_for_it() {
     off(Release::V10_0, async |bench: &Bench| {
@@ -526,97 +430,6 @@ fn a_bitmap_is_not_merged_away_while_the_machine_is_off() {
         let words = "the machine is off: start it first";
         assert_refused(machine.perform(&delete("s1")).await, Code::OperationUnsupported, words);
         assert_eq!(bench.chain("vda").await, ["/images/vda.s1", "/images/vda.qcow2"]);
-    });
-}
-
-#[rstest]
-fn the_variables_of_the_firmware_go_with_an_internal_snapshot(
-    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
-) {
-    off(release, async |bench: &Bench| {
-        let text = document().with_disks(|target| target == "vda").element().document();
-        let nvram = "<nvram format='qcow2'>/images/vars.qcow2</nvram></os>";
-        let domain = DomainXml::read(text.replace("</os>", nvram).as_bytes()).unwrap();
-        bench.describe(&domain).await;
-        let machine = bench.off().await;
-        // One that was never started has none yet.
-        let words = "the firmware's variables belong to an internal snapshot";
-        assert_refused(machine.perform(&create("s1", false)).await, Code::OperationUnsupported, words);
-        machine.perform(&create("e1", true)).await.unwrap();
-        machine.perform(&delete("e1")).await.unwrap();
-
-        bench.world.add_image(Utf8Path::new("/images/vars.qcow2"), Image::qcow2(256 << 10));
-        let tool = QemuImg::new(bench.world.env().clone());
-        let held = async || {
-            let held = tool.snapshot_list(Utf8Path::new("/images/vars.qcow2")).await.unwrap();
-            held.into_iter().map(|held| held.name).collect::<Vec<_>>()
-        };
-        let report = machine.perform(&create("s1", false)).await.unwrap();
-        assert_eq!((report.disks.join(" "), held().await), ("vda nvram".into(), vec!["s1".into()]));
-        let report = machine.perform(&revert("s1", &[])).await.unwrap();
-        assert_eq!(report.disks, ["vda", "nvram"]);
-        // Without those of then it would not be the machine of then.
-        tool.snapshot_delete(Utf8Path::new("/images/vars.qcow2"), "s1").await.unwrap();
-        let words = "is not on disk `nvram`";
-        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
-        tool.snapshot_create(Utf8Path::new("/images/vars.qcow2"), "s1").await.unwrap();
-        machine.perform(&delete("s1")).await.unwrap();
-        assert_eq!(held().await, Vec::<String>::new());
-    });
-}
-
-#[test]
-fn the_variables_of_the_firmware_are_made_anew_from_their_template() {
-    off(Release::V10_0, async |bench: &Bench| {
-        let text = document().with_disks(|target| target == "vda").element().document();
-        let nvram = "<nvram template='/images/template.fd'>/images/vars.fd</nvram></os>";
-        let domain = DomainXml::read(text.replace("</os>", nvram).as_bytes()).unwrap();
-        bench.describe(&domain).await;
-        let machine = bench.off().await;
-        machine.perform(&create("e1", true)).await.unwrap();
-        let back = revert("e1", &[RevertFlag::ResetNvram]);
-        let words = "their template `/images/template.fd` is not there";
-        assert_refused(machine.perform(&back).await, Code::OperationUnsupported, words);
-
-        let [vars, template] = ["/images/vars.fd", "/images/template.fd"].map(Utf8Path::new);
-        let env = bench.world.env();
-        env.replace_file(vars, b"of today").await.unwrap();
-        env.replace_file(template, b"new").await.unwrap();
-        let mut plan = machine.plan(&back).await.unwrap();
-        assert!(plan.to_string().contains("make vars.fd anew from template.fd"), "{plan}");
-        // What comes next fails, and all is put back.
-        let in_the_way = ReserveFile { path: "/images/vda.qcow2".into() };
-        plan.no_return += 1;
-        plan.stages.insert(plan.no_return, Stage { steps: vec![in_the_way.into()] });
-        let failed = machine.carry_out(&plan, WITHIN).await.unwrap_err();
-        assert!(matches!(failed, OperationError::RolledBack { .. }), "{failed}");
-        assert_eq!(env.read_file(vars, 1 << 10).await.unwrap(), b"of today");
-
-        machine.perform(&back).await.unwrap();
-        assert_eq!(env.read_file(vars, 1 << 10).await.unwrap(), b"new");
-        for file in [vars, template] {
-            env.remove_file(file).await.unwrap();
-        }
-        let left = bench.files().await.into_iter().filter(|file| file.starts_with("vars.fd"));
-        assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
-    });
-}
-
-#[test]
-fn a_description_that_is_older_than_an_internal_snapshot_deletes_no_record_of_it() {
-    off(Release::V10_0, async |bench: &Bench| {
-        let domain = document().with_disks(|target| target == "vda");
-        bench.describe(&domain).await;
-        let machine = bench.off().await;
-        machine.perform(&create("e1", true)).await.unwrap();
-        machine.perform(&create("i1", false)).await.unwrap();
-        bench.describe(&domain).await;
-        assert_refused(
-            machine.perform(&delete("i1")).await,
-            Code::OperationInvalid,
-            "went on in `/images/vda.e1`",
-        );
-        assert_eq!(machine.tree().unwrap().topological(), ["e1", "i1"]);
     });
 }
 

@@ -1,0 +1,121 @@
+//! A description that is older than the records, and records that cannot be read: what nobody knows is not worked on.
+
+use super::*;
+
+#[test]
+fn a_description_that_is_older_than_the_records_is_not_believed() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let old = bench.described().await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        bench.describe(&old).await;
+        let words =
+            "the machine's description has disk `vda` in `/images/vda.qcow2`, and by its records it went on";
+        assert_refused(machine.perform(&create("s2", true)).await, Code::OperationInvalid, words);
+        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
+    });
+}
+
+/// What the guest wrote to the overlay would be lost with the image that it stands on, whoever knows of it.
+#[rstest]
+fn a_description_that_is_older_than_an_overlay_goes_back_to_nothing_inside_the_image_below(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    off(release, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("i1", false)).await.unwrap();
+        machine.perform(&create("e1", true)).await.unwrap();
+        bench.describe(&domain).await;
+        let words = "went on in `/images/vda.e1`";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationInvalid, words);
+
+        // Nor when another one is said to be current.
+        drop(machine);
+        let (mut store, _) = Store::open(bench.world.env().clone(), STATE.into(), "vm").await.unwrap();
+        let mut tree = store.tree().clone();
+        tree.set_current(Some("i1"));
+        store.save(tree).await.unwrap();
+        drop(store);
+        let machine = bench.off().await;
+        let words = "`/images/vda.e1`, the overlay of snapshot `e1`, stands on that";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+
+        // Nor when no record tells of the overlay.
+        machine.perform(&forget("e1")).await.unwrap();
+        let words = "`/images/vda.e1` stands on `/images/vda.qcow2` of disk `vda`, and no snapshot is known";
+        assert_refused(machine.perform(&revert("i1", &[])).await, Code::OperationUnsupported, words);
+        bench.world.env().remove_file("/images/vda.e1".into()).await.unwrap();
+        machine.perform(&revert("i1", &[])).await.unwrap();
+    });
+}
+
+/// What a snapshot stands on whose record cannot be read may be any image.
+#[rstest]
+fn no_image_is_merged_removed_or_put_back_while_a_record_cannot_be_read(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    off(release, async |bench: &Bench| {
+        let machine = bench.off().await;
+        for name in ["s1", "s2", "s3"] {
+            machine.perform(&create(name, true)).await.unwrap();
+        }
+        machine.perform(&revert("s1", &[])).await.unwrap();
+        drop(machine);
+        let env = bench.world.env();
+        let record = env.read_file("/images/state/vm/s3.xml".into(), 1 << 20).await.unwrap();
+        env.replace_file("/images/state/vm/s3.xml".into(), b"<domainsnap").await.unwrap();
+        let anew = async || {
+            let off =
+                Off { domain: document(), monitor: None, capabilities: None, tool: None, managed_save: None };
+            let (store, _) = Store::open(env.clone(), STATE.into(), "vm").await.unwrap();
+            let machine = Machine::off(env.clone(), off, Patience::default());
+            machine.with_records(store).with_document(FILE.into())
+        };
+        let machine = anew().await;
+        let files = bench.files().await;
+        let words = "the record `/images/state/vm/s3.xml` cannot be read";
+        for request in [delete("s1"), delete("s2"), delete("s3"), revert("s2", &[]), revert("s3", &[])] {
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
+        }
+        assert_eq!(bench.files().await, files);
+
+        // What changes no image that was there goes on, but for the name.
+        assert_refused(
+            machine.perform(&create("s3", true)).await,
+            Code::OperationFailed,
+            "is recorded already",
+        );
+        machine.perform(&create("s4", true)).await.unwrap();
+        machine.perform(&forget("s2")).await.unwrap();
+        drop(machine);
+
+        // It is mended.
+        env.replace_file("/images/state/vm/s3.xml".into(), &record).await.unwrap();
+        let machine = anew().await;
+        for name in ["s3", "s4"] {
+            machine.perform(&delete(name)).await.unwrap();
+        }
+    });
+}
+
+/// The refusal says what to do, and that can be done.
+
+#[test]
+fn a_description_that_is_older_than_an_internal_snapshot_deletes_no_record_of_it() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("e1", true)).await.unwrap();
+        machine.perform(&create("i1", false)).await.unwrap();
+        bench.describe(&domain).await;
+        assert_refused(
+            machine.perform(&delete("i1")).await,
+            Code::OperationInvalid,
+            "went on in `/images/vda.e1`",
+        );
+        assert_eq!(machine.tree().unwrap().topological(), ["e1", "i1"]);
+    });
+}
