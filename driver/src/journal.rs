@@ -159,6 +159,8 @@ pub(crate) struct Journal<E: Env> {
     env: E,
     path: Utf8PathBuf,
     file: E::File,
+    /// How long it is, in bytes: nobody else writes it.
+    length: Cell<u64>,
     /// The first stage that may not be begun yet by what is written down.
     uncovered: Cell<usize>,
     left: Vec<Left>,
@@ -179,7 +181,7 @@ impl<E: Env> Journal<E> {
             line.extend(Mark::About(0, last).line().map_err(|error| failed("write", &path, error))?);
         }
         env.replace_file(&path, &line).await.map_err(|source| failed("write", &path, source))?;
-        let journal = Self::of(env, path, intent).await?;
+        let journal = Self::of(env, path, intent, line.len() as u64).await?;
         journal.uncovered.set(covered.map_or(0, |last| last + 1));
         Ok(journal)
     }
@@ -189,7 +191,7 @@ impl<E: Env> Journal<E> {
     /// # Errors
     /// [`JournalError::File`].
     pub(crate) async fn go_on(env: &E, pending: &Pending) -> Result<Self, JournalError> {
-        let journal = Self::of(env, pending.path.clone(), &pending.intent).await?;
+        let journal = Self::of(env, pending.path.clone(), &pending.intent, pending.length).await?;
         // What was torn off with its writer is no beginning of the next line.
         journal
             .file
@@ -199,9 +201,10 @@ impl<E: Env> Journal<E> {
         Ok(journal)
     }
 
-    async fn of(env: &E, path: Utf8PathBuf, intent: &Intent) -> Result<Self, JournalError> {
+    async fn of(env: &E, path: Utf8PathBuf, intent: &Intent, length: u64) -> Result<Self, JournalError> {
         let file = env.open(&path, Access::Write).await.map_err(|source| failed("write", &path, source))?;
-        Ok(Self { env: env.clone(), path, file, left: intent.left.clone(), uncovered: Cell::new(0) })
+        let (left, length, uncovered) = (intent.left.clone(), Cell::new(length), Cell::new(0));
+        Ok(Self { env: env.clone(), path, file, length, uncovered, left })
     }
 
     /// What operations before this one have left open.
@@ -266,8 +269,10 @@ impl<E: Env> Journal<E> {
     }
 
     async fn mark(&self, mark: &Mark) -> io::Result<()> {
-        let end = self.file.length().await?;
-        self.file.write_at(end, &mark.line()?).await?;
+        let line = mark.line()?;
+        // What was torn off is written over.
+        self.file.write_at(self.length.get(), &line).await?;
+        self.length.update(|length| length + line.len() as u64);
         self.file.sync().await
     }
 }

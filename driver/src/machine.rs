@@ -13,7 +13,7 @@ mod pending;
 mod quiesce;
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::{Rc, Weak},
     time::Duration,
 };
@@ -39,7 +39,7 @@ use crate::{
     patience::Patience,
     plan::{self, Facts, HostFiles, Plan, Planned, Records},
     progress::Listener,
-    report::Report,
+    report::{Images, Report},
     request::Request,
     store::{self, Store},
     tree::SnapshotTree,
@@ -65,6 +65,8 @@ pub struct Machine<E: Env> {
     no_background: RefCell<Option<String>>,
     /// The UUID that it has answered with, if it has one.
     answered: RefCell<Option<String>>,
+    /// Whether it is known that no operation pends, so that nobody has to look again.
+    nothing_pends: Cell<bool>,
     /// The lock that keeps other drivers from it, while somebody holds it.
     held: RefCell<Weak<E::Lock>>,
 }
@@ -116,6 +118,7 @@ impl<E: Env> Machine<E> {
             off: None,
             no_background: RefCell::default(),
             answered: RefCell::default(),
+            nothing_pends: Cell::default(),
             held: RefCell::default(),
         })
     }
@@ -189,8 +192,8 @@ impl<E: Env> Machine<E> {
     /// Those of [`Machine::plan`].
     pub async fn plan_ahead(&self, request: &Request) -> Result<Plan, OperationError> {
         let parts = self.parts(request)?;
-        let Some(first) = parts.first() else { return Ok(self.planned(&self.named(request)).await?.plan) };
-        let plan = self.planned(first).await?.plan;
+        let Some(first) = parts.first() else { return Ok(self.planned(&self.named(request)).await?.0.plan) };
+        let plan = self.planned(first).await?.0.plan;
         let names: Vec<_> = parts.iter().map(Request::name).collect();
         let title = format!("delete snapshots {}, one by one; first: {}", names.join(" "), plan.title);
         Ok(Plan { title, ..plan })
@@ -250,7 +253,7 @@ impl<E: Env> Machine<E> {
     }
 
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
-        let Planned { plan, tree, domain } = self.planned(request).await?;
+        let (Planned { plan, tree, domain }, images) = self.planned(request).await?;
         let was_off = self.is_off();
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());
@@ -281,7 +284,7 @@ impl<E: Env> Machine<E> {
             not_in_background,
             loaded_freeze,
             open,
-            ..Report::new(request, &plan, was_off, quiesced, &stood)
+            ..Report::new(request, &plan, was_off, images, quiesced, &stood)
         })
     }
 
@@ -322,7 +325,8 @@ impl<E: Env> Machine<E> {
         request
     }
 
-    async fn planned(&self, request: &Request) -> Result<Planned, OperationError> {
+    /// What is done, and the images that the machine is in before it is.
+    async fn planned(&self, request: &Request) -> Result<(Planned, Images), OperationError> {
         let document = self.read_document().await?;
         let described = self.read_of_running().await?;
         let domain = self.domain();
@@ -390,7 +394,7 @@ impl<E: Env> Machine<E> {
         };
         let planned = plan::plan(request, facts)?;
         self.expect_rest(request, facts);
-        Ok(planned)
+        Ok((planned, observed.images_by_target()))
     }
 
     /// How QEMU stands before a migration, of a machine that runs and whose memory is to be saved.

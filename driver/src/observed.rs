@@ -10,6 +10,7 @@ use crate::{
     error::{ImageRefusal, Refusal},
     launch::transient,
     qemu_img::Clusters,
+    report::Images,
 };
 
 /// Filters that a block job puts over the node it works on. QEMU 5.2 has none for `stream`.
@@ -221,6 +222,11 @@ impl Observed {
             let (file, format) = disk.source();
             (disk.target.as_str(), file, format)
         })
+    }
+
+    /// The image that each disk is in by now: that of [`Observed::sources`].
+    pub fn images_by_target(&self) -> Images {
+        self.sources().map(|(target, file, _)| (target.to_owned(), file.to_owned())).collect()
     }
 
     /// The disks whose top image goes when the machine ends.

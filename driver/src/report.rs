@@ -1,6 +1,6 @@
 //! What an operation has done, told truthfully.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use camino::Utf8PathBuf;
 
@@ -25,6 +25,9 @@ pub struct Report {
     pub disks: Vec<String>,
     /// The disks that go on in an overlay since.
     pub overlaid: Vec<Overlaid>,
+    /// In which images the machine is since a snapshot was taken of it, or was when it was halted for it; empty of every other deed,
+    /// of which the machine itself can tell.
+    pub images: Images,
     /// How long the guest stood still for it, by QEMU's own clock. None if the connection has ended, and nobody knows.
     pub stopped_for: Option<Duration>,
     /// Why it stands still now, if it was heard to stop of its own while the snapshot stopped it.
@@ -37,6 +40,9 @@ pub struct Report {
     /// What operations before it have left open in QEMU, and it could not close either.
     pub open: Vec<String>,
 }
+
+/// The image that each disk is in, by target.
+pub type Images = BTreeMap<String, Utf8PathBuf>;
 
 /// Whether the memory that was loaded held a freeze by the guest's agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,11 +247,13 @@ impl fmt::Display for Quiesced {
 }
 
 impl Report {
-    /// What `stood` has heard since the operation began tells how long the guest stood still.
+    /// What `stood` has heard since the operation began tells how long the guest stood still. `before` are the images that the machine
+    /// was in.
     pub(crate) fn new(
         request: &Request,
         plan: &Plan,
         was_off: bool,
+        before: Images,
         quiesced: Quiesced,
         stood: &StandstillWatch,
     ) -> Self {
@@ -273,15 +281,18 @@ impl Report {
         let (stopped_for, own_stop) =
             if stands_still { (stood.total(), stood.own_stop()) } else { (Some(Duration::ZERO), None) };
         let disks = plan.disks.clone();
-        let overlaid = match deed {
-            Deed::Taken { .. } => plan.steps().filter_map(Overlaid::of).collect(),
-            Deed::Reverted(_) | Deed::Deleted(_) => Vec::new(),
-        };
+        let (mut overlaid, mut images) = (Vec::new(), Images::new());
+        if let Deed::Taken { .. } = deed {
+            overlaid.extend(plan.steps().filter_map(Overlaid::of));
+            images = before;
+            images.extend(overlaid.iter().map(|disk| (disk.target.clone(), disk.overlay.clone())));
+        }
         Self {
             name,
             deed,
             disks,
             overlaid,
+            images,
             stopped_for,
             own_stop,
             not_in_background: None,
@@ -306,12 +317,13 @@ impl Report {
         let own_stop = last.as_ref().and_then(|last| last.own_stop);
         let open = last.map(|last| last.open).unwrap_or_default();
         let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
-        let overlaid = Vec::new();
+        let (overlaid, images) = (Vec::new(), Images::new());
         Self {
             name,
             deed,
             disks,
             overlaid,
+            images,
             stopped_for,
             own_stop,
             not_in_background: None,

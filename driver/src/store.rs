@@ -147,7 +147,7 @@ impl<E: Env> Store<E> {
             io::ErrorKind::WouldBlock => StoreError::Locked(path.clone()),
             _ => failed("lock", &path, source),
         })?;
-        let (tree, passed) = load(&env, state, machine).await?;
+        let (tree, passed) = read_folder(&env, &folder).await?;
         Ok((Self { env, folder, tree, unread: unread(&passed), lock: Some(lock) }, passed))
     }
 
@@ -164,6 +164,11 @@ impl<E: Env> Store<E> {
     /// The snapshots.
     pub fn tree(&self) -> &SnapshotTree {
         &self.tree
+    }
+
+    /// Whether nobody else may write them.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// The files among the records that cannot be read: what their snapshots stand on nobody knows.
@@ -341,8 +346,9 @@ async fn check_is_no_link<E: Env>(env: &E, state: &Utf8Path, folder: &Utf8Path) 
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         real => real.map(Some).map_err(|source| failed("look at", path, source)),
     };
-    let (Some(state), Some(real)) = (real(state).await?, real(folder).await?) else { return Ok(()) };
-    let is_it = folder.file_name().is_some_and(|name| state.join(name) == real);
+    let found = all([state, folder].map(real)).await.into_iter().collect::<Result<Option<Vec<_>>, _>>()?;
+    let Some([state, real]) = found.as_deref() else { return Ok(()) };
+    let is_it = folder.file_name().is_some_and(|name| state.join(name) == *real);
     if is_it { Ok(()) } else { Err(StoreError::Linked(folder.to_owned())) }
 }
 

@@ -5,7 +5,7 @@
 //! `qemu-img` finds out; a machine that is started in the very moment between is not.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
 };
 
@@ -58,6 +58,7 @@ impl<E: Env> Machine<E> {
             off: Some(off),
             no_background: RefCell::default(),
             answered: RefCell::default(),
+            nothing_pends: Cell::default(),
             held: RefCell::default(),
         }
     }

@@ -21,9 +21,15 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Journal`].
     pub async fn pending(&self) -> Result<Option<Pending>, OperationError> {
-        let Some(records) = &self.records else { return Ok(None) };
+        let Some(records) = self.records.as_ref().filter(|_| !self.nothing_pends.get()) else {
+            return Ok(None);
+        };
         let folder = records.borrow().folder().to_owned();
-        let Some(pending) = journal::read(self.monitor.env(), &folder).await? else { return Ok(None) };
+        let Some(pending) = journal::read(self.monitor.env(), &folder).await? else {
+            // Nobody else begins anything while the records are locked.
+            self.nothing_pends.set(records.borrow().is_locked());
+            return Ok(None);
+        };
         pending.check(self.domain.borrow().document.as_ref())?;
         Ok(Some(pending))
     }
@@ -132,7 +138,8 @@ impl<E: Env> Machine<E> {
         let folder = records.borrow().folder().to_owned();
         let env = self.monitor.env();
         let machine = self.domain.borrow().document.clone();
-        let left = journal::read(env, &folder).await?.map(|pending| pending.left()).unwrap_or_default();
+        let left = self.pending().await?.map(|pending| pending.left()).unwrap_or_default();
+        self.nothing_pends.set(false);
         let intent = Intent {
             domain: domain.cloned(),
             left: self.close_left(left).await,

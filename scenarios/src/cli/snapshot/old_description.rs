@@ -1,42 +1,32 @@
 //! Whether the file with a machine's description names other images than its disks are in: it is kept in step only where that is
 //! asked for, and a machine that is started from it as it is would go on in what it has left.
 
-use std::collections::BTreeMap;
-
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use freezeframe_driver::{
     Machine,
     domain_xml::DomainXml,
     env::{Env as _, tokio::TokioEnv},
-    report::{Anew, Deed, Left, Report},
+    report::{Anew, Deed, Images, Report},
 };
 use serde_json::json;
 
 use crate::cli::told::Told;
 
-/// The image that each disk is in, by target.
-pub(super) type Images = BTreeMap<String, Utf8PathBuf>;
-
 /// Those of a machine that runs; none if it does not answer.
 pub(super) async fn images_of_running(machine: &Machine<TokioEnv>) -> Images {
-    let observed = machine.observe().await.ok();
-    let sources = observed.iter().flat_map(|observed| observed.sources());
-    sources.map(|(target, file, _)| (target.to_owned(), file.to_owned())).collect()
+    machine.observe().await.map(|observed| observed.images_by_target()).unwrap_or_default()
 }
 
-/// Those that an operation has left the machine in. `before` are those of one that was halted by it: nobody answers any more.
-pub(super) async fn images_after(machine: &Machine<TokioEnv>, report: &Report, before: Images) -> Images {
+/// Those that an operation has left the machine in.
+pub(super) async fn images_after(machine: &Machine<TokioEnv>, report: &Report) -> Images {
     match &report.deed {
-        Deed::Taken { left: Left::Off | Left::OffFor(_), .. } => {
-            let overlays = report.overlaid.iter().map(|disk| (disk.target.clone(), disk.overlay.clone()));
-            before.into_iter().chain(overlays).collect()
-        }
+        Deed::Taken { .. } => report.images.clone(),
         Deed::Reverted(Anew::Running | Anew::Paused | Anew::Off) => {
             let document = machine.domain().document;
             let disks = document.iter().flat_map(DomainXml::disks);
             disks.filter_map(|disk| Some((disk.target.to_owned(), disk.path()?.to_owned()))).collect()
         }
-        Deed::Taken { .. } | Deed::Reverted(Anew::No) | Deed::Deleted(_) => images_of_running(machine).await,
+        Deed::Reverted(Anew::No) | Deed::Deleted(_) => images_of_running(machine).await,
     }
 }
 

@@ -23,8 +23,8 @@ use freezeframe_driver::{
     progress::Listener,
     race::{First, race},
     recover::Turn,
-    report::{Anew, Consistency, Deed, Left, LoadedFreeze, Report, Verdict},
-    request::{CreateFlag, Request},
+    report::{Anew, Consistency, Deed, Images, Left, LoadedFreeze, Report, Verdict},
+    request::Request,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ use tokio::task::LocalSet;
 use super::{
     SnapshotError,
     known::Known,
-    old_description::{self, Images},
+    old_description,
     records::{self, MachineArgs},
 };
 use crate::cli::{
@@ -163,7 +163,6 @@ impl OperateArgs {
                 let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
                 return Ok(planned(&plan));
             }
-            let before = interrupt.or(self.before_it_is_halted(&machine, request)).await?;
             let work = carry_out(&machine, machine.perform(request), &interrupt);
             let report = match (guard, &agent) {
                 (Some(guard), Some(agent)) => {
@@ -177,7 +176,7 @@ impl OperateArgs {
                 }
                 _ => work.await?,
             };
-            let images = async || old_description::images_after(&machine, &report, before).await;
+            let images = async || old_description::images_after(&machine, &report).await;
             let old = self.old_description(&machine, images).await;
             Ok(old_description::tell(done(&report), &self.machine.file(), &old))
         };
@@ -191,26 +190,12 @@ impl OperateArgs {
         machine: &Machine<TokioEnv>,
         images: impl AsyncFnOnce() -> Images,
     ) -> Images {
-        if !self.may_be_old(machine) {
+        if machine.is_off() || self.write_domain {
             return Images::new();
         }
         match self.machine.domain() {
             Ok(described) => old_description::differences(&described, images().await).await,
             Err(_) => Images::new(),
-        }
-    }
-
-    fn may_be_old(&self, machine: &Machine<TokioEnv>) -> bool {
-        !machine.is_off() && !self.write_domain
-    }
-
-    /// The images that a machine is in before it is halted: afterwards nobody tells.
-    async fn before_it_is_halted(&self, machine: &Machine<TokioEnv>, request: &Request) -> Images {
-        match request {
-            Request::Create(create) if create.flags.has(CreateFlag::Halt) && self.may_be_old(machine) => {
-                old_description::images_of_running(machine).await
-            }
-            _ => Images::new(),
         }
     }
 

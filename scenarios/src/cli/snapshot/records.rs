@@ -1,5 +1,7 @@
 //! The records of one machine: opened, and changed as a whole or not at all. No disk is touched.
 
+use std::cell::OnceCell;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use freezeframe_driver::{
@@ -24,19 +26,26 @@ pub(in crate::cli) struct MachineArgs {
     /// Folder of freezeframe's records; each machine has one of its own in it
     #[arg(long, value_name = "DIR", required = true)]
     state: Option<Utf8PathBuf>,
+    /// What FILE held when it was first read.
+    #[arg(skip)]
+    read: OnceCell<DomainXml>,
 }
 
 impl MachineArgs {
     /// This one.
     pub(in crate::cli) fn of(domain: Utf8PathBuf, state: Utf8PathBuf) -> Self {
-        Self { domain: Some(domain), state: Some(state) }
+        Self { domain: Some(domain), state: Some(state), read: OnceCell::new() }
     }
 
-    /// Its description.
+    /// Its description. It is read once: what is checked is what is worked with.
     pub(in crate::cli) fn domain(&self) -> Result<DomainXml, CliError> {
-        xml::domain(
-            self.domain.as_ref().expect("it is left out where no machine is needed, and not asked for there"),
-        )
+        if let Some(read) = self.read.get() {
+            return Ok(read.clone());
+        }
+        let file = self.domain.as_ref();
+        let file = file.expect("it is left out where no machine is needed, and not asked for there");
+        let domain = xml::domain(file)?;
+        Ok(self.read.get_or_init(|| domain).clone())
     }
 
     /// The file of its description, from the root; behind a symbolic link the one that it leads to, for the link is to stay one.

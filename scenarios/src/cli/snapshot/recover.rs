@@ -1,14 +1,10 @@
 //! `recover`: what an operation has left is put right.
 
 use clap::Args;
-use freezeframe_driver::{journal::Pending, recover::Recovered};
+use freezeframe_driver::{journal::Pending, recover::Recovered, report::Images};
 use serde_json::{Value, json};
 
-use super::{
-    SnapshotError,
-    old_description::{self, Images},
-    operate::OperateArgs,
-};
+use super::{SnapshotError, old_description, operate::OperateArgs};
 use crate::cli::{CliError, told::Told};
 
 #[derive(Debug, Args)]
