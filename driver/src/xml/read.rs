@@ -98,6 +98,10 @@ pub fn read(bytes: &[u8], limits: Limits) -> Result<Element, Unreadable> {
         Unreadable { at: advanced(start, valid), why: Why::NotUtf8 }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // A second one is text; the parser would leave it out without counting it, and no place behind it would be right.
+    if text.starts_with('\u{feff}') {
+        return Err(Unreadable { at: start, why: Why::Outside });
+    }
     if let Some((offset, wrong)) = text.char_indices().find(|(_, c)| !is_xml(*c)) {
         return Err(Unreadable { at: advanced(start, &text[..offset]), why: Why::Character(wrong.into()) });
     }

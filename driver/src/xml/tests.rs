@@ -88,6 +88,8 @@ fn a_document_is_one_root_and_nothing_else() {
     assert_eq!(why(" <!-- a --> "), Why::Empty);
     assert_eq!(why("<a/><b/>"), Why::SecondRoot("b".into()));
     assert_eq!(why("<a/>text"), Why::Outside);
+    assert_eq!(tree("\u{feff}<a/>").name, "a", "one mark of the encoding is none of it");
+    assert_eq!(why("\u{feff}\u{feff}<a/>"), Why::Outside);
     assert_eq!(why("<a><b>"), Why::Unfinished("b".into()));
     for text in ["<a></b>", "<a", "<a b='1' b='2'/>", "<a b/>", "</a>", "<a>&", "<a b=\"'", "<!-- -- --><a/>"]
     {

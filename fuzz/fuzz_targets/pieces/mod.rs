@@ -15,6 +15,7 @@ pub struct Input<'a> {
 
 impl<'a> Input<'a> {
     /// Asserts that a reader reads the same however the stream is cut.
+    #[allow(dead_code, reason = "not every target reads")]
     pub fn reads_the_same<T: std::fmt::Debug + PartialEq>(
         &self,
         read: impl Fn(&mut dyn Iterator<Item = &'a [u8]>) -> T,
@@ -24,8 +25,14 @@ impl<'a> Input<'a> {
         assert_eq!(read(&mut self.cut()), whole, "in pieces");
     }
 
+    /// The same bytes as answers to what could go otherwise.
+    #[allow(dead_code, reason = "not every target has something that could")]
+    pub fn choices(&self) -> &[u8] {
+        &self.pieces
+    }
+
     /// The stream in pieces.
-    fn cut(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub fn cut(&self) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = self.stream;
         let mut lengths = self.pieces.into_iter().cycle();
         iter::from_fn(move || {
