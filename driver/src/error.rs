@@ -11,6 +11,7 @@ mod quiesce_refusal;
 mod refusal;
 mod revert_refusal;
 mod storage_refusal;
+mod unused_refusal;
 
 use std::{fmt, io, time::Duration};
 
@@ -19,7 +20,7 @@ use camino::Utf8PathBuf;
 pub use self::{
     delete_refusal::DeleteRefusal, image_refusal::ImageRefusal, off_refusal::OffRefusal,
     quiesce_refusal::QuiesceRefusal, refusal::Refusal, revert_refusal::RevertRefusal,
-    storage_refusal::StorageRefusal,
+    storage_refusal::StorageRefusal, unused_refusal::UnusedRefusal,
 };
 use crate::{
     agent::rest::RestError,

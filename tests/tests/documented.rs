@@ -246,7 +246,7 @@ impl Refusal {
 }
 
 /// The enums of refusals, and their files.
-const ENUMS: [(&str, &str); 7] = [
+const ENUMS: [(&str, &str); 8] = [
     ("Refusal", "refusal.rs"),
     ("RevertRefusal", "revert_refusal.rs"),
     ("DeleteRefusal", "delete_refusal.rs"),
@@ -254,6 +254,7 @@ const ENUMS: [(&str, &str); 7] = [
     ("OffRefusal", "off_refusal.rs"),
     ("QuiesceRefusal", "quiesce_refusal.rs"),
     ("StorageRefusal", "storage_refusal.rs"),
+    ("UnusedRefusal", "unused_refusal.rs"),
 ];
 
 /// How a row says that nothing shows it, and why; and how many may say so.

@@ -78,6 +78,7 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
         if revert.flags.has(RevertFlag::Discard) {
             return Err(DeleteRefusal::NotRecorded(name.to_owned()).into());
         }
+        parts::check_used(&revert.stated, |_| false)?;
         // What the images alone know is inside them, and says nothing of what the guest did then.
         nvram::check_unrecorded(revert, facts)?;
         let plan =

@@ -24,6 +24,7 @@ mod snapshot_validate;
 mod snapshot_wrong;
 mod snapshot_xml;
 mod undefine;
+mod unused_options;
 mod usage;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, State},
     tree::{Filter, Scope, SnapshotTree},
@@ -17,6 +17,7 @@ use super::{
 use crate::cli::{CliError, told::Told};
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("start").args(["from", "current"]))]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub(super) struct ListArgs {
     #[arg(long, conflicts_with = "from")]
     current: bool,
     /// With --from or --current: all that descend from it
-    #[arg(long)]
+    #[arg(long, requires = "start")]
     descendants: bool,
     /// Only those without children
     #[arg(long)]
