@@ -40,8 +40,9 @@ use super::{
 
 /// What a user must know of all verbs.
 const HELP: &str = "\
-An option that would do nothing is refused. What describes the machine and how it is reached (--qmp, --off, --agent, --launcher,
---within), and what only permits or is so in any case (--force, --atomic, --write-domain), may always be given.
+An option that would do nothing is refused. What describes the machine and how it is reached (--qmp,
+--off, --agent, --launcher, --within), and what only permits or is so in any case (--force, --atomic,
+--write-domain), may always be given.
 
 Exit codes:
   0   done
