@@ -29,7 +29,10 @@ mod usage;
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
