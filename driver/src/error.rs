@@ -234,6 +234,11 @@ pub enum StepError {
     /// The machine was not started, or not stopped.
     #[error(transparent)]
     Launch(LaunchError),
+    /// A machine that a program has started is not in the image that its description names.
+    #[error(
+        "`{0}` is not open in one node of the machine that was started, and no more: it cannot be told which one is meant"
+    )]
+    NotOpen(Utf8PathBuf),
     /// QEMU was told to end and has not.
     #[error("QEMU was told to end, and its monitor is still open")]
     StillRunning,
@@ -277,6 +282,7 @@ impl StepError {
             // A run that was cut short is done, and what it left is seen to.
             | StepError::Tool(_)
             | StepError::Launch(_)
+            | StepError::NotOpen(_)
             | StepError::StillRunning
             // What a request without a reply has done in the guest is found out where it is undone.
             | StepError::Rest(_)
@@ -311,6 +317,7 @@ impl StepError {
             | StepError::NoMemory(_)
             | StepError::Tool(_)
             | StepError::Launch(_)
+            | StepError::NotOpen(_)
             | StepError::DoneButFor { .. }
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.
