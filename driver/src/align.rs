@@ -242,7 +242,7 @@ impl Disks<'_> {
             None => self.default,
         };
         if stated && (location != Location::Manual || self.default == Location::Internal) {
-            return Err(UnusedRefusal::Storage(disk.target.clone()).into());
+            return Err(UnusedRefusal::Provider(disk.target.clone()).into());
         }
         Ok(match location {
             Location::No => Place::No,

@@ -270,7 +270,7 @@ fn refusals() -> Vec<Refusal> {
             let (message, rest) = part.split_once(")]\n").expect("an attribute ends");
             let variant: String = rest.trim_start().chars().take_while(char::is_ascii_alphanumeric).collect();
             let name = format!("{enumeration}::{variant}");
-            if ["Revert", "Delete", "Image", "Off", "Quiesce", "Storage"].contains(&&*variant) {
+            if ["Revert", "Delete", "Image", "Off", "Quiesce", "Storage", "Unused"].contains(&&*variant) {
                 continue;
             }
             let code = code(codes, &variant).unwrap_or_else(|| panic!("{variant} has a code in {file}"));

@@ -13,7 +13,7 @@ pub enum UnusedRefusal {
     #[error(
         "disk `{0}` is said to be taken by its storage: for that its place is `manual`, and the snapshot no internal one"
     )]
-    Storage(String),
+    Provider(String),
     /// A program is to take disks, and there are none for it.
     #[error(
         "no disk is left to `{0}`: it takes those whose place is `manual` and of which nothing else says who takes them"
@@ -36,7 +36,7 @@ impl UnusedRefusal {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {
-            UnusedRefusal::Storage(_) => Code::ConfigUnsupported,
+            UnusedRefusal::Provider(_) => Code::ConfigUnsupported,
             UnusedRefusal::Hook(_)
             | UnusedRefusal::ReuseExternal
             | UnusedRefusal::Sparse

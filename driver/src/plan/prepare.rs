@@ -154,7 +154,7 @@ fn overall(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<(), R
     }
     let Some(internal) = internal else { return Ok(()) };
     if let Some(disk) = storage {
-        return Err(UnusedRefusal::Storage(disk).into());
+        return Err(UnusedRefusal::Provider(disk).into());
     }
     if let Some(external) = external {
         return Err(Refusal::Mixed { internal, external });

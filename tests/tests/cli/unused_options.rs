@@ -53,7 +53,7 @@ fn what_would_do_nothing_for_this_machine_is_wrong_use() {
     let rig = Rig::new();
     let cases: [(&[&str], &str); 8] = [
         (&["create-as", "a", "--reuse-external"], "error: INVALID_ARG: no disk gets an overlay"),
-        (&["create-as", "a", "--memory-format", "sparse"], "error: INVALID_ARG: no memory goes into a file"),
+        (&["create-as", "a", "--memory-format", "sparse"], "no memory goes into a file"),
         (&["create-as", "a", "--hook", "/bin/hook"], "error: INVALID_ARG: no disk is left to `/bin/hook`"),
         (&["create-as", "a", "--disk-only", "--hook", "/bin/hook"], "no disk is left to `/bin/hook`"),
         (

@@ -61,7 +61,7 @@ pub(super) fn needed(
 /// What storages hold of a snapshot: as its record tells, and of disks of which it tells nothing as it is stated.
 ///
 /// # Errors
-/// [`UnusedRefusal::Storage`], [`StorageRefusal::Another`], [`StorageRefusal::ByItsWordAlone`], [`Refusal::StorageRefuses`].
+/// [`UnusedRefusal::Provider`], [`StorageRefusal::Another`], [`StorageRefusal::ByItsWordAlone`], [`Refusal::StorageRefuses`].
 pub(in crate::plan) fn parts(
     record: &DomainSnapshot,
     stated: &Stated,
@@ -98,7 +98,7 @@ pub(in crate::plan) fn check_used(
     is_held: impl Fn(&str) -> bool,
 ) -> Result<(), UnusedRefusal> {
     match stated.keys().find(|target| !is_held(target)) {
-        Some(target) => Err(UnusedRefusal::Storage(target.clone())),
+        Some(target) => Err(UnusedRefusal::Provider(target.clone())),
         None => Ok(()),
     }
 }
