@@ -2,10 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{
-    Code, DeleteRefusal, ImageRefusal, OffRefusal, QuiesceRefusal, RevertRefusal, StorageRefusal,
-    UnusedRefusal,
-};
+use super::{Code, DeleteRefusal, ImageRefusal, OffRefusal, QuiesceRefusal, RevertRefusal, StorageRefusal};
 use crate::{name::BadName, request::CreateFlag, save_image::BadSaveImage};
 
 /// Why a request is not even begun. Nothing was touched.
@@ -400,7 +397,7 @@ pub enum Refusal {
     },
     /// What is asked for would do nothing.
     #[error(transparent)]
-    Unused(#[from] UnusedRefusal),
+    Unused(#[from] super::UnusedRefusal),
     /// It is a revert that cannot be done.
     #[error(transparent)]
     Revert(#[from] RevertRefusal),
