@@ -17,7 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     domain::{Domain, DomainDisk},
     domain_snapshot::{Location, SnapshotDisk, SourceType, State},
-    error::Refusal,
+    error::{Refusal, UnusedRefusal},
     name::SnapshotName,
     observed::Observed,
     request::{ByStorage, Create, CreateFlag},
@@ -242,7 +242,7 @@ impl Disks<'_> {
             None => self.default,
         };
         if stated && (location != Location::Manual || self.default == Location::Internal) {
-            return Err(Refusal::StorageUnused(disk.target.clone()));
+            return Err(UnusedRefusal::Provider(disk.target.clone()).into());
         }
         Ok(match location {
             Location::No => Place::No,

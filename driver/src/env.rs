@@ -151,7 +151,7 @@ pub trait Env: Clone + Unpin + 'static {
     async fn read_file(&self, path: &Utf8Path, most: usize) -> io::Result<Vec<u8>>;
 
     /// Puts `bytes` in the place of what a file holds, whole and durably: whenever the host dies, the file then holds the one
-    /// or the other. Who may read or write it stays as it was; a new one is its owner's alone.
+    /// or the other. Whose it is and who may read or write it stays as it was, as far as may be; a new one is its owner's alone.
     async fn replace_file(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()>;
 
     /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.

@@ -11,6 +11,7 @@ mod quiesce_refusal;
 mod refusal;
 mod revert_refusal;
 mod storage_refusal;
+mod unused_refusal;
 
 use std::{fmt, io, time::Duration};
 
@@ -19,7 +20,7 @@ use camino::Utf8PathBuf;
 pub use self::{
     delete_refusal::DeleteRefusal, image_refusal::ImageRefusal, off_refusal::OffRefusal,
     quiesce_refusal::QuiesceRefusal, refusal::Refusal, revert_refusal::RevertRefusal,
-    storage_refusal::StorageRefusal,
+    storage_refusal::StorageRefusal, unused_refusal::UnusedRefusal,
 };
 use crate::{
     agent::rest::RestError,
@@ -233,6 +234,11 @@ pub enum StepError {
     /// The machine was not started, or not stopped.
     #[error(transparent)]
     Launch(LaunchError),
+    /// A machine that a program has started is not in the image that its description names.
+    #[error(
+        "`{0}` is not open in one node of the machine that was started, and no more: it cannot be told which one is meant"
+    )]
+    NotOpen(Utf8PathBuf),
     /// QEMU was told to end and has not.
     #[error("QEMU was told to end, and its monitor is still open")]
     StillRunning,
@@ -276,6 +282,7 @@ impl StepError {
             // A run that was cut short is done, and what it left is seen to.
             | StepError::Tool(_)
             | StepError::Launch(_)
+            | StepError::NotOpen(_)
             | StepError::StillRunning
             // What a request without a reply has done in the guest is found out where it is undone.
             | StepError::Rest(_)
@@ -310,6 +317,7 @@ impl StepError {
             | StepError::NoMemory(_)
             | StepError::Tool(_)
             | StepError::Launch(_)
+            | StepError::NotOpen(_)
             | StepError::DoneButFor { .. }
             | StepError::HumanMonitor { .. } => Code::OperationFailed,
             // As libvirt: a file that is in the way is a mistake in the configuration.

@@ -18,6 +18,7 @@ mod load_memory;
 mod load_snapshot;
 mod merge_bitmaps;
 mod merge_image;
+mod naming;
 mod pause;
 mod prepare_overlay;
 mod provider;
@@ -74,6 +75,7 @@ pub use self::{
     load_snapshot::LoadSnapshot,
     merge_bitmaps::{Below, MergeBitmaps, MergedBitmap},
     merge_image::MergeImage,
+    naming::Naming,
     pause::Pause,
     prepare_overlay::PrepareOverlay,
     provider_delete::ProviderDelete,

@@ -246,7 +246,7 @@ impl Refusal {
 }
 
 /// The enums of refusals, and their files.
-const ENUMS: [(&str, &str); 7] = [
+const ENUMS: [(&str, &str); 8] = [
     ("Refusal", "refusal.rs"),
     ("RevertRefusal", "revert_refusal.rs"),
     ("DeleteRefusal", "delete_refusal.rs"),
@@ -254,6 +254,7 @@ const ENUMS: [(&str, &str); 7] = [
     ("OffRefusal", "off_refusal.rs"),
     ("QuiesceRefusal", "quiesce_refusal.rs"),
     ("StorageRefusal", "storage_refusal.rs"),
+    ("UnusedRefusal", "unused_refusal.rs"),
 ];
 
 /// How a row says that nothing shows it, and why; and how many may say so.
@@ -269,7 +270,7 @@ fn refusals() -> Vec<Refusal> {
             let (message, rest) = part.split_once(")]\n").expect("an attribute ends");
             let variant: String = rest.trim_start().chars().take_while(char::is_ascii_alphanumeric).collect();
             let name = format!("{enumeration}::{variant}");
-            if ["Revert", "Delete", "Image", "Off", "Quiesce", "Storage"].contains(&&*variant) {
+            if ["Revert", "Delete", "Image", "Off", "Quiesce", "Storage", "Unused"].contains(&&*variant) {
                 continue;
             }
             let code = code(codes, &variant).unwrap_or_else(|| panic!("{variant} has a code in {file}"));

@@ -56,6 +56,14 @@ fn external(rig: &Rig<'_>) -> Result<(), Failed> {
     rig.writer()?.write("vda", 0x22, 0)?;
     let mut held = vec![0x11; PART];
     held.resize(DISK, 0);
+    let unused = ["--socket", "nbd.sock", "--storage-daemon", "/nowhere/daemon"];
+    let (code, refused) =
+        rig.say(&[&["export", "s1", "--disk", "vda", "--method", "qemu"], &unused[..]].concat())?;
+    let why = refused["error"]["message"].as_str().unwrap_or_default();
+    rig.is(
+        "no program is taken for one that serves",
+        code == Some(2) && why.contains("QEMU itself serves it"),
+    )?;
     for (by, others) in [(&[][..], 1), (&["--by", "daemon"], 0)] {
         let export = [&["export", "s1", "--disk", "vda", "--method", "qemu", "--socket", "nbd.sock"], by];
         let served = rig.serve(&export.concat())?;

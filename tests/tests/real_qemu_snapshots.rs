@@ -10,6 +10,7 @@
 use std::{
     error::Error,
     fs,
+    os::unix::fs::PermissionsExt as _,
     process::{Command, ExitCode},
 };
 
@@ -44,6 +45,7 @@ async fn on(program: &Utf8Path) -> Result<(), Failed> {
     told?;
     on_a_device(&binary, program).await?;
     off(&binary, program).await?;
+    by_a_program(&binary, program).await?;
     of_libvirt(&binary, program).await
 }
 
@@ -56,6 +58,19 @@ async fn of_libvirt(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
     let rig = Rig { reached: Vec::new(), ..Rig::new(&world, desk, program)? };
     let told = story_of_libvirts_own(&rig, program);
     // The one that the driver has started.
+    world.kill_qemu().await;
+    told
+}
+
+/// The same command, with a program of the user's that starts and stops the machine.
+async fn by_a_program(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
+    let world = QemuWorld::start(binary, &Machine::new().disk("vda").disk("vdb")).await?;
+    world.kill_qemu().await;
+    let desk = tempfile::tempdir()?;
+    let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
+    let rig = Rig { reached: Vec::new(), ..Rig::new(&world, desk, program)? };
+    let told = story_of_a_program(&rig, program);
+    // The one that the program has started.
     world.kill_qemu().await;
     told
 }
@@ -245,6 +260,58 @@ fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
     let start = ["--launcher", "built-in", "--off", "--qmp", &rig.monitor];
     let reverted = rig.done(&[&["revert", "m1"], &start[..]].concat())?;
     rig.is("it goes on with its memory", reverted["machine"] == "started-and-runs")
+}
+
+/// Starts the machine with node names of its own, of which nobody is told.
+const LAUNCHER: &str = r##"#!/bin/sh
+asked=$(cat)
+here=$(dirname "$0")
+said() { printf '%s' "$asked" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
+if [ "$(said action)" = stop ]; then
+  kill "$(cat "$here/pid")"
+  echo '{"done": {}}'
+  exit
+fi
+set --
+for file in $(printf '%s' "$asked" | sed 's/<disk /\n<disk /g' | sed -n "/^<disk /s/<source file='\([^']*\)'.*/\n\1/p" | grep '^/'); do
+  set -- "$@" -blockdev "driver=qcow2,node-name=own-$#,file.driver=file,file.filename=$file" -device "virtio-blk-pci,drive=own-$#"
+done
+[ "$(said state)" = running ] || set -- "$@" -S
+setsid PROGRAM -accel tcg -nodefaults -display none -machine q35 -m 64 \
+  -qmp "unix:$(said monitor),server=on,wait=off" "$@" </dev/null >/dev/null 2>&1 &
+echo $! >"$here/pid"
+echo '{"done": {}}'
+"##;
+
+/// What makes it another machine, as far as is described.
+const MORE: &str = "<features><acpi/></features><devices>";
+
+/// Its disks hold a snapshot with the memory, and the machine that runs is described as another one by then.
+fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
+    let launcher = rig.desk.join("launcher");
+    fs::write(&launcher, LAUNCHER.replace("PROGRAM", program.as_str()))?;
+    fs::set_permissions(&launcher, fs::Permissions::from_mode(0o700))?;
+    let by = ["--launcher", launcher.as_str(), "--qmp", &rig.monitor];
+    rig.done(&["create-as", "e1", "--disk-only"])?;
+    let reverted = rig.done(&[&["revert", "e1", "--running", "--off"], &by[..]].concat())?;
+    rig.is("the program has started it", reverted["machine"] == "started-and-runs")?;
+    let taken = rig.done(&[&["create-as", "i1"], &by[2..]].concat())?;
+    rig.is("the memory is in it", taken["consistency"] == "memory")?;
+    rig.done(&[&["create-as", "i2"], &by[2..]].concat())?;
+
+    let vm = rig.desk.join("vm.xml");
+    fs::write(&vm, fs::read_to_string(&vm)?.replace("<devices>", MORE))?;
+    let reverted = rig.done(&[&["revert", "i1", "--force", "--write-domain"], &by[..]].concat())?;
+    rig.is("the program has started another one", reverted["machine"] == "started-and-runs")?;
+    rig.is("it is that of the snapshot", !fs::read_to_string(&vm)?.contains("<acpi/>"))?;
+    rig.is("it is current", rig.done(&["current", "--name"])?["name"] == "i1")?;
+
+    fs::write(&vm, fs::read_to_string(&vm)?.replace("<devices>", MORE))?;
+    let without = ["revert", "i1", "--force", "--discard", "--delete-children", "--write-domain"];
+    rig.done(&[&without, &by[..]].concat())?;
+    rig.is("what came after it is gone", rig.say(&["info", "i2"])?.0 == Some(1))?;
+    rig.done(&[&["delete", "i1"], &by[2..]].concat())?;
+    Ok(())
 }
 
 fn story_of_libvirts_own(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {

@@ -21,6 +21,7 @@ use freezeframe_driver::{
     name::SnapshotName,
     report::{Anew, Deed, Report},
     request::{Create, CreateFlag, Request, Revert, RevertFlag, WITHIN},
+    step::{Naming, Step},
     store::Store,
     xml::Limits,
 };
@@ -330,12 +331,18 @@ fn an_image_that_is_none_of_its_format_is_missed_before_the_machine_is_ended() {
     });
 }
 
+/// It has names of its own for its nodes, which the plan cannot know. The test `the_command_works_on_any_real_qemu` goes back so.
 #[test]
-fn a_snapshot_inside_the_images_is_not_looked_for_in_a_machine_that_a_program_starts() {
+fn a_snapshot_inside_the_images_is_loaded_by_their_files_where_a_program_starts_the_machine() {
     after(Release::V10_0, Kind::Internal, async |bench| {
         let machine = bench.machine(document(128)).await.with_launcher(Launcher::Program("/start".into()));
-        let words = "start it by the built-in launcher";
-        refused(&machine, &[RevertFlag::Force], Code::OperationUnsupported, words).await;
+        let plan = machine.plan(&revert(&[RevertFlag::Force])).await.unwrap();
+        let loads = plan.steps().filter_map(|step| match step {
+            Step::LoadSnapshot(load) => Some((load.naming, load.vmstate.clone(), load.devices.clone())),
+            _ => None,
+        });
+        let file = "/images/vda.qcow2".to_owned();
+        assert_eq!(loads.collect::<Vec<_>>(), [(Naming::Files, file.clone(), vec![file])]);
     });
 }
 

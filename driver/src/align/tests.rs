@@ -94,7 +94,7 @@ fn a_disk_that_is_said_to_be_taken_by_its_storage_is_no_disk_of_qemus() {
         (DISK_ONLY, vec![disk("vda", Location::No)]),
         (DISK_ONLY, vec![disk("vda", Location::External)]),
     ] {
-        assert_eq!(stated(wish(flags, disks)), Err(Refusal::StorageUnused("vda".into())));
+        assert_eq!(stated(wish(flags, disks)), Err(UnusedRefusal::Provider("vda".into()).into()));
     }
 }
 

@@ -136,7 +136,26 @@ fn method_of(disk: &Disk<'_>, stated: Option<&Element>) -> Result<By, DiskError>
     };
     let word = said.attribute("method").ok_or_else(no_method)?;
     let unknown = |why| DiskError::UnknownMethod { target: target.to_owned(), word: word.to_owned(), why };
-    word.parse().map_err(unknown)
+    let by = word.parse().map_err(unknown)?;
+    check_words(target, by, said)?;
+    Ok(by)
+}
+
+/// Whether all that is said is the method's own: what another would understand is passed over by nobody.
+fn check_words(target: &str, by: By, said: &Element) -> Result<(), DiskError> {
+    let words = [
+        ("volume", "a storage's", by != By::Qemu),
+        ("room", "lvm's", by == By::Storage(Method::Lvm)),
+        ("group", "rbd's", by == By::Storage(Method::Rbd)),
+        ("settings", "rbd's", by == By::Storage(Method::Rbd)),
+        ("program", "exec's", by == By::Storage(Method::Exec)),
+    ];
+    match words.iter().find(|(word, _, is_its)| !is_its && said.attribute(word).is_some()) {
+        None => Ok(()),
+        Some(&(word, whose, _)) => {
+            Err(DiskError::OtherMethods { target: target.to_owned(), by, word, whose })
+        }
+    }
 }
 
 /// What one disk wants of its storage.
@@ -167,6 +186,7 @@ impl Wish {
         let unknown =
             |why| DiskError::UnknownMethod { target: target.to_owned(), word: word.to_owned(), why };
         let method = word.parse().map_err(unknown)?;
+        check_words(target, By::Storage(method), said)?;
         let volume = said.attribute("volume").map(str::to_owned).or_else(|| volume_at(path, method));
         Self::new(target, method, said.clone(), volume)
     }

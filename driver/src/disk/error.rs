@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 
+use super::By;
 use crate::{
     error::{Code, OperationError},
     name::{BadName, SnapshotName},
@@ -66,6 +67,18 @@ pub enum DiskError {
         method: Method,
         /// What it needs.
         what: &'static str,
+    },
+    /// What is said is another method's. Nothing was run.
+    #[error("{target}: the method {by} knows no `{word}`, which is {whose}")]
+    OtherMethods {
+        /// The disk.
+        target: String,
+        /// Who takes its snapshots.
+        by: By,
+        /// What was said.
+        word: &'static str,
+        /// Whose it is.
+        whose: &'static str,
     },
     /// Several disks that this storage cannot catch at one point in time. Nothing was run.
     #[error("{} cannot be caught at one point in time: {why}", .targets.join(" "))]
@@ -188,6 +201,7 @@ impl DiskError {
             | DiskError::UnknownDisk { .. }
             | DiskError::UnknownPlace { .. }
             | DiskError::UnknownRest { .. }
+            | DiskError::OtherMethods { .. }
             | DiskError::UnknownMethod { .. } => Code::InvalidArg,
             DiskError::NoMethod { .. }
             | DiskError::ByQemu { .. }

@@ -23,6 +23,16 @@ pub enum Why {
     /// Another document.
     #[error("the root element is `<{0}>`; a snapshot is described by `<domainsnapshot>`")]
     Root(String),
+    /// What can be said once is said again.
+    #[error(
+        "a second `<{part}>` in `<{whole}>`, which has one at the most: which of them is meant is not known"
+    )]
+    Twice {
+        /// What is said.
+        part: String,
+        /// Where.
+        whole: String,
+    },
     /// A record without a name.
     #[error("the snapshot has no `<name>`; a record that is handed in must have one")]
     NoName,

@@ -1,5 +1,7 @@
 //! From document to definition, checked in libvirt's order.
 
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -8,6 +10,9 @@ use super::{
     unknown,
 };
 use crate::xml::{self, Element, Limits, Node};
+
+/// What a wish for a new snapshot says.
+const WISHED: [&str; 4] = ["name", "description", "memory", "disks"];
 
 /// What a definition is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +58,14 @@ impl DomainSnapshot {
             return Err(bad(root, Why::Root(root.name.clone())));
         }
         let past = match purpose {
-            Purpose::Create { without_memory } => Past::to_be(root, without_memory),
-            Purpose::Redefine | Purpose::Load => Past::recorded(root)?,
+            Purpose::Create { without_memory } => {
+                once(root, &WISHED)?;
+                Past::to_be(root, without_memory)
+            }
+            Purpose::Redefine | Purpose::Load => {
+                once(root, &unknown::PARTS)?;
+                Past::recorded(root)?
+            }
         };
         let memory = memory(root, &past)?;
         let disks = disks(root, "disks")?;
@@ -114,11 +125,30 @@ impl Past {
             recorded: true,
             name: Some(name),
             state: Some(state),
-            parent: root.child("parent").and_then(|parent| parent.text_of("name")),
+            parent: parent(root)?,
             creation_time: Some(creation_time),
             without_memory: state.has_no_memory(),
         })
     }
+}
+
+/// Whether each of these parts is said once at the most. libvirt takes the first, and passes over what else is said.
+fn once(element: &Element, parts: &[&str]) -> Result<(), BadDefinition> {
+    let mut said = BTreeSet::new();
+    let mut known = element.elements().filter(|part| parts.contains(&part.name.as_str()));
+    match known.find(|part| !said.insert(part.name.as_str())) {
+        None => Ok(()),
+        Some(part) => {
+            let (again, whole) = (part.name.clone(), element.name.clone());
+            Err(bad(part, Why::Twice { part: again, whole }))
+        }
+    }
+}
+
+fn parent(root: &Element) -> Result<Option<String>, BadDefinition> {
+    let Some(parent) = root.child("parent") else { return Ok(None) };
+    once(parent, &["name"])?;
+    Ok(parent.text_of("name"))
 }
 
 fn named(root: &Element) -> Option<String> {
@@ -183,6 +213,7 @@ fn disk(element: &Element) -> Result<SnapshotDisk, BadDefinition> {
         };
         disk.source_type = SourceType::of(said).ok_or_else(|| bad(element, why(said.into())))?;
     }
+    once(element, &["driver", "source"])?;
     let [driver, source] = ["driver", "source"].map(|part| element.child(part));
     disk.driver = driver.cloned();
     disk.source = source.cloned();

@@ -55,6 +55,45 @@ fn what_a_record_must_say_is_missed_by_name() {
     assert!(read(&full, Purpose::Redefine).is_ok());
 }
 
+/// libvirt takes the first, and nobody learns that there was another.
+#[test]
+fn what_is_said_twice_is_refused_at_the_second() {
+    let again = |inside: &str, purpose| {
+        let error = read(inside, purpose).unwrap_err();
+        assert_eq!(error.why.code(), Code::XmlError);
+        (error.why.to_string(), error.at.column)
+    };
+    let twice = |part: &str, whole: &str| {
+        format!(
+            "a second `<{part}>` in `<{whole}>`, which has one at the most: which of them is meant is not known"
+        )
+    };
+    let root = "<domainsnapshot>".len() as u32;
+    for part in ["name", "description", "memory", "disks"] {
+        let (text, column) = (format!("<{part}/>"), root + part.len() as u32 + 4);
+        let refused = (twice(part, "domainsnapshot"), column);
+        assert_eq!(again(&text.repeat(2), CREATE), refused);
+        assert_eq!(again(&text.repeat(2), Purpose::Redefine), refused);
+    }
+    let past =
+        ["state", "parent", "creationTime", "revertDisks", "domain", "inactiveDomain", "cookie", "active"];
+    for part in past {
+        let text = format!("<{part}/>").repeat(2);
+        assert!(read(&text, CREATE).is_ok(), "a wish says nothing of it");
+        for purpose in [Purpose::Redefine, Purpose::Load] {
+            assert_eq!(again(&text, purpose).0, twice(part, "domainsnapshot"));
+        }
+    }
+    for part in ["driver", "source"] {
+        let disk = format!("<disks><disk name='vda'><{part}/><{part}/></disk></disks>");
+        assert_eq!(again(&disk, CREATE).0, twice(part, "disk"));
+    }
+    let parents = "<state>running</state><parent><name>a</name><name>b</name></parent>";
+    assert_eq!(record(parents).unwrap_err().why.to_string(), twice("name", "parent"));
+    // What nobody here knows may stand there as often as it likes.
+    assert!(read("<other/><other/>", CREATE).is_ok());
+}
+
 #[test]
 fn the_memory_is_where_it_is_said_or_where_the_state_puts_it() {
     let of = |state: &str, memory: &str| {

@@ -1,6 +1,6 @@
 //! What a definition says that is not understood here: it is kept, and written back as it came.
 //!
-//! Parts are known by their names as they stand. One that stands twice, where libvirt has it once, is read once and not kept.
+//! Parts are known by their names as they stand.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ impl Unknown {
 }
 
 /// The parts of a definition that are understood.
-const PARTS: [&str; 12] = [
+pub(super) const PARTS: [&str; 12] = [
     "name",
     "description",
     "state",

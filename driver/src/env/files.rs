@@ -6,9 +6,12 @@
 )]
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+        PermissionsExt as _, fchown,
+    },
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -47,8 +50,8 @@ pub(super) fn read_file(path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// Written beside it, synced, renamed over it; then the folder is synced, since the new name is in the folder. Who may read or write
-/// it stays as it was; a new file is its owner's alone.
+/// Written beside it, synced, renamed over it; then the folder is synced, since the new name is in the folder. Whose it is and who may
+/// read or write it stays as it was, as far as this process may give files away; a new file is its owner's alone.
 pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let beside = Utf8PathBuf::from(format!("{path}.new"));
     match fs::remove_file(&beside) {
@@ -58,11 +61,24 @@ pub(super) fn replace_file(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     if let Some(before) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) {
-        file.set_permissions(before.permissions())?;
+        give_to_whom_it_was(&file, &before)?;
     }
     file.sync_all()?;
     fs::rename(&beside, path)?;
     sync_folder(folder_of(path))
+}
+
+/// To a group that it cannot be given to it grants nothing: those in the one that it gets instead have had nothing to do with it.
+fn give_to_whom_it_was(file: &File, before: &Metadata) -> io::Result<()> {
+    let group = fchown(file, None, Some(before.gid()));
+    let mode = match group {
+        Ok(()) => before.mode(),
+        Err(_) => before.mode() & !0o070,
+    };
+    // Only root gives files away, and the mode is nobody else's affair afterwards.
+    file.set_permissions(Permissions::from_mode(mode & 0o777))?;
+    let _ = fchown(file, Some(before.uid()), None);
+    Ok(())
 }
 
 /// The folder that a file is in: of a name alone it is the one that the program is in.

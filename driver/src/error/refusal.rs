@@ -395,11 +395,9 @@ pub enum Refusal {
         /// Why not.
         why: String,
     },
-    /// It is said who takes a disk below QEMU, and QEMU is to take it.
-    #[error(
-        "disk `{0}` is said to be taken by its storage: for that its place is `manual`, and the snapshot no internal one"
-    )]
-    StorageUnused(String),
+    /// What is asked for would do nothing.
+    #[error(transparent)]
+    Unused(#[from] super::UnusedRefusal),
     /// It is a revert that cannot be done.
     #[error(transparent)]
     Revert(#[from] RevertRefusal),
@@ -464,8 +462,7 @@ impl Refusal {
             | Refusal::InternalBesideMemory(_)
             | Refusal::VhostUser(_)
             | Refusal::TransientDisk(_)
-            | Refusal::OverlayOfOther { .. }
-            | Refusal::StorageUnused(_) => Code::ConfigUnsupported,
+            | Refusal::OverlayOfOther { .. } => Code::ConfigUnsupported,
             Refusal::HaltOfTransient
             | Refusal::NoImage(_)
             | Refusal::MemoryWithoutDocument
@@ -482,6 +479,7 @@ impl Refusal {
             Refusal::Image(refusal) => refusal.code(),
             Refusal::Quiesce(refusal) => refusal.code(),
             Refusal::Storage(refusal) => refusal.code(),
+            Refusal::Unused(refusal) => refusal.code(),
             Refusal::Exists { .. } | Refusal::Recorded(_) => Code::OperationFailed,
             Refusal::NoSuchSnapshot(_) | Refusal::Unknown(_) => Code::NoDomainSnapshot,
             Refusal::LiveWithoutMemory

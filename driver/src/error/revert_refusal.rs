@@ -191,11 +191,6 @@ pub enum RevertRefusal {
         /// Who may miss it.
         why: String,
     },
-    /// A new process cannot be told which of its nodes hold the snapshot.
-    #[error(
-        "`{0}` is inside the images, and a machine that a program starts has nodes of unknown names; start it by the built-in launcher, or end the machine, start the snapshot's paused yourself, and revert again within it"
-    )]
-    NodesUnknown(String),
 }
 
 impl RevertRefusal {
@@ -204,8 +199,8 @@ impl RevertRefusal {
         use RevertRefusal::{
             CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
             ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
-            NoLauncher, NoRollbackInfo, NodesUnknown, OffOfTransient, OtherMachine, OverlayAbove,
-            OverlayKept, RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
+            NoLauncher, NoRollbackInfo, OffOfTransient, OtherMachine, OverlayAbove, OverlayKept,
+            RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
         };
         match self {
             FlagsExclude(..) | FlagNeeds { .. } => Code::InvalidArg,
@@ -225,8 +220,7 @@ impl RevertRefusal {
             | Slept(_)
             | NoLauncher(_)
             | SourceNotFile(_)
-            | CannotResetNvram { .. }
-            | NodesUnknown(_) => Code::OperationUnsupported,
+            | CannotResetNvram { .. } => Code::OperationUnsupported,
         }
     }
 }

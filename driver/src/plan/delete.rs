@@ -139,6 +139,7 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
     let name = delete.name.as_str();
     let Some(records) = facts.records.filter(|records| records.tree.get(name).is_some()) else {
         // Nobody has recorded it: it may be in the images all the same.
+        parts::check_used(&delete.stated, |_| false)?;
         return match delete.flags.iter().next() {
             Some(_) => Err(DeleteRefusal::NotRecorded(name.to_owned()).into()),
             None => match facts.off {

@@ -13,7 +13,9 @@ use crate::{
     name::SnapshotName,
     observed::{ObservedDisk, ObservedImage},
     request::{Create, CreateFlag},
-    step::{DeleteSnapshot, LoadSnapshot, Pause, Quit, Resume, SaveSnapshot, ThawLoaded, WriteRecords},
+    step::{
+        DeleteSnapshot, LoadSnapshot, Naming, Pause, Quit, Resume, SaveSnapshot, ThawLoaded, WriteRecords,
+    },
 };
 
 /// Plans the taking of one: all writable disks and the memory, in one job.
@@ -96,6 +98,7 @@ pub(super) fn revert(
         tag: name.to_string(),
         vmstate: memory.node.clone(),
         devices: nodes(&disks),
+        naming: Naming::Nodes,
         running,
         pauses: running && !runs,
     };
@@ -173,6 +176,7 @@ pub(super) fn delete_tag(
         job: format!("ff-{}-delete{number}", facts.unique),
         tag: name.to_owned(),
         devices: nodes(&disks),
+        naming: Naming::Nodes,
     }))
 }
 

@@ -17,9 +17,9 @@ use crate::{
     domain_snapshot::Location,
     domain_xml::DomainXml,
     env::FileKind,
-    error::{OffRefusal, Refusal},
+    error::{OffRefusal, Refusal, UnusedRefusal},
     observed::ObservedDisk,
-    request::{Create, CreateFlag},
+    request::{Create, CreateFlag, Quiesce},
     step::{AddTag, CreateOverlay, RemoveTag, ReserveFile, Step, UseEmptyFile, WriteDocument, WriteRecords},
 };
 
@@ -72,6 +72,9 @@ pub(super) fn check(create: &Create, facts: Facts<'_>) -> Result<(), Refusal> {
     let for_running = [CreateFlag::Halt, CreateFlag::Quiesce];
     if let Some(flag) = for_running.into_iter().find(|flag| create.flags.has(*flag)) {
         return Err(OffRefusal::NotRunning(flag).into());
+    }
+    if create.quiesce() == Quiesce::AlreadyFrozen {
+        return Err(UnusedRefusal::AlreadyFrozen.into());
     }
     check_description(facts)?;
     match &create.vmstate {

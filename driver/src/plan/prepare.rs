@@ -11,9 +11,10 @@ use crate::{
     domain::Domain,
     domain_snapshot::{Location, SourceType, State},
     env::FileKind,
-    error::{OffRefusal, Refusal},
+    error::{OffRefusal, Refusal, UnusedRefusal},
     observed::{Observed, ObservedDisk},
     request::{Create, CreateFlag, Request},
+    save_image::Format,
 };
 
 /// The one format that keeps internal snapshots.
@@ -67,6 +68,7 @@ pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
         }
     }
     overall(create, aligned, facts)?;
+    unused(create, aligned)?;
     match &aligned.memory {
         MemoryPlace::External(file) => memory::check(file, aligned, facts),
         MemoryPlace::No | MemoryPlace::Internal => Ok(()),
@@ -152,7 +154,7 @@ fn overall(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<(), R
     }
     let Some(internal) = internal else { return Ok(()) };
     if let Some(disk) = storage {
-        return Err(Refusal::StorageUnused(disk));
+        return Err(UnusedRefusal::Provider(disk).into());
     }
     if let Some(external) = external {
         return Err(Refusal::Mixed { internal, external });
@@ -170,6 +172,24 @@ fn overall(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<(), R
         }
         _ => Ok(()),
     }
+}
+
+/// What is asked for is to do something.
+fn unused(create: &Create, aligned: &Aligned) -> Result<(), UnusedRefusal> {
+    let is_by = |hook: &Utf8PathBuf| {
+        let by_it = |place: &Place| matches!(place, Place::Storage(said) if said.attribute("program") == Some(hook.as_str()));
+        aligned.disks.iter().any(|disk| by_it(&disk.place))
+    };
+    if let Some(hook) = create.by_storage.hook.as_ref().filter(|hook| !is_by(hook)) {
+        return Err(UnusedRefusal::Hook(hook.clone()));
+    }
+    if create.flags.has(CreateFlag::ReuseExternal) && aligned.overlays().next().is_none() {
+        return Err(UnusedRefusal::ReuseExternal);
+    }
+    if create.memory_format == Format::Sparse && !matches!(aligned.memory, MemoryPlace::External(_)) {
+        return Err(UnusedRefusal::Sparse);
+    }
+    Ok(())
 }
 
 impl Location {

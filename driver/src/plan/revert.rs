@@ -45,8 +45,8 @@ use crate::{
     qemu_img::Backing,
     request::{Revert, RevertFlag},
     step::{
-        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, RemoveFile, ReserveFile,
-        Resume, Step,
+        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, Naming, RemoveFile,
+        ReserveFile, Resume, Step,
     },
 };
 
@@ -78,6 +78,7 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
         if revert.flags.has(RevertFlag::Discard) {
             return Err(DeleteRefusal::NotRecorded(name.to_owned()).into());
         }
+        parts::check_used(&revert.stated, |_| false)?;
         // What the images alone know is inside them, and says nothing of what the guest did then.
         nvram::check_unrecorded(revert, facts)?;
         let plan =
@@ -229,7 +230,7 @@ impl Way<'_> {
         let (write, tree) = self.recorded(&[])?;
         let runs = Some(self.goal == Goal::Running);
         let mut plan = internal::revert(&self.revert.name, runs, Some(write), self.facts)?;
-        plan.stages.extend(self.delete_tags(|disk| disk.node.clone())?);
+        plan.stages.extend(self.delete_tags(Naming::Nodes, |disk| disk.node.clone())?);
         Ok(Planned { plan, tree: Some(tree), domain: None })
     }
 
@@ -241,16 +242,18 @@ impl Way<'_> {
         let launcher = self.launcher(&self.domain)?;
         let reset = self.reset_nvram()?;
         self.knows_qemu()?;
-        if matches!(launcher, Launcher::Program(_)) {
-            return Err(RevertRefusal::NodesUnknown(self.name()).into());
-        }
         self.same_images()?;
         self.holds_no_transient()?;
         let (write, tree) = self.recorded(&[])?;
-        // The launcher calls the node of a disk's image as the disk.
-        let node = |disk: &ObservedDisk| match disk.target.as_str() {
-            NVRAM => NVRAM_NODE.to_owned(),
-            target => target.to_owned(),
+        // The built-in launcher calls the node of a disk's image as the disk; what a program calls it nobody knows before.
+        let naming = match launcher {
+            Launcher::BuiltIn(_) => Naming::Nodes,
+            Launcher::Program(_) => Naming::Files,
+        };
+        let node = |disk: &ObservedDisk| match (naming, disk.target.as_str()) {
+            (Naming::Files, _) => disk.file.to_string(),
+            (Naming::Nodes, NVRAM) => NVRAM_NODE.to_owned(),
+            (Naming::Nodes, target) => target.to_owned(),
         };
         let load = LoadSnapshot {
             method: internal::method(self.facts)?,
@@ -258,6 +261,7 @@ impl Way<'_> {
             tag: self.name(),
             vmstate: node(memory),
             devices: disks.iter().map(|disk| node(disk)).collect(),
+            naming,
             running: false,
             pauses: false,
         };
@@ -274,20 +278,25 @@ impl Way<'_> {
             stages.push(Stage::one(Resume::default()));
         }
         stages.extend(internal::thaw_loaded(self.goal == Goal::Running, self.facts));
-        stages.extend(self.delete_tags(node)?);
+        stages.extend(self.delete_tags(naming, node)?);
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, in a new process", super::targets(&disks), stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(self.domain.clone()) })
     }
 
     /// Deletes the tags that go with it in the machine as it is then, whose nodes are called so.
-    fn delete_tags(&self, node: impl Fn(&ObservedDisk) -> String) -> Result<Vec<Stage>, Refusal> {
+    fn delete_tags(
+        &self,
+        naming: Naming,
+        node: impl Fn(&ObservedDisk) -> String,
+    ) -> Result<Vec<Stage>, Refusal> {
         let method = internal::method(self.facts)?;
         let delete = |(number, (tag, disks)): (usize, (&str, Vec<&ObservedDisk>))| DeleteSnapshot {
             method,
             job: format!("ff-{}-delete-{number}", self.facts.unique),
             tag: tag.to_owned(),
             devices: disks.into_iter().map(&node).collect(),
+            naming,
         };
         Ok(self.tags()?.into_iter().enumerate().map(delete).map(Stage::one).collect())
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains, job_remains, nodes_with_tag};
+use super::{Begun, Happened, Kind, Naming, Remains, job_remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, SnapshotDelete},
@@ -28,6 +28,17 @@ pub struct DeleteSnapshot {
     pub tag: String,
     /// The nodes that have it.
     pub devices: Vec<String>,
+    /// What the nodes are called here.
+    #[serde(default, skip_serializing_if = "Naming::is_qemus")]
+    pub naming: Naming,
+}
+
+impl DeleteSnapshot {
+    /// The nodes that have it still.
+    async fn still_on<E: Env>(&self, live: &Live<E>) -> Result<Vec<String>, StepError> {
+        let devices = self.naming.nodes(live, &self.devices).await?;
+        Ok(nodes_with_tag(live, &self.tag, &devices).await?)
+    }
 }
 
 impl Kind for DeleteSnapshot {
@@ -38,9 +49,12 @@ impl Kind for DeleteSnapshot {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let Self { job, tag, devices, .. } = self;
+        let Self { job, tag, .. } = self;
         match self.method {
-            InternalMethod::Jobs => job::run(live, job, &SnapshotDelete { job_id: job, tag, devices }).await,
+            InternalMethod::Jobs => {
+                let devices = &self.naming.nodes(live, &self.devices).await?;
+                job::run(live, job, &SnapshotDelete { job_id: job, tag, devices }).await
+            }
             InternalMethod::HumanMonitor => human_monitor::run(live, "delvm", tag).await,
         }
     }
@@ -52,7 +66,7 @@ impl Kind for DeleteSnapshot {
         {
             return Ok(Happened::No);
         }
-        let found = nodes_with_tag(live, &self.tag, &self.devices).await?;
+        let found = self.still_on(live).await?;
         Ok(if found.is_empty() { Happened::Yes } else { Happened::No })
     }
 
@@ -66,7 +80,7 @@ impl Kind for DeleteSnapshot {
         if begun == Begun::Refused {
             return Ok(());
         }
-        match nodes_with_tag(live, &self.tag, &self.devices).await {
+        match self.still_on(live).await {
             Ok(found) if found.len() == self.devices.len() => Ok(()),
             Ok(found) if found.is_empty() => Err(format!("snapshot `{}` is deleted all the same", self.tag)),
             Ok(found) => Err(format!(

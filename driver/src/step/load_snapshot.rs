@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains, job_remains, nodes_with_tag};
+use super::{Begun, Happened, Kind, Naming, Remains, job_remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, Cont, QueryStatus, SnapshotLoad, Stop},
@@ -34,6 +34,9 @@ pub struct LoadSnapshot {
     pub vmstate: String,
     /// All nodes that take part.
     pub devices: Vec<String>,
+    /// What the nodes are called here.
+    #[serde(default, skip_serializing_if = "Naming::is_qemus")]
+    pub naming: Naming,
     /// Whether the guest runs. It runs again afterwards, unless it is to be paused.
     pub running: bool,
     /// Whether the guest, which runs, is to stand still afterwards: it is stopped first, so that it never runs on from there.
@@ -49,12 +52,14 @@ impl Kind for LoadSnapshot {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let Self { job, tag, vmstate, devices, .. } = self;
+        let Self { job, tag, .. } = self;
         if self.pauses {
             live.execute(&Stop {}).await?;
         }
         match self.method {
             InternalMethod::Jobs => {
+                let vmstate = &self.naming.nodes(live, std::slice::from_ref(&self.vmstate)).await?[0];
+                let devices = &self.naming.nodes(live, &self.devices).await?;
                 job::run(live, job, &SnapshotLoad { job_id: job, tag, vmstate, devices }).await
             }
             InternalMethod::HumanMonitor => human_monitor::run(live, "loadvm", tag).await,
@@ -92,7 +97,8 @@ impl Kind for LoadSnapshot {
             Begun::Part => {}
         }
         let unclear = |error: &dyn std::fmt::Display| format!("{}: {error}", self.remains());
-        let found = nodes_with_tag(live, &self.tag, &self.devices).await.map_err(|error| unclear(&error))?;
+        let devices = self.naming.nodes(live, &self.devices).await.map_err(|error| unclear(&error))?;
+        let found = nodes_with_tag(live, &self.tag, &devices).await.map_err(|error| unclear(&error))?;
         if found.len() == self.devices.len() || !why.is_some_and(says_that_the_tag_is_missing) {
             return Err(self.remains());
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, DeleteSnapshot, Happened, Kind, Remains, job_remains, nodes_with_tag};
+use super::{Begun, DeleteSnapshot, Happened, Kind, Naming, Remains, job_remains, nodes_with_tag};
 use crate::{
     capabilities::InternalMethod,
     commands::{Command, SnapshotSave},
@@ -40,6 +40,7 @@ impl SaveSnapshot {
             job: format!("{}-undo", self.job),
             tag: self.tag.clone(),
             devices: self.devices.clone(),
+            naming: Naming::Nodes,
         }
     }
 }

@@ -215,6 +215,7 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
         let why = "--internal is a snapshot inside an image, by the method qemu: a storage takes its own";
         return Err(CliError::Usage(why.to_owned()));
     }
+    wanted.which.check_no_qemu()?;
     let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
     let disks = match wanted.agent {
         Some(socket) => disks

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
     client::ConnectError,
-    error::{Code, OperationError},
+    error::{Code, OperationError, Refusal},
     journal::JournalError,
     machine::HoldError,
     name::{BadName, SnapshotName},
@@ -40,6 +40,10 @@ use super::{
 
 /// What a user must know of all verbs.
 const HELP: &str = "\
+An option that would do nothing is refused. What describes the machine and how it is reached (--qmp,
+--off, --agent, --launcher, --within), and what only permits or is so in any case (--force, --atomic,
+--write-domain), may always be given.
+
 Exit codes:
   0   done
   1   failed, or refused: what is said tells how things stand
@@ -236,6 +240,11 @@ impl SnapshotError {
 
     pub(super) fn exit_code(&self) -> u8 {
         match self {
+            SnapshotError::Operation(error)
+                if matches!(**error, OperationError::Refused(Refusal::Unused(_))) =>
+            {
+                2
+            }
             SnapshotError::Store(StoreError::Locked(_)) => 75,
             SnapshotError::Operation(error)
                 if matches!(

@@ -24,11 +24,15 @@ mod snapshot_validate;
 mod snapshot_wrong;
 mod snapshot_xml;
 mod undefine;
+mod unused_options;
 mod usage;
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},

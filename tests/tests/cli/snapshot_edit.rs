@@ -34,13 +34,15 @@ fn dumped(desk: &Desk) -> String {
 #[test]
 fn what_was_written_takes_the_records_place() {
     let desk = desk();
-    let editor = "sed -i 's|<state>|<description>mine</description><state>|'";
     for variable in ["EDITOR", "VISUAL"] {
-        edit(&desk, variable, editor).assert(0, "snapshot s1 edited\n");
+        let editor = format!(
+            "sed -i -e '/<description>/d' -e 's|<state>|<description>by {variable}</description>\\n<state>|'"
+        );
+        edit(&desk, variable, &editor).assert(0, "snapshot s1 edited\n");
         desk.assert_nothing_left();
     }
     let record = dumped(&desk);
-    assert!(record.contains("<description>mine</description>"), "{record}");
+    assert!(record.contains("<description>by VISUAL</description>"), "{record}");
     assert!(record.contains("open sesame"), "what is not shown to all is kept: {record}");
 }
 

@@ -214,15 +214,22 @@ fn a_description_that_names_other_images_than_the_machine_is_in_is_told_of() {
     assert_eq!(is_old(&rig, &["create-as", "s2", "--halt"]), true);
 }
 
+/// Only root can give files away; to whom else it is, it belongs to before and after.
 #[test]
-fn a_description_that_is_written_is_for_those_to_read_who_could_before() {
+fn a_description_that_is_written_stays_whose_it_was_and_for_those_to_read_who_could_before() {
     let rig = Rig::new();
+    let file = rig.desk.path.join("vm.xml");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&file, Some(12_345), Some(23_456)).unwrap();
+    }
+    let whose = || fs::metadata(&file).map(|found| (found.uid(), found.gid())).unwrap();
+    let before = whose();
     for (mode, name) in [(0o644, "s1"), (0o640, "s2")] {
-        let file = rig.desk.path.join("vm.xml");
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         rig.snapshot(&["create-as", name, "--disk-only", "--write-domain"]).assert(0, "taken");
         assert!(rig.desk.read("vm.xml").contains(&format!("vda.{name}")));
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, mode);
+        assert_eq!(whose(), before);
     }
     let record = rig.desk.path.join("state/vm/s1.xml");
     assert_eq!(fs::metadata(&record).unwrap().permissions().mode() & 0o777, 0o600);

@@ -17,6 +17,7 @@ fn a_wish_is_printed_in_its_canonical_form_which_reads_as_itself() {
 #[test]
 fn a_document_that_is_refused_is_shown_where_and_with_libvirts_code() {
     let desk = Desk::new()
+        .with("twice.xml", &WISH.replace("<disks>", "<name>s2</name>\n<disks>"))
         .with("relative.xml", &WISH.replace("/images", "images"))
         .with(
             "laughs.xml",
@@ -26,6 +27,8 @@ fn a_document_that_is_refused_is_shown_where_and_with_libvirts_code() {
     insta::assert_snapshot!("snapshot xml relative", desk.run(&["snapshot", "xml", "relative.xml"]).whole());
     for (arguments, words) in [
         (&["laughs.xml"][..], "laughs.xml:1:1"),
+        (&["twice.xml"], "twice.xml:3:1"),
+        (&["twice.xml"], "error: XML_ERROR: a second `<name>` in `<domainsnapshot>`"),
         (&["long.xml"], "the document is larger than 4194304 bytes"),
         (&["relative.xml", "--redefine"], "relative.xml:1:1"),
         (&["relative.xml", "--json"], "\"code\": \"XML_ERROR\""),

@@ -11,7 +11,7 @@ use crate::{
     domain::Domain,
     domain_snapshot::{DomainSnapshot, StoragePart},
     domain_xml::DomainXml,
-    error::{Refusal, StorageRefusal},
+    error::{Refusal, StorageRefusal, UnusedRefusal},
     name::SnapshotName,
     plan::{Facts, delete, merge},
     request::{Request, RevertFlag},
@@ -61,15 +61,13 @@ pub(super) fn needed(
 /// What storages hold of a snapshot: as its record tells, and of disks of which it tells nothing as it is stated.
 ///
 /// # Errors
-/// [`Refusal::StorageUnused`], [`StorageRefusal::Another`], [`StorageRefusal::ByItsWordAlone`], [`Refusal::StorageRefuses`].
+/// [`UnusedRefusal::Provider`], [`StorageRefusal::Another`], [`StorageRefusal::ByItsWordAlone`], [`Refusal::StorageRefuses`].
 pub(in crate::plan) fn parts(
     record: &DomainSnapshot,
     stated: &Stated,
     domain: &Domain,
 ) -> Result<Vec<StoragePart>, Refusal> {
-    if let Some(target) = stated.keys().find(|target| !merge::is_manual(record, target)) {
-        return Err(Refusal::StorageUnused(target.clone()));
-    }
+    check_used(stated, |target| merge::is_manual(record, target))?;
     let machine = record.domain.clone().and_then(|machine| DomainXml::of(machine).ok());
     let mut wishes = Vec::new();
     for (target, said) in stated {
@@ -92,6 +90,17 @@ pub(in crate::plan) fn parts(
     let parts: Vec<StoragePart> = told.chain(groups.into_iter().map(of_the_call)).collect();
     parts.iter().try_for_each(|part| check_word(part, stated, domain))?;
     Ok(parts)
+}
+
+/// Whether all that is stated is of disks that a storage holds; none is by a snapshot that the images alone know.
+pub(in crate::plan) fn check_used(
+    stated: &Stated,
+    is_held: impl Fn(&str) -> bool,
+) -> Result<(), UnusedRefusal> {
+    match stated.keys().find(|target| !is_held(target)) {
+        Some(target) => Err(UnusedRefusal::Provider(target.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Whether what is stated is the storage that the record tells of.

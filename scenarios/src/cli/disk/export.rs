@@ -39,15 +39,15 @@ pub(super) struct ExportArgs {
     /// Who serves [default: QEMU itself where --qmp says how it is reached, a program of its own otherwise]
     #[arg(long, value_enum, value_name = "WHO")]
     by: Option<Server>,
-    /// The program that serves
-    #[arg(long, value_name = "PROGRAM", default_value = "qemu-storage-daemon")]
-    storage_daemon: Utf8PathBuf,
-    /// The program that serves what is inside an image
-    #[arg(long, value_name = "PROGRAM", default_value = "qemu-nbd")]
-    qemu_nbd: Utf8PathBuf,
-    /// The program that reads images' headers
-    #[arg(long, value_name = "PROGRAM", default_value = "qemu-img")]
-    qemu_img: Utf8PathBuf,
+    /// The program that serves [default: qemu-storage-daemon]
+    #[arg(long, value_name = "PROGRAM")]
+    storage_daemon: Option<Utf8PathBuf>,
+    /// The program that serves what is inside an image [default: qemu-nbd]
+    #[arg(long, value_name = "PROGRAM")]
+    qemu_nbd: Option<Utf8PathBuf>,
+    /// The program that reads images' headers [default: qemu-img]
+    #[arg(long, value_name = "PROGRAM")]
+    qemu_img: Option<Utf8PathBuf>,
 }
 
 /// Who serves.
@@ -77,7 +77,10 @@ pub(super) async fn export(
             let why = "QEMU has no snapshot of a storage open: a program of its own serves that";
             return Err(CliError::Usage(why.to_owned()));
         }
-        (By::Storage(_), _) => interrupt.or(named.which.storage()?.readable(&name)).await??,
+        (By::Storage(_), _) => {
+            named.which.check_no_qemu()?;
+            interrupt.or(named.which.storage()?.readable(&name)).await??
+        }
         (By::Qemu, by) => {
             let operate = named.which.machine(None, WITHIN)?;
             let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
@@ -92,6 +95,7 @@ pub(super) async fn export(
                 // What is inside an image QEMU cannot serve, and says why.
                 None if !has_monitor || readable.iter().any(|disk| disk.tag.is_some()) => readable,
                 _ => {
+                    arguments.check_no_program()?;
                     let served = interrupt.to_the_end(Served::begin(&machine, socket, &readable)).await?;
                     return by_qemu(served, &readable, arguments, interrupt, json).await;
                 }
@@ -110,6 +114,16 @@ async fn check_free(socket: &Utf8Path) -> Result<(), CliError> {
 }
 
 impl ExportArgs {
+    /// Whether a program is named where QEMU serves.
+    fn check_no_program(&self) -> Result<(), CliError> {
+        match [&self.storage_daemon, &self.qemu_nbd, &self.qemu_img].into_iter().flatten().next() {
+            None => Ok(()),
+            Some(program) => Err(CliError::Usage(format!(
+                "QEMU itself serves it, and `{program}` would not be used: leave that out, or say --by daemon"
+            ))),
+        }
+    }
+
     fn within(&self) -> Duration {
         self.seconds.map_or(FOR_EVER, |seconds| Duration::from_secs(seconds.into()))
     }
@@ -165,9 +179,10 @@ async fn by_program(
     let ExportArgs { storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
     let socket = &arguments.socket()?;
     check_free(socket).await?;
-    let (daemon, nbd) = (storage_daemon.clone(), qemu_nbd.clone());
+    let or = |said: &Option<Utf8PathBuf>, default: &str| said.clone().unwrap_or_else(|| default.into());
+    let (daemon, nbd) = (or(storage_daemon, "qemu-storage-daemon"), or(qemu_nbd, "qemu-nbd"));
     let export = Export { daemon, nbd, socket: socket.clone(), within: arguments.within() };
-    let tool = QemuImg { program: qemu_img.clone(), ..QemuImg::new(env.clone()) };
+    let tool = QemuImg { program: or(qemu_img, "qemu-img"), ..QemuImg::new(env.clone()) };
     let command = interrupt.or(export.command(&tool, readable)).await??;
     let told = async {
         while env.connect(&Endpoint::Unix(socket.clone())).await.is_err() {

@@ -85,6 +85,19 @@ impl WhichArgs {
         Ok(OperateArgs::of(machine, self.qmp.clone(), agent.map(ToOwned::to_owned), within))
     }
 
+    /// Whether anything is said that is QEMU's affair alone.
+    pub(super) fn check_no_qemu(&self) -> Result<(), CliError> {
+        match (&self.state, self.qmp.is_some()) {
+            (None, _) => Ok(()),
+            (Some(_), with_monitor) => {
+                let option = if with_monitor { "--state and --qmp are" } else { "--state is" };
+                let why =
+                    "for the method qemu: a storage asks no QEMU, and its snapshots stand in no records";
+                Err(CliError::Usage(format!("{option} {why}")))
+            }
+        }
+    }
+
     fn document(&self) -> Result<DomainXml, CliError> {
         xml::domain(&self.domain)
     }

@@ -20,6 +20,10 @@ use super::{
 };
 use crate::cli::{CliError, fs::watchdog::GuardArgs, told::Told};
 
+/// What says how a snapshot is taken; who hands in a record takes none. libvirt's own flags are refused with its code.
+const TO_TAKE_ONE: [&str; 7] =
+    ["reuse_external", "quiesce", "already_frozen", "providers", "hook", "memory_format", "transient"];
+
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
     #[command(flatten)]
@@ -28,7 +32,7 @@ pub(super) struct CreateArgs {
     #[arg(value_name = "XMLFILE")]
     file: Option<Utf8PathBuf>,
     /// Record a snapshot that exists; no disk is touched
-    #[arg(long, requires = "file")]
+    #[arg(long, requires = "file", conflicts_with_all = TO_TAKE_ONE)]
     redefine: bool,
     /// With --redefine: make it the current snapshot
     #[arg(long)]

@@ -41,7 +41,7 @@ pub(super) struct CreateAsArgs {
     /// The description, as an option
     #[arg(long, value_name = "TEXT", conflicts_with = "positional_description")]
     description: Option<String>,
-    /// Print the document that these options make, and do nothing
+    /// Print the document that these options make, and do nothing. Flags are no part of it: say them again with `create`
     #[arg(long)]
     print_xml: bool,
     #[command(flatten)]

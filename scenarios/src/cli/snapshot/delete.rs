@@ -31,7 +31,7 @@ pub(super) struct DeleteArgs {
     #[arg(long, conflicts_with = "metadata")]
     storage_stays: bool,
     /// Which storage holds a disk's part of it, where the record does not say so: vdb,method=btrfs (as of create-as)
-    #[arg(long = "provider", value_name = "DISK,method=METHOD", conflicts_with_all = ["metadata", "storage_stays"])]
+    #[arg(long = "provider", value_name = "DISK,method=METHOD", conflicts_with_all = ["metadata", "storage_stays", "children_only"])]
     providers: Vec<ProviderSpec>,
 }
 

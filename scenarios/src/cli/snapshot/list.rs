@@ -1,8 +1,8 @@
 //! `freezeframe snapshot list`: a table, a tree, or names alone.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, State},
     tree::{Filter, Scope, SnapshotTree},
@@ -17,6 +17,7 @@ use super::{
 use crate::cli::{CliError, told::Told};
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("start").args(["from", "current"]))]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub(super) struct ListArgs {
     #[arg(long, conflicts_with = "from")]
     current: bool,
     /// With --from or --current: all that descend from it
-    #[arg(long)]
+    #[arg(long, requires = "start")]
     descendants: bool,
     /// Only those without children
     #[arg(long)]
@@ -124,6 +125,15 @@ fn name(snapshot: &DomainSnapshot) -> &str {
     snapshot.name.as_deref().unwrap_or_default()
 }
 
+/// A name as a person reads it. One that a blank begins or ends would be seen as another, or not at all: it is quoted as a shell takes
+/// it. `--name` and `--json` have it as it is.
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.trim() != name || name.starts_with('\'') {
+        true => Cow::Owned(format!("'{}'", name.replace('\'', r"'\''"))),
+        false => Cow::Borrowed(name),
+    }
+}
+
 fn state(snapshot: &DomainSnapshot) -> &'static str {
     snapshot.state.map_or("", State::name)
 }
@@ -148,12 +158,14 @@ fn object(tree: &SnapshotTree, snapshot: &DomainSnapshot) -> Value {
 fn table(snapshots: &[&DomainSnapshot], with_parent: bool) -> String {
     let mut rows = vec![vec!["Name".to_owned(), "Creation Time".into(), "State".into()]];
     rows.extend(
-        snapshots.iter().map(|snapshot| vec![name(snapshot).into(), taken(snapshot), state(snapshot).into()]),
+        snapshots
+            .iter()
+            .map(|snapshot| vec![shown(name(snapshot)).into(), taken(snapshot), state(snapshot).into()]),
     );
     if with_parent {
         rows[0].push("Parent".into());
         for (row, snapshot) in rows[1..].iter_mut().zip(snapshots) {
-            row.push(snapshot.parent.clone().unwrap_or_default());
+            row.push(shown(snapshot.parent.as_deref().unwrap_or_default()).into());
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -190,8 +202,8 @@ fn drawn(snapshots: &[&DomainSnapshot]) -> String {
         let bars: String = (1..depth).map(|level| if follows[level] { "  | " } else { "    " }).collect();
         let number = if level > DEEPEST { format!("(level {level}) ") } else { String::new() };
         lines.push(match depth {
-            0 => format!("{}{}\n", if index == 0 { "" } else { "\n" }, name(snapshot)),
-            _ => format!("{bars}  |\n{bars}  +- {number}{}\n", name(snapshot)),
+            0 => format!("{}{}\n", if index == 0 { "" } else { "\n" }, shown(name(snapshot))),
+            _ => format!("{bars}  |\n{bars}  +- {number}{}\n", shown(name(snapshot))),
         });
         follows[depth] = true;
     }
@@ -218,6 +230,28 @@ mod tests {
         assert_eq!(text.lines().count(), 2 * 10_000 - 1);
         assert!(text.lines().all(|line| line.len() < 200), "no line is longer");
         assert!(text.ends_with("  +- (level 9999) s9999\n"));
+    }
+
+    #[test]
+    fn a_name_that_blanks_begin_or_end_is_seen() {
+        let named = |name: &str, parent: Option<&str>| DomainSnapshot {
+            name: Some(name.into()),
+            parent: parent.map(str::to_owned),
+            ..DomainSnapshot::default()
+        };
+        let snapshots = [named(" ", None), named("a b", Some(" ")), named("it's ", Some("a b"))];
+        let snapshots: Vec<_> = snapshots.iter().collect();
+        assert_eq!(drawn(&snapshots), "' '\n  |\n  +- a b\n      |\n      +- 'it'\\''s '\n");
+        let table = table(&snapshots, true);
+        let cells = |row: &str| {
+            row.split("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let rows: Vec<_> = table.lines().skip(2).map(cells).collect();
+        assert_eq!(rows, [vec!["' '"], vec!["a b", "' '"], vec![r"'it'\''s '", "a b"]]);
     }
 
     #[test]

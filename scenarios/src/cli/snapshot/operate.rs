@@ -134,6 +134,11 @@ impl OperateArgs {
         Machine::off(TokioEnv::new(), off, patience)
     }
 
+    /// Whether it is off, as far as the caller says.
+    pub(super) fn is_off(&self) -> bool {
+        self.off || self.qmp.is_none()
+    }
+
     /// How long it may take.
     pub(super) fn within(&self) -> Duration {
         Duration::from_secs(self.within.into())
@@ -260,7 +265,7 @@ impl OperateArgs {
         let (store, passed) = records::open(self.machine.state(), &domain.name(), self.dry_run).await?;
         records::warn(&passed);
         let machine = match &self.qmp {
-            Some(socket) if !self.off => {
+            Some(socket) if !self.is_off() => {
                 let monitor = Endpoint::Unix(socket.clone());
                 let known = Known::of(store.folder(), &domain);
                 let connected = Machine::connect_to_one(

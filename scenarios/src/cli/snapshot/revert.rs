@@ -52,6 +52,11 @@ pub(super) struct RevertArgs {
 }
 
 pub(super) fn revert(arguments: &RevertArgs) -> Result<Told, CliError> {
+    if arguments.managed_save.is_some() && !arguments.operate.is_off() {
+        let why =
+            "--managed-save is of a machine that is off, and this one runs: --qmp is given without --off";
+        return Err(CliError::Usage(why.to_owned()));
+    }
     let records = Records::read(&arguments.operate.machine)?;
     let name = SnapshotError::name(arguments.which.name(&records.tree)?)?;
     let within = arguments.operate.within();
