@@ -151,12 +151,15 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
     };
     let names = doomed(delete, records.tree);
     let mut tree = records.tree.clone();
-    for name in &names {
-        tree.remove(name);
-    }
     if delete.flags.has(DeleteFlag::MetadataOnly) {
+        for name in &names {
+            tree.forget(name);
+        }
         let title = format!("forget {} of {}", list(&names), facts.domain.name);
         return finished(title, Vec::new(), Vec::new(), tree, records);
+    }
+    for name in &names {
+        tree.remove(name);
     }
     if facts.off.is_some() {
         off::check_description(facts)?;
