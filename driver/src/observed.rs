@@ -119,15 +119,14 @@ impl ObservedDisk {
 
     /// The disk as it is when the machine has ended: without what goes then.
     fn once_ended(&self) -> Self {
-        let Some((image, chain)) = self
-            .chain
-            .get(1..)
-            .filter(|_| self.transient)
-            .and_then(|left| Some((left.first()?, left.to_owned())))
-        else {
-            return self.clone();
-        };
-        Self {
+        self.without(usize::from(self.transient)).unwrap_or_else(|| self.clone())
+    }
+
+    /// As it is in the image below so many of its chain; none if there is no image or no such.
+    pub(crate) fn without(&self, above: usize) -> Option<Self> {
+        let chain = self.chain.get(above..).filter(|_| above > 0)?.to_owned();
+        let image = chain.first()?;
+        Some(Self {
             node: image.nodes.first().map(|node| node.name.clone()).unwrap_or_default(),
             format: image.format.clone(),
             file: image.file.clone(),
@@ -137,7 +136,7 @@ impl ObservedDisk {
             transient: false,
             chain,
             ..self.clone()
-        }
+        })
     }
 }
 

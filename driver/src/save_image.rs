@@ -7,9 +7,11 @@
 //! ```
 //! The magic says `LibvirtQemudPart` until all of the stream is written and outlives the host's death, and
 //! `LibvirtQemudSave` from then on: [`SaveImage::complete`]. Numbers have 32 bits; libvirt writes them in the order of its
-//! host's bytes, and both orders are read. The stream is QEMU's own: nobody here looks into it.
+//! host's bytes, and both orders are read. The stream is QEMU's own: of it only the beginning and the end are looked at ([`stream`]).
 //!
 //! Here are bytes alone: no file is touched. Source: libvirt's save images, as 9.0 and 11.3 write and read them.
+
+pub mod stream;
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +80,12 @@ pub enum BadSaveImage {
     /// The cookie would begin where nothing is.
     #[error("its cookie would begin at byte {0}, where nothing is")]
     Cookie(u32),
+    /// Its memory does not begin as QEMU's does.
+    #[error("what stands where its memory is to begin is none: that begins with `QEVM`")]
+    NoStream,
+    /// The end of its memory is missing.
+    #[error("its memory is cut off, {}; put a whole copy of the file in its place", missing(*.0))]
+    Cut(Option<u64>),
     /// A text is none.
     #[error("its {0} is not UTF-8, or does not end with a NUL")]
     Text(&'static str),
@@ -87,6 +95,14 @@ pub enum BadSaveImage {
     /// A text cannot be written: it would not be read.
     #[error("a document and a cookie of {0} bytes are too long to be saved: {LONGEST} at most")]
     Long(usize),
+}
+
+fn missing(bytes: Option<u64>) -> String {
+    match bytes {
+        Some(1) => "the last byte is missing".to_owned(),
+        Some(bytes) => format!("the last {bytes} bytes are missing"),
+        None => "its end is missing".to_owned(),
+    }
 }
 
 /// Formats whose stream another program has packed, by number.

@@ -8,6 +8,7 @@
 //! A record whose parent is missing stands as a root, and so does the oldest of a circle: nothing that is stored is hidden.
 
 mod filter;
+mod goes_on;
 mod hand_over;
 mod redefine;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::{
 };
 
 pub use filter::{Filter, Scope};
+pub(crate) use goes_on::{goes_on_in, overlay, settle_current, source};
 pub use hand_over::{BadHandOver, check_moves};
 pub use redefine::BadRedefinition;
 
@@ -216,7 +218,8 @@ impl SnapshotTree {
         self.snapshots.insert(name, Rc::new(Entry { snapshot, children }));
     }
 
-    /// Takes a record out. Its children become its parent's, and if it was current its parent is; gives the children's names.
+    /// Takes a record out. Its children become its parent's, and if it was current its parent is; gives the children's names. Where the
+    /// images stay see [`SnapshotTree::forget`].
     pub fn remove(&mut self, name: &str) -> Vec<String> {
         let Some(taken) = self.take_out(name) else { return Vec::new() };
         let Entry { snapshot, children } = Rc::unwrap_or_clone(taken);

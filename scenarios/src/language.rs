@@ -56,8 +56,8 @@ pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
 pub use step::{
     Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, Flag, GuestAct, MemoryFormat,
-    MemoryPlace, Place, Probe, Qmp, Quiesce, Recover, Revert, RevertFlag, Snapshot, Step, StorageMethod,
-    StorageStep, StorageVerb,
+    MemoryPlace, Place, Probe, Qmp, Quiesce, Recover, Revert, RevertFlag, Shorten, Snapshot, Step,
+    StorageMethod, StorageStep, StorageVerb,
 };
 
 impl Scenario {

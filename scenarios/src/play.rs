@@ -10,14 +10,14 @@ mod request;
 mod storage;
 mod watch;
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, io, rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
     Machine,
     capabilities::{Capabilities, InternalMethod},
     client::{Client, CommandError, Events},
-    env::Env,
+    env::{Access, Env, OpenFile as _},
     error::OperationError,
     name::BadName,
     report::{Deed, LoadedFreeze, Verdict},
@@ -36,7 +36,7 @@ use crate::{
     inspect,
     interpose::{Faults, Hands},
     language::{
-        self, Action, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Step,
+        self, Action, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Shorten, Step,
         StorageMethod, StorageStep,
     },
     recorded::Recorded,
@@ -321,6 +321,12 @@ impl<W: World> Player<'_, W> {
                     Ending::Failed { code: "guest", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
+            Action::Shorten(lost) => match shorten(self.world, lost).await {
+                Ok(()) => Ending::Done(String::new()),
+                Err(error) => {
+                    Ending::Failed { code: "shorten", text: error.to_string(), stands: Stands::Unsaid }
+                }
+            },
         };
         self.frozen.set(self.frozen.get() || machine.may_be_frozen());
         ending
@@ -438,6 +444,13 @@ impl<W: World> Player<'_, W> {
     }
 }
 
+/// Takes bytes from the end of a file, past the driver.
+async fn shorten<W: World>(world: &W, lost: &Shorten) -> io::Result<()> {
+    let file = world.env().open(&world.folder().join(&lost.file), Access::Write).await?;
+    let left = file.length().await?.checked_sub(lost.by.get().into());
+    file.set_length(left.ok_or(io::ErrorKind::UnexpectedEof)?).await
+}
+
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.
 async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration) {
     while let Ok(event) = events.next(deadline).await {
@@ -523,6 +536,7 @@ fn title(action: &Action) -> String {
             format!("storage {verb}{name} of {disks}{by}{rest}{}", dry(step.dry_run))
         }
         Action::Guest(act) => format!("guest {}", act.name()),
+        Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
     }
 }
 

@@ -255,15 +255,29 @@ impl Host {
     pub fn set_length(&mut self, path: &Utf8Path, length: u64) -> io::Result<()> {
         let old = self.length(path).ok_or(io::ErrorKind::NotFound)?;
         let plain = self.plain(path).into_owned();
-        if length < old
-            && let Some(image) = self.files.get_mut(&plain)
-        {
-            *image = Image::raw(length);
+        match self.files.get_mut(&plain) {
+            Some(Image::MachineState(state)) if (state.at..old).contains(&length) => {
+                state.kept = length - state.at
+            }
+            Some(image) if length < old => *image = Image::raw(length),
+            _ => {}
         }
         if let Some(document) = self.documents.get_mut(&plain) {
             document.truncate(to_index(length));
         }
         Ok(())
+    }
+
+    /// The bytes of a document or of a machine's state from `at` on, `most` at most.
+    pub fn read_at(&self, path: &Utf8Path, at: u64, most: usize) -> Vec<u8> {
+        let document = self.document(path).unwrap_or_default();
+        let rest = usize::try_from(at).ok().and_then(|at| document.get(at..)).unwrap_or_default();
+        let mut bytes = rest[..rest.len().min(most)].to_owned();
+        if let Some(state) = self.image(path).and_then(Image::as_machine_state) {
+            let behind = bytes.len();
+            bytes.extend(state.read_at(at + behind as u64, most - behind));
+        }
+        bytes
     }
 
     /// Length of a file in bytes; nothing for one that is not there.

@@ -16,7 +16,7 @@ use freezeframe_driver::{
     error::{Code, OperationError, StepError},
     migration::Settings,
     plan::Plan,
-    save_image::{Format, SaveImage},
+    save_image::{BadSaveImage, Format, SaveImage},
     step::{BeginSaveImage, Meanwhile, Step},
 };
 use freezeframe_sim::{
@@ -164,7 +164,7 @@ fn memory_is_saved_behind_libvirts_header_and_the_guest_goes_on_in_its_overlays(
         assert_eq!((image.document.as_str(), image.cookie.as_deref()), (DOCUMENT, Some("<cookie/>")));
         let world = after.simulation.world();
         let state = world.host().image(PATH.into()).and_then(Image::as_machine_state).expect("a state");
-        assert!(state.whole && state.mapped == (format == Format::Sparse), "{told}");
+        assert!(state.is_whole() && state.mapped == (format == Format::Sparse), "{told}");
         assert_eq!((state.at % 65536, state.at + state.size), (0, length), "{told}");
         for disk in DISKS {
             assert!(world.host().exists(format!("/images/{disk}.s1").as_str().into()), "{told}");
@@ -458,6 +458,26 @@ fn a_save_image_that_was_never_finished_is_not_loaded() {
         let Err(OperationError::RolledBack { cause, .. }) = &result else { panic!("{way:?}: {result:?}") };
         assert!(matches!(cause, StepError::SaveImageIncomplete(_)), "{way:?}: {cause}");
         assert_eq!(stands.as_deref(), Some("inmigrate"), "{way:?}");
+    }
+}
+
+#[test]
+fn a_save_image_that_is_cut_off_is_not_loaded_wherever_it_ends() {
+    let mut bench = Bench::default();
+    for way in ways() {
+        let whole = saved(&mut bench, way);
+        let length = whole.length(PATH.into()).unwrap();
+        for (lost, missing) in [(1, Some(1)), (40, Some(40)), (1000, None), (400_000, None)] {
+            let mut host = whole.clone();
+            host.set_length(PATH.into(), length - lost).unwrap();
+            let (result, stands) = bench.load(way.0, &host, 64 << 20, &[]);
+            let Err(OperationError::RolledBack { cause, .. }) = &result else {
+                panic!("{way:?}: {result:?}")
+            };
+            let cut = BadSaveImage::Cut(missing);
+            assert!(matches!(cause, StepError::SaveImage { cause, .. } if *cause == cut), "{way:?}: {cause}");
+            assert_eq!(stands.as_deref(), Some("inmigrate"), "{way:?}");
+        }
     }
 }
 

@@ -165,11 +165,13 @@ async fn tops(world: &QemuWorld, rig: &Rig<'_, QemuWorld>) -> Result<Vec<String>
 /// What may have become of a save image, and what is said of it: by the driver; nothing where QEMU says it.
 type Spoilt = (&'static str, fn(&mut Vec<u8>), Option<&'static str>);
 
-const SPOILT: [Spoilt; 4] = [
+const SPOILT: [Spoilt; 6] = [
     ("never finished", |bytes| bytes[..16].copy_from_slice(b"LibvirtQemudPart"), Some("is incomplete")),
     ("no save image", |bytes| bytes.fill(0), Some("it is no save image")),
-    ("cut in its memory", |bytes| bytes.truncate(300_000), None),
-    ("no memory", |bytes| bytes[128 << 10..].fill(b'x'), None),
+    ("cut by a byte", |bytes| bytes.truncate(bytes.len() - 1), Some("the last byte is missing")),
+    ("cut in its memory", |bytes| bytes.truncate(300_000), Some("its memory is cut off, its end is missing")),
+    ("no memory", |bytes| bytes[128 << 10..].fill(b'x'), Some("that begins with `QEVM`")),
+    ("damaged in its memory", |bytes| bytes[(128 << 10) + 64..][..4096].fill(b'x'), None),
 ];
 
 /// Saves the memory of a running machine whose disks go on in overlays, and keeps the file.

@@ -259,7 +259,30 @@ fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
     rig.is("it is off again", ended["machine"] == "off" && !description()?.contains("vda.m1'"))?;
     let start = ["--launcher", "built-in", "--off", "--qmp", &rig.monitor];
     let reverted = rig.done(&[&["revert", "m1"], &start[..]].concat())?;
-    rig.is("it goes on with its memory", reverted["machine"] == "started-and-runs")
+    rig.is("it goes on with its memory", reverted["machine"] == "started-and-runs")?;
+    cut_memory(rig, &memory)
+}
+
+/// A file of memory that has lost its end is found out while the machine runs, which is not touched.
+fn cut_memory(rig: &Rig<'_>, memory: &Utf8Path) -> Result<(), Failed> {
+    let whole = fs::read(memory)?;
+    let back = ["revert", "m1", "--launcher", "built-in", "--qmp", &rig.monitor, "--write-domain"];
+    for (length, says) in
+        [(whole.len() - 1, "the last byte is missing"), (whole.len() / 2, "its end is missing")]
+    {
+        fs::write(memory, &whole[..length])?;
+        let (code, refused) = rig.say(&back)?;
+        let words = refused["error"].to_string();
+        rig.is(
+            &format!("it is found to be cut off: {words}"),
+            code == Some(1) && refused["error"]["outcome"] == "not-begun" && words.contains(says),
+        )?;
+        let plan = rig.done(&["create-as", "e5", "--disk-only", "--dry-run", "--qmp", &rig.monitor])?;
+        rig.is("the machine runs on", plan["plan"]["stages"].is_array())?;
+    }
+    fs::write(memory, whole)?;
+    let reverted = rig.done(&back)?;
+    rig.is("it goes on with the whole", reverted["machine"] == "started-and-runs")
 }
 
 /// Starts the machine with node names of its own, of which nobody is told.

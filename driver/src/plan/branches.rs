@@ -22,7 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use self::records::tree_without;
-pub(super) use self::records::{goes_on_in, overlay, settle_current};
 use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, delete::check_no_stranger, merge};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},

@@ -18,7 +18,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, StoragePart},
     error::{DeleteRefusal, ImageRefusal, Refusal},
     name::SnapshotName,
-    observed::{Observed, ObservedDisk},
+    observed::{Observed, ObservedDisk, ObservedImage},
     request::{Delete, DeleteFlag, DeleteFlags, Request},
     step::{DeleteSnapshot, RemoveTag, Step, WriteRecords},
     tree::SnapshotTree,
@@ -42,8 +42,10 @@ pub fn at_stake(
 ) -> BTreeSet<Utf8PathBuf> {
     if let (Request::Revert(revert), true) = (request, observed.is_off()) {
         // What the guest writes to has nothing above it that is worth anything; what nobody writes to now may have.
-        let put_back = observed.disks.iter().filter(|disk| disk.snapshot(revert.name.as_str()).is_some());
-        return put_back.map(|disk| disk.file.clone()).collect();
+        let holds =
+            |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == revert.name.as_str());
+        let images = observed.disks.iter().flat_map(|disk| &disk.chain);
+        return images.filter(holds).map(|image| image.file.clone()).collect();
     }
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeSet::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
@@ -152,12 +154,15 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
     };
     let names = doomed(delete, records.tree);
     let mut tree = records.tree.clone();
-    for name in &names {
-        tree.remove(name);
-    }
     if delete.flags.has(DeleteFlag::MetadataOnly) {
+        for name in &names {
+            tree.forget(name);
+        }
         let title = format!("forget {} of {}", list(&names), facts.domain.name);
         return finished(title, Vec::new(), Vec::new(), tree, records);
+    }
+    for name in &names {
+        tree.remove(name);
     }
     if facts.off.is_some() {
         off::check_description(facts)?;

@@ -87,7 +87,7 @@ pub(super) fn revert(
     let method = method(facts)?;
     let (disks, memory) = held(name, facts)?;
     check_images_are_held(facts)?;
-    check_nothing_stands_on(name, &disks, facts)?;
+    check_nothing_stands_on(name, &disks, &[], facts)?;
     let title =
         format!("revert {} to {name}: internal, disks {}", facts.domain.name, targets(&disks).join(" "));
     let running = facts.observed.status.running;
@@ -214,17 +214,19 @@ fn has(image: &ObservedImage, name: &str) -> bool {
 
 /// Whether no overlay, of a recorded snapshot or of nobody's, stands on the images of these disks, as one does that the machine was taken out of behind the
 /// records' back: going back would change what it reads. Where a record does not say what its overlay stands on, that may be any
-/// image of its disk.
+/// image of its disk. What those have that go with it goes before.
 pub(super) fn check_nothing_stands_on(
     name: &SnapshotName,
     disks: &[&ObservedDisk],
+    going: &[String],
     facts: Facts<'_>,
 ) -> Result<(), Refusal> {
     for disk in disks {
         check_no_stranger(&disk.target, &disk.file, facts)?;
     }
     let Some(Records { tree, .. }) = facts.records else { return Ok(()) };
-    for other in tree.topological().into_iter().filter_map(|other| tree.get(other)) {
+    let stays = |other: &&str| going.iter().all(|going| going != other);
+    for other in tree.topological().into_iter().filter(stays).filter_map(|other| tree.get(other)) {
         let parts = other.disks.iter().chain(&other.revert_disks);
         for part in parts.filter(|part| part.location == Some(Location::External)) {
             let source = merge::source(other, &part.name);

@@ -25,8 +25,9 @@ use camino::Utf8Path;
 
 pub(crate) use self::records::is_named;
 use self::records::{Note, begin, done};
-pub(super) use self::records::{check_named_once, is_manual, note, source};
-use super::{Facts, Off, Plan, Planned, Records, Stage, branches, delete::check_no_stranger};
+pub(super) use self::records::{check_named_once, is_manual, note};
+use super::{Facts, Off, Plan, Planned, Records, Stage, delete::check_no_stranger};
+pub(super) use crate::tree::source;
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
@@ -36,7 +37,7 @@ use crate::{
         ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
         RemoveMemory, WriteRecords,
     },
-    tree::SnapshotTree,
+    tree::{self, SnapshotTree},
 };
 
 /// One disk whose overlay is to be merged.
@@ -422,12 +423,11 @@ impl<'a> Stages<'a> {
                 .iter()
                 .any(|part| part.name == merged.target && part.location == Some(Location::External))
         };
-        let overlays = merged
-            .filter(is_overlay)
-            .map(|merged| branches::overlay(merged.target, Utf8Path::new(merged.into)));
+        let overlays =
+            merged.filter(is_overlay).map(|merged| tree::overlay(merged.target, Utf8Path::new(merged.into)));
         parent.revert_disks = overlays.collect();
         tree.insert(parent);
-        branches::settle_current(tree);
+        tree::settle_current(tree);
     }
 
     /// Writes the records without the snapshot.

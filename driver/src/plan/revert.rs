@@ -41,7 +41,7 @@ use crate::{
     env::FileKind,
     error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
     launch::{Launcher, NVRAM_NODE, arguments::Power},
-    observed::{NVRAM, ObservedDisk},
+    observed::{NVRAM, Observed, ObservedDisk},
     qemu_img::Backing,
     request::{Revert, RevertFlag},
     step::{
@@ -101,16 +101,24 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
         && difference(facts, &domain).is_none();
     if is_within {
         let doomed = discard::doomed(revert, records.tree, facts)?;
-        let way = Way { revert, record, records, domain, goal, doomed, parts, facts, thrown_away: None };
+        let found = facts.observed;
+        let way =
+            Way { revert, record, records, domain, goal, doomed, parts, facts, found, thrown_away: None };
         way.check()?;
         return way.within();
     }
     let thrown_away = transient::thrown_away(facts)?;
     // By then the machine that runs has ended, and what goes with it is gone.
-    let ended = facts.observed.once_ended();
+    let found = facts.observed.once_ended();
+    let is_apart = facts.off.is_some() && !is_external(record) && !has_memory(record);
+    let ended = match is_apart {
+        true => discard::without_overlays(revert, records.tree, &found),
+        false => found.clone(),
+    };
     let facts = Facts { observed: &ended, ..facts };
     let doomed = discard::doomed(revert, records.tree, facts)?;
-    let way = Way { revert, record, records, domain, goal, doomed, parts, facts, thrown_away };
+    let found = &found;
+    let way = Way { revert, record, records, domain, goal, doomed, parts, facts, found, thrown_away };
     way.check()?;
     match (is_external(record), has_memory(record)) {
         (true, _) => way.outside(),
@@ -189,6 +197,8 @@ struct Way<'a> {
     /// What storages hold of it, to be put back.
     parts: Vec<StoragePart>,
     facts: Facts<'a>,
+    /// The images as they were found, with the overlays that go with it: without them in `facts`, where it is inside of an image below.
+    found: &'a Observed,
     /// Removes what goes with the machine that is ended.
     thrown_away: Option<Stage>,
 }
@@ -238,7 +248,7 @@ impl Way<'_> {
     fn anew(&self) -> Result<Planned, Refusal> {
         self.nothing_above()?;
         let (disks, memory) = internal::held(&self.revert.name, self.facts)?;
-        internal::check_nothing_stands_on(&self.revert.name, &disks, self.facts)?;
+        internal::check_nothing_stands_on(&self.revert.name, &disks, &[], self.facts)?;
         let launcher = self.launcher(&self.domain)?;
         let reset = self.reset_nvram()?;
         self.knows_qemu()?;
@@ -290,6 +300,7 @@ impl Way<'_> {
         naming: Naming,
         node: impl Fn(&ObservedDisk) -> String,
     ) -> Result<Vec<Stage>, Refusal> {
+        self.check_none_outside()?;
         let method = internal::method(self.facts)?;
         let delete = |(number, (tag, disks)): (usize, (&str, Vec<&ObservedDisk>))| DeleteSnapshot {
             method,
@@ -298,7 +309,7 @@ impl Way<'_> {
             devices: disks.into_iter().map(&node).collect(),
             naming,
         };
-        Ok(self.tags()?.into_iter().enumerate().map(delete).map(Stage::one).collect())
+        Ok(self.tags().into_iter().enumerate().map(delete).map(Stage::one).collect())
     }
 
     /// Whether no overlay stands on an image that would be put back: libvirt pulls the ground from under it.

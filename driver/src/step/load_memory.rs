@@ -1,6 +1,6 @@
 //! Lets a QEMU that waits for it take in the memory of a save image.
 
-use std::fmt;
+use std::{fmt, io};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,10 @@ use crate::{
     error::StepError,
     live::Live,
     migration::{self, End},
-    save_image::{self, Format, SaveImage},
+    save_image::{
+        self, BadSaveImage, Format, SaveImage,
+        stream::{self, Ending},
+    },
 };
 
 /// Lets a QEMU that was started with `-incoming defer` take in the memory and devices of a save image, and waits until it has.
@@ -113,7 +116,8 @@ impl fmt::Display for LoadMemory {
     }
 }
 
-/// Opens a save image and reads what stands before its memory. One that is not complete is refused.
+/// Opens a save image and reads what stands before its memory. One that is not whole is refused, as far as that can be told without
+/// reading all of it.
 pub(crate) async fn read_save_image<E: Env>(
     env: &E,
     path: &camino::Utf8Path,
@@ -122,22 +126,34 @@ pub(crate) async fn read_save_image<E: Env>(
     read(&file, path).await.map(|(image, _)| image)
 }
 
-/// Reads what stands before the memory of a save image, and where that begins. One that is not complete is refused.
-pub(crate) async fn read(
-    file: &impl OpenFile,
-    path: &camino::Utf8Path,
-) -> Result<(SaveImage, u64), StepError> {
-    let failed = file_error("read", path);
+/// Reads what stands before the memory of a save image, and where that begins. One that is not whole is refused.
+async fn read(file: &impl OpenFile, path: &camino::Utf8Path) -> Result<(SaveImage, u64), StepError> {
+    let failed = |error| file_error("read", path)(error);
     let bad = |cause| StepError::SaveImage { path: path.to_owned(), cause };
     let header = file.read_at(0, save_image::HEADER).await.map_err(failed)?;
     let length = SaveImage::length(&header).map_err(bad)?;
-    let bytes = file.read_at(0, length).await.map_err(file_error("read", path))?;
+    let bytes = file.read_at(0, length).await.map_err(failed)?;
     let image = SaveImage::read(&bytes).map_err(bad)?;
-    if image.complete {
-        Ok((image, length as u64))
-    } else {
-        Err(StepError::SaveImageIncomplete(path.to_owned()))
+    if !image.complete {
+        return Err(StepError::SaveImageIncomplete(path.to_owned()));
     }
+    let at = length as u64;
+    match ending(file, at).await.map_err(failed)? {
+        Ending::Whole | Ending::Untold => Ok((image, at)),
+        Ending::Cut(missing) => Err(bad(BadSaveImage::Cut(missing))),
+        Ending::NoStream => Err(bad(BadSaveImage::NoStream)),
+    }
+}
+
+/// How the stream ends that begins at `at`. A device does not say how long it is.
+async fn ending(file: &impl OpenFile, at: u64) -> io::Result<Ending> {
+    let length = file.length().await?;
+    if length < at {
+        return Ok(Ending::Untold);
+    }
+    let head = file.read_at(at, stream::HEAD).await?;
+    let tail = file.read_at(at.max(length.saturating_sub(stream::TAIL as u64)), stream::TAIL).await?;
+    Ok(Ending::of(&head, &tail))
 }
 
 fn on(capability: &str) -> MigrationCapabilityStatus {

@@ -1,6 +1,6 @@
 //! A step: one thing done to the machine, and whether it is to fail.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,6 +43,8 @@ pub enum Action {
     Storage(StorageStep),
     /// Something happens inside of the guest.
     Guest(GuestAct),
+    /// A file of the host's loses its end.
+    Shorten(Shorten),
 }
 
 /// A step as it is written: exactly one of the actions.
@@ -58,6 +60,7 @@ pub enum Action {
     { "required": ["agent"] },
     { "required": ["storage"] },
     { "required": ["guest"] },
+    { "required": ["shorten"] },
 ]))]
 struct StepTable {
     /// The driver takes a snapshot.
@@ -87,6 +90,9 @@ struct StepTable {
     /// Something happens inside of the guest.
     #[serde(default)]
     guest: Option<GuestAct>,
+    /// A file of the host's loses its end, past the driver.
+    #[serde(default)]
+    shorten: Option<Shorten>,
     /// How the action is to fail. Absent: it is to succeed.
     #[serde(default)]
     fails: Option<Fails>,
@@ -96,8 +102,19 @@ impl TryFrom<StepTable> for Step {
     type Error = &'static str;
 
     fn try_from(written: StepTable) -> Result<Self, Self::Error> {
-        let StepTable { snapshot, revert, delete, recover, probe, qmp, agent, storage, guest, fails } =
-            written;
+        let StepTable {
+            snapshot,
+            revert,
+            delete,
+            recover,
+            probe,
+            qmp,
+            agent,
+            storage,
+            guest,
+            shorten,
+            fails,
+        } = written;
         let mut actions = [
             snapshot.map(Action::Snapshot),
             revert.map(Action::Revert),
@@ -108,6 +125,7 @@ impl TryFrom<StepTable> for Step {
             agent.map(Action::Agent),
             storage.map(Action::Storage),
             guest.map(Action::Guest),
+            shorten.map(Action::Shorten),
         ]
         .into_iter()
         .flatten();
@@ -439,6 +457,17 @@ impl GuestAct {
             GuestAct::LetGo => "let-go",
         }
     }
+}
+
+/// Bytes that a file loses at its end, as when a copy of it was broken off.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Shorten {
+    /// The file's name, in the machine's folder.
+    #[schemars(with = "FileName")]
+    pub file: String,
+    /// How many bytes are lost.
+    pub by: NonZeroU32,
 }
 
 /// Something that the storage below disks does, as each disk's `storage` says. The machine and its XML stay as they are.

@@ -128,8 +128,8 @@ impl OpenFile for SimFile {
             Some(Image::Qcow2(image)) => qcow2::bytes(image),
             _ => None,
         };
-        let written = header.as_deref().or(world.host().document(&self.path)).unwrap_or_default();
-        let rest = usize::try_from(at).ok().and_then(|at| written.get(at..)).unwrap_or_default();
+        let Some(header) = header else { return Ok(world.host().read_at(&self.path, at, most)) };
+        let rest = usize::try_from(at).ok().and_then(|at| header.get(at..)).unwrap_or_default();
         Ok(rest[..rest.len().min(most)].to_owned())
     }
 

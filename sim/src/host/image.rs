@@ -146,7 +146,7 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.size,
-            Image::MachineState(state) => state.at + state.size,
+            Image::MachineState(state) => state.file_length(),
         }
     }
 
@@ -176,7 +176,7 @@ impl Image {
         match self {
             Image::Raw { size, .. } => *size,
             Image::Qcow2(image) => image.file_length(),
-            Image::MachineState(state) => state.at + state.size,
+            Image::MachineState(state) => state.file_length(),
         }
     }
 
@@ -185,7 +185,7 @@ impl Image {
         match self {
             Image::Raw { blocks, .. } => blocks.len() as u64 * Qcow2::CLUSTER,
             Image::Qcow2(image) => image.layout.on_disk(),
-            Image::MachineState(state) => (state.at + state.size).next_multiple_of(4096),
+            Image::MachineState(state) => state.file_length().next_multiple_of(4096),
         }
     }
 
@@ -208,7 +208,7 @@ impl Image {
                 image.blocks.insert(block, write)
             }
             Image::MachineState(state) => {
-                *self = Image::Raw { size: state.at + state.size, blocks: Blocks::from([(block, write)]) };
+                *self = Image::Raw { size: state.file_length(), blocks: Blocks::from([(block, write)]) };
                 None
             }
         };

@@ -1,7 +1,7 @@
 //! The state of a whole machine, as `migrate` writes it and an incoming machine reads it.
 //!
 //! What is in it shows in no reply, so it is not kept: only what decides whether another machine can load it, and how
-//! the machine stands then.
+//! the machine stands then. Whoever reads the file finds how QEMU begins and ends it, and NULs between.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,56 @@ pub struct MachineState {
     pub memory: Option<Box<Guest>>,
     /// How the machine stood, by QAPI's `RunState`: `running`, `paused`.
     pub run_state: &'static str,
-    /// Length in bytes.
+    /// Length in bytes, as it was written.
     pub size: u64,
-    /// Whether all of it was written; the rest of it is missing otherwise.
-    pub whole: bool,
+    /// As many bytes of it are there: the rest of the file has been lost otherwise.
+    pub kept: u64,
+}
+
+impl MachineState {
+    /// Whether all is there that QEMU reads: not the description behind the end.
+    pub fn is_whole(&self) -> bool {
+        self.kept + self.description().len() as u64 >= self.size
+    }
+
+    /// Length of the file in bytes.
+    pub fn file_length(&self) -> u64 {
+        self.at + self.kept
+    }
+
+    /// The bytes of the file from `from` on, `most` at most; NULs before the state begins.
+    pub fn read_at(&self, from: u64, most: usize) -> Vec<u8> {
+        let end = self.file_length().min(from.saturating_add(most as u64));
+        let description = self.description();
+        // The last section's footer, and the end.
+        let parts = [
+            (self.at, b"QEVM\0\0\0\x03\x07\0\0\0\x03q35".to_vec()),
+            ((self.at + self.size).saturating_sub(description.len() as u64 + 6), vec![0x7e, 0, 0, 0, 38, 0]),
+            ((self.at + self.size).saturating_sub(description.len() as u64), description),
+        ];
+        let index = |place: u64| usize::try_from(place).expect("a part that was asked for fits in memory");
+        let mut bytes = vec![0; index(end.saturating_sub(from))];
+        for (at, part) in parts {
+            let first = at.max(from);
+            let last = (at + part.len() as u64).min(end);
+            if first < last {
+                bytes[index(first - from)..index(last - from)]
+                    .copy_from_slice(&part[index(first - at)..index(last - at)]);
+            }
+        }
+        bytes
+    }
+
+    /// What QEMU writes behind the end for programs that read such files: a mark, a length and JSON.
+    fn description(&self) -> Vec<u8> {
+        let devices = self.hardware.devices.iter().map(|device| device.section());
+        let names = ["timer", "cpu_common", "ram"].into_iter().chain(devices);
+        let devices: Vec<_> =
+            names.map(|name| serde_json::json!({ "name": name, "instance_id": 0 })).collect();
+        let text = serde_json::json!({ "page_size": 4096, "devices": devices }).to_string();
+        let length = u32::try_from(text.len()).expect("a machine has few devices");
+        [&[6], length.to_be_bytes().as_slice(), text.as_bytes()].concat()
+    }
 }
 
 /// The hardware that a machine state is of: what has to be there when it is loaded.
@@ -113,6 +159,44 @@ mod tests {
         let here = hardware(1, &[PciDevice::VirtioBlk]);
         let section = "0000:00:01.0/virtio-console".to_owned();
         assert_eq!(here.takes(&hardware(1, &SAVED)), Err(Unfit::Section(section)));
+    }
+
+    fn state(size: u64) -> MachineState {
+        MachineState {
+            at: 65536,
+            mapped: false,
+            hardware: hardware(1, &SAVED).into(),
+            clock: Duration::ZERO,
+            memory: None,
+            run_state: "running",
+            size,
+            kept: size,
+        }
+    }
+
+    #[test]
+    fn its_file_begins_and_ends_as_qemu_writes_it_and_is_read_in_parts_as_a_whole() {
+        let state = state(900_350);
+        let bytes = state.read_at(0, usize::MAX);
+        assert_eq!(bytes.len() as u64, state.file_length());
+        assert!(bytes[65536..].starts_with(b"QEVM\0\0\0\x03"));
+        let mark = bytes.len() - state.description().len();
+        assert_eq!(bytes[mark - 6..=mark], [0x7e, 0, 0, 0, 38, 0, 6]);
+        let length = u32::from_be_bytes(bytes[mark + 1..mark + 5].try_into().unwrap());
+        assert_eq!(mark + 5 + length as usize, bytes.len());
+        let parts: Vec<u8> =
+            (0..bytes.len()).step_by(7001).flat_map(|from| state.read_at(from as u64, 7001)).collect();
+        assert!(parts == bytes);
+    }
+
+    #[test]
+    fn qemu_needs_all_but_the_description() {
+        let size = 900_350;
+        let whole = state(size);
+        let described = whole.description().len() as u64;
+        let left = |kept| MachineState { kept, ..whole.clone() };
+        assert!(left(size - 1).is_whole() && left(size - described).is_whole());
+        assert!(!left(size - described - 1).is_whole());
     }
 
     #[test]

@@ -216,6 +216,7 @@ fn one_whose_monitor_answers_is_left_alone() {
     });
 }
 
+/// The refusal says what to do, and that can be done.
 #[test]
 fn what_stands_on_an_internal_snapshot_can_be_given_up_for_it() {
     off(Release::V10_0, async |bench: &Bench| {

@@ -100,8 +100,6 @@ fn no_image_is_merged_removed_or_put_back_while_a_record_cannot_be_read(
     });
 }
 
-/// The refusal says what to do, and that can be done.
-
 #[test]
 fn a_description_that_is_older_than_an_internal_snapshot_deletes_no_record_of_it() {
     off(Release::V10_0, async |bench: &Bench| {
@@ -117,5 +115,40 @@ fn a_description_that_is_older_than_an_internal_snapshot_deletes_no_record_of_it
             "went on in `/images/vda.e1`",
         );
         assert_eq!(machine.tree().unwrap().topological(), ["e1", "i1"]);
+    });
+}
+
+/// The branch that the machine is in began in an overlay that only the forgotten one knew.
+#[rstest]
+fn a_machine_whose_newest_snapshot_is_forgotten_goes_on_in_the_branch_that_it_is_in(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(&["s3"], &["s2", "s3"], &["s3", "s2"])] forgotten: &[&str],
+) {
+    off(release, async |bench: &Bench| {
+        bench.describe(&document().with_disks(|target| target == "vda")).await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        let other = bench.described().await;
+        machine.perform(&create("s2", true)).await.unwrap();
+        machine.perform(&revert("s1", &[])).await.unwrap();
+        let branch = bench.chain("vda").await[0].clone();
+        machine.perform(&create("s3", true)).await.unwrap();
+        for name in forgotten {
+            machine.perform(&forget(name)).await.unwrap();
+        }
+        assert_eq!(machine.tree().unwrap().current(), Some("s1"));
+
+        // It is known where it went on: no other branch is taken for it.
+        let described = bench.described().await;
+        bench.describe(&other).await;
+        let words = format!("went on in `{branch}`");
+        assert_refused(machine.perform(&create("s4", true)).await, Code::OperationInvalid, &words);
+        bench.describe(&described).await;
+
+        machine.perform(&create("s4", true)).await.unwrap();
+        let chain = ["/images/vda.s4", "/images/vda.s3", branch.as_str(), "/images/vda.qcow2"];
+        assert_eq!(bench.chain("vda").await, chain);
+        machine.perform(&delete("s4")).await.unwrap();
+        assert_eq!(bench.chain("vda").await, chain[1..]);
     });
 }

@@ -1,13 +1,13 @@
 //! What the records say when a snapshot at which branches part is gone.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::Frozen;
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_snapshot::DomainSnapshot,
     domain_xml::DomainXml,
     plan::merge,
-    tree::SnapshotTree,
+    tree::{SnapshotTree, overlay, settle_current},
     xml::Element,
 };
 
@@ -48,45 +48,6 @@ pub(super) fn tree_without(
 fn branch_of(parent: &DomainSnapshot, target: &str, tree: &SnapshotTree) -> Option<Utf8PathBuf> {
     let name = parent.name.as_deref()?;
     tree.children(name).filter_map(|child| tree.get(child)).find_map(|child| merge::source(child, target))
-}
-
-/// A current snapshot from which none descends says in its own parts in which overlays the machine goes on.
-pub(in crate::plan) fn settle_current(tree: &mut SnapshotTree) {
-    let Some(current) = tree.current().map(str::to_owned) else { return };
-    let Some(mut record) = tree.get(&current).filter(|record| !record.revert_disks.is_empty()).cloned()
-    else {
-        return;
-    };
-    if tree.children(&current).next().is_some() {
-        return;
-    }
-    for new in std::mem::take(&mut record.revert_disks) {
-        goes_on_in(&mut record.disks, new);
-    }
-    tree.insert(record);
-}
-
-/// Says among a record's parts in which overlay a disk goes on: in the place that the disk had, with all that is not understood
-/// there.
-pub(in crate::plan) fn goes_on_in(parts: &mut Vec<SnapshotDisk>, new: SnapshotDisk) {
-    match parts.iter_mut().find(|part| part.name == new.name) {
-        Some(part) if part.path() == new.path() => {}
-        Some(part) => {
-            let rest = std::mem::take(&mut part.rest);
-            *part = SnapshotDisk { rest, ..new };
-        }
-        None => parts.push(new),
-    }
-}
-
-/// A part of a record: the overlay in which a disk goes on.
-pub(in crate::plan) fn overlay(target: &str, file: &Utf8Path) -> SnapshotDisk {
-    SnapshotDisk {
-        location: Some(Location::External),
-        driver: Some(Element::new("driver").with("type", "qcow2")),
-        source: Some(Element::new("source").with("file", file.as_str())),
-        ..SnapshotDisk::new(target)
-    }
 }
 
 /// What records say of the images below those that stood on it is not so any more.

@@ -13,6 +13,7 @@ use crate::{
     qemu_img::SnapshotInfo,
     request::{Delete, DeleteFlags, WITHIN},
     step::Step,
+    tree::overlay,
     xml::Element,
 };
 

@@ -1,6 +1,6 @@
 //! What the records say while snapshots are merged, and which images they name.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::{Facts, Merge, Merged};
 use crate::{
@@ -158,10 +158,4 @@ pub(crate) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
                 domain.disks().any(|disk| disk.path() == Some(file) && !is_manual(snapshot, disk.target))
             })
     })
-}
-
-/// The image that a disk was in when the snapshot was taken: what the snapshot's overlay is based on.
-pub(in crate::plan) fn source(snapshot: &DomainSnapshot, target: &str) -> Option<Utf8PathBuf> {
-    let document = DomainXml::of(snapshot.domain.clone()?).ok()?;
-    Some(document.disk(target)?.path()?.to_owned())
 }

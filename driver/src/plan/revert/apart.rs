@@ -6,11 +6,14 @@
 use super::{Goal, Way};
 use crate::{
     domain_snapshot::{Location, SnapshotDisk, State},
+    domain_xml::DomainXml,
     error::Refusal,
     launch::arguments::Power,
     observed::ObservedDisk,
     plan::{Planned, Stage, internal, targets},
-    step::{ApplySnapshot, RemoveFile, RemoveTag},
+    request::RevertFlag,
+    step::{ApplySnapshot, RemoveFile, RemoveTag, Step},
+    tree::SnapshotTree,
 };
 
 impl Way<'_> {
@@ -24,10 +27,12 @@ impl Way<'_> {
             self.same_images()?;
             (disks, self.domain.clone())
         };
-        internal::check_nothing_stands_on(&self.revert.name, &disks, self.facts)?;
+        let going: &[String] = if self.facts.off.is_some() { &self.doomed } else { &[] };
+        internal::check_nothing_stands_on(&self.revert.name, &disks, going, self.facts)?;
         let launcher = self.launcher_if_needed(&domain)?;
         let reset = self.reset_nvram()?;
         let (write, tree) = self.recorded(&[])?;
+        let left = self.left_above(&domain, &tree)?;
         let tool = self.tool();
         let put_back = disks.iter().map(|disk| ApplySnapshot {
             program: tool.clone(),
@@ -42,7 +47,7 @@ impl Way<'_> {
         stages.extend(reset.clone().map(Stage::one));
         stages.push(Stage::all(put_back));
         let no_return = stages.len() - 1;
-        let removed = self.tags()?.into_iter().flat_map(|(tag, disks)| {
+        let removed = self.tags().into_iter().flat_map(|(tag, disks)| {
             disks.into_iter().map(|disk| RemoveTag {
                 program: tool.clone(),
                 target: disk.target.clone(),
@@ -51,6 +56,8 @@ impl Way<'_> {
             })
         });
         stages.extend(removed.map(Stage::one));
+        stages.extend((!left.is_empty()).then(|| Stage::all(left)));
+        stages.extend(self.discarded_parts(&tree)?.into_iter().map(Stage::one));
         stages.extend(self.thrown_away.clone());
         stages.extend(launcher.map(|launcher| {
             let power = if self.goal == Goal::Running { Power::Running } else { Power::Paused };
@@ -59,6 +66,20 @@ impl Way<'_> {
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, without memory", targets(&disks), stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(domain) })
+    }
+
+    /// What goes with it beside the tags: of a machine that is off the overlays above too.
+    fn left_above(&self, domain: &DomainXml, tree: &SnapshotTree) -> Result<Vec<Step>, Refusal> {
+        if self.facts.off.is_none() {
+            self.check_none_outside()?;
+            return Ok(Vec::new());
+        }
+        let overlays = self.discarded(domain, tree)?;
+        if self.revert.flags.has(RevertFlag::Discard) {
+            self.check_all_above_goes(&overlays)?;
+        }
+        let overlays = overlays.into_iter().map(|path| Step::from(RemoveFile { path }));
+        Ok(overlays.chain(self.discarded_memory(tree).map(Step::from)).collect())
     }
 
     /// Whether it is one of some disks: the others and the firmware's variables stay as they are.

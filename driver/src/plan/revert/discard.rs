@@ -9,6 +9,12 @@
 //! Their records go with the records' writing, before the machine is touched; their files and tags go behind the point of no
 //! return. So a revert that fails leaves them as they were, and one that is broken off behind it leaves files of no use.
 //!
+//! Of a machine that is off an internal snapshot is gone back to so below overlays too, if all of them are of snapshots that go:
+//!
+//! ```text
+//! base (i1) <- e1 (i2) <- (written since)  revert to i1, discard, children:  base is put back to i1, and all above it goes
+//! ```
+//!
 //! Nothing goes that somebody else stands on: the headers of all images that the records name are read for that, and the chains
 //! of the machine. One that cannot be read may be one of those.
 
@@ -16,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Way, location};
+use super::{Way, is_external, location};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SourceType},
     domain_xml::DomainXml,
@@ -63,6 +69,31 @@ pub(super) fn doomed(revert: &Revert, tree: &SnapshotTree, facts: Facts<'_>) -> 
     Ok(descendants)
 }
 
+/// The disks of a machine that is off as they are without what goes with it: each in the image that holds the snapshot, if all
+/// above that one may be of snapshots that go.
+pub(super) fn without_overlays(revert: &Revert, tree: &SnapshotTree, found: &Observed) -> Observed {
+    let mut without = found.clone();
+    if !revert.flags.has(RevertFlag::DeleteChildren) {
+        return without;
+    }
+    let name = revert.name.as_str();
+    let going: Vec<_> = tree.descendants(name).into_iter().filter_map(|name| tree.get(name)).collect();
+    for disk in &mut without.disks {
+        let is_of_them = |file: &Utf8Path| {
+            let grew_in =
+                |record: &&DomainSnapshot| merge::source(record, &disk.target).as_deref() == Some(file);
+            let mut parts = going.iter().flat_map(|record| record.disks.iter().chain(&record.revert_disks));
+            parts.any(|part| part.path() == Some(file)) || going.iter().any(grew_in)
+        };
+        let holds = disk.chain.iter().position(|image| image.snapshots.iter().any(|held| held.name == name));
+        let above = holds.filter(|above| disk.chain[..*above].iter().all(|image| is_of_them(&image.file)));
+        if let Some(below) = above.and_then(|above| disk.without(above)) {
+            *disk = below;
+        }
+    }
+    without
+}
+
 impl<'a> Way<'a> {
     /// The records of those that go with it.
     pub(super) fn going(&self) -> impl Iterator<Item = &'a DomainSnapshot> {
@@ -70,16 +101,45 @@ impl<'a> Way<'a> {
         self.doomed.iter().filter_map(|name| records.get(name))
     }
 
-    /// The tags that go with it, and the disks that have them. It is inside the images, and so are those that descend from it.
-    pub(super) fn tags(&self) -> Result<Vec<(&'a str, Vec<&'a ObservedDisk>)>, Refusal> {
-        if let Some(outside) = self.going().find(|record| record.is_outside()) {
-            let name = outside.name.clone().unwrap_or_default();
-            return Err(DeleteRefusal::ExternalAmongMany(name).into());
-        }
+    /// The tags that go with it, and the disks that have them.
+    pub(super) fn tags(&self) -> Vec<(&'a str, Vec<&'a ObservedDisk>)> {
         let names =
             self.going().filter(|record| record.has_tag()).filter_map(|record| record.name.as_deref());
         let tagged = names.map(|name| (name, internal::tagged(name, self.facts)));
-        Ok(tagged.filter(|(_, disks)| !disks.is_empty()).collect())
+        tagged.filter(|(_, disks)| !disks.is_empty()).collect()
+    }
+
+    /// Whether those that go with one inside the images are inside of them too.
+    pub(super) fn check_none_outside(&self) -> Result<(), DeleteRefusal> {
+        match self.going().find(|record| record.is_outside()) {
+            Some(outside) => Err(DeleteRefusal::ExternalAmongMany(outside.name.clone().unwrap_or_default())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nothing stands on the images that are put back but what goes with it.
+    pub(super) fn check_all_above_goes(&self, going: &BTreeSet<Utf8PathBuf>) -> Result<(), RevertRefusal> {
+        let put_back = |file: &Utf8Path| {
+            self.facts
+                .observed
+                .disks
+                .iter()
+                .find(|disk| disk.file == file)
+                .filter(|disk| disk.snapshot(self.revert.name.as_str()).is_some())
+        };
+        let chains = self.found.disks.iter().flat_map(|disk| disk.chain.windows(2));
+        let chains = chains.map(|pair| (pair[0].file.clone(), Some(pair[1].file.clone())));
+        let beside = self
+            .beside()
+            .map(|(file, found)| (file.to_owned(), found.as_ref().ok().and_then(ImageInfo::backing_file)));
+        for (above, below) in chains.chain(beside) {
+            let disk = below.as_deref().and_then(put_back).filter(|_| !going.contains(&above));
+            if let Some(disk) = disk {
+                let (disk, file) = (disk.target.clone(), disk.file.clone());
+                return Err(RevertRefusal::OverlayAbove { name: self.name(), disk, file });
+            }
+        }
+        Ok(())
     }
 
     /// The images that go with it. `machine` is the one that it goes on as, `tree` what the records say then.
@@ -97,7 +157,7 @@ impl<'a> Way<'a> {
         });
         // A disk that goes on as it is goes on in all its images.
         let goes_on = |target: &&ObservedDisk| location(self.record, &target.target) == Location::No;
-        let kept = self.facts.observed.disks.iter().filter(goes_on).flat_map(|disk| &disk.chain);
+        let kept = self.found.disks.iter().filter(goes_on).flat_map(|disk| &disk.chain);
         let kept: BTreeSet<&Utf8Path> = kept.map(|image| &*image.file).collect();
         let is_free = |file: &Utf8Path| {
             !kept.contains(file) && !merge::is_named(tree, file) && !machine.element().names(file.as_str())
@@ -124,7 +184,9 @@ impl<'a> Way<'a> {
     fn grown(&self, machine: &'a DomainXml) -> impl Iterator<Item = (Utf8PathBuf, &'a str)> {
         let taken = machine
             .disks()
-            .filter(|disk| location(self.record, disk.target) == Location::External)
+            .filter(|disk| {
+                matches!(location(self.record, disk.target), Location::External | Location::Internal)
+            })
             .map(|disk| disk.target);
         taken.flat_map(|target| {
             let images: BTreeSet<Utf8PathBuf> =
@@ -141,7 +203,7 @@ impl<'a> Way<'a> {
 
     /// What an image stands on, as far as that was found.
     fn backing(&self, file: &Utf8Path) -> Option<Utf8PathBuf> {
-        let mut chains = self.facts.observed.disks.iter().flat_map(|disk| disk.chain.windows(2));
+        let mut chains = self.found.disks.iter().flat_map(|disk| disk.chain.windows(2));
         let open = chains.find(|pair| pair[0].file == file).map(|pair| pair[1].file.clone());
         let aside = || self.facts.beside?.images.get(file)?.as_ref().ok()?.backing_file();
         open.or_else(aside)
@@ -159,7 +221,7 @@ impl<'a> Way<'a> {
             let (disk, file, above) = (disk.to_owned(), file.to_owned(), above.to_owned());
             RevertRefusal::ImageOnDiscarded { disk, file, above }.into()
         };
-        for chain in self.facts.observed.disks.iter().map(|disk| &disk.chain) {
+        for chain in self.found.disks.iter().map(|disk| &disk.chain) {
             for pair in chain.windows(2) {
                 let [above, file] = [&*pair[0].file, &*pair[1].file];
                 if let Some(disk) = going.get(file).filter(|_| !going.contains_key(above)) {
@@ -184,7 +246,11 @@ impl<'a> Way<'a> {
     /// Whether the tags in what goes are those of the snapshots that go, and nowhere else.
     fn check_tags(&self, going: &BTreeMap<Utf8PathBuf, &str>) -> Result<(), Refusal> {
         let ours: BTreeSet<&str> = self.going().filter_map(|record| record.name.as_deref()).collect();
-        let chains = self.facts.observed.disks.iter().flat_map(|disk| {
+        // Of one inside the images those of its descendants go from there too.
+        let is_cleared = |file: &Utf8Path| {
+            !is_external(self.record) && self.facts.observed.disks.iter().any(|disk| disk.file == file)
+        };
+        let chains = self.found.disks.iter().flat_map(|disk| {
             disk.chain.iter().map(|image| {
                 let tags: Vec<&str> = image.snapshots.iter().map(|held| held.name.as_str()).collect();
                 (disk.target.as_str(), &*image.file, tags)
@@ -203,7 +269,7 @@ impl<'a> Way<'a> {
                         let (file, held) = (file.to_owned(), tag.to_owned());
                         return Err(DeleteRefusal::HoldsInternal { disk, file, held }.into());
                     }
-                    (false, true) => {
+                    (false, true) if !is_cleared(file) => {
                         let (name, file) = (tag.to_owned(), file.to_owned());
                         return Err(DeleteRefusal::InternalBelow { name, disk, file }.into());
                     }

@@ -9,9 +9,9 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     domain_xml::DomainXml,
     error::Refusal,
-    plan::{Records, branches},
+    plan::Records,
     step::WriteRecords,
-    tree::SnapshotTree,
+    tree::{SnapshotTree, goes_on_in, overlay},
 };
 
 impl Way<'_> {
@@ -31,8 +31,7 @@ impl Way<'_> {
             tree.insert(record);
         }
         if !fresh.is_empty() {
-            let disks: Vec<SnapshotDisk> =
-                fresh.iter().map(|new| branches::overlay(&new.target, &new.file)).collect();
+            let disks: Vec<SnapshotDisk> = fresh.iter().map(|new| overlay(&new.target, &new.file)).collect();
             let mut record = self.record.clone();
             let stays = |old: &SnapshotDisk| disks.iter().any(|new| new.name == old.name);
             record.revert_disks.retain(stays);
@@ -43,7 +42,7 @@ impl Way<'_> {
                     &mut record.disks
                 }
             };
-            disks.into_iter().for_each(|new| branches::goes_on_in(parts, new));
+            disks.into_iter().for_each(|new| goes_on_in(parts, new));
             tree.insert(record);
         }
         self.note_used_up(&mut tree);

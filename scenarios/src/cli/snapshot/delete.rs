@@ -70,7 +70,7 @@ fn delete_records(arguments: &DeleteArgs) -> Result<Told, CliError> {
         }
         // Leaves first: what moves up in between would be written for nothing.
         for name in removed.iter().rev() {
-            tree.remove(name);
+            tree.forget(name);
         }
         Ok(removed)
     })?;

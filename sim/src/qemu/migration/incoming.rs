@@ -128,7 +128,7 @@ impl Migration {
             Some(state) if state.mapped != self.capabilities.has("mapped-ram") => {
                 Err(Unloadable::Capabilities)
             }
-            Some(state) if !state.whole => Err(Unloadable::Short),
+            Some(state) if !state.is_whole() => Err(Unloadable::Short),
             Some(state) => match self.hardware.takes(&state.hardware) {
                 Ok(()) => Ok((state.clock, state.memory.clone(), state.run_state)),
                 Err(unfit) => {

@@ -497,6 +497,7 @@ impl Migration {
     }
 
     fn state(&self, machine: &Machine<'_>, cx: &Context<'_>) -> MachineState {
+        let size = cx.release().vm_state_size(true);
         MachineState {
             at: 0,
             mapped: self.capabilities.has("mapped-ram"),
@@ -504,8 +505,8 @@ impl Migration {
             clock: machine.cpus.clock(cx.now()),
             memory: machine.cpus.memory(),
             run_state: self.outgoing.before.unwrap_or(RunState::Running).name(),
-            size: cx.release().vm_state_size(true),
-            whole: true,
+            size,
+            kept: size,
         }
     }
 
