@@ -285,6 +285,10 @@ impl Watcher {
 
     /// Holds a second try against the first.
     fn converges(&self, step: usize, first: &Told, told: &Told, (after, beside): (&State, &Beside)) {
+        // A fault of the scenario's own may have waited for the second try.
+        if self.struck.get() > self.struck_before.get() {
+            return;
+        }
         let could_be_done = !self.killed.get() && after.guest.is_some();
         if let Some(what) = oracle::converges(first, told, could_be_done, beside) {
             let told = format!("{}; at first: {}", told.text, first.text);
