@@ -74,6 +74,9 @@ pub(crate) async fn carry_out<E: Env>(
     }
 }
 
+/// What is told of a machine that was ended, and in whose place none was started.
+pub(crate) const ENDED: &str = "the machine was ended, and is off";
+
 /// How a step in doubt turned out.
 pub(crate) enum Verdict {
     Happened,
@@ -363,7 +366,7 @@ impl<'m, E: Env> Execution<'m, E> {
             .iter()
             .any(|(step, begun)| matches!((step, begun), (Step::StopMachine(_), Begun::Whole)));
         let is_off = ended && !self.begun.iter().any(|(step, _)| step.starts_a_machine());
-        is_off.then(|| "the machine was ended, and is off".to_owned())
+        is_off.then(|| ENDED.to_owned())
     }
 
     /// Lets the guest go, if a step has frozen it: first of all, for its programs stand still as long as it is frozen. Tells

@@ -17,7 +17,7 @@ use std::{fmt, time::Duration};
 use crate::{
     env::Env,
     error::{OperationError, but},
-    execute::{Execution, Failure, Reach, Undone},
+    execute::{ENDED, Execution, Failure, Reach, Undone},
     journal::{Journal, Pending, Written},
     live::Live,
     monitor::Monitor,
@@ -188,7 +188,9 @@ impl<'m, E: Env> Recovery<'m, E> {
             }
             step => step.made(),
         });
-        doubtful.iter().map(Step::remains).chain(stopped).chain(made).collect()
+        let was_ended = begun.iter().any(|step| matches!(step, Step::StopMachine(_)));
+        let is_off = (was_ended && self.reached == Reached::Off).then(|| ENDED.to_owned());
+        doubtful.iter().map(Step::remains).chain(stopped).chain(made).chain(is_off).collect()
     }
 
     /// Every step with its stage and how far it had got, by what is written down.
@@ -263,22 +265,25 @@ impl<'m, E: Env> Recovery<'m, E> {
     /// Does what comes behind the decisive stage, unless it has happened.
     async fn forward(&mut self) -> Turn {
         let plan = self.execution.plan;
-        let is_moot = |step: &Step| self.reached == Reached::Off && step.only_in_qemu();
+        let is_off = self.reached == Reached::Off;
+        let is_moot = |step: &Step| is_off && step.only_in_qemu() && !step.ends_qemu();
         let behind = self.steps().filter(|(stage, written, step)| {
             *stage > plan.no_return && *written == Written::InDoubt && !is_moot(step)
         });
         // One after the other, as they are written down: it is not many that are in doubt.
         let mut failed = Vec::new();
         for (.., step) in behind.collect::<Vec<_>>() {
-            failed.extend(self.execution.forward([step], self.deadline).await);
+            // What it was to end has ended.
+            if !(is_off && step.ends_qemu()) {
+                failed.extend(self.execution.forward([step], self.deadline).await);
+            }
             self.deeds.push(step.to_string());
         }
         let ahead =
             self.steps().find(|(stage, written, _)| *stage > plan.no_return && *written == Written::Ahead);
         if let Some((stage, ..)) = ahead {
-            let moot = self.reached == Reached::Off;
             let late = self.execution.rest(stage, self.deadline).await;
-            failed.extend(late.into_iter().filter(|failure| !(moot && failure.step.only_in_qemu())));
+            failed.extend(late.into_iter().filter(|failure| !(is_off && failure.step.only_in_qemu())));
             let done = plan.stages[stage..].iter().flat_map(|stage| &stage.steps);
             self.deeds.extend(done.map(ToString::to_string));
         }
@@ -316,20 +321,24 @@ impl<'m, E: Env> Recovery<'m, E> {
     /// Undoes what was or may have been begun: nothing of what comes behind the decisive stage, which has not happened.
     async fn back(&mut self) -> Turn {
         let decisive = self.execution.plan.no_return;
-        let mut begun = Vec::new();
+        let (mut begun, mut unclear) = (Vec::new(), Vec::new());
         for (_, written, step) in self.steps().filter(|(stage, ..)| *stage <= decisive).collect::<Vec<_>>() {
             let how_far = match written {
-                Written::Done => Some(Begun::Whole),
+                Written::Done => Ok(Some(Begun::Whole)),
                 Written::InDoubt => step.look_back(&self.live(&step.lane())).await,
-                Written::Ahead | Written::Undone => None,
+                Written::Ahead | Written::Undone => Ok(None),
             };
-            begun.extend(how_far.map(|begun| (step, begun)));
+            match how_far {
+                Ok(how_far) => begun.extend(how_far.map(|begun| (step, begun))),
+                Err(left) => unclear.push(left),
+            }
         }
-        if begun.is_empty() && self.deeds.is_empty() {
+        if begun.is_empty() && unclear.is_empty() && self.deeds.is_empty() {
             return Turn::NotBegun;
         }
         self.execution.begun = begun;
-        let Undone { remains, stays, steps, .. } = self.execution.undo(None).await;
+        let Undone { mut remains, stays, steps, .. } = self.execution.undo(None).await;
+        remains.splice(..0, unclear);
         self.stays = stays;
         // Of the thaw it is told above.
         let told = steps.iter().filter(|step| !matches!(step, Step::Freeze(_)));

@@ -167,8 +167,11 @@ pub(crate) trait Kind: fmt::Display {
     }
 
     /// How far it had got whose driver was killed at it; none if nothing of it is there. Most find that out where they are undone.
-    async fn look_back<E: Env>(&self, _live: &Live<E>) -> Option<Begun> {
-        Some(Begun::Part)
+    ///
+    /// # Errors
+    /// What is there may be its work or somebody else's: it stays.
+    async fn look_back<E: Env>(&self, _live: &Live<E>) -> Result<Option<Begun>, Remains> {
+        Ok(Some(Begun::Part))
     }
 
     /// Puts back what it did. `why` is what it failed of itself, if it did.
@@ -265,7 +268,7 @@ macro_rules! steps {
             }
 
             /// See [`Kind::look_back`].
-            pub(crate) async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+            pub(crate) async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
                 match self {
                     $(Step::$kind(step) => step.look_back(live).await,)*
                 }

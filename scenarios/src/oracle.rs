@@ -179,7 +179,7 @@ pub fn converges(first: &Told, told: &Told, could_be_done: bool, beside: &Beside
         Stands::Untouched if beside.frozen_told && told.text.contains("has frozen the guest") => true,
         Stands::Untouched | Stands::AsBefore => !(as_before && could_be_done),
         // What was left, and was named, may be in the way.
-        Stands::Unfinished => !as_before,
+        Stands::Unfinished | Stands::Partly => !as_before,
         // Of a machine that is gone nobody can find out more.
         Stands::Left => beside.recovers && !could_be_done,
         _ => false,
@@ -404,11 +404,14 @@ fn quiesced(seen: Seen<'_>) -> Vec<String> {
 fn told(seen: Seen<'_>) -> Vec<String> {
     match seen.told.stands {
         Stands::Done => {
-            let compare = |usual| unlike(usual, &without_what_was_left(seen, usual), "usually");
+            let compare = |usual| {
+                let wanted = without_what_was_closed(seen, usual);
+                unlike(&wanted, &without_what_was_left(seen, usual), "usually")
+            };
             seen.usual_end().map_or_else(Vec::new, compare)
         }
         Stands::Untouched | Stands::AsBefore | Stands::Gone => {
-            let mut found = unlike(&without_what_was_closed(seen), seen.after, "before");
+            let mut found = unlike(&without_what_was_closed(seen, seen.before), seen.after, "before");
             if seen.told.stands == Stands::Gone && seen.after.guest.is_some() {
                 found.push("QEMU is told to be gone, and is there".to_owned());
             }
@@ -440,15 +443,17 @@ fn without_what_was_left(seen: Seen<'_>, usual: &State) -> State {
     without
 }
 
-/// How everything stood before, but for what an earlier operation had left open and this one has closed first: that was of no use.
-fn without_what_was_closed(seen: Seen<'_>) -> State {
+/// How everything was to stand, but for what an earlier operation had left open and this one has closed first: that was of no use.
+/// What was open in a QEMU that is gone nobody has closed.
+fn without_what_was_closed(seen: Seen<'_>, wanted: &State) -> State {
     let Seen { before, after, .. } = seen;
-    let mut without = before.clone();
+    let mut without = wanted.clone();
     if before.pending {
         let in_use = before.reachable(seen.last_tops);
         let was_left =
             |file: &String| before.loose.values().any(|left| left == file) && !in_use.contains(file);
-        without.loose.retain(|node, _| after.loose.contains_key(node));
+        let is_closed = |node: &String| before.loose.contains_key(node) && !after.loose.contains_key(node);
+        without.loose.retain(|node, _| after.guest.is_none() || !is_closed(node));
         without.images.retain(|file, _| after.has(file) || !was_left(file));
         without.data.retain(|file, _| without.images.contains_key(file));
     }

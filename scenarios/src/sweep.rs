@@ -61,6 +61,8 @@ struct Ended {
     guest: Option<&'static str>,
     /// How many places had come by then.
     places: usize,
+    /// What the last fault was by then, in words.
+    fault: String,
 }
 
 /// How one run with added faults went.

@@ -54,15 +54,15 @@ impl Kind for BeginSaveImage {
     }
 
     /// What the file holds is its own if it is the beginning of what is written, whole or torn.
-    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
-        let Ok(written) = self.image.begin() else { return None };
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
+        let Ok(written) = self.image.begin() else { return Ok(None) };
         let held = match live.env().open(&self.path, Access::Read).await {
             Ok(file) => file.read_at(0, written.len() + 1).await,
             Err(error) => Err(error),
         };
         match held {
-            Ok(held) if !held.is_empty() && written.starts_with(&held) => Some(Begun::Whole),
-            _ => None,
+            Ok(held) if !held.is_empty() && written.starts_with(&held) => Ok(Some(Begun::Whole)),
+            _ => Ok(None),
         }
     }
 

@@ -5,7 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, Happened, Kind, Remains, provider};
-use crate::{env::Env, error::StepError, live::Live, name::SnapshotName, storage::Volumes};
+use crate::{
+    env::Env,
+    error::StepError,
+    live::Live,
+    name::SnapshotName,
+    storage::{Method, Volumes},
+};
 
 /// Lets the live volumes be what the snapshot holds; what was written since is lost. Who uses them was asked before. A storage that
 /// does it by several commands takes back what was begun of them; once the volumes are the snapshot's there is no way back.
@@ -48,8 +54,14 @@ impl Kind for ProviderRevert {
     }
 
     fn remains(&self) -> Remains {
+        let copy = match self.volumes.method {
+            Method::Btrfs | Method::Reflink => {
+                format!("; a copy that was made for it may be left as `...freezeframe-{}`", self.fresh)
+            }
+            _ => String::new(),
+        };
         format!(
-            "{} may hold what `{}` holds, or not: do not start the machine before it was reverted once more",
+            "{} may hold what `{}` holds, or not: do not start the machine before it was reverted once more{copy}",
             self.volumes, self.name
         )
     }

@@ -33,11 +33,15 @@ impl Kind for ReserveFile {
         created.map_err(|source| StepError::File { action: "create", path: self.path.clone(), source })
     }
 
-    /// A file that is empty was made by it, for it makes none that is there; one that holds something was in the way.
-    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+    /// That it was made is written down when the next stage begins. Until then an empty file may be the one that was made, or one
+    /// that was in the way, or somebody else's since; one that holds something is none of its own.
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
         match live.env().file_kind(&self.path).await {
-            Ok(FileKind::File { bytes: 0 }) => Some(Begun::Whole),
-            _ => None,
+            Ok(FileKind::File { bytes: 0 }) => Err(format!(
+                "`{}` is there, empty, and nobody knows who made it: remove it unless it is somebody else's",
+                self.path
+            )),
+            _ => Ok(None),
         }
     }
 

@@ -56,11 +56,11 @@ impl Kind for StopMachine {
         Ok(Happened::No)
     }
 
-    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
         match live.ask(&QueryStatus {}).await {
-            Ok(_) => None,
-            Err(CommandError::Lost { .. }) => Some(Begun::Whole),
-            Err(_) => Some(Begun::Part),
+            Ok(_) => Ok(None),
+            Err(CommandError::Lost { .. }) => Ok(Some(Begun::Whole)),
+            Err(_) => Ok(Some(Begun::Part)),
         }
     }
 

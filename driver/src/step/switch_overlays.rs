@@ -158,7 +158,7 @@ impl Kind for SwitchOverlays {
     }
 
     /// Overlays on top are to go back, as many as there are. A way back that was begun is ended first: its jobs stand in the way.
-    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
         for switch in &self.switches {
             let CommitImage { job, .. } = switch.commit();
             if let Err(error) = job::remove(live, &job, BlockCommit::NAME).await {
@@ -166,8 +166,8 @@ impl Kind for SwitchOverlays {
             }
         }
         match self.on_top(live).await {
-            Ok(on_top) if on_top.is_empty() => None,
-            _ => Some(Begun::Whole),
+            Ok(on_top) if on_top.is_empty() => Ok(None),
+            _ => Ok(Some(Begun::Whole)),
         }
     }
 

@@ -31,6 +31,11 @@ impl Kind for UseEmptyFile {
         Ok(())
     }
 
+    /// What writes to it comes behind: nothing in it is of this operation.
+    async fn look_back<E: Env>(&self, _live: &Live<E>) -> Result<Option<Begun>, Remains> {
+        Ok(None)
+    }
+
     async fn undo_outside<E: Env>(&self, env: &E, _begun: Begun) -> Result<(), Remains> {
         let emptied = async {
             let file = env.open(&self.path, Access::Write).await?;

@@ -46,10 +46,10 @@ impl Kind for WriteDocument {
         Ok(if held == document.as_bytes() { Happened::Yes } else { Happened::No })
     }
 
-    async fn look_back<E: Env>(&self, live: &Live<E>) -> Option<Begun> {
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
         match self.probe(live).await {
-            Ok(Happened::No) => None,
-            _ => Some(Begun::Whole),
+            Ok(Happened::No) => Ok(None),
+            _ => Ok(Some(Begun::Whole)),
         }
     }
 

@@ -285,6 +285,11 @@ fn what_was_not_done_must_be_done_the_second_time() {
     assert!(wrong(&as_before, &refused) && wrong(&as_before, &as_before) && wrong(&refused, &refused));
     assert!(!wrong(&left, &refused), "what was left may be in the way");
     assert!(wrong(&left, &left), "but nothing more is left each time");
+    let partly = told(Stands::Partly, "deleted was s1, and then not s2");
+    assert!(
+        !wrong(&left, &partly) && wrong(&as_before, &partly),
+        "what was left may be in the way of a part"
+    );
     assert_eq!(
         converges(&as_before, &refused, false, &Beside::default()),
         None,

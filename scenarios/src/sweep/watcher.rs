@@ -53,6 +53,8 @@ pub(crate) struct Watcher {
     /// How often a fault has struck, and how often before this try.
     struck: Cell<usize>,
     struck_before: Cell<usize>,
+    /// What the last fault was, in words.
+    fault: RefCell<String>,
     killed: Cell<bool>,
     /// A fault has reached into the guest.
     in_guest: Cell<bool>,
@@ -105,6 +107,7 @@ impl Watcher {
             on_course: Cell::new(true),
             struck: Cell::default(),
             struck_before: Cell::default(),
+            fault: RefCell::default(),
             killed: Cell::default(),
             in_guest: Cell::default(),
             stirring: RefCell::default(),
@@ -216,7 +219,8 @@ impl Watcher {
         let usual = self.usual.as_ref().and_then(|usual| usual.steps.get(step));
         let places = self.places.borrow().count();
         let is_its_own = |usual: &Ended| {
-            usual.told.stands == Stands::Killed && usual.places == places && usual.state == *after
+            let is_same = usual.places == places && usual.fault == *self.fault.borrow();
+            usual.told.stands == Stands::Killed && is_same && usual.state == *after
         };
         self.kills_the_driver && told.stands == Stands::Killed && !usual.is_some_and(is_its_own)
     }
@@ -281,12 +285,23 @@ impl Watcher {
 
     /// Holds a second try against the first.
     fn converges(&self, step: usize, first: &Told, told: &Told, (after, beside): (&State, &Beside)) {
+        // A fault of the scenario's own may have waited for the second try.
+        if self.struck.get() > self.struck_before.get() {
+            return;
+        }
         let could_be_done = !self.killed.get() && after.guest.is_some();
         if let Some(what) = oracle::converges(first, told, could_be_done, beside) {
             let told = format!("{}; at first: {}", told.text, first.text);
             let violation = Violation { invariant: Invariant::Converges, step, what, told };
             self.violations.borrow_mut().push(violation);
         }
+    }
+
+    /// Notes how a step has ended.
+    fn is_over(&self, told: Told, state: State) {
+        let guest = self.before.borrow().guest;
+        let (places, fault) = (self.places.borrow().count(), self.fault.borrow().clone());
+        self.steps.borrow_mut().push(Ended { told, state, guest, places, fault });
     }
 
     /// Somebody else is about to change how the machine stands.
@@ -352,6 +367,7 @@ impl Watch for Watcher {
         if let Entry::Fault(text) = entry {
             self.is_stirred(text);
             self.struck.set(self.struck.get() + 1);
+            self.fault.replace(text.clone());
             self.places_before.set(self.places.borrow().count());
             if text.starts_with("kill-qemu") {
                 self.killed.set(true);
@@ -429,9 +445,7 @@ impl Watch for Watcher {
         let well = self.violations.borrow().len() == found_before;
         self.on_course.set(as_usual && well && self.on_course.get());
         self.tries.set(0);
-        let guest = self.before.borrow().guest;
-        let places = self.places.borrow().count();
-        self.steps.borrow_mut().push(Ended { told: told.clone(), state: after, guest, places });
+        self.is_over(told.clone(), after);
         Next::GoOn
     }
 
@@ -455,9 +469,7 @@ impl Watch for Watcher {
         }
         self.on_course.set(well && is_usually_done && told.stands == Stands::Done && self.on_course.get());
         self.tries.set(0);
-        let guest = self.before.borrow().guest;
-        let places = self.places.borrow().count();
-        self.steps.borrow_mut().push(Ended { told, state: after, guest, places });
+        self.is_over(told, after);
         Next::GoOn
     }
 }

@@ -55,3 +55,28 @@ fn what_is_closed_and_told_once_more_all_the_same_is_no_news() {
     assert_eq!(done_beside(&with_left(), &closed, text), []);
     assert_eq!(done_beside(&machine(), &closed, text), [Invariant::Told], "nothing was written down before");
 }
+
+#[test]
+fn what_is_usually_left_of_an_earlier_operation_may_be_closed_and_removed_too() {
+    let done = told(Stands::Done, "taken");
+    let found = |before: &State| found_beside(before, &machine(), &done, Some((&done, &with_left())));
+    assert_eq!(found(&with_left()), []);
+    assert_eq!(found(&machine()), [Invariant::Told; 2], "it is this operation that usually leaves it");
+    let used = State { pending: true, ..switched() };
+    assert!(found(&used).contains(&Invariant::Told), "it was in use before");
+}
+
+#[test]
+fn an_image_that_a_killed_drivers_job_has_made_may_be_found_when_qemu_is_gone() {
+    let gone = told(Stands::Untouched, "QEMU is gone");
+    let mut before = with_left();
+    before.jobs.insert("ff-1-create-0".into());
+    let mut after = State { guest: None, pending: true, ..State::default() };
+    after.images.clone_from(&before.images);
+    after.data.clone_from(&before.data);
+    after.images.get_mut(OVERLAY).unwrap().backing = Some(VDA.into());
+    let found = |before: &State| found_beside(before, &after, &gone, None).contains(&Invariant::Told);
+    assert!(!found(&before));
+    before.jobs.clear();
+    assert!(found(&before), "nobody was making it");
+}
