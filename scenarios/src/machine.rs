@@ -100,6 +100,21 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
         .expect("a machine of the language has a name, and its disks have targets of their own")
 }
 
+/// The description as it is once somebody has edited it.
+pub(crate) fn anew(document: DomainXml, by: &language::Describe) -> DomainXml {
+    let language::Describe { memory, cpu } = by;
+    let mut domain = document.element().clone();
+    if let (Some(size), Some(memory)) = (memory, domain.child_mut("memory")) {
+        *memory = Element::of_text("memory", &(size.bytes() >> 10).to_string());
+    }
+    if let Some(model) = cpu {
+        let mut cpu = Element::new("cpu").with("mode", "custom").with("match", "exact");
+        cpu.push(Element::of_text("model", model));
+        domain.push(cpu);
+    }
+    DomainXml::of(domain).expect("its name and its disks are what they were")
+}
+
 /// The machine that is described, with its images in this folder.
 pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
     let language::Machine {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Timespan,
+    Describe, Timespan,
     forms::{ErrorCode, FileName},
     machine::DiskStorage,
 };
@@ -43,6 +43,8 @@ pub enum Action {
     Storage(StorageStep),
     /// Something happens inside of the guest.
     Guest(GuestAct),
+    /// The machine gets another description.
+    Describe(Describe),
 }
 
 /// A step as it is written: exactly one of the actions.
@@ -58,6 +60,7 @@ pub enum Action {
     { "required": ["agent"] },
     { "required": ["storage"] },
     { "required": ["guest"] },
+    { "required": ["describe"] },
 ]))]
 struct StepTable {
     /// The driver takes a snapshot.
@@ -87,6 +90,9 @@ struct StepTable {
     /// Something happens inside of the guest.
     #[serde(default)]
     guest: Option<GuestAct>,
+    /// The machine gets another description, and a driver that knows it by that. For a running machine with records.
+    #[serde(default)]
+    describe: Option<Describe>,
     /// How the action is to fail. Absent: it is to succeed.
     #[serde(default)]
     fails: Option<Fails>,
@@ -96,8 +102,19 @@ impl TryFrom<StepTable> for Step {
     type Error = &'static str;
 
     fn try_from(written: StepTable) -> Result<Self, Self::Error> {
-        let StepTable { snapshot, revert, delete, recover, probe, qmp, agent, storage, guest, fails } =
-            written;
+        let StepTable {
+            snapshot,
+            revert,
+            delete,
+            recover,
+            probe,
+            qmp,
+            agent,
+            storage,
+            guest,
+            describe,
+            fails,
+        } = written;
         let mut actions = [
             snapshot.map(Action::Snapshot),
             revert.map(Action::Revert),
@@ -108,6 +125,7 @@ impl TryFrom<StepTable> for Step {
             agent.map(Action::Agent),
             storage.map(Action::Storage),
             guest.map(Action::Guest),
+            describe.map(Action::Describe),
         ]
         .into_iter()
         .flatten();

@@ -455,6 +455,8 @@ impl World for QemuWorld {
 
     fn fail_guest_write(&self, _: &str) {}
 
+    fn fill(&self, _: &str) {}
+
     async fn in_guest(&self, act: GuestAct) -> Result<(), CannotPlay> {
         let Some(guest) = &self.inner.control else { return Err(CannotPlay::new("this guest runs nothing")) };
         guest.act(act).await.map_err(|error| CannotPlay::new(error.to_string()))
