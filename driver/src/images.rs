@@ -11,7 +11,7 @@ use crate::{
     domain::Nvram,
     domain_snapshot::SourceType,
     domain_xml::DomainXml,
-    env::Env,
+    env::{Env, FileKind},
     error::OffRefusal,
     observed::{Missing, NVRAM, Observed, ObservedDisk, ObservedImage, ObservedNode},
     qemu_img::{BitmapInfo, Clusters, ImageInfo, QemuImg, ToolError},
@@ -50,23 +50,28 @@ pub async fn observe<E: Env>(
         }
     }
     let nvram = match domain.nvram().filter(Nvram::keeps_snapshots) {
-        Some(nvram) => variables(tool, &nvram, domain.disks().count()).await?,
+        Some(nvram) => variables(tool, &nvram, domain.disks().count(), needed(NVRAM)).await?,
         None => None,
     };
     Ok(Observed { status: Status::off(), disks, missing, nvram })
 }
 
-/// The image with the firmware's variables. One that cannot be read takes no part, and the plan says so: it may be made when the
+/// The image with the firmware's variables. One that is not there takes no part, and the plan says so: it may be made when the
 /// machine is started for the first time.
 async fn variables<E: Env>(
     tool: &QemuImg<E>,
     nvram: &Nvram,
     place: usize,
+    needed: bool,
 ) -> Result<Option<ObservedDisk>, OffRefusal> {
     match chain(tool, &nvram.file, &nvram.format, true).await {
         Ok(images) => Ok(Some(observed(NVRAM, place, false, &images))),
         Err(error) if error.is_locked() => {
             Err(OffRefusal::ImageInUse { disk: NVRAM.to_owned(), why: error.to_string() })
+        }
+        // What it holds would be passed over in silence.
+        Err(error) if needed && !matches!(tool.env.file_kind(&nvram.file).await, Ok(FileKind::Absent)) => {
+            Err(OffRefusal::ImageUnreadable { disk: NVRAM.to_owned(), why: error.to_string() })
         }
         Err(_) => Ok(None),
     }

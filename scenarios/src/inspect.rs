@@ -25,7 +25,7 @@ use freezeframe_driver::{
 
 use crate::{
     language::{Expect, GuestState, Power, Scenario},
-    machine,
+    machine, oracle,
     world::World,
 };
 
@@ -134,7 +134,7 @@ async fn look_at_images<W: World>(world: &W) -> Result<Final, String> {
     let tool = QemuImg { program: world.tool(), ..QemuImg::new(world.env().clone()) };
     let observed = images::observe(&tool, &domain, |_| true).await.map_err(|error| error.to_string())?;
     let mut look = gone(BTreeSet::new());
-    for disk in observed.disks {
+    for disk in observed.disks.into_iter().chain(observed.nvram) {
         let name = |file: &Utf8Path| file.file_name().unwrap_or_default().to_owned();
         let chain = disk.chain.iter().rev().map(|image| name(&image.file)).collect();
         look.chains.insert(disk.target.clone(), chain);
@@ -147,10 +147,10 @@ fn named(node: BlockNode) -> Option<(String, String)> {
     Some((node.node_name?, name_of(&node.image.filename)))
 }
 
-/// `/machine/peripheral/vda-device/virtio-backend` is disk `vda`.
+/// `/machine/peripheral/vda-device/virtio-backend` is disk `vda`; the board's second flash holds the firmware's variables.
 fn target_of(qdev: &str) -> String {
-    let device = qdev.split('/').find_map(|part| part.strip_suffix("-device"));
-    device.unwrap_or(qdev).to_owned()
+    let device = qdev.split('/').find(|part| part.ends_with("-device"));
+    oracle::disk_of(device.unwrap_or(qdev)).to_owned()
 }
 
 /// The file names of a chain, base first.
@@ -256,7 +256,7 @@ fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
         return;
     }
     let images = scenario.machine.disks.iter().map(|disk| disk.image());
-    let mut used: BTreeSet<String> = images.collect();
+    let mut used: BTreeSet<String> = images.chain(scenario.machine.flash().into_iter().flatten()).collect();
     used.extend(look.chains.values().flatten().cloned());
     used.extend(scenario.machine.files.iter().map(|file| file.name.clone()));
     for (node, file) in &look.nodes {

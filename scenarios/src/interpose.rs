@@ -61,6 +61,8 @@ pub struct Hands {
     pub kill: Rc<dyn Fn() -> Doing<()>>,
     /// Lets the guest's next write to a disk fail.
     pub fail_guest_write: Rc<dyn Fn(&str)>,
+    /// Leaves the host no space for a file.
+    pub fill: Rc<dyn Fn(&str)>,
     /// Lets something happen inside of the guest.
     pub in_guest: Rc<dyn Fn(GuestAct) -> Doing<Result<(), CannotPlay>>>,
 }
@@ -68,13 +70,14 @@ pub struct Hands {
 impl Hands {
     /// The hands in a world.
     pub fn in_world<W: World + Clone + 'static>(world: &W) -> Self {
-        let (killed, failed, within) = (world.clone(), world.clone(), world.clone());
+        let (killed, failed, filled, within) = (world.clone(), world.clone(), world.clone(), world.clone());
         Self {
             kill: Rc::new(move || {
                 let world = killed.clone();
                 Box::pin(async move { world.kill_qemu().await })
             }),
             fail_guest_write: Rc::new(move |disk| failed.fail_guest_write(disk)),
+            fill: Rc::new(move |file| filled.fill(file)),
             in_guest: Rc::new(move |act| {
                 let world = within.clone();
                 Box::pin(async move { world.in_guest(act).await })
@@ -356,6 +359,10 @@ impl<E: Env> Wire<E> {
             }
             FaultKind::GuestPanics | FaultKind::WatchdogFires | FaultKind::GuestWriteFails(_) => {
                 self.in_the_guest(kind).await;
+                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+            }
+            FaultKind::NoSpace(file) => {
+                (self.faults.hands.fill)(file);
                 if side == Side::After { Some(()) } else { self.send(way, &line).await }
             }
             FaultKind::Guest(act) => {

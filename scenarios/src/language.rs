@@ -16,13 +16,14 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `scenario` | a scenario as a whole: what it shows, where it counts |
-//! | `machine`, `step`, `fault`, `expect` | its parts |
+//! | `machine`, `step`, `describe`, `fault`, `expect` | its parts |
 //! | `forms` | how names, durations and sizes are written |
 //! | `schema` | the JSON Schema |
 //! | `tree`, `shape`, `meaning` | the passes |
 //! | `reach` | what raw commands may reach on a real QEMU |
 //! | `load` | files and folders |
 
+mod describe;
 mod expect;
 mod fault;
 mod forms;
@@ -43,6 +44,7 @@ use camino::Utf8Path;
 use serde::Deserialize;
 
 pub use crate::diagnostic::{Diagnostic, Diagnostics};
+pub use describe::Describe;
 pub use expect::{Expect, GuestState, Quiesced};
 pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
 pub use forms::{Size, Timespan, WrongForm};

@@ -27,7 +27,7 @@ pub fn of(scenario: &Scenario) -> Machine {
 /// The machine as the driver knows it, with its images in this folder.
 pub(crate) fn domain(described: &language::Machine, folder: &Utf8Path) -> Domain {
     let document = document(described, folder);
-    let below = Domain::from(document.clone()).disks;
+    let Domain { disks: below, nvram, .. } = Domain::from(document.clone());
     let disks = described.disks.iter().zip(below).map(|(disk, below)| DomainDisk {
         source: Some(folder.join(disk.image())),
         snapshot: below.snapshot,
@@ -38,7 +38,7 @@ pub(crate) fn domain(described: &language::Machine, folder: &Utf8Path) -> Domain
     });
     // Only a record holds it.
     let document = described.records.then_some(document);
-    Domain { transient: described.transient, document, ..Domain::new(NAME, disks.collect()) }
+    Domain { nvram, transient: described.transient, document, ..Domain::new(NAME, disks.collect()) }
 }
 
 /// What every machine is called.
@@ -63,6 +63,11 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
     domain.push(Element::of_text("memory", &memory));
     let mut os = Element::new("os");
     os.push(Element::of_text("type", "hvm").with("machine", "q35"));
+    if let (Some([firmware, nvram]), Some(format)) = (described.flash(), described.nvram) {
+        let loader = Element::of_text("loader", folder.join(firmware).as_str());
+        os.push(loader.with("readonly", "yes").with("type", "pflash"));
+        os.push(Element::of_text("nvram", folder.join(nvram).as_str()).with("format", format.name()));
+    }
     domain.push(os);
     let mut features = Element::new("features");
     features.push(Element::new("acpi"));
@@ -74,8 +79,7 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
             element.set("snapshot", location(place).name());
         }
         let image = disk.image();
-        let format = if disk.format == language::Format::Raw { "raw" } else { "qcow2" };
-        element.push(Element::new("driver").with("name", "qemu").with("type", format));
+        element.push(Element::new("driver").with("name", "qemu").with("type", disk.format.name()));
         element.push(Element::new("source").with("file", folder.join(image).as_str()));
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
         element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
@@ -98,6 +102,21 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
     domain.push(devices);
     DomainXml::of(domain)
         .expect("a machine of the language has a name, and its disks have targets of their own")
+}
+
+/// The description as it is once somebody has edited it.
+pub(crate) fn anew(document: DomainXml, by: &language::Describe) -> DomainXml {
+    let language::Describe { memory, cpu } = by;
+    let mut domain = document.element().clone();
+    if let (Some(size), Some(memory)) = (memory, domain.child_mut("memory")) {
+        *memory = Element::of_text("memory", &(size.bytes() >> 10).to_string());
+    }
+    if let Some(model) = cpu {
+        let mut cpu = Element::new("cpu").with("mode", "custom").with("match", "exact");
+        cpu.push(Element::of_text("model", model));
+        domain.push(cpu);
+    }
+    DomainXml::of(domain).expect("its name and its disks are what they were")
 }
 
 /// The machine that is described, with its images in this folder.
@@ -145,12 +164,10 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
         ..Machine::new()
     };
     let machine = Machine { chardevs: chardevs(&machine), ..machine };
+    let machine = flash_of(described, folder).into_iter().fold(machine, Machine::with_disk);
     disks.iter().fold(machine, |machine, disk| {
         let path = machine.folder.join(disk.image());
-        let format = match disk.format {
-            language::Format::Qcow2 => Format::Qcow2,
-            language::Format::Raw => Format::Raw,
-        };
+        let format = format_of(disk.format);
         let (size, readonly) = (disk.size.bytes(), disk.readonly);
         let on_write_error = match disk.werror {
             language::OnWriteError::Enospc => OnError::Enospc,
@@ -160,6 +177,22 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
         };
         machine.with_disk(Disk { format, size, readonly, on_write_error, ..Disk::new(&disk.target, path) })
     })
+}
+
+fn format_of(format: language::Format) -> Format {
+    match format {
+        language::Format::Qcow2 => Format::Qcow2,
+        language::Format::Raw => Format::Raw,
+    }
+}
+
+/// The board's flash: the firmware, which nobody writes to, and its variables.
+fn flash_of(described: &language::Machine, folder: &Utf8Path) -> Vec<Disk> {
+    let (Some([firmware, nvram]), Some(format)) = (described.flash(), described.nvram) else {
+        return Vec::new();
+    };
+    let firmware = Disk { readonly: true, ..Disk::flash(0, folder.join(firmware)) };
+    vec![firmware, Disk { format: format_of(format), ..Disk::flash(1, folder.join(nvram)) }]
 }
 
 /// What says that this storage takes a disk in this folder.

@@ -29,7 +29,7 @@ use freezeframe_driver::report::Verdict;
 
 pub use self::{
     data::{Data, Deed},
-    state::{ImageState, Layer, Record, State},
+    state::{ImageState, Layer, Record, State, disk_of},
     unlike::unlike,
 };
 use crate::play::{Stands, Told};

@@ -36,8 +36,8 @@ use crate::{
     inspect,
     interpose::{Faults, Hands},
     language::{
-        self, Action, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Shorten, Step,
-        StorageMethod, StorageStep,
+        self, Action, Describe, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Shorten,
+        Step, StorageMethod, StorageStep,
     },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -144,7 +144,7 @@ pub async fn play_watched<W: World + Clone + 'static>(
     }
     let env = Recorded::new(world.env().clone(), record.clone(), faults.clone()).with_agent(world.agent());
     let mut findings = Vec::new();
-    let driver = Driver { described: &scenario.machine, world, capabilities };
+    let driver = Driver { described: &scenario.machine, anew: Describe::default(), world, capabilities };
     match driver.begins(&env).await? {
         Ok(machine) => {
             let disks = scenario.machine.disks.iter().map(|disk| disk.target.clone()).collect();
@@ -271,8 +271,14 @@ impl<W: World> Player<'_, W> {
         Ok(told)
     }
 
-    /// Does one step, by a new driver if the one before was killed.
+    /// Does one step, by a new driver if the one before was killed or the machine is described anew.
     async fn step(&mut self, step: &Step) -> Result<Ending, CannotPlay> {
+        if let Action::Describe(anew) = &step.action {
+            self.driver.anew.clone_from(anew);
+            if let Some(before) = self.machine.take() {
+                before.client().close();
+            }
+        }
         if self.machine.is_none() {
             self.env = self.env.for_a_new_driver();
             match self.driver.begins_again(&self.env).await? {
@@ -327,6 +333,8 @@ impl<W: World> Player<'_, W> {
                     Ending::Failed { code: "shorten", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
+            // The driver that has begun for this step knows it by that already.
+            Action::Describe(_) => Ending::Done(String::new()),
         };
         self.frozen.set(self.frozen.get() || machine.may_be_frozen());
         ending
@@ -537,6 +545,11 @@ fn title(action: &Action) -> String {
         }
         Action::Guest(act) => format!("guest {}", act.name()),
         Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
+        Action::Describe(Describe { memory, cpu }) => {
+            let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
+            let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
+            format!("described anew{}{}", memory.unwrap_or_default(), cpu.unwrap_or_default())
+        }
     }
 }
 

@@ -64,6 +64,10 @@ pub trait World {
     /// it are for the simulator alone.
     fn fail_guest_write(&self, disk: &str);
 
+    /// Leaves the host no space for a file of that folder. A real host would need a file system of its own for it: scenarios
+    /// with it are for the simulator alone.
+    fn fill(&self, file: &str);
+
     /// Lets something happen inside of the guest.
     ///
     /// # Errors

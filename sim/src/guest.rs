@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::{
     Machine, Release,
     guest_agent::Agent,
-    machine::{Disk, agent::Presence},
+    machine::{Disk, DiskModel, agent::Presence},
     qemu::Context,
     qobject::qdict,
 };
@@ -88,7 +88,12 @@ impl Guest {
             _ => PortState::Off,
         };
         Some(Self {
-            file_systems: machine.disks.iter().filter(|disk| !disk.readonly).map(file_system).collect(),
+            file_systems: machine
+                .disks
+                .iter()
+                .filter(|disk| !disk.readonly && disk.model != DiskModel::Flash)
+                .map(file_system)
+                .collect(),
             agent: Agent::new(agent, release),
             port,
             presence: agent.presence,

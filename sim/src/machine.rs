@@ -102,6 +102,8 @@ pub enum DiskModel {
     VirtioBlk,
     /// `scsi-hd`
     ScsiHd,
+    /// The board's flash, `pflash0` or `pflash1`: firmware, and its variables.
+    Flash,
 }
 
 /// A device that holds no disk.
@@ -150,6 +152,24 @@ impl Disk {
             backing: None,
             guest_writes: false,
         }
+    }
+}
+
+impl Disk {
+    /// The board's flash of that number, 0 or 1: a raw image of [`Machine::FLASH_SIZE`]. It comes before any disk.
+    pub fn flash(number: usize, path: Utf8PathBuf) -> Self {
+        Self {
+            device: Self::flash_device(number),
+            model: DiskModel::Flash,
+            format: Format::Raw,
+            size: Machine::FLASH_SIZE,
+            ..Self::new(&format!("pflash{number}"), path)
+        }
+    }
+
+    /// Where that flash is among QEMU's objects.
+    fn flash_device(number: usize) -> String {
+        format!("/machine/system.flash{number}")
     }
 }
 
@@ -308,6 +328,9 @@ impl Default for Machine {
 impl Machine {
     /// The virtual size of a disk that says none: 16 MiB.
     pub const DISK_SIZE: u64 = 16 << 20;
+
+    /// The size of flash that says none: 256 KiB.
+    pub const FLASH_SIZE: u64 = 256 << 10;
 
     /// A running machine without disks.
     pub fn new() -> Self {

@@ -155,6 +155,7 @@ pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
         FaultKind::GuestPanics => "meanwhile the guest's kernel panics".to_owned(),
         FaultKind::WatchdogFires => "meanwhile the guest's watchdog runs out".to_owned(),
         FaultKind::GuestWriteFails(disk) => format!("meanwhile the guest's write to `{disk}` fails"),
+        FaultKind::NoSpace(file) => format!("from now on the host has no space left for `{file}`"),
         FaultKind::Guest(act) => format!("meanwhile in the guest: {}", act.name()),
         FaultKind::Fail(text) => format!("fail: it does nothing and says: {text}"),
         FaultKind::KillProgram => "kill-program: it is killed".to_owned(),

@@ -198,6 +198,9 @@ pub enum FaultKind {
     /// Meanwhile the guest writes to this disk, and the host has no space left: what its `werror` says is done. On the
     /// simulator alone.
     GuestWriteFails(String),
+    /// From now on the host has no space left for this file of the machine's folder: what would make it longer fails. On the
+    /// simulator alone.
+    NoSpace(#[schemars(with = "FileName")] String),
     /// Meanwhile this happens inside of the guest. For a machine with an agent.
     Guest(GuestAct),
     /// A program only: it does nothing, says this and fails.

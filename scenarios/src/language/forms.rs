@@ -82,6 +82,19 @@ impl JsonSchema for FileName {
     }
 }
 
+/// A model of a processor.
+pub(super) struct CpuModel;
+
+impl JsonSchema for CpuModel {
+    fn schema_name() -> Cow<'static, str> {
+        "CpuModel".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        form("model of a processor", "as QEMU names it: \"Nehalem\"", "^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    }
+}
+
 /// A code that the driver's errors carry.
 pub(super) struct ErrorCode;
 

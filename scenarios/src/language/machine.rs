@@ -27,6 +27,10 @@ pub struct Machine {
     /// The guest's memory. Default: "64M".
     #[serde(default = "Machine::default_memory")]
     pub memory: Size,
+    /// Its firmware is in flash, in `firmware.raw`, and the firmware's variables are beside it in an image of this format, of 256 KiB:
+    /// `nvram.raw` or `nvram.qcow2`. Default: firmware of QEMU's own, without variables.
+    #[serde(default)]
+    pub nvram: Option<Format>,
     /// Its virtio serial ports, each with a socket on the host. Default: none.
     #[serde(default)]
     #[schemars(with = "Vec<PortName>", extend("uniqueItems" = true))]
@@ -197,6 +201,11 @@ impl Machine {
         Ok(Some(machine))
     }
 
+    /// The file of its firmware, and that of the firmware's variables, if they are in flash.
+    pub fn flash(&self) -> Option<[String; 2]> {
+        Some(["firmware.raw".to_owned(), format!("nvram.{}", self.nvram?.name())])
+    }
+
     fn default_memory() -> Size {
         Size::mebibytes(64)
     }
@@ -274,11 +283,7 @@ impl Disk {
 
     /// The name of its image's file.
     pub fn image(&self) -> String {
-        let format = match self.format {
-            Format::Qcow2 => "qcow2",
-            Format::Raw => "raw",
-        };
-        format!("{}.{format}", self.target)
+        format!("{}.{}", self.target, self.format.name())
     }
 }
 
@@ -291,6 +296,16 @@ pub enum Format {
     Qcow2,
     /// raw: takes none.
     Raw,
+}
+
+impl Format {
+    /// QEMU's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Qcow2 => "qcow2",
+            Format::Raw => "raw",
+        }
+    }
 }
 
 /// How a machine stands when the first client connects, or that there is none to connect to.

@@ -34,6 +34,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     for step in root.key("step").items() {
         agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
+        description_can_change(root, step.key("describe"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
         only_qemu_does_it(step.key("storage"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
@@ -46,6 +47,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         json_is_a_command(fault.key("do").key("qmp"), source, reach, &mut found);
         garbage_is_no_command(fault, reach, &mut found);
         guest_can_do_it(root, fault.key("do"), reach, &mut found);
+        host_can_be_filled(fault.key("do"), reach, &mut found);
     }
     found
 }
@@ -83,6 +85,10 @@ fn disks_have_one_name_each(root: Node<'_>, found: &mut Vec<Found>) {
 fn expected_disks_exist(root: Node<'_>, found: &mut Vec<Found>) {
     for table in ["chain", "internal"] {
         for (disk, _) in root.key("expect").key(table).entries() {
+            // The firmware's variables have snapshots, and never another image.
+            if table == "internal" && disk.name == "nvram" && root.key("machine").key("nvram").is_there() {
+                continue;
+            }
             disk_exists(root, disk, found);
         }
     }
@@ -196,6 +202,23 @@ fn agent_is_there(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
     found.extend(wanted.filter(|_| !there).map(no_agent));
 }
 
+/// What a machine is described as is held against its records alone; one that is off has its description in a file.
+fn description_can_change(root: Node<'_>, describe: Node<'_>, found: &mut Vec<Found>) {
+    let machine = root.key("machine");
+    let (state, records) = (machine.key("state"), machine.key("records"));
+    if describe.is_there() && state.text() == Some("off") {
+        let message = "the description of a machine that is off is its driver's alone".into();
+        found.push(Found::new(describe.span(), message, "[machine] state = \"running\"".into()));
+    }
+    if describe.is_there() && describe.entries().count() == 0 {
+        found.push(Found::new(describe.span(), "nothing is described anew".into(), "memory, cpu".into()));
+    }
+    if describe.is_there() && !matches!(records.value(), Some(DeValue::Boolean(true))) {
+        let message = "no records, against which this description could be held".into();
+        found.push(Found::new(describe.span(), message, "[machine] records = true".into()));
+    }
+}
+
 fn no_agent(at: Node<'_>) -> Found {
     Found::new(at.span(), "no agent in this machine".into(), "[machine] agent = \"linux\"".into())
 }
@@ -238,6 +261,14 @@ fn guest_can_do_it(root: Node<'_>, kind: Node<'_>, reach: Reach, found: &mut Vec
             let message = "no program in the guest of a real QEMU that would write".into();
             found.push(Found::new(kind.span(), message, "targets = [\"sim\"]".into()));
         }
+    }
+}
+
+/// A real host has what space it has.
+fn host_can_be_filled(kind: Node<'_>, reach: Reach, found: &mut Vec<Found>) {
+    if kind.key("no-space").is_there() && reach == Reach::Folder {
+        let message = "no way to fill a real host".into();
+        found.push(Found::new(kind.span(), message, "targets = [\"sim\"]".into()));
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Timespan,
+    Describe, Timespan,
     forms::{ErrorCode, FileName},
     machine::DiskStorage,
 };
@@ -45,6 +45,8 @@ pub enum Action {
     Guest(GuestAct),
     /// A file of the host's loses its end.
     Shorten(Shorten),
+    /// The machine gets another description.
+    Describe(Describe),
 }
 
 /// A step as it is written: exactly one of the actions.
@@ -61,6 +63,7 @@ pub enum Action {
     { "required": ["storage"] },
     { "required": ["guest"] },
     { "required": ["shorten"] },
+    { "required": ["describe"] },
 ]))]
 struct StepTable {
     /// The driver takes a snapshot.
@@ -93,6 +96,9 @@ struct StepTable {
     /// A file of the host's loses its end, past the driver.
     #[serde(default)]
     shorten: Option<Shorten>,
+    /// The machine gets another description, and a driver that knows it by that. For a running machine with records.
+    #[serde(default)]
+    describe: Option<Describe>,
     /// How the action is to fail. Absent: it is to succeed.
     #[serde(default)]
     fails: Option<Fails>,
@@ -113,6 +119,7 @@ impl TryFrom<StepTable> for Step {
             storage,
             guest,
             shorten,
+            describe,
             fails,
         } = written;
         let mut actions = [
@@ -126,6 +133,7 @@ impl TryFrom<StepTable> for Step {
             storage.map(Action::Storage),
             guest.map(Action::Guest),
             shorten.map(Action::Shorten),
+            describe.map(Action::Describe),
         ]
         .into_iter()
         .flatten();

@@ -383,3 +383,26 @@ fn what_the_guest_does_takes_a_device_and_a_failing_write_a_simulated_guest() {
     assert!(write.iter().any(|mistake| mistake.contains("no disk `vdz`")), "{write:?}");
     assert!(write.iter().any(|mistake| mistake.contains("targets = [\"sim\"]")), "{write:?}");
 }
+
+#[test]
+fn a_description_changes_where_records_are_held_against_it() {
+    let step = "[[step]]\ndescribe = { memory = '128M' }\n";
+    let found = mistakes(step);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("[machine] records = true"), "{found:?}");
+    assert_eq!(mistakes(&format!("records = true\n{step}")), [""; 0]);
+    let off = mistakes(&format!("records = true\nstate = 'off'\n{step}"));
+    assert!(off[0].contains("the description of a machine that is off"), "{off:?}");
+    let nothing = mistakes("records = true\n[[step]]\ndescribe = {}\n");
+    assert_eq!(nothing.len(), 1, "{nothing:?}");
+}
+
+#[test]
+fn a_host_without_space_is_a_simulated_one() {
+    let fault = "[[step]]\nprobe = {}\n[[fault]]\nat = { qmp = 'migrate' }\ndo = { no-space = 'vm.mem' }\n";
+    let found = mistakes(fault);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("no way to fill a real host | targets = [\"sim\"]"), "{found:?}");
+    let elsewhere = mistakes(&fault.replace("vm.mem", "../vm.mem"));
+    assert!(elsewhere.iter().any(|mistake| mistake.contains("../vm.mem")), "{elsewhere:?}");
+}

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freezeframe_sim::host::Blocks;
 
-use super::{Invariant, Record, State};
+use super::{Invariant, Record, State, disk_of};
 use crate::play::{Stands, Told};
 
 /// One write: its number is its place in the history, counted from 1.
@@ -62,9 +62,6 @@ fn goes_with_machine(image: &str) -> bool {
     image.strip_suffix(crate::machine::NAME).is_some_and(|image| image.ends_with(".TRANSIENT-"))
 }
 
-/// A device's id is its disk's name and this.
-const DEVICE: &str = "-device";
-
 impl Data {
     /// The guest writes a block of a disk. Returns the number of the write.
     pub fn write(&mut self, disk: &str, block: u64) -> u64 {
@@ -98,7 +95,7 @@ impl Data {
     /// Notes to which image each disk is written. A machine that is gone wrote last to what it was last seen to write to.
     pub fn see(&mut self, state: &State) {
         for (device, chain) in &state.chains {
-            let disk = device.strip_suffix(DEVICE).unwrap_or(device);
+            let disk = disk_of(device);
             self.tops.extend(chain.first().map(|top| (disk.to_owned(), top.clone())));
         }
     }
@@ -216,7 +213,7 @@ impl Data {
     fn taken(&self, name: &str, before: &State, state: &State) -> BTreeMap<String, Blocks> {
         let mut taken = BTreeMap::new();
         for (device, chain) in &before.chains {
-            let disk = device.strip_suffix(DEVICE).unwrap_or(device);
+            let disk = disk_of(device);
             let Some(top) = chain.first() else { continue };
             let had =
                 |state: &State| state.data.get(top).is_some_and(|layer| layer.inside.contains_key(name));

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, Location, Purpose},
     domain_xml::DomainXml,
+    observed::NVRAM,
     storage::Method,
 };
 use freezeframe_sim::{
@@ -228,6 +229,14 @@ fn layer(image: &Image) -> Layer {
     Layer { blocks: image.blocks().clone(), inside }
 }
 
+/// The disk that a device is: by the id that every machine of the language gives it, or as the board's flash.
+pub fn disk_of(device: &str) -> &str {
+    match device {
+        "/machine/system.flash1" => NVRAM,
+        _ => device.strip_suffix("-device").unwrap_or(device),
+    }
+}
+
 /// The record that a document is, if it is one.
 fn record_of(path: &Utf8Path, bytes: &[u8]) -> Option<(String, Record)> {
     let name = path.file_name()?.strip_suffix(".xml")?;
@@ -246,6 +255,12 @@ fn record_of(path: &Utf8Path, bytes: &[u8]) -> Option<(String, Record)> {
             inside.insert(image.clone());
         }
         images.insert(disk.name.clone(), image);
+    }
+    // The record names the disks alone; the firmware's variables are inside of theirs as those are.
+    let nvram = domain.as_ref().and_then(DomainXml::nvram).filter(|nvram| nvram.keeps_snapshots());
+    if let Some(nvram) = nvram.filter(|_| !inside.is_empty()) {
+        inside.insert(nvram.file.to_string());
+        images.insert(NVRAM.to_owned(), nvram.file.to_string());
     }
     let mut elsewhere = BTreeSet::new();
     for part in &read.storage {

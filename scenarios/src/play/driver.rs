@@ -19,7 +19,7 @@ use freezeframe_driver::{
 use super::{CannotPlay, Ending, OWN, Stands, Told};
 use crate::{
     inspect,
-    language::{self, Becomes, Power, Recover},
+    language::{self, Becomes, Describe, Power, Recover},
     machine,
     recorded::Recorded,
     world::World,
@@ -28,6 +28,8 @@ use crate::{
 /// What a driver is told of the machine when it begins.
 pub(super) struct Driver<'a, W: World> {
     pub(super) described: &'a language::Machine,
+    /// What its description says otherwise by now.
+    pub(super) anew: Describe,
     pub(super) world: &'a W,
     pub(super) capabilities: Rc<Capabilities>,
 }
@@ -77,13 +79,14 @@ impl<W: World> Driver<'_, W> {
     }
 
     async fn connects(&self, env: &Recorded<W::Env>) -> Hold<W> {
-        let domain = machine::domain(self.described, self.world.folder());
+        let mut domain = machine::domain(self.described, self.world.folder());
+        domain.document = domain.document.map(|_| self.document());
         let capabilities = Some(self.capabilities.clone());
         Machine::connect(env.clone(), self.world.monitor(), domain, capabilities, Patience::default()).await
     }
 
     fn document(&self) -> DomainXml {
-        machine::document(self.described, self.world.folder())
+        machine::anew(machine::document(self.described, self.world.folder()), &self.anew)
     }
 
     fn off(&self, env: &Recorded<W::Env>) -> Machine<Recorded<W::Env>> {

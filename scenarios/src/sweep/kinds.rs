@@ -175,6 +175,7 @@ fn kind_toml(kind: &FaultKind) -> String {
         FaultKind::GuestPanics => text("guest-panics"),
         FaultKind::WatchdogFires => text("watchdog-fires"),
         FaultKind::GuestWriteFails(disk) => format!("{{ guest-write-fails = {} }}", text(disk)),
+        FaultKind::NoSpace(file) => format!("{{ no-space = {} }}", text(file)),
         FaultKind::Guest(act) => format!("{{ guest = {} }}", text(act.name())),
         FaultKind::Fail(says) => format!("{{ fail = {} }}", text(says)),
         FaultKind::KillProgram => text("kill-program"),

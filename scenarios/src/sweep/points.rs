@@ -69,7 +69,12 @@ pub(super) fn is_operation(action: &Action) -> bool {
         | Action::Delete(_)
         | Action::Storage(_)
         | Action::Recover(_) => true,
-        Action::Probe(_) | Action::Qmp(_) | Action::Agent(_) | Action::Guest(_) | Action::Shorten(_) => false,
+        Action::Probe(_)
+        | Action::Qmp(_)
+        | Action::Agent(_)
+        | Action::Guest(_)
+        | Action::Shorten(_)
+        | Action::Describe(_) => false,
     }
 }
 

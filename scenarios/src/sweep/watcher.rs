@@ -175,7 +175,7 @@ impl Watcher {
         let (qemu, host) = (world.qemu(), world.host());
         let mut tops = Vec::new();
         for device in qemu.graph().devices() {
-            let disk = device.id.strip_suffix("-device").unwrap_or(&device.id);
+            let disk = oracle::disk_of(&device.id);
             let file = qemu.graph().chain(&device.node).find_map(|node| qemu.graph().file_of(node));
             let Some(path) = file.map(|file| host.resolve(Utf8Path::new(file))) else { continue };
             let frozen = qemu.guest().is_some_and(|guest| guest.is_frozen(disk));

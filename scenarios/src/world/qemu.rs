@@ -27,7 +27,7 @@ use freezeframe_driver::{
 };
 use freezeframe_sim::{
     Release,
-    machine::{Format, Machine, Power},
+    machine::{DiskModel, Format, Machine, Power},
 };
 use tokio::process::Command;
 
@@ -201,6 +201,15 @@ fn started(program: &Utf8Path) -> Utf8PathBuf {
     absolute.unwrap_or_else(|| program.to_owned())
 }
 
+/// Firmware that rests from the first instruction on: `cli`, and `hlt` for ever.
+fn firmware(size: u64) -> Vec<u8> {
+    const FROM_END: usize = 16;
+    let mut code = vec![0; usize::try_from(size).unwrap_or_default().max(FROM_END)];
+    let start = code.len() - FROM_END;
+    code[start..start + 4].copy_from_slice(&[0xfa, 0xf4, 0xeb, 0xfd]);
+    code
+}
+
 /// Runs a helper program to its end.
 async fn finish(command: &mut Command, program: &Utf8Path, within: Duration) -> Result<Ended, StartError> {
     let late =
@@ -296,6 +305,9 @@ impl QemuWorld {
             match copied {
                 Some(folder) => {
                     fs::copy(folder.join(name), images.join(name)).map(drop).map_err(StartError::Folder)?
+                }
+                None if disk.model == DiskModel::Flash && disk.readonly => {
+                    fs::write(images.join(name), firmware(disk.size)).map_err(StartError::Folder)?;
                 }
                 None => create_image(binary, disk.format, disk.size, &images.join(name), None).await?,
             }
@@ -454,6 +466,8 @@ impl World for QemuWorld {
     }
 
     fn fail_guest_write(&self, _: &str) {}
+
+    fn fill(&self, _: &str) {}
 
     async fn in_guest(&self, act: GuestAct) -> Result<(), CannotPlay> {
         let Some(guest) = &self.inner.control else { return Err(CannotPlay::new("this guest runs nothing")) };

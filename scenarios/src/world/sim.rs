@@ -375,6 +375,10 @@ impl<T: Time> World for SimWorld<T> {
         }
     }
 
+    fn fill(&self, file: &str) {
+        self.env.sockets.world_mut().host_mut().set_full(&self.folder.join(file), true);
+    }
+
     async fn in_guest(&self, act: language::GuestAct) -> Result<(), CannotPlay> {
         self.env.sockets.in_guest(match act {
             language::GuestAct::KillAgent => GuestAction::KillAgent,

@@ -67,6 +67,7 @@ impl Machine {
             nodes: Vec::new(),
             drives: Vec::new(),
             drives_of_virtio: Vec::new(),
+            flash: Vec::new(),
         };
         let mut words = words.into_iter();
         while let Some(option) = words.next() {
@@ -85,7 +86,7 @@ impl Machine {
             let told = if value.starts_with('-') { option.to_owned() } else { format!("{option} {value}") };
             read.ok_or(Unknown(told))?;
         }
-        reader.finish();
+        reader.finish()?;
         Ok(reader.machine)
     }
 }
@@ -105,6 +106,8 @@ struct Reader {
     drives: Vec<String>,
     /// The disks of drives that come with their device: it is made behind all others.
     drives_of_virtio: Vec<Disk>,
+    /// The nodes that the board has for flash, by its number.
+    flash: Vec<(usize, String)>,
 }
 
 /// Nothing stands for an argument that is not known.
@@ -115,6 +118,8 @@ impl Reader {
                 let name = value.get("type").unwrap_or(&value.head);
                 self.machine.chipset = chipset(name)?;
                 self.machine.version = name.strip_prefix("pc-").map(str::to_owned);
+                let nodes = ["pflash0", "pflash1"].into_iter().enumerate();
+                self.flash = nodes.filter_map(|(at, name)| Some((at, value.get(name)?.to_owned()))).collect();
             }
             // The simulated machine has one processor.
             "-smp" if value.head == "1" => {}
@@ -260,7 +265,7 @@ impl Reader {
     }
 
     /// What is left when all is read.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Result<(), Unknown> {
         for mut disk in std::mem::take(&mut self.drives_of_virtio) {
             disk.device = self.anonymous_path();
             self.machine.order.push(disk.device.clone());
@@ -270,6 +275,13 @@ impl Reader {
         let drives = std::mem::take(&mut self.drives);
         let made = |disk: &Disk| drives.iter().position(|drive| *drive == disk.drive).unwrap_or(usize::MAX);
         self.machine.disks.sort_by_key(made);
+        // The board is there before any drive.
+        for (at, (number, node)) in std::mem::take(&mut self.flash).into_iter().enumerate() {
+            let disk = self.take_format_node(&node);
+            let disk = disk.ok_or_else(|| Unknown(format!("-machine pflash{number}={node}")))?;
+            let (device, model) = (Disk::flash_device(number), DiskModel::Flash);
+            self.machine.disks.insert(at, Disk { device, model, ..disk });
+        }
         self.machine.nodes = std::mem::take(&mut self.nodes);
         for index in 0..self.machine.disks.len() {
             let mut behind = Vec::new();
@@ -285,6 +297,7 @@ impl Reader {
             let nodes = behind.iter().rev().flat_map(|disk| nodes_behind(disk, of_file(disk)));
             self.machine.nodes.extend(nodes);
         }
+        Ok(())
     }
 
     fn device(&mut self, value: &Properties) -> Option<()> {

@@ -159,6 +159,7 @@ impl Graph {
             let model = match disk.model {
                 DiskModel::VirtioBlk => Model::VirtioBlk { unseen: false },
                 DiskModel::ScsiHd => Model::ScsiHd,
+                DiskModel::Flash => Model::Flash,
             };
             let drive = disk.drive.clone();
             let node = disk.root.clone().unwrap_or(node);

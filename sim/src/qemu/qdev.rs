@@ -149,16 +149,18 @@ impl Devices {
     pub(crate) fn with_types<'a>(&'a self, graph: &'a Graph) -> Vec<(&'a str, &'static str)> {
         let of_block = |device: &'a Device| {
             let kind = match (device.model, self.place(&device.id)) {
+                // It is the board's, and no device of the command line.
+                (Model::Flash, _) => return None,
                 (Model::VirtioBlk { .. }, _) => "virtio-blk-pci",
                 (Model::ScsiHd, _) => "scsi-hd",
                 (Model::Cd { .. }, Place::Controller) => "scsi-cd",
                 (Model::Cd { .. }, _) => "ide-cd",
             };
-            (device.id.as_str(), kind)
+            Some((device.id.as_str(), kind))
         };
         let mut all: Vec<_> = self.root_ports.iter().map(|id| (id.as_str(), "pcie-root-port")).collect();
         all.extend(self.others.iter().map(|device| (device.id.as_str(), device.model)));
-        all.extend(graph.devices().iter().map(of_block));
+        all.extend(graph.devices().iter().filter_map(of_block));
         if !self.serial_controller.is_empty() {
             all.push((&self.serial_controller, "virtio-serial-pci"));
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use camino::Utf8Path;
-use freezeframe_sim::machine::{Disk, Machine, OnError, Power};
+use freezeframe_sim::machine::{Disk, DiskModel, Machine, OnError, Power};
 
 use super::Binary;
 use crate::world::guest::{self, Guest};
@@ -18,7 +18,8 @@ pub(super) fn arguments(
 ) -> Vec<String> {
     let memory = guest.map_or(machine.memory, |_| machine.memory.max(guest::MEMORY_MIN));
     let mut line = format!(
-        "-nodefaults -no-user-config -display none -machine q35 -accel {} -m {}",
+        "-nodefaults -no-user-config -display none -machine q35{} -accel {} -m {}",
+        flash(machine),
         binary.launch.accel,
         memory >> 20
     );
@@ -42,7 +43,7 @@ pub(super) fn arguments(
         push("-mon", format!("chardev=monitor{number},mode=control"));
     }
     for disk in &machine.disks {
-        let Disk { target, format, readonly, path, on_write_error, .. } = disk;
+        let Disk { target, format, readonly, path, model, on_write_error, .. } = disk;
         let file = images.join(path.file_name().unwrap_or(target));
         let readonly = if *readonly { "on" } else { "off" };
         let filename = escaped(&file);
@@ -55,6 +56,9 @@ pub(super) fn arguments(
             "-blockdev",
             format!("driver={format},node-name={target},read-only={readonly},file={target}-file"),
         );
+        if *model == DiskModel::Flash {
+            continue;
+        }
         let werror = if *on_write_error == OnError::Enospc {
             String::new()
         } else {
@@ -83,6 +87,12 @@ pub(super) fn arguments(
         push("-device", format!("virtserialport,chardev=chardev-{port},id={port},name={name}"));
     }
     arguments
+}
+
+/// What gives the board its flash.
+fn flash(machine: &Machine) -> String {
+    let flash = machine.disks.iter().filter(|disk| disk.model == DiskModel::Flash);
+    flash.map(|Disk { target, .. }| format!(",{target}={target}")).collect()
 }
 
 /// A path inside a comma-separated option: QEMU reads two commas as one.

@@ -31,6 +31,8 @@ pub enum Model {
     },
     /// scsi-hd: always holds its disk.
     ScsiHd,
+    /// The board's flash: always holds its image, and nobody is asked what to do about a write that fails.
+    Flash,
     /// A drive for media that come and go.
     Cd {
         /// Whether the tray is open.
@@ -43,7 +45,7 @@ impl Model {
     pub fn tray_open(self) -> Option<bool> {
         match self {
             Model::Cd { tray_open } => Some(tray_open),
-            Model::VirtioBlk { .. } | Model::ScsiHd => None,
+            Model::VirtioBlk { .. } | Model::ScsiHd | Model::Flash => None,
         }
     }
 }
@@ -69,7 +71,7 @@ impl Device {
                 path if path.starts_with('/') => format!("{path}/virtio-backend"),
                 id => format!("/machine/peripheral/{id}/virtio-backend"),
             },
-            Model::ScsiHd | Model::Cd { .. } => self.id.clone(),
+            Model::ScsiHd | Model::Flash | Model::Cd { .. } => self.id.clone(),
         }
     }
 
@@ -77,7 +79,7 @@ impl Device {
     pub fn write_cache(&self, started: bool) -> bool {
         match self.model {
             Model::VirtioBlk { unseen } => unseen || !started,
-            Model::ScsiHd | Model::Cd { .. } => true,
+            Model::ScsiHd | Model::Flash | Model::Cd { .. } => true,
         }
     }
 }

@@ -49,7 +49,8 @@ impl Query<'_> {
             if let Some(open) = tray_open {
                 info.put(key!("tray_open"), open);
             }
-            if matches!(device.on_write_error, OnError::Enospc | OnError::Stop) {
+            let is_asked = matches!(device.on_write_error, OnError::Enospc | OnError::Stop);
+            if is_asked && device.model != super::device::Model::Flash {
                 info.put(key!("io-status"), device.io_status);
             }
             let shown = self.graph.shown(&device.node);

@@ -1,0 +1,20 @@
+//! A step that gives the machine another description.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Size, forms::CpuModel};
+
+/// From here on the machine is described otherwise, as when somebody has edited it since: a new driver takes over. The QEMU that runs
+/// is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Describe {
+    /// The guest's memory.
+    #[serde(default)]
+    pub memory: Option<Size>,
+    /// The model of its processor, of which nothing was said before.
+    #[serde(default)]
+    #[schemars(with = "Option<CpuModel>")]
+    pub cpu: Option<String>,
+}
