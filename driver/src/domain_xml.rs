@@ -170,6 +170,11 @@ impl DomainXml {
         disk_elements(&self.element).filter_map(|element| Some(Disk { element, target: target(element)? }))
     }
 
+    /// Whether it has a TPM, which keeps its state past the disks: a program's, or the host's own.
+    pub fn has_tpm(&self) -> bool {
+        self.element.child("devices").is_some_and(|devices| devices.child("tpm").is_some())
+    }
+
     /// The file of the firmware's variables, if the machine has one.
     pub fn nvram(&self) -> Option<Nvram> {
         let nvram = self.element.child("os")?.child("nvram")?;

@@ -280,7 +280,9 @@ impl<E: Env> Machine<E> {
         self.record_rest(request, &quiesced).await;
         let not_in_background = self.why_not_in_background(request).filter(|_| plan.saves_live());
         let loaded_freeze = self.monitor.rest().take_loaded();
+        let tpm_left_out = plan::leaves_tpm_out(request, &plan, &self.domain());
         Ok(Report {
+            tpm_left_out,
             not_in_background,
             loaded_freeze,
             open,

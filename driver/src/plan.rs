@@ -209,6 +209,13 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
         }
         Request::Delete(delete) => delete::delete(delete, facts),
     };
+    let planned = planned.map(|mut planned| {
+        if leaves_tpm_out(request, &planned.plan, facts.domain) {
+            planned.plan.title += "; ";
+            planned.plan.title += TPM_LEFT_OUT;
+        }
+        planned
+    });
     // Where records are kept, an internal one is not all that was meant.
     let is_recorded = |name: &str| facts.records.is_some_and(|records| records.tree.get(name).is_some());
     planned.map_err(|refusal| match refusal {
@@ -217,6 +224,17 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
         }
         refusal => refusal,
     })
+}
+
+/// What is said of a TPM's state.
+pub(crate) const TPM_LEFT_OUT: &str = "the TPM's state is not part of it";
+
+/// Whether a snapshot is taken without the state of the machine's TPM: it is told to QEMU with the memory alone, and is on no disk.
+///
+/// Source: QEMU, `docs/specs/tpm.rst`: the state of the TPM emulator is sent with the migration, and saved with a snapshot.
+pub(crate) fn leaves_tpm_out(request: &Request, plan: &Plan, domain: &Domain) -> bool {
+    let has_tpm = domain.document.as_ref().is_some_and(DomainXml::has_tpm);
+    has_tpm && matches!(request, Request::Create(_)) && !plan.has_memory()
 }
 
 /// Whether QEMU writes to the images by now: not to those that it has given away.

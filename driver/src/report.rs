@@ -8,7 +8,7 @@ use crate::{
     client::{StandstillWatch, seconds},
     domain::Domain,
     launch::arguments::Power,
-    plan::Plan,
+    plan::{Plan, TPM_LEFT_OUT},
     request::{CreateFlag, DeleteFlag, DeleteFlags, Request},
     standstill::OwnStop,
     step::Step,
@@ -35,6 +35,8 @@ pub struct Report {
     /// Why the memory of a guest that ran was not written in the background, where that was asked for: it is of the end then,
     /// and the guest stood still for it.
     pub not_in_background: Option<String>,
+    /// Whether a snapshot was taken without the state of the machine's TPM, which is neither in memory that was not saved nor on a disk.
+    pub tpm_left_out: bool,
     /// Whether the memory that was loaded held a freeze; none if none was loaded, or there is no agent to ask.
     pub loaded_freeze: Option<LoadedFreeze>,
     /// What operations before it have left open in QEMU, and it could not close either.
@@ -296,6 +298,7 @@ impl Report {
             stopped_for,
             own_stop,
             not_in_background: None,
+            tpm_left_out: false,
             loaded_freeze: None,
             open: Vec::new(),
         }
@@ -327,9 +330,19 @@ impl Report {
             stopped_for,
             own_stop,
             not_in_background: None,
+            tpm_left_out: false,
             loaded_freeze: None,
             open,
         }
+    }
+}
+
+/// What these flags say of the snapshot that is named.
+fn deleted(name: &str, flags: &DeleteFlags) -> String {
+    match (flags.has(DeleteFlag::Children), flags.has(DeleteFlag::ChildrenOnly)) {
+        (true, _) => format!("snapshot {name} and all that descend from it"),
+        (_, true) => format!("all that descend from snapshot {name}"),
+        _ => format!("snapshot {name}"),
     }
 }
 
@@ -349,6 +362,9 @@ impl fmt::Display for Report {
                 }?;
                 if *consistency != Consistency::Off {
                     write!(f, "; quiesced: {quiesced}")?;
+                }
+                if self.tpm_left_out {
+                    write!(f, "; {TPM_LEFT_OUT}")?;
                 }
                 match left {
                     Left::AsItWas => {}
@@ -372,11 +388,7 @@ impl fmt::Display for Report {
                 write!(f, "reverted to {}: {disks}{then}", self.name)?;
             }
             Deed::Deleted(flags) => {
-                let what = match (flags.has(DeleteFlag::Children), flags.has(DeleteFlag::ChildrenOnly)) {
-                    (true, _) => format!("snapshot {} and all that descend from it", self.name),
-                    (_, true) => format!("all that descend from snapshot {}", self.name),
-                    _ => format!("snapshot {}", self.name),
-                };
+                let what = deleted(&self.name, flags);
                 match flags.has(DeleteFlag::MetadataOnly) {
                     true => write!(f, "{what} forgotten; no disk was touched")?,
                     false if disks.is_empty() => write!(f, "{what} deleted; no disk held it")?,

@@ -459,3 +459,22 @@ fn memory_that_qemu_will_not_let_go_of_is_refused_before_the_guest_stands_still(
     assert_eq!(refusal, Refusal::MemoryBlocked(why.into()));
     assert_eq!(refusal.code(), Code::OperationInvalid);
 }
+
+#[test]
+fn the_state_of_a_tpm_goes_with_the_memory_alone_and_else_is_told_to_be_left_out() {
+    let text = "<domain type='qemu'><name>vm</name><os><type machine='q35'>hvm</type></os><devices>
+        <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm></devices></domain>";
+    let with = |text: &str| {
+        let document = Some(DomainXml::read(text.as_bytes()).unwrap());
+        World { domain: Domain { document, ..world().domain }, ..world() }
+    };
+    let without = text.replace("<tpm", "<nothing").replace("</tpm>", "</nothing>");
+    for (text, request, is_told) in [
+        (text, disk_only(&[], &[]), true),
+        (text, internal(&[], None), false),
+        (&without, disk_only(&[], &[]), false),
+    ] {
+        let plan = with(text).plan(&request).unwrap();
+        assert_eq!(plan.to_string().contains(TPM_LEFT_OUT), is_told, "{plan}");
+    }
+}

@@ -53,6 +53,7 @@ JSON: with --json standard output holds one object and nothing else.
       taken, also: {consistency: memory|file-system|crash|off, machine: as-it-was|paused|off,
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
       not-in-background: why a live memory was not, if QEMU refused it,
+      tpm-left-out: true, where the machine has a TPM whose state is not part of it,
       open: what earlier operations have left open in QEMU, and still is};
       null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
       reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,

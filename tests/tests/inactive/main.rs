@@ -3,6 +3,7 @@
 
 mod nvram;
 mod records;
+mod tpm;
 
 use std::rc::Rc;
 

@@ -420,6 +420,9 @@ fn done(report: &Report) -> Told {
     for (name, value) in more {
         object[name] = value;
     }
+    if report.tpm_left_out {
+        object["tpm-left-out"] = json!(true);
+    }
     Told::new(format!("{report}\n"), object)
 }
 
