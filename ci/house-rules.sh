@@ -5,6 +5,8 @@
 # - The driver does not depend on the simulator, nor the simulator on the driver: they share no code, so that one
 #   cannot hide the other's mistake.
 #
+# - At the top of the tree lies what belongs there, and nothing that a run has left.
+#
 # Comments may name what they like. Every breach is shown; exit code 1 if there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,5 +39,11 @@ apart() {
 }
 apart freezeframe-driver freezeframe-sim
 apart freezeframe-sim freezeframe-driver
+
+known='.ci .gitignore Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT README.md ci clippy.toml deny.toml docs driver fuzz'
+known+=' rustfmt.toml scenarios sim tests'
+if strange=$(git ls-files | cut -d/ -f1 | sort -u | grep -vxF -f <(tr ' ' '\n' <<<"$known")); then
+  breach "nothing else lies at the top of the tree" "$strange"
+fi
 
 [ "$breaches" = 0 ]
