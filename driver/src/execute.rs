@@ -338,13 +338,14 @@ impl<'m, E: Env> Execution<'m, E> {
             let keeps = keeps.chain(made).chain(self.ended()).chain(thawed).collect();
             return OperationError::Unknown { step: title, cause, keeps };
         }
+        let ahead = self.ahead();
         let Undone { gone, mut remains, stays, steps } = self.undo(Some((step, &cause))).await;
         let frozen = thawed.is_some() && !gone;
         remains.extend(thawed.filter(|_| frozen));
         if let Some(journal) = self.journal.filter(|_| !remains.is_empty()) {
             // What is put back is not put back again when the rest is: by then it may be somebody else's.
             let put_back = steps.into_iter().filter(|step| !(frozen && matches!(step, Step::Freeze(_))));
-            let numbers = put_back.map(|step| self.number(step)).collect();
+            let numbers = put_back.map(|step| self.number(step)).chain(ahead).collect();
             if let Err(error) = journal.undone(numbers).await {
                 tracing::warn!(%error, "what is put back is not written down");
             }
@@ -357,6 +358,14 @@ impl<'m, E: Env> Execution<'m, E> {
             (true, true) => OperationError::MachineGone { step: title, cause },
             (true, false) => OperationError::RolledBack { step: title, cause, stays },
         }
+    }
+
+    /// The numbers of the steps that were never begun. The journal's mark covers them where a standstill is of several stages, and a disk
+    /// would be taken for one that may have been switched.
+    fn ahead(&self) -> Vec<usize> {
+        let is_begun = |step: &Step| self.begun.iter().any(|(begun, _)| std::ptr::eq(*begun, step));
+        let steps = self.plan.steps().enumerate();
+        steps.filter(|(_, step)| !is_begun(step)).map(|(number, _)| number).collect()
     }
 
     /// That the machine is off, if it was ended and none was started in its place.

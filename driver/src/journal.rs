@@ -5,7 +5,7 @@
 //! <state>/<machine>/pending     {"version":1, ... "plan":{...}}     the whole plan, before anything is done
 //!                               {"about":[0,0]}                     before the steps of stage 0 act: in place with the plan
 //!                               {"about":[3,6]}                     stages 3 to 6 are one standstill of the guest
-//!                               {"undone":[4]}                      step 4, counted from 0, was put back
+//!                               {"undone":[4]}                      step 4, counted from 0, was put back, or never begun
 //!                               {"told":true}                       its driver has told what is left
 //!                               {"settled":true}                  it has ended well, and what earlier ones have left open is left
 //!                               {"over":true}                       nothing is pending; the file goes
@@ -85,7 +85,7 @@ enum Mark {
     Done(Vec<usize>),
     /// These steps have failed, and the stages behind theirs are carried out all the same.
     Failed(Vec<usize>),
-    /// These steps are put back.
+    /// These steps are put back, or were never begun.
     Undone(Vec<usize>),
     /// What is left has been told, and is no longer in anybody's way.
     Told(bool),
@@ -238,7 +238,7 @@ impl<E: Env> Journal<E> {
         self.mark(&Mark::Failed(steps)).await
     }
 
-    /// These steps are put back.
+    /// These steps are put back, or were never begun.
     pub(crate) async fn undone(&self, steps: Vec<usize>) -> io::Result<()> {
         self.mark(&Mark::Undone(steps)).await
     }

@@ -113,6 +113,8 @@ impl<E: Env> Machine<E> {
         if left.is_empty() || self.is_off() {
             return Vec::new();
         }
+        // A connection that was lost on the way here would be lost for all of them; without one each tells that it is open.
+        let _ = self.monitor.reconnect(self.patience.connect).await;
         let tree = self.tree();
         let is_named =
             |image: &RemoveImage| tree.as_ref().is_some_and(|tree| plan::is_named(tree, &image.file));
