@@ -345,8 +345,13 @@ fn set_source(disk: &mut Element, path: &Utf8Path, format: &str) {
     // A disk on a device may go on in a file, and the other way round.
     let (source_type, attribute) = stated(path);
     disk.set("type", source_type);
-    if let Some(driver) = disk.child_mut("driver") {
-        driver.set("type", format);
+    match disk.child_mut("driver") {
+        Some(driver) => driver.set("type", format),
+        // Where nothing is said it is raw, and an overlay that is opened as that is not the disk.
+        None => {
+            let driver = Element::new("driver").with("name", "qemu").with("type", format);
+            disk.children.insert(0, Node::Element(driver));
+        }
     }
     if let Some(source) = disk.child_mut("source") {
         source.attributes.retain(|(name, _)| name == attribute || name != was);
@@ -409,6 +414,19 @@ mod tests {
 
     fn why(text: &str) -> Why {
         DomainXml::read(text.as_bytes()).expect_err(text).why
+    }
+
+    /// As raw it would be another disk: the overlay's own tables, and what is written to it lost.
+    #[test]
+    fn a_disk_of_which_no_format_is_said_says_that_of_the_image_that_it_goes_on_in() {
+        let domain = DomainXml::read(DOMAIN.as_bytes()).unwrap();
+        let format = |domain: &DomainXml| domain.disk("vdb").unwrap().format().to_owned();
+        assert_eq!(format(&domain), "raw");
+        let on = domain.with_sources([("vdb", Utf8Path::new("/b.s1"), "qcow2")]);
+        assert_eq!(format(&on), "qcow2");
+        let read = DomainXml::read(on.element().document().as_bytes()).unwrap();
+        assert_eq!((format(&read), read.disk("vdb").unwrap().path()), ("qcow2".into(), Some("/b.s1".into())));
+        assert_eq!(format(&on.with_sources([("vdb", Utf8Path::new("/dev/b"), "raw")])), "raw");
     }
 
     #[test]

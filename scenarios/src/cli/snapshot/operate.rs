@@ -198,7 +198,7 @@ impl OperateArgs {
         if machine.is_off() || self.write_domain {
             return Images::new();
         }
-        match self.machine.domain() {
+        match self.machine.domain_by_now() {
             Ok(described) => old_description::differences(&described, images().await).await,
             Err(_) => Images::new(),
         }

@@ -42,10 +42,14 @@ impl MachineArgs {
         if let Some(read) = self.read.get() {
             return Ok(read.clone());
         }
-        let file = self.domain.as_ref();
-        let file = file.expect("it is left out where no machine is needed, and not asked for there");
-        let domain = xml::domain(file)?;
+        let domain = self.domain_by_now()?;
         Ok(self.read.get_or_init(|| domain).clone())
+    }
+
+    /// What FILE says by now: an operation may have written it.
+    pub(super) fn domain_by_now(&self) -> Result<DomainXml, CliError> {
+        let file = self.domain.as_ref();
+        xml::domain(file.expect("it is left out where no machine is needed, and not asked for there"))
     }
 
     /// The file of its description, from the root; behind a symbolic link the one that it leads to, for the link is to stay one.
