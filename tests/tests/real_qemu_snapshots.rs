@@ -14,7 +14,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe::world::{
     World as _,
     qemu::{Binary, Launch, QemuWorld},
@@ -306,6 +306,17 @@ echo $! >"$here/pid"
 echo '{"done": {}}'
 "##;
 
+/// The machine that was started last, by the file with its number. Dropped, it is ended.
+struct Started(Utf8PathBuf);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Ok(pid) = fs::read_to_string(&self.0) {
+            let _ = Command::new("kill").arg(pid.trim()).status();
+        }
+    }
+}
+
 /// What makes it another machine, as far as is described.
 const MORE: &str = "<features><acpi/></features><devices>";
 
@@ -314,6 +325,7 @@ fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     let launcher = rig.desk.join("launcher");
     fs::write(&launcher, LAUNCHER.replace("PROGRAM", program.as_str()))?;
     fs::set_permissions(&launcher, fs::Permissions::from_mode(0o700))?;
+    let _started = Started(rig.desk.join("pid"));
     let by = ["--launcher", launcher.as_str(), "--qmp", &rig.monitor];
     rig.done(&["create-as", "e1", "--disk-only"])?;
     let reverted = rig.done(&[&["revert", "e1", "--running", "--off"], &by[..]].concat())?;
