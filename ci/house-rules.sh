@@ -4,7 +4,6 @@
 # - In driver/src, only env/tokio.rs and what is below it names tokio's time, net, process, fs and task: all else asks `Env`.
 # - The driver does not depend on the simulator, nor the simulator on the driver: they share no code, so that one
 #   cannot hide the other's mistake.
-#
 # - At the top of the tree lies what belongs there, and nothing that a run has left.
 #
 # Comments may name what they like. Every breach is shown; exit code 1 if there is one.

@@ -92,6 +92,13 @@ pub struct ObservedImage {
     pub nodes: Vec<ObservedNode>,
 }
 
+impl ObservedImage {
+    /// Whether it holds an internal snapshot of this name.
+    pub(crate) fn holds(&self, tag: &str) -> bool {
+        self.snapshots.iter().any(|held| held.name == tag)
+    }
+}
+
 /// A node that has an image open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedNode {

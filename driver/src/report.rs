@@ -289,12 +289,23 @@ impl Report {
             images = before;
             images.extend(overlaid.iter().map(|disk| (disk.target.clone(), disk.overlay.clone())));
         }
+        Self { overlaid, images, ..Self::plain(name, deed, disks, stopped_for, own_stop) }
+    }
+
+    /// Of which there is nothing more to say.
+    fn plain(
+        name: String,
+        deed: Deed,
+        disks: Vec<String>,
+        stopped_for: Option<Duration>,
+        own_stop: Option<OwnStop>,
+    ) -> Self {
         Self {
             name,
             deed,
             disks,
-            overlaid,
-            images,
+            overlaid: Vec::new(),
+            images: Images::new(),
             stopped_for,
             own_stop,
             not_in_background: None,
@@ -320,20 +331,7 @@ impl Report {
         let own_stop = last.as_ref().and_then(|last| last.own_stop);
         let open = last.map(|last| last.open).unwrap_or_default();
         let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
-        let (overlaid, images) = (Vec::new(), Images::new());
-        Self {
-            name,
-            deed,
-            disks,
-            overlaid,
-            images,
-            stopped_for,
-            own_stop,
-            not_in_background: None,
-            tpm_left_out: false,
-            loaded_freeze: None,
-            open,
-        }
+        Self { open, ..Self::plain(name, deed, disks, stopped_for, own_stop) }
     }
 }
 

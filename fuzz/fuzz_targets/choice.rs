@@ -43,8 +43,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
 fn play(simulator: &mut Simulator, input: &Input<'_>) -> Corpus {
     let text = input.topology.text();
     let Ok(scenario) = Scenario::parse(Utf8Path::new("fuzzed.toml"), &text) else { return Corpus::Reject };
-    let releases = [Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1];
-    let release = releases[usize::from(input.release) % releases.len()];
+    let release = Release::ALL[usize::from(input.release) % Release::ALL.len()];
     let survey = match sweep::survey(simulator, &scenario, release) {
         Ok(survey) => Rc::new(survey),
         Err(stuck) => panic!("{release}: {stuck}\n{text}"),

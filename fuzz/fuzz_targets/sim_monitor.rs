@@ -18,8 +18,7 @@ use pieces::Input;
 const EVENTS_MOST: usize = 64;
 
 fuzz_target!(|input: Input<'_>| {
-    let releases = [Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1];
-    for release in releases {
+    for release in Release::ALL {
         hear(&input, release);
     }
 });

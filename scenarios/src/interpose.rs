@@ -334,7 +334,7 @@ impl<E: Env> Wire<E> {
             }
             FaultKind::Duplicate => {
                 self.send(way, &line).await?;
-                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+                self.still_send(side, way, &line).await
             }
             FaultKind::Delay(time) => {
                 self.delayed.push((self.env.now() + time.duration(), way, line));
@@ -350,26 +350,26 @@ impl<E: Env> Wire<E> {
             }
             FaultKind::Garbage(text) => {
                 self.send(way, &self.bytes(text)).await?;
-                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+                self.still_send(side, way, &line).await
             }
             FaultKind::Split(at) => self.send_in_two(way, &line, at.get() as usize).await,
             FaultKind::Qmp(json) => {
                 self.meanwhile(json).await;
-                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+                self.still_send(side, way, &line).await
             }
             FaultKind::GuestPanics | FaultKind::WatchdogFires | FaultKind::GuestWriteFails(_) => {
                 self.in_the_guest(kind).await;
-                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+                self.still_send(side, way, &line).await
             }
             FaultKind::NoSpace(file) => {
                 (self.faults.hands.fill)(file);
-                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+                self.still_send(side, way, &line).await
             }
             FaultKind::Guest(act) => {
                 if let Err(error) = (self.faults.hands.in_guest)(*act).await {
                     self.note(error.to_string());
                 }
-                if side == Side::After { Some(()) } else { self.send(way, &line).await }
+                self.still_send(side, way, &line).await
             }
             // They are at a program, and a scenario that has them elsewhere is refused.
             FaultKind::Fail(_) | FaultKind::KillProgram | FaultKind::HangProgram => {
@@ -417,6 +417,11 @@ impl<E: Env> Wire<E> {
 
     fn note(&self, what: String) {
         self.record.note(self.env.now(), Entry::Fault(what));
+    }
+
+    /// Sends the line beside which something has happened, unless that came behind it.
+    async fn still_send(&mut self, side: Side, way: Way, line: &[u8]) -> Option<()> {
+        if side == Side::After { Some(()) } else { self.send(way, line).await }
     }
 
     async fn send(&mut self, way: Way, line: &[u8]) -> Option<()> {

@@ -45,32 +45,24 @@ async fn on(program: &Utf8Path) -> Result<(), Failed> {
     told?;
     on_a_device(&binary, program).await?;
     off(&binary, program).await?;
-    by_a_program(&binary, program).await?;
-    of_libvirt(&binary, program).await
+    when_off(&binary, program, &Machine::new().disk("vda").disk("vdb"), story_of_a_program).await?;
+    when_off(&binary, program, &Machine::new().disk("vda"), story_of_libvirts_own).await
 }
 
-/// The same command on a machine as libvirt describes one that runs, with all that virt-install gives it.
-async fn of_libvirt(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
-    let world = QemuWorld::start(binary, &Machine::new().disk("vda")).await?;
+/// The same command on a machine that is off, and that the driver may start.
+async fn when_off(
+    binary: &Binary,
+    program: &Utf8Path,
+    machine: &Machine,
+    story: fn(&Rig<'_>, &Utf8Path) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let world = QemuWorld::start(binary, machine).await?;
     world.kill_qemu().await;
     let desk = tempfile::tempdir()?;
     let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
     let rig = Rig { reached: Vec::new(), ..Rig::new(&world, desk, program)? };
-    let told = story_of_libvirts_own(&rig, program);
-    // The one that the driver has started.
-    world.kill_qemu().await;
-    told
-}
-
-/// The same command, with a program of the user's that starts and stops the machine.
-async fn by_a_program(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
-    let world = QemuWorld::start(binary, &Machine::new().disk("vda").disk("vdb")).await?;
-    world.kill_qemu().await;
-    let desk = tempfile::tempdir()?;
-    let desk = Utf8Path::from_path(desk.path()).ok_or("a folder whose name is no text")?;
-    let rig = Rig { reached: Vec::new(), ..Rig::new(&world, desk, program)? };
-    let told = story_of_a_program(&rig, program);
-    // The one that the program has started.
+    let told = story(&rig, program);
+    // The one that the built-in launcher has started.
     world.kill_qemu().await;
     told
 }
@@ -320,7 +312,8 @@ impl Drop for Started {
 /// What makes it another machine, as far as is described.
 const MORE: &str = "<features><acpi/></features><devices>";
 
-/// Its disks hold a snapshot with the memory, and the machine that runs is described as another one by then.
+/// A program of the user's starts and stops the machine. Its disks hold a snapshot with the memory, and the machine that runs is described
+/// as another one by then.
 fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     let launcher = rig.desk.join("launcher");
     fs::write(&launcher, LAUNCHER.replace("PROGRAM", program.as_str()))?;
@@ -349,6 +342,7 @@ fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     Ok(())
 }
 
+/// On a machine as libvirt describes one that runs, with all that virt-install gives it.
 fn story_of_libvirts_own(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     let vm = rig.desk.join("vm.xml");
     let document = include_str!("../../driver/tests/libvirt-9.0-running/dumpxml-start-1.xml")

@@ -18,7 +18,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, StoragePart},
     error::{DeleteRefusal, ImageRefusal, Refusal},
     name::SnapshotName,
-    observed::{Observed, ObservedDisk, ObservedImage},
+    observed::{Observed, ObservedDisk},
     request::{Delete, DeleteFlag, DeleteFlags, Request},
     step::{DeleteSnapshot, RemoveTag, Step, WriteRecords},
     tree::SnapshotTree,
@@ -42,10 +42,11 @@ pub fn at_stake(
 ) -> BTreeSet<Utf8PathBuf> {
     if let (Request::Revert(revert), true) = (request, observed.is_off()) {
         // What the guest writes to has nothing above it that is worth anything; what nobody writes to now may have.
-        let holds =
-            |image: &&ObservedImage| image.snapshots.iter().any(|held| held.name == revert.name.as_str());
         let images = observed.disks.iter().flat_map(|disk| &disk.chain);
-        return images.filter(holds).map(|image| image.file.clone()).collect();
+        return images
+            .filter(|image| image.holds(revert.name.as_str()))
+            .map(|image| image.file.clone())
+            .collect();
     }
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeSet::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());

@@ -11,7 +11,7 @@ use crate::{
     domain_snapshot::Location,
     error::{Refusal, RevertRefusal},
     name::SnapshotName,
-    observed::{ObservedDisk, ObservedImage},
+    observed::ObservedDisk,
     request::{Create, CreateFlag},
     step::{
         DeleteSnapshot, LoadSnapshot, Naming, Pause, Quit, Resume, SaveSnapshot, ThawLoaded, WriteRecords,
@@ -189,7 +189,7 @@ pub(super) fn tagged<'a>(name: &str, facts: Facts<'a>) -> Vec<&'a ObservedDisk> 
 pub(super) fn image_with<'a>(name: &str, disk: &'a ObservedDisk, facts: Facts<'_>) -> Option<&'a Utf8Path> {
     let record = facts.records.and_then(|records| records.tree.get(name));
     let source = record.and_then(|record| merge::source(record, &disk.target));
-    let taken_in = disk.chain.iter().find(|image| has(image, name) && source.as_ref() == Some(&image.file));
+    let taken_in = disk.chain.iter().find(|image| image.holds(name) && source.as_ref() == Some(&image.file));
     let in_use = || disk.snapshot(name).map(|_| &*disk.file);
     taken_in.map(|image| &*image.file).or_else(in_use)
 }
@@ -203,13 +203,9 @@ pub(super) fn below(name: &str, facts: Facts<'_>) -> Option<(String, Utf8PathBuf
 pub(super) fn all_below(name: &str, facts: Facts<'_>) -> impl Iterator<Item = (String, Utf8PathBuf)> {
     let without = facts.observed.images().filter(move |disk| disk.snapshot(name).is_none());
     without.filter_map(move |disk| {
-        let image = disk.chain.iter().skip(1).find(|image| has(image, name))?;
+        let image = disk.chain.iter().skip(1).find(|image| image.holds(name))?;
         Some((disk.target.clone(), image.file.clone()))
     })
-}
-
-fn has(image: &ObservedImage, name: &str) -> bool {
-    image.snapshots.iter().any(|held| held.name == name)
 }
 
 /// Whether no overlay, of a recorded snapshot or of nobody's, stands on the images of these disks, as one does that the machine was taken out of behind the

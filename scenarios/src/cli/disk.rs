@@ -217,10 +217,9 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
     }
     wanted.which.check_no_qemu()?;
     let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
+    let disks = disks.frozen_by(ticket::frozen_by(wanted.agent).await);
     let disks = match wanted.agent {
-        Some(socket) => disks
-            .frozen_by(ticket::frozen_by(wanted.agent).await)
-            .with_agent(Endpoint::Unix(socket.to_owned())),
+        Some(socket) => disks.with_agent(Endpoint::Unix(socket.to_owned())),
         None => disks,
     };
     act(wanted, &disks, interrupt).await

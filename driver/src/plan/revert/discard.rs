@@ -85,7 +85,7 @@ pub(super) fn without_overlays(revert: &Revert, tree: &SnapshotTree, found: &Obs
             let mut parts = going.iter().flat_map(|record| record.disks.iter().chain(&record.revert_disks));
             parts.any(|part| part.path() == Some(file)) || going.iter().any(grew_in)
         };
-        let holds = disk.chain.iter().position(|image| image.snapshots.iter().any(|held| held.name == name));
+        let holds = disk.chain.iter().position(|image| image.holds(name));
         let above = holds.filter(|above| disk.chain[..*above].iter().all(|image| is_of_them(&image.file)));
         if let Some(below) = above.and_then(|above| disk.without(above)) {
             *disk = below;
