@@ -33,6 +33,7 @@ pub(crate) use self::quiesce::{Wanted, told as quiesced};
 pub use self::{
     branches::{Beside, images_beside, known_files},
     delete::{at_stake, check_one_by_one, needs_nodes, one_by_one},
+    internal::images_of_other_branches,
     memory::why_not_in_background,
     off::Off,
     prepare::{HostFiles, paths},

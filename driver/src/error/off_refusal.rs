@@ -5,6 +5,18 @@ use camino::Utf8PathBuf;
 use super::Code;
 use crate::request::CreateFlag;
 
+/// A disk of which the description names an image that the machine has left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`")]
+pub struct OldImage {
+    /// The disk.
+    pub disk: String,
+    /// Its image by the description.
+    pub file: Utf8PathBuf,
+    /// Its image by the records.
+    pub recorded: Utf8PathBuf,
+}
+
 /// Why nothing is begun with a machine that is off. Nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffRefusal {
@@ -39,17 +51,10 @@ pub enum OffRefusal {
     },
     /// The description is older than the records.
     #[error(
-        "the machine's description has disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`: write that into the \
-         description, or what was written since is lost"
+        "the machine's description has {}: write that into the description, or what was written since is lost",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; it has ")
     )]
-    OtherImage {
-        /// The disk.
-        disk: String,
-        /// Its image by the description.
-        file: Utf8PathBuf,
-        /// Its image by the records.
-        recorded: Utf8PathBuf,
-    },
+    OtherImage(Vec<OldImage>),
     /// A deletion was broken off while the machine ran, in the moment in which the guest leaves an overlay or before it.
     #[error(
         "disk `{disk}`: `{file}` was being merged into `{into}` while the machine ran, and in which of the two the guest went on is not \
@@ -125,7 +130,7 @@ impl OffRefusal {
             NoMonitor, NotLocal, NotRecorded, NotRunning, OtherImage, QemuNotEnded, QemuUnknown,
         };
         match self {
-            OtherImage { .. }
+            OtherImage(_)
             | MayHaveMoved { .. }
             | MayHaveStayed { .. }
             | ImageInUse { .. }

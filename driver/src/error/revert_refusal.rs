@@ -147,6 +147,20 @@ pub enum RevertRefusal {
         /// Why not.
         why: String,
     },
+    /// It is in an image of a branch that the machine has left.
+    #[error(
+        "internal snapshot `{name}` is in `{file}` of disk `{disk}`, which the machine has left for another branch, and from there it is \
+         not gone back to; to give up what the machine is in now, end it, make `{name}` the current one, say `{file}` in the machine's \
+         description, and go back then"
+    )]
+    OnAnotherBranch {
+        /// The snapshot.
+        name: String,
+        /// The disk.
+        disk: String,
+        /// The image that holds it.
+        file: Utf8PathBuf,
+    },
     /// An overlay stands on the image that holds it.
     #[error(
         "internal snapshot `{name}` is in `{file}`, on which an overlay of disk `{disk}` stands that would be torn from what it is \
@@ -199,7 +213,7 @@ impl RevertRefusal {
         use RevertRefusal::{
             CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
             ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
-            NoLauncher, NoRollbackInfo, OffOfTransient, OtherMachine, OverlayAbove, OverlayKept,
+            NoLauncher, NoRollbackInfo, OffOfTransient, OnAnotherBranch, OtherMachine, OverlayAbove, OverlayKept,
             RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
         };
         match self {
@@ -214,6 +228,7 @@ impl RevertRefusal {
             NoRollbackInfo(_) | EndsTheMachine(_) | OtherMachine { .. } => Code::SnapshotRevertRisky,
             Chain(_) | MemoryUnusable { .. } => Code::OperationFailed,
             OverlayAbove { .. }
+            | OnAnotherBranch { .. }
             | RecordedAbove { .. }
             | OverlayKept { .. }
             | ImageOnDiscarded { .. }

@@ -27,7 +27,7 @@ impl<E: Env> Machine<E> {
         files: &mut HostFiles,
     ) -> Aside {
         let env = self.monitor.env();
-        let GoingBack { domain, memory } = going_back;
+        let GoingBack { domain, memory, left_to_caller } = going_back;
         for path in domain.disks().filter_map(|disk| disk.path()) {
             let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
             files.insert(path.to_owned(), kind);
@@ -44,6 +44,11 @@ impl<E: Env> Machine<E> {
             domain.disks().any(|disk| disk.target == target && disk.path().is_some_and(is_there))
         });
         let chains = chain::read(&reader, &found).await.map_err(|error| error.to_string());
+        let behind = chains.iter().flat_map(BTreeMap::values).flatten().map(|image| &image.file);
+        for path in behind.chain(left_to_caller) {
+            let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
+            files.insert(path.clone(), kind);
+        }
         let memory = match memory {
             Some(path) => Some(step::read_save_image(env, path).await.map_err(|error| error.to_string())),
             None => None,
@@ -68,6 +73,7 @@ impl<E: Env> Machine<E> {
         let mut wanted = plan::images_beside(request, self.tree().as_ref(), observed);
         wanted.extend(plan::images_reused(request, domain, observed));
         wanted.extend(plan::images_discarded(request, self.tree().as_ref(), observed));
+        wanted.extend(plan::images_of_other_branches(request, self.tree().as_ref(), observed));
         let tree = self.tree();
         let at_stake = plan::at_stake(request, tree.as_ref(), observed);
         if wanted.is_empty() && at_stake.is_empty() {

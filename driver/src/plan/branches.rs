@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub(super) use self::records::branch_of;
 use self::records::tree_without;
 use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, delete::check_no_stranger, merge};
 use crate::{

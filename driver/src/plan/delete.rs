@@ -19,7 +19,7 @@ use crate::{
     error::{DeleteRefusal, ImageRefusal, Refusal},
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
-    request::{Delete, DeleteFlag, DeleteFlags, Request},
+    request::{Delete, DeleteFlag, DeleteFlags, Request, RevertFlag},
     step::{DeleteSnapshot, RemoveTag, Step, WriteRecords},
     tree::SnapshotTree,
 };
@@ -40,15 +40,17 @@ pub fn at_stake(
     tree: Option<&SnapshotTree>,
     observed: &Observed,
 ) -> BTreeSet<Utf8PathBuf> {
-    if let (Request::Revert(revert), true) = (request, observed.is_off()) {
+    if let Request::Revert(revert) = request {
+        let images = || observed.disks.iter().flat_map(|disk| &disk.chain);
+        if revert.flags.has(RevertFlag::Discard) {
+            let known = tree.into_iter().flat_map(|tree| branches::recorded_images(tree, observed).into_keys());
+            return known.chain(images().map(|image| image.file.clone())).collect();
+        }
         // What the guest writes to has nothing above it that is worth anything; what nobody writes to now may have.
-        let images = observed.disks.iter().flat_map(|disk| &disk.chain);
-        return images
-            .filter(|image| image.holds(revert.name.as_str()))
-            .map(|image| image.file.clone())
-            .collect();
+        return images().filter(|_| observed.is_off()).map(|image| image.file.clone()).collect();
     }
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeSet::new() };
+    let aside = internal::images_of_other_branches(request, Some(tree), observed).into_keys();
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
     let parts =
         snapshot.into_iter().flat_map(|snapshot| snapshot.disks.iter().map(move |part| (snapshot, part)));
@@ -60,7 +62,7 @@ pub fn at_stake(
         let below = pair.map(|pair| pair[1].file.clone());
         own.map(ToOwned::to_owned).into_iter().chain(below).chain(merge::source(snapshot, &part.name))
     });
-    images.collect()
+    images.chain(aside).collect()
 }
 
 /// Refuses what would break an image that stands on this one and that nobody here knows.
@@ -229,7 +231,7 @@ pub(super) fn touched(delete: &Delete, tree: &SnapshotTree) -> Vec<String> {
 }
 
 /// The names of all that are to go, each in front of what it descends from.
-fn doomed(delete: &Delete, tree: &SnapshotTree) -> Vec<String> {
+pub(super) fn doomed(delete: &Delete, tree: &SnapshotTree) -> Vec<String> {
     let name = delete.name.as_str();
     let below = delete.flags.has(DeleteFlag::Children) || delete.flags.has(DeleteFlag::ChildrenOnly);
     let descendants = if below { tree.descendants(name) } else { Vec::new() };
@@ -240,13 +242,14 @@ fn doomed(delete: &Delete, tree: &SnapshotTree) -> Vec<String> {
 /// Deletes the tags of recorded internal snapshots. One that no disk has needs none of it.
 fn tags(
     names: &[String],
-    tree: SnapshotTree,
+    mut tree: SnapshotTree,
     records: Records<'_>,
     facts: Facts<'_>,
 ) -> Result<Planned, Refusal> {
     let mut steps: Vec<DeleteSnapshot> = Vec::new();
-    let mut apart: Vec<RemoveTag> = Vec::new();
-    for name in names.iter().filter(|name| records.tree.get(name).is_some_and(DomainSnapshot::has_tag)) {
+    let (mut apart, mut aside): (Vec<RemoveTag>, Vec<RemoveTag>) = (Vec::new(), Vec::new());
+    let tagged = names.iter().filter_map(|name| Some((name, records.tree.get(name)?)));
+    for (name, record) in tagged.filter(|(_, record)| record.has_tag()) {
         let mut below = internal::all_below(name, facts);
         match (facts.off, below.next()) {
             (None, Some((disk, file))) => {
@@ -262,17 +265,21 @@ fn tags(
                 apart.extend(remove);
             }
         }
+        aside.extend(internal::delete_tag_aside(record, facts)?);
     }
     let tagged = |disk: &&ObservedDisk| {
         let live = steps.iter().any(|step| step.devices.contains(&disk.node));
-        live || apart.iter().any(|step| step.target == disk.target)
+        live || apart.iter().chain(&aside).any(|step| step.target == disk.target)
     };
     let disks: Vec<_> = facts.observed.images().filter(tagged).map(|disk| disk.target.clone()).collect();
     // What no image holds is in the hands of others.
     let kind = if disks.is_empty() { "" } else { ": internal" };
     let on = super::on_disks(&disks);
     let title = format!("delete {} of {}{kind}{on}", list(names), facts.domain.name);
-    let steps = steps.into_iter().map(Step::from).chain(apart.into_iter().map(Step::from)).collect();
+    let abandoned = internal::abandoned(&aside, &mut tree, facts);
+    let apart = apart.into_iter().chain(aside).map(Step::from);
+    let steps = steps.into_iter().map(Step::from).chain(apart).chain(abandoned.into_iter().map(Step::from));
+    let steps = steps.collect();
     finished(title, disks, steps, tree, records)
 }
 

@@ -1,7 +1,11 @@
 //! Internal snapshots: machine and disks under one tag inside the qcow2 images.
 
+mod aside;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub use self::aside::images_of_other_branches;
+pub(super) use self::aside::{abandoned, check_is_not_left, delete_tag as delete_tag_aside};
 use super::{
     Facts, Plan, Records, Stage, check_images_are_held, delete::check_no_stranger, merge, targets, transient,
 };

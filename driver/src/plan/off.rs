@@ -9,12 +9,14 @@
 //!
 //! Source: libvirt's `qemuSnapshotCreateInactiveInternal` and `qemuSnapshotCreateInactiveExternal`.
 
+mod description;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Facts, Plan, Planned, Stage, internal, merge, storage};
+pub(super) use self::description::check_description;
+use super::{Facts, Plan, Planned, Stage, internal, storage};
 use crate::{
     align::{Aligned, Overlay, Place},
-    domain_snapshot::Location,
     domain_xml::DomainXml,
     env::FileKind,
     error::{OffRefusal, Refusal, UnusedRefusal},
@@ -84,53 +86,6 @@ pub(super) fn check(create: &Create, facts: Facts<'_>) -> Result<(), Refusal> {
         }
         None => Ok(()),
     }
-}
-
-/// Whether the machine's description names the images that, by its records, it went on in. One that was left behind would be taken for
-/// the machine's disks, and what was written since would be lost.
-pub(super) fn check_description(facts: Facts<'_>) -> Result<(), OffRefusal> {
-    check_deletions(facts)?;
-    let current = facts.records.and_then(|records| records.tree.get(records.tree.current()?));
-    let Some(current) = current else { return Ok(()) };
-    let domain = current.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
-    let parts = if current.revert_disks.is_empty() { &current.disks } else { &current.revert_disks };
-    for part in parts.iter().filter(|part| !part.delete_in_progress) {
-        let recorded = match part.location {
-            Some(Location::External) => part.path(),
-            Some(Location::Internal) => {
-                domain.as_ref().and_then(|domain| domain.disk(&part.name)).and_then(|disk| disk.path())
-            }
-            Some(Location::No | Location::Manual) | None => None,
-        };
-        let (Some(recorded), Some(disk)) = (recorded, facts.observed.disk(&part.name)) else { continue };
-        if !disk.chain.iter().any(|image| image.file == recorded) {
-            let (disk, file) = (part.name.clone(), disk.file.clone());
-            return Err(OffRefusal::OtherImage { disk, file, recorded: recorded.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-/// Whether the description names no overlay out of which a deletion that was not finished has taken the guest, or may have: what the
-/// guest wrote in the image below would be lost, or written over when the two are merged again. One that names the image below is
-/// believed if it named the overlay before: else it may never have been kept in step, and the overlay is what the guest wrote to.
-fn check_deletions(facts: Facts<'_>) -> Result<(), OffRefusal> {
-    let Some(records) = facts.records else { return Ok(()) };
-    let snapshots = records.tree.topological().into_iter().filter_map(|name| records.tree.get(name));
-    for part in snapshots.flat_map(|snapshot| &snapshot.disks) {
-        let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
-        let names_overlay = disk.chain.iter().any(|image| image.file == note.file);
-        let (disk, file, into) = (part.name.clone(), note.file.to_owned(), note.into.into());
-        return Err(match (note.done, names_overlay) {
-            _ if !note.ran => continue,
-            (true, true) => OffRefusal::OtherImage { disk, file, recorded: into },
-            (false, true) => OffRefusal::MayHaveMoved { disk, file, into },
-            (false, false) if !note.described => OffRefusal::MayHaveStayed { disk, file, into },
-            // It was done, or somebody says that it was.
-            (_, false) => continue,
-        });
-    }
-    Ok(())
 }
 
 /// Plans the taking of one.

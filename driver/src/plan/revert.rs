@@ -85,6 +85,7 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
             internal::revert(&revert.name, asked(revert).map(|goal| goal == Goal::Running), None, facts)?;
         return Ok(Planned { plan, tree: None, domain: None });
     };
+    internal::check_is_not_left(record, facts)?;
     let goal = goal(revert, record)?;
     if goal == Goal::Off && facts.domain.transient {
         return Err(RevertRefusal::OffOfTransient(name.to_owned()).into());
@@ -376,6 +377,7 @@ impl Way<'_> {
             stages.extend(loads.then(|| internal::thaw_loaded(runs, self.facts)).into_iter().flatten());
         }
         let mut left = self.left_behind(&domain, &tree);
+        self.check_no_stranger_on(&left)?;
         left.extend(self.discarded(&domain, &tree)?);
         let parts = self.discarded_parts(&tree)?;
         left.extend(reset.map(|reset| reset.kept));
@@ -415,6 +417,16 @@ impl Way<'_> {
             });
         }
         Ok(fresh)
+    }
+
+    /// Whether an image that the machine goes back to is there, as far as it was looked for.
+    fn check_is_there(&self, target: &str, path: &Utf8Path) -> Result<(), RevertRefusal> {
+        match self.facts.files.get(path) {
+            Some(FileKind::Absent) => {
+                Err(RevertRefusal::ImageMissing { disk: target.to_owned(), path: path.to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How the memory is loaded, if there is any to be loaded.

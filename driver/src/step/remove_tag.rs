@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Begun, Happened, Kind, Remains, create_overlay::tool, file_name};
 use crate::{env::Env, error::StepError, live::Live};
 
-/// Deletes an internal snapshot from the image of a machine that is off, by `qemu-img`. An image that does not have it is done.
+/// Deletes an internal snapshot from an image that no machine has open, by `qemu-img`. An image that does not have it is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RemoveTag {
     /// `qemu-img`.

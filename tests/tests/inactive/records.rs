@@ -1,5 +1,7 @@
 //! A description that is older than the records, and records that cannot be read: what nobody knows is not worked on.
 
+use freezeframe_driver::domain_snapshot::SnapshotDisk;
+
 use super::*;
 
 #[test]
@@ -13,6 +15,77 @@ fn a_description_that_is_older_than_the_records_is_not_believed() {
             "the machine's description has disk `vda` in `/images/vda.qcow2`, and by its records it went on";
         assert_refused(machine.perform(&create("s2", true)).await, Code::OperationInvalid, words);
         assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
+    });
+}
+
+/// A snapshot of one disk alone.
+fn create_of(name: &str, target: &str) -> Request {
+    create_beside(name, if target == "vda" { "vdb" } else { "vda" }, Location::No)
+}
+
+/// A snapshot of which this disk's part is there.
+fn create_beside(name: &str, target: &str, location: Location) -> Request {
+    let disks = vec![SnapshotDisk { location: Some(location), ..SnapshotDisk::new(target) }];
+    let wish = DomainSnapshot { name: Some(name.into()), disks, ..DomainSnapshot::default() };
+    Request::Create(Box::new(Create::new(wish, [CreateFlag::DiskOnly])))
+}
+
+/// The newest snapshot says nothing of that disk: which image it went on in an older one says, or one of another branch.
+#[test]
+fn a_description_is_held_against_the_records_of_a_disk_that_the_newest_left_out() {
+    on(Release::V10_0, async |bench: &Bench| {
+        let old = bench.described().await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        machine.perform(&create_of("s2", "vda")).await.unwrap();
+        let new = bench.described().await;
+        let older = |target: &str| {
+            let disk = old.disk(target).unwrap();
+            new.with_sources([(target, disk.path().unwrap(), disk.format())])
+        };
+        bench.describe(&older("vdb")).await;
+        let words = "has disk `vdb` in `/images/vdb.raw`, and by its records it went on in `/images/vdb.s1`: write";
+        assert_refused(machine.perform(&create("s3", true)).await, Code::OperationInvalid, words);
+        assert_refused(machine.perform(&delete("s2")).await, Code::OperationInvalid, words);
+        assert_refused(machine.perform(&revert("s2", &[])).await, Code::OperationInvalid, words);
+
+        // Every one is told.
+        bench.describe(&old).await;
+        let all = "has disk `vda` in `/images/vda.qcow2`, and by its records it went on in `/images/vda.s2`; it has disk \
+                   `vdb` in `/images/vdb.raw`, and by its records it went on in `/images/vdb.s1`: write";
+        assert_refused(machine.perform(&create("s3", true)).await, Code::OperationInvalid, all);
+
+        // A disk that stays as it is where it goes back to a snapshot that left it out.
+        bench.describe(&new).await;
+        machine.perform(&create("s3", true)).await.unwrap();
+        machine.perform(&revert("s2", &[])).await.unwrap();
+        assert_eq!(bench.chain("vdb").await[0], "/images/vdb.s3");
+        machine.perform(&create_of("s4", "vda")).await.unwrap();
+        let now = bench.described().await;
+        bench.describe(&now.with_sources([("vdb", "/images/vdb.s1".into(), "qcow2")])).await;
+        let words = "has disk `vdb` in `/images/vdb.s1`, and by its records it went on in `/images/vdb.s3`: write";
+        assert_refused(machine.perform(&create("s5", true)).await, Code::OperationInvalid, words);
+        bench.describe(&now).await;
+        machine.perform(&create("s5", true)).await.unwrap();
+    });
+}
+
+/// Nobody writes to it by now, so that what stands on it is worth something.
+#[test]
+fn an_overlay_of_a_machine_that_is_off_is_not_removed_below_one_that_nobody_knows() {
+    on(Release::V10_0, async |bench: &Bench| {
+        bench.describe(&document().with_disks(|target| target == "vda")).await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        let before = bench.described().await;
+        let wish = DomainSnapshot { name: Some("theirs".into()), ..DomainSnapshot::default() };
+        let theirs = Create::new(wish, [CreateFlag::DiskOnly, CreateFlag::NoMetadata]);
+        machine.perform(&Request::Create(Box::new(theirs))).await.unwrap();
+        bench.describe(&before).await;
+        let words = "`/images/vda.theirs` stands on `/images/vda.s1` of disk `vda`";
+        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationUnsupported, words);
+        bench.world.env().remove_file("/images/vda.theirs".into()).await.unwrap();
+        machine.perform(&revert("s1", &[])).await.unwrap();
     });
 }
 
@@ -150,5 +223,27 @@ fn a_machine_whose_newest_snapshot_is_forgotten_goes_on_in_the_branch_that_it_is
         assert_eq!(bench.chain("vda").await, chain);
         machine.perform(&delete("s4")).await.unwrap();
         assert_eq!(bench.chain("vda").await, chain[1..]);
+    });
+}
+
+/// Down to the last of them, and the caller's too: who goes back to what is not there has no machine afterwards.
+#[rstest]
+fn images_that_a_snapshot_goes_back_to_and_that_are_gone_are_missed_before_anything_is_touched(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(true, false)] manual: bool,
+) {
+    on(release, async |bench: &Bench| {
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        let newest = if manual { create_beside("s2", "vdb", Location::Manual) } else { create("s2", true) };
+        machine.perform(&newest).await.unwrap();
+        let (described, missing) = (bench.described().await, if manual { "vdb.s1" } else { "vdb.raw" });
+        bench.world.env().remove_file(Utf8PathBuf::from(format!("/images/{missing}"))).await.unwrap();
+        let files = bench.files().await;
+        let Request::Revert(revert) = revert("s2", &[]) else { unreachable!("it is one") };
+        let revert = Request::Revert(Revert { storage_is_back: manual, ..revert });
+        let words = format!("the image `/images/{missing}` of disk `vdb` is not there");
+        assert_refused(machine.perform(&revert).await, Code::ConfigUnsupported, &words);
+        assert_eq!((bench.files().await, bench.described().await), (files, described));
     });
 }

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::{has_memory, is_external, location, overlaid};
 use crate::{
-    domain_snapshot::Location, domain_xml::DomainXml, launch::chain::Chains, plan::Kept, request::Request,
+    domain_snapshot::{Location, SourceType}, domain_xml::DomainXml, launch::chain::Chains, plan::Kept, request::Request,
     save_image::SaveImage, tree::SnapshotTree,
 };
 
@@ -17,6 +17,8 @@ pub struct GoingBack {
     pub domain: DomainXml,
     /// The file with its memory.
     pub memory: Option<Utf8PathBuf>,
+    /// The images of the disks that the caller has put back.
+    pub left_to_caller: Vec<Utf8PathBuf>,
 }
 
 /// What lies aside that a revert goes back to, as it was found.
@@ -54,7 +56,10 @@ pub fn going_back(request: &Request, tree: Option<&SnapshotTree>) -> Option<Goin
     let domain = DomainXml::of(record.domain.clone()?).ok()?;
     let aside = overlaid(record, &domain).filter(|_| is_external(record));
     let kept: BTreeSet<String> = aside.map(|disk| disk.target.to_owned()).collect();
+    let manual = domain.disks().filter(|disk| location(record, disk.target) == Location::Manual);
+    let manual = manual.filter(|disk| disk.source_type() == Some(SourceType::File));
     Some(GoingBack {
+        left_to_caller: manual.filter_map(|disk| Some(disk.path()?.to_owned())).collect(),
         domain: domain.with_disks(|target| kept.contains(target)),
         memory: record.memory.file.clone().filter(|_| record.memory.location == Some(Location::External)),
     })

@@ -28,7 +28,7 @@ use crate::{
     domain_xml::DomainXml,
     error::{DeleteRefusal, ImageRefusal, Refusal, RevertRefusal},
     observed::{Observed, ObservedDisk},
-    plan::{Facts, branches, internal, merge},
+    plan::{Facts, branches, delete::check_no_stranger, internal, merge},
     qemu_img::ImageInfo,
     request::{Request, Revert, RevertFlag},
     step::RemoveMemory,
@@ -215,8 +215,11 @@ impl<'a> Way<'a> {
         images.map(|(file, found)| (file.as_path(), found))
     }
 
-    /// Whether no image that stays stands on one that goes.
+    /// Whether no image that stays stands on one that goes, be it of the records, of the machine's chains, or of nobody here.
     fn check_nothing_stands_on(&self, going: &BTreeMap<Utf8PathBuf, &str>) -> Result<(), Refusal> {
+        for (file, disk) in going {
+            check_no_stranger(disk, file, self.facts)?;
+        }
         let stands = |file: &Utf8Path, above: &Utf8Path, disk: &str| {
             let (disk, file, above) = (disk.to_owned(), file.to_owned(), above.to_owned());
             RevertRefusal::ImageOnDiscarded { disk, file, above }.into()

@@ -21,6 +21,10 @@ impl Way<'_> {
         let domain = self.domain.with_sources(kept.chain(new));
         let Some(aside) = self.facts.aside else { return Ok(domain) };
         let found = aside.chains.as_ref().map_err(|why| RevertRefusal::Chain(why.clone()))?;
+        for overlay in fresh {
+            let behind = found.get(&overlay.target).into_iter().flatten();
+            behind.into_iter().try_for_each(|image| self.check_is_there(&overlay.target, &image.file))?;
+        }
         let chains: Chains = fresh
             .iter()
             .map(|overlay| {

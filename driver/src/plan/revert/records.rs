@@ -9,7 +9,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     domain_xml::DomainXml,
     error::Refusal,
-    plan::Records,
+    plan::{Records, delete::check_no_stranger},
     step::WriteRecords,
     tree::{SnapshotTree, goes_on_in, overlay},
 };
@@ -72,6 +72,12 @@ impl Way<'_> {
         let observed = self.facts.observed;
         let empty = observed.disks.iter().filter(|disk| disk.snapshots.is_empty());
         self.left(empty.map(|disk| (disk.target.as_str(), &*disk.file)), machine, tree)
+    }
+
+    /// Whether nobody here knows of an image that stands on one of those.
+    pub(super) fn check_no_stranger_on(&self, left: &BTreeSet<Utf8PathBuf>) -> Result<(), Refusal> {
+        let mut disks = self.facts.observed.disks.iter().filter(|disk| left.contains(&disk.file));
+        disks.try_for_each(|disk| check_no_stranger(&disk.target, &disk.file, self.facts))
     }
 
     /// The same of those that could not be read: nobody knows whether they hold internal snapshots.

@@ -29,11 +29,14 @@ impl Way<'_> {
             is_external(self.record) && parts.any(|part| part.targets.iter().any(|known| known == target))
         };
         let manual = self.domain.disks().map(|disk| disk.target).filter(|target| is_manual(target));
-        let left: Vec<String> = manual.filter(|target| !by_storage(target)).map(str::to_owned).collect();
-        match left.is_empty() || self.revert.storage_is_back {
-            true => Ok(()),
-            false => Err(RevertRefusal::ManualDisks(left)),
+        let left: Vec<&str> = manual.filter(|target| !by_storage(target)).collect();
+        if !left.is_empty() && !self.revert.storage_is_back {
+            return Err(RevertRefusal::ManualDisks(left.into_iter().map(str::to_owned).collect()));
         }
+        left.into_iter().try_for_each(|target| {
+            let path = self.domain.disk(target).and_then(|disk| disk.path());
+            path.map_or(Ok(()), |path| self.check_is_there(target, path))
+        })
     }
 
     /// What puts the volumes back.

@@ -1,0 +1,122 @@
+//! Whether a machine's description names the images that, by its records, it went on in. One that was left behind would be taken for
+//! the machine's disks, and what was written since would be lost.
+//!
+//! ```text
+//! the current snapshot has put the disk on an image:   that one, or what stands on it
+//! it has not (the disk was left out of it):            none that an overlay of a recorded snapshot stands on
+//! the disk is the caller's (manual):                   whatever the caller has put there
+//! ```
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    error::{OffRefusal, OldImage},
+    observed::ObservedDisk,
+    plan::{Facts, merge},
+    tree::SnapshotTree,
+};
+
+/// Refuses a description that is older than the records, and names every disk of which it is.
+pub(in crate::plan) fn check_description(facts: Facts<'_>) -> Result<(), OffRefusal> {
+    let Some(records) = facts.records else { return Ok(()) };
+    let mut old = left_by_deletions(records.tree, facts)?;
+    for disk in &facts.observed.disks {
+        let known = old.iter().any(|old| old.disk == disk.target);
+        if let Some(recorded) = went_on_in(disk, records.tree).filter(|_| !known) {
+            old.push(OldImage { disk: disk.target.clone(), file: disk.file.clone(), recorded });
+        }
+    }
+    if old.is_empty() { Ok(()) } else { Err(OffRefusal::OtherImage(old)) }
+}
+
+/// The image that a disk is in by the records, if it is another one than the description says.
+fn went_on_in(disk: &ObservedDisk, tree: &SnapshotTree) -> Option<Utf8PathBuf> {
+    let current = tree.get(tree.current()?)?;
+    match put_on(current, &disk.target) {
+        Put::On(image) => (!has(disk, &image)).then_some(image),
+        Put::Nowhere => {
+            overlay_on(&disk.file, &disk.target, tree)?;
+            let then = merge::source(current, &disk.target);
+            Some(newest(then.as_ref().unwrap_or(&disk.file), &disk.target, tree))
+        }
+        Put::ByTheCaller => None,
+    }
+}
+
+fn has(disk: &ObservedDisk, file: &Utf8Path) -> bool {
+    disk.chain.iter().any(|image| image.file == file)
+}
+
+/// What a snapshot has done with a disk.
+enum Put {
+    /// The machine goes on in this image of it.
+    On(Utf8PathBuf),
+    /// Nothing: it stayed in what it was in.
+    Nowhere,
+    /// The caller has it in hand.
+    ByTheCaller,
+}
+
+/// In which image the current snapshot says that a disk goes on: where others descend from it, not in what it was given first.
+fn put_on(current: &DomainSnapshot, target: &str) -> Put {
+    let find = |parts: &[SnapshotDisk]| parts.iter().find(|part| part.name == target).cloned();
+    let first = find(&current.disks).filter(|part| part.location != Some(Location::External));
+    let part = match current.revert_disks.is_empty() {
+        true => find(&current.disks),
+        false => find(&current.revert_disks).or(first),
+    };
+    let image = match part.filter(|part| !part.delete_in_progress) {
+        Some(part) if part.location == Some(Location::External) => part.path().map(ToOwned::to_owned),
+        Some(part) if part.location == Some(Location::Internal) => merge::source(current, target),
+        Some(part) if part.location == Some(Location::Manual) => return Put::ByTheCaller,
+        Some(_) | None => None,
+    };
+    image.map_or(Put::Nowhere, Put::On)
+}
+
+/// The newest of the overlays that recorded snapshots have put on an image of a disk, one on the other; itself if there is none.
+fn newest(image: &Utf8Path, target: &str, tree: &SnapshotTree) -> Utf8PathBuf {
+    let mut passed = vec![image];
+    // Records that were changed by hand may go in circles.
+    while let Some(above) = overlay_on(passed[passed.len() - 1], target, tree)
+        && !passed.contains(&above)
+    {
+        passed.push(above);
+    }
+    passed[passed.len() - 1].to_owned()
+}
+
+/// The overlay of a recorded snapshot that stands on an image of a disk: nobody writes to that any more.
+fn overlay_on<'t>(image: &Utf8Path, target: &str, tree: &'t SnapshotTree) -> Option<&'t Utf8Path> {
+    let records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    let mut taken = records.filter(|record| merge::source(record, target).as_deref() == Some(image));
+    taken.find_map(|record| {
+        let is_it = |part: &&SnapshotDisk| {
+            part.name == target && part.location == Some(Location::External) && !part.delete_in_progress
+        };
+        record.revert_disks.iter().chain(&record.disks).find(is_it)?.path()
+    })
+}
+
+/// The overlays out of which a deletion that was not finished has taken the guest, and that the description names still: what the
+/// guest wrote in the image below would be lost, or written over when the two are merged again. One that names the image below is
+/// believed if it named the overlay before: else it may never have been kept in step, and the overlay is what the guest wrote to.
+fn left_by_deletions(tree: &SnapshotTree, facts: Facts<'_>) -> Result<Vec<OldImage>, OffRefusal> {
+    let mut old = Vec::new();
+    let snapshots = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    for part in snapshots.flat_map(|snapshot| &snapshot.disks) {
+        let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
+        let names_overlay = has(disk, note.file);
+        let (disk, file, into) = (part.name.clone(), note.file.to_owned(), note.into.into());
+        match (note.done, names_overlay) {
+            _ if !note.ran => {}
+            (true, true) => old.push(OldImage { disk, file, recorded: into }),
+            (false, true) => return Err(OffRefusal::MayHaveMoved { disk, file, into }),
+            (false, false) if !note.described => return Err(OffRefusal::MayHaveStayed { disk, file, into }),
+            // It was done, or somebody says that it was.
+            (_, false) => {}
+        }
+    }
+    Ok(old)
+}
