@@ -18,9 +18,14 @@ use std::{fmt, io, time::Duration};
 use camino::Utf8PathBuf;
 
 pub use self::{
-    delete_refusal::DeleteRefusal, image_refusal::ImageRefusal, off_refusal::{OffRefusal, OldImage},
-    quiesce_refusal::QuiesceRefusal, refusal::Refusal, revert_refusal::RevertRefusal,
-    storage_refusal::StorageRefusal, unused_refusal::UnusedRefusal,
+    delete_refusal::DeleteRefusal,
+    image_refusal::ImageRefusal,
+    off_refusal::{OffRefusal, OldImage},
+    quiesce_refusal::QuiesceRefusal,
+    refusal::Refusal,
+    revert_refusal::RevertRefusal,
+    storage_refusal::StorageRefusal,
+    unused_refusal::UnusedRefusal,
 };
 use crate::{
     agent::rest::RestError,

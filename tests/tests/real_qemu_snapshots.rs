@@ -238,6 +238,7 @@ fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
     let start = ["--running", "--launcher", "built-in", "--off", "--qmp", &rig.monitor];
     let reverted = rig.done(&[&["revert", "e1"], &start[..]].concat())?;
     rig.is("it was started", reverted["machine"] == "started-and-runs")?;
+    rig.is("what the plan has written is not old", reverted["description-is-old"].is_null())?;
     let (code, refused) = rig.say(&["create-as", "e4", "--disk-only", "--off", "--qmp", &rig.monitor])?;
     rig.is("it is not off any more", code == Some(1) && refused["error"]["code"] == "OPERATION_INVALID")?;
     rig.done(&["create-as", "e4", "--disk-only", "--qmp", &rig.monitor, "--write-domain"])?;

@@ -213,8 +213,8 @@ impl RevertRefusal {
         use RevertRefusal::{
             CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
             ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
-            NoLauncher, NoRollbackInfo, OffOfTransient, OnAnotherBranch, OtherMachine, OverlayAbove, OverlayKept,
-            RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
+            NoLauncher, NoRollbackInfo, OffOfTransient, OnAnotherBranch, OtherMachine, OverlayAbove,
+            OverlayKept, RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
         };
         match self {
             FlagsExclude(..) | FlagNeeds { .. } => Code::InvalidArg,

@@ -43,7 +43,8 @@ pub fn at_stake(
     if let Request::Revert(revert) = request {
         let images = || observed.disks.iter().flat_map(|disk| &disk.chain);
         if revert.flags.has(RevertFlag::Discard) {
-            let known = tree.into_iter().flat_map(|tree| branches::recorded_images(tree, observed).into_keys());
+            let known =
+                tree.into_iter().flat_map(|tree| branches::recorded_images(tree, observed).into_keys());
             return known.chain(images().map(|image| image.file.clone())).collect();
         }
         // What the guest writes to has nothing above it that is worth anything; what nobody writes to now may have.

@@ -33,7 +33,7 @@ fn create_beside(name: &str, target: &str, location: Location) -> Request {
 /// The newest snapshot says nothing of that disk: which image it went on in an older one says, or one of another branch.
 #[test]
 fn a_description_is_held_against_the_records_of_a_disk_that_the_newest_left_out() {
-    on(Release::V10_0, async |bench: &Bench| {
+    off(Release::V10_0, async |bench: &Bench| {
         let old = bench.described().await;
         let machine = bench.off().await;
         machine.perform(&create("s1", true)).await.unwrap();
@@ -44,7 +44,8 @@ fn a_description_is_held_against_the_records_of_a_disk_that_the_newest_left_out(
             new.with_sources([(target, disk.path().unwrap(), disk.format())])
         };
         bench.describe(&older("vdb")).await;
-        let words = "has disk `vdb` in `/images/vdb.raw`, and by its records it went on in `/images/vdb.s1`: write";
+        let words =
+            "has disk `vdb` in `/images/vdb.raw`, and by its records it went on in `/images/vdb.s1`: write";
         assert_refused(machine.perform(&create("s3", true)).await, Code::OperationInvalid, words);
         assert_refused(machine.perform(&delete("s2")).await, Code::OperationInvalid, words);
         assert_refused(machine.perform(&revert("s2", &[])).await, Code::OperationInvalid, words);
@@ -63,7 +64,8 @@ fn a_description_is_held_against_the_records_of_a_disk_that_the_newest_left_out(
         machine.perform(&create_of("s4", "vda")).await.unwrap();
         let now = bench.described().await;
         bench.describe(&now.with_sources([("vdb", "/images/vdb.s1".into(), "qcow2")])).await;
-        let words = "has disk `vdb` in `/images/vdb.s1`, and by its records it went on in `/images/vdb.s3`: write";
+        let words =
+            "has disk `vdb` in `/images/vdb.s1`, and by its records it went on in `/images/vdb.s3`: write";
         assert_refused(machine.perform(&create("s5", true)).await, Code::OperationInvalid, words);
         bench.describe(&now).await;
         machine.perform(&create("s5", true)).await.unwrap();
@@ -73,7 +75,7 @@ fn a_description_is_held_against_the_records_of_a_disk_that_the_newest_left_out(
 /// Nobody writes to it by now, so that what stands on it is worth something.
 #[test]
 fn an_overlay_of_a_machine_that_is_off_is_not_removed_below_one_that_nobody_knows() {
-    on(Release::V10_0, async |bench: &Bench| {
+    off(Release::V10_0, async |bench: &Bench| {
         bench.describe(&document().with_disks(|target| target == "vda")).await;
         let machine = bench.off().await;
         machine.perform(&create("s1", true)).await.unwrap();
@@ -232,18 +234,23 @@ fn images_that_a_snapshot_goes_back_to_and_that_are_gone_are_missed_before_anyth
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
     #[values(true, false)] manual: bool,
 ) {
-    on(release, async |bench: &Bench| {
+    off(release, async |bench: &Bench| {
         let machine = bench.off().await;
         machine.perform(&create("s1", true)).await.unwrap();
         let newest = if manual { create_beside("s2", "vdb", Location::Manual) } else { create("s2", true) };
         machine.perform(&newest).await.unwrap();
         let (described, missing) = (bench.described().await, if manual { "vdb.s1" } else { "vdb.raw" });
-        bench.world.env().remove_file(Utf8PathBuf::from(format!("/images/{missing}"))).await.unwrap();
+        let gone = Utf8Path::new("/images").join(missing);
+        bench.world.env().remove_file(&gone).await.unwrap();
         let files = bench.files().await;
         let Request::Revert(revert) = revert("s2", &[]) else { unreachable!("it is one") };
         let revert = Request::Revert(Revert { storage_is_back: manual, ..revert });
         let words = format!("the image `/images/{missing}` of disk `vdb` is not there");
         assert_refused(machine.perform(&revert).await, Code::ConfigUnsupported, &words);
         assert_eq!((bench.files().await, bench.described().await), (files, described));
+        // Nothing is to stand on what is not there.
+        for above in ["/images/vdb.s1", "/images/vdb.s2"] {
+            bench.world.env().remove_file(above.into()).await.ok();
+        }
     });
 }

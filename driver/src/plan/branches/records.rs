@@ -45,7 +45,11 @@ pub(super) fn tree_without(
 }
 
 /// The overlay of another branch that begins at a snapshot.
-pub(in crate::plan) fn branch_of(parent: &DomainSnapshot, target: &str, tree: &SnapshotTree) -> Option<Utf8PathBuf> {
+pub(in crate::plan) fn branch_of(
+    parent: &DomainSnapshot,
+    target: &str,
+    tree: &SnapshotTree,
+) -> Option<Utf8PathBuf> {
     let name = parent.name.as_deref()?;
     tree.children(name).filter_map(|child| tree.get(child)).find_map(|child| merge::source(child, target))
 }

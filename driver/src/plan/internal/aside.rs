@@ -39,7 +39,9 @@ pub fn images_of_other_branches(
 ) -> BTreeMap<Utf8PathBuf, String> {
     let Some(tree) = tree else { return BTreeMap::new() };
     let names = match request {
-        Request::Delete(delete) if !delete.flags.has(DeleteFlag::MetadataOnly) => delete::doomed(delete, tree),
+        Request::Delete(delete) if !delete.flags.has(DeleteFlag::MetadataOnly) => {
+            delete::doomed(delete, tree)
+        }
         Request::Revert(revert) => vec![revert.name.to_string()],
         Request::Delete(_) | Request::Create(_) => Vec::new(),
     };
@@ -109,7 +111,8 @@ pub(in crate::plan) fn abandoned(
     facts: Facts<'_>,
 ) -> Vec<RemoveFile> {
     let is_emptied = |file: &Utf8Path| {
-        let found = facts.beside.and_then(|beside| beside.images.get(file)).and_then(|found| found.as_ref().ok());
+        let found =
+            facts.beside.and_then(|beside| beside.images.get(file)).and_then(|found| found.as_ref().ok());
         let goes = |tag: &str| tags.iter().any(|step| step.file == file && step.tag == tag);
         found.is_some_and(|info| info.snapshots.iter().all(|held| goes(&held.name)))
     };

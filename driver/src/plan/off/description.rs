@@ -103,7 +103,7 @@ fn overlay_on<'t>(image: &Utf8Path, target: &str, tree: &'t SnapshotTree) -> Opt
 /// guest wrote in the image below would be lost, or written over when the two are merged again. One that names the image below is
 /// believed if it named the overlay before: else it may never have been kept in step, and the overlay is what the guest wrote to.
 fn left_by_deletions(tree: &SnapshotTree, facts: Facts<'_>) -> Result<Vec<OldImage>, OffRefusal> {
-    let mut old = Vec::new();
+    let (mut old, mut doubt) = (Vec::new(), None);
     let snapshots = tree.topological().into_iter().filter_map(|name| tree.get(name));
     for part in snapshots.flat_map(|snapshot| &snapshot.disks) {
         let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
@@ -112,11 +112,14 @@ fn left_by_deletions(tree: &SnapshotTree, facts: Facts<'_>) -> Result<Vec<OldIma
         match (note.done, names_overlay) {
             _ if !note.ran => {}
             (true, true) => old.push(OldImage { disk, file, recorded: into }),
-            (false, true) => return Err(OffRefusal::MayHaveMoved { disk, file, into }),
-            (false, false) if !note.described => return Err(OffRefusal::MayHaveStayed { disk, file, into }),
+            (false, true) => doubt = doubt.or(Some(OffRefusal::MayHaveMoved { disk, file, into })),
+            (false, false) if !note.described => {
+                doubt = doubt.or(Some(OffRefusal::MayHaveStayed { disk, file, into }));
+            }
             // It was done, or somebody says that it was.
             (_, false) => {}
         }
     }
-    Ok(old)
+    // What is sure is told first.
+    doubt.filter(|_| old.is_empty()).map_or(Ok(old), Err)
 }

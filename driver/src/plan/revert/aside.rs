@@ -6,8 +6,13 @@ use camino::Utf8PathBuf;
 
 use super::{has_memory, is_external, location, overlaid};
 use crate::{
-    domain_snapshot::{Location, SourceType}, domain_xml::DomainXml, launch::chain::Chains, plan::Kept, request::Request,
-    save_image::SaveImage, tree::SnapshotTree,
+    domain_snapshot::{Location, SourceType},
+    domain_xml::DomainXml,
+    launch::chain::Chains,
+    plan::Kept,
+    request::Request,
+    save_image::SaveImage,
+    tree::SnapshotTree,
 };
 
 /// What is read before it can be planned how to go back.
