@@ -150,8 +150,8 @@ pub enum RevertRefusal {
     /// It is in an image of a branch that the machine has left.
     #[error(
         "internal snapshot `{name}` is in `{file}` of disk `{disk}`, which the machine has left for another branch, and from there it is \
-         not gone back to; to give up what the machine is in now, end it, make `{name}` the current one, say `{file}` in the machine's \
-         description, and go back then"
+         not gone back to; to give up what the machine is in now, end it, make `{name}` the current one (`current --set`), say `{file}` \
+         in the machine's description, go back then, and remove the overlays that it was in"
     )]
     OnAnotherBranch {
         /// The snapshot.
