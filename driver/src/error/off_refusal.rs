@@ -5,18 +5,6 @@ use camino::Utf8PathBuf;
 use super::Code;
 use crate::request::CreateFlag;
 
-/// A disk of which the description names an image that the machine has left.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`")]
-pub struct OldImage {
-    /// The disk.
-    pub disk: String,
-    /// Its image by the description.
-    pub file: Utf8PathBuf,
-    /// Its image by the records.
-    pub recorded: Utf8PathBuf,
-}
-
 /// Why nothing is begun with a machine that is off. Nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OffRefusal {
@@ -120,6 +108,18 @@ pub enum OffRefusal {
         "the memory of `{0}` is loaded by QEMU, and what this one can do is not known while it is off; start the machine, then revert"
     )]
     QemuUnknown(String),
+}
+
+/// A disk of which the description names an image that the machine has left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`")]
+pub struct OldImage {
+    /// The disk.
+    pub disk: String,
+    /// Its image by the description.
+    pub file: Utf8PathBuf,
+    /// Its image by the records.
+    pub recorded: Utf8PathBuf,
 }
 
 impl OffRefusal {
