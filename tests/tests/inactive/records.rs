@@ -44,8 +44,7 @@ fn a_description_is_held_against_the_records_of_a_disk_that_the_newest_left_out(
             new.with_sources([(target, disk.path().unwrap(), disk.format())])
         };
         bench.describe(&older("vdb")).await;
-        let words =
-            "has disk `vdb` in `/images/vdb.raw`, and by its records it went on in `/images/vdb.s1`: write";
+        let words = "the machine's description has disk `vdb` in `/images/vdb.raw`, and by its records it went on in `/images/vdb.s1`: write";
         assert_refused(machine.perform(&create("s3", true)).await, Code::OperationInvalid, words);
         assert_refused(machine.perform(&delete("s2")).await, Code::OperationInvalid, words);
         assert_refused(machine.perform(&revert("s2", &[])).await, Code::OperationInvalid, words);
