@@ -14,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+pub(crate) use self::image::data_file;
 pub use self::image::{
     Backing, BitmapInfo, Clusters, FormatSpecific, ImageInfo, NewImage, Qcow2Specific, SnapshotInfo,
 };

@@ -87,6 +87,10 @@ impl<E: Env> Storage<E> {
         Self { within, ..self }
     }
 
+    pub(super) fn env(&self) -> &E {
+        &self.env
+    }
+
     /// The volume, and how its tool is spoken to.
     pub fn provider(&self) -> &dyn Provider {
         &*self.provider
@@ -350,7 +354,7 @@ impl<E: Env> Storage<E> {
     }
 
     /// Runs commands that change nothing; what each of them says.
-    async fn ask(&self, commands: Vec<HostCommand>) -> Result<Vec<Vec<u8>>, StorageError> {
+    pub(super) async fn ask(&self, commands: Vec<HostCommand>) -> Result<Vec<Vec<u8>>, StorageError> {
         let mut said = Vec::new();
         for command in commands {
             said.push(self.run(&command).await?);
