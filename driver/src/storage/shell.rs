@@ -365,7 +365,7 @@ impl<E: Env> Storage<E> {
     /// Runs one command to its end; what it says if it succeeds.
     async fn run(&self, command: &HostCommand) -> Result<Vec<u8>, StorageError> {
         let program = || -> Utf8PathBuf { command.program.clone() };
-        let command = HostCommand { within: self.within, ..command.clone() };
+        let command = HostCommand { within: self.within, acts: true, ..command.clone() };
         let ran = self.env.run(&command).await.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StorageError::ToolMissing { program: program() },
             _ => StorageError::CannotRun { program: program(), source },

@@ -34,11 +34,6 @@ impl Zfs {
         Ok(Self { sets: sets.collect::<Result<_, _>>()? })
     }
 
-    fn mounted_elsewhere(&self) -> StorageError {
-        let words = format!("where {} is mounted is not known to ZFS", Provider::volume(self));
-        StorageError::NotSupported { words }
-    }
-
     fn places(&self, name: &SnapshotName) -> Result<Vec<String>, StorageError> {
         let name = names::snapshot(name, names::plain_char)?;
         Ok(self.sets.iter().map(|set| format!("{set}@{name}")).collect())
@@ -129,7 +124,7 @@ impl Provider for Zfs {
                 Mounted::Volume => Some(Utf8Path::new("/dev/zvol").join(set)),
                 Mounted::No => None,
                 Mounted::At(folder) => Some(folder.into()),
-                Mounted::Elsewhere => return Err(self.mounted_elsewhere()),
+                Mounted::Elsewhere => return Ok(None),
             });
         }
         Ok(Some(places))
@@ -144,7 +139,10 @@ impl Provider for Zfs {
                 Mounted::At(folder) => {
                     commands.push(command("find", &[folder, "-xdev", "-type", "f", "-print0"]));
                 }
-                Mounted::Elsewhere => return Err(self.mounted_elsewhere()),
+                Mounted::Elsewhere => {
+                    let words = format!("where {} is mounted is not known to ZFS", self.volume());
+                    return Err(StorageError::NotSupported { words });
+                }
             }
         }
         Ok(commands)

@@ -266,6 +266,11 @@ impl<T: Time> Env for SimEnv<T> {
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
     }
 
+    /// What a simulated program does it has done at once: none outlives its driver.
+    async fn lock_with_programs(&self, path: &Utf8Path) -> io::Result<SimLock> {
+        self.lock(path).await
+    }
+
     async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {
         self.sockets.world_mut().host_mut().add_folder(Utf8Path::new(RUNTIME));
         Ok(RUNTIME.into())
