@@ -8,7 +8,7 @@
 
 use std::{error::Error, fs, os::unix::fs::symlink, process::ExitCode, time::Duration};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     disk::{Ask, DiskError, Disks, Taker as _},
     domain_xml::DomainXml,
@@ -219,10 +219,20 @@ async fn btrfs_holds() -> Result<(), Not> {
         "that is a link; name"
     )?;
     holds(storage.list().await?.is_empty(), "nothing was caught")?;
-    // What is held by whatever name is, and is read by its own.
+    btrfs_reads(&at, &volume).await?;
+    // Taken before, when nobody looked.
+    let outside = disk_in(&at("vm1/outside.raw"), "raw", &volume)?;
+    let revert = Ask::Revert(name("held0"));
+    fails!(outside.perform(&revert), DiskError::Storage(StorageError::NotCaught { .. }), "vm2/vda.raw")?;
+    fails!(outside.readable(&name("held0")), DiskError::NotRead { .. }, "was not caught")?;
+    Ok(())
+}
+
+/// What is held by whatever name is, and is read by its own.
+async fn btrfs_reads(at: &impl Fn(&str) -> Utf8PathBuf, volume: &Utf8Path) -> Result<(), Not> {
     for (number, file) in ["vm1/inside.raw", "vm2/vm1/vda.raw", "vm1/../vm1/vda.raw"].into_iter().enumerate()
     {
-        let (disks, name) = (disk_in(&at(file), "raw", &volume)?, name(&format!("held{number}")));
+        let (disks, name) = (disk_in(&at(file), "raw", volume)?, name(&format!("held{number}")));
         disks.snapshot(&name, Quiesce::Off).await?;
         let readable = disks.readable(&name).await?;
         let expected = BackupSource::File(at(&format!("vm1@{name}/vda.raw")).canonicalize_utf8()?);
@@ -231,18 +241,13 @@ async fn btrfs_holds() -> Result<(), Not> {
     for (file, why) in
         [("vm1/dots.qcow2", "vm2/base.qcow2, which was not caught"), ("vm1/within.qcow2", "its data in")]
     {
-        let disks = disk_in(&at(file), "qcow2", &volume)?;
+        let disks = disk_in(&at(file), "qcow2", volume)?;
         let name = name(&format!("of-{}", at(file).file_stem().unwrap_or_default()));
         let taken = disks.snapshot(&name, Quiesce::Off).await?;
         let told = taken.backups[0].1.as_ref().err().ok_or("a backup is told")?;
         holds(told.contains(why), told)?;
         fails!(disks.readable(&name), DiskError::NotRead { .. }, why)?;
     }
-    // Taken before, when nobody looked.
-    let outside = disk_in(&at("vm1/outside.raw"), "raw", &volume)?;
-    let revert = Ask::Revert(name("held0"));
-    fails!(outside.perform(&revert), DiskError::Storage(StorageError::NotCaught { .. }), "vm2/vda.raw")?;
-    fails!(outside.readable(&name("held0")), DiskError::NotRead { .. }, "was not caught")?;
     Ok(())
 }
 
