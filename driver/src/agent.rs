@@ -134,12 +134,14 @@ impl<E: Env> Agent<E> {
     ) -> Result<AgentSays, AgentError> {
         let began = self.env.now();
         let up = self.env.sleep_until(deadline);
-        let said = race(write_and_read(&mut self.io, &mut self.session, bytes), up).await;
+        // A guest that never stops talking leaves a timer no turn: the clock is looked at, too.
+        let in_time = || self.env.now() <= deadline;
+        let said = race(write_and_read(&mut self.io, &mut self.session, bytes, in_time), up).await;
         let error = match said {
             First::Left(Ok(said)) => return Ok(said),
             First::Left(Err(Broken::Io(why))) => AgentError::NotConnected(why),
             First::Left(Err(Broken::Wire(error))) => AgentError::Unsynchronised(error.to_string()),
-            First::Right(()) => {
+            First::Left(Err(Broken::Late)) | First::Right(()) => {
                 let waited = self.env.now().saturating_sub(began);
                 AgentError::Unresponsive { command: command.to_owned(), waited }
             }
@@ -153,18 +155,24 @@ impl<E: Env> Agent<E> {
 enum Broken {
     Io(String),
     Wire(AgentWireError),
+    /// The time is up.
+    Late,
 }
 
 async fn write_and_read<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     io: &mut Io,
     session: &mut AgentSession,
     bytes: &[u8],
+    in_time: impl Fn() -> bool,
 ) -> Result<AgentSays, Broken> {
     let broken = |error: io::Error| Broken::Io(error.to_string());
     io.write_all(bytes).await.map_err(broken)?;
     loop {
         if let Some(said) = session.poll().map_err(Broken::Wire)? {
             return Ok(said);
+        }
+        if !in_time() {
+            return Err(Broken::Late);
         }
         let mut piece = [0; CHUNK];
         match io.read(&mut piece).await.map_err(broken)? {

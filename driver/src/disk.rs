@@ -58,7 +58,7 @@ use self::{
     document::Described,
     export::{Cluster, Readable},
     plan::Facts,
-    source::Source,
+    source::{Source, Unseen},
 };
 pub use self::{
     choice::{By, inside},
@@ -78,7 +78,7 @@ use crate::{
     qemu_img::QemuImg,
     report::Quiesced,
     request::{Quiesce, WITHIN},
-    storage::{self, Snapshot, Storage, Volumes, present},
+    storage::{self, Method, Snapshot, Storage, Volumes, present},
     xml::Element,
 };
 
@@ -246,10 +246,43 @@ impl<E: Env> Disks<E> {
         let (agent, frozen_by) = (agent.as_ref(), self.frozen_by.as_deref());
         let facts = Facts { targets: &targets, volumes, found, agent, frozen_by, fresh: &fresh };
         let planned = plan::plan(ask, facts)?;
-        if let Ask::Revert(_) = ask {
+        if let Ask::Snapshot { .. } | Ask::Revert(_) = ask {
+            self.check_holds(&storage).await?;
+        }
+        if let Ask::Revert(name) = ask {
+            self.check_holds_still(name).await?;
             self.beside(&storage).check_alone().await?;
         }
         Ok(planned)
+    }
+
+    /// Whether what is caught, or put back, is these disks.
+    async fn check_holds(&self, storage: &Storage<E>) -> Result<(), DiskError> {
+        let images: Vec<_> = self.disks.iter().filter_map(|disk| disk.image.clone()).collect();
+        let mut data = Vec::new();
+        for disk in self.disks.iter().filter(|disk| disk.format == "qcow2") {
+            let Some(image) = disk.image.as_ref().filter(|_| self.volumes.method != Method::Exec) else {
+                continue;
+            };
+            let unsure = |why| DiskError::Unsure { target: disk.target.clone(), why };
+            data.extend(
+                self.tool.info_while_open(image, &disk.format).await.map_err(unsure)?.data_file(image),
+            );
+        }
+        Ok(storage.check_holds(&images, &data).await?)
+    }
+
+    /// Whether a snapshot whose files are seen holds the images: what has come into the volume since is not in it.
+    async fn check_holds_still(&self, name: &SnapshotName) -> Result<(), DiskError> {
+        let provider = self.volumes.provider()?;
+        for disk in self.disks.iter().filter(|_| provider.shows_files()) {
+            let Some(image) = &disk.image else { continue };
+            let seen = source::seen(self.monitor.env(), &*provider, name, image).await;
+            let not_held =
+                |unseen: Unseen| DiskError::NotHeld { target: disk.target.clone(), why: unseen.to_string() };
+            seen.map_err(not_held)?;
+        }
+        Ok(())
     }
 
     fn beside<'a>(&'a self, storage: &'a Storage<E>) -> Beside<'a, E> {

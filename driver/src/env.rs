@@ -157,6 +157,10 @@ pub trait Env: Clone + Unpin + 'static {
     /// Locks a file, made for it if need be, against every other that asks: [`io::ErrorKind::WouldBlock`] if somebody has it.
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
 
+    /// The same; and each program that is run with [`HostCommand::acts`] while it is held, by this process, holds it too, with all that it
+    /// starts in turn. Should the process be killed, the lock is free when the last of them has ended.
+    async fn lock_with_programs(&self, path: &Utf8Path) -> io::Result<Self::Lock>;
+
     /// A folder of this user's alone, the same for all of the user's processes and made if it is not there. What is in it need not
     /// outlive the host.
     async fn runtime_folder(&self) -> io::Result<Utf8PathBuf>;

@@ -145,6 +145,7 @@ fn observed_image(image: &Image) -> ObservedImage {
         file: image.file.clone(),
         format,
         snapshots: snapshots(&image.info),
+        data_file: image.info.data_file(&image.file),
         clusters: Clusters::of(&image.info.format, image.info.cluster_size, extended_l2),
         nodes: vec![node],
     }

@@ -21,7 +21,11 @@
 //! until the next begins, for what could not be put back today may be tomorrow: see [`crate::recover`]. The next takes along what
 //! is left open in QEMU ([`Left`]).
 
-use std::{cell::Cell, collections::BTreeSet, io};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    io,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -35,6 +39,7 @@ use crate::{
 };
 
 mod left;
+mod programs;
 
 pub use self::left::{Left, Open};
 
@@ -109,7 +114,7 @@ pub enum JournalError {
     /// The host refused.
     #[error("cannot {action} `{path}`: {source}")]
     File {
-        /// `write`, `read`, `remove`.
+        /// `write`, `read`, `lock`, `remove`.
         action: &'static str,
         /// The journal.
         path: Utf8PathBuf,
@@ -126,6 +131,15 @@ pub enum JournalError {
         path: Utf8PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// A program that the operation has started has outlived its driver. But for a thaw nothing was done.
+    #[error(
+        "a program that the operation has started still runs, though its driver was killed, and may yet do what it was to do: wait, or end \
+         it (`fuser {path}` tells who it is), and recover then"
+    )]
+    StillRuns {
+        /// The journal.
+        path: Utf8PathBuf,
     },
     /// It is of another machine.
     #[error(
@@ -149,6 +163,7 @@ impl JournalError {
             JournalError::File { .. } => Code::SystemError,
             JournalError::Unreadable { .. } => Code::InternalError,
             JournalError::AnotherMachine { .. } => Code::OperationInvalid,
+            JournalError::StillRuns { .. } => Code::OperationTimeout,
         }
     }
 }
@@ -164,6 +179,8 @@ pub(crate) struct Journal<E: Env> {
     /// The first stage that may not be begun yet by what is written down.
     uncovered: Cell<usize>,
     left: Vec<Left>,
+    /// Held by the programs too that are run for it.
+    lock: RefCell<Option<E::Lock>>,
 }
 
 impl<E: Env> Journal<E> {
@@ -182,6 +199,7 @@ impl<E: Env> Journal<E> {
         }
         env.replace_file(&path, &line).await.map_err(|source| failed("write", &path, source))?;
         let journal = Self::of(env, path, intent, line.len() as u64).await?;
+        journal.lock().await?;
         journal.uncovered.set(covered.map_or(0, |last| last + 1));
         Ok(journal)
     }
@@ -204,7 +222,7 @@ impl<E: Env> Journal<E> {
     async fn of(env: &E, path: Utf8PathBuf, intent: &Intent, length: u64) -> Result<Self, JournalError> {
         let file = env.open(&path, Access::Write).await.map_err(|source| failed("write", &path, source))?;
         let (left, length, uncovered) = (intent.left.clone(), Cell::new(length), Cell::new(0));
-        Ok(Self { env: env.clone(), path, file, length, uncovered, left })
+        Ok(Self { env: env.clone(), path, file, length, uncovered, left, lock: RefCell::default() })
     }
 
     /// What operations before this one have left open.

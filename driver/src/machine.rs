@@ -354,7 +354,8 @@ impl<E: Env> Machine<E> {
         };
         let beside = self.look_beside(request, &observed, &domain).await;
         let agent = self.ask_agent(request, &observed).await;
-        let below = self.ask_storages(plan::volumes(request, &domain, &observed, self.tree().as_ref())).await;
+        let volumes = plan::volumes(request, &domain, &observed, self.tree().as_ref());
+        let below = self.ask_storages(volumes, request, &observed).await;
         let monitor = self.monitor.endpoint().map(|Endpoint::Unix(path)| &**path);
         let migration = self.ask_migrations(request).await?;
         let tool = match (&domain.document, self.is_off()) {

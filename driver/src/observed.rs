@@ -9,7 +9,7 @@ use crate::{
     domain_snapshot::State,
     error::{ImageRefusal, Refusal},
     launch::transient,
-    qemu_img::Clusters,
+    qemu_img::{Clusters, data_file},
     report::Images,
 };
 
@@ -85,6 +85,8 @@ pub struct ObservedImage {
     pub format: String,
     /// The internal snapshots in it.
     pub snapshots: Vec<InternalSnapshot>,
+    /// The file that its data are in, if they are not in its own.
+    pub data_file: Option<Utf8PathBuf>,
     /// How it is laid out, as far as that is told.
     pub clusters: Clusters,
     /// The nodes that have it open as an image, as far as it was asked for ([`Observed::find_nodes`]): one, or more where disks
@@ -357,11 +359,15 @@ fn observed_nvram(domain: &Domain, devices: &[BlockDevice], left: bool) -> Optio
 }
 
 fn observed_image(image: &ImageInfo) -> ObservedImage {
-    let extended_l2 = image.format_specific.as_ref().is_some_and(|specific| specific.data.extended_l2);
+    let specific = image.format_specific.as_ref().map(|specific| &specific.data);
+    let extended_l2 = specific.is_some_and(|specific| specific.extended_l2);
+    let file = file_of(&image.filename);
+    let data_file = specific.and_then(|specific| data_file(&file, specific.data_file.as_deref()?));
     ObservedImage {
-        file: file_of(&image.filename),
+        file,
         format: image.format.clone(),
         snapshots: image.snapshots.clone(),
+        data_file,
         clusters: Clusters::of(&image.format, image.cluster_size, extended_l2),
         nodes: Vec::new(),
     }

@@ -14,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+pub(crate) use self::image::data_file;
 pub use self::image::{
     Backing, BitmapInfo, Clusters, FormatSpecific, ImageInfo, NewImage, Qcow2Specific, SnapshotInfo,
 };
@@ -302,7 +303,8 @@ impl<E: Env> QemuImg<E> {
         arguments: Vec<String>,
     ) -> Result<Vec<u8>, ToolError> {
         let program = || self.program.clone();
-        let ran = self.env.run(&HostCommand::new(&self.program, arguments, self.within)).await;
+        let asked = HostCommand::new(&self.program, arguments, self.within);
+        let ran = self.env.run(&HostCommand { acts: true, ..asked }).await;
         let ran = ran.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ToolError::Missing { program: program() },
             _ => ToolError::CannotRun { program: program(), source },

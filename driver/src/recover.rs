@@ -1,7 +1,7 @@
 //! Recovery: an operation whose driver was killed, or that left something behind, is put back or carried to its end.
 //!
 //! ```text
-//! the journal's plan -> thaw the guest, if it may be frozen -> has the decisive step happened?
+//! the journal's plan -> thaw the guest, if it may be frozen -> have its programs ended? -> has the decisive step happened?
 //!      it did not               --> undo what was or may have been begun, newest first
 //!      it has                   --> do what comes behind it, unless that has happened
 //!      nobody knows             --> keep everything, and say so
@@ -99,7 +99,8 @@ impl fmt::Display for Recovered {
 /// Follows the traces of an operation.
 ///
 /// # Errors
-/// [`OperationError::Unreachable`]: the machine may live and does not answer; nothing was touched.
+/// [`OperationError::Unreachable`]: the machine may live and does not answer; nothing was touched. [`OperationError::Journal`]: a
+/// program of the operation still runs.
 pub(crate) async fn recover<E: Env>(
     monitor: &Monitor<E>,
     pending: &Pending,
@@ -127,7 +128,7 @@ pub(crate) async fn recover<E: Env>(
         remains: Vec::new(),
         stays: None,
     };
-    let turn = recovery.turn().await;
+    let turn = recovery.turn().await?;
     let Recovery { deeds, mut remains, mut stays, .. } = recovery;
     if !remains.is_empty() {
         remains.extend(stays.take());
@@ -155,19 +156,22 @@ struct Recovery<'m, E: Env> {
 }
 
 impl<'m, E: Env> Recovery<'m, E> {
-    async fn turn(&mut self) -> Turn {
+    async fn turn(&mut self) -> Result<Turn, OperationError> {
         if self.steps().all(|(_, written, _)| written == Written::Ahead) {
-            return Turn::NotBegun;
+            return Ok(Turn::NotBegun);
         }
         self.thaw().await;
-        match self.decided().await {
+        if let Some(journal) = self.execution.journal {
+            journal.programs_have_ended(self.deadline).await?;
+        }
+        Ok(match self.decided().await {
             Some(true) => self.forward().await,
             Some(false) => self.back().await,
             None => {
                 self.remains.extend(self.kept());
                 Turn::Unknown
             }
-        }
+        })
     }
 
     /// What is kept where nobody knows whether the decisive stage has happened. Nothing is undone: a guest that was stopped for it may

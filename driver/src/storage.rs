@@ -20,6 +20,7 @@
 pub mod btrfs;
 mod error;
 pub mod exec;
+mod holds;
 pub mod lvm;
 mod names;
 pub mod rbd;
@@ -250,6 +251,15 @@ pub trait Provider: fmt::Debug {
         Vec::new()
     }
 
+    /// The folders and devices in which all lies that is caught, by what those commands said; nothing where what the machine uses is the
+    /// volume, or where nobody can tell.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be understood.
+    fn folders(&self, _said: &[Vec<u8>]) -> Result<Option<Vec<Utf8PathBuf>>, StorageError> {
+        Ok(None)
+    }
+
     /// What is run to learn which files go back with the volume, by what those commands said: each ends in a zero byte. Nothing
     /// where a volume is all one disk's.
     ///
@@ -262,7 +272,13 @@ pub trait Provider: fmt::Debug {
     /// Where a backup reads a snapshot of what the machine uses; none where it cannot.
     fn backup_source(&self, name: &SnapshotName, image: Option<&InUse>) -> Option<BackupSource>;
 
-    /// Where a file of the live volume is seen in a snapshot; none where it is not in the volume, or is seen nowhere.
+    /// Whether its snapshots are seen beside it, file by file, where [`Provider::caught`] says.
+    fn shows_files(&self) -> bool {
+        false
+    }
+
+    /// Where a file of the live volume is seen in a snapshot, by its name alone: whether it is there, and is no link out of it, the
+    /// host tells. None where it is not in the volume, or is seen nowhere. What is in the snapshot already is seen there.
     fn caught(&self, _name: &SnapshotName, _file: &Utf8Path) -> Option<Utf8PathBuf> {
         None
     }

@@ -267,6 +267,10 @@ impl<E: Env> Env for Recorded<E> {
         self.inner.lock(path).await
     }
 
+    async fn lock_with_programs(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
+        self.inner.lock_with_programs(path).await
+    }
+
     async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {
         self.inner.runtime_folder().await
     }

@@ -182,6 +182,14 @@ impl Storage {
         self.with_program(path)
     }
 
+    /// The number of the device on which a path lies: of the innermost subvolume or data set around it.
+    fn device(&self, path: &Utf8Path) -> usize {
+        let roots =
+            self.btrfs.iter().chain(self.subvolumes.keys()).chain(self.sets.values().map(|set| &set.root));
+        let around = roots.enumerate().filter(|(_, root)| path.starts_with(root));
+        around.max_by_key(|(_, root)| root.as_str().len()).map_or(0, |(number, _)| FIRST_DEVICE + number)
+    }
+
     /// Lets every storage be full, or have room again.
     pub fn set_full(&mut self, full: bool) {
         self.full = full;
@@ -231,6 +239,9 @@ impl Refusal {
 /// What a tool says on its standard output.
 type Said = Result<String, Refusal>;
 
+/// The number of the first device that is not the host's own file system: as the system numbers those without a disk.
+const FIRST_DEVICE: usize = 45;
+
 /// How long a tool takes.
 const TAKES: Duration = Duration::from_millis(5);
 
@@ -254,7 +265,7 @@ pub(crate) fn run(
             files::begin(&words, around);
             return Some(Ran { exit: 0, stdout: String::new(), stderr: String::new(), takes: FOR_EVER });
         }
-        name @ ("cp" | "ln" | "mv" | "rm" | "sync" | "find") => files::run(name, &words, around),
+        name @ ("cp" | "ln" | "mv" | "rm" | "sync" | "find" | "stat") => files::run(name, &words, around),
         "btrfs" => btrfs::run(&words, around),
         name @ ("lvs" | "lvcreate" | "lvremove" | "lvconvert") => lvm::run(name, &words, around),
         "zfs" => zfs::run(&words, around),

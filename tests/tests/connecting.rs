@@ -6,10 +6,11 @@
     reason = "the other end of the sockets, played by the test"
 )]
 
-use std::{io, time::Duration};
+use std::{io, io::Write as _, os::unix::net, thread, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
+    agent::{Agent, AgentError},
     client::{Client, CommandError, ConnectError, Lost, listens},
     commands::QueryStatus,
     env::{Endpoint, Env as _, tokio::TokioEnv},
@@ -437,4 +438,24 @@ fn a_monitor_whose_queue_is_full_is_listened_to() {
         drop(listener);
         assert!(!listens(&place.env, &place.endpoint()).await, "it has ended");
     });
+}
+
+/// On a thread of its own, so that the driver never finds nothing to read.
+#[test]
+fn an_agent_that_never_stops_sending_blank_lines_is_given_up_in_time() {
+    let place = Place::new();
+    let listener = net::UnixListener::bind(&place.path).unwrap();
+    let agent = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let lines = vec![b'\n'; 1 << 20];
+        while stream.write_all(&lines).is_ok() {}
+    });
+    let error = alone(async {
+        let deadline = place.env.now() + WITHIN;
+        let mut agent = Agent::connect(&place.env, &place.endpoint(), deadline).await.unwrap();
+        agent.sync(deadline).await.unwrap_err()
+    });
+    let AgentError::Unresponsive { waited, .. } = &error else { panic!("{error}") };
+    assert!(*waited < 2 * WITHIN, "after {waited:?}");
+    agent.join().unwrap();
 }

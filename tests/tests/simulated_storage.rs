@@ -356,3 +356,72 @@ fn a_list_knows_the_snapshots_of_the_images_that_a_disk_was_in_before() -> Teste
         Ok(holds(found == [("s2", None), ("s1", Some("/xfs/vda.qcow2"))], &format!("{found:?}"))?)
     })
 }
+
+/// A disk of a machine that is off, of a raw image that holds `old`, said to lie in a subvolume.
+fn in_subvolume(inside: &Inside, file: &str, volume: &str) -> Result<Disks<SimEnv<Spawner>>, Box<dyn Error>> {
+    inside.write(file, "old")?;
+    let disk = format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{file}'/><target dev='vda'/>\
+         <diskSnapshot method='btrfs' volume='{volume}'/></disk>"
+    );
+    let domain = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
+    let domain = DomainXml::read(domain.as_bytes())?;
+    Ok(Disks::of(inside.world.env().clone(), &domain, &["vda".to_owned()], None)?)
+}
+
+#[rstest]
+#[case("/pool/vm1/db/vda.raw", "in a subvolume or a file system of its own")]
+#[case("/pool/vm2/vda.raw", "it is /pool/vm2/vda.raw")]
+fn what_a_subvolume_does_not_hold_is_not_called_caught(#[case] file: &str, #[case] why: &str) -> Tested {
+    let simulated = all().with_subvolume("/pool/vm1/db").with_subvolume("/pool/vm2");
+    world(simulated, async |inside| {
+        let disks = in_subvolume(&inside, file, "/pool/vm1")?;
+        let taken = disks.snapshot(&name("s1"), Quiesce::Off).await;
+        holds(
+            matches!(&taken, Err(DiskError::Storage(StorageError::NotCaught { .. }))),
+            &format!("{taken:?}"),
+        )?;
+        let told = taken.map(drop).unwrap_err().to_string();
+        holds(told.contains(file) && told.contains(why), &told)?;
+        holds(inside.names("/pool") == ["vm1", "vm2"], "nothing was made")?;
+        // Somebody has taken one all the same: it holds another disk, and this one neither goes back to it nor is read from it.
+        inside.storage(Btrfs::new("/pool/vm1")?).snapshot(&name("s1")).await?;
+        let ask = Ask::Revert(name("s1"));
+        fails!(disks.perform(&ask), DiskError::Storage(StorageError::NotCaught { .. }), why)?;
+        let unread = disks.readable(&name("s1")).await;
+        holds(matches!(unread, Err(DiskError::NotRead { .. })), &format!("{unread:?}"))?;
+        Ok(holds(inside.read(file)? == "old", "the disk is untouched")?)
+    })
+}
+
+#[test]
+fn a_disk_that_has_come_since_is_not_in_a_snapshot() -> Tested {
+    world(all(), async |inside| {
+        inside.storage(Btrfs::new("/pool/vm1")?).snapshot(&name("s1")).await?;
+        let disks = inside.disks(&["vda"])?;
+        fails!(disks.readable(&name("s1")), DiskError::NotRead { .. }, "holds no /pool/vm1@s1/vda.raw")?;
+        fails!(
+            disks.perform(&Ask::Revert(name("s1"))),
+            DiskError::NotHeld { .. },
+            "holds no /pool/vm1@s1/vda.raw"
+        )?;
+        Ok(holds(inside.read("/pool/vm1/vda.raw")? == "old", "it is there still")?)
+    })
+}
+
+#[test]
+fn a_data_set_holds_no_file_that_lies_in_another() -> Tested {
+    world(all(), async |inside| {
+        inside.write("/tank/vm2/vda.raw", "old")?;
+        let disk = "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/tank/vm2/vda.raw'/>\
+                    <target dev='vda'/><diskSnapshot method='zfs' volume='tank/vm1'/></disk>";
+        let domain =
+            DomainXml::read(format!("<domain><name>vm</name><devices>{disk}</devices></domain>").as_bytes())?;
+        let disks = Disks::of(inside.world.env().clone(), &domain, &["vda".to_owned()], None)?;
+        Ok(fails!(
+            disks.snapshot(&name("s1"), Quiesce::Off),
+            DiskError::Storage(StorageError::NotCaught { .. }),
+            "does not hold /tank/vm2/vda.raw"
+        )?)
+    })
+}

@@ -6,11 +6,14 @@
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads and writes real files")]
 
-use std::{error::Error, fs, process::ExitCode, time::Duration};
+use std::{error::Error, fs, os::unix::fs::symlink, process::ExitCode, time::Duration};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
+    disk::{Ask, DiskError, Disks, Taker as _},
+    domain_xml::DomainXml,
     env::tokio::TokioEnv,
+    request::Quiesce,
     step::Happened,
     storage::{
         BackupSource, Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Storage, StorageError, Zfs, lvm::Room,
@@ -41,9 +44,10 @@ impl<E: Into<Box<dyn Error>>> From<E> for Not {
 }
 
 fn main() -> ExitCode {
-    const TESTS: [&str; 9] = [
+    const TESTS: [&str; 10] = [
         "btrfs",
         "btrfs_puts_nothing_inside_what_has_the_name",
+        "btrfs_holds_what_lies_in_it_and_not_what_is_called_so",
         "reflink_on_xfs",
         "reflink_on_a_full_file_system",
         "reflink_on_a_frozen_file_system",
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
             match name {
                 "btrfs" => btrfs().await,
                 "btrfs_puts_nothing_inside_what_has_the_name" => btrfs_name_is_taken().await,
+                "btrfs_holds_what_lies_in_it_and_not_what_is_called_so" => btrfs_holds().await,
                 "reflink_on_xfs" => reflink().await,
                 "reflink_on_a_full_file_system" => reflink_full().await,
                 "reflink_on_a_frozen_file_system" => reflink_frozen().await,
@@ -151,6 +156,98 @@ async fn btrfs_name_is_taken() -> Result<(), Not> {
     fails!(storage.snapshot(&name("s1")), StorageError::Exists { .. }, "Directory not empty")?;
     holds(names(&taken)? == ["something"], "nothing is put inside")?;
     holds(names(&system.root)? == ["vm1", "vm1@s1"], "nothing is left beside it")?;
+    Ok(())
+}
+
+/// A disk `vda` of this file, said to lie in a subvolume.
+fn disk_in(file: &Utf8Path, format: &str, volume: &Utf8Path) -> Result<Disks<TokioEnv>, Box<dyn Error>> {
+    let disk = format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='{format}'/><source file='{file}'/><target dev='vda'/>\
+         <diskSnapshot method='btrfs' volume='{volume}'/></disk>"
+    );
+    let domain = format!("<domain><name>vm</name><devices>{disk}</devices></domain>");
+    let domain = DomainXml::read(domain.as_bytes())?;
+    Ok(Disks::of(TokioEnv::new(), &domain, &["vda".to_owned()], None)?)
+}
+
+/// Links, subvolumes within it, names that lead out of it by `..`, and data files beside.
+async fn btrfs_holds() -> Result<(), Not> {
+    let (system, storage) = subvolume()?;
+    let at = |path: &str| system.root.join(path);
+    let volume = at("vm1");
+    for more in ["vm2", "vm1/nested"] {
+        run("btrfs", &["subvolume", "create", at(more).as_str()])?;
+    }
+    for file in ["vm2/vda.raw", "vm1/nested/vda.raw"] {
+        fs::write(at(file), "of another subvolume")?;
+    }
+    symlink("vda.raw", at("vm1/inside.raw"))?;
+    symlink(at("vm2/vda.raw"), at("vm1/outside.raw"))?;
+    symlink(at("vm1"), at("vm2/vm1"))?;
+    let img = |words: &[&str]| run("qemu-img", words).map(drop).map_err(Not::Here);
+    let (below, dots) = (at("vm2/base.qcow2"), "../vm2/base.qcow2");
+    img(&["create", "-q", "-f", "qcow2", below.as_str(), "1M"])?;
+    img(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", dots, at("vm1/dots.qcow2").as_str()])?;
+    for (image, data) in [("vm1/apart.qcow2", "vm2/data"), ("vm1/within.qcow2", "vm1/data")] {
+        let data = format!("data_file={}", at(data));
+        img(&["create", "-q", "-f", "qcow2", "-o", &data, at(image).as_str(), "1M"])?;
+    }
+    let elsewhere = [
+        ("vm1/outside.raw", "raw", "vm2/vda.raw"),
+        ("vm1/nested/vda.raw", "raw", "in a subvolume or a file system of its own"),
+        ("vm1/../vm2/vda.raw", "raw", "vm2/vda.raw"),
+        ("vm1/apart.qcow2", "qcow2", "vm2/data"),
+    ];
+    for (file, format, why) in elsewhere {
+        let disks = disk_in(&at(file), format, &volume)?;
+        fails!(
+            disks.snapshot(&name("s1"), Quiesce::Off),
+            DiskError::Storage(StorageError::NotCaught { .. }),
+            why
+        )?;
+    }
+    let missing = disk_in(&at("vm1/nope.raw"), "raw", &volume)?;
+    fails!(
+        missing.snapshot(&name("s1"), Quiesce::Off),
+        DiskError::Storage(StorageError::Gone { .. }),
+        "nope.raw"
+    )?;
+    let by_link = disk_in(&at("vm2/vm1/vda.raw"), "raw", &at("vm2/vm1"))?;
+    fails!(
+        by_link.snapshot(&name("s1"), Quiesce::Off),
+        DiskError::Storage(StorageError::NotCaught { .. }),
+        "that is a link; name"
+    )?;
+    holds(storage.list().await?.is_empty(), "nothing was caught")?;
+    btrfs_reads(&at, &volume).await?;
+    // Taken before, when nobody looked.
+    let outside = disk_in(&at("vm1/outside.raw"), "raw", &volume)?;
+    let revert = Ask::Revert(name("held0"));
+    fails!(outside.perform(&revert), DiskError::Storage(StorageError::NotCaught { .. }), "vm2/vda.raw")?;
+    fails!(outside.readable(&name("held0")), DiskError::NotRead { .. }, "was not caught")?;
+    Ok(())
+}
+
+/// What is held by whatever name is, and is read by its own.
+async fn btrfs_reads(at: &impl Fn(&str) -> Utf8PathBuf, volume: &Utf8Path) -> Result<(), Not> {
+    for (number, file) in ["vm1/inside.raw", "vm2/vm1/vda.raw", "vm1/../vm1/vda.raw"].into_iter().enumerate()
+    {
+        let (disks, name) = (disk_in(&at(file), "raw", volume)?, name(&format!("held{number}")));
+        disks.snapshot(&name, Quiesce::Off).await?;
+        let readable = disks.readable(&name).await?;
+        let expected = BackupSource::File(at(&format!("vm1@{name}/vda.raw")).canonicalize_utf8()?);
+        holds(readable[0].source == expected, &format!("{file} is read from {:?}", readable[0].source))?;
+    }
+    for (file, why) in
+        [("vm1/dots.qcow2", "vm2/base.qcow2, which was not caught"), ("vm1/within.qcow2", "its data in")]
+    {
+        let disks = disk_in(&at(file), "qcow2", volume)?;
+        let name = name(&format!("of-{}", at(file).file_stem().unwrap_or_default()));
+        let taken = disks.snapshot(&name, Quiesce::Off).await?;
+        let told = taken.backups[0].1.as_ref().err().ok_or("a backup is told")?;
+        holds(told.contains(why), told)?;
+        fails!(disks.readable(&name), DiskError::NotRead { .. }, why)?;
+    }
     Ok(())
 }
 

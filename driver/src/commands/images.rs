@@ -117,6 +117,9 @@ pub struct Qcow2Specific {
     /// Whether parts of a cluster are kept account of.
     #[serde(default)]
     pub extended_l2: bool,
+    /// The file that its data are in, if they are not in its own; as its header names it.
+    #[serde(default)]
+    pub data_file: Option<String>,
 }
 
 /// An internal snapshot in an image.

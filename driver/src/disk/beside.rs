@@ -45,13 +45,15 @@ impl<E: Env> Beside<'_, E> {
             true => Chains::new(),
             false => chain::read(self.tool, self.others).await.map_err(|error| self.unknown(&error))?,
         };
-        let there = |disk: &Disk<'_>| {
+        let mut others = Vec::new();
+        for disk in self.others.disks() {
             let behind = chains.get(disk.target).into_iter().flatten().map(|image| &*image.file);
-            let lies_there = |file: &Utf8Path| files.iter().any(|known| known == file);
-            self.is_in(disk) || disk.path().into_iter().chain(behind).any(lies_there)
-        };
-        let disks = self.others.disks().filter(there);
-        let mut others: Vec<String> = disks.map(|disk| format!("disk {}", disk.target)).collect();
+            let mut lies_there = self.is_in(&disk);
+            for file in disk.path().into_iter().chain(behind) {
+                lies_there |= self.is_among(&files, file).await;
+            }
+            others.extend(lies_there.then(|| format!("disk {}", disk.target)));
+        }
         for file in files.iter().filter(|file| !self.meant.contains(&&***file)) {
             match self.tool.raw_is_free(file).await {
                 Ok(()) => {}
@@ -61,6 +63,12 @@ impl<E: Env> Beside<'_, E> {
         }
         let volume = self.volumes.to_string();
         if others.is_empty() { Ok(()) } else { Err(DiskError::LiesThereToo { volume, others }) }
+    }
+
+    /// Whether a file is one of those, by its own name or by the one that it leads to.
+    async fn is_among(&self, files: &[Utf8PathBuf], file: &Utf8Path) -> bool {
+        let real = self.tool.env.canonical(file).await.unwrap_or_else(|_| file.to_owned());
+        files.iter().any(|known| known == file || *known == real)
     }
 
     /// Whether a disk is in one of the volumes, by its own word or by its source.

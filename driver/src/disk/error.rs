@@ -123,6 +123,15 @@ pub enum DiskError {
         /// Why not.
         why: String,
     },
+    /// The disk is not in what is to be put back: it has come there since, or is a link that led elsewhere. Nothing was run that changes
+    /// anything.
+    #[error("{target} cannot be put back: {why}")]
+    NotHeld {
+        /// The disk.
+        target: String,
+        /// Why not.
+        why: String,
+    },
     /// More than these disks lies on what is to be put back. Nothing was run that changes anything.
     #[error(
         "{volume} goes back as a whole, and with it {}: name the disks that are meant too, and let nobody use the rest",
@@ -207,7 +216,9 @@ impl DiskError {
             | DiskError::ByQemu { .. }
             | DiskError::Missing { .. }
             | DiskError::NoRecords => Code::ConfigUnsupported,
-            DiskError::NotTogether { .. } | DiskError::NotRead { .. } => Code::OperationUnsupported,
+            DiskError::NotTogether { .. } | DiskError::NotRead { .. } | DiskError::NotHeld { .. } => {
+                Code::OperationUnsupported
+            }
             DiskError::InUse { .. }
             | DiskError::MovedOn { .. }
             | DiskError::LiesThereToo { .. }

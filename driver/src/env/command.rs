@@ -17,6 +17,8 @@ pub struct HostCommand {
     pub input: Option<Vec<u8>>,
     /// How long it may take. After that it is killed, together with what it has started in its process group.
     pub within: Duration,
+    /// Whether it may change what an operation is about: see [`Env::lock_with_programs`](super::Env::lock_with_programs).
+    pub acts: bool,
 }
 
 /// What a program said, and how it ended.
@@ -55,7 +57,7 @@ impl HostCommand {
         within: Duration,
     ) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, input: None, within }
+        Self { program: program.into(), arguments, input: None, within, acts: false }
     }
 }
 

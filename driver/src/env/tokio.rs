@@ -6,7 +6,7 @@
 )]
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fs::File,
     future::Future,
     hash::{BuildHasher, RandomState},
@@ -14,7 +14,7 @@ use std::{
     mem::MaybeUninit,
     os::{fd::AsFd as _, unix::fs::FileExt as _},
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
@@ -42,6 +42,8 @@ pub struct TokioEnv {
     /// Tells one process, and one start of it, from another.
     seed: u32,
     ids: Rc<Cell<u32>>,
+    /// What programs hold too.
+    with_programs: Rc<RefCell<Vec<Weak<File>>>>,
     /// Where the runtime folder may be, if not where the user's is.
     runtime: Option<Rc<[Utf8PathBuf]>>,
 }
@@ -51,7 +53,13 @@ impl TokioEnv {
     pub fn new() -> Self {
         // The standard library's hasher is seeded by the system: enough for names, and no dependency.
         let seed = RandomState::new().hash_one(std::process::id());
-        Self { start: Instant::now(), seed: seed as u32, ids: Rc::default(), runtime: None }
+        Self {
+            start: Instant::now(),
+            seed: seed as u32,
+            ids: Rc::default(),
+            with_programs: Rc::default(),
+            runtime: None,
+        }
     }
 
     /// The same with a runtime folder of its own, the first of these that can be made and is the user's alone: for machines that
@@ -118,7 +126,7 @@ impl OpenFile for HostFile {
 
 impl Env for TokioEnv {
     type Io = UnixStream;
-    type Lock = File;
+    type Lock = Rc<File>;
     type File = HostFile;
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<UnixStream> {
@@ -160,7 +168,8 @@ impl Env for TokioEnv {
     }
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
-        run::run(command).await
+        let held = self.with_programs.borrow().iter().filter_map(Weak::upgrade).collect();
+        run::run(command, held).await
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
@@ -194,7 +203,15 @@ impl Env for TokioEnv {
 
     async fn lock(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
         let path = path.to_owned();
-        beside(move || files::lock(&path)).await
+        beside(move || files::lock(&path)).await.map(Rc::new)
+    }
+
+    async fn lock_with_programs(&self, path: &Utf8Path) -> io::Result<Self::Lock> {
+        let lock = self.lock(path).await?;
+        let mut held = self.with_programs.borrow_mut();
+        held.retain(|other| other.strong_count() > 0);
+        held.push(Rc::downgrade(&lock));
+        Ok(lock)
     }
 
     async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {

@@ -8,11 +8,11 @@ use crate::{
     commands::QueryChardev,
     domain_snapshot::DomainSnapshot,
     env::{Endpoint, Env},
-    observed::Observed,
+    observed::{Observed, ObservedDisk},
     plan::{self, Facts, Held, Plan},
     report::{Quiesced, Verdict},
     request::{CreateFlag, Quiesce, Request},
-    storage::Volumes,
+    storage::{Snapshot, StorageError, Volumes},
     store::Changes,
 };
 
@@ -67,17 +67,37 @@ impl<E: Env> Machine<E> {
         }
     }
 
-    /// Which snapshots the volumes have below the disks that their storages are to take.
-    pub(super) async fn ask_storages(&self, volumes: Vec<(Vec<String>, Volumes)>) -> Vec<Held> {
+    /// Which snapshots the volumes have below the disks that their storages are to take, to put back or to let go of. What is to be
+    /// taken or put back has to hold the disks.
+    pub(super) async fn ask_storages(
+        &self,
+        volumes: Vec<(Vec<String>, Volumes)>,
+        request: &Request,
+        observed: &Observed,
+    ) -> Vec<Held> {
+        let holds = matches!(request, Request::Create(_) | Request::Revert(_));
         let mut below = Vec::new();
         for (targets, volumes) in volumes {
-            let found = match volumes.storage(self.monitor.env().clone()) {
-                Ok(storage) => storage.list().await,
-                Err(error) => Err(error),
-            };
+            let disks = targets.iter().filter(|_| holds).filter_map(|target| observed.disk(target));
+            let found = self.ask_storage(&volumes, disks.collect()).await;
             below.push(Held { targets, volumes, found: found.map_err(|error| error.to_string()) });
         }
         below
+    }
+
+    async fn ask_storage(
+        &self,
+        volumes: &Volumes,
+        disks: Vec<&ObservedDisk>,
+    ) -> Result<Vec<Snapshot>, StorageError> {
+        let storage = volumes.storage(self.monitor.env().clone())?;
+        let found = storage.list().await?;
+        if !disks.is_empty() {
+            let images: Vec<_> = disks.iter().map(|disk| disk.file.clone()).collect();
+            let data = disks.iter().filter_map(|disk| disk.chain.first()?.data_file.clone());
+            storage.check_holds(&images, &data.collect::<Vec<_>>()).await?;
+        }
+        Ok(found)
     }
 
     /// What is to be told of the guest's rest. A freeze of the caller's is looked at again.

@@ -1,6 +1,6 @@
 //! Images as the tool makes them and tells of them.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// The image behind another one.
@@ -101,6 +101,9 @@ pub struct Qcow2Specific {
     /// Whether parts of a cluster are kept account of.
     #[serde(default)]
     pub extended_l2: bool,
+    /// The file that its data are in, if they are not in its own; as its header names it.
+    #[serde(default)]
+    pub data_file: Option<String>,
     /// The bitmaps that are kept in it.
     #[serde(default)]
     pub bitmaps: Vec<BitmapInfo>,
@@ -125,6 +128,11 @@ impl ImageInfo {
 }
 
 impl ImageInfo {
+    /// The file that the data of the image at `file` are in, if they are not in its own.
+    pub fn data_file(&self, file: &Utf8Path) -> Option<Utf8PathBuf> {
+        data_file(file, self.format_specific.as_ref()?.data.data_file.as_deref()?)
+    }
+
     /// The file behind it.
     pub fn backing_file(&self) -> Option<Utf8PathBuf> {
         let name = self.full_backing_filename.as_ref().or(self.backing_filename.as_ref())?;
@@ -141,6 +149,11 @@ impl ImageInfo {
         let format = format.ok_or_else(|| format!("it does not say the format of `{file}` below it"))?;
         Ok(Some(Backing { file, format }))
     }
+}
+
+/// The file that a header names for an image's data: beside the image, unless the name begins at the root.
+pub(crate) fn data_file(image: &Utf8Path, name: &str) -> Option<Utf8PathBuf> {
+    Some(image.parent()?.join(crate::observed::file_of(name)))
 }
 
 /// An internal snapshot of an image.

@@ -117,6 +117,10 @@ impl Provider for Btrfs {
         ])
     }
 
+    fn folders(&self, _said: &[Vec<u8>]) -> Result<Option<Vec<Utf8PathBuf>>, StorageError> {
+        Ok(Some(vec![self.subvolume.clone()]))
+    }
+
     /// Those in subvolumes below it too: they go with its old name, and are seen there no more.
     fn files(&self, _said: &[Vec<u8>]) -> Result<Vec<HostCommand>, StorageError> {
         Ok(vec![command("find", &[self.subvolume.as_str(), "-type", "f", "-print0"])])
@@ -126,6 +130,11 @@ impl Provider for Btrfs {
         Some(BackupSource::File(self.caught(name, &image?.path)?))
     }
 
+    fn shows_files(&self) -> bool {
+        true
+    }
+
+    /// A subvolume within it is an empty folder in its snapshots.
     fn caught(&self, name: &SnapshotName, file: &Utf8Path) -> Option<Utf8PathBuf> {
         let place = Utf8PathBuf::from(self.place(name));
         // What an image names beside itself is there already.

@@ -96,6 +96,16 @@ pub enum StorageError {
         /// What.
         words: String,
     },
+    /// A file that the machine uses is not in the volume: a snapshot of that would not hold it. Nothing was changed.
+    #[error("a snapshot of {volume} does not hold {file}: {why}")]
+    NotCaught {
+        /// The file, as the machine's document or an image calls it.
+        file: Utf8PathBuf,
+        /// The volume.
+        volume: String,
+        /// Where it is.
+        why: String,
+    },
     /// The tool refused, for a reason that is none of the others.
     #[error("`{program}` refused: {words}")]
     Refused {
@@ -144,7 +154,7 @@ impl StorageError {
         match self {
             StorageError::Exists { .. } | StorageError::Busy { .. } => Code::OperationInvalid,
             StorageError::Gone { .. } => Code::NoDomainSnapshot,
-            StorageError::NotSupported { .. } => Code::OperationUnsupported,
+            StorageError::NotSupported { .. } | StorageError::NotCaught { .. } => Code::OperationUnsupported,
             StorageError::BadName { .. } => Code::InvalidArg,
             StorageError::TimedOut { .. } => Code::OperationTimeout,
             StorageError::ToolMissing { .. } | StorageError::CannotRun { .. } => Code::SystemError,
@@ -189,6 +199,7 @@ impl StorageError {
             | StorageError::ToolMissing { .. }
             | StorageError::CannotRun { .. }
             | StorageError::NotSupported { .. }
+            | StorageError::NotCaught { .. }
             | StorageError::Refused { .. }
             | StorageError::BadName { .. } => true,
             StorageError::Killed { happened, .. } | StorageError::TimedOut { happened, .. } => {

@@ -87,6 +87,10 @@ impl<E: Env> Storage<E> {
         Self { within, ..self }
     }
 
+    pub(super) fn env(&self) -> &E {
+        &self.env
+    }
+
     /// The volume, and how its tool is spoken to.
     pub fn provider(&self) -> &dyn Provider {
         &*self.provider
@@ -350,7 +354,7 @@ impl<E: Env> Storage<E> {
     }
 
     /// Runs commands that change nothing; what each of them says.
-    async fn ask(&self, commands: Vec<HostCommand>) -> Result<Vec<Vec<u8>>, StorageError> {
+    pub(super) async fn ask(&self, commands: Vec<HostCommand>) -> Result<Vec<Vec<u8>>, StorageError> {
         let mut said = Vec::new();
         for command in commands {
             said.push(self.run(&command).await?);
@@ -361,7 +365,7 @@ impl<E: Env> Storage<E> {
     /// Runs one command to its end; what it says if it succeeds.
     async fn run(&self, command: &HostCommand) -> Result<Vec<u8>, StorageError> {
         let program = || -> Utf8PathBuf { command.program.clone() };
-        let command = HostCommand { within: self.within, ..command.clone() };
+        let command = HostCommand { within: self.within, acts: true, ..command.clone() };
         let ran = self.env.run(&command).await.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => StorageError::ToolMissing { program: program() },
             _ => StorageError::CannotRun { program: program(), source },

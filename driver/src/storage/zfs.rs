@@ -6,6 +6,8 @@
 //!
 //! Source: zfs-snapshot(8), zfs-rollback(8), zfs-destroy(8); recordings of zfs-fuse 0.7.
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use super::{
     Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command,
     error::{SYSTEM, by_words},
@@ -35,6 +37,26 @@ impl Zfs {
     fn places(&self, name: &SnapshotName) -> Result<Vec<String>, StorageError> {
         let name = names::snapshot(name, names::plain_char)?;
         Ok(self.sets.iter().map(|set| format!("{set}@{name}")).collect())
+    }
+}
+
+/// Where a data set is found.
+enum Mounted<'s> {
+    /// It is a volume.
+    Volume,
+    No,
+    At(&'s str),
+    /// By other means than those of ZFS.
+    Elsewhere,
+}
+
+fn mounted(said: &[u8]) -> Result<Mounted<'_>, StorageError> {
+    match text("zfs", said)?.lines().collect::<Vec<_>>().as_slice() {
+        ["-", _] => Ok(Mounted::Volume),
+        ["no", _] => Ok(Mounted::No),
+        ["yes", folder] if folder.starts_with('/') => Ok(Mounted::At(folder)),
+        ["yes", _] => Ok(Mounted::Elsewhere),
+        other => Err(StorageError::nonsense("zfs", format!("no mount point: {other:?}"))),
     }
 }
 
@@ -94,20 +116,33 @@ impl Provider for Zfs {
         self.sets.iter().map(of).collect()
     }
 
+    /// A volume is a device; what is not mounted holds nothing that anybody uses.
+    fn folders(&self, said: &[Vec<u8>]) -> Result<Option<Vec<Utf8PathBuf>>, StorageError> {
+        let mut places = Vec::new();
+        for (set, said) in self.sets.iter().zip(said) {
+            places.extend(match mounted(said)? {
+                Mounted::Volume => Some(Utf8Path::new("/dev/zvol").join(set)),
+                Mounted::No => None,
+                Mounted::At(folder) => Some(folder.into()),
+                Mounted::Elsewhere => return Ok(None),
+            });
+        }
+        Ok(Some(places))
+    }
+
     /// A volume has none, and what is not mounted nobody has open. A data set below it is another one.
     fn files(&self, said: &[Vec<u8>]) -> Result<Vec<HostCommand>, StorageError> {
         let mut commands = Vec::new();
         for said in said {
-            match text("zfs", said)?.lines().collect::<Vec<_>>().as_slice() {
-                ["-" | "no", _] => {}
-                ["yes", folder] if folder.starts_with('/') => {
+            match mounted(said)? {
+                Mounted::Volume | Mounted::No => {}
+                Mounted::At(folder) => {
                     commands.push(command("find", &[folder, "-xdev", "-type", "f", "-print0"]));
                 }
-                ["yes", _] => {
+                Mounted::Elsewhere => {
                     let words = format!("where {} is mounted is not known to ZFS", self.volume());
                     return Err(StorageError::NotSupported { words });
                 }
-                other => return Err(StorageError::nonsense("zfs", format!("no mount point: {other:?}"))),
             }
         }
         Ok(commands)

@@ -44,7 +44,7 @@ snapshot='internal'/>, they stay in their images, which hold the snapshot. What 
 
 Exit codes: 0 done; 1 failed, and the message says how things stand; 2 wrong use.
 JSON: snapshot {method, volume, disks: {target: <disk> of the backup, or null}, modified: {target: <disk>},
-quiesced: yes|no|unknown}; list {snapshots: [{name, fit, of: the volume, if it is not the disk's by now}]};
+quiesced: yes|no|unknown, quiesced-why, guest-frozen-seconds: null if it was not, or nobody knows}; list {snapshots: [{name, fit, of: the volume, if it is not the disk's by now}]};
 delete, merge, revert {done: name}; with --dry-run {dry-run, summary, plan}; what failed {error: {code, message, outcome, remains}, exit-code} as
 `freezeframe snapshot --help` says.")]
 pub(super) struct DiskArgs {
@@ -296,7 +296,8 @@ fn took(name: &SnapshotName, taken: &Taken) -> Told {
     Told::new(
         text,
         json!({ "method": method.name(), "volume": volume, "disks": disks, "modified": modified,
-            "quiesced": quiesced.verdict.name() }),
+            "quiesced": quiesced.verdict.name(), "quiesced-why": quiesced.why,
+            "guest-frozen-seconds": quiesced.frozen_for.map(|frozen| frozen.as_secs_f64()) }),
     )
 }
 

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
     capabilities::Capabilities,
     env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran},
@@ -204,12 +204,19 @@ impl<T: Time> Env for SimEnv<T> {
         })
     }
 
-    /// The simulated host has no links.
+    /// The simulated host has no links, so that `..` takes back what stands before it.
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
         let world = self.sockets.world();
         let host = world.host();
-        match host.exists(path) || host.is_folder(path) {
-            true => Ok(host.resolve(path).components().collect()),
+        let mut real = Utf8PathBuf::new();
+        for part in host.resolve(path).components() {
+            match part {
+                Utf8Component::ParentDir => drop(real.pop()),
+                part => real.push(part),
+            }
+        }
+        match host.length(&real).is_some() || host.is_folder(&real) {
+            true => Ok(real),
             false => Err(Errno::NOENT.into()),
         }
     }
@@ -257,6 +264,11 @@ impl<T: Time> Env for SimEnv<T> {
     async fn lock(&self, path: &Utf8Path) -> io::Result<SimLock> {
         self.sockets.world_mut().host_mut().lock(path).map_err(in_the_systems_words)?;
         Ok(SimLock { sockets: self.sockets.clone(), path: path.to_owned() })
+    }
+
+    /// What a simulated program does it has done at once: none outlives its driver.
+    async fn lock_with_programs(&self, path: &Utf8Path) -> io::Result<SimLock> {
+        self.lock(path).await
     }
 
     async fn runtime_folder(&self) -> io::Result<Utf8PathBuf> {

@@ -20,6 +20,14 @@ impl Contents {
         self.folders.len() <= 1 && self.files.is_empty() && self.documents.is_empty()
     }
 
+    /// Takes out what is below a folder in it.
+    pub(crate) fn empty(&mut self, folder: &Utf8Path) {
+        let stays = |path: &Utf8PathBuf| path == folder || !path.starts_with(folder);
+        self.folders.retain(stays);
+        self.files.retain(|path, _| stays(path));
+        self.documents.retain(|path, _| stays(path));
+    }
+
     /// The files, by their paths within it.
     pub fn files(&self) -> impl Iterator<Item = &Utf8Path> {
         self.files.keys().chain(self.documents.keys()).map(Utf8PathBuf::as_path)

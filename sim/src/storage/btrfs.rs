@@ -97,7 +97,9 @@ fn snapshot(source: &str, target: &str, readonly: bool, around: &mut Surrounding
     if !around.host.is_folder(folder) {
         return Err(refused(format!("cannot access '{folder}': No such file or directory")));
     }
-    let contents = around.host.contents(source.into());
+    let mut contents = around.host.contents(source.into());
+    let within = around.storage.subvolumes.keys().filter_map(|nested| nested.strip_prefix(source).ok());
+    within.filter(|nested| *nested != "").for_each(|nested| contents.empty(nested));
     around.host.put(&place, &contents);
     around.storage.subvolumes.insert(place.clone(), readonly);
     let kind = if readonly { "readonly snapshot" } else { "snapshot" };

@@ -13,6 +13,7 @@ pub(super) fn run(program: &str, words: &[&str], around: &mut Surroundings<'_>) 
         ("rm", [file]) => remove(file, around),
         ("sync", [path]) if there(around.host, path) => Ok(String::new()),
         ("sync", [path]) => Err(Refusal::new(1, format!("sync: error opening '{path}': {GONE}"))),
+        ("stat", ["--format=%d", "--", files @ ..]) => devices(files, around),
         ("find", [folder, rest @ ..]) if rest == FIND => find(folder, around.host),
         // The simulated data sets are not nested.
         ("find", [folder, "-xdev", "-type", "f", "-print0"] | [folder, "-type", "f", "-print0"]) => {
@@ -103,6 +104,15 @@ fn rename(from: &str, to: &str, around: &mut Surroundings<'_>) -> Said {
     host.put(to.into(), &contents);
     around.storage.renamed(from.into(), to.into());
     Ok(String::new())
+}
+
+/// The number of the file system that each file lies in: each subvolume of btrfs has its own, and so has each data set.
+fn devices(files: &[&str], around: &Surroundings<'_>) -> Said {
+    let line = |file: &&str| match there(around.host, file) {
+        true => Ok(format!("{}\n", around.storage.device(Utf8Path::new(file)))),
+        false => Err(Refusal::new(1, format!("stat: cannot statx '{file}': {GONE}"))),
+    };
+    files.iter().map(line).collect()
 }
 
 fn remove(file: &str, around: &mut Surroundings<'_>) -> Said {

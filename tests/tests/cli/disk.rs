@@ -36,6 +36,10 @@ fn a_snapshot_is_taken_listed_and_deleted() {
     disk(&desk, &["snapshot", "s1"], &by).assert(1, "error: OPERATION_INVALID: it exists already: ");
     disk(&desk, &["list"], &by).assert(0, "s1\n");
     disk(&desk, &["list", "--json"], &by).assert(0, "\"name\": \"s1\"");
+    let taken = disk(&desk, &["snapshot", "s2", "--json"], &by);
+    taken.assert(0, "\"quiesced-why\": \"not asked for\"");
+    taken.assert(0, "\"guest-frozen-seconds\": null");
+    disk(&desk, &["delete", "s2"], &by).assert(0, "deleted s2\n");
     disk(&desk, &["merge", "s1"], &by).assert(0, "merged s1\n");
     disk(&desk, &["delete", "s1"], &by).assert(1, "error: NO_DOMAIN_SNAPSHOT: it is not there: ");
     disk(&desk, &["delete", "s1", "--json"], &by).assert(1, "\"outcome\": \"not-begun\"");

@@ -18,6 +18,17 @@ case $asked in
 esac
 "#;
 
+/// The same, that takes its snapshot only when its time is over.
+const LATE: &str = r#"
+read -r asked
+here=$(dirname "$0")
+case $asked in
+*'"operation":"list"'*) printf '{"snapshots":[%s]}' "$(cat "$here/kept")" ;;
+*'"operation":"snapshot"'*) touch "$here/asked"; sleep "$(cat "$here/seconds")"; printf '"s1"' >"$here/kept"; printf '{"done":{}}' ;;
+*) : >"$here/kept"; printf '{"done":{}}' ;;
+esac
+"#;
+
 /// A user's folder beside a served machine whose guest has an agent.
 struct Rig {
     desk: Desk,
@@ -26,6 +37,10 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::of(HOOK)
+    }
+
+    fn of(hook: &str) -> Self {
         let machine = "[machine]\ndisks = [{ target = 'vda' }, { target = 'vdb' }]\nagent = 'linux'\n";
         let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
         let server = Server::machine("machine.toml", machine, &options);
@@ -38,7 +53,7 @@ impl Rig {
         };
         let disks = [disk("vda"), disk("vdb")].concat();
         let domain = format!("<domain type='qemu'><name>vm</name><devices>{disks}</devices></domain>");
-        let desk = Desk::new().with("vm.xml", &domain).with_program("bin/hook", HOOK);
+        let desk = Desk::new().with("vm.xml", &domain).with_program("bin/hook", hook);
         let desk = desk.with("bin/kept", "").with("bin/seconds", "3");
         Self { desk, server }
     }
@@ -117,6 +132,27 @@ fn without_a_watchdog_it_stays_frozen_until_it_is_recovered() {
         .run(&[&["snapshot", "recover"], &here[..]].concat())
         .assert(1, "done: thaw the guest's file systems");
     assert_eq!(rig.status(), json!({"status": "thawed"}));
+}
+
+/// Else it would take its snapshot when all was told to be as before.
+#[test]
+fn a_hook_that_outlives_its_driver_is_waited_for_before_anything_is_told() {
+    let rig = Rig::of(LATE);
+    fs::write(rig.desk.path.join("bin/seconds"), "8").unwrap();
+    rig.kill_while_frozen(&["--no-watchdog"]);
+    let (qmp, agent) = (rig.socket("qmp"), rig.socket("qga"));
+    let here = ["--domain", "vm.xml", "--state", "state", "--qmp", &qmp, "--agent", &agent];
+    let recover = |within: &str| {
+        let words = [&["snapshot", "recover", "--within", within], &here[..]].concat();
+        said(rig.desk.command(&words).output().unwrap())
+    };
+    recover("1").assert(1, "error: OPERATION_TIMEOUT: a program that the operation has started still runs");
+    assert_eq!(rig.status(), json!({"status": "thawed"}), "the guest is not waited with");
+    let recovered = recover("30");
+    assert_eq!(rig.desk.processes(), Vec::<String>::new(), "the hook has ended");
+    assert_eq!(rig.desk.read("bin/kept"), "\"s1\"", "and has taken its snapshot");
+    recovered.assert(1, "it is rolled back, but for what is told here");
+    recovered.assert(1, "vdb.qcow2 may have the snapshot `s1`: list them, and delete it if so");
 }
 
 #[test]

@@ -2,13 +2,18 @@
 //!
 //! It gets a process group of its own, and whatever is left of that group is killed if its time is up, if it says too
 //! much, or if nobody waits for it any more. What it has put into a group or session of its own, as a daemon does, lives on.
+//!
+//! Nobody kills it if this process is killed. One that acts is given the locks that tell of it then: open files that it inherits, which
+//! no program looks at, and which it closes by ending.
 #![allow(clippy::disallowed_types, reason = "this is the shell that the rest of the driver is kept from")]
 
 use std::{
+    fs::File,
     io,
     os::unix::process::ExitStatusExt as _,
     pin::pin,
     process::{ExitStatus, Stdio},
+    rc::Rc,
     time::Duration,
 };
 
@@ -17,7 +22,10 @@ use ::tokio::{
     process::{Child, ChildStdin, Command},
     time::timeout,
 };
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, Signal, kill_process_group},
+};
 
 use crate::{
     env::{Ended, HostCommand, Ran},
@@ -50,13 +58,27 @@ impl Group {
     }
 }
 
-pub(super) async fn run(command: &HostCommand) -> io::Result<Ran> {
+/// Starts a program that inherits these files.
+fn spawn(program: &mut Command, held: &[Rc<File>]) -> io::Result<Child> {
+    let inherit = |flags| held.iter().try_for_each(|file| fcntl_setfd(file, flags));
+    inherit(FdFlags::empty())?;
+    // What another thread starts in this moment may inherit them too: a recovery would then wait for that as well.
+    let started = program.spawn();
+    inherit(FdFlags::CLOEXEC)?;
+    started
+}
+
+/// Runs it; while it acts it has these files open.
+pub(super) async fn run(command: &HostCommand, held: Vec<Rc<File>>) -> io::Result<Ran> {
     let mut asked = Command::new(&command.program);
     // What a program says is read: it is said in one language, whatever the surroundings prefer.
     asked.env("LC_ALL", "C");
+    // LVM's tools complain of what they inherit.
+    asked.env("LVM_SUPPRESS_FD_WARNINGS", "1");
     asked.args(&command.arguments).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
     asked.stdin(if command.input.is_some() { Stdio::piped() } else { Stdio::null() });
-    let mut group = Group(asked.spawn()?);
+    let mut group = Group(spawn(&mut asked, if command.acts { &held } else { &[] })?);
+    drop(held);
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let status =
         timeout(command.within, until_it_ends(command, &mut group.0, &mut stdout, &mut stderr)).await;
