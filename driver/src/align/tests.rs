@@ -40,6 +40,7 @@ fn observed(status: &str) -> Observed {
         status: Status { status: status.into(), running: status == "running" },
         disks: ["vda", "vdb"].into_iter().enumerate().map(disk).collect(),
         missing: Vec::new(),
+        undescribed: Vec::new(),
         nvram: None,
     }
 }

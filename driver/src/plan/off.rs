@@ -95,14 +95,21 @@ pub(super) fn check_description(facts: Facts<'_>) -> Result<(), OffRefusal> {
     let domain = current.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
     let parts = if current.revert_disks.is_empty() { &current.disks } else { &current.revert_disks };
     for part in parts.iter().filter(|part| !part.delete_in_progress) {
-        let recorded = match part.location {
-            Some(Location::External) => part.path(),
-            Some(Location::Internal) => {
-                domain.as_ref().and_then(|domain| domain.disk(&part.name)).and_then(|disk| disk.path())
-            }
-            Some(Location::No | Location::Manual) | None => None,
+        let then = domain.as_ref().and_then(|domain| domain.disk(&part.name));
+        let (recorded, format) = match part.location {
+            Some(Location::External) => (part.path(), part.format()),
+            Some(Location::Internal) => (then.and_then(|disk| disk.path()), then.map(|disk| disk.format())),
+            Some(Location::No | Location::Manual) | None => (None, None),
         };
         let (Some(recorded), Some(disk)) = (recorded, facts.observed.disk(&part.name)) else { continue };
+        if let Some(format) = format.filter(|format| disk.file == recorded && disk.format != **format) {
+            return Err(OffRefusal::OtherFormat {
+                disk: part.name.clone(),
+                file: disk.file.clone(),
+                described: disk.format.clone(),
+                recorded: format.to_owned(),
+            });
+        }
         if !disk.chain.iter().any(|image| image.file == recorded) {
             let (disk, file) = (part.name.clone(), disk.file.clone());
             return Err(OffRefusal::OtherImage { disk, file, recorded: recorded.to_owned() });

@@ -106,6 +106,7 @@ fn world() -> World {
             status: Status { status: "running".into(), running: true },
             disks: vec![chain(&["s3", "s1-2", "s0", "base"])],
             missing: Vec::new(),
+            undescribed: Vec::new(),
             nvram: None,
         },
         beside: [(file("s1"), Ok(info("s1", Some("s0"))))].into(),

@@ -42,8 +42,11 @@ pub(super) fn arguments(
         push("-chardev", socket);
         push("-mon", format!("chardev=monitor{number},mode=control"));
     }
+    for (port, chassis) in machine.root_ports.iter().zip(1..) {
+        push("-device", format!("pcie-root-port,id={port},chassis={chassis}"));
+    }
     for disk in &machine.disks {
-        let Disk { target, format, readonly, path, model, on_write_error, .. } = disk;
+        let Disk { target, format, readonly, path, model, bus, on_write_error, .. } = disk;
         let file = images.join(path.file_name().unwrap_or(target));
         let readonly = if *readonly { "on" } else { "off" };
         let filename = escaped(&file);
@@ -66,7 +69,8 @@ pub(super) fn arguments(
         };
         // By it a guest that boots knows which is which.
         let serial = if guest.is_some() { format!(",serial={target}") } else { String::new() };
-        push("-device", format!("virtio-blk-pci,id={target}-device,drive={target}{werror}{serial}"));
+        let bus = bus.iter().map(|bus| format!(",bus={bus}")).collect::<String>();
+        push("-device", format!("virtio-blk-pci,id={target}-device,drive={target}{bus}{werror}{serial}"));
     }
     for device in &machine.others {
         push("-device", format!("{},id={}", device.model, device.id));
