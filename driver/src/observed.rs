@@ -1,12 +1,16 @@
 //! What the live machine says of itself, or the images of one that is off ([`crate::images`]): plain data, read once before a plan is
 //! made.
 
+mod described;
+
 use camino::{Utf8Path, Utf8PathBuf};
+
+pub use self::described::Undescribed;
 
 use crate::{
     commands::{BlockDevice, BlockNode, DirtyBitmap, ImageInfo, InternalSnapshot, Status},
     domain::{Domain, DomainDisk},
-    domain_snapshot::{Location, State},
+    domain_snapshot::State,
     error::{ImageRefusal, Refusal},
     launch::transient,
     qemu_img::Clusters,
@@ -16,11 +20,6 @@ use crate::{
 /// Filters that a block job puts over the node it works on. QEMU 5.2 has none for `stream`.
 const JOB_FILTERS: [&str; 5] =
     ["mirror_top", "commit_top", "backup-top", "copy-before-write", "copy-on-read"];
-
-/// What images are formatted as, in the same words in QEMU and in a description. The others are filters over an image, or what QEMU
-/// opens without a format.
-const IMAGE_FORMATS: [&str; 10] =
-    ["raw", "qcow2", "qed", "qcow", "vmdk", "vdi", "vpc", "vhdx", "parallels", "bochs"];
 
 /// The machine at one moment, disk by disk as the domain lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,35 +46,6 @@ pub struct Missing {
     pub device: Option<String>,
     /// If its image alone was to tell which device it is: that image, and what the devices are in that are no disk's.
     pub sought: Option<(Utf8PathBuf, Vec<Utf8PathBuf>)>,
-}
-
-/// A device of the guest's that holds an image, and is no disk of the domain's: somebody has plugged it in since, or the description
-/// was never whole. Neither a node without a device nor a disc in a drive that the guest only reads is one, nor the board's flash,
-/// of which [`Nvram`](crate::domain::Nvram) says all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undescribed {
-    /// What QEMU calls it.
-    pub device: String,
-    /// The image.
-    pub file: Utf8PathBuf,
-    /// Whether the guest may only read it.
-    pub readonly: bool,
-}
-
-impl Undescribed {
-    fn of(device: &BlockDevice, file: Utf8PathBuf) -> Option<Self> {
-        let path = device.qdev.as_deref().filter(|path| !path.starts_with("/machine/system.flash"))?;
-        let readonly = device.inserted.as_ref()?.ro;
-        let id = path.strip_prefix("/machine/peripheral/").and_then(|rest| rest.split('/').next());
-        let found = Self { device: id.unwrap_or(path).to_owned(), file, readonly };
-        (!readonly || !device.removable).then_some(found)
-    }
-}
-
-impl From<&Undescribed> for ImageRefusal {
-    fn from(Undescribed { device, file, .. }: &Undescribed) -> Self {
-        ImageRefusal::Undescribed { device: device.clone(), file: file.clone() }
-    }
 }
 
 /// What stands for the firmware's variables where disks are named.
@@ -201,11 +171,12 @@ impl Observed {
             .disks
             .iter()
             .filter_map(|disk| {
-            let place = place(disk)?;
-            let found = observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)?;
-            let is_overlay = transient::is_overlay(&found.file, &domain.name) && found.depth > 1;
-            Some(ObservedDisk { transient: disk.transient && is_overlay, ..found })
-        }).collect();
+                let place = place(disk)?;
+                let found = observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)?;
+                let is_overlay = transient::is_overlay(&found.file, &domain.name) && found.depth > 1;
+                Some(ObservedDisk { transient: disk.transient && is_overlay, ..found })
+            })
+            .collect();
         let taken: Vec<usize> = domain.disks.iter().filter_map(place).collect();
         let is_nvram = |file: &Utf8PathBuf| domain.nvram.as_ref().is_some_and(|nvram| nvram.file == *file);
         let others = devices.iter().enumerate().filter(|(place, _)| !taken.contains(place));
@@ -238,49 +209,6 @@ impl Observed {
             Some(Missing { device: Some(device), .. }) => ImageRefusal::NotPlugged { disk, device }.into(),
             _ => Refusal::NoImage(disk),
         }
-    }
-
-    /// Whether the machine that runs has the disks that are described, and no other: only then a memory of the one fits the other.
-    ///
-    /// # Errors
-    /// [`ImageRefusal::Undescribed`], and those of [`Observed::no_image`].
-    pub(crate) fn check_devices(&self, domain: &Domain) -> Result<(), Refusal> {
-        if let Some(found) = self.undescribed.first() {
-            return Err(ImageRefusal::from(found).into());
-        }
-        // A drive may be empty, and is then found by nothing.
-        let takes_part = |target: &str| {
-            let is_one = |disk: &DomainDisk| disk.device.is_some() || disk.source.is_some();
-            domain.disk(target).is_some_and(|disk| disk.snapshot != Some(Location::No) && is_one(disk))
-        };
-        match self.running().and_then(|found| found.missing.iter().find(|missing| takes_part(&missing.target))) {
-            Some(missing) => Err(self.no_image(&missing.target)),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether the images that are described are open in the formats that are described: in another one the disk would be another.
-    ///
-    /// # Errors
-    /// [`ImageRefusal::OtherFormat`].
-    pub(crate) fn check_formats(&self, domain: &Domain) -> Result<(), ImageRefusal> {
-        for disk in &domain.disks {
-            let (Some(source), Some(described)) = (&disk.source, &disk.format) else { continue };
-            let chain = self.disk(&disk.target).map(|found| found.chain.as_slice()).unwrap_or_default();
-            let other = |image: &&ObservedImage| {
-                let is_format = IMAGE_FORMATS.contains(&image.format.as_str());
-                image.file == *source && is_format && image.format != *described
-            };
-            if let Some(image) = chain.iter().find(other) {
-                return Err(ImageRefusal::OtherFormat {
-                    disk: disk.target.clone(),
-                    file: image.file.clone(),
-                    described: described.clone(),
-                    open: image.format.clone(),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Finds among all nodes the filters of block jobs, and over which disks they are.
@@ -518,7 +446,8 @@ mod tests {
         assert_eq!(found, [("vda", 1), ("hdc", 2), ("sda", 3)]);
 
         // What states its device is missing without it; of the others it is told what is there instead.
-        assert_eq!(observed.no_image("vdb"), Refusal::NoImage("vdb".into()));
+        let not_plugged = ImageRefusal::NotPlugged { disk: "vdb".into(), device: "other".into() };
+        assert_eq!(observed.no_image("vdb"), Refusal::Image(not_plugged));
         let others = vec!["virtio-disk1.qcow2".into()];
         let not_open = ImageRefusal::NotOpen { disk: "sdb".into(), file: "/sdb.gone".into(), others };
         assert_eq!(observed.no_image("sdb"), Refusal::Image(not_open));

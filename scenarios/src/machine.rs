@@ -77,8 +77,10 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
     for (port, index) in described.root_ports.iter().zip(1..) {
         let index = index.to_string();
         let port = Element::new("alias").with("name", port);
-        let mut controller =
-            Element::new("controller").with("type", "pci").with("index", &index).with("model", "pcie-root-port");
+        let mut controller = Element::new("controller")
+            .with("type", "pci")
+            .with("index", &index)
+            .with("model", "pcie-root-port");
         controller.push(Element::new("target").with("chassis", &index));
         controller.push(port);
         devices.push(controller);
@@ -200,7 +202,14 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
             language::OnWriteError::Ignore => OnError::Ignore,
         };
         let bus = disk.root_port.clone();
-        machine.with_disk(Disk { format, size, readonly, on_write_error, bus, ..Disk::new(&disk.target, path) })
+        machine.with_disk(Disk {
+            format,
+            size,
+            readonly,
+            on_write_error,
+            bus,
+            ..Disk::new(&disk.target, path)
+        })
     })
 }
 

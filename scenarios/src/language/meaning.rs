@@ -231,7 +231,11 @@ fn description_can_change(root: Node<'_>, describe: Node<'_>, found: &mut Vec<Fo
         found.push(Found::new(describe.span(), message, "[machine] state = \"running\"".into()));
     }
     if describe.is_there() && describe.entries().count() == 0 {
-        found.push(Found::new(describe.span(), "nothing is described anew".into(), "memory, cpu, disks".into()));
+        found.push(Found::new(
+            describe.span(),
+            "nothing is described anew".into(),
+            "memory, cpu, disks".into(),
+        ));
     }
     if describe.is_there() && !matches!(records.value(), Some(DeValue::Boolean(true))) {
         let message = "no records, against which this description could be held".into();
