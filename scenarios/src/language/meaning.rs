@@ -26,7 +26,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     let mut found = Vec::new();
     id_is_the_path(root.key("id"), file, &mut found);
     disks_have_one_name_each(root, &mut found);
-    root_ports_exist(root, root.key("machine").key("disks"), &mut found);
+    root_ports_exist(root, root.key("machine").key("disks").items(), &mut found);
     expected_disks_exist(root, &mut found);
     expected_records_are_kept(root, &mut found);
     let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
@@ -36,7 +36,9 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
         description_can_change(root, step.key("describe"), &mut found);
-        root_ports_exist(root, step.key("describe").key("disks"), &mut found);
+        root_ports_exist(root, step.key("describe").key("disks").items(), &mut found);
+        root_ports_exist(root, std::iter::once(step.key("plug")), &mut found);
+        later_disks_are_new(root, step.key("describe"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
         only_qemu_does_it(step.key("storage"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
@@ -81,6 +83,20 @@ fn disks_have_one_name_each(root: Node<'_>, found: &mut Vec<Found>) {
             let message = format!("a second disk `{name}` in this machine");
             found.push(Found::new(target.span(), message, "each disk has a target of its own".into()));
         }
+    }
+}
+
+/// The machine with the disks that are described later has each of them once.
+fn later_disks_are_new(root: Node<'_>, describe: Node<'_>, found: &mut Vec<Found>) {
+    let mut names: BTreeSet<&str> = targets(root).filter_map(Node::text).collect();
+    for target in describe.key("disks").items().map(|disk| disk.key("target")) {
+        if let Some(name) = target.text().filter(|name| !names.insert(name)) {
+            let message = format!("a second disk `{name}` in this machine");
+            found.push(Found::new(target.span(), message, "each disk has a target of its own".into()));
+        }
+    }
+    for (disk, _) in describe.key("formats").entries() {
+        disk_exists(root, disk, found);
     }
 }
 
@@ -153,10 +169,10 @@ fn later_targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
 }
 
 /// Each disk is plugged into a root port that is there.
-fn root_ports_exist(root: Node<'_>, disks: Node<'_>, found: &mut Vec<Found>) {
+fn root_ports_exist<'t>(root: Node<'t>, disks: impl Iterator<Item = Node<'t>>, found: &mut Vec<Found>) {
     let ports = root.key("machine").key("root-ports");
     let known: BTreeSet<&str> = ports.items().filter_map(Node::text).collect();
-    for port in disks.items().map(|disk| disk.key("root-port")) {
+    for port in disks.map(|disk| disk.key("root-port")) {
         if let Some(name) = port.text().filter(|name| !known.contains(name)) {
             let message = format!("no root port `{name}` in this machine");
             found.push(Found::new(port.span(), message, listed("root ports are", known.clone())));

@@ -16,23 +16,6 @@ fn a_description_that_is_older_than_the_records_is_not_believed() {
     });
 }
 
-/// As raw it would be a disk of a few clusters, with the overlay's header on it.
-#[test]
-fn a_description_that_states_another_format_than_the_records_is_not_believed() {
-    off(Release::V10_0, async |bench: &Bench| {
-        let machine = bench.off().await;
-        machine.perform(&create("s1", true)).await.unwrap();
-        let text = bench.described().await.element().document();
-        let at = text.find("/images/vda.s1").unwrap();
-        let driver = text[..at].rfind("type='qcow2'").unwrap();
-        let wrong = format!("{}type='raw'{}", &text[..driver], &text[driver + "type='qcow2'".len()..]);
-        bench.describe(&DomainXml::read(wrong.as_bytes()).unwrap()).await;
-        let words = "`/images/vda.s1` of disk `vda` is raw, and by its records it is qcow2";
-        assert_refused(machine.perform(&create("s2", true)).await, Code::OperationInvalid, words);
-        assert_refused(machine.perform(&revert("s1", &[])).await, Code::OperationInvalid, words);
-    });
-}
-
 /// Another folder may hold another file of that name.
 #[test]
 fn a_description_whose_images_lie_somewhere_from_here_is_not_followed() {
