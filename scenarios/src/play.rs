@@ -556,15 +556,17 @@ fn title(action: &Action) -> String {
         Action::Guest(act) => format!("guest {}", act.name()),
         Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
         Action::Plug(plug) => format!("plug {} into {}", plug.target, plug.root_port),
-        Action::Describe(Describe { memory, cpu, disks, formats }) => {
-            let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
-            let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
-            let disks: String = disks.iter().map(|disk| format!(", disk {}", disk.target)).collect();
-            let formats = formats.iter().map(|(disk, format)| format!(", {disk} as {}", format.name()));
-            let disks = disks + &formats.collect::<String>();
-            format!("described anew{}{}{disks}", memory.unwrap_or_default(), cpu.unwrap_or_default())
-        }
+        Action::Describe(anew) => title_of_description(anew),
     }
+}
+
+fn title_of_description(Describe { memory, cpu, disks, formats }: &Describe) -> String {
+    let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
+    let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
+    let disks = disks.iter().map(|disk| format!(", disk {}", disk.target));
+    let formats = formats.iter().map(|(disk, format)| format!(", {disk} as {}", format.name()));
+    let said: String = memory.into_iter().chain(cpu).chain(disks).chain(formats).collect();
+    format!("described anew{said}")
 }
 
 /// Holds whether the guest was at rest against what the scenario says.

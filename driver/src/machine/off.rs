@@ -87,7 +87,7 @@ impl<E: Env> Machine<E> {
                 nvram: None,
             });
         };
-        check_paths(document)?;
+        check_paths(document).map_err(|refusal| OperationError::Refused(refusal.into()))?;
         let program = self.tool(document).await;
         let tool = QemuImg {
             program,
@@ -176,14 +176,14 @@ impl<E: Env> Machine<E> {
 
 /// Whether each image is named from the root: any other path leads elsewhere from elsewhere, and this driver, QEMU and what the next one
 /// is started by need not run in one folder.
-fn check_paths(document: &DomainXml) -> Result<(), OperationError> {
+fn check_paths(document: &DomainXml) -> Result<(), ImageRefusal> {
     let local = |disk: &Disk<'_>| matches!(disk.source_type(), Some(SourceType::File | SourceType::Block));
     let relative = |disk: Disk<'_>| {
         let path = disk.path().filter(|path| path.is_relative())?;
         Some(ImageRefusal::NotAbsolute { disk: disk.target.to_owned(), file: path.to_owned() })
     };
     match document.disks().filter(local).find_map(relative) {
-        Some(refusal) => Err(OperationError::Refused(refusal.into())),
+        Some(refusal) => Err(refusal),
         None => Ok(()),
     }
 }
