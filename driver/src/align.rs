@@ -17,7 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     domain::{Domain, DomainDisk},
     domain_snapshot::{Location, SnapshotDisk, SourceType, State},
-    error::{Refusal, UnusedRefusal},
+    error::{ImageRefusal, Refusal, UnusedRefusal},
     name::SnapshotName,
     observed::Observed,
     request::{ByStorage, Create, CreateFlag},
@@ -270,6 +270,7 @@ impl Disks<'_> {
     }
 
     fn overlay(&self, disk: &DomainDisk, wished: Option<&SnapshotDisk>) -> Result<Overlay, Refusal> {
+        self.check_image(disk)?;
         let format = wished.and_then(SnapshotDisk::format).unwrap_or(OVERLAY_FORMAT);
         if format != OVERLAY_FORMAT {
             return Err(Refusal::OverlayFormat { disk: disk.target.clone(), format: format.into() });
@@ -303,17 +304,33 @@ impl Disks<'_> {
         Ok(Overlay { source_type, path, generated: true, metadata_cache })
     }
 
+    /// Whether an overlay will find the image that it is to stand on: QEMU looks for that from where the overlay is, and tells of a path
+    /// as it was given, in a folder that only it knows.
+    fn check_image(&self, disk: &DomainDisk) -> Result<(), Refusal> {
+        let local = matches!(disk.source_type, Some(SourceType::File | SourceType::Block));
+        match self.image(disk).filter(|image| local && image.is_relative()) {
+            Some(image) => {
+                Err(ImageRefusal::NotAbsolute { disk: disk.target.clone(), file: image.clone() }.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What a disk is in: the running machine may be in an overlay by now.
+    fn image<'d>(&'d self, disk: &'d DomainDisk) -> Option<&'d Utf8PathBuf> {
+        match self.observed {
+            Some(observed) => observed.disk(&disk.target).map(|disk| &disk.file),
+            None => disk.source.as_ref(),
+        }
+    }
+
     /// `/images/vda.qcow2` and `s1` make `/images/vda.s1`, as libvirt names it: the image that the machine is in by now counts.
     fn beside(&self, disk: &DomainDisk) -> Result<Utf8PathBuf, Refusal> {
         let refused = |why: &str| Refusal::NameNotGenerated { disk: disk.target.clone(), why: why.into() };
         if disk.source_type != Some(SourceType::File) {
             return Err(refused("its own source is no file"));
         }
-        let image = match self.observed {
-            Some(observed) => observed.disk(&disk.target).map(|disk| &disk.file),
-            None => disk.source.as_ref(),
-        };
-        let image = image.ok_or_else(|| Refusal::NoImage(disk.target.clone()))?;
+        let image = self.image(disk).ok_or_else(|| Refusal::NoImage(disk.target.clone()))?;
         let stem = image.file_stem().ok_or_else(|| refused("its image has no name"))?;
         Ok(image.with_file_name(format!("{stem}.{}", self.name)))
     }

@@ -39,6 +39,8 @@ pub struct DomainDisk {
     pub source_type: Option<SourceType>,
     /// Its data, as the description has it; the running machine may be in an overlay by now.
     pub source: Option<Utf8PathBuf>,
+    /// The format of that, by the description; none if nobody has said.
+    pub format: Option<String>,
     /// Where its part of a snapshot goes if the snapshot does not say.
     pub snapshot: Option<Location>,
     /// Who takes its part of a snapshot below QEMU: the `<diskSnapshot>` of its description, if that names a storage.
@@ -76,6 +78,7 @@ impl DomainDisk {
             usual_device: None,
             source_type: Some(SourceType::File),
             source: None,
+            format: None,
             snapshot: None,
             storage: None,
             lun: false,
@@ -121,6 +124,7 @@ impl From<DomainXml> for Domain {
             usual_device: disk.usual_alias(),
             source_type: disk.source_type(),
             source: disk.path().map(ToOwned::to_owned),
+            format: Some(disk.format().to_owned()),
             // What a storage takes QEMU need not take.
             snapshot: disk.snapshot().or_else(|| storage_of(&disk).map(|_| Location::Manual)),
             storage: storage_of(&disk),

@@ -46,14 +46,15 @@ pub async fn observe<E: Env>(
                     why: error.to_string(),
                 });
             }
-            Err(_) => missing.push(Missing { target: disk.target.to_owned(), sought: None }),
+            Err(_) => missing.push(Missing { target: disk.target.to_owned(), device: None, sought: None }),
         }
     }
     let nvram = match domain.nvram().filter(Nvram::keeps_snapshots) {
         Some(nvram) => variables(tool, &nvram, domain.disks().count(), needed(NVRAM)).await?,
         None => None,
     };
-    Ok(Observed { status: Status::off(), disks, missing, nvram })
+    let undescribed = Vec::new();
+    Ok(Observed { status: Status::off(), disks, missing, undescribed, nvram })
 }
 
 /// The image with the firmware's variables. One that is not there takes no part, and the plan says so: it may be made when the

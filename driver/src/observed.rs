@@ -1,7 +1,11 @@
 //! What the live machine says of itself, or the images of one that is off ([`crate::images`]): plain data, read once before a plan is
 //! made.
 
+mod described;
+
 use camino::{Utf8Path, Utf8PathBuf};
+
+pub use self::described::Undescribed;
 
 use crate::{
     commands::{BlockDevice, BlockNode, DirtyBitmap, ImageInfo, InternalSnapshot, Status},
@@ -27,6 +31,8 @@ pub struct Observed {
     /// The domain's disks whose device QEMU does not have. An empty drive is not among them. Of a machine that is off those whose
     /// images cannot be read.
     pub missing: Vec<Missing>,
+    /// The devices with an image that are no disk of the domain's.
+    pub undescribed: Vec<Undescribed>,
     /// The image with the firmware's variables, if it is one that keeps internal snapshots and was found.
     pub nvram: Option<ObservedDisk>,
 }
@@ -36,6 +42,8 @@ pub struct Observed {
 pub struct Missing {
     /// The disk.
     pub target: String,
+    /// The device that it is said to be.
+    pub device: Option<String>,
     /// If its image alone was to tell which device it is: that image, and what the devices are in that are no disk's.
     pub sought: Option<(Utf8PathBuf, Vec<Utf8PathBuf>)>,
 }
@@ -161,32 +169,47 @@ impl Observed {
             own(disk).or_else(|| devices.iter().enumerate().find(usual).map(|(place, _)| place))
         };
         let left = status.has_left();
-        let disks = domain.disks.iter().filter_map(|disk| {
-            let place = place(disk)?;
-            let found = observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)?;
-            let is_overlay = transient::is_overlay(&found.file, &domain.name) && found.depth > 1;
-            Some(ObservedDisk { transient: disk.transient && is_overlay, ..found })
-        });
+        let disks: Vec<_> = domain
+            .disks
+            .iter()
+            .filter_map(|disk| {
+                let place = place(disk)?;
+                let found = observed_disk(&disk.target, place, devices[place].inserted.as_ref()?, left)?;
+                let is_overlay = transient::is_overlay(&found.file, &domain.name) && found.depth > 1;
+                Some(ObservedDisk { transient: disk.transient && is_overlay, ..found })
+            })
+            .collect();
         let taken: Vec<usize> = domain.disks.iter().filter_map(place).collect();
-        let others = devices.iter().enumerate().filter(|(place, _)| !taken.contains(place));
-        let others =
-            others.filter_map(|(_, device)| Some(file_of(&device.inserted.as_ref()?.image.filename)));
         let is_nvram = |file: &Utf8PathBuf| domain.nvram.as_ref().is_some_and(|nvram| nvram.file == *file);
-        let others: Vec<Utf8PathBuf> = others.filter(|file| !is_nvram(file)).collect();
+        let others = devices.iter().enumerate().filter(|(place, _)| !taken.contains(place));
+        let others: Vec<(&BlockDevice, Utf8PathBuf)> = others
+            .filter_map(|(_, device)| Some((device, file_of(&device.inserted.as_ref()?.image.filename))))
+            .filter(|(_, file)| !is_nvram(file))
+            .collect();
+        let files = || others.iter().map(|(_, file)| file.clone()).collect();
         let missing = domain.disks.iter().filter(|disk| place(disk).is_none()).map(|disk| {
             let sought = disk.source.clone().filter(|_| disk.device.is_none());
-            Missing { target: disk.target.clone(), sought: sought.map(|file| (file, others.clone())) }
+            let (target, device) = (disk.target.clone(), disk.device.clone());
+            Missing { target, device, sought: sought.map(|file| (file, files())) }
         });
-        let (disks, missing) = (disks.collect(), missing.collect());
-        Self { status, disks, missing, nvram: observed_nvram(domain, devices, left) }
+        let missing = missing.collect();
+        // A disk may have two devices, as with multipath.
+        let is_no_disks = |file: &Utf8PathBuf| disks.iter().all(|disk| disk.file != *file);
+        let undescribed = others.iter().filter(|(_, file)| is_no_disks(file));
+        let undescribed =
+            undescribed.filter_map(|(device, file)| Undescribed::of(device, file.clone())).collect();
+        Self { status, disks, missing, undescribed, nvram: observed_nvram(domain, devices, left) }
     }
 
     /// Why a disk cannot take part that QEMU does not have, or whose drive is empty.
     pub fn no_image(&self, target: &str) -> Refusal {
-        let missing = self.missing.iter().find(|missing| missing.target == target);
-        match missing.and_then(|missing| missing.sought.clone()) {
-            Some((file, others)) => ImageRefusal::NotOpen { disk: target.to_owned(), file, others }.into(),
-            None => Refusal::NoImage(target.to_owned()),
+        let disk = target.to_owned();
+        match self.missing.iter().find(|missing| missing.target == target).cloned() {
+            Some(Missing { sought: Some((file, others)), .. }) => {
+                ImageRefusal::NotOpen { disk, file, others }.into()
+            }
+            Some(Missing { device: Some(device), .. }) => ImageRefusal::NotPlugged { disk, device }.into(),
+            _ => Refusal::NoImage(disk),
         }
     }
 
@@ -429,7 +452,8 @@ mod tests {
         assert_eq!(found, [("vda", 1), ("hdc", 2), ("sda", 3)]);
 
         // What states its device is missing without it; of the others it is told what is there instead.
-        assert_eq!(observed.no_image("vdb"), Refusal::NoImage("vdb".into()));
+        let not_plugged = ImageRefusal::NotPlugged { disk: "vdb".into(), device: "other".into() };
+        assert_eq!(observed.no_image("vdb"), Refusal::Image(not_plugged));
         let others = vec!["virtio-disk1.qcow2".into()];
         let not_open = ImageRefusal::NotOpen { disk: "sdb".into(), file: "/sdb.gone".into(), others };
         assert_eq!(observed.no_image("sdb"), Refusal::Image(not_open));

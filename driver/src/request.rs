@@ -102,6 +102,9 @@ pub struct Create {
     /// Whether disks may have their parts inside their images without the machine's memory, some of them alone: a snapshot of
     /// these disks. libvirt has no word for it, and refuses it of a machine that runs.
     pub inside: bool,
+    /// Whether it is one of the disks that are named, and not of the machine: what QEMU has beside those that are described is then
+    /// nobody's affair.
+    pub of_named_disks: bool,
     /// Who takes the disks whose place is `manual`, where the caller does not.
     pub by_storage: ByStorage,
     /// How long it may take.
@@ -157,6 +160,7 @@ impl Create {
             frozen_by: None,
             thaw_hooks: false,
             inside: false,
+            of_named_disks: false,
             by_storage: ByStorage::default(),
             within: WITHIN,
         }

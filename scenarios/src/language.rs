@@ -30,6 +30,7 @@ mod forms;
 mod load;
 mod machine;
 mod meaning;
+mod plug;
 mod reach;
 mod scenario;
 mod schema;
@@ -53,6 +54,7 @@ pub use machine::{
     Agent, AgentHook, Disk, DiskStorage, Format, HookScript, HostFile, Machine, OnPanic, OnWatchdog,
     OnWriteError, Power,
 };
+pub use plug::Plug;
 pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;

@@ -30,6 +30,7 @@ pub(crate) fn domain(described: &language::Machine, folder: &Utf8Path) -> Domain
     let Domain { disks: below, nvram, .. } = Domain::from(document.clone());
     let disks = described.disks.iter().zip(below).map(|(disk, below)| DomainDisk {
         source: Some(folder.join(disk.image())),
+        format: below.format,
         snapshot: below.snapshot,
         storage: below.storage,
         shareable: disk.shareable,
@@ -73,6 +74,17 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
     features.push(Element::new("acpi"));
     domain.push(features);
     let mut devices = Element::new("devices");
+    for (port, index) in described.root_ports.iter().zip(1..) {
+        let index = index.to_string();
+        let port = Element::new("alias").with("name", port);
+        let mut controller = Element::new("controller")
+            .with("type", "pci")
+            .with("index", &index)
+            .with("model", "pcie-root-port");
+        controller.push(Element::new("target").with("chassis", &index));
+        controller.push(port);
+        devices.push(controller);
+    }
     for disk in &described.disks {
         let mut element = Element::new("disk").with("type", "file").with("device", "disk");
         if let Some(place) = disk.snapshot {
@@ -83,6 +95,11 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
         element.push(Element::new("source").with("file", folder.join(image).as_str()));
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
         element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
+        let port = disk.root_port.as_ref();
+        if let Some(bus) = port.and_then(|port| described.root_ports.iter().position(|known| known == port)) {
+            let bus = (bus + 1).to_string();
+            element.push(Element::new("address").with("type", "pci").with("bus", &bus).with("slot", "0"));
+        }
         if let Some(storage) = disk.storage {
             let said = disk_snapshot(storage, folder);
             element.push(match &disk.quiesce {
@@ -106,7 +123,7 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
 
 /// The description as it is once somebody has edited it.
 pub(crate) fn anew(document: DomainXml, by: &language::Describe) -> DomainXml {
-    let language::Describe { memory, cpu } = by;
+    let language::Describe { memory, cpu, disks: _, formats } = by;
     let mut domain = document.element().clone();
     if let (Some(size), Some(memory)) = (memory, domain.child_mut("memory")) {
         *memory = Element::of_text("memory", &(size.bytes() >> 10).to_string());
@@ -115,6 +132,13 @@ pub(crate) fn anew(document: DomainXml, by: &language::Describe) -> DomainXml {
         let mut cpu = Element::new("cpu").with("mode", "custom").with("match", "exact");
         cpu.push(Element::of_text("model", model));
         domain.push(cpu);
+    }
+    for disk in domain.child_mut("devices").into_iter().flat_map(Element::elements_mut) {
+        let target = disk.child("target").and_then(|target| target.attribute("dev"));
+        let format = target.and_then(|target| formats.get(target));
+        if let (Some(format), Some(driver)) = (format, disk.child_mut("driver")) {
+            driver.set("type", format.name());
+        }
     }
     DomainXml::of(domain).expect("its name and its disks are what they were")
 }
@@ -126,6 +150,7 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
         state,
         memory,
         serial_ports,
+        root_ports,
         agent,
         agent_hook,
         frozen_before,
@@ -154,6 +179,7 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
         watchdog: watchdog.is_some(),
         memory: memory.bytes(),
         serial_ports: serial_ports.clone(),
+        root_ports: root_ports.clone(),
         agent: agent.map(|agent| Agent {
             hook: agent_hook.map(hook_of),
             frozen_before: frozen_before.clone(),
@@ -175,7 +201,15 @@ pub fn in_folder(described: &language::Machine, folder: &Utf8Path) -> Machine {
             language::OnWriteError::Report => OnError::Report,
             language::OnWriteError::Ignore => OnError::Ignore,
         };
-        machine.with_disk(Disk { format, size, readonly, on_write_error, ..Disk::new(&disk.target, path) })
+        let bus = disk.root_port.clone();
+        machine.with_disk(Disk {
+            format,
+            size,
+            readonly,
+            on_write_error,
+            bus,
+            ..Disk::new(&disk.target, path)
+        })
     })
 }
 

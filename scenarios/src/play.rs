@@ -6,6 +6,7 @@
 
 mod agent;
 mod driver;
+mod plug;
 mod request;
 mod storage;
 mod watch;
@@ -275,6 +276,8 @@ impl<W: World> Player<'_, W> {
     async fn step(&mut self, step: &Step) -> Result<Ending, CannotPlay> {
         if let Action::Describe(anew) = &step.action {
             self.driver.anew.clone_from(anew);
+            let named = anew.disks.iter().map(|disk| disk.target.clone());
+            self.disks.extend(named);
             if let Some(before) = self.machine.take() {
                 before.client().close();
             }
@@ -319,6 +322,13 @@ impl<W: World> Player<'_, W> {
             Action::Recover(recover) => driver::recover(machine, recover).await,
             Action::Probe(_) => self.probe(machine).await,
             Action::Qmp(qmp) => self.raw(machine, qmp).await,
+            Action::Plug(plug) => {
+                let [node, device] = plug::commands(plug, self.world.folder());
+                match self.raw(machine, &node).await {
+                    Ending::Done(_) => self.raw(machine, &device).await,
+                    failed => failed,
+                }
+            }
             Action::Agent(request) => return self.agent.ask(request, self.world, &self.env).await,
             Action::Storage(step) => return self.storage(machine, step).await,
             Action::Guest(act) => match self.world.in_guest(*act).await {
@@ -545,12 +555,18 @@ fn title(action: &Action) -> String {
         }
         Action::Guest(act) => format!("guest {}", act.name()),
         Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
-        Action::Describe(Describe { memory, cpu }) => {
-            let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
-            let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
-            format!("described anew{}{}", memory.unwrap_or_default(), cpu.unwrap_or_default())
-        }
+        Action::Plug(plug) => format!("plug {} into {}", plug.target, plug.root_port),
+        Action::Describe(anew) => title_of_description(anew),
     }
+}
+
+fn title_of_description(Describe { memory, cpu, disks, formats }: &Describe) -> String {
+    let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
+    let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
+    let disks = disks.iter().map(|disk| format!(", disk {}", disk.target));
+    let formats = formats.iter().map(|(disk, format)| format!(", {disk} as {}", format.name()));
+    let said: String = memory.into_iter().chain(cpu).chain(disks).chain(formats).collect();
+    format!("described anew{said}")
 }
 
 /// Holds whether the guest was at rest against what the scenario says.

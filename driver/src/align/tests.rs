@@ -40,6 +40,7 @@ fn observed(status: &str) -> Observed {
         status: Status { status: status.into(), running: status == "running" },
         disks: ["vda", "vdb"].into_iter().enumerate().map(disk).collect(),
         missing: Vec::new(),
+        undescribed: Vec::new(),
         nvram: None,
     }
 }
@@ -268,4 +269,20 @@ fn flags_that_do_not_go_together_are_refused_in_libvirts_order() {
     assert_eq!(check(&[Redefine, Live]), Err(Refusal::FlagsExclude(Live, Redefine)));
     assert_eq!(check(&[Redefine, Current]), Ok(()));
     assert_eq!(check(&[DiskOnly, Quiesce, Halt]), Ok(()));
+}
+
+#[test]
+fn no_overlay_is_put_on_an_image_that_is_named_by_a_path_from_elsewhere() {
+    let mut relative = observed("running");
+    relative.disks[1].file = "images/vdb.qcow2".into();
+    let refused =
+        Err(ImageRefusal::NotAbsolute { disk: "vdb".into(), file: "images/vdb.qcow2".into() }.into());
+    assert_eq!(align(&wish(DISK_ONLY, vec![]), &domain(), Some(&relative)), refused);
+    let elsewhere = wish(DISK_ONLY, vec![in_file("vdb", "/other/b")]);
+    assert_eq!(align(&elsewhere, &domain(), Some(&relative)), refused);
+    // What is no file of the host's has no folder.
+    relative.disks[1].file = "nbd://host/vdb".into();
+    let mut domain = domain();
+    domain.disks[1].source_type = Some(SourceType::Network);
+    assert_eq!(places(&align(&elsewhere, &domain, Some(&relative)).unwrap()), ["/images/vda.s1", "/other/b"]);
 }

@@ -11,6 +11,9 @@ pub struct QueryBlock {}
 pub struct BlockDevice {
     /// The device's path in QEMU's object tree.
     pub qdev: Option<String>,
+    /// Whether its medium can be taken out: a CD's or a floppy's.
+    #[serde(default)]
+    pub removable: bool,
     /// The node it uses; none for an empty drive.
     pub inserted: Option<BlockNode>,
 }

@@ -142,6 +142,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
             quiesce,
             frozen_by: self.frozen_by.clone(),
             inside: self.inside,
+            of_named_disks: true,
             within: self.within,
             ..Create::new(wish, [CreateFlag::DiskOnly])
         }))

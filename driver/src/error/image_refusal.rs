@@ -33,6 +33,54 @@ pub enum ImageRefusal {
         /// The images of devices that are no disk of the description's.
         others: Vec<Utf8PathBuf>,
     },
+    /// The machine that runs lacks a device that is described.
+    #[error(
+        "disk `{disk}` is described, and the running machine has no device `{device}`: plug it in, or take the disk out of the \
+         description"
+    )]
+    NotPlugged {
+        /// The disk.
+        disk: String,
+        /// The id of its device.
+        device: String,
+    },
+    /// The machine that runs has a device that is not described.
+    #[error(
+        "the running machine has a disk that is not described: its device `{device}` is in `{file}`; describe it, with snapshot='no' where \
+         it is to be left out, or unplug it"
+    )]
+    Undescribed {
+        /// What QEMU calls the device.
+        device: String,
+        /// Its image.
+        file: Utf8PathBuf,
+    },
+    /// The format of an image is described otherwise than QEMU has it open.
+    #[error(
+        "the description says that `{file}` of disk `{disk}` is {described}, and QEMU has it open as {open}: the machine would be started \
+         anew with another disk; write {open} into the description (<driver type='{open}'/>)"
+    )]
+    OtherFormat {
+        /// The disk.
+        disk: String,
+        /// The image.
+        file: Utf8PathBuf,
+        /// The format that is described.
+        described: String,
+        /// The format that QEMU has it open as.
+        open: String,
+    },
+    /// An image is named by a path that leads elsewhere from elsewhere.
+    #[error(
+        "the image `{file}` of disk `{disk}` is named by a path that does not begin at the root, and from where it leads is not known: \
+         an overlay on it, or a machine that is started anew, would not find it; give QEMU, and the description, its whole path"
+    )]
+    NotAbsolute {
+        /// The disk.
+        disk: String,
+        /// The image.
+        file: Utf8PathBuf,
+    },
     /// It is not known in which image a disk was.
     #[error(
         "the record of snapshot `{name}` does not say in which image disk `{disk}` was when it was taken"
@@ -76,7 +124,11 @@ impl ImageRefusal {
             ImageRefusal::GivenAway(_)
             | ImageRefusal::StateHasLeft
             | ImageRefusal::RecordUnread { .. }
+            | ImageRefusal::OtherFormat { .. }
+            | ImageRefusal::NotPlugged { .. }
+            | ImageRefusal::Undescribed { .. }
             | ImageRefusal::NotOpen { .. } => Code::OperationInvalid,
+            ImageRefusal::NotAbsolute { .. } => Code::ConfigUnsupported,
             ImageRefusal::Unknown { .. } | ImageRefusal::Unreadable { .. } => Code::OperationUnsupported,
         }
     }

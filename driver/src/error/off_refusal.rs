@@ -43,6 +43,21 @@ pub enum OffRefusal {
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; it has ")
     )]
     OtherImage(Vec<OldImage>),
+    /// The description states another format than the records.
+    #[error(
+        "the machine's description says that `{file}` of disk `{disk}` is {described}, and by its records it is {recorded}: opened as \
+         {described} it is another disk; write <driver type='{recorded}'/> into the description"
+    )]
+    OtherFormat {
+        /// The disk.
+        disk: String,
+        /// Its image.
+        file: Utf8PathBuf,
+        /// Its format by the description.
+        described: String,
+        /// Its format by the records.
+        recorded: String,
+    },
     /// A deletion was broken off while the machine ran, in the moment in which the guest leaves an overlay or before it.
     #[error(
         "disk `{disk}`: `{file}` was being merged into `{into}` while the machine ran, and in which of the two the guest went on is not \
@@ -127,10 +142,11 @@ impl OffRefusal {
     pub fn code(&self) -> Code {
         use OffRefusal::{
             Document, ImageInUse, ImageUnreadable, ManagedSave, MayHaveMoved, MayHaveStayed, MonitorListens,
-            NoMonitor, NotLocal, NotRecorded, NotRunning, OtherImage, QemuNotEnded, QemuUnknown,
+            NoMonitor, NotLocal, NotRecorded, NotRunning, OtherFormat, OtherImage, QemuNotEnded, QemuUnknown,
         };
         match self {
             OtherImage(_)
+            | OtherFormat { .. }
             | MayHaveMoved { .. }
             | MayHaveStayed { .. }
             | ImageInUse { .. }

@@ -15,9 +15,10 @@ use super::Machine;
 use crate::{
     capabilities::Capabilities,
     client::listens,
-    domain_xml::DomainXml,
+    domain_snapshot::SourceType,
+    domain_xml::{Disk, DomainXml},
     env::{Endpoint, Env, FileKind},
-    error::{OffRefusal, OperationError},
+    error::{ImageRefusal, OffRefusal, OperationError},
     images,
     launch::{BuiltIn, Launcher, Start, Stop, arguments::Power},
     monitor::Monitor,
@@ -82,9 +83,11 @@ impl<E: Env> Machine<E> {
                 status: crate::commands::Status::off(),
                 disks: Vec::new(),
                 missing: Vec::new(),
+                undescribed: Vec::new(),
                 nvram: None,
             });
         };
+        check_paths(document).map_err(|refusal| OperationError::Refused(refusal.into()))?;
         let program = self.tool(document).await;
         let tool = QemuImg {
             program,
@@ -168,5 +171,19 @@ impl<E: Env> Machine<E> {
             }
             _ => "qemu-img".into(),
         }
+    }
+}
+
+/// Whether each image is named from the root: any other path leads elsewhere from elsewhere, and this driver, QEMU and what the next one
+/// is started by need not run in one folder.
+fn check_paths(document: &DomainXml) -> Result<(), ImageRefusal> {
+    let local = |disk: &Disk<'_>| matches!(disk.source_type(), Some(SourceType::File | SourceType::Block));
+    let relative = |disk: Disk<'_>| {
+        let path = disk.path().filter(|path| path.is_relative())?;
+        Some(ImageRefusal::NotAbsolute { disk: disk.target.to_owned(), file: path.to_owned() })
+    };
+    match document.disks().filter(local).find_map(relative) {
+        Some(refusal) => Err(refusal),
+        None => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::Domain,
     domain_snapshot::{Location, SourceType, State},
     env::FileKind,
-    error::{OffRefusal, Refusal, UnusedRefusal},
+    error::{ImageRefusal, OffRefusal, Refusal, UnusedRefusal},
     observed::{Observed, ObservedDisk},
     request::{Create, CreateFlag, Request},
     save_image::Format,
@@ -69,6 +69,7 @@ pub(super) fn check(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
     }
     overall(create, aligned, facts)?;
     unused(create, aligned)?;
+    all_described(create, aligned, facts)?;
     match &aligned.memory {
         MemoryPlace::External(file) => memory::check(file, aligned, facts),
         MemoryPlace::No | MemoryPlace::Internal => Ok(()),
@@ -131,6 +132,22 @@ fn external(
         return Err(Refusal::ChainTooLong { disk: target(), depth: disk.depth });
     }
     Ok(())
+}
+
+/// Whether QEMU has no disk that the description has not: it would be left out unseen, and is in no record. A disk that the guest only
+/// reads is missed by its memory alone.
+fn all_described(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Result<(), Refusal> {
+    facts.observed.check_formats(facts.domain)?;
+    if create.of_named_disks {
+        return Ok(());
+    }
+    if aligned.memory != MemoryPlace::No {
+        return facts.observed.check_devices(facts.domain);
+    }
+    match facts.observed.undescribed.iter().find(|found| !found.readonly) {
+        Some(found) => Err(ImageRefusal::from(found).into()),
+        None => Ok(()),
+    }
 }
 
 /// What holds between the disks and the memory.

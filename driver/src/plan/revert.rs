@@ -81,6 +81,7 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
         parts::check_used(&revert.stated, |_| false)?;
         // What the images alone know is inside them, and says nothing of what the guest did then.
         nvram::check_unrecorded(revert, facts)?;
+        facts.observed.check_devices(facts.domain)?;
         let plan =
             internal::revert(&revert.name, asked(revert).map(|goal| goal == Goal::Running), None, facts)?;
         return Ok(Planned { plan, tree: None, domain: None });
@@ -128,9 +129,11 @@ pub(super) fn revert(revert: &Revert, facts: Facts<'_>) -> Result<Planned, Refus
     }
 }
 
-/// Where the machine that runs differs from the snapshot's, as far as it is known.
+/// Where the machine that runs differs from the snapshot's, as far as it is known: by what is described of the two, or in that it is not
+/// as it is described. QEMU loads a memory into a machine with a disk more without a word, and the guest knows nothing of it.
 fn difference(facts: Facts<'_>, then: &DomainXml) -> Option<String> {
-    facts.domain.document.as_ref()?.differs_from(then)
+    let described = facts.domain.document.as_ref().and_then(|document| document.differs_from(then));
+    described.or_else(|| facts.observed.check_devices(facts.domain).err().map(|refusal| refusal.to_string()))
 }
 
 /// What the flags say.

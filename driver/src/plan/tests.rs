@@ -64,6 +64,7 @@ fn world() -> World {
             status: Status { status: "running".into(), running: true },
             disks: targets.iter().map(image).collect(),
             missing: Vec::new(),
+            undescribed: Vec::new(),
             nvram: None,
         },
         capabilities: Capabilities::of_commands(&[OLD.as_slice(), &JOBS].concat()),
@@ -278,7 +279,7 @@ fn what_must_not_or_cannot_be_done_is_refused_before_anything_is_sent() {
     cd.wish.disks = vec![SnapshotDisk { location: Some(Location::External), ..SnapshotDisk::new("cd0") }];
     assert_eq!(refused(world(), Request::Create(Box::new(cd))), Refusal::ReadOnly("cd0".into()));
     let mut detached = world();
-    detached.observed.missing = vec![Missing { target: "vdb".into(), sought: None }];
+    detached.observed.missing = vec![Missing { target: "vdb".into(), device: None, sought: None }];
     assert_eq!(refused(detached, disk_only(&[], &[])), Refusal::NoImage("vdb".into()));
     let read_only = |disk: &mut ObservedDisk| disk.readonly = true;
     assert_eq!(

@@ -1,9 +1,11 @@
 //! A step that gives the machine another description.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Size, forms::CpuModel};
+use super::{Disk, Format, Size, forms::CpuModel};
 
 /// From here on the machine is described otherwise, as when somebody has edited it since: a new driver takes over. The QEMU that runs
 /// is left alone.
@@ -17,4 +19,10 @@ pub struct Describe {
     #[serde(default)]
     #[schemars(with = "Option<CpuModel>")]
     pub cpu: Option<String>,
+    /// Disks beside those that it was started with. Default: none.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+    /// For a disk, another format of its image. Default: the one that it has.
+    #[serde(default)]
+    pub formats: BTreeMap<String, Format>,
 }

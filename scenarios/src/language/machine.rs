@@ -35,6 +35,10 @@ pub struct Machine {
     #[serde(default)]
     #[schemars(with = "Vec<PortName>", extend("uniqueItems" = true))]
     pub serial_ports: Vec<String>,
+    /// Its PCIe root ports, each with room for one disk that is plugged in while it runs. Default: none.
+    #[serde(default)]
+    #[schemars(with = "Vec<PortName>", extend("uniqueItems" = true))]
+    pub root_ports: Vec<String>,
     /// The guest's agent, on a port of its own. Default: the machine has none, nor a port for one.
     #[serde(default)]
     pub agent: Option<Agent>,
@@ -221,6 +225,10 @@ pub struct Disk {
     /// The format of its image. Default: qcow2.
     #[serde(default)]
     pub format: Format,
+    /// The root port that it is plugged into. Default: none, it is on the chipset's own bus.
+    #[serde(default)]
+    #[schemars(with = "Option<PortName>")]
+    pub root_port: Option<String>,
     /// Its virtual size. Default: "16M".
     #[serde(default = "Disk::default_size")]
     pub size: Size,

@@ -26,6 +26,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     let mut found = Vec::new();
     id_is_the_path(root.key("id"), file, &mut found);
     disks_have_one_name_each(root, &mut found);
+    root_ports_exist(root, root.key("machine").key("disks").items(), &mut found);
     expected_disks_exist(root, &mut found);
     expected_records_are_kept(root, &mut found);
     let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
@@ -35,6 +36,9 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         agent_is_there(root, step, &mut found);
         named_disks_exist(root, step, &mut found);
         description_can_change(root, step.key("describe"), &mut found);
+        root_ports_exist(root, step.key("describe").key("disks").items(), &mut found);
+        root_ports_exist(root, std::iter::once(step.key("plug")), &mut found);
+        later_disks_are_new(root, step.key("describe"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
         only_qemu_does_it(step.key("storage"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
@@ -82,6 +86,20 @@ fn disks_have_one_name_each(root: Node<'_>, found: &mut Vec<Found>) {
     }
 }
 
+/// The machine with the disks that are described later has each of them once.
+fn later_disks_are_new(root: Node<'_>, describe: Node<'_>, found: &mut Vec<Found>) {
+    let mut names: BTreeSet<&str> = targets(root).filter_map(Node::text).collect();
+    for target in describe.key("disks").items().map(|disk| disk.key("target")) {
+        if let Some(name) = target.text().filter(|name| !names.insert(name)) {
+            let message = format!("a second disk `{name}` in this machine");
+            found.push(Found::new(target.span(), message, "each disk has a target of its own".into()));
+        }
+    }
+    for (disk, _) in describe.key("formats").entries() {
+        disk_exists(root, disk, found);
+    }
+}
+
 fn expected_disks_exist(root: Node<'_>, found: &mut Vec<Found>) {
     for table in ["chain", "internal"] {
         for (disk, _) in root.key("expect").key(table).entries() {
@@ -122,7 +140,7 @@ fn named_disks_exist(root: Node<'_>, step: Node<'_>, found: &mut Vec<Found>) {
 }
 
 fn disk_exists(root: Node<'_>, disk: Key<'_>, found: &mut Vec<Found>) {
-    let known: BTreeSet<&str> = targets(root).filter_map(Node::text).collect();
+    let known: BTreeSet<&str> = targets(root).chain(later_targets(root)).filter_map(Node::text).collect();
     if !known.contains(disk.name) {
         let message = format!("no disk `{}` in this machine", disk.name);
         found.push(Found::new(disk.span, message, listed("disks are", known)));
@@ -142,6 +160,24 @@ fn only_qemu_does_it(storage: Node<'_>, found: &mut Vec<Found>) {
 /// The machine's disks, as many as it may have: a name is looked up, and all are listed, for each use of one.
 fn targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
     root.key("machine").key("disks").items().take(DISKS_MAX).map(|disk| disk.key("target"))
+}
+
+/// Those of the disks that somebody describes later.
+fn later_targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
+    let described = root.key("step").items().map(|step| step.key("describe"));
+    described.flat_map(|describe| describe.key("disks").items()).map(|disk| disk.key("target"))
+}
+
+/// Each disk is plugged into a root port that is there.
+fn root_ports_exist<'t>(root: Node<'t>, disks: impl Iterator<Item = Node<'t>>, found: &mut Vec<Found>) {
+    let ports = root.key("machine").key("root-ports");
+    let known: BTreeSet<&str> = ports.items().filter_map(Node::text).collect();
+    for port in disks.map(|disk| disk.key("root-port")) {
+        if let Some(name) = port.text().filter(|name| !known.contains(name)) {
+            let message = format!("no root port `{name}` in this machine");
+            found.push(Found::new(port.span(), message, listed("root ports are", known.clone())));
+        }
+    }
 }
 
 /// The guest of a plain real QEMU runs nothing.
@@ -211,7 +247,11 @@ fn description_can_change(root: Node<'_>, describe: Node<'_>, found: &mut Vec<Fo
         found.push(Found::new(describe.span(), message, "[machine] state = \"running\"".into()));
     }
     if describe.is_there() && describe.entries().count() == 0 {
-        found.push(Found::new(describe.span(), "nothing is described anew".into(), "memory, cpu".into()));
+        found.push(Found::new(
+            describe.span(),
+            "nothing is described anew".into(),
+            "memory, cpu, disks".into(),
+        ));
     }
     if describe.is_there() && !matches!(records.value(), Some(DeValue::Boolean(true))) {
         let message = "no records, against which this description could be held".into();

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Describe, Timespan,
+    Describe, Plug, Timespan,
     forms::{ErrorCode, FileName},
     machine::DiskStorage,
 };
@@ -45,6 +45,8 @@ pub enum Action {
     Guest(GuestAct),
     /// A file of the host's loses its end.
     Shorten(Shorten),
+    /// Somebody plugs a disk in.
+    Plug(Plug),
     /// The machine gets another description.
     Describe(Describe),
 }
@@ -63,6 +65,7 @@ pub enum Action {
     { "required": ["storage"] },
     { "required": ["guest"] },
     { "required": ["shorten"] },
+    { "required": ["plug"] },
     { "required": ["describe"] },
 ]))]
 struct StepTable {
@@ -96,6 +99,9 @@ struct StepTable {
     /// A file of the host's loses its end, past the driver.
     #[serde(default)]
     shorten: Option<Shorten>,
+    /// Somebody plugs a disk into the machine that runs, past the driver.
+    #[serde(default)]
+    plug: Option<Plug>,
     /// The machine gets another description, and a driver that knows it by that. For a running machine with records.
     #[serde(default)]
     describe: Option<Describe>,
@@ -119,6 +125,7 @@ impl TryFrom<StepTable> for Step {
             storage,
             guest,
             shorten,
+            plug,
             describe,
             fails,
         } = written;
@@ -133,6 +140,7 @@ impl TryFrom<StepTable> for Step {
             storage.map(Action::Storage),
             guest.map(Action::Guest),
             shorten.map(Action::Shorten),
+            plug.map(Action::Plug),
             describe.map(Action::Describe),
         ]
         .into_iter()

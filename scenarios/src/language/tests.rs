@@ -55,6 +55,7 @@ fn what_is_left_out_has_its_default() {
         quiesce: None,
         target: "vda".into(),
         format: Format::Qcow2,
+        root_port: None,
         size: Size::mebibytes(16),
         readonly: false,
         snapshot: None,

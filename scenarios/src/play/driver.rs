@@ -79,14 +79,27 @@ impl<W: World> Driver<'_, W> {
     }
 
     async fn connects(&self, env: &Recorded<W::Env>) -> Hold<W> {
-        let mut domain = machine::domain(self.described, self.world.folder());
-        domain.document = domain.document.map(|_| self.document());
+        let mut domain = machine::domain(&self.machine(), self.world.folder());
+        if domain.document.is_some() {
+            let document = self.document();
+            for disk in &mut domain.disks {
+                disk.format = document.disk(&disk.target).map(|disk| disk.format().to_owned());
+            }
+            domain.document = Some(document);
+        }
         let capabilities = Some(self.capabilities.clone());
         Machine::connect(env.clone(), self.world.monitor(), domain, capabilities, Patience::default()).await
     }
 
     fn document(&self) -> DomainXml {
-        machine::anew(machine::document(self.described, self.world.folder()), &self.anew)
+        machine::anew(machine::document(&self.machine(), self.world.folder()), &self.anew)
+    }
+
+    /// The machine with the disks that are described since.
+    fn machine(&self) -> language::Machine {
+        let mut machine = self.described.clone();
+        machine.disks.extend(self.anew.disks.iter().cloned());
+        machine
     }
 
     fn off(&self, env: &Recorded<W::Env>) -> Machine<Recorded<W::Env>> {

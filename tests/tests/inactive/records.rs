@@ -90,6 +90,20 @@ fn an_overlay_of_a_machine_that_is_off_is_not_removed_below_one_that_nobody_know
     });
 }
 
+/// Another folder may hold another file of that name.
+#[test]
+fn a_description_whose_images_lie_somewhere_from_here_is_not_followed() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let text = document().element().document().replace("/images/vda.qcow2", "vda.qcow2");
+        bench.describe(&DomainXml::read(text.as_bytes()).unwrap()).await;
+        let machine = bench.off().await;
+        let words = "the image `vda.qcow2` of disk `vda` is named by a path that does not begin at the root";
+        for disk_only in [true, false] {
+            assert_refused(machine.perform(&create("s1", disk_only)).await, Code::ConfigUnsupported, words);
+        }
+    });
+}
+
 /// What the guest wrote to the overlay would be lost with the image that it stands on, whoever knows of it.
 #[rstest]
 fn a_description_that_is_older_than_an_overlay_goes_back_to_nothing_inside_the_image_below(

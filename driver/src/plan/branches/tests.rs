@@ -6,10 +6,10 @@ use crate::{
     commands::{DirtyBitmap, Status},
     domain::{Domain, DomainDisk},
     domain_snapshot::{Memory, State},
-    error::ImageRefusal,
+    error::{ImageRefusal, OffRefusal},
     name::SnapshotName,
     observed::{ObservedImage, ObservedNode},
-    plan::{HostFiles, plan},
+    plan::{HostFiles, Off, plan},
     qemu_img::SnapshotInfo,
     request::{Delete, DeleteFlags, WITHIN},
     step::Step,
@@ -106,6 +106,7 @@ fn world() -> World {
             status: Status { status: "running".into(), running: true },
             disks: vec![chain(&["s3", "s1-2", "s0", "base"])],
             missing: Vec::new(),
+            undescribed: Vec::new(),
             nvram: None,
         },
         beside: [(file("s1"), Ok(info("s1", Some("s0"))))].into(),
@@ -144,6 +145,8 @@ impl World {
             canonical: BTreeMap::new(),
             strangers: Vec::new(),
         };
+        let off = Off { tool: "qemu-img".into(), document: None, knows_qemu: false, managed_save: None };
+        let off = Some(off);
         let facts = Facts {
             has_agent: false,
             below: &[],
@@ -158,7 +161,7 @@ impl World {
             launcher: None,
             described: None,
             monitor: Some("/monitor".into()),
-            off: None,
+            off: off.filter(|_| self.observed.is_off()),
             aside: None,
             beside: Some(&beside),
             agent: None,
@@ -313,4 +316,19 @@ fn what_else_stands_in_the_way_is_refused_before_anything_is_touched() {
     let mut changed = world();
     changed.observed.disks = vec![chain(&["s3", "base"])];
     assert!(matches!(changed.refused("s1"), Refusal::Delete(DeleteRefusal::NotInChain { .. })));
+}
+
+/// As raw it would be a disk of a few clusters, which begins with the overlay's header.
+#[test]
+fn a_description_that_states_another_format_than_the_records_is_not_believed() {
+    let mut off = world();
+    off.observed.status = Status::off();
+    off.observed.disks = vec![ObservedDisk { format: "raw".into(), ..chain(&["s3"]) }];
+    let other = OffRefusal::OtherFormat {
+        disk: "vda".into(),
+        file: file("s3"),
+        described: "raw".into(),
+        recorded: "qcow2".into(),
+    };
+    assert_eq!(off.refused("s3"), other.into());
 }

@@ -91,6 +91,7 @@ fn world() -> World {
             status: Status { status: "running".into(), running: true },
             disks: ["vda", "vdb"].map(|target| disk(target, &["s2", "s1", "qcow2"])).to_vec(),
             missing: Vec::new(),
+            undescribed: Vec::new(),
             nvram: None,
         },
         tree: SnapshotTree::new(records, Some("s2".into())).0,

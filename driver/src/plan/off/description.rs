@@ -1,5 +1,6 @@
-//! Whether a machine's description names the images that, by its records, it went on in. One that was left behind would be taken for
-//! the machine's disks, and what was written since would be lost.
+//! Whether a machine's description names the images that, by its records, it went on in, and as what they are. One that was left
+//! behind would be taken for the machine's disks, and what was written since would be lost; one that is opened as of another format
+//! is another disk.
 //!
 //! ```text
 //! the current snapshot has put the disk on an image:   that one, or what stands on it
@@ -11,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_xml::DomainXml,
     error::{OffRefusal, OldImage},
     observed::ObservedDisk,
     plan::{Facts, merge},
@@ -27,14 +29,30 @@ pub(in crate::plan) fn check_description(facts: Facts<'_>) -> Result<(), OffRefu
             old.push(OldImage { disk: disk.target.clone(), file: disk.file.clone(), recorded });
         }
     }
-    if old.is_empty() { Ok(()) } else { Err(OffRefusal::OtherImage(old)) }
+    if !old.is_empty() {
+        return Err(OffRefusal::OtherImage(old));
+    }
+    facts.observed.disks.iter().try_for_each(|disk| check_format(disk, records.tree))
+}
+
+/// Refuses a description that states another format of an image than the current snapshot, which has put the disk on it.
+fn check_format(disk: &ObservedDisk, tree: &SnapshotTree) -> Result<(), OffRefusal> {
+    let current = tree.current().and_then(|name| tree.get(name));
+    let Some(Put::On(image, Some(recorded))) = current.map(|current| put_on(current, &disk.target)) else {
+        return Ok(());
+    };
+    if image != disk.file || recorded == disk.format {
+        return Ok(());
+    }
+    let (file, described) = (disk.file.clone(), disk.format.clone());
+    Err(OffRefusal::OtherFormat { disk: disk.target.clone(), file, described, recorded })
 }
 
 /// The image that a disk is in by the records, if it is another one than the description says.
 fn went_on_in(disk: &ObservedDisk, tree: &SnapshotTree) -> Option<Utf8PathBuf> {
     let current = tree.get(tree.current()?)?;
     match put_on(current, &disk.target) {
-        Put::On(image) => (!has(disk, &image)).then_some(image),
+        Put::On(image, _) => (!has(disk, &image)).then_some(image),
         Put::Nowhere => {
             overlay_on(&disk.file, &disk.target, tree)?;
             let then = merge::source(current, &disk.target);
@@ -50,8 +68,8 @@ fn has(disk: &ObservedDisk, file: &Utf8Path) -> bool {
 
 /// What a snapshot has done with a disk.
 enum Put {
-    /// The machine goes on in this image of it.
-    On(Utf8PathBuf),
+    /// The machine goes on in this image of it, of this format if that is known.
+    On(Utf8PathBuf, Option<String>),
     /// Nothing: it stayed in what it was in.
     Nowhere,
     /// The caller has it in hand.
@@ -66,13 +84,22 @@ fn put_on(current: &DomainSnapshot, target: &str) -> Put {
         true => find(&current.disks),
         false => find(&current.revert_disks).or(first),
     };
-    let image = match part.filter(|part| !part.delete_in_progress) {
-        Some(part) if part.location == Some(Location::External) => part.path().map(ToOwned::to_owned),
-        Some(part) if part.location == Some(Location::Internal) => merge::source(current, target),
-        Some(part) if part.location == Some(Location::Manual) => return Put::ByTheCaller,
-        Some(_) | None => None,
+    let Some(part) = part.filter(|part| !part.delete_in_progress) else { return Put::Nowhere };
+    let (image, format) = match part.location {
+        Some(Location::External) => {
+            (part.path().map(ToOwned::to_owned), part.format().map(ToOwned::to_owned))
+        }
+        Some(Location::Internal) => (merge::source(current, target), format_then(current, target)),
+        Some(Location::Manual) => return Put::ByTheCaller,
+        Some(Location::No) | None => (None, None),
     };
-    image.map_or(Put::Nowhere, Put::On)
+    image.map_or(Put::Nowhere, |image| Put::On(image, format))
+}
+
+/// The format of a disk's image when that snapshot was taken, if its record knows the machine of then.
+fn format_then(record: &DomainSnapshot, target: &str) -> Option<String> {
+    let domain = DomainXml::of(record.domain.clone()?).ok()?;
+    domain.disk(target).map(|disk| disk.format().to_owned())
 }
 
 /// The newest of the overlays that recorded snapshots have put on an image of a disk, one on the other; itself if there is none.

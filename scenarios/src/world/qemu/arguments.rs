@@ -42,8 +42,11 @@ pub(super) fn arguments(
         push("-chardev", socket);
         push("-mon", format!("chardev=monitor{number},mode=control"));
     }
+    for (port, chassis) in machine.root_ports.iter().zip(1..) {
+        push("-device", format!("pcie-root-port,id={port},chassis={chassis}"));
+    }
     for disk in &machine.disks {
-        let Disk { target, format, readonly, path, model, on_write_error, .. } = disk;
+        let Disk { target, format, readonly, path, model, .. } = disk;
         let file = images.join(path.file_name().unwrap_or(target));
         let readonly = if *readonly { "on" } else { "off" };
         let filename = escaped(&file);
@@ -59,14 +62,7 @@ pub(super) fn arguments(
         if *model == DiskModel::Flash {
             continue;
         }
-        let werror = if *on_write_error == OnError::Enospc {
-            String::new()
-        } else {
-            format!(",werror={}", on_write_error.name())
-        };
-        // By it a guest that boots knows which is which.
-        let serial = if guest.is_some() { format!(",serial={target}") } else { String::new() };
-        push("-device", format!("virtio-blk-pci,id={target}-device,drive={target}{werror}{serial}"));
+        push("-device", disk_device(disk, guest));
     }
     for device in &machine.others {
         push("-device", format!("{},id={}", device.model, device.id));
@@ -87,6 +83,23 @@ pub(super) fn arguments(
         push("-device", format!("virtserialport,chardev=chardev-{port},id={port},name={name}"));
     }
     arguments
+}
+
+/// The device of a disk.
+fn disk_device(disk: &Disk, guest: Option<&Guest>) -> String {
+    let Disk { target, bus, on_write_error, .. } = disk;
+    let mut device = format!("virtio-blk-pci,id={target}-device,drive={target}");
+    if let Some(bus) = bus {
+        let _ = write!(device, ",bus={bus}");
+    }
+    if *on_write_error != OnError::Enospc {
+        let _ = write!(device, ",werror={}", on_write_error.name());
+    }
+    if guest.is_some() {
+        // By it a guest that boots knows which is which.
+        let _ = write!(device, ",serial={target}");
+    }
+    device
 }
 
 /// What gives the board its flash.
