@@ -202,6 +202,9 @@ pub struct Snapshot {
     /// Who has left word that the guest is frozen for whoever wants the snapshot. Default: nobody.
     #[serde(default)]
     pub frozen_by: Option<String>,
+    /// With `frozen-by`: why the guest may be at rest in part only, as that word has it. Default: it is at rest as a whole.
+    #[serde(default)]
+    pub frozen_in_part: Option<String>,
     /// The program of a disk whose storage is `exec` takes all disks whose place is `manual`. Default: false.
     #[serde(default)]
     pub hook: bool,

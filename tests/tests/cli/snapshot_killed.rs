@@ -70,8 +70,15 @@ impl Rig {
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
     }
 
+    /// The notes of the freezes that stand.
+    fn tickets(&self) -> Vec<std::path::PathBuf> {
+        let found = fs::read_dir(self.server.path("")).unwrap().map(|entry| entry.unwrap().path());
+        let is_ticket = |path: &std::path::PathBuf| path.to_str().unwrap().contains("/qga.frozen.");
+        found.filter(is_ticket).collect()
+    }
+
     fn is_guarded(&self) -> bool {
-        self.server.path("qga.frozen").exists()
+        !self.tickets().is_empty()
     }
 
     /// Kills a command by SIGKILL as soon as the guest stands frozen for it.
@@ -132,7 +139,7 @@ fn what_somebody_else_freezes_behind_a_snapshot_stays_frozen() {
     thread::sleep(Duration::from_secs(5));
     assert_eq!(rig.status(), json!({"status": "frozen"}));
     // Somebody else's freeze comes without a note.
-    fs::remove_file(rig.server.path("qga.frozen")).unwrap();
+    rig.tickets().iter().for_each(|ticket| fs::remove_file(ticket).unwrap());
     // Nor is a snapshot of a guest that is frozen already guarded.
     said(rig.create("s2", &["--thaw-after", "1"]).output().unwrap()).assert(1, "error: OPERATION_INVALID");
     desk.assert_nothing_left();
