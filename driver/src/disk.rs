@@ -204,6 +204,10 @@ impl<E: Env> Disks<E> {
 
     async fn perform_first(&self, ask: &Ask) -> Result<(), DiskError> {
         let plan = self.planned(ask).await?;
+        if !plan.freezes() {
+            // Who has frozen the guest, or watches over it, may want to thaw it meanwhile: the port serves one at a time.
+            self.monitor.rest().release();
+        }
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
         if let Ask::Snapshot { quiesce, .. } = ask

@@ -10,7 +10,8 @@
 //! freeze; if it says nothing at all a thaw is left behind the freeze. And a thaw that failed is no guest that is frozen: its
 //! hook runs behind the thaw, so the status is asked then.
 //!
-//! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting.
+//! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting. Of a freeze that is the
+//! caller's it is closed while the snapshot is taken, which may be long: whoever watches over that freeze may have to thaw.
 //!
 //! What the agent believes is not what the guest's kernel does. The counts tell more. Fewer frozen than are mounted means that
 //! somebody else has frozen the others, and may let them go at any time ([`super::freezable`]); fewer thawed than were frozen

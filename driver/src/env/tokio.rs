@@ -24,6 +24,7 @@ use ::tokio::{
     fs,
     io::Interest,
     net::UnixStream,
+    sync::watch,
     task,
     time::{Instant, sleep_until},
 };
@@ -44,6 +45,8 @@ pub struct TokioEnv {
     ids: Rc<Cell<u32>>,
     /// Where the runtime folder may be, if not where the user's is.
     runtime: Option<Rc<[Utf8PathBuf]>>,
+    /// Whether what is done is wanted no more.
+    unwanted: Option<watch::Receiver<bool>>,
 }
 
 impl TokioEnv {
@@ -51,7 +54,23 @@ impl TokioEnv {
     pub fn new() -> Self {
         // The standard library's hasher is seeded by the system: enough for names, and no dependency.
         let seed = RandomState::new().hash_one(std::process::id());
-        Self { start: Instant::now(), seed: seed as u32, ids: Rc::default(), runtime: None }
+        Self { start: Instant::now(), seed: seed as u32, ids: Rc::default(), runtime: None, unwanted: None }
+    }
+
+    /// The same, in which programs that give way are ended as soon as this says that what is done is wanted no more.
+    #[must_use]
+    pub fn until_unwanted(self, unwanted: watch::Receiver<bool>) -> Self {
+        Self { unwanted: Some(unwanted), ..self }
+    }
+
+    async fn is_unwanted(&self) {
+        if let Some(unwanted) = &self.unwanted
+            && unwanted.clone().wait_for(|unwanted| *unwanted).await.is_ok()
+        {
+            return;
+        }
+        // Nobody is left who could say so.
+        std::future::pending().await
     }
 
     /// The same with a runtime folder of its own, the first of these that can be made and is the user's alone: for machines that
@@ -160,7 +179,10 @@ impl Env for TokioEnv {
     }
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
-        run::run(command).await
+        match command.gives_way {
+            true => run::run(command, self.is_unwanted()).await,
+            false => run::run(command, std::future::pending()).await,
+        }
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
