@@ -26,7 +26,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// The driver takes a snapshot.
-    Snapshot(Snapshot),
+    Snapshot(Box<Snapshot>),
     /// The driver goes back to a snapshot.
     Revert(Revert),
     /// The driver deletes a snapshot.
@@ -123,7 +123,7 @@ impl TryFrom<StepTable> for Step {
             fails,
         } = written;
         let mut actions = [
-            snapshot.map(Action::Snapshot),
+            snapshot.map(Box::new).map(Action::Snapshot),
             revert.map(Action::Revert),
             delete.map(Action::Delete),
             recover.map(Action::Recover),
