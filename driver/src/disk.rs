@@ -77,7 +77,7 @@ use crate::{
     plan::Plan,
     qemu_img::QemuImg,
     report::Quiesced,
-    request::{Quiesce, WITHIN},
+    request::{FrozenBy, Quiesce, WITHIN},
     storage::{self, Method, Snapshot, Storage, Volumes, present},
     xml::Element,
 };
@@ -126,7 +126,7 @@ pub struct Disks<E: Env> {
     others: DomainXml,
     /// How much the guest's rest is needed where the call does not say.
     at_least: Quiesce,
-    frozen_by: Option<String>,
+    frozen_by: Option<FrozenBy>,
 }
 
 /// A snapshot that was taken.
@@ -185,7 +185,7 @@ impl<E: Env> Disks<E> {
     /// The same of a guest of which somebody has left word that it is frozen for the caller: if it stands frozen, it is neither frozen
     /// nor thawed.
     #[must_use]
-    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+    pub fn frozen_by(mut self, by: Option<FrozenBy>) -> Self {
         self.frozen_by = by;
         self
     }
@@ -204,6 +204,10 @@ impl<E: Env> Disks<E> {
 
     async fn perform_first(&self, ask: &Ask) -> Result<(), DiskError> {
         let plan = self.planned(ask).await?;
+        if !plan.freezes() {
+            // Who has frozen the guest, or watches over it, may want to thaw it meanwhile: the port serves one at a time.
+            self.monitor.rest().release();
+        }
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
         if let Ask::Snapshot { quiesce, .. } = ask
@@ -234,7 +238,7 @@ impl<E: Env> Disks<E> {
             _ => None,
         };
         if let Ask::Snapshot { quiesce, .. } = ask {
-            let wanted = plan::rest(*quiesce, self.frozen_by.as_deref(), agent.as_ref());
+            let wanted = plan::rest(*quiesce, self.frozen_by.as_ref(), agent.as_ref());
             wanted.freeze().map_err(OperationError::from)?;
             rest.expect(wanted.told());
         }
@@ -243,7 +247,7 @@ impl<E: Env> Disks<E> {
         }
         let (volumes, storage) = (&self.volumes, self.storage()?);
         let found = &storage.list().await?;
-        let (agent, frozen_by) = (agent.as_ref(), self.frozen_by.as_deref());
+        let (agent, frozen_by) = (agent.as_ref(), self.frozen_by.as_ref());
         let facts = Facts { targets: &targets, volumes, found, agent, frozen_by, fresh: &fresh };
         let planned = plan::plan(ask, facts)?;
         if let Ask::Snapshot { .. } | Ask::Revert(_) = ask {

@@ -63,6 +63,8 @@ pub enum Code {
     InvalidArg,
     /// There is no such snapshot.
     NoDomainSnapshot,
+    /// Whoever wanted it wants it no more.
+    OperationAborted,
     /// It was tried and failed.
     OperationFailed,
     /// Not in the state that the machine is in.
@@ -85,7 +87,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, by name.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::AgentCommandFailed,
         Code::AgentCommandTimeout,
         Code::AgentUnresponsive,
@@ -96,6 +98,7 @@ impl Code {
         Code::InternalError,
         Code::InvalidArg,
         Code::NoDomainSnapshot,
+        Code::OperationAborted,
         Code::OperationFailed,
         Code::OperationInvalid,
         Code::OperationTimeout,
@@ -120,6 +123,7 @@ impl Code {
             Code::InternalError => "INTERNAL_ERROR",
             Code::InvalidArg => "INVALID_ARG",
             Code::NoDomainSnapshot => "NO_DOMAIN_SNAPSHOT",
+            Code::OperationAborted => "OPERATION_ABORTED",
             Code::OperationFailed => "OPERATION_FAILED",
             Code::OperationInvalid => "OPERATION_INVALID",
             Code::OperationTimeout => "OPERATION_TIMEOUT",

@@ -254,6 +254,10 @@ impl<E: Env> Machine<E> {
 
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
         let (Planned { plan, tree, domain }, images) = self.planned(request).await?;
+        if !plan.freezes() {
+            // Who has frozen the guest, or watches over it, may want to thaw it meanwhile: the port serves one at a time.
+            self.monitor.rest().release();
+        }
         let was_off = self.is_off();
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());

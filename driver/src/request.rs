@@ -44,7 +44,7 @@ impl Request {
 
     /// The same of a guest of which somebody has left word that it is frozen for the caller: see [`Create::frozen_by`].
     #[must_use]
-    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+    pub fn frozen_by(mut self, by: Option<FrozenBy>) -> Self {
         if let Request::Create(create) = &mut self {
             create.frozen_by = by;
         }
@@ -94,7 +94,7 @@ pub struct Create {
     pub quiesce: Quiesce,
     /// Who has left word that the guest is frozen for the caller: if it stands frozen, it is neither frozen nor thawed here, and is
     /// at rest by that. Without one who says so a guest that stands frozen is somebody else's.
-    pub frozen_by: Option<String>,
+    pub frozen_by: Option<FrozenBy>,
     /// What becomes of the guest's own hooks when its agent has refused to freeze, as they may have run before: with this a
     /// thaw is sent, which runs them again for the end of a freeze, though nothing is frozen. Not without it: should somebody
     /// else have frozen file systems past the agent, it would let those go.
@@ -109,6 +109,15 @@ pub struct Create {
     pub by_storage: ByStorage,
     /// How long it may take.
     pub within: Duration,
+}
+
+/// Word that somebody has left of a freeze for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenBy {
+    /// Who.
+    pub by: String,
+    /// Why the guest may be at rest in part only, as far as was seen when it was frozen: see [`crate::agent::rest::Rest::in_part`].
+    pub in_part: Option<String>,
 }
 
 /// Who takes the disks of a snapshot whose place is `manual`, in the moment in which QEMU takes the others: the storage that is

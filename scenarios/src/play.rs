@@ -511,7 +511,8 @@ fn title(action: &Action) -> String {
                 Quiesce::AlreadyFrozen => ", already frozen",
             };
             let frozen_by = snapshot.frozen_by.as_ref();
-            let frozen_by = frozen_by.map(|by| format!(", frozen by {by}")).unwrap_or_default();
+            let part = if snapshot.frozen_in_part.is_some() { " in part" } else { "" };
+            let frozen_by = frozen_by.map(|by| format!(", frozen by {by}{part}")).unwrap_or_default();
             let hooks = match (snapshot.thaw_hooks, snapshot.hook) {
                 (true, true) => ", thaw hooks, with a hook",
                 (true, false) => ", thaw hooks",

@@ -40,6 +40,12 @@ impl AgentError {
         !matches!(self, AgentError::NotConfigured | AgentError::Failed { .. })
     }
 
+    /// Whether, of a thaw, it tells that all is thawed: it is of the hook that runs behind it, or of Windows, which had let go before.
+    pub fn comes_behind_the_thaw(&self) -> bool {
+        let AgentError::Failed { error, .. } = self else { return false };
+        error.desc.contains("hook") || error.desc.contains("10 seconds")
+    }
+
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AgentError, FileSystem};
+use super::{AgentError, FileSystem, rest::systems};
 use crate::words;
 
 /// The types that Linux can freeze.
@@ -55,14 +55,28 @@ impl Freezable {
         self.unanswered
     }
 
+    /// Whether a freeze of so many has reached each of them, and so found none that somebody else had frozen.
+    pub(super) fn is_all(&self, frozen: u64) -> bool {
+        frozen > 0 && self.mounted.len() as u64 == frozen
+    }
+
+    /// Why a freeze of so many may have left some out; none if it has reached all, as far as the agent can tell.
+    pub(super) fn doubt(&self, frozen: u64) -> Option<String> {
+        let unanswered = || self.unanswered.then(|| format!("{}{}", systems(frozen), self.remark()));
+        self.beside(frozen).map(|(_, short)| short).or_else(unanswered)
+    }
+
     /// How many were to be frozen beside these, and all in words; none if none were.
     pub(super) fn beside(&self, frozen: u64) -> Option<(u64, String)> {
         let all = self.mounted.len() as u64;
         let missing = all.checked_sub(frozen).filter(|missing| *missing > 0)?;
-        Some((
-            missing,
-            format!("only {frozen} of {all} file systems ({}) was frozen", self.mounted.join(", ")),
-        ))
+        let (found, were) = match frozen {
+            0 => ("none".to_owned(), "was"),
+            1 => ("only 1".to_owned(), "was"),
+            more => (format!("only {more}"), "were"),
+        };
+        let of = format!("{} ({})", systems(all), self.mounted.join(", "));
+        Some((missing, format!("{found} of {of} {were} frozen")))
     }
 
     /// What is to be said of a guest of which nobody knows what it has mounted; nothing of any other.
@@ -91,6 +105,8 @@ mod tests {
         let said = "only 1 of 2 file systems (/, /data) was frozen".to_owned();
         assert_eq!(two.beside(1), Some((1, said)));
         assert_eq!(two.beside(2), None);
+        assert_eq!(two.doubt(0), Some("none of 2 file systems (/, /data) was frozen".to_owned()));
+        assert_eq!((two.is_all(1), two.is_all(2), two.is_all(3)), (false, true, false));
         let hostile = mounted(&[("a", "/\n/x", "ext4"), ("b", "/b", "ext4")]).beside(1);
         assert_eq!(hostile.map(|found| found.1.contains('\n')), Some(false));
         assert_eq!(two.beside(3), None, "one was mounted since it was asked");

@@ -10,7 +10,8 @@
 //! freeze; if it says nothing at all a thaw is left behind the freeze. And a thaw that failed is no guest that is frozen: its
 //! hook runs behind the thaw, so the status is asked then.
 //!
-//! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting.
+//! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting. Of a freeze that is the
+//! caller's it is closed while the snapshot is taken, which may be long: whoever watches over that freeze may have to thaw.
 //!
 //! What the agent believes is not what the guest's kernel does. The counts tell more. Fewer frozen than are mounted means that
 //! somebody else has frozen the others, and may let them go at any time ([`super::freezable`]); fewer thawed than were frozen
@@ -56,6 +57,11 @@ pub enum RestError {
     /// The agent has frozen nothing, and takes that for a success.
     #[error("the guest has no file system that could be frozen")]
     NothingFrozen,
+    /// The agent has frozen none of those that can be, and takes that for a success.
+    #[error(
+        "{0}: somebody else may have frozen them, past the agent or before it was started anew; `freezeframe fs thaw` lets them go"
+    )]
+    NoneFrozen(String),
     /// The guest may still be frozen.
     #[error("the guest could not be thawed: {0}")]
     NotThawed(AgentError),
@@ -67,7 +73,7 @@ impl RestError {
         match self {
             RestError::Agent(error) | RestError::NotThawed(error) => error.code(),
             RestError::FrozenMeanwhile => Code::OperationInvalid,
-            RestError::NothingFrozen => Code::AgentCommandFailed,
+            RestError::NothingFrozen | RestError::NoneFrozen(_) => Code::AgentCommandFailed,
         }
     }
 }
@@ -160,6 +166,17 @@ impl<E: Env> Rest<E> {
         }
     }
 
+    /// Why this operation's freeze, which stands, may have brought the guest to rest in part only: somebody else has frozen the rest, and
+    /// may let it go at any time. None if it has reached all, as far as the agent can tell.
+    pub fn in_part(&self) -> Option<String> {
+        self.0.freezable.borrow().doubt(self.frozen())
+    }
+
+    /// Whether this operation's freeze, which stands, has found every file system thawed: no other freeze stands beside it.
+    pub fn is_alone(&self) -> bool {
+        self.0.freezable.borrow().is_all(self.frozen())
+    }
+
     /// Whether the guest may stand frozen by this operation.
     pub fn may_be_frozen(&self) -> bool {
         self.0.state.get() != State::Running
@@ -203,7 +220,7 @@ impl<E: Env> Rest<E> {
         self.is_now(State::InDoubt);
         let frozen = self.ask(deadline, async |agent| agent.freeze(deadline).await).await;
         let (state, result) = match frozen {
-            Ok(0) => (State::Running, Err(RestError::NothingFrozen)),
+            Ok(0) => (State::Running, Err(self.nothing_frozen())),
             Ok(file_systems) => (State::AtRest { file_systems, since: self.0.env.now() }, Ok(())),
             Err(error) if error.is_doubtful() => (State::InDoubt, Err(error.into())),
             // Whoever refuses has frozen nothing, and what is frozen now is somebody else's.
@@ -214,6 +231,11 @@ impl<E: Env> Rest<E> {
             self.run_thaw_hook().await;
         }
         result
+    }
+
+    fn nothing_frozen(&self) -> RestError {
+        let left_out = self.0.freezable.borrow().beside(0);
+        left_out.map_or(RestError::NothingFrozen, |(_, short)| RestError::NoneFrozen(short))
     }
 
     async fn look_at_file_systems(&self, deadline: Duration) -> Result<(), AgentError> {
@@ -265,7 +287,7 @@ impl<E: Env> Rest<E> {
             Ok(count) => self.after_thaw(count, thaw.lost),
             Err(error @ AgentError::Failed { .. }) => {
                 // It counts what it froze itself, as far as it remembers: no word for what nobody knows of.
-                let proves_nothing = self.0.state.get() == State::InDoubt && !comes_behind_the_thaw(&error);
+                let proves_nothing = self.0.state.get() == State::InDoubt && !error.comes_behind_the_thaw();
                 if proves_nothing || self.status(deadline).await? == FreezeStatus::Frozen {
                     return Err(error);
                 }
@@ -374,12 +396,6 @@ fn thawed_with(error: &AgentError) -> Quiesced {
         }
         _ => Quiesced::unknown(format!("the guest is thawed, but {words}")),
     }
-}
-
-/// Whether an error of a thaw tells that all is thawed: of its hook, or of Windows, which had let go before.
-fn comes_behind_the_thaw(error: &AgentError) -> bool {
-    let AgentError::Failed { error, .. } = error else { return false };
-    error.desc.contains("hook") || error.desc.contains("10 seconds")
 }
 
 /// So many file systems, in words.

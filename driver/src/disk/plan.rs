@@ -13,7 +13,7 @@ use crate::{
     agent::{AgentError, FreezeStatus},
     error::OperationError,
     plan::{Plan, Stage, Wanted},
-    request::Quiesce,
+    request::{FrozenBy, Quiesce},
     step::{ProviderDelete, ProviderMerge, ProviderRevert, ProviderSeal, ProviderSnapshot, Thaw},
     storage::{Snapshot, Volumes, absent, present},
 };
@@ -30,7 +30,7 @@ pub(super) struct Facts<'a> {
     /// How the guest's agent stands, if it was asked.
     pub(super) agent: Option<&'a Result<FreezeStatus, AgentError>>,
     /// See [`crate::request::Create::frozen_by`].
-    pub(super) frozen_by: Option<&'a str>,
+    pub(super) frozen_by: Option<&'a FrozenBy>,
     /// A word that nothing has in its name.
     pub(super) fresh: &'a str,
 }
@@ -38,7 +38,7 @@ pub(super) struct Facts<'a> {
 /// How much the guest's rest is needed. Whether it runs is not known here: one that does not has no agent that answers.
 pub(super) fn rest<'a>(
     quiesce: Quiesce,
-    frozen_by: Option<&'a str>,
+    frozen_by: Option<&'a FrozenBy>,
     agent: Option<&'a Result<FreezeStatus, AgentError>>,
 ) -> Wanted<'a> {
     Wanted { quiesce, frozen_by, thaw_hooks: false, agent, runs: true, manual: None }

@@ -29,7 +29,9 @@ use crate::{
     name::SnapshotName,
     plan::Plan,
     report::{Deed, Overlaid, Quiesced},
-    request::{Create, CreateFlag, Delete, DeleteFlags, Quiesce, Request, Revert, RevertFlags, WITHIN},
+    request::{
+        Create, CreateFlag, Delete, DeleteFlags, FrozenBy, Quiesce, Request, Revert, RevertFlags, WITHIN,
+    },
     storage::{BackupSource, Snapshot, StorageError},
 };
 
@@ -40,7 +42,7 @@ pub struct QemuDisks<'m, E: Env> {
     inside: bool,
     within: Duration,
     at_least: Quiesce,
-    frozen_by: Option<String>,
+    frozen_by: Option<FrozenBy>,
 }
 
 impl<'m, E: Env> QemuDisks<'m, E> {
@@ -78,7 +80,7 @@ impl<'m, E: Env> QemuDisks<'m, E> {
 
     /// The same of a guest of which somebody has left word that it is frozen for the caller: see [`Create::frozen_by`].
     #[must_use]
-    pub fn frozen_by(mut self, by: Option<String>) -> Self {
+    pub fn frozen_by(mut self, by: Option<FrozenBy>) -> Self {
         self.frozen_by = by;
         self
     }

@@ -19,6 +19,8 @@ pub struct HostCommand {
     pub within: Duration,
     /// Whether it may change what an operation is about: see [`Env::lock_with_programs`](super::Env::lock_with_programs).
     pub acts: bool,
+    /// Whether it is ended likewise as soon as the operation is wanted no more: [`super::Env::run`].
+    pub gives_way: bool,
 }
 
 /// What a program said, and how it ended.
@@ -41,7 +43,9 @@ pub enum Ended {
     Killed(i32),
     /// Its time was up: it was killed for that, and is dead. What it did until then is done.
     TooLate,
-    /// Its time was up and it was killed, but the system has not let it die: it waits for a device or a file system, and may
+    /// The operation is wanted no more: it was killed for that, and is dead. What it did until then is done.
+    GaveWay,
+    /// Its time was up, or it was to give way, and it was killed, but the system has not let it die: it waits for a device or a file system, and may
     /// still do what it was to do.
     Stuck,
 }
@@ -57,7 +61,7 @@ impl HostCommand {
         within: Duration,
     ) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { program: program.into(), arguments, input: None, within, acts: false }
+        Self { program: program.into(), arguments, input: None, within, acts: false, gives_way: false }
     }
 }
 
@@ -79,7 +83,8 @@ impl fmt::Display for Ended {
             Ended::Exited(code) => write!(f, "exit code {code}"),
             Ended::Killed(signal) => write!(f, "killed by signal {signal}"),
             Ended::TooLate => write!(f, "killed, since its time was up"),
-            Ended::Stuck => write!(f, "killed, since its time was up, and not dead yet"),
+            Ended::GaveWay => write!(f, "killed, since it was wanted no more"),
+            Ended::Stuck => write!(f, "killed, and not dead yet"),
         }
     }
 }

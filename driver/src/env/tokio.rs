@@ -24,6 +24,7 @@ use ::tokio::{
     fs,
     io::Interest,
     net::UnixStream,
+    sync::watch,
     task,
     time::{Instant, sleep_until},
 };
@@ -46,6 +47,8 @@ pub struct TokioEnv {
     with_programs: Rc<RefCell<Vec<Weak<File>>>>,
     /// Where the runtime folder may be, if not where the user's is.
     runtime: Option<Rc<[Utf8PathBuf]>>,
+    /// Whether what is done is wanted no more.
+    unwanted: Option<watch::Receiver<bool>>,
 }
 
 impl TokioEnv {
@@ -59,7 +62,24 @@ impl TokioEnv {
             ids: Rc::default(),
             with_programs: Rc::default(),
             runtime: None,
+            unwanted: None,
         }
+    }
+
+    /// The same, in which programs that give way are ended as soon as this says that what is done is wanted no more.
+    #[must_use]
+    pub fn until_unwanted(self, unwanted: watch::Receiver<bool>) -> Self {
+        Self { unwanted: Some(unwanted), ..self }
+    }
+
+    async fn is_unwanted(&self) {
+        if let Some(unwanted) = &self.unwanted
+            && unwanted.clone().wait_for(|unwanted| *unwanted).await.is_ok()
+        {
+            return;
+        }
+        // Nobody is left who could say so.
+        std::future::pending().await
     }
 
     /// The same with a runtime folder of its own, the first of these that can be made and is the user's alone: for machines that
@@ -169,7 +189,10 @@ impl Env for TokioEnv {
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
         let held = self.with_programs.borrow().iter().filter_map(Weak::upgrade).collect();
-        run::run(command, held).await
+        match command.gives_way {
+            true => run::run(command, held, self.is_unwanted()).await,
+            false => run::run(command, held, std::future::pending()).await,
+        }
     }
 
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {

@@ -11,8 +11,9 @@ use crate::{
     align::{Aligned, Place},
     error::{QuiesceRefusal, Refusal},
     report::Quiesced,
-    request::{Create, Quiesce},
+    request::{Create, FrozenBy, Quiesce},
     step::Freeze,
+    words,
 };
 
 /// How much a snapshot needs the guest at rest, and what is known of the guest.
@@ -21,7 +22,7 @@ pub(crate) struct Wanted<'a> {
     /// What is asked for.
     pub(crate) quiesce: Quiesce,
     /// See [`Create::frozen_by`].
-    pub(crate) frozen_by: Option<&'a str>,
+    pub(crate) frozen_by: Option<&'a FrozenBy>,
     /// See [`Create::thaw_hooks`].
     pub(crate) thaw_hooks: bool,
     /// How its agent stands, if it was asked.
@@ -59,7 +60,7 @@ pub(crate) fn told(create: &Create, facts: Facts<'_>) -> Quiesced {
 impl<'a> Wanted<'a> {
     fn of(create: &'a Create, manual: Option<&'a str>, facts: Facts<'a>) -> Self {
         let (quiesce, thaw_hooks) = (create.quiesce(), create.thaw_hooks);
-        let (frozen_by, runs) = (create.frozen_by.as_deref(), facts.observed.status.running);
+        let (frozen_by, runs) = (create.frozen_by.as_ref(), facts.observed.status.running);
         Self { quiesce, frozen_by, thaw_hooks, agent: facts.agent, runs, manual }
     }
 
@@ -86,14 +87,20 @@ impl<'a> Wanted<'a> {
     }
 
     /// Who has frozen the guest for the caller, if it stands frozen.
-    fn frozen_for_the_caller(self) -> Option<&'a str> {
+    fn frozen_for_the_caller(self) -> Option<&'a FrozenBy> {
         self.frozen_by.filter(|_| matches!(self.agent, Some(Ok(FreezeStatus::Frozen))))
     }
 
     /// What is to be told where no freeze tells more.
     pub(crate) fn told(self) -> Quiesced {
-        if let Some(by) = self.frozen_for_the_caller() {
-            return Quiesced::yes(format!("frozen by the caller, with {by}"));
+        if let Some(FrozenBy { by, in_part }) = self.frozen_for_the_caller() {
+            let by = format!("frozen by the caller, with {by}");
+            return match in_part {
+                None => Quiesced::yes(by),
+                Some(why) => {
+                    Quiesced::unknown(format!("{by}, and maybe in part only: {}", words::plain(why)))
+                }
+            };
         }
         match (self.quiesce, self.agent) {
             (Quiesce::Off | Quiesce::Required, _) => Quiesced::no("not asked for"),

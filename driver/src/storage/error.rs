@@ -90,6 +90,12 @@ pub enum StorageError {
         /// Whether what it was to do is done, as the storage shows it.
         happened: Happened,
     },
+    /// The program was ended, for what it was to do is wanted no more.
+    #[error("`{program}` was ended before it was done: the operation was interrupted")]
+    GaveWay {
+        /// Which.
+        program: Utf8PathBuf,
+    },
     /// This storage cannot do that. Nothing was changed.
     #[error("this storage cannot do that: {words}")]
     NotSupported {
@@ -157,6 +163,7 @@ impl StorageError {
             StorageError::NotSupported { .. } | StorageError::NotCaught { .. } => Code::OperationUnsupported,
             StorageError::BadName { .. } => Code::InvalidArg,
             StorageError::TimedOut { .. } => Code::OperationTimeout,
+            StorageError::GaveWay { .. } => Code::OperationAborted,
             StorageError::ToolMissing { .. } | StorageError::CannotRun { .. } => Code::SystemError,
             StorageError::Nonsense { .. } => Code::InternalError,
             StorageError::NoSpace { .. }
@@ -206,6 +213,7 @@ impl StorageError {
                 *happened == Happened::No
             }
             StorageError::Stale { .. }
+            | StorageError::GaveWay { .. }
             | StorageError::Nonsense { .. }
             | StorageError::Unfinished { .. }
             | StorageError::Left { .. } => false,

@@ -129,14 +129,16 @@ impl<E: Env> Storage<E> {
     }
 
     /// The moment of a snapshot, and no more than that: a guest that is at rest for it may go on behind it. [`Storage::seal`]
-    /// has to follow, or [`Storage::let_go`].
+    /// has to follow, or [`Storage::let_go`]. It may be long, and the guest stands still for it: it gives way as soon as the operation is
+    /// wanted no more, and the guest is let go before anybody asks what the storage has done.
     ///
     /// # Errors
     /// [`StorageError`].
     pub(crate) async fn catch(&self, name: &SnapshotName, fresh: &str) -> Result<(), StorageError> {
         let acts = self.provider.snapshot(name, fresh)?;
         let Some(moment) = acts.first() else { return Ok(()) };
-        match self.act(moment).await {
+        let run = HostCommand { gives_way: true, ..moment.run.clone() };
+        match self.act(&Act { run, ..moment.clone() }).await {
             Ok(()) => Ok(()),
             // A copy that has no name yet is none, whatever there is of it.
             Err(mut error) if acts.len() > 1 => {
@@ -379,6 +381,7 @@ impl<E: Env> Storage<E> {
             Ended::Killed(signal) => {
                 Err(StorageError::Killed { program: program(), signal, happened: Happened::Unknown })
             }
+            Ended::GaveWay => Err(StorageError::GaveWay { program: program() }),
             Ended::TooLate | Ended::Stuck => {
                 Err(StorageError::TimedOut { program: program(), happened: Happened::Unknown })
             }

@@ -216,7 +216,7 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
         return Err(CliError::Usage(why.to_owned()));
     }
     wanted.which.check_no_qemu()?;
-    let disks = wanted.which.storage()?.within(Duration::from_secs(wanted.within.into()));
+    let disks = wanted.which.storage(interrupt.env())?.within(Duration::from_secs(wanted.within.into()));
     let disks = disks.frozen_by(ticket::frozen_by(wanted.agent).await);
     let disks = match wanted.agent {
         Some(socket) => disks.with_agent(Endpoint::Unix(socket.to_owned())),
@@ -227,7 +227,8 @@ async fn by_storage(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, 
 
 async fn by_qemu(wanted: &Wanted<'_>, interrupt: &Interrupt) -> Result<Told, CliError> {
     let operate = wanted.which.machine(wanted.agent, wanted.within)?;
-    let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
+    let machine =
+        interrupt.or(operate.machine(interrupt.env(), operate.machine.domain()?, Gone::Fails)).await??;
     operate.see_to_pending(&machine, wanted.ask.is_none() || wanted.dry_run, interrupt).await?;
     let inside = wanted.inside || wanted.which.inside()?;
     let disks = QemuDisks::of(&machine, &wanted.which.disks)?.inside(inside);

@@ -24,7 +24,7 @@ use freezeframe_driver::{
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use self::ticket::{Ticket, callers};
+use self::ticket::Ticket;
 use super::{
     CliError,
     snapshot::records,
@@ -36,13 +36,16 @@ const HELP: &str = "\
 The agent's port serves one program at a time: what libvirt, or a second freezeframe, has connected to answers nobody else.
 
 A freeze is thawed by a process of its own after --thaw-after seconds, whether or not the caller still lives then, unless
-`fs thaw` was called before. A note beside the agent's socket, SOCK.frozen, tells it whether that freeze still stands: a
-freeze that was thawed by other means and begun anew by somebody else within that time would be thawed too. While the note is
-there, `freezeframe snapshot create` and `disk snapshot` with that agent neither freeze the guest again nor thaw it, and say by whom
-it was brought to rest.
+`fs thaw` was called before. A note beside the agent's socket, SOCK.frozen.WORD, tells it whether that freeze still stands: a
+freeze that was thawed by other means and begun anew by somebody else within that time would be thawed too. Each freeze has a note of
+its own, which another one that fails leaves alone. While a note is there, `freezeframe snapshot create` and `disk snapshot` with that
+agent neither freeze the guest again nor thaw it, and say by whom it was brought to rest.
+
+Of file systems that somebody else in the guest has frozen before, past its agent, the freeze has no part: whoever it was may let them
+go at any time. Then the guest is frozen in part, which is told here, and by those snapshots.
 
 Exit codes: 0 done; 1 failed, or refused: what is said tells how things stand; 2 wrong use.
-JSON: freeze: {status, file-systems, thawed-after-seconds: N|null}; thaw: {status, file-systems: N|null}; status: {status};
+JSON: freeze: {status, file-systems, thawed-after-seconds: N|null, in-part: why, where it may be so}; thaw: {status, file-systems: N|null}; status: {status};
 what failed: {error, exit-code} as `freezeframe snapshot --help` says.";
 
 #[derive(Debug, Args)]
@@ -218,30 +221,36 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
         return Err(FsError::FrozenBefore);
     }
     // The watchdog is there before the freeze: whoever dies in between leaves nobody frozen.
-    let word = callers(&env.unique_id());
-    let ticket = match no_watchdog {
-        true => {
-            // A snapshot that is taken meanwhile goes by it; whoever freezes does not need it.
-            let ticket = Ticket::at(&agent.agent);
-            let _ = ticket.write(&env, &word).await;
-            Some(ticket)
-        }
+    let (ticket, older) =
+        (Ticket::callers(&agent.agent, &env.unique_id()), Ticket::all(&env, &agent.agent).await);
+    match no_watchdog {
+        // A snapshot that is taken meanwhile goes by it; whoever freezes does not need it.
+        true => drop(ticket.begin(&env).await),
         false => {
-            Some(watchdog::start(&env, &agent.agent, *thaw_after, word).await.map_err(FsError::NoWatchdog)?)
+            watchdog::start(&env, &agent.agent, *thaw_after, &ticket).await.map_err(FsError::NoWatchdog)?;
         }
-    };
+    }
     if let Err(error) = rest.freeze(deadline, false).await {
         if let Err(error) = rest.thaw().await {
             // It is left to the watchdog too.
             return Err(FsError::MayBeFrozen(error));
         }
-        if let Some(ticket) = ticket {
-            ticket.remove(&env).await;
-        }
+        ticket.remove(&env).await;
         return Err(FsError::NotFrozen(error));
     }
-    let count = rest.frozen();
-    let after = (!no_watchdog).then_some(*thaw_after);
+    if rest.is_alone() {
+        for over in older {
+            over.remove(&env).await;
+        }
+    }
+    let in_part = rest.in_part();
+    // Of one that still says that it was begun nobody is told more than that.
+    let _ = ticket.note(&env, in_part.as_deref()).await;
+    Ok(frozen(rest.frozen(), in_part, (!no_watchdog).then_some(*thaw_after)))
+}
+
+/// What is told of a freeze that stands.
+fn frozen(count: u64, in_part: Option<String>, after: Option<u32>) -> Told {
     let then = match after {
         Some(seconds) => {
             format!("they are thawed in {seconds} s, unless `freezeframe fs thaw` is called before")
@@ -249,7 +258,11 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
         None => "they stay so until somebody thaws them".to_owned(),
     };
     let object = json!({ "status": "frozen", "file-systems": count, "thawed-after-seconds": after });
-    Ok(Told::new(format!("frozen: {}; {then}\n", systems(count)), object))
+    let told = Told::new(format!("frozen: {}; {then}\n", systems(count)), object);
+    match in_part {
+        None => told,
+        Some(why) => told.and(&format!("maybe in part only: {why}\n"), "in-part", json!(why)),
+    }
 }
 
 /// Thaws whatever its agent believes: after a restart of the agent it may not know that the guest is frozen.
@@ -258,19 +271,35 @@ async fn thaw(arguments: &AgentArgs) -> Result<Told, FsError> {
     arguments.check_presence(&env).await?;
     let deadline = arguments.deadline(&env);
     let mut agent = Agent::connect(&env, &arguments.endpoint(), deadline).await?;
-    let (count, remark) = match agent.thaw(deadline).await {
-        Ok(count) => (Some(count), format!("{} had been frozen", systems(count))),
-        // Its hook runs behind the thaw.
-        Err(error @ AgentError::Failed { .. }) if is_thawed(&mut agent, deadline).await => {
-            (None, format!("but {error}"))
-        }
-        Err(error) => return Err(FsError::NotThawed(error)),
+    // One that is written from now on is of a freeze that comes behind this thaw.
+    let tickets = Ticket::all(&env, &arguments.agent).await;
+    let (count, remark) = match let_go(&mut agent, deadline).await.map_err(FsError::NotThawed)? {
+        Thawed::Of(count) => (Some(count), format!("{} had been frozen", systems(count))),
+        Thawed::But(error) => (None, format!("but {error}")),
     };
-    Ticket::at(&arguments.agent).remove(&env).await;
+    for over in tickets {
+        over.remove(&env).await;
+    }
     let object = json!({ "status": "thawed", "file-systems": count });
     Ok(Told::new(format!("thawed: {remark}\n"), object))
 }
 
-async fn is_thawed(agent: &mut Agent<TokioEnv>, deadline: Duration) -> bool {
-    agent.freeze_status(deadline).await == Ok(FreezeStatus::Thawed)
+/// A guest that is thawed.
+enum Thawed {
+    /// So many file systems had been frozen.
+    Of(u64),
+    /// What runs behind the thaw has failed.
+    But(AgentError),
+}
+
+/// Thaws a guest, whoever has frozen it. Its agent's status alone is no proof of it: one that was started anew knows of no freeze.
+async fn let_go(agent: &mut Agent<TokioEnv>, deadline: Duration) -> Result<Thawed, AgentError> {
+    match agent.thaw(deadline).await {
+        Ok(count) => Ok(Thawed::Of(count)),
+        Err(error) if error.comes_behind_the_thaw() => match agent.freeze_status(deadline).await? {
+            FreezeStatus::Thawed => Ok(Thawed::But(error)),
+            FreezeStatus::Frozen => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }

@@ -8,7 +8,10 @@
 
 use std::{io, pin::pin, thread};
 
-use freezeframe_driver::race::{First, race};
+use freezeframe_driver::{
+    env::tokio::TokioEnv,
+    race::{First, race},
+};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -21,6 +24,8 @@ use super::{CliError, output};
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt {
     came: watch::Receiver<Option<Signal>>,
+    /// The same for those who ask for no more than that.
+    any: watch::Receiver<bool>,
 }
 
 /// A signal that asks the command to end.
@@ -59,6 +64,7 @@ impl Interrupt {
         let mut quit = signal(SignalKind::quit())?;
         drop(inside);
         let (sender, came) = watch::channel(None);
+        let (tell_any, any) = watch::channel(false);
         thread::spawn(move || {
             runtime.block_on(async {
                 loop {
@@ -69,13 +75,19 @@ impl Interrupt {
                         First::Right(First::Left(_)) => Signal::Quit,
                         First::Right(First::Right(_)) => Signal::Hangup,
                     };
+                    tell_any.send_replace(true);
                     if sender.send_replace(Some(signal)).is_some() {
                         std::process::exit(signal.exit_code().into());
                     }
                 }
             });
         });
-        Ok(Self { came })
+        Ok(Self { came, any })
+    }
+
+    /// The real world, in which programs that give way are ended by a signal.
+    pub(super) fn env(&self) -> TokioEnv {
+        TokioEnv::new().until_unwanted(self.any.clone())
     }
 
     /// Does something unless a signal comes first: then it is dropped where it stands.
@@ -96,7 +108,8 @@ impl Interrupt {
         }
     }
 
-    /// Does something to its end, whatever comes: a signal is answered by saying so. Only a second one ends it where it stands.
+    /// Does something to its end, whatever comes: a signal is answered by saying so, and ends no more than programs that give way, whose
+    /// work is then put back. Only a second one ends it where it stands.
     pub(super) async fn to_the_end<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         match self.or(work.as_mut()).await {

@@ -41,6 +41,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         later_disks_are_new(root, step.key("describe"), &mut found);
         failure_fits_the_action(step, codes, &mut found);
         only_qemu_does_it(step.key("storage"), &mut found);
+        part_is_of_a_freeze(step.key("snapshot"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
     for fault in root.key("fault").items() {
@@ -154,6 +155,15 @@ fn only_qemu_does_it(storage: Node<'_>, found: &mut Vec<Found>) {
     for place in export.into_iter().chain(internal).filter(|_| !storage.key("method").is_there()) {
         let message = "the storage below the disks cannot do this".into();
         found.push(Found::new(place.span(), message, "method = \"qemu\"".into()));
+    }
+}
+
+/// What was frozen in part, somebody has frozen.
+fn part_is_of_a_freeze(snapshot: Node<'_>, found: &mut Vec<Found>) {
+    let part = snapshot.key("frozen-in-part");
+    if part.is_there() && !snapshot.key("frozen-by").is_there() {
+        let message = "nobody has left word of this freeze".into();
+        found.push(Found::new(part.span(), message, "frozen-by = \"...\"".into()));
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// The driver takes a snapshot.
-    Snapshot(Snapshot),
+    Snapshot(Box<Snapshot>),
     /// The driver goes back to a snapshot.
     Revert(Revert),
     /// The driver deletes a snapshot.
@@ -130,7 +130,7 @@ impl TryFrom<StepTable> for Step {
             fails,
         } = written;
         let mut actions = [
-            snapshot.map(Action::Snapshot),
+            snapshot.map(Box::new).map(Action::Snapshot),
             revert.map(Action::Revert),
             delete.map(Action::Delete),
             recover.map(Action::Recover),
@@ -210,6 +210,9 @@ pub struct Snapshot {
     /// Who has left word that the guest is frozen for whoever wants the snapshot. Default: nobody.
     #[serde(default)]
     pub frozen_by: Option<String>,
+    /// With `frozen-by`: why the guest may be at rest in part only, as that word has it. Default: it is at rest as a whole.
+    #[serde(default)]
+    pub frozen_in_part: Option<String>,
     /// The program of a disk whose storage is `exec` takes all disks whose place is `manual`. Default: false.
     #[serde(default)]
     pub hook: bool,

@@ -339,6 +339,15 @@ fn an_agent_needs_a_machine_that_has_one_and_a_simulated_guest() {
 }
 
 #[test]
+fn what_is_frozen_in_part_somebody_has_frozen() {
+    let step = |more: &str| format!("[[step]]\nsnapshot = {{ name = 's', frozen-in-part = 'why'{more} }}\n");
+    let found = mistakes(&step(""));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("nobody has left word of this freeze | frozen-by = "), "{found:?}");
+    assert_eq!(mistakes(&step(", frozen-by = 'us'")), [""; 0]);
+}
+
+#[test]
 fn a_hook_ends_with_an_exit_status() {
     let ends = |status: &str| {
         let hook = format!("agent = 'linux'\nagent-hook.thaw = {{ status = {status} }}\n");

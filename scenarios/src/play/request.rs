@@ -7,8 +7,8 @@ use freezeframe_driver::{
     domain_snapshot::{DomainSnapshot, Location, Memory, SnapshotDisk},
     name::{BadName, SnapshotName},
     request::{
-        ByStorage, Create, CreateFlag, CreateFlags, Delete, DeleteFlag, DeleteFlags, Quiesce, Request,
-        Revert, RevertFlag, RevertFlags, WITHIN,
+        ByStorage, Create, CreateFlag, CreateFlags, Delete, DeleteFlag, DeleteFlags, FrozenBy, Quiesce,
+        Request, Revert, RevertFlag, RevertFlags, WITHIN,
     },
     save_image::Format,
     xml::Element,
@@ -28,7 +28,7 @@ pub(super) fn create(snapshot: &Snapshot, targets: &[String], folder: &Utf8Path)
             MemoryFormat::Sparse => Format::Sparse,
         },
         quiesce: quiesce(snapshot),
-        frozen_by: snapshot.frozen_by.clone(),
+        frozen_by: frozen_by(snapshot),
         thaw_hooks: snapshot.thaw_hooks,
         in_background: snapshot.in_background,
         by_storage: ByStorage {
@@ -129,6 +129,12 @@ pub(super) fn quiesce(snapshot: &Snapshot) -> Quiesce {
         (false, Some(language::Quiesce::BestEffort)) => Quiesce::BestEffort,
         (false, None) => Quiesce::Off,
     }
+}
+
+/// What word was left of a freeze for the caller.
+fn frozen_by(snapshot: &Snapshot) -> Option<FrozenBy> {
+    let by = snapshot.frozen_by.clone()?;
+    Some(FrozenBy { by, in_part: snapshot.frozen_in_part.clone() })
 }
 
 pub(super) fn delete_flags(delete: &language::Delete) -> DeleteFlags {

@@ -23,8 +23,33 @@ impl Rig {
         let machine = format!(
             "[machine]\ndisks = [{{ target = 'vda' }}, {{ target = 'vdb' }}]\nagent = 'linux'\n{more}"
         );
-        let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga"];
-        Self { desk: Desk::new(), server: Server::machine("machine.toml", &machine, &options) }
+        Self::serving(&machine)
+    }
+
+    /// Of a machine, or a scenario.
+    fn serving(contents: &str) -> Self {
+        let options = ["--qmp", "unix:{dir}/qmp", "--agent", "unix:{dir}/qga", "--images", "{dir}"];
+        Self { desk: Desk::new(), server: Server::machine("machine.toml", contents, &options) }
+    }
+
+    /// What a snapshot of its disks tells.
+    #[track_caller]
+    fn snapshot(&self, name: &str, options: &[&str]) -> Value {
+        let path = |name: &str| self.server.path(name).to_str().unwrap().to_owned();
+        let disk = |target: &str| {
+            let image = path(&format!("{target}.qcow2"));
+            format!(
+                "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{image}'/><target dev='{target}'/></disk>"
+            )
+        };
+        let disks = [disk("vda"), disk("vdb")].concat();
+        let domain = format!("<domain type='qemu'><name>vm</name><devices>{disks}</devices></domain>");
+        fs::write(self.desk.path.join("vm.xml"), domain).unwrap();
+        let create =
+            ["snapshot", "create-as", name, "--disk-only", "--json", "--domain", "vm.xml", "--write-domain"];
+        let at = ["--state", "state", "--qmp", &path("qmp"), "--agent", &path("qga")];
+        let said = said(self.desk.command(&[&create[..], &at, options].concat()).output().unwrap());
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
     }
 
     /// Runs a verb. A watchdog that it has started may live on.
@@ -41,8 +66,17 @@ impl Rig {
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
     }
 
+    /// The notes of the freezes that stand, by their names.
+    fn tickets(&self) -> Vec<String> {
+        let names = fs::read_dir(self.server.path("")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut tickets: Vec<_> = names.filter(|name| name.starts_with("qga.frozen.")).collect();
+        tickets.sort();
+        tickets
+    }
+
     fn has_ticket(&self) -> bool {
-        self.server.path("qga.frozen").exists()
+        !self.tickets().is_empty()
     }
 }
 
@@ -83,10 +117,10 @@ fn a_watchdog_whose_freeze_is_over_leaves_another_one_alone() {
 fn a_guest_that_is_frozen_already_is_not_frozen_again_and_nothing_thaws_it() {
     let rig = Rig::new();
     rig.fs(&["freeze", "--no-watchdog"]).assert(0, "frozen: 2 file systems");
-    let ticket = || fs::read_to_string(rig.server.path("qga.frozen")).unwrap();
-    let first = ticket();
+    let first = rig.tickets();
+    assert_eq!(first.len(), 1);
     rig.fs(&["freeze"]).assert(1, "error: OPERATION_INVALID: the guest is frozen already");
-    assert_eq!(ticket(), first, "it is still that of the freeze that stands");
+    assert_eq!(rig.tickets(), first, "it is still that of the freeze that stands");
     rig.desk.assert_nothing_left();
     assert_eq!(rig.json(&["status"]), json!({"status": "frozen"}));
 }
@@ -125,4 +159,86 @@ fn a_guest_that_is_paused_is_not_waited_for_where_qemu_can_be_asked() {
     }
     assert!(!rig.has_ticket());
     rig.desk.assert_nothing_left();
+}
+
+/// Whoever asks QEMU whether the guest runs loses the agent the first time, and has it started anew the second.
+const LOSES_ITS_AGENT: &str = r#"
+id = "loses-its-agent"
+title = "the agent of a frozen guest is killed, and the next one knows nothing of the freeze"
+why = "see the test"
+targets = ["sim"]
+machine = { disks = [{ target = "vda" }, { target = "vdb" }], agent = "linux" }
+
+[[step]]
+probe = {}
+
+[[fault]]
+at = { qmp = "query-status" }
+do = { guest = "lose-agent" }
+
+[[fault]]
+at = { qmp = "query-status", nth = 2 }
+do = { guest = "start-agent" }
+"#;
+
+#[test]
+fn a_freeze_that_froze_nothing_leaves_the_one_before_it_to_its_watchdog() {
+    let rig = Rig::serving(LOSES_ITS_AGENT);
+    rig.fs(&["freeze", "--thaw-after", "12"]).assert(0, "frozen: 2 file systems");
+    let first = rig.tickets();
+    let qmp = rig.server.path("qmp");
+    let qmp = ["--qmp", qmp.to_str().unwrap()];
+    rig.fs(&[&["status", "--within", "1"], &qmp[..]].concat()).assert(1, "AGENT_UNRESPONSIVE");
+    rig.fs(&[&["status"], &qmp[..]].concat()).assert(0, "thawed");
+    let said = rig.fs(&["freeze", "--thaw-after", "100"]);
+    said.assert(
+        1,
+        "none of 2 file systems (/mnt/vda, /mnt/vdb) was frozen: somebody else may have frozen them",
+    );
+    assert_eq!(rig.tickets(), first, "the first freeze stands, whatever the agent says");
+    let began = Instant::now();
+    while rig.has_ticket() {
+        assert!(began.elapsed() < AT_LAST, "nobody has thawed the first freeze");
+        thread::sleep(Duration::from_millis(100));
+    }
+    // Nothing but a thaw of the first one lets the second have them all.
+    rig.fs(&["freeze", "--no-watchdog"]).assert(0, "frozen: 2 file systems; they stay so");
+}
+
+#[test]
+fn a_freeze_in_part_says_so_and_so_does_the_snapshot_behind_it() {
+    let rig = Rig::of("frozen-before = ['vdb']\n");
+    let frozen = rig.json(&["freeze", "--thaw-after", "60"]);
+    let why = "only 1 of 2 file systems (/mnt/vda, /mnt/vdb) was frozen";
+    let whole = json!({"status": "frozen", "file-systems": 1, "thawed-after-seconds": 60, "in-part": why});
+    assert_eq!(frozen, whole);
+    let taken = rig.snapshot("s1", &["--already-frozen"]);
+    let by = format!("frozen by the caller, with freezeframe fs freeze, and maybe in part only: {why}");
+    assert_eq!((&taken["quiesced"], &taken["quiesced-why"]), (&Value::Null, &json!(by)));
+    rig.fs(&["thaw"]).assert(0, "thawed: 2 file systems had been frozen");
+    assert!(!rig.has_ticket());
+    rig.fs(&["freeze", "--no-watchdog"]).assert(0, "frozen: 2 file systems; they stay so");
+    let taken = rig.snapshot("s2", &["--already-frozen"]);
+    assert_eq!(taken["quiesced-why"], "frozen by the caller, with freezeframe fs freeze");
+}
+
+#[test]
+fn a_freeze_of_all_shows_that_none_before_it_stands() {
+    let rig = Rig::new();
+    rig.fs(&["freeze", "--thaw-after", "3"]).assert(0, "frozen: 2 file systems");
+    let first = rig.tickets();
+    // By other means, which know nothing of notes.
+    let mut agent = rig.server.connect("qga");
+    agent.send(b"{\"execute\": \"guest-fsfreeze-thaw\"}\n");
+    assert_eq!(agent.agent_line().trim_end(), "{\"return\": 2}");
+    drop(agent);
+    rig.fs(&["freeze", "--no-watchdog"]).assert(0, "frozen: 2 file systems");
+    assert_eq!(rig.tickets().len(), 1);
+    assert_ne!(rig.tickets(), first);
+    let began = Instant::now();
+    while !rig.desk.processes().is_empty() {
+        assert!(began.elapsed() < AT_LAST, "the watchdog lives for ever");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(rig.json(&["status"]), json!({"status": "frozen"}));
 }

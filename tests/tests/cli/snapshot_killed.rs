@@ -1,4 +1,5 @@
-//! `snapshot create-as --quiesce`, killed while the guest stands frozen: somebody else thaws it. In real time, on a served machine.
+//! `snapshot create-as` of a guest that stands frozen while a hook takes its time: killed, interrupted, or in nobody's way. In real time,
+//! on a served machine.
 
 use serde_json::{Value, json};
 
@@ -64,9 +65,14 @@ impl Rig {
 
     /// A quiesced snapshot, during which the hook has a disk.
     fn create(&self, name: &str, options: &[&str]) -> Command {
+        self.create_of("--quiesce", name, options)
+    }
+
+    /// A snapshot of a guest that is at rest so.
+    fn create_of(&self, rest: &str, name: &str, options: &[&str]) -> Command {
         let (qmp, agent) = (self.socket("qmp"), self.socket("qga"));
         let hook = self.desk.path.join("bin/hook");
-        let create = ["snapshot", "create-as", name, "--disk-only", "--quiesce", "--hook", hook.as_str()];
+        let create = ["snapshot", "create-as", name, "--disk-only", rest, "--hook", hook.as_str()];
         let disk = ["--diskspec", "vdb,snapshot=manual", "--domain", "vm.xml", "--state", "state"];
         self.desk.command(&[&create[..], &disk, &["--qmp", &qmp, "--agent", &agent], options].concat())
     }
@@ -85,8 +91,15 @@ impl Rig {
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.whole()))
     }
 
+    /// The notes of the freezes that stand.
+    fn tickets(&self) -> Vec<std::path::PathBuf> {
+        let found = fs::read_dir(self.server.path("")).unwrap().map(|entry| entry.unwrap().path());
+        let is_ticket = |path: &std::path::PathBuf| path.to_str().unwrap().contains("/qga.frozen.");
+        found.filter(is_ticket).collect()
+    }
+
     fn is_guarded(&self) -> bool {
-        self.server.path("qga.frozen").exists()
+        !self.tickets().is_empty()
     }
 
     /// Kills a command by SIGKILL as soon as the guest stands frozen for it.
@@ -98,6 +111,17 @@ impl Rig {
         command.wait().unwrap();
         assert_eq!(self.status(), json!({"status": "frozen"}));
     }
+}
+
+/// Begins it, and returns while the hook has the disk.
+fn begun(rig: &Rig, mut create: Command) -> Child {
+    let child = create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the hook is asked", || rig.desk.path.join("bin/asked").exists());
+    child
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
 }
 
 #[track_caller]
@@ -168,9 +192,65 @@ fn what_somebody_else_freezes_behind_a_snapshot_stays_frozen() {
     thread::sleep(Duration::from_secs(5));
     assert_eq!(rig.status(), json!({"status": "frozen"}));
     // Somebody else's freeze comes without a note.
-    fs::remove_file(rig.server.path("qga.frozen")).unwrap();
+    rig.tickets().iter().for_each(|ticket| fs::remove_file(ticket).unwrap());
     // Nor is a snapshot of a guest that is frozen already guarded.
     said(rig.create("s2", &["--thaw-after", "1"]).output().unwrap()).assert(1, "error: OPERATION_INVALID");
     desk.assert_nothing_left();
     assert_eq!(rig.status(), json!({"status": "frozen"}));
+}
+
+#[test]
+fn a_signal_ends_the_hook_and_lets_the_guest_go_at_once() {
+    let rig = Rig::new();
+    let unfinished = HOOK.replace(r#"printf '"s1"' >"$here/kept"; touch"#, "touch");
+    fs::write(rig.desk.path.join("bin/hook"), format!("#!/bin/sh\n{unfinished}")).unwrap();
+    fs::write(rig.desk.path.join("bin/seconds"), "50").unwrap();
+    let child = begun(&rig, rig.create("s1", &["--json"]));
+    interrupt(&child);
+    let began = Instant::now();
+    let ended = said(child.wait_with_output().unwrap());
+    assert!(began.elapsed() < AT_LAST, "the hook was waited for");
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.whole()));
+    assert_eq!((&told["error"]["code"], &told["exit-code"]), (&json!("OPERATION_ABORTED"), &json!(1)));
+    assert_eq!((&told["error"]["outcome"], &told["error"]["remains"]), (&json!("rolled-back"), &json!([])));
+    ended.assert(1, "hook` was ended before it was done: the operation was interrupted");
+    assert_eq!(rig.status(), json!({"status": "thawed"}));
+    until("nobody is left", || rig.desk.processes().is_empty());
+    assert!(!rig.is_guarded());
+    assert!(!rig.server.path("vda.s1").exists());
+}
+
+#[test]
+fn what_the_hook_has_taken_before_a_signal_ended_it_is_told() {
+    let rig = Rig::new();
+    fs::write(rig.desk.path.join("bin/seconds"), "50").unwrap();
+    let child = begun(&rig, rig.create("s1", &[]));
+    interrupt(&child);
+    let ended = said(child.wait_with_output().unwrap());
+    ended.assert(1, "error: OPERATION_ABORTED");
+    ended.assert(1, "may have the snapshot `s1`");
+    assert_eq!(rig.status(), json!({"status": "thawed"}));
+}
+
+#[test]
+fn while_a_hook_has_a_disk_of_a_guest_that_the_caller_froze_others_reach_the_agent() {
+    for (thaws, why) in [
+        (false, "frozen by the caller, with freezeframe fs freeze"),
+        (true, "the caller's freeze was over before the snapshot was taken"),
+    ] {
+        let rig = Rig::new();
+        fs::write(rig.desk.path.join("bin/seconds"), "7").unwrap();
+        assert_eq!(rig.fs("freeze")["status"], "frozen");
+        // One storage takes all, so that the guest is not paused for it.
+        let of_the_hook = ["--json", "--diskspec", "vda,snapshot=no"];
+        let mut child = begun(&rig, rig.create_of("--already-frozen", "s1", &of_the_hook));
+        assert_eq!(rig.status(), json!({"status": "frozen"}));
+        if thaws {
+            assert_eq!(rig.fs("thaw")["status"], "thawed");
+        }
+        assert_eq!(child.try_wait().unwrap(), None, "the hook has ended before anybody came to the agent");
+        let taken = said(child.wait_with_output().unwrap());
+        let told: Value = serde_json::from_str(&taken.stdout).unwrap_or_else(|_| panic!("{}", taken.whole()));
+        assert_eq!((&told["quiesced"], &told["quiesced-why"]), (&json!(!thaws), &json!(why)));
+    }
 }

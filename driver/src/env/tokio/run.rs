@@ -1,7 +1,8 @@
 //! Runs a program of the real host to its end.
 //!
 //! It gets a process group of its own, and whatever is left of that group is killed if its time is up, if it says too
-//! much, or if nobody waits for it any more. What it has put into a group or session of its own, as a daemon does, lives on.
+//! much, if it is to give way, or if nobody waits for it any more. What it has put into a group or session of its own, as a
+//! daemon does, lives on.
 //!
 //! Nobody kills it if this process is killed. One that acts is given the locks that tell of it then: open files that it inherits, which
 //! no program looks at, and which it closes by ending.
@@ -68,8 +69,12 @@ fn spawn(program: &mut Command, held: &[Rc<File>]) -> io::Result<Child> {
     started
 }
 
-/// Runs it; while it acts it has these files open.
-pub(super) async fn run(command: &HostCommand, held: Vec<Rc<File>>) -> io::Result<Ran> {
+/// Runs it to its end, until its time is up, or until it is to give way; while it acts it has these files open.
+pub(super) async fn run(
+    command: &HostCommand,
+    held: Vec<Rc<File>>,
+    gives_way: impl Future<Output = ()>,
+) -> io::Result<Ran> {
     let mut asked = Command::new(&command.program);
     // What a program says is read: it is said in one language, whatever the surroundings prefer.
     asked.env("LC_ALL", "C");
@@ -80,19 +85,22 @@ pub(super) async fn run(command: &HostCommand, held: Vec<Rc<File>>) -> io::Resul
     let mut group = Group(spawn(&mut asked, if command.acts { &held } else { &[] })?);
     drop(held);
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let status =
-        timeout(command.within, until_it_ends(command, &mut group.0, &mut stdout, &mut stderr)).await;
-    let ended = match status {
-        Ok(status) => ended(status?),
-        Err(_) => {
-            group.kill();
-            match timeout(DIES_WITHIN, group.0.wait()).await {
-                Ok(died) => died.map(|_| Ended::TooLate)?,
-                Err(_) => Ended::Stuck,
-            }
-        }
+    let in_time = timeout(command.within, until_it_ends(command, &mut group.0, &mut stdout, &mut stderr));
+    let ended = match race(in_time, gives_way).await {
+        First::Left(Ok(status)) => ended(status?),
+        First::Left(Err(_)) => killed(&mut group, Ended::TooLate).await?,
+        First::Right(()) => killed(&mut group, Ended::GaveWay).await?,
     };
     Ok(Ran { ended, stdout, stderr })
+}
+
+/// Kills what is left of it: it ended so, if it dies.
+async fn killed(group: &mut Group, so: Ended) -> io::Result<Ended> {
+    group.kill();
+    match timeout(DIES_WITHIN, group.0.wait()).await {
+        Ok(died) => died.map(|_| so),
+        Err(_) => Ok(Ended::Stuck),
+    }
 }
 
 /// Gives it its input and takes what it says until it has ended.

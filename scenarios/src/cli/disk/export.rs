@@ -79,11 +79,13 @@ pub(super) async fn export(
         }
         (By::Storage(_), _) => {
             named.which.check_no_qemu()?;
-            interrupt.or(named.which.storage()?.readable(&name)).await??
+            interrupt.or(named.which.storage(interrupt.env())?.readable(&name)).await??
         }
         (By::Qemu, by) => {
             let operate = named.which.machine(None, WITHIN)?;
-            let machine = interrupt.or(operate.machine(operate.machine.domain()?, Gone::Fails)).await??;
+            let machine = interrupt
+                .or(operate.machine(interrupt.env(), operate.machine.domain()?, Gone::Fails))
+                .await??;
             let disks = QemuDisks::of(&machine, &named.which.disks)?;
             let readable = interrupt.or(disks.readable(&name)).await??;
             let has_monitor = named.which.has_monitor();

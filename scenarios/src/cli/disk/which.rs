@@ -74,8 +74,8 @@ impl WhichArgs {
     }
 
     /// The disks and their storage.
-    pub(super) fn storage(&self) -> Result<Disks<TokioEnv>, CliError> {
-        Ok(Disks::of(TokioEnv::new(), &self.document()?, &self.disks, self.stated().as_ref())?)
+    pub(super) fn storage(&self, env: TokioEnv) -> Result<Disks<TokioEnv>, CliError> {
+        Ok(Disks::of(env, &self.document()?, &self.disks, self.stated().as_ref())?)
     }
 
     /// The machine, of which QEMU takes the snapshots.

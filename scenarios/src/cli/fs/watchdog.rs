@@ -19,14 +19,14 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use freezeframe_driver::{
-    agent::{Agent, AgentError, FreezeStatus},
+    agent::{Agent, AgentError},
     env::{Endpoint, Env as _, tokio::TokioEnv},
     race::{First, race},
 };
 use serde_json::json;
 use tokio::sync::watch::Receiver;
 
-use super::{FsError, ticket::Ticket};
+use super::{FsError, Thawed, ticket::Ticket};
 use crate::cli::told::Told;
 
 /// How often it looks whether the freeze is over.
@@ -62,7 +62,8 @@ impl GuardArgs {
         }
         let env = TokioEnv::new();
         let after = self.thaw_after.unwrap_or(within.saturating_add(THAW_AFTER));
-        let ticket = start(&env, agent, after, env.unique_id()).await.map_err(FsError::NoWatchdog)?;
+        let ticket = Ticket::of(agent, &env.unique_id());
+        start(&env, agent, after, &ticket).await.map_err(FsError::NoWatchdog)?;
         let mut thawed = frozen.clone();
         let over = async {
             let was_frozen = thawed.wait_for(|frozen| *frozen).await.is_ok();
@@ -101,20 +102,15 @@ pub(super) struct WatchdogArgs {
 }
 
 /// Starts one, and writes the ticket that it will look for.
-pub(in crate::cli) async fn start(
-    env: &TokioEnv,
-    agent: &Utf8Path,
-    after: u32,
-    word: String,
-) -> io::Result<Ticket> {
-    let ticket = Ticket::at(agent);
-    if let Err(error) = ticket.write(env, &word).await {
+pub(super) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32, ticket: &Ticket) -> io::Result<()> {
+    if let Err(error) = ticket.begin(env).await {
         // What was written before it failed stands for no freeze.
         ticket.remove(env).await;
         return Err(error);
     }
     let started = Command::new(std::env::current_exe()?)
-        .args(["fs", "watchdog", "--agent", agent.as_str(), "--word", &word, "--after", &after.to_string()])
+        .args(["fs", "watchdog", "--agent", agent.as_str(), "--word", ticket.word()])
+        .args(["--after", &after.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -124,7 +120,7 @@ pub(in crate::cli) async fn start(
         ticket.remove(env).await;
         return Err(error);
     }
-    Ok(ticket)
+    Ok(())
 }
 
 /// Waits, and thaws what is still frozen by the freeze that it was started for.
@@ -133,15 +129,15 @@ pub(in crate::cli) async fn start(
 /// [`FsError`], when the agent did not answer however often it was tried.
 pub(super) async fn watch(arguments: &WatchdogArgs) -> Result<Told, FsError> {
     let WatchdogArgs { agent, word, after } = arguments;
-    let (env, ticket) = (TokioEnv::new(), Ticket::at(agent));
+    let (env, ticket) = (TokioEnv::new(), Ticket::of(agent, word));
     let due = Duration::from_secs((*after).into());
-    while env.now() < due && ticket.stands(&env, word).await {
+    while env.now() < due && ticket.stands(&env).await {
         env.sleep_until(due.min(env.now() + LOOK)).await;
     }
     let mut tries = 0;
-    while ticket.stands(&env, word).await {
+    while ticket.stands(&env).await {
         match thaw(&env, agent).await {
-            Ok(()) => ticket.remove(&env).await,
+            Ok(_) => ticket.remove(&env).await,
             Err(error) if tries == TRIES => return Err(error.into()),
             Err(_) => env.sleep_until(env.now() + PAUSE).await,
         }
@@ -150,12 +146,8 @@ pub(super) async fn watch(arguments: &WatchdogArgs) -> Result<Told, FsError> {
     Ok(Told::new("", json!({})))
 }
 
-async fn thaw(env: &TokioEnv, socket: &Utf8Path) -> Result<(), AgentError> {
+async fn thaw(env: &TokioEnv, socket: &Utf8Path) -> Result<Thawed, AgentError> {
     let deadline = env.now() + TRY_WITHIN;
     let mut agent = Agent::connect(env, &Endpoint::Unix(socket.to_owned()), deadline).await?;
-    match agent.thaw(deadline).await {
-        Err(error) if agent.freeze_status(deadline).await? == FreezeStatus::Frozen => Err(error),
-        // Thawed, by this or before; its hook may have failed.
-        _ => Ok(()),
-    }
+    super::let_go(&mut agent, deadline).await
 }

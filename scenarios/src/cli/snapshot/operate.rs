@@ -162,7 +162,7 @@ impl OperateArgs {
         let told = async {
             let request = &request.clone().frozen_by(ticket::frozen_by(agent.as_deref()).await);
             // Until here nothing is begun, so that a signal may end it.
-            let machine = interrupt.or(self.machine(domain, Gone::Fails)).await??;
+            let machine = interrupt.or(self.machine(interrupt.env(), domain, Gone::Fails)).await??;
             self.see_to_pending(&machine, self.dry_run, &interrupt).await?;
             if self.dry_run {
                 let plan = interrupt.or(machine.plan(request)).await?.map_err(SnapshotError::from)?;
@@ -246,7 +246,7 @@ impl OperateArgs {
         let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
         let runtime = records::runtime()?;
         let done = async {
-            let machine = interrupt.or(self.machine(domain, Gone::IsOff)).await??;
+            let machine = interrupt.or(self.machine(interrupt.env(), domain, Gone::IsOff)).await??;
             Ok(carry_out(&machine, act(&machine), &interrupt).await?)
         };
         LocalSet::new().block_on(&runtime, done)
@@ -255,10 +255,10 @@ impl OperateArgs {
     /// The machine, with its records locked for as long as it is held; a dry run only looks at them.
     pub(in crate::cli) async fn machine(
         &self,
+        env: TokioEnv,
         domain: DomainXml,
         gone: Gone,
     ) -> Result<Machine<TokioEnv>, SnapshotError> {
-        let env = TokioEnv::new();
         let patience = Patience::default();
         let patience = Patience { connect: patience.connect.min(self.within()), ..patience };
         let agent = self.agent.clone().or_else(|| domain.agent().map(ToOwned::to_owned));
