@@ -21,6 +21,7 @@ use crate::{
     journal::{Journal, Pending, Written},
     live::Live,
     monitor::Monitor,
+    mutant::{Mutant, planted},
     patience::Patience,
     step::{Begun, Happened, Step},
 };
@@ -159,7 +160,9 @@ impl<'m, E: Env> Recovery<'m, E> {
         if self.steps().all(|(_, written, _)| written == Written::Ahead) {
             return Turn::NotBegun;
         }
-        self.thaw().await;
+        if !planted(Mutant::RecoversWithoutThaw) {
+            self.thaw().await;
+        }
         match self.decided().await {
             Some(true) => self.forward().await,
             Some(false) => self.back().await,
@@ -243,11 +246,12 @@ impl<'m, E: Env> Recovery<'m, E> {
             match happened {
                 Happened::Yes => {}
                 Happened::No => all = false,
+                Happened::Unknown if planted(Mutant::RecoversForwardInDoubt) => {}
                 Happened::Unknown => return None,
             }
         }
         // A stage without steps is decided when the one before it is.
-        Some(all)
+        Some(all && !planted(Mutant::RecoversBack))
     }
 
     async fn has_happened(&self, step: &Step) -> Happened {

@@ -10,6 +10,7 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// How often a run state that passes is asked for.
@@ -47,6 +48,9 @@ impl Kind for Pause {
         _begun: Begun,
         _why: Option<&StepError>,
     ) -> Result<(), Remains> {
+        if planted(Mutant::LeavesTheGuestPaused) {
+            return Ok(());
+        }
         go_on(live).await.map_err(|error| format!("{}: {error}", self.remains()))
     }
 
@@ -64,7 +68,9 @@ impl fmt::Display for Pause {
 /// Lets a guest go on that was stopped here, or by the migration of its memory: `cont` also takes the images back that a
 /// completed migration has given away. One that stands still for a reason of its own is left alone.
 pub(super) async fn go_on<E: Env>(live: &Live<E>) -> Result<(), StepError> {
-    if matches!(status(live).await?.as_str(), "paused" | "postmigrate") && live.own_stop().is_none() {
+    if matches!(status(live).await?.as_str(), "paused" | "postmigrate")
+        && (live.own_stop().is_none() || planted(Mutant::WakesWhatStoodStill))
+    {
         live.ask(&Cont {}).await?;
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// Lets the guest go on, after [`super::Pause`] or after a migration that has stopped it.
@@ -38,7 +39,8 @@ impl Kind for Resume {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        if !self.unless_of_its_own || live.own_stop().is_none() {
+        let wakes = planted(Mutant::WakesWhatStoodStill);
+        if !self.unless_of_its_own || live.own_stop().is_none() || wakes {
             live.execute(&Cont {}).await?;
         }
         Ok(())
