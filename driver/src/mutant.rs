@@ -54,8 +54,6 @@ mutants! {
     ThawsWhatOthersFroze,
     /// A guest that was paused is not let go on when the snapshot fails.
     LeavesTheGuestPaused,
-    /// A guest that stood still of its own is let go on.
-    WakesWhatStoodStill,
     /// A migration that failed has saved the memory.
     IgnoresFailedMigrations,
     /// The settings of the migration are not set back.

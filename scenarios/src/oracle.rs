@@ -255,14 +255,6 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
     if !frozen.is_empty() && !is_told && !of_before && !may_be_loaded {
         found.push(format!("{} left frozen, and nobody is told", frozen.join(" ")));
     }
-    // Whoever has stopped it meanwhile has a reason, and can be heard only while there is a connection.
-    let was_stopped = seen.beside.stirred == Some("paused") && before.guest == Some("running");
-    if was_stopped
-        && after.guest == Some("running")
-        && !seen.says(&["runs", "let the guest go on", "stopped is unknown"])
-    {
-        found.push("somebody else had stopped the guest, it was let go on, and nobody is told".to_owned());
-    }
     // What is done is done as it was asked for; where that is known it is compared.
     let is_meant = match seen.usual {
         Some((_, usual)) => usual.guest == after.guest,

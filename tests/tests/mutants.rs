@@ -33,7 +33,6 @@ fn scenario(mutant: Mutant) -> &'static str {
         Mutant::TakesSilentFreezeForNone => "quiesce/two-disks",
         Mutant::ThawsWhatOthersFroze => "quiesce/frozen-before",
         Mutant::LeavesTheGuestPaused => "create/manual-failed",
-        Mutant::WakesWhatStoodStill => "guest/stopped-while-memory-is-saved",
         Mutant::IgnoresFailedMigrations => "memory/no-space",
         Mutant::KeepsMigrationSettings => "memory/refused-and-not-ended",
         Mutant::AsksOneDisk => "internal/revert-on-some-disks",

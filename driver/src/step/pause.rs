@@ -68,9 +68,7 @@ impl fmt::Display for Pause {
 /// Lets a guest go on that was stopped here, or by the migration of its memory: `cont` also takes the images back that a
 /// completed migration has given away. One that stands still for a reason of its own is left alone.
 pub(super) async fn go_on<E: Env>(live: &Live<E>) -> Result<(), StepError> {
-    if matches!(status(live).await?.as_str(), "paused" | "postmigrate")
-        && (live.own_stop().is_none() || planted(Mutant::WakesWhatStoodStill))
-    {
+    if matches!(status(live).await?.as_str(), "paused" | "postmigrate") && live.own_stop().is_none() {
         live.ask(&Cont {}).await?;
     }
     Ok(())

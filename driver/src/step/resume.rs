@@ -10,7 +10,6 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
-    mutant::{Mutant, planted},
 };
 
 /// Lets the guest go on, after [`super::Pause`] or after a migration that has stopped it.
@@ -39,8 +38,7 @@ impl Kind for Resume {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        let wakes = planted(Mutant::WakesWhatStoodStill);
-        if !self.unless_of_its_own || live.own_stop().is_none() || wakes {
+        if !self.unless_of_its_own || live.own_stop().is_none() {
             live.execute(&Cont {}).await?;
         }
         Ok(())
