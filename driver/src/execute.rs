@@ -26,6 +26,7 @@ use crate::{
     journal::Journal,
     live::Live,
     monitor::Monitor,
+    mutant::{Mutant, planted},
     patience::Patience,
     plan::{Plan, Stage},
     step::{Begun, Happened, Step},
@@ -167,10 +168,15 @@ impl<'m, E: Env> Execution<'m, E> {
     /// Carries out a stage up to the point of no return. Tells what failed.
     async fn stage(&mut self, index: usize, deadline: Duration) -> Vec<Failure<'m>> {
         let stage = &self.plan.stages[index];
-        if let (Err(cause), Some(step)) = (self.about(index).await, stage.steps.first()) {
+        let behind = planted(Mutant::WritesTheJournalBehind);
+        let about = if behind { Ok(()) } else { self.about(index).await };
+        if let (Err(cause), Some(step)) = (about, stage.steps.first()) {
             return vec![Failure { step, cause, certain: true }];
         }
         let failures = self.side_by_side(&stage.steps, deadline).await;
+        if behind {
+            let _ = self.about(index).await;
+        }
         if failures.iter().all(Failure::takes_nothing_back) {
             self.meet_the_new_one(stage).await;
         }
@@ -275,6 +281,7 @@ impl<'m, E: Env> Execution<'m, E> {
         for (step, result) in ended {
             match result {
                 Ok(()) => self.begun.push((step, Begun::Whole)),
+                Err(_) if planted(Mutant::ForgetsWhatRanBeside) && !failures.is_empty() => {}
                 Err(mut cause) => match self.verdict(step, &mut cause).await {
                     Verdict::Happened => self.begun.push((step, Begun::Whole)),
                     verdict => {
@@ -291,8 +298,11 @@ impl<'m, E: Env> Execution<'m, E> {
 
     /// A timed-out command is never taken for one that did not happen: ask, on a new connection if need be.
     async fn verdict(&mut self, step: &Step, cause: &mut StepError) -> Verdict {
-        if !cause.is_doubtful() {
+        if !cause.is_doubtful() || planted(Mutant::TakesSilenceForRefusal) {
             return Verdict::DidNot;
+        }
+        if planted(Mutant::TakesSilenceForConsent) {
+            return Verdict::Happened;
         }
         self.rounds += 1;
         let reach = self.reach_for(step, "probe").await;
@@ -327,8 +337,9 @@ impl<'m, E: Env> Execution<'m, E> {
         let Failure { step, cause, certain } = failure;
         let title = step.to_string();
         // A guest that is gone is not frozen.
-        let thawed = if self.gone { None } else { self.thaw().await };
-        if decisive && !certain {
+        let forgets = planted(Mutant::ForgetsToThaw) && decisive;
+        let thawed = if self.gone || forgets { None } else { self.thaw().await };
+        if decisive && !certain && !planted(Mutant::UndoesInDoubt) {
             // Nothing is undone: a guest that was stopped for it stands still.
             let stopped = self.begun.iter().map(|(step, _)| *step);
             let stopped = stopped.filter(|begun| *begun != step && begun.stops_the_guest());
@@ -337,6 +348,9 @@ impl<'m, E: Env> Execution<'m, E> {
             let keeps = std::iter::once(step.remains()).chain(stopped.map(Step::remains));
             let keeps = keeps.chain(made).chain(self.ended()).chain(thawed).collect();
             return OperationError::Unknown { step: title, cause, keeps };
+        }
+        if let Some(journal) = self.journal.filter(|_| planted(Mutant::ClosesTheJournalEarly)) {
+            let _ = journal.settled().await;
         }
         let ahead = self.ahead();
         let Undone { gone, mut remains, stays, steps } = self.undo(Some((step, &cause))).await;
@@ -391,8 +405,12 @@ impl<'m, E: Env> Execution<'m, E> {
     pub(crate) async fn undo(&mut self, failed: Option<(&Step, &StepError)>) -> Undone<'m> {
         let mut told = Undone { gone: false, remains: Vec::new(), stays: None, steps: Vec::new() };
         let mut in_use = false;
-        for (step, begun) in std::mem::take(&mut self.begun).into_iter().rev() {
-            if in_use && !step.touches_no_file() {
+        let mut newest_first: Vec<_> = std::mem::take(&mut self.begun).into_iter().rev().collect();
+        if planted(Mutant::UndoesOldestFirst) {
+            newest_first.reverse();
+        }
+        for (step, begun) in newest_first {
+            if in_use && !step.touches_no_file() && !planted(Mutant::UnlinksWhatIsInUse) {
                 continue;
             }
             self.rounds += 1;

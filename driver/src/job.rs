@@ -20,6 +20,7 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
+    mutant::{Mutant, planted},
     wire,
 };
 
@@ -122,6 +123,9 @@ pub async fn release<E: Env, C: Command>(
             _ => break,
         }
     }
+    if planted(Mutant::DoesNotAwaitThePivot) {
+        return Ok(());
+    }
     watch.until(|status| status == CONCLUDED).await?;
     watch.conclude().await
 }
@@ -148,6 +152,7 @@ async fn begin<'l, E: Env, C: Command>(
 ) -> Result<Watch<'l, E>, StepError> {
     let watch = Watch { kind: C::NAME, ..Watch::new(live, id) };
     match live.execute_long(start).await {
+        Ok(_) if planted(Mutant::ListensTooLate) => Ok(Watch { kind: C::NAME, ..Watch::new(live, id) }),
         Ok(_) => Ok(watch),
         Err(error @ CommandError::TimedOut { .. }) => {
             match find(live, id).await.map_err(|cause| watch.unread(cause))? {
@@ -180,6 +185,12 @@ impl<'l, E: Env> Watch<'l, E> {
     async fn until(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, StepError> {
         let Self { live, id, kind, .. } = *self;
         loop {
+            if planted(Mutant::TakesNothingOfNothingForDone)
+                && let Some(job) = find(live, id).await?
+                && job.current_progress == job.total_progress
+            {
+                return Ok(job.status);
+            }
             let now = live.env().now();
             let next = if self.tells_progress { now + TELL_EVERY } else { live.deadline() };
             match self.events.next(next.min(live.deadline())).await {
@@ -260,6 +271,9 @@ pub async fn remove<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
 /// Reads the result of a concluded job and dismisses it.
 async fn collect<E: Env>(live: &Live<E>, id: &str) -> Result<End, CommandError> {
     let Some(job) = find(live, id).await? else { return Ok(End::Absent) };
+    if planted(Mutant::KeepsJobs) {
+        return Ok(job.error.map_or(End::Done, End::Failed));
+    }
     for last in [false, true] {
         match live.ask(&JobDismiss { id }).await {
             Ok(_) => break,
@@ -275,7 +289,8 @@ async fn collect<E: Env>(live: &Live<E>, id: &str) -> Result<End, CommandError> 
             Err(error) => return Err(error),
         }
     }
-    Ok(job.error.map_or(End::Done, End::Failed))
+    let error = job.error.filter(|_| !planted(Mutant::IgnoresJobErrors));
+    Ok(error.map_or(End::Done, End::Failed))
 }
 
 async fn find<E: Env>(live: &Live<E>, id: &str) -> Result<Option<JobInfo>, CommandError> {

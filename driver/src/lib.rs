@@ -26,6 +26,7 @@
 //! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`migration`], [`human_monitor`] as their tools |
 //! | [`machine`] | the front door: a connected machine and its operations; the executor behind it |
 //! | [`monitor`], [`patience`] | one machine's monitor, connected anew when it must be; how long to wait |
+//! | [`mutant`] | mistakes that tests plant, to see that they are found; in no other build |
 //! | [`report`], [`error`] | what was done, or why not and how things stand |
 //!
 //! It knows nothing of any simulator, reads no clock, and opens nothing but through its [`env::Env`].
@@ -52,6 +53,7 @@ pub mod live;
 pub mod machine;
 pub mod migration;
 pub mod monitor;
+pub mod mutant;
 pub mod name;
 pub mod observed;
 pub mod patience;

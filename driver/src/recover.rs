@@ -21,6 +21,7 @@ use crate::{
     journal::{Journal, Pending, Written},
     live::Live,
     monitor::Monitor,
+    mutant::{Mutant, planted},
     patience::Patience,
     step::{Begun, Happened, Step},
 };
@@ -160,7 +161,9 @@ impl<'m, E: Env> Recovery<'m, E> {
         if self.steps().all(|(_, written, _)| written == Written::Ahead) {
             return Ok(Turn::NotBegun);
         }
-        self.thaw().await;
+        if !planted(Mutant::RecoversWithoutThaw) {
+            self.thaw().await;
+        }
         if let Some(journal) = self.execution.journal {
             journal.programs_have_ended(self.deadline).await?;
         }
@@ -247,11 +250,12 @@ impl<'m, E: Env> Recovery<'m, E> {
             match happened {
                 Happened::Yes => {}
                 Happened::No => all = false,
+                Happened::Unknown if planted(Mutant::RecoversForwardInDoubt) => {}
                 Happened::Unknown => return None,
             }
         }
         // A stage without steps is decided when the one before it is.
-        Some(all)
+        Some(all && !planted(Mutant::RecoversBack))
     }
 
     async fn has_happened(&self, step: &Step) -> Happened {

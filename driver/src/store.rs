@@ -21,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     all::all,
     domain_snapshot::{BadDefinition, DomainSnapshot, Purpose},
-    env::{Env, FileKind},
+    env::{Access, Env, FileKind, OpenFile},
     error::Code,
+    mutant::{Mutant, planted},
     name::{BadName, SnapshotName},
     tree::{Inconsistent, SnapshotTree},
     xml::Limits,
@@ -269,7 +270,10 @@ impl Changes {
         // Some at once: each waits for the disk.
         for some in self.writes.chunks(AT_ONCE) {
             let write = async |(path, file): &(Utf8PathBuf, String)| {
-                let written = env.replace_file(path, file.as_bytes()).await;
+                let written = match planted(Mutant::WritesRecordsInPlace) {
+                    true => write_in_place(env, path, file.as_bytes()).await,
+                    false => env.replace_file(path, file.as_bytes()).await,
+                };
                 written.map_err(|source| failed("write", path, source))
             };
             all(some.iter().map(write)).await.into_iter().collect::<Result<(), StoreError>>()?;
@@ -379,6 +383,17 @@ pub(crate) async fn read_folder<E: Env>(
     let (tree, wrong) = SnapshotTree::new(records, current.filter(|name| !name.is_empty()));
     passed.extend(wrong.into_iter().map(Passed::from));
     Ok((tree, passed))
+}
+
+/// Only where that mistake is planted: whoever is killed meanwhile leaves half of it.
+async fn write_in_place<E: Env>(env: &E, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+    match env.create_new(path).await {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let file = env.open(path, Access::Write).await?;
+    file.set_length(0).await?;
+    file.write_at(0, bytes).await
 }
 
 /// The files of those that cannot be read.

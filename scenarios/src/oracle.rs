@@ -38,6 +38,10 @@ use crate::play::{Stands, Told};
 /// time of their own.
 pub const BEYOND: Duration = Duration::from_secs(120);
 
+/// How the driver says that the guest may stand frozen.
+const FROZEN: [&str; 2] =
+    ["the guest's file systems may still be frozen", "should the guest have been frozen"];
+
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
@@ -246,7 +250,9 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
     let of_before = seen.beside.frozen_told && seen.told.stands == Stands::Untouched;
     // Nobody knows whether it was loaded, and that is told, and not to let it run: what was loaded may be frozen.
     let may_be_loaded = seen.beside.takes.is_none() && seen.told.stands == Stands::Unknown;
-    if !frozen.is_empty() && !seen.told.frozen && !of_before && !may_be_loaded {
+    // The driver must know it, and say it: the one without the other helps nobody.
+    let is_told = seen.told.frozen && seen.says(&FROZEN);
+    if !frozen.is_empty() && !is_told && !of_before && !may_be_loaded {
         found.push(format!("{} left frozen, and nobody is told", frozen.join(" ")));
     }
     // What is done is done as it was asked for; where that is known it is compared.

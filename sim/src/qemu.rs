@@ -30,7 +30,7 @@
 //! - `about`: what never changes
 //! - `differences`: all in which the releases differ
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -336,6 +336,11 @@ impl Qemu {
     /// All jobs that a client would see, newest first.
     pub fn jobs(&self) -> impl Iterator<Item = &Job> {
         self.jobs.newest_first()
+    }
+
+    /// How its migrations are set: the capabilities that are on, and the bandwidth.
+    pub fn migration_settings(&self) -> BTreeSet<String> {
+        self.migration.settings()
     }
 
     /// Whether the guest runs, and why not.

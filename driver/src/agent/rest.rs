@@ -30,6 +30,7 @@ use super::{Agent, AgentError, FreezeStatus, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
+    mutant::{Mutant, planted},
     report::{LoadedFreeze, Quiesced, Verdict},
 };
 
@@ -213,6 +214,9 @@ impl<E: Env> Rest<E> {
     pub async fn freeze(&self, deadline: Duration, thaw_hooks: bool) -> Result<(), RestError> {
         let deadline = deadline.min(self.0.env.now() + FREEZE_WITHIN);
         if self.status(deadline).await? == FreezeStatus::Frozen {
+            if planted(Mutant::ThawsWhatOthersFroze) {
+                self.suspect();
+            }
             return Err(RestError::FrozenMeanwhile);
         }
         // An agent that has frozen does not tell any more.
@@ -222,7 +226,9 @@ impl<E: Env> Rest<E> {
         let (state, result) = match frozen {
             Ok(0) => (State::Running, Err(self.nothing_frozen())),
             Ok(file_systems) => (State::AtRest { file_systems, since: self.0.env.now() }, Ok(())),
-            Err(error) if error.is_doubtful() => (State::InDoubt, Err(error.into())),
+            Err(error) if error.is_doubtful() && !planted(Mutant::TakesSilentFreezeForNone) => {
+                (State::InDoubt, Err(error.into()))
+            }
             // Whoever refuses has frozen nothing, and what is frozen now is somebody else's.
             Err(error) => (State::Running, Err(error.into())),
         };

@@ -17,6 +17,7 @@ use tokio::{
 use super::{Lost, Outgoing, Shared};
 use crate::{
     env::Env,
+    mutant::{Mutant, planted},
     wire::{Incoming, Session},
 };
 
@@ -148,6 +149,14 @@ impl<E: Env> Pump<E> {
                 }
                 if let Some(sender) = &shared.events {
                     let _ = sender.send(Rc::new(event));
+                }
+            }
+            Incoming::Reply(reply) if planted(Mutant::MatchesRepliesByPosition) => {
+                let number =
+                    |id: &String| id.rsplit('#').next().and_then(|number| number.parse::<u64>().ok());
+                let oldest = shared.pending.keys().min_by_key(|id| number(id)).cloned();
+                if let Some(sender) = oldest.and_then(|id| shared.pending.remove(&id)) {
+                    drop(sender.send(reply));
                 }
             }
             Incoming::Reply(reply) => match reply.id.as_deref().and_then(|id| shared.pending.remove(id)) {

@@ -14,6 +14,7 @@ use crate::{
     capabilities::InternalMethod,
     domain_snapshot::Location,
     error::{Refusal, RevertRefusal},
+    mutant::{Mutant, planted},
     name::SnapshotName,
     observed::ObservedDisk,
     request::{Create, CreateFlag},
@@ -141,7 +142,9 @@ pub(super) fn held<'a>(
 pub(super) fn holders<'a>(name: &SnapshotName, facts: Facts<'a>) -> Result<Vec<&'a ObservedDisk>, Refusal> {
     let writable = || facts.observed.images().filter(|disk| !disk.readonly);
     let disks = tagged(name.as_str(), facts);
-    let without = writable().find(|disk| disk.snapshot(name.as_str()).is_none());
+    let without = writable()
+        .find(|disk| disk.snapshot(name.as_str()).is_none())
+        .filter(|_| !planted(Mutant::AsksOneDisk));
     if without.is_none() && !disks.is_empty() {
         return Ok(disks);
     }

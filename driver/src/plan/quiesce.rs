@@ -10,6 +10,7 @@ use crate::{
     agent::{AgentError, FreezeStatus},
     align::{Aligned, Place},
     error::{QuiesceRefusal, Refusal},
+    mutant::{Mutant, planted},
     report::Quiesced,
     request::{Create, FrozenBy, Quiesce},
     step::Freeze,
@@ -76,6 +77,9 @@ impl<'a> Wanted<'a> {
             (Quiesce::Required, _) if !self.runs => Err(QuiesceRefusal::GuestStopped.into()),
             (Quiesce::Required, None) => Err(Refusal::NoAgent),
             (Quiesce::Required, Some(Err(error))) => Err(QuiesceRefusal::from(error.clone()).into()),
+            (Quiesce::Required, Some(Ok(FreezeStatus::Frozen))) if planted(Mutant::ThawsWhatOthersFroze) => {
+                freeze(false)
+            }
             (Quiesce::Required, Some(Ok(FreezeStatus::Frozen))) => Err(QuiesceRefusal::FrozenBefore.into()),
             (Quiesce::Required, Some(Ok(FreezeStatus::Thawed))) => match self.manual {
                 Some(disk) => Err(QuiesceRefusal::ManualDisk(disk.to_owned()).into()),

@@ -10,7 +10,14 @@ use super::{
     create_overlay::{tool, tool_within},
     file_name,
 };
-use crate::{env::Env, error::StepError, execute::UNDO_WITHIN, live::Live, qemu_img::Backing};
+use crate::{
+    env::Env,
+    error::StepError,
+    execute::UNDO_WITHIN,
+    live::Live,
+    mutant::{Mutant, planted},
+    qemu_img::Backing,
+};
 
 /// Writes into the header of an image that it is on top of another one, by `qemu-img`. Neither is looked at: the disk reads the
 /// same on both, for what was between them has been merged. Undoing writes back what was there.
@@ -42,6 +49,9 @@ impl Kind for ChangeBacking {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        if planted(Mutant::LeavesBranchesBehind) {
+            return Ok(());
+        }
         let onto = Backing { file: self.onto.clone(), format: self.onto_format.clone() };
         tool(live, &self.program).rebase_unsafe(&self.file, Some(&onto)).await.map_err(StepError::Tool)
     }

@@ -13,6 +13,7 @@ use crate::{
     human_monitor,
     job::{self, End},
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// Deletes a tag from the images. It cannot be undone; doing it again finishes what was left.
@@ -52,7 +53,11 @@ impl Kind for DeleteSnapshot {
         let Self { job, tag, .. } = self;
         match self.method {
             InternalMethod::Jobs => {
-                let devices = &self.naming.nodes(live, &self.devices).await?;
+                let mut devices = self.naming.nodes(live, &self.devices).await?;
+                if planted(Mutant::DeletesFromOneDisk) {
+                    devices.truncate(1);
+                }
+                let devices = &devices;
                 job::run(live, job, &SnapshotDelete { job_id: job, tag, devices }).await
             }
             InternalMethod::HumanMonitor => human_monitor::run(live, "delvm", tag).await,

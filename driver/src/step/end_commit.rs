@@ -12,6 +12,7 @@ use crate::{
     error::StepError,
     job::{self, End},
     live::Live,
+    mutant::{Mutant, planted},
     observed::images,
 };
 
@@ -47,6 +48,10 @@ impl Kind for EndCommit {
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let (id, kind) = (self.job.as_str(), BlockCommit::NAME);
+        if planted(Mutant::CancelsReadyCommits) {
+            job::remove(live, id, kind).await?;
+            return Ok(());
+        }
         match self.active {
             true => job::release(live, id, kind, &JobComplete { id }).await,
             false => job::release(live, id, kind, &JobFinalize { id }).await,

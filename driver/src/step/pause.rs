@@ -10,6 +10,7 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// How often a run state that passes is asked for.
@@ -47,6 +48,9 @@ impl Kind for Pause {
         _begun: Begun,
         _why: Option<&StepError>,
     ) -> Result<(), Remains> {
+        if planted(Mutant::LeavesTheGuestPaused) {
+            return Ok(());
+        }
         go_on(live).await.map_err(|error| format!("{}: {error}", self.remains()))
     }
 

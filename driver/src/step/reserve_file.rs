@@ -10,6 +10,7 @@ use crate::{
     env::{Env, FileKind},
     error::StepError,
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// Makes the empty file that an overlay or a save image will be written to, and so makes sure that it is nobody else's: QEMU
@@ -30,6 +31,9 @@ impl Kind for ReserveFile {
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let env = live.env();
         let created = env.create_new(&self.path).await;
+        if planted(Mutant::TakesOthersFiles) {
+            return Ok(());
+        }
         created.map_err(|source| StepError::File { action: "create", path: self.path.clone(), source })
     }
 

@@ -15,6 +15,7 @@ use crate::{
     error::StepError,
     live::Live,
     migration::Settings,
+    mutant::{Mutant, planted},
 };
 
 /// Sets what migrations of this QEMU may use, and how fast they are: before one is begun, and back when it is over.
@@ -80,6 +81,7 @@ impl Kind for SetMigration {
             {
                 Ok(())
             }
+            _ if planted(Mutant::KeepsMigrationSettings) => Ok(()),
             _ => self.set_back(live).await.map_err(|error| format!("{}: {error}", self.remains())),
         }
     }

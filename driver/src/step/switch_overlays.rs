@@ -12,6 +12,7 @@ use crate::{
     error::StepError,
     job,
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// Puts every prepared overlay under its disk in one transaction: the moment of the snapshot.
@@ -141,7 +142,13 @@ impl Kind for SwitchOverlays {
             .switches
             .iter()
             .map(|Switch { node, overlay, .. }| Action::BlockdevSnapshot { node, overlay });
-        let actions = bitmaps.chain(switches).collect();
+        let actions: Vec<_> = bitmaps.chain(switches).collect();
+        if planted(Mutant::SwitchesOneByOne) {
+            for action in actions {
+                live.execute(&Transaction { actions: vec![action] }).await?;
+            }
+            return Ok(());
+        }
         live.execute(&Transaction { actions }).await?;
         Ok(())
     }

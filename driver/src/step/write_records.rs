@@ -10,6 +10,7 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
+    mutant::{Mutant, planted},
     name::BadName,
     store::{self, StoreError},
     tree::SnapshotTree,
@@ -60,7 +61,7 @@ impl Kind for WriteRecords {
 
     /// What could not be written is as it was, and is written once more as it was: that does no harm.
     async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
-        if begun == Begun::Refused {
+        if begun == Begun::Refused || planted(Mutant::KeepsTheRecord) {
             return Ok(());
         }
         self.back.write(env).await.map_err(|error: StoreError| format!("{}: {error}", self.remains()))

@@ -40,6 +40,8 @@ pub struct State {
     pub loose: BTreeMap<String, String>,
     /// The ids of all jobs.
     pub jobs: BTreeSet<String>,
+    /// How QEMU's migrations are set: the capabilities that are on, and the bandwidth.
+    pub settings: BTreeSet<String>,
     /// Every image of the host.
     pub images: BTreeMap<String, ImageState>,
     /// What the guest has written to each image, and what it holds inside.
@@ -131,6 +133,7 @@ impl State {
         let systems = qemu.guest().into_iter().flat_map(|guest| guest.file_systems());
         state.frozen = systems.filter(|known| known.frozen).map(|known| known.disk.clone()).collect();
         state.jobs = qemu.jobs().map(|job| job.id.clone()).collect();
+        state.settings = qemu.migration_settings();
         state.look_at_nodes(qemu.graph(), world);
         state
     }

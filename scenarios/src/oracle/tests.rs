@@ -113,10 +113,10 @@ fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
         change(&mut after);
         found(&machine(), &after, &told(Stands::Left, text))
     };
-    let left_frozen = |frozen| {
+    let left_frozen = |frozen, text: &str| {
         let mut after = machine();
         after.frozen.insert("vda".into());
-        let told = Told { frozen, ..told(Stands::Done, "reverted to frozen: vda") };
+        let told = Told { frozen, ..told(Stands::Done, text) };
         found(&machine(), &after, &told)
     };
     let frozen: fn(&mut State) = |state| _ = state.frozen.insert("vda".into());
@@ -125,8 +125,14 @@ fn a_guest_left_frozen_or_stopped_is_found_unless_that_is_told() {
     for change in [frozen, paused, gone] {
         assert_eq!(left(change, "it went wrong"), [Invariant::Guest]);
     }
-    assert_eq!(left_frozen(false), [Invariant::Guest], "a snapshot may be called so");
-    assert_eq!(left_frozen(true), []);
+    let says_so = "reverted to s1: vda; the guest's file systems may still be frozen";
+    assert_eq!(
+        left_frozen(true, "reverted to frozen: vda"),
+        [Invariant::Guest],
+        "a snapshot may be called so"
+    );
+    assert_eq!(left_frozen(false, says_so), [Invariant::Guest], "the driver itself does not know it");
+    assert_eq!(left_frozen(true, says_so), []);
     assert_eq!(left(paused, "the guest may stand still"), []);
     assert_eq!(left(gone, "QEMU is gone"), []);
 }

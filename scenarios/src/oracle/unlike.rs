@@ -26,6 +26,7 @@ pub fn unlike(wanted: &State, found: &State, when: &str) -> Vec<String> {
     if wanted.guest.is_some() && found.guest.is_some() {
         let jobs = |state: &State| plain(state.jobs.iter().collect());
         differ("job", jobs(wanted), jobs(found));
+        differ("migration setting", wanted.settings.clone(), found.settings.clone());
         // An image that is below nothing any more is open still.
         let below = |file: &&String| wanted.chains.values().flatten().any(|below| below == *file);
         let loose =

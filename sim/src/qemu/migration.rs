@@ -21,7 +21,10 @@
 //!
 //! Source: recordings `migrate-*`, `background-snapshot` and `oob`; the four releases, asked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Context, QmpError, Timer, arguments::Arguments, block::Graph, not_simulated, pci::PciBus, run_state::Cpus,
@@ -179,6 +182,12 @@ impl Migration {
             other => return Err(not_simulated(&format!("command `{other}`"))),
         }
         Ok(QObject::empty())
+    }
+
+    /// What clients set for one migration and forget for the next: which capabilities are on, and how fast it may go.
+    pub(crate) fn settings(&self) -> BTreeSet<String> {
+        let bandwidth = format!("max-bandwidth={}", self.parameters.number("max-bandwidth"));
+        self.capabilities.on().map(str::to_owned).chain([bandwidth]).collect()
     }
 
     /// Whether there is, or was, a migration to tell of.

@@ -69,6 +69,11 @@ pub(crate) struct Capabilities {
 }
 
 impl Capabilities {
+    /// Those that are on.
+    pub(crate) fn on(&self) -> impl Iterator<Item = &'static str> {
+        self.on.iter().copied()
+    }
+
     /// Whether a capability is on.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.on.contains(&name)
