@@ -1,6 +1,8 @@
 //! Mistakes are planted in the driver, one at a time, and each must be found: by explore, in the scenario as it is written, or by
 //! sweep, with one fault at one point. What finds none of its own mistakes proves nothing by finding none.
 
+#![allow(clippy::print_stdout, reason = "in which run each was found, with `--nocapture`")]
+
 use std::rc::Rc;
 
 use clap::ValueEnum as _;
