@@ -123,7 +123,7 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
 
 /// The description as it is once somebody has edited it.
 pub(crate) fn anew(document: DomainXml, by: &language::Describe) -> DomainXml {
-    let language::Describe { memory, cpu, disks: _, formats } = by;
+    let language::Describe { memory, cpu, tpm, disks: _, formats } = by;
     let mut domain = document.element().clone();
     if let (Some(size), Some(memory)) = (memory, domain.child_mut("memory")) {
         *memory = Element::of_text("memory", &(size.bytes() >> 10).to_string());
@@ -132,6 +132,11 @@ pub(crate) fn anew(document: DomainXml, by: &language::Describe) -> DomainXml {
         let mut cpu = Element::new("cpu").with("mode", "custom").with("match", "exact");
         cpu.push(Element::of_text("model", model));
         domain.push(cpu);
+    }
+    if let Some(devices) = domain.child_mut("devices").filter(|_| *tpm) {
+        let mut tpm = Element::new("tpm").with("model", "tpm-crb");
+        tpm.push(Element::new("backend").with("type", "emulator").with("version", "2.0"));
+        devices.push(tpm);
     }
     for disk in domain.child_mut("devices").into_iter().flat_map(Element::elements_mut) {
         let target = disk.child("target").and_then(|target| target.attribute("dev"));

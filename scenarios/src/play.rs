@@ -561,12 +561,13 @@ fn title(action: &Action) -> String {
     }
 }
 
-fn title_of_description(Describe { memory, cpu, disks, formats }: &Describe) -> String {
+fn title_of_description(Describe { memory, cpu, tpm, disks, formats }: &Describe) -> String {
     let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
     let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
+    let tpm = tpm.then(|| ", a TPM".to_owned());
     let disks = disks.iter().map(|disk| format!(", disk {}", disk.target));
     let formats = formats.iter().map(|(disk, format)| format!(", {disk} as {}", format.name()));
-    let said: String = memory.into_iter().chain(cpu).chain(disks).chain(formats).collect();
+    let said: String = memory.into_iter().chain(cpu).chain(tpm).chain(disks).chain(formats).collect();
     format!("described anew{said}")
 }
 

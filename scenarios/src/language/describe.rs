@@ -19,6 +19,9 @@ pub struct Describe {
     #[serde(default)]
     #[schemars(with = "Option<CpuModel>")]
     pub cpu: Option<String>,
+    /// Whether it has a TPM, which keeps its state past the disks. Default: no.
+    #[serde(default)]
+    pub tpm: bool,
     /// Disks beside those that it was started with. Default: none.
     #[serde(default)]
     pub disks: Vec<Disk>,

@@ -260,7 +260,7 @@ fn description_can_change(root: Node<'_>, describe: Node<'_>, found: &mut Vec<Fo
         found.push(Found::new(
             describe.span(),
             "nothing is described anew".into(),
-            "memory, cpu, disks".into(),
+            "memory, cpu, tpm, disks".into(),
         ));
     }
     if describe.is_there() && !matches!(records.value(), Some(DeValue::Boolean(true))) {
