@@ -35,6 +35,7 @@ use crate::{
     env::{Endpoint, Env},
     race::{First, race},
     wire::{AgentSays, AgentSession, AgentWireError, agent_request},
+    words,
 };
 
 /// How long a sync is waited for; libvirt waits as long.
@@ -104,7 +105,8 @@ impl<E: Env> Agent<E> {
         let failed = |error| AgentError::Failed { command: command.to_owned(), error };
         let returned = reply.map_err(failed)?;
         serde_json::from_value(returned).map_err(|error| {
-            AgentError::Unsynchronised(format!("the reply to `{command}` cannot be read: {error}"))
+            let why = words::of_error(&error);
+            AgentError::Unsynchronised(format!("the reply to `{command}` cannot be read: {why}"))
         })
     }
 

@@ -27,6 +27,7 @@ use crate::{
     race::{First, race},
     standstill::{OwnStop, Standstill},
     wire::{self, Band, Event, Greeting, QmpError, Reply, WireError},
+    words,
 };
 
 /// How many events a slow listener may be behind before it must ask QEMU instead.
@@ -424,8 +425,10 @@ impl<E: Env> Client<E> {
 
 /// Reads what a command returned.
 fn read<C: Command>(raw: &str) -> Result<C::Returns, CommandError> {
-    wire::payload(raw)
-        .map_err(|error| CommandError::Unreadable { command: C::NAME.into(), reason: error.to_string() })
+    wire::payload(raw).map_err(|error| CommandError::Unreadable {
+        command: C::NAME.into(),
+        reason: words::of_error(&error),
+    })
 }
 
 /// Opens the stream. Where the monitor's queue is full of waiting clients the system says "try again": QEMU is there.

@@ -241,10 +241,16 @@ impl Launcher {
             Launcher::BuiltIn(built_in) => built_in.start(env, start, deadline).await,
             Launcher::Program(path) => program::start(env, path, start).await,
         };
-        let monitor = match started {
+        let mut monitor = match started {
             Ok(()) => answering(env, start.monitor, deadline).await.map_err(LaunchError::from),
             Err(error) => Err(error),
         };
+        if let (Launcher::Program(path), Ok(found)) = (self, &monitor)
+            && let Err(error) = program::check(env, path, start, &found.client(), deadline).await
+        {
+            found.client().close();
+            monitor = Err(error);
+        }
         if let Err(error) = &monitor
             && error.in_doubt()
         {

@@ -18,7 +18,10 @@ pub(crate) use self::image::data_file;
 pub use self::image::{
     Backing, BitmapInfo, Clusters, FormatSpecific, ImageInfo, NewImage, Qcow2Specific, SnapshotInfo,
 };
-use crate::env::{Ended, Env, FileKind, HostCommand};
+use crate::{
+    env::{Ended, Env, FileKind, HostCommand},
+    words,
+};
 
 /// The tool, and how long each of its runs may take.
 #[derive(Debug, Clone)]
@@ -291,7 +294,7 @@ impl<E: Env> QemuImg<E> {
         serde_json::from_slice(&said).map_err(|error| ToolError::Nonsense {
             command: "info",
             file: file.to_owned(),
-            why: error.to_string(),
+            why: words::of_error(&error),
         })
     }
 

@@ -3,6 +3,8 @@
 //! They end up in errors and reports, and these on terminals and in logs. An escape would clear what was said before, and a
 //! line of their own would be taken for one of ours: so they are made harmless where they come in.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer};
 
 /// The words, with control characters written out: `\n`, `\u{1b}`; and those that turn a line around or end it.
@@ -19,6 +21,18 @@ pub(crate) fn plain(words: &str) -> String {
         }
     }
     shown
+}
+
+/// How much is shown of an error that may repeat what was said, in characters.
+const SHOWN: usize = 300;
+
+/// What is wrong with something that was said, as a parser tells it: it may repeat a part of that, of whatever length.
+pub(crate) fn of_error(error: &impl fmt::Display) -> String {
+    let words = plain(&error.to_string());
+    match words.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{} ...", &words[..end]),
+        None => words,
+    }
 }
 
 /// Reads a text as [`plain`] shows it.
@@ -47,6 +61,16 @@ mod tests {
         assert_eq!(plain("\u{1b}[2J\u{7}no\r\nsnapshot s1 taken"), r"\u{1b}[2J\u{7}no\r\nsnapshot s1 taken");
         assert_eq!(plain("a\u{202e}b\u{2028}c\u{9b}d\te"), r"a\u{202e}b\u{2028}c\u{9b}d\te");
         assert_eq!(plain("»é\\ 'x'"), "»é\\ 'x'");
+    }
+
+    #[test]
+    fn an_error_that_repeats_what_was_said_obeys_nothing_either_and_comes_to_an_end() {
+        #[derive(Debug, Deserialize)]
+        enum Status {}
+        let told = |said: &str| of_error(&serde_json::from_value::<Status>(said.into()).unwrap_err());
+        let forged = told("x`\r\u{1b}[2Ktaken\nerror: forged");
+        assert!(forged.contains(r"x`\r\u{1b}[2Ktaken\nerror: forged`"), "{forged}");
+        assert!(told(&"x".repeat(1 << 20)).len() < 400);
     }
 
     #[test]

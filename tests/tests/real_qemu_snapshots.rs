@@ -322,6 +322,8 @@ fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     let _started = Started(rig.desk.join("pid"));
     let by = ["--launcher", launcher.as_str(), "--qmp", &rig.monitor];
     rig.done(&["create-as", "e1", "--disk-only"])?;
+    one_that_starts_another(rig, program, &launcher)?;
+    fs::write(&launcher, LAUNCHER.replace("PROGRAM", program.as_str()))?;
     let reverted = rig.done(&[&["revert", "e1", "--running", "--off"], &by[..]].concat())?;
     rig.is("the program has started it", reverted["machine"] == "started-and-runs")?;
     let taken = rig.done(&[&["create-as", "i1"], &by[2..]].concat())?;
@@ -340,6 +342,28 @@ fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     rig.done(&[&without, &by[..]].concat())?;
     rig.is("what came after it is gone", rig.say(&["info", "i2"])?.0 == Some(1))?;
     rig.done(&[&["delete", "i1"], &by[2..]].concat())?;
+    Ok(())
+}
+
+/// What a program has started is believed only when it has been seen: the guest would write to what is removed behind it.
+fn one_that_starts_another(rig: &Rig<'_>, program: &Utf8Path, launcher: &Utf8Path) -> Result<(), Failed> {
+    let by = ["--launcher", launcher.as_str(), "--qmp", &rig.monitor];
+    let vm = rig.desk.join("vm.xml");
+    let before = (fs::read_to_string(&vm)?, fs::read_dir(&rig.images)?.count());
+    let lies = [
+        ("| grep '^/'", "| grep '^/' | head -n 1", "disk vdb was to be in"),
+        ("[ \"$(said state)\" = running ] ||", "true;", "the guest was to be `running`, and is `prelaunch`"),
+    ];
+    for (does, lies, words) in lies {
+        fs::write(launcher, LAUNCHER.replace(does, lies).replace("PROGRAM", program.as_str()))?;
+        let (code, told) = rig.say(&[&["revert", "e1", "--running", "--off"], &by[..]].concat())?;
+        let told = told.to_string();
+        rig.is(&format!("it is told that {words}: {told}"), code == Some(1) && told.contains(words))?;
+        let after = (fs::read_to_string(&vm)?, fs::read_dir(&rig.images)?.count());
+        rig.is("the description and the images are as they were", before == after)?;
+        let listens = std::os::unix::net::UnixStream::connect(&rig.monitor).is_ok();
+        rig.is("what was started has ended", !listens)?;
+    }
     Ok(())
 }
 

@@ -2,11 +2,22 @@
 //!
 //! The contract is `docs/launcher.md`.
 
-use camino::Utf8Path;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{LaunchError, Start, Stop, arguments::Power, cannot_run};
-use crate::env::{Ended, Env, HostCommand};
+use crate::{
+    client::{Client, CommandError},
+    commands::{QueryBlock, QueryStatus},
+    env::{Ended, Env, HostCommand},
+    observed::images,
+    words,
+};
+
+/// Who asks the machine that was started.
+const LANE: &str = "started";
 
 /// What the program is told.
 #[derive(Debug, Serialize)]
@@ -53,6 +64,55 @@ pub(super) async fn start<E: Env>(env: &E, path: &Utf8Path, start: &Start<'_>) -
     tell(env, path, within, &Order::Start { name: &name, domain: &domain, state: power, monitor }).await
 }
 
+/// Whether the machine that answers is the one that was asked for: its guest stands as it was to, and its disks are in their images.
+/// A program that starts what it always starts would leave the guest in images that are given up, or removed, behind it.
+pub(super) async fn check<E: Env>(
+    env: &E,
+    path: &Utf8Path,
+    start: &Start<'_>,
+    client: &Client<E>,
+    deadline: Duration,
+) -> Result<(), LaunchError> {
+    let broken = |why: String| LaunchError::BrokenContract { program: path.to_owned(), why };
+    let unasked = |error: CommandError| broken(format!("the machine that it has started: {error}"));
+    let status = client.execute(LANE, &QueryStatus {}, deadline).await.map_err(unasked)?.status;
+    let wanted: &[&str] = match start.power {
+        Power::Running => &["running"],
+        Power::Paused => &["prelaunch", "paused"],
+        Power::Incoming => &["inmigrate"],
+    };
+    if !wanted.contains(&status.as_str()) {
+        return Err(broken(format!("the guest was to be `{}`, and is `{status}`", wanted.join("` or `"))));
+    }
+    let devices = client.execute(LANE, &QueryBlock {}, deadline).await.map_err(unasked)?;
+    let mut open = Vec::new();
+    for top in devices.iter().filter_map(|device| device.inserted.as_ref()) {
+        let mut chain = Vec::new();
+        for image in images(&top.image) {
+            chain.push(one_name(env, &image).await);
+        }
+        open.push(chain);
+    }
+    for disk in start.domain.disks().filter(|disk| !disk.read_only()) {
+        let Some(file) = disk.path() else { continue };
+        let real = one_name(env, file).await;
+        // What is thrown away when the machine ends is over it.
+        let depth = if disk.transient() { 2 } else { 1 };
+        if !open.iter().any(|chain| chain.iter().take(depth).any(|image| *image == real)) {
+            let target = &disk.target;
+            return Err(broken(format!(
+                "disk {target} was to be in `{file}`, and no disk of the machine is"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A file may have several names; one that is not there has its own.
+async fn one_name<E: Env>(env: &E, file: &Utf8Path) -> Utf8PathBuf {
+    env.canonical(file).await.unwrap_or_else(|_| file.to_owned())
+}
+
 pub(super) async fn stop<E: Env>(env: &E, path: &Utf8Path, stop: &Stop<'_>) -> Result<(), LaunchError> {
     let Stop { domain, monitor, within } = *stop;
     let (name, domain) = (domain.name(), domain.element().document());
@@ -62,7 +122,7 @@ pub(super) async fn stop<E: Env>(env: &E, path: &Utf8Path, stop: &Stop<'_>) -> R
 async fn tell<E: Env>(
     env: &E,
     path: &Utf8Path,
-    within: std::time::Duration,
+    within: Duration,
     order: &Order<'_>,
 ) -> Result<(), LaunchError> {
     let program = || path.to_owned();
@@ -77,7 +137,9 @@ async fn tell<E: Env>(
     }
     match serde_json::from_slice(&ran.stdout) {
         Ok(Answer::Done {}) => Ok(()),
-        Ok(Answer::Refused { why }) => Err(LaunchError::Refused { program: program(), text: why }),
-        Err(error) => Err(broken(format!("its answer is none: {error}"))),
+        Ok(Answer::Refused { why }) => {
+            Err(LaunchError::Refused { program: program(), text: words::plain(&why) })
+        }
+        Err(error) => Err(broken(format!("its answer is none: {}", words::of_error(&error)))),
     }
 }

@@ -1,10 +1,10 @@
 //! Why an operation of a storage has failed, and how things stand then.
 
-use std::io;
+use std::{fmt, io};
 
 use camino::Utf8PathBuf;
 
-use crate::{error::Code, step::Happened};
+use crate::{error::Code, step::Happened, words};
 
 /// What a tool means by its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,8 +175,8 @@ impl StorageError {
         }
     }
 
-    pub(super) fn nonsense(program: impl Into<Utf8PathBuf>, why: impl ToString) -> Self {
-        StorageError::Nonsense { program: program.into(), why: why.to_string() }
+    pub(super) fn nonsense(program: impl Into<Utf8PathBuf>, why: impl fmt::Display) -> Self {
+        StorageError::Nonsense { program: program.into(), why: words::of_error(&why) }
     }
 
     pub(super) fn bad_name(name: &str, why: &str) -> Self {
