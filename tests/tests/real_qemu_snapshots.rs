@@ -10,7 +10,7 @@
 use std::{
     error::Error,
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     process::{Command, ExitCode},
 };
 
@@ -93,7 +93,7 @@ async fn off(binary: &Binary, program: &Utf8Path) -> Result<(), Failed> {
     let runs = story_of_one_that_runs(&rig);
     world.kill_qemu().await;
     runs?;
-    let told = story_of_one_that_is_off(&rig);
+    let told = story_of_one_that_is_off(&rig, program);
     // The one that the driver has started.
     world.kill_qemu().await;
     told
@@ -212,7 +212,7 @@ fn story_of_one_that_runs(rig: &Rig<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
+fn story_of_one_that_is_off(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     let description = || fs::read_to_string(rig.desk.join("vm.xml"));
     let plan = rig.done(&["create-as", "i1", "--disk-only", "--dry-run"])?;
     rig.is("a plan tells no description", !plan.to_string().contains("emulator"))?;
@@ -251,7 +251,9 @@ fn story_of_one_that_is_off(rig: &Rig<'_>) -> Result<(), Failed> {
     let ended = rig.done(&[&["revert", "e1", "--force"], &running[..]].concat())?;
     rig.is("it is off again", ended["machine"] == "off" && !description()?.contains("vda.m1'"))?;
     let start = ["--launcher", "built-in", "--off", "--qmp", &rig.monitor];
+    let asked = left_by_a_killed_driver(rig, program)?;
     let reverted = rig.done(&[&["revert", "m1"], &start[..]].concat())?;
+    rig.is("the QEMU that was left was asked, and has ended", UnixStream::connect(asked).is_err())?;
     rig.is("it goes on with its memory", reverted["machine"] == "started-and-runs")?;
     cut_memory(rig, &memory)
 }
@@ -345,6 +347,16 @@ fn story_of_a_program(rig: &Rig<'_>, program: &Utf8Path) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A QEMU without disks, which a driver has started to ask it what it can do, and was killed.
+fn left_by_a_killed_driver(rig: &Rig<'_>, program: &Utf8Path) -> Result<String, Failed> {
+    let asked = format!("{}.asked", rig.monitor);
+    let words = ["-accel", "tcg", "-nodefaults", "-display", "none", "-S", "-daemonize", "-qmp"];
+    let started =
+        Command::new(program).args(words).arg(format!("unix:{asked},server=on,wait=off")).status()?;
+    rig.is("it is there", started.success() && UnixStream::connect(&asked).is_ok())?;
+    Ok(asked)
+}
+
 /// What a program has started is believed only when it has been seen: the guest would write to what is removed behind it.
 fn one_that_starts_another(rig: &Rig<'_>, program: &Utf8Path, launcher: &Utf8Path) -> Result<(), Failed> {
     let by = ["--launcher", launcher.as_str(), "--qmp", &rig.monitor];
@@ -361,7 +373,7 @@ fn one_that_starts_another(rig: &Rig<'_>, program: &Utf8Path, launcher: &Utf8Pat
         rig.is(&format!("it is told that {words}: {told}"), code == Some(1) && told.contains(words))?;
         let after = (fs::read_to_string(&vm)?, fs::read_dir(&rig.images)?.count());
         rig.is("the description and the images are as they were", before == after)?;
-        let listens = std::os::unix::net::UnixStream::connect(&rig.monitor).is_ok();
+        let listens = UnixStream::connect(&rig.monitor).is_ok();
         rig.is("what was started has ended", !listens)?;
     }
     Ok(())

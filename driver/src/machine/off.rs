@@ -128,10 +128,18 @@ impl<E: Env> Machine<E> {
             return Ok(());
         }
         let Endpoint::Unix(monitor) = endpoint;
-        let (bare, within) = (document.with_disks(|_| false), self.patience.command);
+        // Never at the machine's own monitor: one that a killed driver leaves would be taken for the machine. Left at this one, it is
+        // asked by the next, and ended.
+        let beside = Utf8PathBuf::from(format!("{monitor}.asked"));
+        let (bare, within, monitor) = (document.with_disks(|_| false), self.patience.command, &*beside);
         let start = Start { domain: &bare, power: Power::Paused, monitor, within };
+        let left = Endpoint::Unix(beside.clone());
+        let started = match listens(env, &left).await {
+            true => Monitor::connect(env.clone(), left, within).await.ok(),
+            false => launcher.start(env, &start).await.ok(),
+        };
         // Why it cannot be started is told by the plan, or by the start itself.
-        let Ok(started) = launcher.start(env, &start).await else { return Ok(()) };
+        let Some(started) = started else { return Ok(()) };
         let known = Capabilities::probe(&started.client(), env.now() + within).await;
         started.client().close();
         let ended = launcher.stop(env, &Stop { domain: &bare, monitor, within }).await;

@@ -160,7 +160,9 @@ impl<T: Time> Env for SimEnv<T> {
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
         let Endpoint::Unix(path) = endpoint;
-        let number = path.as_str().strip_prefix(MONITOR).and_then(|number| number.parse().ok());
+        // A QEMU that is only asked what it can do listens beside: of that one, too, the number alone counts.
+        let number = path.as_str().strip_prefix(MONITOR).map(|number| number.trim_end_matches(".asked"));
+        let number = number.and_then(|number| number.parse().ok());
         let port = match number {
             Some(number) => Port::Monitor(number),
             None if path == AGENT => Port::Agent,
