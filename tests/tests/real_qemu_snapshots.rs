@@ -361,7 +361,7 @@ fn left_by_a_killed_driver(rig: &Rig<'_>, program: &Utf8Path) -> Result<String, 
 fn one_that_starts_another(rig: &Rig<'_>, program: &Utf8Path, launcher: &Utf8Path) -> Result<(), Failed> {
     let by = ["--launcher", launcher.as_str(), "--qmp", &rig.monitor];
     let vm = rig.desk.join("vm.xml");
-    let before = (fs::read_to_string(&vm)?, fs::read_dir(&rig.images)?.count());
+    let before = (fs::read_to_string(&vm)?, fs::read_dir(rig.images)?.count());
     let lies = [
         ("| grep '^/'", "| grep '^/' | head -n 1", "disk vdb was to be in"),
         ("[ \"$(said state)\" = running ] ||", "true;", "the guest was to be `running`, and is `prelaunch`"),
@@ -371,7 +371,7 @@ fn one_that_starts_another(rig: &Rig<'_>, program: &Utf8Path, launcher: &Utf8Pat
         let (code, told) = rig.say(&[&["revert", "e1", "--running", "--off"], &by[..]].concat())?;
         let told = told.to_string();
         rig.is(&format!("it is told that {words}: {told}"), code == Some(1) && told.contains(words))?;
-        let after = (fs::read_to_string(&vm)?, fs::read_dir(&rig.images)?.count());
+        let after = (fs::read_to_string(&vm)?, fs::read_dir(rig.images)?.count());
         rig.is("the description and the images are as they were", before == after)?;
         let listens = UnixStream::connect(&rig.monitor).is_ok();
         rig.is("what was started has ended", !listens)?;
