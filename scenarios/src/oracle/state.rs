@@ -10,7 +10,7 @@ use freezeframe_driver::{
     storage::Method,
 };
 use freezeframe_sim::{
-    host::{Blocks, Image},
+    host::{Blocks, Host, Image},
     machine::Machine,
     qemu::block::{Driver, Graph, Node},
     world::World,
@@ -121,7 +121,7 @@ impl State {
                 continue;
             }
             state.documents.insert(path.to_string(), bytes.to_owned());
-            let record = record_of(path, bytes);
+            let record = record_of(path, bytes, host);
             state.records.extend(record);
         }
         state.broken = world.check_invariants().err().into_iter().flat_map(|broken| broken.0).collect();
@@ -241,14 +241,15 @@ pub fn disk_of(device: &str) -> &str {
 }
 
 /// The record that a document is, if it is one.
-fn record_of(path: &Utf8Path, bytes: &[u8]) -> Option<(String, Record)> {
+fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Record)> {
     let name = path.file_name()?.strip_suffix(".xml")?;
     let read = DomainSnapshot::read(bytes, Purpose::Load).ok()?;
     let domain = read.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
     // The images that the guest wrote to when it was taken: to these one goes back.
     let image = |target: &str| {
         let disk = domain.as_ref()?.disks().find(|disk| disk.target == target)?;
-        Some(disk.path()?.to_string())
+        // One that is named from somewhere is there where QEMU was started.
+        Some(host.resolve(disk.path()?).into_string())
     };
     let (mut images, mut inside) = (BTreeMap::new(), BTreeSet::new());
     let takes_part = |location| matches!(location, Some(Location::Internal | Location::External));
