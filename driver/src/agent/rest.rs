@@ -63,6 +63,9 @@ pub enum RestError {
         "{0}: somebody else may have frozen them, past the agent or before it was started anew; `freezeframe fs thaw` lets them go"
     )]
     NoneFrozen(String),
+    /// It was frozen, and stood so no longer when that was to be told.
+    #[error("the guest was frozen, but somebody has let it go at once")]
+    LetGo,
     /// The guest may still be frozen.
     #[error("the guest could not be thawed: {0}")]
     NotThawed(AgentError),
@@ -74,7 +77,9 @@ impl RestError {
         match self {
             RestError::Agent(error) | RestError::NotThawed(error) => error.code(),
             RestError::FrozenMeanwhile => Code::OperationInvalid,
-            RestError::NothingFrozen | RestError::NoneFrozen(_) => Code::AgentCommandFailed,
+            RestError::NothingFrozen | RestError::NoneFrozen(_) | RestError::LetGo => {
+                Code::AgentCommandFailed
+            }
         }
     }
 }
