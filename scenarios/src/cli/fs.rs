@@ -264,11 +264,7 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
 const LOOK_WITHIN: u32 = 5;
 
 /// Freezes, and makes sure that it stands: a freeze may take long, and somebody else may have thawed meanwhile.
-async fn freeze_and_look(
-    env: &TokioEnv,
-    rest: &Rest<TokioEnv>,
-    deadline: Duration,
-) -> Result<(), RestError> {
+async fn freeze_and_look(env: &TokioEnv, rest: &Rest<TokioEnv>, deadline: Duration) -> Result<(), RestError> {
     rest.freeze(deadline, false).await?;
     match rest.status(env.now() + Duration::from_secs(LOOK_WITHIN.into())).await? {
         FreezeStatus::Frozen => Ok(()),

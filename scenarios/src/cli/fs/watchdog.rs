@@ -63,7 +63,9 @@ impl GuardArgs {
         let env = TokioEnv::new();
         let after = self.thaw_after.unwrap_or(within.saturating_add(THAW_AFTER));
         let ticket = Ticket::of(agent, &env.unique_id());
-        start(&env, agent, Bounds { after, once_it_stands: None }, &ticket).await.map_err(FsError::NoWatchdog)?;
+        start(&env, agent, Bounds { after, once_it_stands: None }, &ticket)
+            .await
+            .map_err(FsError::NoWatchdog)?;
         let mut thawed = frozen.clone();
         let over = async {
             let was_frozen = thawed.wait_for(|frozen| *frozen).await.is_ok();
