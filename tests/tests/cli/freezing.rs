@@ -112,7 +112,7 @@ fn the_time_of_a_freeze_counts_from_when_it_stands() {
     assert_eq!(rig.json(&["status"]), json!({"status": "thawed"}));
 }
 
-/// The agent counts what it has thawed, and says then that the guest is frozen; before, `fs freeze` asks it twice.
+/// The agent counts what it has thawed, and says then that the guest is frozen; before, `fs freeze` asks it three times.
 const BELIES_ITS_COUNT: &str = r#"
 id = "belies-its-count"
 title = "a thaw is answered with a count, and the guest is told to be frozen still"
@@ -124,7 +124,7 @@ machine = { disks = [{ target = "vda" }, { target = "vdb" }], agent = "linux" }
 probe = {}
 
 [[fault]]
-at = { agent = "guest-fsfreeze-status", nth = 3 }
+at = { agent = "guest-fsfreeze-status", nth = 4 }
 do = { garbage = '{"return": "frozen"}' }
 "#;
 
