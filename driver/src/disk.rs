@@ -208,15 +208,12 @@ impl<E: Env> Disks<E> {
             // Who has frozen the guest, or watches over it, may want to thaw it meanwhile: the port serves one at a time.
             self.monitor.rest().release();
         }
+        let by_the_caller = |quiesce| quiesce == Quiesce::AlreadyFrozen || self.frozen_by.is_some();
+        let is_callers = matches!(ask, Ask::Snapshot { quiesce, .. } if by_the_caller(*quiesce));
+        self.monitor.rest().is_callers(is_callers && !plan.freezes());
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
-        if let Ask::Snapshot { quiesce, .. } = ask
-            && (*quiesce == Quiesce::AlreadyFrozen || self.frozen_by.is_some())
-            && !plan.freezes()
-        {
-            let deadline = self.monitor.env().now() + Patience::default().ask;
-            self.monitor.rest().look_again(deadline).await;
-        }
+        self.monitor.rest().look_again(self.monitor.env().now() + Patience::default().ask).await;
         Ok(())
     }
 

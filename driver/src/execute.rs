@@ -168,6 +168,7 @@ impl<'m, E: Env> Execution<'m, E> {
     /// Carries out a stage up to the point of no return. Tells what failed.
     async fn stage(&mut self, index: usize, deadline: Duration) -> Vec<Failure<'m>> {
         let stage = &self.plan.stages[index];
+        self.look_at_rest(index).await;
         let behind = planted(Mutant::WritesTheJournalBehind);
         let about = if behind { Ok(()) } else { self.about(index).await };
         if let (Err(cause), Some(step)) = (about, stage.steps.first()) {
@@ -188,6 +189,7 @@ impl<'m, E: Env> Execution<'m, E> {
         let plan = self.plan;
         let mut late = Vec::new();
         for (index, stage) in plan.stages.iter().enumerate().skip(from) {
+            self.look_at_rest(index).await;
             if let Err(error) = self.about(index).await {
                 // Who finds the machine asks the steps then, and does again what can be done again.
                 tracing::warn!(%error, "how far the operation has come is not written down");
@@ -205,6 +207,15 @@ impl<'m, E: Env> Execution<'m, E> {
             self.meet_the_new_one(stage).await;
         }
         late
+    }
+
+    /// Looks at a freeze of the caller's, if the agent cannot be asked any more from this stage on.
+    async fn look_at_rest(&self, stage: usize) {
+        if self.plan.ends_answers() == Some(stage) {
+            let rest = self.monitor.rest();
+            rest.look_again(self.monitor.env().now() + self.patience.ask).await;
+            rest.release();
+        }
     }
 
     /// Writes down that the steps of this stage are about to act.

@@ -254,17 +254,14 @@ impl<E: Env> Machine<E> {
 
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
         let (Planned { plan, tree, domain }, images) = self.planned(request).await?;
-        if !plan.freezes() {
-            // Who has frozen the guest, or watches over it, may want to thaw it meanwhile: the port serves one at a time.
-            self.monitor.rest().release();
-        }
+        self.leave_rest(request, &plan);
         let was_off = self.is_off();
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());
         let journal = self.begin_journal(&plan, domain.as_ref()).await?;
         let carried_out =
             Box::pin(execute::carry_out(&self.monitor, &plan, deadline, patience, journal.as_ref())).await;
-        let quiesced = self.quiesced(request, &plan).await;
+        let quiesced = self.quiesced().await;
         if let Err(error) = &carried_out {
             self.note_background(&plan, error);
         }

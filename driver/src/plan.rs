@@ -113,6 +113,16 @@ impl Plan {
         self.steps().any(ends) && !self.steps().any(Step::starts_a_machine)
     }
 
+    /// The stage from which on the guest's agent cannot answer any more, not even when all is done; none if it can then.
+    pub(crate) fn ends_answers(&self) -> Option<usize> {
+        if self.steps().any(|step| matches!(step, Step::Resume(_))) {
+            return None;
+        }
+        let ends =
+            |stage: &Stage| stage.steps.iter().any(|step| matches!(step, Step::Pause(_) | Step::Quit(_)));
+        self.stages.iter().position(ends)
+    }
+
     /// All steps, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.stages.iter().flat_map(|stage| &stage.steps)

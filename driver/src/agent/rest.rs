@@ -63,6 +63,9 @@ pub enum RestError {
         "{0}: somebody else may have frozen them, past the agent or before it was started anew; `freezeframe fs thaw` lets them go"
     )]
     NoneFrozen(String),
+    /// It was frozen, and stood so no longer when that was to be told.
+    #[error("the guest was frozen, but somebody has let it go at once")]
+    LetGo,
     /// The guest may still be frozen.
     #[error("the guest could not be thawed: {0}")]
     NotThawed(AgentError),
@@ -74,7 +77,9 @@ impl RestError {
         match self {
             RestError::Agent(error) | RestError::NotThawed(error) => error.code(),
             RestError::FrozenMeanwhile => Code::OperationInvalid,
-            RestError::NothingFrozen | RestError::NoneFrozen(_) => Code::AgentCommandFailed,
+            RestError::NothingFrozen | RestError::NoneFrozen(_) | RestError::LetGo => {
+                Code::AgentCommandFailed
+            }
         }
     }
 }
@@ -102,6 +107,8 @@ struct Inner<E: Env> {
     /// What the freeze must reach.
     freezable: RefCell<Freezable>,
     told: RefCell<Quiesced>,
+    /// Whether the caller's freeze is still to be looked at.
+    callers: Cell<bool>,
     /// Whether the memory that was loaded held a freeze; none if nobody has looked.
     loaded: RefCell<Option<LoadedFreeze>>,
 }
@@ -135,6 +142,7 @@ impl<E: Env> Rest<E> {
             frozen: watch::Sender::new(false),
             freezable: RefCell::default(),
             told: RefCell::new(Quiesced::no("not asked for")),
+            callers: Cell::new(false),
             loaded: RefCell::default(),
         }))
     }
@@ -441,9 +449,15 @@ impl<E: Env> Rest<E> {
         self.0.loaded.take()
     }
 
-    /// Whether a freeze of the caller's own still stood when the snapshot was taken, if it stood when it was begun.
+    /// Whether the guest is at rest by its caller, whose freeze is to be looked at once more: as late as the agent can be asked.
+    pub(crate) fn is_callers(&self, callers: bool) {
+        self.0.callers.set(callers);
+    }
+
+    /// Whether a freeze of the caller's own still stood when the snapshot was taken, if it stood when it was begun. A guest that stands
+    /// still until the end cannot be asked, nor be let go: of one that was looked at right before, more need not be known.
     pub(crate) async fn look_again(&self, deadline: Duration) {
-        if self.told().verdict != Verdict::Yes {
+        if !self.0.callers.take() || self.told().verdict != Verdict::Yes {
             return;
         }
         match self.status(deadline).await {

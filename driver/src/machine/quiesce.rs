@@ -11,7 +11,7 @@ use crate::{
     observed::{Observed, ObservedDisk},
     plan::{self, Facts, Held, Plan},
     report::{Quiesced, Verdict},
-    request::{CreateFlag, Quiesce, Request},
+    request::{Create, CreateFlag, Quiesce, Request},
     storage::{Snapshot, StorageError, Volumes},
     store::Changes,
 };
@@ -100,15 +100,23 @@ impl<E: Env> Machine<E> {
         Ok(found)
     }
 
-    /// What is to be told of the guest's rest. A freeze of the caller's is looked at again.
-    pub(super) async fn quiesced(&self, request: &Request, plan: &Plan) -> Quiesced {
+    /// Leaves the agent to whoever else has frozen the guest, or watches over that: the port serves one at a time. A freeze of the caller's
+    /// is looked at again.
+    pub(super) fn leave_rest(&self, request: &Request, plan: &Plan) {
         let rest = self.monitor.rest();
-        if let Request::Create(create) = request
-            && (create.quiesce() == Quiesce::AlreadyFrozen || create.frozen_by.is_some())
-            && !plan.freezes()
-        {
-            rest.look_again(self.monitor.env().now() + self.patience.ask).await;
+        let by_the_caller =
+            |create: &Create| create.quiesce() == Quiesce::AlreadyFrozen || create.frozen_by.is_some();
+        let is_callers = matches!(request, Request::Create(create) if by_the_caller(create));
+        rest.is_callers(is_callers && !plan.freezes());
+        if !plan.freezes() {
+            rest.release();
         }
+    }
+
+    /// What is to be told of the guest's rest. A freeze of the caller's is looked at again, unless it was when it last could be.
+    pub(super) async fn quiesced(&self) -> Quiesced {
+        let rest = self.monitor.rest();
+        rest.look_again(self.monitor.env().now() + self.patience.ask).await;
         rest.told()
     }
 

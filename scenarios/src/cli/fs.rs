@@ -35,10 +35,13 @@ use super::{
 const HELP: &str = "\
 The agent's port serves one program at a time: what libvirt, or a second freezeframe, has connected to answers nobody else.
 
-A freeze is thawed by a process of its own after --thaw-after seconds, whether or not the caller still lives then, unless
-`fs thaw` was called before. A note beside the agent's socket, SOCK.frozen.WORD, tells it whether that freeze still stands: a
+A freeze is thawed by a process of its own --thaw-after seconds after it was told that it stands, whether or not the caller still lives
+then, unless `fs thaw` was called before. Should `fs freeze` be killed before it could tell, it is thawed the time of --within later than
+that. A note beside the agent's socket, SOCK.frozen.WORD, tells it whether that freeze still stands: a
 freeze that was thawed by other means and begun anew by somebody else within that time would be thawed too. Each freeze has a note of
-its own, which another one that fails leaves alone. While a note is there, `freezeframe snapshot create` and `disk snapshot` with that
+its own, which another one that fails leaves alone. All that are there go with a thaw by `fs thaw`, or by `freezeframe snapshot recover`.
+A thaw is believed only when the agent's status says so too: of a guest that is frozen still the notes stay, and with them whoever thaws it
+later. While a note is there, `freezeframe snapshot create` and `disk snapshot` with that
 agent neither freeze the guest again nor thaw it, and say by whom it was brought to rest.
 
 Of file systems that somebody else in the guest has frozen before, past its agent, the freeze has no part: whoever it was may let them
@@ -106,6 +109,9 @@ pub(super) enum FsError {
     /// Whether it has thawed is not known, or it has not.
     #[error("{0}. The guest may still be frozen")]
     NotThawed(AgentError),
+    /// The agent counts what it has thawed, and its status says otherwise.
+    #[error("the guest agent takes {} for thawed, but says that the guest is frozen. The guest may still be frozen", systems(*.0))]
+    StillFrozen(u64),
     /// It was frozen before.
     #[error("the guest is frozen already; nothing was done")]
     FrozenBefore,
@@ -135,6 +141,7 @@ impl FsError {
             FsError::Agent(error) | FsError::NotThawed(error) => error.code(),
             FsError::FrozenBefore | FsError::Stopped(_) => Code::OperationInvalid,
             FsError::NotFrozen(error) | FsError::MayBeFrozen(error) => error.code(),
+            FsError::StillFrozen(_) => Code::AgentCommandFailed,
             FsError::NoWatchdog(_) => Code::SystemError,
             FsError::Monitor(error) => error.code(),
         }
@@ -145,7 +152,7 @@ impl FsError {
         match self {
             FsError::NotFrozen(_) => "rolled-back",
             FsError::MayBeFrozen(_) => "not-rolled-back",
-            FsError::NotThawed(_) => "unknown",
+            FsError::NotThawed(_) | FsError::StillFrozen(_) => "unknown",
             _ => "not-begun",
         }
     }
@@ -223,14 +230,18 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
     // The watchdog is there before the freeze: whoever dies in between leaves nobody frozen.
     let (ticket, older) =
         (Ticket::callers(&agent.agent, &env.unique_id()), Ticket::all(&env, &agent.agent).await);
+    let bounds = watchdog::Bounds {
+        after: agent.within.saturating_add(LOOK_WITHIN).saturating_add(*thaw_after),
+        once_it_stands: Some(*thaw_after),
+    };
     match no_watchdog {
         // A snapshot that is taken meanwhile goes by it; whoever freezes does not need it.
         true => drop(ticket.begin(&env).await),
         false => {
-            watchdog::start(&env, &agent.agent, *thaw_after, &ticket).await.map_err(FsError::NoWatchdog)?;
+            watchdog::start(&env, &agent.agent, bounds, &ticket).await.map_err(FsError::NoWatchdog)?;
         }
     }
-    if let Err(error) = rest.freeze(deadline, false).await {
+    if let Err(error) = freeze_and_look(&env, &rest, deadline).await {
         if let Err(error) = rest.thaw().await {
             // It is left to the watchdog too.
             return Err(FsError::MayBeFrozen(error));
@@ -244,9 +255,21 @@ async fn freeze(arguments: &FreezeArgs) -> Result<Told, FsError> {
         }
     }
     let in_part = rest.in_part();
-    // Of one that still says that it was begun nobody is told more than that.
+    // Of one that still says that it was begun nobody is told more than that, and its watchdog comes later than is told.
     let _ = ticket.note(&env, in_part.as_deref()).await;
     Ok(frozen(rest.frozen(), in_part, (!no_watchdog).then_some(*thaw_after)))
+}
+
+/// How long, beyond the time of the freeze, the agent may take to say whether it stands, in seconds.
+const LOOK_WITHIN: u32 = 5;
+
+/// Freezes, and makes sure that it stands: a freeze may take long, and somebody else may have thawed meanwhile.
+async fn freeze_and_look(env: &TokioEnv, rest: &Rest<TokioEnv>, deadline: Duration) -> Result<(), RestError> {
+    rest.freeze(deadline, false).await?;
+    match rest.status(env.now() + Duration::from_secs(LOOK_WITHIN.into())).await? {
+        FreezeStatus::Frozen => Ok(()),
+        FreezeStatus::Thawed => Err(RestError::LetGo),
+    }
 }
 
 /// What is told of a freeze that stands.
@@ -273,7 +296,7 @@ async fn thaw(arguments: &AgentArgs) -> Result<Told, FsError> {
     let mut agent = Agent::connect(&env, &arguments.endpoint(), deadline).await?;
     // One that is written from now on is of a freeze that comes behind this thaw.
     let tickets = Ticket::all(&env, &arguments.agent).await;
-    let (count, remark) = match let_go(&mut agent, deadline).await.map_err(FsError::NotThawed)? {
+    let (count, remark) = match let_go(&mut agent, deadline).await? {
         Thawed::Of(count) => (Some(count), format!("{} had been frozen", systems(count))),
         Thawed::But(error) => (None, format!("but {error}")),
     };
@@ -292,14 +315,20 @@ enum Thawed {
     But(AgentError),
 }
 
-/// Thaws a guest, whoever has frozen it. Its agent's status alone is no proof of it: one that was started anew knows of no freeze.
-async fn let_go(agent: &mut Agent<TokioEnv>, deadline: Duration) -> Result<Thawed, AgentError> {
-    match agent.thaw(deadline).await {
-        Ok(count) => Ok(Thawed::Of(count)),
-        Err(error) if error.comes_behind_the_thaw() => match agent.freeze_status(deadline).await? {
-            FreezeStatus::Thawed => Ok(Thawed::But(error)),
-            FreezeStatus::Frozen => Err(error),
-        },
-        Err(error) => Err(error),
+/// Thaws a guest, whoever has frozen it. Its agent's status alone is no proof of it, for one that was started anew knows of no freeze;
+/// nor is its count alone.
+async fn let_go(agent: &mut Agent<TokioEnv>, deadline: Duration) -> Result<Thawed, FsError> {
+    let thawed = agent.thaw(deadline).await;
+    if let Err(error) = &thawed
+        && !error.comes_behind_the_thaw()
+    {
+        return Err(FsError::NotThawed(error.clone()));
+    }
+    let status = agent.freeze_status(deadline).await.map_err(FsError::NotThawed)?;
+    match (thawed, status) {
+        (Ok(count), FreezeStatus::Thawed) => Ok(Thawed::Of(count)),
+        (Err(error), FreezeStatus::Thawed) => Ok(Thawed::But(error)),
+        (Ok(count), FreezeStatus::Frozen) => Err(FsError::StillFrozen(count)),
+        (Err(error), FreezeStatus::Frozen) => Err(FsError::NotThawed(error)),
     }
 }

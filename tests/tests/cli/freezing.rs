@@ -97,6 +97,48 @@ fn a_guest_is_thawed_when_its_time_is_up_though_nobody_is_left_who_froze_it() {
     assert!(!rig.has_ticket());
 }
 
+/// Its hook takes longer than the guest is to stand frozen.
+#[test]
+fn the_time_of_a_freeze_counts_from_when_it_stands() {
+    let rig = Rig::of("agent-hook.freeze = { takes = '4s' }\n");
+    rig.fs(&["freeze", "--thaw-after", "3"]).assert(0, "frozen: 2 file systems; they are thawed in 3 s");
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(rig.json(&["status"]), json!({"status": "frozen"}));
+    let began = Instant::now();
+    while rig.has_ticket() {
+        assert!(began.elapsed() < AT_LAST, "the guest is frozen for ever");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(rig.json(&["status"]), json!({"status": "thawed"}));
+}
+
+/// The agent counts what it has thawed, and says then that the guest is frozen; before, `fs freeze` asks it three times.
+const BELIES_ITS_COUNT: &str = r#"
+id = "belies-its-count"
+title = "a thaw is answered with a count, and the guest is told to be frozen still"
+why = "see the test"
+targets = ["sim"]
+machine = { disks = [{ target = "vda" }, { target = "vdb" }], agent = "linux" }
+
+[[step]]
+probe = {}
+
+[[fault]]
+at = { agent = "guest-fsfreeze-status", nth = 4 }
+do = { garbage = '{"return": "frozen"}' }
+"#;
+
+#[test]
+fn a_thaw_that_is_counted_and_has_not_happened_leaves_the_note() {
+    let rig = Rig::serving(BELIES_ITS_COUNT);
+    rig.fs(&["freeze", "--thaw-after", "600"]).assert(0, "frozen: 2 file systems");
+    let said = rig.fs(&["thaw"]);
+    said.assert(1, "error: AGENT_COMMAND_FAILED: the guest agent takes 2 file systems for thawed, but says");
+    assert!(rig.has_ticket());
+    rig.fs(&["thaw"]).assert(0, "thawed: 0 file systems had been frozen");
+    assert!(!rig.has_ticket());
+}
+
 #[test]
 fn a_watchdog_whose_freeze_is_over_leaves_another_one_alone() {
     let rig = Rig::new();

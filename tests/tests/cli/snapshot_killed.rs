@@ -158,6 +158,39 @@ fn without_a_watchdog_it_stays_frozen_until_it_is_recovered() {
     assert_eq!(rig.status(), json!({"status": "thawed"}));
 }
 
+/// Else it would thaw somebody else's freeze when its time is up.
+#[test]
+fn a_recovery_that_thaws_leaves_nobody_who_thaws_later() {
+    for verb in [&["snapshot", "recover"][..], &["snapshot", "delete", "none"]] {
+        let rig = Rig::new();
+        rig.kill_while_frozen(&["--thaw-after", "600"]);
+        assert!(rig.is_guarded());
+        let (qmp, agent) = (rig.socket("qmp"), rig.socket("qga"));
+        let here = ["--domain", "vm.xml", "--state", "state", "--qmp", &qmp, "--agent", &agent];
+        rig.desk.run(&[verb, &here[..]].concat()).assert(1, "done: thaw the guest's file systems");
+        assert_eq!(rig.status(), json!({"status": "thawed"}));
+        assert!(!rig.is_guarded());
+        until("nobody waits any more", || rig.desk.processes().is_empty());
+    }
+}
+
+/// What is recovered has frozen nothing: whoever has goes on with it.
+#[test]
+fn a_recovery_leaves_the_callers_freeze_as_it_is() {
+    let rig = Rig::new();
+    assert_eq!(rig.fs("freeze")["status"], "frozen");
+    let tickets = rig.tickets();
+    let create = rig.create_of("--already-frozen", "s1", &[]);
+    let mut killed = begun(&rig, create);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let (qmp, agent) = (rig.socket("qmp"), rig.socket("qga"));
+    let here = ["--domain", "vm.xml", "--state", "state", "--qmp", &qmp, "--agent", &agent];
+    rig.desk.run(&[&["snapshot", "recover"], &here[..]].concat()).assert(1, "it is rolled back");
+    assert_eq!(rig.status(), json!({"status": "frozen"}));
+    assert_eq!((rig.tickets(), tickets.len()), (tickets, 1));
+}
+
 /// Else it would take its snapshot when all was told to be as before.
 #[test]
 fn a_hook_that_outlives_its_driver_is_waited_for_before_anything_is_told() {

@@ -5,7 +5,7 @@
 //!                       \-> nobody did: its watchdog thaws, and removes it
 //! ```
 //! A note is its freeze's alone: that another one came to nothing, or is over, says nothing of this one. All of them go with a
-//! thaw by `fs thaw`, which lets everything go; and the older ones with a freeze that has found all file systems thawed.
+//! thaw by `fs thaw` or by a recovery, which lets everything go; and the older ones with a freeze that has found all file systems thawed.
 //!
 //! While one of a caller's lies there, a snapshot of that guest knows by whom it was frozen, and leaves it so. What it holds is why the
 //! guest may be at rest in part only; nothing, if it is as a whole.
@@ -17,6 +17,8 @@ use freezeframe_driver::{
 };
 
 use std::io;
+
+use tokio::sync::watch::Receiver;
 
 /// How much of a note is written and read, in bytes: a guest may have any number of file systems.
 const NOTE_MAX: usize = 4096;
@@ -46,6 +48,23 @@ pub(in crate::cli) async fn frozen_by(agent: Option<&Utf8Path>) -> Option<Frozen
         by.in_part = by.in_part.take().or(in_part);
     }
     found
+}
+
+/// Does what freezes nothing, and may let the guest with this agent go: then the freezes with a note from before are over.
+pub(in crate::cli) async fn over_if_thawed<T>(
+    agent: Option<&Utf8Path>,
+    frozen: Receiver<bool>,
+    work: impl Future<Output = T>,
+) -> T {
+    let Some(agent) = agent else { return work.await };
+    let env = TokioEnv::new();
+    let tickets = Ticket::all(&env, agent).await;
+    let done = work.await;
+    let was_thawed = frozen.has_changed().unwrap_or(false) && !*frozen.borrow();
+    for over in tickets.iter().filter(|_| was_thawed) {
+        over.remove(&env).await;
+    }
+    done
 }
 
 /// The note of one freeze.
@@ -95,6 +114,11 @@ impl Ticket {
     pub(super) async fn note(&self, env: &TokioEnv, in_part: Option<&str>) -> io::Result<()> {
         let why = in_part.unwrap_or_default();
         env.replace_file(&self.path, &why.as_bytes()[..why.floor_char_boundary(NOTE_MAX)]).await
+    }
+
+    /// Whether it says that its freeze stands, and not only that it was begun.
+    pub(super) async fn is_noted(&self, env: &TokioEnv) -> bool {
+        matches!(env.read_file(&self.path, NOTE_MAX).await, Ok(note) if note != BEGUN.as_bytes())
     }
 
     /// Whether its freeze still stands.

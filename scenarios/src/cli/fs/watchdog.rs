@@ -19,7 +19,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use freezeframe_driver::{
-    agent::{Agent, AgentError},
+    agent::Agent,
     env::{Endpoint, Env as _, tokio::TokioEnv},
     race::{First, race},
 };
@@ -29,8 +29,8 @@ use tokio::sync::watch::Receiver;
 use super::{FsError, Thawed, ticket::Ticket};
 use crate::cli::told::Told;
 
-/// How often it looks whether the freeze is over.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often it looks whether the freeze stands, and whether it is over.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How long, beyond the time that an operation may take, until a guest is thawed whose caller has died.
 const THAW_AFTER: u32 = 60;
@@ -63,7 +63,9 @@ impl GuardArgs {
         let env = TokioEnv::new();
         let after = self.thaw_after.unwrap_or(within.saturating_add(THAW_AFTER));
         let ticket = Ticket::of(agent, &env.unique_id());
-        start(&env, agent, after, &ticket).await.map_err(FsError::NoWatchdog)?;
+        start(&env, agent, Bounds { after, once_it_stands: None }, &ticket)
+            .await
+            .map_err(FsError::NoWatchdog)?;
         let mut thawed = frozen.clone();
         let over = async {
             let was_frozen = thawed.wait_for(|frozen| *frozen).await.is_ok();
@@ -97,12 +99,28 @@ pub(super) struct WatchdogArgs {
     agent: Utf8PathBuf,
     #[arg(long)]
     word: String,
+    #[command(flatten)]
+    bounds: Bounds,
+}
+
+/// When its time is up, in seconds. A freeze may take any time, and whoever was told that it stands counts from then.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Bounds {
+    /// Since it was started.
     #[arg(long)]
-    after: u32,
+    pub(super) after: u32,
+    /// Since the note says that the freeze stands, instead.
+    #[arg(long)]
+    pub(super) once_it_stands: Option<u32>,
 }
 
 /// Starts one, and writes the ticket that it will look for.
-pub(super) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32, ticket: &Ticket) -> io::Result<()> {
+pub(super) async fn start(
+    env: &TokioEnv,
+    agent: &Utf8Path,
+    bounds: Bounds,
+    ticket: &Ticket,
+) -> io::Result<()> {
     if let Err(error) = ticket.begin(env).await {
         // What was written before it failed stands for no freeze.
         ticket.remove(env).await;
@@ -110,7 +128,8 @@ pub(super) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32, ticket: 
     }
     let started = Command::new(std::env::current_exe()?)
         .args(["fs", "watchdog", "--agent", agent.as_str(), "--word", ticket.word()])
-        .args(["--after", &after.to_string()])
+        .args(["--after", &bounds.after.to_string()])
+        .args(bounds.once_it_stands.map(|seconds| format!("--once-it-stands={seconds}")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -128,17 +147,24 @@ pub(super) async fn start(env: &TokioEnv, agent: &Utf8Path, after: u32, ticket: 
 /// # Errors
 /// [`FsError`], when the agent did not answer however often it was tried.
 pub(super) async fn watch(arguments: &WatchdogArgs) -> Result<Told, FsError> {
-    let WatchdogArgs { agent, word, after } = arguments;
+    let WatchdogArgs { agent, word, bounds } = arguments;
     let (env, ticket) = (TokioEnv::new(), Ticket::of(agent, word));
-    let due = Duration::from_secs((*after).into());
+    let mut due = env.now() + Duration::from_secs(bounds.after.into());
+    let mut once_it_stands = bounds.once_it_stands;
     while env.now() < due && ticket.stands(&env).await {
+        if let Some(seconds) = once_it_stands
+            && ticket.is_noted(&env).await
+        {
+            due = env.now() + Duration::from_secs(seconds.into());
+            once_it_stands = None;
+        }
         env.sleep_until(due.min(env.now() + LOOK)).await;
     }
     let mut tries = 0;
     while ticket.stands(&env).await {
         match thaw(&env, agent).await {
             Ok(_) => ticket.remove(&env).await,
-            Err(error) if tries == TRIES => return Err(error.into()),
+            Err(error) if tries == TRIES => return Err(error),
             Err(_) => env.sleep_until(env.now() + PAUSE).await,
         }
         tries += 1;
@@ -146,7 +172,7 @@ pub(super) async fn watch(arguments: &WatchdogArgs) -> Result<Told, FsError> {
     Ok(Told::new("", json!({})))
 }
 
-async fn thaw(env: &TokioEnv, socket: &Utf8Path) -> Result<Thawed, AgentError> {
+async fn thaw(env: &TokioEnv, socket: &Utf8Path) -> Result<Thawed, FsError> {
     let deadline = env.now() + TRY_WITHIN;
     let mut agent = Agent::connect(env, &Endpoint::Unix(socket.to_owned()), deadline).await?;
     super::let_go(&mut agent, deadline).await

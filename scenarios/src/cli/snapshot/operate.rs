@@ -22,7 +22,7 @@ use freezeframe_driver::{
     plan::{self, Plan},
     progress::Listener,
     race::{First, race},
-    recover::Turn,
+    recover::{Recovered, Turn},
     report::{Anew, Consistency, Deed, Images, Left, LoadedFreeze, Report, Verdict},
     request::Request,
 };
@@ -220,6 +220,17 @@ impl OperateArgs {
         Ok(())
     }
 
+    /// Puts right what an operation has left whose driver was killed. A guest that it has let go needs nobody who thaws it later.
+    pub(super) async fn recover(
+        &self,
+        machine: &Machine<TokioEnv>,
+    ) -> Result<Option<Recovered>, OperationError> {
+        let described = || self.machine.domain().ok()?.agent().map(ToOwned::to_owned);
+        let agent = self.agent.clone().or_else(described);
+        let recovered = machine.recover(self.within());
+        ticket::over_if_thawed(agent.as_deref(), machine.watch_frozen(), recovered).await
+    }
+
     /// Puts right what an operation has left whose driver was killed, and tells of it on standard error. What is left even then
     /// is in nobody's way, unless nobody knows how that operation came out.
     async fn recover_first(
@@ -227,7 +238,7 @@ impl OperateArgs {
         machine: &Machine<TokioEnv>,
         interrupt: &Interrupt,
     ) -> Result<(), SnapshotError> {
-        let Some(recovered) = carry_out(machine, machine.recover(self.within()), interrupt).await? else {
+        let Some(recovered) = carry_out(machine, self.recover(machine), interrupt).await? else {
             return Ok(());
         };
         if recovered.turn == Turn::Unknown {

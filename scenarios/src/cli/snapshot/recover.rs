@@ -26,9 +26,8 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
         let pending = operate.with_what_is_there(async |machine| machine.forget_pending().await)?;
         return Ok(found(pending.as_ref(), "forgotten", &json!("forgotten")));
     }
-    let within = operate.within();
     let (recovered, old) = operate.with_what_is_there(async |machine| {
-        let recovered = machine.recover(within).await?;
+        let recovered = operate.recover(machine).await?;
         let images = async || match &recovered {
             Some(_) => old_description::images_of_running(machine).await,
             None => Images::new(),
