@@ -292,7 +292,7 @@ pub(crate) fn run(
 
 /// Where something is mounted, a line each, with a blank as `\x20`.
 fn findmnt(words: &[&str], storage: &Storage) -> Said {
-    if words != ["--kernel", "--list", "--noheadings", "--raw", "--output", "TARGET"] {
+    if words != ["--kernel", "--noheadings", "--raw", "--output", "TARGET"] {
         return Err(Refusal::not_simulated("findmnt", words));
     }
     let root = Utf8PathBuf::from("/");

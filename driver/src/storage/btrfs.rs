@@ -140,7 +140,7 @@ impl Provider for Btrfs {
     fn within(&self) -> Vec<HostCommand> {
         vec![
             btrfs(&["list", "-o", self.subvolume.as_str()]),
-            command("findmnt", &["--kernel", "--list", "--noheadings", "--raw", "--output", "TARGET"]),
+            command("findmnt", &["--kernel", "--noheadings", "--raw", "--output", "TARGET"]),
         ]
     }
 
