@@ -299,7 +299,7 @@ fn a_subvolume_is_not_put_back_under_another_machine_that_runs() -> Tested {
 
 #[rstest]
 #[case(all().with_subvolume("/pool/vm1/a b/inner").with_subvolume("/pool/vm1/a b/inner/deep"), "the subvolume vm1/a b/inner lies within")]
-#[case(all().with_mount("/pool/vm1/a b"), "what is mounted at /pool/vm1/a b lies within")]
+#[case(all().with_mount("/pool/vm1/a b/inner"), "what is mounted at /pool/vm1/a b/inner lies within")]
 fn a_subvolume_takes_nothing_out_of_its_place_when_it_goes_back(
     #[case] simulated: Simulated,
     #[case] what: &str,
