@@ -253,6 +253,7 @@ impl<E: Env> Disks<E> {
         if let Ask::Revert(name) = ask {
             self.check_holds_still(name).await?;
             self.beside(&storage).check_alone().await?;
+            storage.check_goes_back_whole().await?;
         }
         Ok(planned)
     }

@@ -246,6 +246,19 @@ pub trait Provider: fmt::Debug {
         Ok(None)
     }
 
+    /// What is run to learn what lies within the volume and does not go back with it; nothing where no such thing can.
+    fn within(&self) -> Vec<HostCommand> {
+        Vec::new()
+    }
+
+    /// The first of it, by what those commands said. `root` is the volume's one name.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be understood.
+    fn stays_behind(&self, _root: &Utf8Path, _said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
+        Ok(None)
+    }
+
     /// What is run to learn where the files of the volume are; nothing where that is known, or where it has none.
     fn place(&self) -> Vec<HostCommand> {
         Vec::new()

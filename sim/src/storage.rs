@@ -49,6 +49,8 @@ pub struct Storage {
     btrfs: Option<Utf8PathBuf>,
     /// The subvolumes in it, and whether each is read-only.
     subvolumes: BTreeMap<Utf8PathBuf, bool>,
+    /// Where else something is mounted.
+    mounts: BTreeSet<Utf8PathBuf>,
     /// Where file systems are mounted whose files can share blocks.
     shares: BTreeSet<Utf8PathBuf>,
     /// The logical volumes by `group/volume`.
@@ -117,6 +119,13 @@ impl Storage {
         self
     }
 
+    /// Mounts something at this folder.
+    #[must_use]
+    pub fn with_mount(mut self, folder: impl Into<Utf8PathBuf>) -> Self {
+        self.mounts.insert(folder.into());
+        self
+    }
+
     /// Lets the files below this folder share blocks.
     #[must_use]
     pub fn with_shared_blocks(mut self, root: impl Into<Utf8PathBuf>) -> Self {
@@ -168,7 +177,8 @@ impl Storage {
             .filter_map(|name| Some(Utf8PathBuf::from(format!("/dev/{name}")).parent()?.to_owned()));
         let images = self.images.values().filter_map(|image| Some(image.root.parent()?.to_owned()));
         let sets = self.sets.values().map(|set| set.root.clone());
-        let folders = self.btrfs.iter().chain(self.subvolumes.keys()).chain(&self.shares).cloned();
+        let folders =
+            self.btrfs.iter().chain(self.subvolumes.keys()).chain(&self.shares).chain(&self.mounts).cloned();
         for folder in folders.chain(devices).chain(images).chain(sets) {
             host.add_folder(&folder);
         }
@@ -182,10 +192,10 @@ impl Storage {
         self.with_program(path)
     }
 
-    /// The number of the device on which a path lies: of the innermost subvolume or data set around it.
+    /// The number of the device on which a path lies: of the innermost subvolume, data set or mount around it.
     fn device(&self, path: &Utf8Path) -> usize {
-        let roots =
-            self.btrfs.iter().chain(self.subvolumes.keys()).chain(self.sets.values().map(|set| &set.root));
+        let sets = self.sets.values().map(|set| &set.root);
+        let roots = self.btrfs.iter().chain(self.subvolumes.keys()).chain(sets).chain(&self.mounts);
         let around = roots.enumerate().filter(|(_, root)| path.starts_with(root));
         around.max_by_key(|(_, root)| root.as_str().len()).map_or(0, |(number, _)| FIRST_DEVICE + number)
     }
@@ -267,6 +277,7 @@ pub(crate) fn run(
         }
         name @ ("cp" | "ln" | "mv" | "rm" | "sync" | "find" | "stat") => files::run(name, &words, around),
         "btrfs" => btrfs::run(&words, around),
+        "findmnt" => findmnt(&words, around.storage),
         name @ ("lvs" | "lvcreate" | "lvremove" | "lvconvert") => lvm::run(name, &words, around),
         "zfs" => zfs::run(&words, around),
         // A full pool lets its clients wait.
@@ -277,6 +288,19 @@ pub(crate) fn run(
         _ => return None,
     };
     Some(ran(said))
+}
+
+/// Where something is mounted, a line each, with a blank as `\x20`.
+fn findmnt(words: &[&str], storage: &Storage) -> Said {
+    if words != ["--kernel", "--noheadings", "--raw", "--output", "TARGET"] {
+        return Err(Refusal::not_simulated("findmnt", words));
+    }
+    let root = Utf8PathBuf::from("/");
+    let sets = storage.sets.values().map(|set| &set.root);
+    let places =
+        [&root].into_iter().chain(&storage.btrfs).chain(&storage.shares).chain(sets).chain(&storage.mounts);
+    let places: BTreeSet<_> = places.collect();
+    Ok(places.into_iter().map(|place| format!("{}\n", place.as_str().replace(' ', "\\x20"))).collect())
 }
 
 fn ran(said: Said) -> Ran {

@@ -100,7 +100,7 @@ impl Drop for FileSystem {
     fn drop(&mut self) {
         // A test that has failed may have left it frozen: an error says that it was not.
         let _ = run("fsfreeze", &["--unfreeze", self.root.as_str()]);
-        let _ = run("umount", &[self.root.as_str()]);
+        let _ = run("umount", &["--recursive", self.root.as_str()]);
     }
 }
 

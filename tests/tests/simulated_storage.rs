@@ -297,6 +297,38 @@ fn a_subvolume_is_not_put_back_under_another_machine_that_runs() -> Tested {
     })
 }
 
+#[rstest]
+#[case(all().with_subvolume("/pool/vm1/a b/inner").with_subvolume("/pool/vm1/a b/inner/deep"), "the subvolume vm1/a b/inner lies within")]
+#[case(all().with_mount("/pool/vm1/a b/inner"), "what is mounted at /pool/vm1/a b/inner lies within")]
+fn a_subvolume_takes_nothing_out_of_its_place_when_it_goes_back(
+    #[case] simulated: Simulated,
+    #[case] what: &str,
+) -> Tested {
+    world(simulated, async |inside| {
+        let disks = inside.disks(&["vda"])?;
+        disks.snapshot(&name("s1"), Quiesce::Off).await?;
+        for file in ["/pool/vm1/vda.raw", "/pool/vm1/a b/inner/data"] {
+            inside.write(file, "new")?;
+        }
+        let ask = Ask::Revert(name("s1"));
+        let stays = |told: &Result<(), DiskError>| match told {
+            Err(DiskError::Storage(error @ StorageError::StaysBehind { .. })) => {
+                error.to_string().contains(what)
+            }
+            _ => false,
+        };
+        for told in [disks.plan(&ask).await.map(drop), disks.perform(&ask).await.map(drop)] {
+            holds(stays(&told), &format!("{told:?}"))?;
+        }
+        // Somebody may have come in behind the plan.
+        let storage = inside.storage(Btrfs::new("/pool/vm1")?);
+        fails!(storage.revert(&name("s1")), StorageError::StaysBehind { .. }, what)?;
+        holds(inside.read("/pool/vm1/vda.raw")? == "new", "nothing is touched")?;
+        holds(inside.read("/pool/vm1/a b/inner/data")? == "new", "it is where it was")?;
+        Ok(holds(inside.names("/pool") == ["vm1", "vm1@s1"], "nothing was made")?)
+    })
+}
+
 /// A disk in an overlay, which stands on an image somewhere.
 async fn overlay_on(inside: &Inside, base: &str) -> Result<Disks<SimEnv<Spawner>>, Box<dyn Error>> {
     let tool = QemuImg::new(inside.world.env().clone());

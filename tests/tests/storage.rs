@@ -44,10 +44,11 @@ impl<E: Into<Box<dyn Error>>> From<E> for Not {
 }
 
 fn main() -> ExitCode {
-    const TESTS: [&str; 10] = [
+    const TESTS: [&str; 11] = [
         "btrfs",
         "btrfs_puts_nothing_inside_what_has_the_name",
         "btrfs_holds_what_lies_in_it_and_not_what_is_called_so",
+        "btrfs_takes_nothing_out_of_its_place",
         "reflink_on_xfs",
         "reflink_on_a_full_file_system",
         "reflink_on_a_frozen_file_system",
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
                 "btrfs" => btrfs().await,
                 "btrfs_puts_nothing_inside_what_has_the_name" => btrfs_name_is_taken().await,
                 "btrfs_holds_what_lies_in_it_and_not_what_is_called_so" => btrfs_holds().await,
+                "btrfs_takes_nothing_out_of_its_place" => btrfs_whole().await,
                 "reflink_on_xfs" => reflink().await,
                 "reflink_on_a_full_file_system" => reflink_full().await,
                 "reflink_on_a_frozen_file_system" => reflink_frozen().await,
@@ -249,6 +251,60 @@ async fn btrfs_reads(at: &impl Fn(&str) -> Utf8PathBuf, volume: &Utf8Path) -> Re
         fails!(disks.readable(&name), DiskError::NotRead { .. }, why)?;
     }
     Ok(())
+}
+
+/// Another subvolume, and something that is mounted: neither `disk revert` nor the machine's own goes back.
+async fn btrfs_whole() -> Result<(), Not> {
+    let (system, storage) = subvolume()?;
+    let at = |path: &str| system.root.join(path);
+    let (volume, file) = (at("vm1"), at("vm1/vda.raw"));
+    storage.snapshot(&name("s1")).await?;
+    let document = at("vm.xml");
+    let of_machine = |verb: &[&str]| {
+        let (domain, state) = (document.as_str(), at("state"));
+        let places = ["--domain", domain, "--state", state.as_str(), "--provider", "vda,method=btrfs"];
+        let command = env!("CARGO_BIN_EXE_freezeframe-command");
+        run(command, &[&["snapshot"], verb, &places].concat()).map(drop)
+    };
+    fs::write(&document, machine_of(&file))?;
+    of_machine(&["create-as", "m1", "--disk-only", "--off"])?;
+    fs::write(&file, "new")?;
+    for place in ["vm1/folder", "vm1/a b"] {
+        fs::create_dir(at(place))?;
+    }
+    let (inner, mounted) = (at("vm1/folder/inner"), at("vm1/a b"));
+    run("btrfs", &["subvolume", "create", inner.as_str()])?;
+    run("mount", &["-t", "tmpfs", "none", mounted.as_str()])?;
+    let disks = disk_in(&file, "raw", &volume)?;
+    for (place, what) in [(&inner, "the subvolume vm1/folder/inner"), (&mounted, mounted.as_str())] {
+        fs::write(place.join("data"), "precious")?;
+        let ask = Ask::Revert(name("s1"));
+        fails!(disks.plan(&ask), DiskError::Storage(StorageError::StaysBehind { .. }), what)?;
+        fails!(disks.perform(&ask), DiskError::Storage(StorageError::StaysBehind { .. }), what)?;
+        fails!(storage.revert(&name("s1")), StorageError::StaysBehind { .. }, what)?;
+        let told = of_machine(&["revert", "m1"]).err().unwrap_or_default();
+        holds(told.contains(what) && told.contains("lies within"), &told)?;
+        holds(fs::read_to_string(place.join("data"))? == "precious", "it is where it was")?;
+        holds(fs::read_to_string(&file)? == "new", "the disk is untouched")?;
+        let there = names(&system.root)?;
+        holds(there == ["state", "vm.xml", "vm1", "vm1@m1", "vm1@s1"], &format!("{there:?}"))?;
+        match place == &inner {
+            true => run("btrfs", &["subvolume", "delete", inner.as_str()])?,
+            false => run("umount", &[mounted.as_str()])?,
+        };
+    }
+    of_machine(&["revert", "m1"])?;
+    holds(fs::read_to_string(&file)? == "old", "without them it goes back")?;
+    Ok(())
+}
+
+/// A machine with one disk.
+fn machine_of(file: &Utf8Path) -> String {
+    format!(
+        "<domain><name>vm</name><uuid>4dea22b3-1d52-d8f3-2516-782e98ab3fa0</uuid><devices>\
+         <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{file}'/>\
+         <target dev='vda'/></disk></devices></domain>"
+    )
 }
 
 async fn reflink() -> Result<(), Not> {

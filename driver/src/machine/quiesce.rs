@@ -80,7 +80,13 @@ impl<E: Env> Machine<E> {
         for (targets, volumes) in volumes {
             let disks = targets.iter().filter(|_| holds).filter_map(|target| observed.disk(target));
             let found = self.ask_storage(&volumes, disks.collect()).await;
-            below.push(Held { targets, volumes, found: found.map_err(|error| error.to_string()) });
+            let whole = match (request, &found) {
+                (Request::Revert(_), Ok(_)) => self.check_goes_back_whole(&volumes).await,
+                _ => Ok(()),
+            };
+            let (found, whole) =
+                (found.map_err(|error| error.to_string()), whole.map_err(|error| error.to_string()));
+            below.push(Held { targets, volumes, found, whole });
         }
         below
     }
@@ -98,6 +104,10 @@ impl<E: Env> Machine<E> {
             storage.check_holds(&images, &data.collect::<Vec<_>>()).await?;
         }
         Ok(found)
+    }
+
+    async fn check_goes_back_whole(&self, volumes: &Volumes) -> Result<(), StorageError> {
+        volumes.storage(self.monitor.env().clone())?.check_goes_back_whole().await
     }
 
     /// Leaves the agent to whoever else has frozen the guest, or watches over that: the port serves one at a time. A freeze of the caller's

@@ -30,6 +30,8 @@ pub struct Held {
     pub volumes: Volumes,
     /// The snapshots that they have, or why that is not known.
     pub found: Result<Vec<Snapshot>, String>,
+    /// Whether all that lies within them goes back with them, where it may have to; or why not.
+    pub whole: Result<(), String>,
 }
 
 /// The volumes below the disks that their storages are to take, to put back or to let go of, each with its disks; nothing where a

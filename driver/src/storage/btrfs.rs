@@ -6,6 +6,9 @@
 //! folder that has the name already, silently. To go back makes a writable snapshot of the snapshot and swaps the two by
 //! their names. It is no descendant of the old subvolume then, so snapshots are known by their names and not by their parents.
 //!
+//! What lies within a subvolume and is no part of it, another subvolume or something that is mounted there, is in no snapshot, and
+//! goes with the old one's name: with such a thing within it nothing is gone back to.
+//!
 //! Listing needs root. A full file system takes a snapshot all the same; the guest's next write then fails.
 //!
 //! Source: btrfs-subvolume(8); recordings of btrfs-progs 6.2.
@@ -51,6 +54,22 @@ fn btrfs(arguments: &[&str]) -> HostCommand {
 
 fn rename(from: &str, to: &str) -> HostCommand {
     command("mv", &["-T", from, to])
+}
+
+/// A path as `findmnt --raw` writes it: some bytes as `\x20`. What becomes no text stays as it is written.
+fn unescaped(raw: &str) -> Utf8PathBuf {
+    let mut parts = raw.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.split_at_checked(2).map(|(code, rest)| (u8::from_str_radix(code, 16), rest)) {
+            Some((Ok(byte), rest)) => {
+                bytes.push(byte);
+                bytes.extend(rest.bytes());
+            }
+            _ => return raw.into(),
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| raw.to_owned()).into()
 }
 
 impl Provider for Btrfs {
@@ -117,6 +136,26 @@ impl Provider for Btrfs {
         ])
     }
 
+    /// The subvolumes right below it, and all that is mounted anywhere.
+    fn within(&self) -> Vec<HostCommand> {
+        vec![
+            btrfs(&["list", "-o", self.subvolume.as_str()]),
+            command("findmnt", &["--kernel", "--noheadings", "--raw", "--output", "TARGET"]),
+        ]
+    }
+
+    /// Both go with its old name: the snapshot has an empty folder for the one, and what is mounted goes when the old one is deleted.
+    fn stays_behind(&self, root: &Utf8Path, said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
+        let [nested, mounted] = said else { return Err(StorageError::nonsense("btrfs", "it was not asked")) };
+        if let Some(line) = text("btrfs", nested)?.lines().next() {
+            let path = line.split_once(" path ").map_or(line, |(_, path)| path);
+            return Ok(Some(format!("the subvolume {path}")));
+        }
+        let mut mounts = text("findmnt", mounted)?.lines().map(unescaped);
+        let first = mounts.find(|place| place != root && place.starts_with(root));
+        Ok(first.map(|place| format!("what is mounted at {place}")))
+    }
+
     fn folders(&self, _said: &[Vec<u8>]) -> Result<Option<Vec<Utf8PathBuf>>, StorageError> {
         Ok(Some(vec![self.subvolume.clone()]))
     }
@@ -145,6 +184,11 @@ impl Provider for Btrfs {
     }
 
     fn refusal(&self, _code: i32, words: &str) -> Refusal {
-        by_words(words, &[&[("Not a Btrfs", Refusal::NotSupported)], SYSTEM].concat())
+        let own = [
+            ("Not a Btrfs", Refusal::NotSupported),
+            // Another subvolume lies within it.
+            ("Could not destroy subvolume/snapshot: Directory not empty", Refusal::Busy),
+        ];
+        by_words(words, &[&own, SYSTEM].concat())
     }
 }

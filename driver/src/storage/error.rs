@@ -112,6 +112,16 @@ pub enum StorageError {
         /// Where it is.
         why: String,
     },
+    /// Something lies within the volume that does not go back with it, and would be taken out of its place. Nothing was changed.
+    #[error(
+        "{what} lies within {volume} and does not go back with it: move it away, delete or unmount it first"
+    )]
+    StaysBehind {
+        /// The volume.
+        volume: String,
+        /// What.
+        what: String,
+    },
     /// The tool refused, for a reason that is none of the others.
     #[error("`{program}` refused: {words}")]
     Refused {
@@ -158,7 +168,9 @@ impl StorageError {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {
-            StorageError::Exists { .. } | StorageError::Busy { .. } => Code::OperationInvalid,
+            StorageError::Exists { .. } | StorageError::Busy { .. } | StorageError::StaysBehind { .. } => {
+                Code::OperationInvalid
+            }
             StorageError::Gone { .. } => Code::NoDomainSnapshot,
             StorageError::NotSupported { .. } | StorageError::NotCaught { .. } => Code::OperationUnsupported,
             StorageError::BadName { .. } => Code::InvalidArg,
@@ -207,6 +219,7 @@ impl StorageError {
             | StorageError::CannotRun { .. }
             | StorageError::NotSupported { .. }
             | StorageError::NotCaught { .. }
+            | StorageError::StaysBehind { .. }
             | StorageError::Refused { .. }
             | StorageError::BadName { .. } => true,
             StorageError::Killed { happened, .. } | StorageError::TimedOut { happened, .. } => {

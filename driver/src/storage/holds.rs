@@ -71,6 +71,23 @@ impl<E: Env> Storage<E> {
         }
     }
 
+    /// Whether all that lies within the volume goes back with it.
+    ///
+    /// # Errors
+    /// [`StorageError::StaysBehind`]; what the tools say.
+    pub(crate) async fn check_goes_back_whole(&self) -> Result<(), StorageError> {
+        let (provider, asked) = (self.provider(), self.provider().within());
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let volume = provider.volume();
+        let root = self.one_name(Utf8Path::new(&volume)).await?;
+        match provider.stays_behind(&root, &self.ask(asked).await?)? {
+            Some(what) => Err(StorageError::StaysBehind { volume, what }),
+            None => Ok(()),
+        }
+    }
+
     /// The one name of what must be there.
     async fn one_name(&self, path: &Utf8Path) -> Result<Utf8PathBuf, StorageError> {
         let found = self.env().canonical(path).await;

@@ -232,7 +232,7 @@ impl<E: Env> Storage<E> {
         let said = self.ask(self.provider.users()).await?;
         match self.provider.used(&said)? {
             Some(words) => Err(StorageError::Busy { words }),
-            None => Ok(()),
+            None => self.check_goes_back_whole().await,
         }
     }
 

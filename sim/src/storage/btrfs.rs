@@ -1,4 +1,4 @@
-//! `btrfs subvolume`: `show`, `list -r`, `snapshot`, `delete`.
+//! `btrfs subvolume`: `show`, `list -r`, `list -o`, `snapshot`, `delete`.
 //!
 //! Of what `show` says of a subvolume the identifiers, generations and times are left out. To make a snapshot at a folder that is
 //! there makes it inside of that, as the real one does.
@@ -13,7 +13,8 @@ const FIRST: usize = 256;
 pub(super) fn run(words: &[&str], around: &mut Surroundings<'_>) -> Said {
     match words {
         ["subvolume", "show", path] => show(path, around),
-        ["subvolume", "list", "-r", path] => list(path, around),
+        ["subvolume", "list", "-r", path] => list(path, |_, readonly| readonly, around),
+        ["subvolume", "list", "-o", path] => list(path, |known, _| right_below(known, path, around), around),
         ["subvolume", "snapshot", "-r", source, target] => snapshot(source, target, true, around),
         ["subvolume", "snapshot", source, target] => snapshot(source, target, false, around),
         ["subvolume", "delete", path] => delete(path, "(no-commit)", around),
@@ -61,8 +62,15 @@ fn show(path: &str, around: &Surroundings<'_>) -> Said {
     Ok(format!("{inside}\n\tName: \t\t\t{name}\n\tFlags: \t\t\t{flags}\n\tSnapshot(s):\n"))
 }
 
-/// All that are read-only, wherever in the file system.
-fn list(path: &str, around: &Surroundings<'_>) -> Said {
+/// Whether a subvolume lies in this one, and in none between.
+fn right_below(known: &Utf8Path, path: &str, around: &Surroundings<'_>) -> bool {
+    let subvolumes = around.storage.subvolumes.keys().map(Utf8PathBuf::as_path);
+    let around_it = subvolumes.filter(|other| *other != known && known.starts_with(other));
+    around_it.max_by_key(|other| other.as_str().len()) == Some(Utf8Path::new(path))
+}
+
+/// Those that are asked for, wherever in the file system.
+fn list(path: &str, asked: impl Fn(&Utf8Path, bool) -> bool, around: &Surroundings<'_>) -> Said {
     if !around.host.is_folder(path.into()) {
         let words =
             format!("cannot access '{path}': No such file or directory\nERROR: can't access '{path}'");
@@ -72,7 +80,8 @@ fn list(path: &str, around: &Surroundings<'_>) -> Said {
     else {
         return Err(refused(format!("not a btrfs filesystem: {path}\nERROR: can't access '{path}'")));
     };
-    let all = around.storage.subvolumes.iter().enumerate().filter(|(_, (_, readonly))| **readonly);
+    let all = around.storage.subvolumes.iter().enumerate();
+    let all = all.filter(|(_, (path, readonly))| asked(path, **readonly));
     let line = |(number, (path, _)): (usize, (&Utf8PathBuf, &bool))| {
         let inside = path.strip_prefix(root).unwrap_or(path);
         format!("ID {} gen 9 top level 5 path {inside}\n", FIRST + number)
@@ -111,6 +120,9 @@ fn delete(path: &str, commit: &str, around: &mut Surroundings<'_>) -> Said {
         return Err(refused("Could not statfs: No such file or directory"));
     }
     around.storage.subvolume(path.into())?;
+    if around.storage.subvolumes.keys().any(|other| other != path && other.starts_with(path)) {
+        return Err(refused("Could not destroy subvolume/snapshot: Directory not empty"));
+    }
     around.host.clear(path.into());
     around.storage.subvolumes.remove(Utf8Path::new(path));
     Ok(format!("Delete subvolume {commit}: '{path}'\n"))

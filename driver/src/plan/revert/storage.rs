@@ -45,6 +45,7 @@ impl Way<'_> {
         for (index, part) in self.parts.iter().enumerate() {
             self.check_alone(part)?;
             parts::check_is_there(part, self.facts)?;
+            parts::check_goes_back_whole(part, self.facts)?;
             let within = part.volumes.within.min(self.revert.within);
             let volumes = Volumes { within, ..part.volumes.clone() };
             let fresh = format!("{}-{index}", self.facts.unique);

@@ -169,6 +169,15 @@ pub(in crate::plan) fn check_is_there(part: &StoragePart, facts: Facts<'_>) -> R
     }
 }
 
+/// Whether all that lies within a part's volumes goes back with them.
+pub(in crate::plan) fn check_goes_back_whole(part: &StoragePart, facts: Facts<'_>) -> Result<(), Refusal> {
+    let held = facts.below.iter().find(|held| held.volumes == part.volumes);
+    match held.map(|held| &held.whole) {
+        Some(Err(why)) => Err(Refusal::StorageRefuses { disks: part.targets.join(" "), why: why.clone() }),
+        _ => Ok(()),
+    }
+}
+
 /// Deletes parts, but for those that are gone already and those that a record which is left tells of too.
 pub(in crate::plan) fn deletions(
     parts: Vec<StoragePart>,
