@@ -257,8 +257,7 @@ impl Disks<'_> {
     fn is_empty(&self, disk: &DomainDisk, named: bool) -> Result<bool, Refusal> {
         let Some(observed) = self.observed else {
             // Of what is neither file nor device no path is known.
-            let local = matches!(disk.source_type, Some(SourceType::File | SourceType::Block));
-            return Ok(local && disk.source.is_none());
+            return Ok(disk.is_on_the_host() && disk.source.is_none());
         };
         let missing = observed.missing.iter().any(|missing| missing.target == disk.target);
         match observed.disk(&disk.target) {
@@ -285,7 +284,7 @@ impl Disks<'_> {
         let path = wished.and_then(|wished| wished.path());
         if let Some(path) = path {
             check_path(path)?;
-            if !matches!(source_type, SourceType::File | SourceType::Block) {
+            if !source_type.is_on_the_host() {
                 return Err(Refusal::OverlayType {
                     disk: disk.target.clone(),
                     source_type: source_type.name(),
@@ -307,8 +306,7 @@ impl Disks<'_> {
     /// Whether an overlay will find the image that it is to stand on: QEMU looks for that from where the overlay is, and tells of a path
     /// as it was given, in a folder that only it knows.
     fn check_image(&self, disk: &DomainDisk) -> Result<(), Refusal> {
-        let local = matches!(disk.source_type, Some(SourceType::File | SourceType::Block));
-        match self.image(disk).filter(|image| local && image.is_relative()) {
+        match self.image(disk).filter(|image| disk.is_on_the_host() && image.is_relative()) {
             Some(image) => {
                 Err(ImageRefusal::NotAbsolute { disk: disk.target.clone(), file: image.clone() }.into())
             }

@@ -204,13 +204,10 @@ impl<E: Env> Disks<E> {
 
     async fn perform_first(&self, ask: &Ask) -> Result<(), DiskError> {
         let plan = self.planned(ask).await?;
-        if !plan.freezes() {
-            // Who has frozen the guest, or watches over it, may want to thaw it meanwhile: the port serves one at a time.
-            self.monitor.rest().release();
-        }
-        let by_the_caller = |quiesce| quiesce == Quiesce::AlreadyFrozen || self.frozen_by.is_some();
-        let is_callers = matches!(ask, Ask::Snapshot { quiesce, .. } if by_the_caller(*quiesce));
-        self.monitor.rest().is_callers(is_callers && !plan.freezes());
+        let frozen_by = self.frozen_by.as_ref();
+        let by_the_caller =
+            matches!(ask, Ask::Snapshot { quiesce, .. } if quiesce.is_by_the_caller(frozen_by));
+        self.monitor.rest().begins(plan.freezes(), by_the_caller);
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
         self.monitor.rest().look_again(self.monitor.env().now() + Patience::default().ask).await;

@@ -70,6 +70,11 @@ impl Nvram {
 }
 
 impl DomainDisk {
+    /// Whether its data is in a file or a device of the host's.
+    pub(crate) fn is_on_the_host(&self) -> bool {
+        self.source_type.is_some_and(SourceType::is_on_the_host)
+    }
+
     /// A disk of which no more is known than its target and its device.
     pub fn new(target: &str, device: &str) -> Self {
         Self {

@@ -236,6 +236,11 @@ impl Location {
 }
 
 impl SourceType {
+    /// Whether it is a file or a device of the host's, which a path leads to.
+    pub(crate) fn is_on_the_host(self) -> bool {
+        matches!(self, SourceType::File | SourceType::Block)
+    }
+
     const NAMES: [(SourceType, &'static str); 6] = [
         (SourceType::File, "file"),
         (SourceType::Block, "block"),

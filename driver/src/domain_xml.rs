@@ -300,6 +300,11 @@ impl<'a> Disk<'a> {
         SourceType::of(self.element.attribute("type").unwrap_or("file"))
     }
 
+    /// Whether its data is in a file or a device of the host's.
+    pub fn is_on_the_host(&self) -> bool {
+        self.source_type().is_some_and(SourceType::is_on_the_host)
+    }
+
     /// Its format, always stated and never looked for in the data.
     pub fn format(&self) -> &'a str {
         self.element.child("driver").and_then(|driver| driver.attribute("type")).unwrap_or("raw")

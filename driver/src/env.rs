@@ -177,3 +177,8 @@ pub trait Env: Clone + Unpin + 'static {
         file: &Self::File,
     ) -> Poll<io::Result<usize>>;
 }
+
+/// The one name of a file that may have several; of what is not there, or may not be looked for, the name that it is called by.
+pub(crate) async fn one_name<E: Env>(env: &E, path: &Utf8Path) -> Utf8PathBuf {
+    env.canonical(path).await.unwrap_or_else(|_| path.to_owned())
+}

@@ -9,7 +9,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::{
     commands::{DirtyBitmap, InternalSnapshot, Status},
     domain::Nvram,
-    domain_snapshot::SourceType,
     domain_xml::DomainXml,
     env::{Env, FileKind},
     error::OffRefusal,
@@ -32,8 +31,7 @@ pub async fn observe<E: Env>(
 ) -> Result<Observed, OffRefusal> {
     let (mut disks, mut missing) = (Vec::new(), Vec::new());
     for (place, disk) in domain.disks().enumerate() {
-        let local = matches!(disk.source_type(), Some(SourceType::File | SourceType::Block));
-        let Some(path) = disk.path().filter(|_| local) else { continue };
+        let Some(path) = disk.path().filter(|_| disk.is_on_the_host()) else { continue };
         let writes = !disk.read_only() && !disk.shareable();
         match chain(tool, path, disk.format(), writes).await {
             Ok(images) => disks.push(observed(disk.target, place, disk.read_only(), &images)),

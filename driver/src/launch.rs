@@ -241,16 +241,10 @@ impl Launcher {
             Launcher::BuiltIn(built_in) => built_in.start(env, start, deadline).await,
             Launcher::Program(path) => program::start(env, path, start).await,
         };
-        let mut monitor = match started {
-            Ok(()) => answering(env, start.monitor, deadline).await.map_err(LaunchError::from),
+        let monitor = match started {
+            Ok(()) => self.meet(env, start, deadline).await,
             Err(error) => Err(error),
         };
-        if let (Launcher::Program(path), Ok(found)) = (self, &monitor)
-            && let Err(error) = program::check(env, path, start, &found.client(), deadline).await
-        {
-            found.client().close();
-            monitor = Err(error);
-        }
         if let Err(error) = &monitor
             && error.in_doubt()
         {
@@ -261,6 +255,23 @@ impl Launcher {
             }
         }
         monitor
+    }
+
+    /// The monitor of what was started. A program may have started anything.
+    async fn meet<E: Env>(
+        &self,
+        env: &E,
+        start: &Start<'_>,
+        deadline: Duration,
+    ) -> Result<Monitor<E>, LaunchError> {
+        let monitor = answering(env, start.monitor, deadline).await?;
+        if let Launcher::Program(path) = self
+            && let Err(error) = program::check(env, path, start, &monitor.client(), deadline).await
+        {
+            monitor.client().close();
+            return Err(error);
+        }
+        Ok(monitor)
     }
 
     /// Removes what was made to start a machine that has ended since, or that never came up: the overlays of its `<transient/>`

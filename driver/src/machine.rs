@@ -254,7 +254,7 @@ impl<E: Env> Machine<E> {
 
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
         let (Planned { plan, tree, domain }, images) = self.planned(request).await?;
-        self.leave_rest(request, &plan);
+        self.begin_rest(request, &plan);
         let was_off = self.is_off();
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());

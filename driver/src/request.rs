@@ -156,6 +156,13 @@ pub enum Quiesce {
     AlreadyFrozen,
 }
 
+impl Quiesce {
+    /// Whether the guest is, or may be, at rest by a freeze of the caller's, of which somebody may have left word.
+    pub(crate) fn is_by_the_caller(self, frozen_by: Option<&FrozenBy>) -> bool {
+        self == Quiesce::AlreadyFrozen || frozen_by.is_some()
+    }
+}
+
 impl Create {
     /// One that asks for no more than libvirt knows, within [`WITHIN`].
     pub fn new(wish: DomainSnapshot, flags: impl IntoIterator<Item = CreateFlag>) -> Self {

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    env::{Access, Env, FileKind, OpenFile as _},
+    env::{Access, Env, FileKind, OpenFile as _, one_name},
     observed::file_of,
 };
 
@@ -42,7 +42,7 @@ pub async fn standing_on<E: Env>(
 ) -> Vec<Stranger> {
     let mut names = Vec::new();
     for image in images {
-        names.push((canonical(env, image).await, image));
+        names.push((one_name(env, image).await, image));
     }
     let folders: BTreeSet<&Utf8Path> = images.iter().filter_map(|image| image.parent()).collect();
     let mut strangers = Vec::new();
@@ -53,16 +53,12 @@ pub async fn standing_on<E: Env>(
                 continue;
             }
             let Some(below) = below(env, &file).await else { continue };
-            let below = canonical(env, &folder.join(below)).await;
+            let below = one_name(env, &folder.join(below)).await;
             let on = names.iter().filter(|(name, _)| *name == below);
             strangers.extend(on.map(|(_, on)| Stranger { file: file.clone(), on: (*on).clone() }));
         }
     }
     strangers
-}
-
-async fn canonical<E: Env>(env: &E, path: &Utf8Path) -> Utf8PathBuf {
-    env.canonical(path).await.unwrap_or_else(|_| path.to_owned())
 }
 
 /// What an image's header says that is below it; nothing of what is no qcow2 image, or has none below.

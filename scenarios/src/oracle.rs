@@ -42,6 +42,9 @@ pub const BEYOND: Duration = Duration::from_secs(120);
 const FROZEN: [&str; 2] =
     ["the guest's file systems may still be frozen", "should the guest have been frozen"];
 
+/// How the driver says that it has found the guest frozen, and has frozen nothing itself.
+const MET_A_FREEZE: &str = "has frozen the guest";
+
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
@@ -180,7 +183,7 @@ pub fn converges(first: &Told, told: &Told, could_be_done: bool, beside: &Beside
     let well = match told.stands {
         Stands::Done => true,
         Stands::Untouched if waits_for_guest(first, told) => true,
-        Stands::Untouched if beside.frozen_told && told.text.contains("has frozen the guest") => true,
+        Stands::Untouched if beside.frozen_told && told.text.contains(MET_A_FREEZE) => true,
         Stands::Untouched | Stands::AsBefore => !(as_before && could_be_done),
         // What was left, and was named, may be in the way.
         Stands::Unfinished | Stands::Partly => !as_before,
@@ -246,8 +249,9 @@ fn guest(seen: Seen<'_>) -> Vec<String> {
     let Seen { before, after, .. } = seen;
     let mut found = Vec::new();
     let frozen: Vec<_> = after.frozen.difference(&before.frozen).map(String::as_str).collect();
-    // What was not begun has frozen nothing: it is the freeze of the one before, which has said so.
-    let of_before = seen.beside.frozen_told && seen.told.stands == Stands::Untouched;
+    // What was not begun has frozen nothing, and nor has what met a freeze: it is that of the one before, which has said so.
+    let began_no_freeze = seen.told.stands == Stands::Untouched || seen.says(&[MET_A_FREEZE]);
+    let of_before = seen.beside.frozen_told && began_no_freeze;
     // Nobody knows whether it was loaded, and that is told, and not to let it run: what was loaded may be frozen.
     let may_be_loaded = seen.beside.takes.is_none() && seen.told.stands == Stands::Unknown;
     // The driver must know it, and say it: the one without the other helps nobody.

@@ -54,6 +54,10 @@ const OPTIONS: [&str; 7] = [
     "vdb,file=DIR/b.s1",
 ];
 
+/// How long the guest writes, from when its agent first answers, before it is snapshotted: whoever were faster to begin would freeze a
+/// guest that still boots.
+const SETTLES: Duration = Duration::from_secs(1);
+
 /// One snapshot: how long the guest was frozen, and the whole.
 #[derive(Clone, Copy)]
 struct Took {
@@ -132,6 +136,7 @@ fn taken(libvirt: &Libvirt, folder: &Utf8Path, who: Who, witness: &Witness) -> R
     let options = bench::options(&OPTIONS, folder);
     let options: Vec<_> = options.iter().map(String::as_str).collect();
     let domain = libvirt.file("live.xml", &libvirt.virsh(&["dumpxml", "vm"])?)?;
+    thread::sleep((witness.agent_there + SETTLES).saturating_duration_since(Instant::now()));
     let file = |name: &str| folder.join(name).into_string();
     let (monitor, agent, state) = (file("driver"), file("agent"), bench::state(libvirt));
     let begun = Instant::now();
@@ -154,7 +159,11 @@ fn taken(libvirt: &Libvirt, folder: &Utf8Path, who: Who, witness: &Witness) -> R
 }
 
 /// Stands between QEMU's socket of the agent's port and its client, and takes the time.
-struct Witness(Arc<Mutex<Seen>>);
+struct Witness {
+    /// When the agent first answered.
+    agent_there: Instant,
+    seen: Arc<Mutex<Seen>>,
+}
 
 /// What it has seen.
 #[derive(Default)]
@@ -177,7 +186,7 @@ impl Witness {
         agent.read_line(&mut String::new())?;
         drop(agent);
         let seen = Arc::<Mutex<Seen>>::default();
-        let witness = Self(seen.clone());
+        let witness = Self { agent_there: Instant::now(), seen: seen.clone() };
         thread::spawn(move || {
             for near in listener.incoming() {
                 let passed = near.and_then(|near| pass(near, UnixStream::connect(&far)?, &seen));
@@ -192,7 +201,7 @@ impl Witness {
 
     /// From the reply to the freeze to the request to thaw.
     fn frozen(&self) -> Option<Duration> {
-        let seen = self.0.lock().ok()?;
+        let seen = self.seen.lock().ok()?;
         Some(seen.thaw_at?.saturating_duration_since(seen.frozen_at?))
     }
 }

@@ -449,9 +449,14 @@ impl<E: Env> Rest<E> {
         self.0.loaded.take()
     }
 
-    /// Whether the guest is at rest by its caller, whose freeze is to be looked at once more: as late as the agent can be asked.
-    pub(crate) fn is_callers(&self, callers: bool) {
-        self.0.callers.set(callers);
+    /// An operation begins, which freezes by itself or does not. Then the port is left to others: it serves one at a time, and who has
+    /// frozen the guest, or watches over that, may want to thaw it. A freeze of the caller's is looked at once more, as late as the agent
+    /// can be asked.
+    pub(crate) fn begins(&self, freezes: bool, by_the_caller: bool) {
+        self.0.callers.set(by_the_caller && !freezes);
+        if !freezes {
+            self.release();
+        }
     }
 
     /// Whether a freeze of the caller's own still stood when the snapshot was taken, if it stood when it was begun. A guest that stands

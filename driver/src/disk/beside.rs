@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain_xml::{Disk, DomainXml},
-    env::Env,
+    env::{Env, one_name},
     launch::{
         LaunchError,
         chain::{self, Chains},
@@ -67,7 +67,7 @@ impl<E: Env> Beside<'_, E> {
 
     /// Whether a file is one of those, by its own name or by the one that it leads to.
     async fn is_among(&self, files: &[Utf8PathBuf], file: &Utf8Path) -> bool {
-        let real = self.tool.env.canonical(file).await.unwrap_or_else(|_| file.to_owned());
+        let real = one_name(&self.tool.env, file).await;
         files.iter().any(|known| known == file || *known == real)
     }
 

@@ -230,8 +230,7 @@ fn disk(element: &Element) -> Result<SnapshotDisk, BadDefinition> {
     {
         return Err(bad(disk.driver.as_ref().unwrap_or(element), Why::UnknownFormat(format.into())));
     }
-    let on_the_host = matches!(disk.source_type, SourceType::File | SourceType::Block);
-    if let Some(path) = disk.path().filter(|path| on_the_host && !path.is_absolute()) {
+    if let Some(path) = disk.path().filter(|path| disk.source_type.is_on_the_host() && !path.is_absolute()) {
         let path = Utf8Path::to_owned(path);
         return Err(bad(disk.source.as_ref().unwrap_or(element), Why::RelativePath(path)));
     }

@@ -45,8 +45,8 @@ pub enum Ended {
     TooLate,
     /// The operation is wanted no more: it was killed for that, and is dead. What it did until then is done.
     GaveWay,
-    /// Its time was up, or it was to give way, and it was killed, but the system has not let it die: it waits for a device or a file system, and may
-    /// still do what it was to do.
+    /// Its time was up, or it was to give way, and it was killed, but the system has not let it die: it waits for a device or a file
+    /// system, and may still do what it was to do.
     Stuck,
 }
 

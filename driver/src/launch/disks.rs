@@ -122,7 +122,7 @@ fn image(
     if let Some(source) = element.child("source") {
         only(source, &["file", "dev", "index"], &[])?;
     }
-    if !matches!(disk.source_type(), Some(SourceType::File | SourceType::Block)) {
+    if !disk.is_on_the_host() {
         return Err(cannot_give(element, format!("a disk of type {:?}", element.attribute("type"))));
     }
     let Some(path) = disk.path() else {

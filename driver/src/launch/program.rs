@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use super::{LaunchError, Start, Stop, arguments::Power, cannot_run};
 use crate::{
     client::{Client, CommandError},
     commands::{QueryBlock, QueryStatus},
-    env::{Ended, Env, HostCommand},
+    env::{Ended, Env, HostCommand, one_name},
     observed::images,
     words,
 };
@@ -106,11 +106,6 @@ pub(super) async fn check<E: Env>(
         }
     }
     Ok(())
-}
-
-/// A file may have several names; one that is not there has its own.
-async fn one_name<E: Env>(env: &E, file: &Utf8Path) -> Utf8PathBuf {
-    env.canonical(file).await.unwrap_or_else(|_| file.to_owned())
 }
 
 pub(super) async fn stop<E: Env>(env: &E, path: &Utf8Path, stop: &Stop<'_>) -> Result<(), LaunchError> {

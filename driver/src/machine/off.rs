@@ -15,7 +15,6 @@ use super::Machine;
 use crate::{
     capabilities::Capabilities,
     client::listens,
-    domain_snapshot::SourceType,
     domain_xml::{Disk, DomainXml},
     env::{Endpoint, Env, FileKind},
     error::{ImageRefusal, OffRefusal, OperationError},
@@ -185,12 +184,11 @@ impl<E: Env> Machine<E> {
 /// Whether each image is named from the root: any other path leads elsewhere from elsewhere, and this driver, QEMU and what the next one
 /// is started by need not run in one folder.
 fn check_paths(document: &DomainXml) -> Result<(), ImageRefusal> {
-    let local = |disk: &Disk<'_>| matches!(disk.source_type(), Some(SourceType::File | SourceType::Block));
     let relative = |disk: Disk<'_>| {
         let path = disk.path().filter(|path| path.is_relative())?;
         Some(ImageRefusal::NotAbsolute { disk: disk.target.to_owned(), file: path.to_owned() })
     };
-    match document.disks().filter(local).find_map(relative) {
+    match document.disks().filter(Disk::is_on_the_host).find_map(relative) {
         Some(refusal) => Err(refusal),
         None => Ok(()),
     }

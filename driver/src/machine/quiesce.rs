@@ -79,23 +79,23 @@ impl<E: Env> Machine<E> {
         let mut below = Vec::new();
         for (targets, volumes) in volumes {
             let disks = targets.iter().filter(|_| holds).filter_map(|target| observed.disk(target));
-            let found = self.ask_storage(&volumes, disks.collect()).await;
-            let whole = match (request, &found) {
-                (Request::Revert(_), Ok(_)) => self.check_goes_back_whole(&volumes).await,
-                _ => Ok(()),
+            let goes_back = matches!(request, Request::Revert(_));
+            let (found, whole) = match self.ask_storage(&volumes, disks.collect(), goes_back).await {
+                Ok((found, whole)) => (Ok(found), whole.map_err(|error| error.to_string())),
+                Err(error) => (Err(error.to_string()), Ok(())),
             };
-            let (found, whole) =
-                (found.map_err(|error| error.to_string()), whole.map_err(|error| error.to_string()));
             below.push(Held { targets, volumes, found, whole });
         }
         below
     }
 
+    /// The snapshots of volumes that hold these disks; and, of those that go back, whether they do so as a whole.
     async fn ask_storage(
         &self,
         volumes: &Volumes,
         disks: Vec<&ObservedDisk>,
-    ) -> Result<Vec<Snapshot>, StorageError> {
+        goes_back: bool,
+    ) -> Result<(Vec<Snapshot>, Result<(), StorageError>), StorageError> {
         let storage = volumes.storage(self.monitor.env().clone())?;
         let found = storage.list().await?;
         if !disks.is_empty() {
@@ -103,24 +103,15 @@ impl<E: Env> Machine<E> {
             let data = disks.iter().filter_map(|disk| disk.chain.first()?.data_file.clone());
             storage.check_holds(&images, &data.collect::<Vec<_>>()).await?;
         }
-        Ok(found)
+        let whole = if goes_back { storage.check_goes_back_whole().await } else { Ok(()) };
+        Ok((found, whole))
     }
 
-    async fn check_goes_back_whole(&self, volumes: &Volumes) -> Result<(), StorageError> {
-        volumes.storage(self.monitor.env().clone())?.check_goes_back_whole().await
-    }
-
-    /// Leaves the agent to whoever else has frozen the guest, or watches over that: the port serves one at a time. A freeze of the caller's
-    /// is looked at again.
-    pub(super) fn leave_rest(&self, request: &Request, plan: &Plan) {
-        let rest = self.monitor.rest();
-        let by_the_caller =
-            |create: &Create| create.quiesce() == Quiesce::AlreadyFrozen || create.frozen_by.is_some();
-        let is_callers = matches!(request, Request::Create(create) if by_the_caller(create));
-        rest.is_callers(is_callers && !plan.freezes());
-        if !plan.freezes() {
-            rest.release();
-        }
+    /// What is planned begins.
+    pub(super) fn begin_rest(&self, request: &Request, plan: &Plan) {
+        let by_the_caller = |create: &Create| create.quiesce().is_by_the_caller(create.frozen_by.as_ref());
+        let by_the_caller = matches!(request, Request::Create(create) if by_the_caller(create));
+        self.monitor.rest().begins(plan.freezes(), by_the_caller);
     }
 
     /// What is to be told of the guest's rest. A freeze of the caller's is looked at again, unless it was when it last could be.

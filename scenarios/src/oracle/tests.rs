@@ -315,7 +315,7 @@ fn a_state_that_has_left_is_refused_only_where_that_was_told_and_for_that_alone(
 }
 
 #[test]
-fn a_freeze_that_was_told_of_before_is_no_news_where_nothing_was_begun() {
+fn a_freeze_that_was_told_of_before_is_no_news_where_none_was_begun() {
     let mut frozen = machine();
     frozen.frozen.insert("vda".into());
     let (told_of, untold) = (Beside { frozen_told: true, ..Beside::default() }, Beside::default());
@@ -323,6 +323,10 @@ fn a_freeze_that_was_told_of_before_is_no_news_where_nothing_was_begun() {
     assert_eq!(found(Stands::Untouched, &told_of), []);
     assert_eq!(found(Stands::Untouched, &untold), [Invariant::Guest], "nobody has told");
     assert_eq!(found(Stands::AsBefore, &told_of), [Invariant::Guest], "it may have frozen it itself");
+    let met = told(Stands::Done, "taken; quiesced: no, somebody else has frozen the guest");
+    let found_met = |beside| found_knowing(&machine(), &frozen, &met, None, beside);
+    assert_eq!(found_met(&told_of), [], "it was struck late, by what the one before had sent");
+    assert_eq!(found_met(&untold), [Invariant::Guest], "nobody has told that it may strike yet");
     let first = told(Stands::Untouched, "no agent");
     let refused = told(Stands::Untouched, "somebody else has frozen the guest");
     assert_eq!(converges(&first, &refused, true, &told_of), None);
