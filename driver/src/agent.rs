@@ -18,6 +18,7 @@
 mod commands;
 mod error;
 mod freezable;
+mod guard;
 mod presence;
 pub mod rest;
 
@@ -29,6 +30,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 pub use self::{
     commands::{FileSystem, FreezeStatus},
     error::AgentError,
+    guard::Guard,
     presence::Presence,
 };
 use crate::{
@@ -52,6 +54,8 @@ pub struct Agent<E: Env> {
     env: E,
     io: E::Io,
     session: AgentSession,
+    /// What was asked whose reply nobody has waited for yet.
+    ahead: Option<&'static str>,
 }
 
 impl<E: Env> fmt::Debug for Agent<E> {
@@ -68,7 +72,9 @@ impl<E: Env> Agent<E> {
     pub async fn connect(env: &E, endpoint: &Endpoint, deadline: Duration) -> Result<Self, AgentError> {
         let not_connected = |why: String| AgentError::NotConnected(format!("`{endpoint}`: {why}"));
         match race(env.connect(endpoint), env.sleep_until(deadline)).await {
-            First::Left(Ok(io)) => Ok(Self { env: env.clone(), io, session: AgentSession::new() }),
+            First::Left(Ok(io)) => {
+                Ok(Self { env: env.clone(), io, session: AgentSession::new(), ahead: None })
+            }
             First::Left(Err(error)) => Err(not_connected(error.to_string())),
             First::Right(()) => Err(not_connected("it takes no connection".to_owned())),
         }
@@ -79,6 +85,7 @@ impl<E: Env> Agent<E> {
     /// # Errors
     /// [`AgentError::Unresponsive`], [`AgentError::NotConnected`].
     pub async fn sync(&mut self, deadline: Duration) -> Result<(), AgentError> {
+        self.ahead = None;
         let deadline = deadline.min(self.env.now() + SYNC_WITHIN);
         let bytes = self.session.sync(fresh(&self.env.unique_id()));
         match self.exchange(&bytes, deadline, SYNC).await? {
@@ -97,10 +104,13 @@ impl<E: Env> Agent<E> {
         arguments: Option<&A>,
         deadline: Duration,
     ) -> Result<R, AgentError> {
-        if !self.session.is_synced() {
+        let is_asked = self.ahead == Some(command) && self.session.is_synced();
+        if !is_asked && (self.ahead.is_some() || !self.session.is_synced()) {
             self.sync(deadline).await?;
         }
-        let said = self.exchange(&agent_request(command, arguments), deadline, command).await?;
+        self.ahead = None;
+        let request = if is_asked { Vec::new() } else { agent_request(command, arguments) };
+        let said = self.exchange(&request, deadline, command).await?;
         let AgentSays::Reply(reply) = said else { unreachable!("no sync is under way") };
         let failed = |error| AgentError::Failed { command: command.to_owned(), error };
         let returned = reply.map_err(failed)?;
@@ -110,6 +120,25 @@ impl<E: Env> Agent<E> {
         })
     }
 
+    /// Sends a request whose reply the next [`Agent::call`] of this very command waits for: the agent works while others do. Any other
+    /// call in between syncs anew, and loses that reply.
+    ///
+    /// # Errors
+    /// [`AgentError`]; it may not have been sent as a whole.
+    pub async fn ask_ahead(&mut self, command: &'static str, deadline: Duration) -> Result<(), AgentError> {
+        if self.ahead.is_some() || !self.session.is_synced() {
+            self.sync(deadline).await?;
+        }
+        self.send(command, deadline).await?;
+        self.ahead = Some(command);
+        Ok(())
+    }
+
+    /// Whether this was asked ahead, and nobody has waited for the reply yet.
+    pub(crate) fn is_asked(&self, command: &str) -> bool {
+        self.ahead == Some(command)
+    }
+
     /// Sends a request and waits for nothing: it is carried out behind all that was sent before, should the agent ever get
     /// there.
     ///
@@ -117,11 +146,16 @@ impl<E: Env> Agent<E> {
     /// [`AgentError`]; it may not have been sent as a whole.
     pub async fn leave(&mut self, command: &str, deadline: Duration) -> Result<(), AgentError> {
         self.session.lose_sync();
+        self.send(command, deadline).await
+    }
+
+    async fn send(&mut self, command: &str, deadline: Duration) -> Result<(), AgentError> {
         let bytes = agent_request(command, None::<&()>);
         match race(self.io.write_all(&bytes), self.env.sleep_until(deadline)).await {
             First::Left(Ok(())) => Ok(()),
             First::Left(Err(error)) => Err(AgentError::NotConnected(error.to_string())),
             First::Right(()) => {
+                self.session.lose_sync();
                 Err(AgentError::Unresponsive { command: command.to_owned(), waited: Duration::ZERO })
             }
         }

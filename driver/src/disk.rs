@@ -67,6 +67,7 @@ pub use self::{
     taker::Taker,
 };
 use crate::{
+    agent::Guard,
     domain_xml::DomainXml,
     env::{Endpoint, Env},
     error::OperationError,
@@ -207,7 +208,7 @@ impl<E: Env> Disks<E> {
         let frozen_by = self.frozen_by.as_ref();
         let by_the_caller =
             matches!(ask, Ask::Snapshot { quiesce, .. } if quiesce.is_by_the_caller(frozen_by));
-        self.monitor.rest().begins(plan.freezes(), by_the_caller);
+        self.monitor.rest().begins(plan.freezes(), by_the_caller).await;
         let deadline = self.monitor.env().now() + WITHIN;
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
         self.monitor.rest().look_again(self.monitor.env().now() + Patience::default().ask).await;
@@ -332,6 +333,10 @@ impl<E: Env> Disks<E> {
 impl<E: Env> Taker for Disks<E> {
     fn watch_frozen(&self) -> watch::Receiver<bool> {
         self.monitor.rest().watch()
+    }
+
+    fn guard(&self) -> Guard {
+        self.monitor.rest().guard()
     }
 
     async fn plan(&self, ask: &Ask) -> Result<Plan, DiskError> {

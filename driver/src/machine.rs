@@ -180,17 +180,12 @@ impl<E: Env> Machine<E> {
     /// # Errors
     /// [`OperationError::Refused`], and those of [`Machine::observe`].
     pub async fn plan(&self, request: &Request) -> Result<Plan, OperationError> {
-        let planned = self.plan_ahead(request).await;
+        let planned = self.plan_first(request).await;
         self.monitor.rest().release();
         planned
     }
 
-    /// Plans an operation that is performed at once: the port of the guest's agent, if it was asked, stays open until then. A guest
-    /// takes a tenth of a second to notice who has come to it.
-    ///
-    /// # Errors
-    /// Those of [`Machine::plan`].
-    pub async fn plan_ahead(&self, request: &Request) -> Result<Plan, OperationError> {
+    async fn plan_first(&self, request: &Request) -> Result<Plan, OperationError> {
         let parts = self.parts(request)?;
         let Some(first) = parts.first() else { return Ok(self.planned(&self.named(request)).await?.0.plan) };
         let plan = self.planned(first).await?.0.plan;
@@ -254,7 +249,7 @@ impl<E: Env> Machine<E> {
 
     async fn attempt(&self, request: &Request, deadline: Duration) -> Result<Report, OperationError> {
         let (Planned { plan, tree, domain }, images) = self.planned(request).await?;
-        self.begin_rest(request, &plan);
+        self.begin_rest(request, &plan).await;
         let was_off = self.is_off();
         let stood = self.client().watch_standstill();
         let patience = self.patience.at_most(request.within());

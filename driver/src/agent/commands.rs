@@ -44,13 +44,29 @@ impl FreezeStatus {
     }
 }
 
+/// What the guest's file systems are asked by.
+const FILE_SYSTEMS: &str = "guest-get-fsinfo";
+
 impl<E: Env> Agent<E> {
+    /// Asks for the guest's file systems, which the next [`Agent::file_systems`] returns.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub async fn ask_file_systems(&mut self, deadline: Duration) -> Result<(), AgentError> {
+        self.ask_ahead(FILE_SYSTEMS, deadline).await
+    }
+
+    /// Whether they have been asked for, and nobody has waited for the reply yet.
+    pub(super) fn file_systems_are_asked(&self) -> bool {
+        self.is_asked(FILE_SYSTEMS)
+    }
+
     /// The guest's file systems.
     ///
     /// # Errors
     /// [`AgentError`].
     pub async fn file_systems(&mut self, deadline: Duration) -> Result<Vec<FileSystem>, AgentError> {
-        self.call("guest-get-fsinfo", None::<&()>, deadline).await
+        self.call(FILE_SYSTEMS, None::<&()>, deadline).await
     }
 
     /// Whether it believes that it has frozen.

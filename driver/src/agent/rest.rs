@@ -10,7 +10,8 @@
 //! freeze; if it says nothing at all a thaw is left behind the freeze. And a thaw that failed is no guest that is frozen: its
 //! hook runs behind the thaw, so the status is asked then.
 //!
-//! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting. Of a freeze that is the
+//! The connection stays open from the first question to the thaw, so that the frozen time holds no connecting. What the guest's file
+//! systems are is asked while the overlays are made: the guest takes longer for that than for all other questions. Of a freeze that is the
 //! caller's it is closed while the snapshot is taken, which may be long: whoever watches over that freeze may have to thaw.
 //!
 //! What the agent believes is not what the guest's kernel does. The counts tell more. Fewer frozen than are mounted means that
@@ -26,11 +27,12 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Agent, AgentError, FreezeStatus, freezable::Freezable};
+use super::{Agent, AgentError, FreezeStatus, Guard, SYNC_WITHIN, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
     mutant::{Mutant, planted},
+    race::{First, race},
     report::{LoadedFreeze, Quiesced, Verdict},
 };
 
@@ -63,6 +65,11 @@ pub enum RestError {
         "{0}: somebody else may have frozen them, past the agent or before it was started anew; `freezeframe fs thaw` lets them go"
     )]
     NoneFrozen(String),
+    /// Nobody would let it go should this driver die.
+    #[error(
+        "nobody could be started who thaws the guest when the time is up, so that it was not frozen: {0}"
+    )]
+    NoGuard(String),
     /// It was frozen, and stood so no longer when that was to be told.
     #[error("the guest was frozen, but somebody has let it go at once")]
     LetGo,
@@ -77,6 +84,7 @@ impl RestError {
         match self {
             RestError::Agent(error) | RestError::NotThawed(error) => error.code(),
             RestError::FrozenMeanwhile => Code::OperationInvalid,
+            RestError::NoGuard(_) => Code::SystemError,
             RestError::NothingFrozen | RestError::NoneFrozen(_) | RestError::LetGo => {
                 Code::AgentCommandFailed
             }
@@ -102,8 +110,8 @@ struct Inner<E: Env> {
     port: Option<Endpoint>,
     agent: RefCell<Option<Agent<E>>>,
     state: Cell<State>,
-    /// Whether the guest may stand frozen, for who waits until it does not any more.
-    frozen: watch::Sender<bool>,
+    /// Who lets the guest go should this driver die.
+    guard: Guard,
     /// What the freeze must reach.
     freezable: RefCell<Freezable>,
     told: RefCell<Quiesced>,
@@ -139,7 +147,7 @@ impl<E: Env> Rest<E> {
             port,
             agent: RefCell::default(),
             state: Cell::new(State::Running),
-            frozen: watch::Sender::new(false),
+            guard: Guard::default(),
             freezable: RefCell::default(),
             told: RefCell::new(Quiesced::no("not asked for")),
             callers: Cell::new(false),
@@ -193,12 +201,17 @@ impl<E: Env> Rest<E> {
 
     /// Tells when the guest may stand frozen by this operation, and when it does not any more.
     pub fn watch(&self) -> watch::Receiver<bool> {
-        self.0.frozen.subscribe()
+        self.0.guard.watch_frozen()
+    }
+
+    /// Who lets the guest go should this driver die while it stands frozen.
+    pub fn guard(&self) -> Guard {
+        self.0.guard.clone()
     }
 
     fn is_now(&self, state: State) {
         self.0.state.set(state);
-        self.0.frozen.send_replace(state != State::Running);
+        self.0.guard.is_frozen(state != State::Running);
     }
 
     /// Whether the agent believes that it has frozen.
@@ -221,14 +234,15 @@ impl<E: Env> Rest<E> {
     /// [`RestError`]; behind one that is doubtful a [`Rest::thaw`] has to follow.
     pub async fn freeze(&self, deadline: Duration, thaw_hooks: bool) -> Result<(), RestError> {
         let deadline = deadline.min(self.0.env.now() + FREEZE_WITHIN);
+        self.wait_for_guard(deadline).await.map_err(RestError::NoGuard)?;
+        // An agent that has frozen does not tell any more.
+        self.look_at_file_systems(deadline).await?;
         if self.status(deadline).await? == FreezeStatus::Frozen {
             if planted(Mutant::ThawsWhatOthersFroze) {
                 self.suspect();
             }
             return Err(RestError::FrozenMeanwhile);
         }
-        // An agent that has frozen does not tell any more.
-        self.look_at_file_systems(deadline).await?;
         self.is_now(State::InDoubt);
         let frozen = self.ask(deadline, async |agent| agent.freeze(deadline).await).await;
         let (state, result) = match frozen {
@@ -247,13 +261,30 @@ impl<E: Env> Rest<E> {
         result
     }
 
+    async fn wait_for_guard(&self, deadline: Duration) -> Result<(), String> {
+        match race(self.0.guard.there(), self.0.env.sleep_until(deadline)).await {
+            First::Left(found) => found,
+            First::Right(()) => Err("nobody was found in time".to_owned()),
+        }
+    }
+
     fn nothing_frozen(&self) -> RestError {
         let left_out = self.0.freezable.borrow().beside(0);
         left_out.map_or(RestError::NothingFrozen, |(_, short)| RestError::NoneFrozen(short))
     }
 
     async fn look_at_file_systems(&self, deadline: Duration) -> Result<(), AgentError> {
-        let found = match self.ask(deadline, async |agent| agent.file_systems(deadline).await).await {
+        let is_asked = self.0.agent.borrow().as_ref().is_some_and(Agent::file_systems_are_asked);
+        let soon = deadline.min(self.0.env.now() + SYNC_WITHIN);
+        let first = if is_asked { soon } else { deadline };
+        let told = match self.ask(first, async |agent| agent.file_systems(first).await).await {
+            // One that was started anew since it was asked knows of no question.
+            Err(AgentError::Unresponsive { .. } | AgentError::NotConnected(_)) if is_asked => {
+                self.ask(deadline, async |agent| agent.file_systems(deadline).await).await
+            }
+            told => told,
+        };
+        let found = match told {
             Ok(file_systems) => Freezable::of(&file_systems),
             Err(error @ AgentError::Failed { .. }) => Freezable::unknown(&error),
             Err(error) => return Err(error),
@@ -452,10 +483,17 @@ impl<E: Env> Rest<E> {
     /// An operation begins, which freezes by itself or does not. Then the port is left to others: it serves one at a time, and who has
     /// frozen the guest, or watches over that, may want to thaw it. A freeze of the caller's is looked at once more, as late as the agent
     /// can be asked.
-    pub(crate) fn begins(&self, freezes: bool, by_the_caller: bool) {
+    pub(crate) async fn begins(&self, freezes: bool, by_the_caller: bool) {
         self.0.callers.set(by_the_caller && !freezes);
         if !freezes {
-            self.release();
+            return self.release();
+        }
+        self.0.guard.call();
+        let deadline = self.0.env.now() + PAUSE;
+        // Who cannot be asked now is asked before the freeze.
+        let asked = self.ask(deadline, async |agent| agent.ask_file_systems(deadline).await).await;
+        if let Err(error) = asked {
+            tracing::debug!(%error, "the guest's file systems could not be asked ahead");
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
     export::{Cluster, Readable},
 };
 use crate::{
+    agent::Guard,
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, State},
     domain_xml::DomainXml,
     env::Env,
@@ -228,6 +229,10 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
 
     fn watch_frozen(&self) -> watch::Receiver<bool> {
         self.machine.watch_frozen()
+    }
+
+    fn guard(&self) -> Guard {
+        self.machine.guard()
     }
 }
 

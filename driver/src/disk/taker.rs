@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::{Ask, DiskError, Taken, export::Readable};
-use crate::{name::SnapshotName, plan::Plan, request::Quiesce, storage::Snapshot};
+use crate::{agent::Guard, name::SnapshotName, plan::Plan, request::Quiesce, storage::Snapshot};
 
 /// Takes snapshots of the disks that it was made for: [`Disks`](super::Disks) by the storage below them,
 /// [`QemuDisks`](super::QemuDisks) by QEMU.
@@ -41,4 +41,7 @@ pub trait Taker {
 
     /// Tells when the guest may stand frozen by a snapshot, and when it does not any more.
     fn watch_frozen(&self) -> watch::Receiver<bool>;
+
+    /// Who lets the guest go should this driver die while a snapshot has it frozen.
+    fn guard(&self) -> Guard;
 }

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::Machine;
 use crate::{
-    agent::{AgentError, FreezeStatus, Presence},
+    agent::{AgentError, FreezeStatus, Guard, Presence},
     commands::QueryChardev,
     domain_snapshot::DomainSnapshot,
     env::{Endpoint, Env},
@@ -33,6 +33,11 @@ impl<E: Env> Machine<E> {
     /// Tells when the guest may stand frozen by an operation, and when it does not any more.
     pub fn watch_frozen(&self) -> watch::Receiver<bool> {
         self.monitor.rest().watch()
+    }
+
+    /// Who lets the guest go should this driver die while an operation has it frozen.
+    pub fn guard(&self) -> Guard {
+        self.monitor.rest().guard()
     }
 
     /// How the agent stands, if the guest runs and is to be at rest. A guest that does not run is not asked: it would answer
@@ -108,10 +113,10 @@ impl<E: Env> Machine<E> {
     }
 
     /// What is planned begins.
-    pub(super) fn begin_rest(&self, request: &Request, plan: &Plan) {
+    pub(super) async fn begin_rest(&self, request: &Request, plan: &Plan) {
         let by_the_caller = |create: &Create| create.quiesce().is_by_the_caller(create.frozen_by.as_ref());
         let by_the_caller = matches!(request, Request::Create(create) if by_the_caller(create));
-        self.monitor.rest().begins(plan.freezes(), by_the_caller);
+        self.monitor.rest().begins(plan.freezes(), by_the_caller).await;
     }
 
     /// What is to be told of the guest's rest. A freeze of the caller's is looked at again, unless it was when it last could be.

@@ -8,6 +8,7 @@ use std::{process::ExitCode, time::Duration};
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, Subcommand};
 use freezeframe_driver::{
+    agent::Guard,
     disk::{Ask, By, DiskError, QemuDisks, Taken, Taker},
     env::Endpoint,
     name::SnapshotName,
@@ -19,7 +20,6 @@ use freezeframe_driver::{
 use serde_json::json;
 use tokio::{
     runtime::{Builder, Runtime},
-    sync::watch::Receiver,
     task::LocalSet,
 };
 
@@ -197,14 +197,11 @@ impl<'a> Wanted<'a> {
     /// Takes a snapshot. A guest that stands frozen for it should this command be killed is let go by somebody else.
     async fn guard(
         &self,
-        plan: Option<&Plan>,
-        frozen: Receiver<bool>,
+        freeze: Guard,
         taken: impl Future<Output = Result<Taken, DiskError>>,
     ) -> Result<Taken, CliError> {
         match (self.guard, self.agent) {
-            (Some(guard), Some(agent)) if plan.is_some_and(Plan::freezes) => {
-                Ok(guard.guard(agent, self.within, frozen, taken).await??)
-            }
+            (Some(guard), Some(agent)) => Ok(guard.guard(agent, self.within, freeze, taken).await?),
             _ => Ok(taken.await?),
         }
     }
@@ -246,13 +243,8 @@ async fn act(wanted: &Wanted<'_>, disks: &impl Taker, interrupt: &Interrupt) -> 
         interrupt.to_the_end(disks.perform(ask)).await?;
         return Ok(done(ask));
     };
-    // What is refused is refused before anybody waits for a thaw.
-    let plan = match quiesce {
-        Quiesce::Off if wanted.agent.is_none() => None,
-        _ => Some(interrupt.or(disks.plan(ask)).await??),
-    };
     let taken = interrupt.to_the_end(disks.snapshot(name, *quiesce));
-    Ok(took(name, &wanted.guard(plan.as_ref(), disks.watch_frozen(), taken).await?))
+    Ok(took(name, &wanted.guard(disks.guard(), taken).await?))
 }
 
 fn done(ask: &Ask) -> Told {

@@ -31,6 +31,8 @@
 //!
 //! How many passes a migration makes over the memory of a guest that runs is a matter of time too, and not compared.
 //!
+//! What the guest's agent is asked ahead it answers while QEMU is at work: its answer counts as if it came at once.
+//!
 //! What is done to one file of the host is one lane over the whole run: real files take their time beside the monitor.
 //!
 //! Events that QEMU sends by a timer or throttled ([`FLOATING`]) may come in any segment: each kind is one lane over
@@ -81,6 +83,9 @@ pub fn compare(left: &[Line], right: &[Line]) -> Vec<Difference> {
     names.into_iter().filter_map(|lane| first_difference(lane, left.get(lane), right.get(lane))).collect()
 }
 
+/// What the agent is asked while other things are made ready.
+const ASKED_AHEAD: &str = "guest-get-fsinfo";
+
 type Lanes = BTreeMap<(usize, String), Vec<String>>;
 
 fn first_difference(
@@ -98,8 +103,7 @@ fn first_difference(
 /// Every lane of every segment, as comparable texts.
 fn lanes(lines: &[Line]) -> Lanes {
     let mut lanes = Lanes::new();
-    let rested = rested(lines);
-    let mut segments = unheard(segments(&rested));
+    let mut segments = unheard(segments(&answered_at_once(rested(lines))));
     unheard_migrations(&mut segments);
     for (number, segment) in segments.into_iter().enumerate() {
         let segment = asked_once(segment);
@@ -221,6 +225,26 @@ fn goes_on_by_itself(line: &Line, before: &[&Line]) -> Option<usize> {
     };
     let word = before.iter().rposition(is_word)?;
     (before[word].text != "cont").then_some(word)
+}
+
+/// Every answer to what the agent is asked ahead right behind its question, and between them the fault that names it.
+fn answered_at_once(mut lines: Vec<&Line>) -> Vec<&Line> {
+    let is_agents = |line: &&Line| line.lane == "agent";
+    for question in 0..lines.len() {
+        let line = lines[question];
+        if !is_agents(&line) || line.direction != Direction::Command || !line.text.contains(ASKED_AHEAD) {
+            continue;
+        }
+        let next = lines[question + 1..].iter().position(is_agents);
+        let Some(answer) = next.map(|next| question + 1 + next) else { continue };
+        if lines[answer].direction == Direction::Reply {
+            let is_early = |line: &Line| {
+                is_agents(&line) || (line.direction == Direction::Fault && line.text.contains(ASKED_AHEAD))
+            };
+            lines[question + 1..=answer].sort_by_key(|line| !is_early(line));
+        }
+    }
+    lines
 }
 
 /// Cuts a run where causality does: at every step of the scenario, and where another stage's lanes begin.

@@ -13,6 +13,7 @@ fn run(text: &str) -> Vec<Line> {
             ".." => Direction::Event,
             "==" => Direction::Step,
             "::" => Direction::Host,
+            "**" => Direction::Fault,
             other => panic!("no direction {other}"),
         };
         Line { at: Duration::ZERO, lane: lane.into(), direction, text: text.into() }
@@ -59,6 +60,24 @@ fn a_job_that_fails_at_once_races_its_reply_only_beside_another_step() {
     assert_eq!(compare(&alone(early), &alone(late)).len(), 1);
     assert_eq!(compare(&beside(early), &beside(late)), []);
     assert_eq!(compare(&beside(early), &beside(too_early)).len(), 1);
+}
+
+#[test]
+fn what_the_agent_is_asked_ahead_it_answers_at_any_time_before_it_is_asked_more() {
+    const ASKED: &str = "agent -> guest-get-fsinfo";
+    let at_once = format!(
+        "{ASKED}\n fault ** error: guest-get-fsinfo\n agent <- no\n 2.a -> x\n 2.a <- return {{}}\n agent -> y\n agent <- z"
+    );
+    let late = format!(
+        "{ASKED}\n 2.a -> x\n fault ** error: guest-get-fsinfo\n 2.a <- return {{}}\n agent <- no\n agent -> y\n agent <- z"
+    );
+    let not_before = format!(
+        "2.a -> x\n {ASKED}\n fault ** error: guest-get-fsinfo\n agent <- no\n 2.a <- return {{}}\n agent -> y\n agent <- z"
+    );
+    assert_eq!(compare(&run(&at_once), &run(&late)), []);
+    assert_ne!(compare(&run(&at_once), &run(&not_before)), [], "when it is asked is no matter of chance");
+    let other = late.replace("agent <- z", "agent <- other");
+    assert_ne!(compare(&run(&at_once), &run(&other)), []);
 }
 
 #[test]

@@ -19,12 +19,11 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use freezeframe_driver::{
-    agent::Agent,
+    agent::{Agent, Guard},
     env::{Endpoint, Env as _, tokio::TokioEnv},
     race::{First, race},
 };
 use serde_json::json;
-use tokio::sync::watch::Receiver;
 
 use super::{FsError, Thawed, ticket::Ticket};
 use crate::cli::told::Told;
@@ -48,26 +47,27 @@ pub(in crate::cli) struct GuardArgs {
 }
 
 impl GuardArgs {
-    /// Does what freezes the guest, for so many seconds at most. Whoever is to thaw it should this process die is there before, and is
-    /// let go as soon as the guest is: what somebody else freezes then is theirs.
+    /// Does what may freeze the guest, for so many seconds at most. Whoever is to thaw it should this process die is there before, and is
+    /// let go as soon as the guest is: what somebody else freezes then is theirs. What freezes nothing starts nobody.
     pub(in crate::cli) async fn guard<T>(
         &self,
         agent: &Utf8Path,
         within: u32,
-        frozen: Receiver<bool>,
+        freeze: Guard,
         work: impl Future<Output = T>,
-    ) -> Result<T, FsError> {
+    ) -> T {
         if self.no_watchdog {
-            return Ok(work.await);
+            return work.await;
         }
         let env = TokioEnv::new();
         let after = self.thaw_after.unwrap_or(within.saturating_add(THAW_AFTER));
         let ticket = Ticket::of(agent, &env.unique_id());
-        start(&env, agent, Bounds { after, once_it_stands: None }, &ticket)
-            .await
-            .map_err(FsError::NoWatchdog)?;
-        let mut thawed = frozen.clone();
+        let mut thawed = freeze.watch_frozen();
+        freeze.want();
         let over = async {
+            freeze.called().await;
+            let started = start(&env, agent, Bounds { after, once_it_stands: None }, &ticket).await;
+            freeze.is_there(started.map_err(|error| error.to_string()));
             let was_frozen = thawed.wait_for(|frozen| *frozen).await.is_ok();
             if was_frozen && thawed.wait_for(|frozen| !*frozen).await.is_ok() {
                 ticket.remove(&env).await;
@@ -79,10 +79,10 @@ impl GuardArgs {
             First::Right(done) => done,
         };
         // One that could not be let go is left to it.
-        if !*frozen.borrow() {
+        if !*freeze.watch_frozen().borrow() {
             ticket.remove(&env).await;
         }
-        Ok(done)
+        done
     }
 }
 

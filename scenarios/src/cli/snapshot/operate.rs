@@ -170,15 +170,7 @@ impl OperateArgs {
             }
             let work = carry_out(&machine, machine.perform(request), &interrupt);
             let report = match (guard, &agent) {
-                (Some(guard), Some(agent)) => {
-                    // Who is refused leaves alone what another's watchdog goes by.
-                    let plan =
-                        interrupt.or(machine.plan_ahead(request)).await?.map_err(SnapshotError::from)?;
-                    match plan.freezes() {
-                        true => guard.guard(agent, self.within, machine.watch_frozen(), work).await??,
-                        false => work.await?,
-                    }
-                }
+                (Some(guard), Some(agent)) => guard.guard(agent, self.within, machine.guard(), work).await?,
                 _ => work.await?,
             };
             let images = async || old_description::images_after(&machine, &report).await;
