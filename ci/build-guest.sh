@@ -6,6 +6,7 @@
 #   ci/build-guest.sh --print [DIR]    names it if it is there; changes nothing
 #
 #   DIR/<version>/vmlinuz, initrd.img  what QEMU is started with
+#   DIR/<version>/initrd-lvm.img       the same with LVM in it, for machines whose kernel has no device-mapper
 #   DIR/<version>/agent                the release of the agent in it: 7.2.22
 #   DIR/<version>/packages             what it was made of
 #   DIR/current                        a link to the version of this script and of ci/guest
@@ -30,9 +31,11 @@ fail() {
 
 # Kernel modules that the guest loads, with what they depend on, as far as they are not part of the kernel.
 readonly MODULES=(crc32c_generic virtio_pci virtio_blk virtio_console ext4)
+readonly LVM_MODULES=(dm_mod dm_snapshot dm_thin_pool)
 
 # What may be run of the packages in the guest, beside busybox.
 readonly PROGRAMS=(qemu-ga mke2fs)
+readonly LVM_PROGRAMS=(lvm)
 
 # Points apt at lists of its own in folder $1: those of this machine may be old, and what it has installed may be newer than any
 # archive has, which then cannot be downloaded.
@@ -71,7 +74,7 @@ unpack() {
   own_lists "$1/apt" || return 1
   kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | head -n 1)
   [ -n "$kernel" ] || return 1
-  mapfile -t packages < <(with_libraries qemu-guest-agent e2fsprogs)
+  mapfile -t packages < <(with_libraries qemu-guest-agent e2fsprogs lvm2)
   mkdir "$1/packages"
   (cd "$1/packages" && apt-get -qq download "$kernel" busybox-static "${packages[@]}" </dev/null >&2) || return 1
   for package in "$1"/packages/*.deb; do
@@ -87,61 +90,86 @@ program_of() {
   find "$1" -type f -name "$2" -perm -u=x -print -quit
 }
 
-# Copies a program of $1/system and the libraries that it needs into $1/root.
-add_program() {
-  local program libraries
-  program=$(program_of "$1/system" "$2")
-  libraries=$(find "$1/system" -type d -name x86_64-linux-gnu | paste -sd :)
-  cp "$program" "$1/root/bin/"
-  "$1/root/lib64/ld-linux-x86-64.so.2" --library-path "$libraries" --list "$program" |
-    sed -n 's/.* => \(.*\) (0x.*/\1/p' | xargs cp -Lt "$1/root/lib"
+# Copies the programs $3... of $1/system and the libraries that they need into $1/$2.
+add_programs() {
+  local from=$1 to=$1/$2 name program libraries
+  shift 2
+  mkdir -p "$to"/{bin,lib}
+  libraries=$(find "$from/system" -type d -name x86_64-linux-gnu | paste -sd :)
+  for name; do
+    program=$(program_of "$from/system" "$name")
+    cp "$program" "$to/bin/"
+    "$from/root/lib64/ld-linux-x86-64.so.2" --library-path "$libraries" --list "$program" |
+      sed -n 's/.* => \(.*\) (0x.*/\1/p' | xargs cp -Lt "$to/lib"
+  done
 }
 
-# Copies the modules into $1/root, each with those that it depends on.
-add_modules() {
-  local busybox=$1/root/bin/busybox version folder module path
+# Makes the modules of the kernel's package ready to be copied.
+ready_modules() {
+  local busybox=$1/root/bin/busybox version
   # Since Debian 13 they lie elsewhere, and are compressed.
   if [ -d "$1/kernel/usr/lib/modules" ]; then mv "$1/kernel/usr/lib" "$1/kernel/"; fi
   version=$(basename "$1"/kernel/lib/modules/*)
-  folder=$1/kernel/lib/modules/$version
-  find "$folder" -name '*.ko.xz' -exec "$busybox" xz -d {} +
+  find "$1/kernel/lib/modules" -name '*.ko.xz' -exec "$busybox" xz -d {} +
   # A depmod that is not the kernel's own says what it does not know, and goes on.
   "$busybox" depmod -b "$1/kernel" "$version" 2>/dev/null
-  for module in "${MODULES[@]}"; do
-    path=$(sed -nE "s@^(.*/$module\.ko):@\1@p" "$folder/modules.dep")
+}
+
+# Copies the modules $3... into $1/$2, each with those that it depends on: they are what the guest loads.
+add_modules() {
+  local busybox=$1/root/bin/busybox to=$1/$2 version folder module path
+  folder=$(echo "$1"/kernel/lib/modules/*)
+  version=${folder##*/}
+  shift 2
+  mkdir -p "$to/etc"
+  for module; do
+    # The kernel's names are written with either dash.
+    path=$(sed -nE "s@^(.*/${module//_/[-_]}\.ko):@\1@p" "$folder/modules.dep")
     for path in $path; do
-      mkdir -p "$1/root/lib/modules/$version/${path%/*}"
-      cp "$folder/$path" "$1/root/lib/modules/$version/$path"
+      mkdir -p "$to/lib/modules/$version/${path%/*}"
+      cp "$folder/$path" "$to/lib/modules/$version/$path"
     done
   done
-  cp "$folder"/modules.{builtin,order} "$1/root/lib/modules/$version/"
-  "$busybox" depmod -b "$1/root" "$version" 2>/dev/null
-  printf '%s\n' "${MODULES[@]}" >"$1/root/etc/modules"
+  cp "$folder"/modules.{builtin,order} "$to/lib/modules/$version/"
+  "$busybox" depmod -b "$to" "$version" 2>/dev/null
+  printf '%s\n' "$@" >"$to/etc/modules"
+}
+
+# What is in folder $1/$2, as a first file system.
+packed() {
+  (cd "$1/$2" && find . | LC_ALL=C sort | "$1/root/bin/busybox" cpio -o -H newc 2>/dev/null | gzip -n)
 }
 
 # Builds in the folder $1.
 build() {
-  local root=$1/root loader program
+  local root=$1/root loader
   unpack "$1" || fail 75 "its packages cannot be fetched here: see above"
   mkdir -p "$root"/{bin,lib,lib64,etc}
   loader=$(find "$1/system" -name ld-linux-x86-64.so.2 -print -quit)
   cp -L "$loader" "$root/lib64/"
   cp "$(program_of "$1/system" busybox)" "$root/bin/busybox"
   ln -s busybox "$root/bin/sh"
-  for program in "${PROGRAMS[@]}"; do add_program "$1" "$program"; done
-  add_modules "$1"
+  ready_modules "$1"
+  add_programs "$1" root "${PROGRAMS[@]}"
+  add_modules "$1" root "${MODULES[@]}"
+  add_programs "$1" lvm "${LVM_PROGRAMS[@]}"
+  add_modules "$1" lvm "${MODULES[@]}" "${LVM_MODULES[@]}"
+  mkdir -p "$1/lvm/etc/lvm"
+  cp "$here/guest/lvm.conf" "$1/lvm/etc/lvm/"
   cp "$here/guest/init" "$root/init"
   cp "$here"/guest/{writer,agent} "$root/bin/"
   cp "$here/guest/fsfreeze-hook" "$root/etc/"
   chmod 755 "$root/init" "$root"/bin/{writer,agent} "$root/etc/fsfreeze-hook"
 
-  (cd "$root" && find . | LC_ALL=C sort | bin/busybox cpio -o -H newc 2>/dev/null | gzip -n) >"$1/initrd.img"
+  packed "$1" root >"$1/initrd.img"
+  # The kernel unpacks one behind the other.
+  { cat "$1/initrd.img" && packed "$1" lvm; } >"$1/initrd-lvm.img"
   cp "$1"/kernel/boot/vmlinuz-* "$1/vmlinuz"
   "$root/lib64/ld-linux-x86-64.so.2" --library-path "$root/lib" "$root/bin/qemu-ga" --version |
     sed -nE 's/^QEMU Guest Agent ([0-9.]+).*/\1/p' >"$1/agent"
   [ -s "$1/agent" ] || fail 1 "the agent that was fetched does not start"
   (cd "$1/packages" && printf '%s\n' *.deb) >"$1/packages.txt"
-  rm -rf "$1"/{apt,packages,system,kernel,root}
+  rm -rf "$1"/{apt,packages,system,kernel,root,lvm}
   mv "$1/packages.txt" "$1/packages"
 }
 

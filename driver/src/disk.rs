@@ -248,6 +248,9 @@ impl<E: Env> Disks<E> {
         if let Ask::Snapshot { .. } | Ask::Revert(_) = ask {
             self.check_holds(&storage).await?;
         }
+        if let Ask::Snapshot { .. } = ask {
+            storage.check_room().await?;
+        }
         if let Ask::Revert(name) = ask {
             self.check_holds_still(name).await?;
             self.beside(&storage).check_alone().await?;

@@ -212,6 +212,20 @@ pub trait Provider: fmt::Debug {
     /// [`StorageError`] if this storage cannot have one of that name.
     fn snapshot(&self, name: &SnapshotName, fresh: &str) -> Result<Vec<Act>, StorageError>;
 
+    /// What is run to learn whether a snapshot that is taken now gets the room that it is to have; nothing where the storage itself
+    /// refuses one that would not.
+    fn room(&self) -> Vec<HostCommand> {
+        Vec::new()
+    }
+
+    /// Whether it does, by what those commands said.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSpace`]; and if it cannot be understood.
+    fn check_room(&self, _said: &[Vec<u8>]) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// What deletes a snapshot.
     ///
     /// # Errors

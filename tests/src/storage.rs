@@ -7,6 +7,7 @@
     reason = "starts real programs and writes real files, in real time"
 )]
 
+pub mod appliance;
 pub mod walk;
 
 use std::{

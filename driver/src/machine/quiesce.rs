@@ -94,7 +94,8 @@ impl<E: Env> Machine<E> {
         below
     }
 
-    /// The snapshots of volumes that hold these disks; and, of those that go back, whether they do so as a whole.
+    /// The snapshots of volumes that hold these disks, and have room for one more if they do not go back; and of those that do, whether
+    /// they do so as a whole.
     async fn ask_storage(
         &self,
         volumes: &Volumes,
@@ -107,6 +108,9 @@ impl<E: Env> Machine<E> {
             let images: Vec<_> = disks.iter().map(|disk| disk.file.clone()).collect();
             let data = disks.iter().filter_map(|disk| disk.chain.first()?.data_file.clone());
             storage.check_holds(&images, &data.collect::<Vec<_>>()).await?;
+            if !goes_back {
+                storage.check_room().await?;
+            }
         }
         let whole = if goes_back { storage.check_goes_back_whole().await } else { Ok(()) };
         Ok((found, whole))

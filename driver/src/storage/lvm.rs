@@ -1,7 +1,8 @@
 //! A logical volume of LVM, thin or thick, and its snapshots beside it: `vg/vm1` and `vg/vm1.s1`.
 //!
 //! A thin one shares its pool's room. A thick one has room of its own, which the caller states; when what was written since
-//! exceeds it, the snapshot holds nothing any more, and is listed as unfit. To go back uses the snapshot up, and would be put
+//! exceeds it, the snapshot holds nothing any more, and is listed as unfit. A share of a volume is to the tool no more than it may take:
+//! where the group has less left it makes a smaller snapshot and says nothing, so that the group is asked before. To go back uses the snapshot up, and would be put
 //! off by the tool until the volume is closed: a volume that is open is refused before that.
 //!
 //! There is no command that catches several volumes at one point in time.
@@ -11,7 +12,7 @@
 use std::fmt;
 
 use camino::Utf8PathBuf;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     Act, BackupSource, Capabilities, InUse, Method, Provider, Refusal, Snapshot, StorageError, command,
@@ -47,14 +48,28 @@ impl fmt::Display for Room {
 
 /// What `lvs` says.
 #[derive(Debug, Deserialize)]
-struct Said {
-    report: Vec<Report>,
+struct Said<T> {
+    report: Vec<Report<T>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Report {
-    #[serde(default)]
-    lv: Vec<Volume>,
+struct Report<T> {
+    #[serde(default = "Vec::new")]
+    lv: Vec<T>,
+}
+
+/// What `lvs` says, of what it was asked of each logical volume.
+fn reported<T: DeserializeOwned>(said: &[Vec<u8>]) -> Result<Vec<T>, StorageError> {
+    let [said] = said else { return Err(StorageError::nonsense("lvs", "it was not asked")) };
+    let said: Said<T> = serde_json::from_slice(said).map_err(|error| StorageError::nonsense("lvs", error))?;
+    Ok(said.report.into_iter().flat_map(|report| report.lv).collect())
+}
+
+/// How large a volume is and what its group has left, in bytes; all that `lvs` says are texts.
+#[derive(Debug, Deserialize)]
+struct Sizes {
+    lv_size: String,
+    vg_free: String,
 }
 
 /// A logical volume as `lvs` has it; all that it says are texts.
@@ -105,13 +120,6 @@ impl Lvm {
         command("lvs", &["--reportformat", "json", "-o", fields, &self.group])
     }
 
-    fn volumes(&self, said: &[Vec<u8>]) -> Result<Vec<Volume>, StorageError> {
-        let [said] = said else { return Err(StorageError::nonsense("lvs", "it was not asked")) };
-        let said: Said =
-            serde_json::from_slice(said).map_err(|error| StorageError::nonsense("lvs", error))?;
-        Ok(said.report.into_iter().flat_map(|report| report.lv).collect())
-    }
-
     /// The volume itself.
     fn live<'v>(&self, volumes: &'v [Volume]) -> Result<&'v Volume, StorageError> {
         let words = || format!("there is no logical volume {}", Provider::volume(self));
@@ -143,7 +151,7 @@ impl Provider for Lvm {
     }
 
     fn listed(&self, said: &[Vec<u8>]) -> Result<Vec<Snapshot>, StorageError> {
-        let volumes = self.volumes(said)?;
+        let volumes = reported::<Volume>(said)?;
         self.live(&volumes)?;
         let beside = format!("{}.", self.volume);
         let ours = volumes.iter().filter(|known| known.origin == self.volume);
@@ -166,6 +174,30 @@ impl Provider for Lvm {
         Ok(vec![Act::of(command("lvcreate", &words))])
     }
 
+    fn room(&self) -> Vec<HostCommand> {
+        let Some(_) = self.room else { return Vec::new() };
+        let how = ["--reportformat", "json", "--units", "b", "--nosuffix", "-o", "lv_size,vg_free"];
+        vec![command("lvs", &[&how[..], &[&Provider::volume(self)]].concat())]
+    }
+
+    fn check_room(&self, said: &[Vec<u8>]) -> Result<(), StorageError> {
+        let Some(Room(percent)) = self.room else { return Ok(()) };
+        let bytes = |text: &str| text.parse().map_err(|error| StorageError::nonsense("lvs", error));
+        for Sizes { lv_size, vg_free } in reported(said)? {
+            let (size, free): (u64, u64) = (bytes(&lv_size)?, bytes(&vg_free)?);
+            let wanted = size / 100 * u64::from(percent);
+            if free < wanted {
+                let (group, volume) = (&self.group, &self.volume);
+                let words = format!(
+                    "{percent} % of {volume} are {wanted} bytes, and the group {group} has {free} left; LVM would make a smaller \
+                     snapshot, which holds nothing any more once more is written"
+                );
+                return Err(StorageError::NoSpace { words });
+            }
+        }
+        Ok(())
+    }
+
     fn delete(&self, name: &SnapshotName) -> Result<Vec<Act>, StorageError> {
         Ok(vec![Act::of(command("lvremove", &["--yes", &self.place(name)?]))])
     }
@@ -179,7 +211,7 @@ impl Provider for Lvm {
     }
 
     fn used(&self, said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
-        let volumes = self.volumes(said)?;
+        let volumes = reported::<Volume>(said)?;
         // `open`; or `unknown`, if the kernel cannot be asked.
         let open = &self.live(&volumes)?.lv_device_open;
         let words = || format!("whether the logical volume {} is open: {open}", Provider::volume(self));
@@ -199,6 +231,7 @@ impl Provider for Lvm {
         let own = [
             ("already exists", Refusal::Exists),
             ("insufficient free space", Refusal::NoSpace),
+            ("Insufficient suitable allocatable extents", Refusal::NoSpace),
             ("reached threshold", Refusal::NoSpace),
             ("not found", Refusal::Gone),
             ("Failed to find logical volume", Refusal::Gone),

@@ -105,6 +105,15 @@ impl<E: Env> Storage<E> {
         self.provider.listed(&said)
     }
 
+    /// Whether a snapshot that is taken now gets the room that it is to have. What others take meanwhile is not seen.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub(crate) async fn check_room(&self) -> Result<(), StorageError> {
+        let said = self.ask(self.provider.room()).await?;
+        self.provider.check_room(&said)
+    }
+
     /// Takes a snapshot.
     ///
     /// # Errors
@@ -114,6 +123,7 @@ impl<E: Env> Storage<E> {
         // What the storage cannot have is refused before it is asked for anything.
         self.provider.snapshot(name, &fresh)?;
         absent(&*self.provider, name, &self.list().await?)?;
+        self.check_room().await?;
         let taken = match self.catch(name, &fresh).await {
             Ok(()) => self.seal(name, &fresh).await,
             Err(error) => Err(error),

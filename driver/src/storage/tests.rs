@@ -86,6 +86,20 @@ fn thick_and_thin_snapshots_are_made_each_in_its_way() {
 }
 
 #[test]
+fn a_thick_snapshot_is_not_taken_where_the_group_has_less_room_than_it_is_to_have() {
+    let thick = Lvm::new("vg/t0", lvm::Room::percent(25)).unwrap();
+    let left = |bytes: &str| {
+        let said = format!(r#"{{"report": [{{"lv": [{{"lv_size":"33554432", "vg_free":"{bytes}"}}]}}]}}"#);
+        thick.check_room(&[said.into_bytes()])
+    };
+    assert!(left("8388608").is_ok());
+    let error = left("4194304").unwrap_err();
+    assert!(matches!(&error, StorageError::NoSpace { words } if words.contains("4194304 left")), "{error}");
+    assert!(matches!(left("4.00m"), Err(StorageError::Nonsense { .. })));
+    assert!(Lvm::new("vg/t0", None).unwrap().room().is_empty(), "a thin one shares its pool's");
+}
+
+#[test]
 fn what_lvm_refuses_in_these_words_means_this() {
     let volume = Lvm::new("vg/t0", None).unwrap();
     for (words, meant) in [
@@ -93,6 +107,7 @@ fn what_lvm_refuses_in_these_words_means_this() {
         ("  Snapshot origin LV nope not found in Volume group vg.", Refusal::Gone),
         (r#"  Failed to find logical volume "vg/nope""#, Refusal::Gone),
         (r#"  Volume group "vg" has insufficient free space (77 extents): 2560 required."#, Refusal::NoSpace),
+        ("  Insufficient suitable allocatable extents found for logical volume t0.s1.", Refusal::NoSpace),
         (
             "  Cannot create new thin volume, free space in thin pool vg/pool reached threshold.",
             Refusal::NoSpace,

@@ -1,7 +1,7 @@
 //! `lvs`, `lvcreate --snapshot`, `lvremove` and `lvconvert --merge`.
 //!
-//! What no machine of ours could record, for want of device-mapper in its kernel, is by LVM's sources and by recordings made in a
-//! guest: that a snapshot is made, merged, or put off, and how an overflown one is told.
+//! By LVM's sources and by what it does in a guest whose kernel has device-mapper: that a snapshot is made, merged, or put off, and how
+//! an overflown one is told.
 
 use camino::Utf8PathBuf;
 
@@ -49,6 +49,9 @@ pub(super) fn run(program: &str, words: &[&str], around: &mut Surroundings<'_>) 
     match (program, words) {
         ("lvs", ["--reportformat", "json", "-o", "lv_name,origin,lv_attr,lv_device_open", group]) => {
             list(group, around)
+        }
+        ("lvs", ["--reportformat", "json", "--units", "b", "--nosuffix", "-o", "lv_size,vg_free", name]) => {
+            sizes(name, around)
         }
         ("lvcreate", ["--yes", "--snapshot", "--name", name, "--extents", room, origin])
             if room.ends_with("%ORIGIN") =>
@@ -103,6 +106,15 @@ fn list(group: &str, around: &Surroundings<'_>) -> Said {
     Ok(report(&lines))
 }
 
+/// How large a volume is, in bytes, and what its group has left: nothing, or more than anybody wants. Every volume has a GiB.
+fn sizes(name: &str, around: &Surroundings<'_>) -> Said {
+    if !around.storage.logical.contains_key(name) {
+        return Err(missing(name));
+    }
+    let free = if around.storage.full { 0 } else { 1_u64 << 40 };
+    Ok(report(&[format!(r#"                  {{"lv_size":"{}", "vg_free":"{free}"}}"#, 1 << 30)]))
+}
+
 fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_>) -> Said {
     let (group, volume) = origin.split_once('/').unwrap_or_default();
     let place = format!("{group}/{name}");
@@ -118,7 +130,7 @@ fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_
     }
     if around.storage.full {
         return Err(refused(if thick {
-            format!("Volume group \"{group}\" has insufficient free space (0 extents): 1 required.")
+            format!("Insufficient suitable allocatable extents found for logical volume {name}.")
         } else {
             format!("Cannot create new thin volume, free space in thin pool {group}/pool reached threshold.")
         }));

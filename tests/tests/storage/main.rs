@@ -6,7 +6,9 @@
 #![allow(clippy::print_stdout, reason = "it has no harness to speak for it")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "reads and writes real files")]
 
-use std::{error::Error, fs, os::unix::fs::symlink, process::ExitCode, time::Duration};
+mod lvm;
+
+use std::{env, error::Error, fs, os::unix::fs::symlink, process::ExitCode, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
@@ -15,14 +17,14 @@ use freezeframe_driver::{
     env::tokio::TokioEnv,
     request::Quiesce,
     step::Happened,
-    storage::{
-        BackupSource, Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Storage, StorageError, Zfs, lvm::Room,
-    },
+    storage::{BackupSource, Btrfs, Exec, Provider, Rbd, Reflink, Storage, StorageError, Zfs},
 };
 use freezeframe_tests::{
     fails,
     storage::{
-        Ceph, FileSystem, Pool, VolumeGroup, run,
+        Ceph, FileSystem, Pool,
+        appliance::SHELL,
+        run,
         walk::{holds, listed, name, walk},
     },
     unharnessed::asked_for,
@@ -44,7 +46,7 @@ impl<E: Into<Box<dyn Error>>> From<E> for Not {
 }
 
 fn main() -> ExitCode {
-    const TESTS: [&str; 11] = [
+    const TESTS: [&str; 12] = [
         "btrfs",
         "btrfs_puts_nothing_inside_what_has_the_name",
         "btrfs_holds_what_lies_in_it_and_not_what_is_called_so",
@@ -55,10 +57,20 @@ fn main() -> ExitCode {
         "zfs",
         "rbd",
         "lvm",
+        "lvm_in_a_guest",
         "exec",
     ];
     let asked = asked_for(&TESTS);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    // The part of a test that has the guest's tools on its path is this program once more.
+    if let Ok(shell) = env::var(SHELL) {
+        let told = LocalSet::new().block_on(&runtime, lvm::in_the_guest(Utf8Path::new(&shell)));
+        return match told {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Not::Here(error)) => failed(&error),
+            Err(Not::True(error)) => failed(&error.to_string()),
+        };
+    }
     let (mut skipped, mut code) = (0, ExitCode::SUCCESS);
     for name in asked {
         let told = LocalSet::new().block_on(&runtime, async {
@@ -72,7 +84,8 @@ fn main() -> ExitCode {
                 "reflink_on_a_frozen_file_system" => reflink_frozen().await,
                 "zfs" => zfs().await,
                 "rbd" => rbd().await,
-                "lvm" => lvm().await,
+                "lvm" => lvm::on_the_host().await,
+                "lvm_in_a_guest" => lvm::in_a_guest(),
                 _ => exec().await,
             }
         });
@@ -92,6 +105,11 @@ fn main() -> ExitCode {
         println!("\nskipped {skipped}: this machine has not all storages");
     }
     code
+}
+
+fn failed(error: &str) -> ExitCode {
+    println!("lvm, in the guest: {error}");
+    ExitCode::FAILURE
 }
 
 fn storage(provider: impl Provider + 'static) -> Storage<TokioEnv> {
@@ -450,33 +468,6 @@ async fn rbd() -> Result<(), Not> {
     let slow = of(Rbd::image("rbd/vda")?)?.within(Duration::from_secs(2));
     fails!(slow.snapshot(&name("s2")), StorageError::TimedOut { .. }, "cannot be told")?;
     ceph.signal("osd.0", "-CONT")?;
-    Ok(())
-}
-
-async fn lvm() -> Result<(), Not> {
-    let _group = VolumeGroup::new().map_err(Not::Here)?;
-    let of = |name: &str| Lvm::new(&format!("{}/{name}", VolumeGroup::NAME), Room::percent(20));
-    let storage = self::storage(of("vm1")?);
-    holds(storage.list().await?.is_empty(), "there is nothing at first")?;
-    fails!(self::storage(of("nope")?).snapshot(&name("s1")), StorageError::Gone { .. }, "nope")?;
-    let elsewhere = Lvm::new("freezeframe-no-such-group/vm1", None)?;
-    fails!(self::storage(elsewhere).list(), StorageError::Gone { .. }, "not found")?;
-    match storage.snapshot(&name("s1")).await {
-        Err(StorageError::NotSupported { words }) => {
-            holds(words.contains("device-mapper"), "it says why")?;
-            let why =
-                "volumes are listed, and what is missing is told; snapshots need a kernel with device-mapper";
-            return Err(Not::Here(why.to_owned()));
-        }
-        told => told?,
-    }
-    holds(listed(&storage).await? == ["s1"], "it is listed")?;
-    fails!(storage.snapshot(&name("s1")), StorageError::Exists { .. }, "s1")?;
-    storage.revert(&name("s1")).await?;
-    fails!(storage.delete(&name("s1")), StorageError::Gone { .. }, "no snapshot `s1`")?;
-    storage.snapshot(&name("s2")).await?;
-    storage.delete(&name("s2")).await?;
-    holds(storage.list().await?.is_empty(), "there is nothing at last")?;
     Ok(())
 }
 

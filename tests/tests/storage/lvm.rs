@@ -1,0 +1,133 @@
+//! LVM: as much as the host's kernel has of it, and all of it in a guest.
+
+use std::{env, process::Command};
+
+use camino::Utf8Path;
+use freezeframe_driver::storage::{Lvm, StorageError, lvm::Room};
+use freezeframe_tests::{
+    fails,
+    storage::{
+        VolumeGroup,
+        appliance::{Appliance, run_at},
+        walk::{holds, listed, name, walk},
+    },
+};
+
+use super::{Not, storage};
+
+/// The group in the guest.
+const GROUP: &str = "test";
+
+/// The tools that the driver calls.
+const TOOLS: [&str; 4] = ["lvs", "lvcreate", "lvremove", "lvconvert"];
+
+pub(super) async fn on_the_host() -> Result<(), Not> {
+    let _group = VolumeGroup::new().map_err(Not::Here)?;
+    let of = |name: &str| Lvm::new(&format!("{}/{name}", VolumeGroup::NAME), Room::percent(20));
+    let vm1 = storage(of("vm1")?);
+    holds(vm1.list().await?.is_empty(), "there is nothing at first")?;
+    fails!(storage(of("nope")?).snapshot(&name("s1")), StorageError::Gone { .. }, "nope")?;
+    let elsewhere = Lvm::new("freezeframe-no-such-group/vm1", None)?;
+    fails!(storage(elsewhere).list(), StorageError::Gone { .. }, "not found")?;
+    match vm1.snapshot(&name("s1")).await {
+        Err(StorageError::NotSupported { words }) => {
+            holds(words.contains("device-mapper"), "it says why")?;
+            let why =
+                "volumes are listed, and what is missing is told; snapshots need a kernel with device-mapper";
+            return Err(Not::Here(why.to_owned()));
+        }
+        told => told?,
+    }
+    holds(listed(&vm1).await? == ["s1"], "it is listed")?;
+    fails!(vm1.snapshot(&name("s1")), StorageError::Exists { .. }, "s1")?;
+    vm1.revert(&name("s1")).await?;
+    fails!(vm1.delete(&name("s1")), StorageError::Gone { .. }, "no snapshot `s1`")?;
+    vm1.snapshot(&name("s2")).await?;
+    vm1.delete(&name("s2")).await?;
+    holds(vm1.list().await?.is_empty(), "there is nothing at last")?;
+    Ok(())
+}
+
+/// A thick and a thin volume, by tools that run where the kernel has device-mapper: this test once more, with those on its path.
+pub(super) fn in_a_guest() -> Result<(), Not> {
+    let guest = Appliance::start(200).map_err(Not::Here)?;
+    guest.run(&format!(
+        "lvm pvcreate /dev/vda && lvm vgcreate {GROUP} /dev/vda && lvm lvcreate --yes -L 32M -n thick {GROUP} && \
+         lvm lvcreate --yes --type thin-pool -L 16M -n pool {GROUP} && lvm lvcreate --yes -V 32M --thinpool pool -n thin {GROUP}"
+    ))?;
+    let this = env::current_exe()?;
+    let this = Utf8Path::from_path(&this).ok_or("this test's path is no text")?;
+    let mut again: Command = guest.with_tools(this, env!("CARGO_BIN_EXE_in-guest"), &TOOLS)?;
+    holds(again.status()?.success(), "it passes in the guest")?;
+    Ok(())
+}
+
+/// What is done with the guest's tools on the path.
+pub(super) async fn in_the_guest(shell: &Utf8Path) -> Result<(), Not> {
+    for (volume, room) in [("thick", Room::percent(25)), ("thin", None)] {
+        let device = format!("/dev/{GROUP}/{volume}");
+        let write =
+            |words: &str| run_at(shell, &format!("printf {words} | dd of={device} conv=fsync")).map(drop);
+        let read = || run_at(shell, &format!("head -c 3 {device}"));
+        let volume = storage(Lvm::new(&format!("{GROUP}/{volume}"), room)?);
+        walk(&volume, write, read).await?;
+
+        // Whose volume is open does not go back, and has lost nothing by that.
+        volume.snapshot(&name("s3")).await?;
+        write("new")?;
+        run_at(shell, &format!("{{ sleep 300 <{device} & }}; echo $! >/run/open"))?;
+        fails!(volume.revert(&name("s3")), StorageError::Busy { .. }, "open")?;
+        run_at(shell, "kill $(cat /run/open); while [ -d /proc/$(cat /run/open) ]; do usleep 5000; done")?;
+        holds(read()? == "new" && listed(&volume).await? == ["s3"], "all is as it was")?;
+        volume.revert(&name("s3")).await?;
+        holds(read()? == "old", "it goes back once it is closed")?;
+    }
+    thick_overflows(shell).await?;
+    group_is_full(shell).await?;
+    Ok(())
+}
+
+/// A thick snapshot holds nothing any more when more was written than it has room for.
+async fn thick_overflows(shell: &Utf8Path) -> Result<(), Not> {
+    let thick = storage(Lvm::new(&format!("{GROUP}/thick"), Room::percent(25))?);
+    thick.snapshot(&name("s4")).await?;
+    run_at(shell, &format!("dd if=/dev/urandom of=/dev/{GROUP}/thick bs=1M count=16 conv=fsync"))?;
+    let found = thick.list().await?;
+    holds(found.len() == 1 && !found[0].fit, "it is listed as unfit")?;
+    fails!(thick.revert(&name("s4")), StorageError::Gone { .. }, "s4")?;
+    thick.delete(&name("s4")).await?;
+    holds(thick.list().await?.is_empty(), "and can be deleted")?;
+    Ok(())
+}
+
+/// What finds no room leaves nothing.
+async fn group_is_full(shell: &Utf8Path) -> Result<(), Not> {
+    let thick = storage(Lvm::new(&format!("{GROUP}/thick"), Room::percent(100))?);
+    let mut taken = Vec::new();
+    let full = loop {
+        let next = name(&format!("n{}", taken.len()));
+        match thick.snapshot(&next).await {
+            Ok(()) if taken.len() < 9 => taken.push(next),
+            told => break told,
+        }
+    };
+    holds(
+        matches!(full, Err(StorageError::NoSpace { .. })),
+        &format!("the group is full at last, and {full:?} says so"),
+    )?;
+    holds(listed(&thick).await?.len() == taken.len(), "the one that found no room is not there")?;
+    let sizes = run_at(
+        shell,
+        &format!("lvm lvs --noheadings --units m --nosuffix -o lv_size --select origin=thick {GROUP}"),
+    )?;
+    let has_room = |size: &str| size.parse().is_ok_and(|size: f64| size >= 32.0);
+    holds(
+        sizes.split_whitespace().all(has_room),
+        &format!("each has the room that it was to have: {sizes}"),
+    )?;
+    for name in taken {
+        thick.delete(&name).await?;
+    }
+    holds(thick.list().await?.is_empty(), "there is nothing at last")?;
+    Ok(())
+}
