@@ -35,6 +35,7 @@ mod reach;
 mod scenario;
 mod schema;
 mod shape;
+mod snapshot;
 mod step;
 mod tree;
 
@@ -58,10 +59,10 @@ pub use plug::Plug;
 pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
+pub use snapshot::{Flag, MemoryFormat, MemoryPlace, Place, Quiesce, Snapshot};
 pub use step::{
-    Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, Flag, GuestAct, MemoryFormat,
-    MemoryPlace, Place, Probe, Qmp, Quiesce, Recover, Revert, RevertFlag, Shorten, Snapshot, Step,
-    StorageMethod, StorageStep, StorageVerb,
+    Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, GuestAct, Probe, Qmp, Recover,
+    Revert, RevertFlag, Shorten, Step, StorageMethod, StorageStep, StorageVerb,
 };
 
 impl Scenario {

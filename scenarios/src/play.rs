@@ -9,9 +9,10 @@ mod driver;
 mod plug;
 mod request;
 mod storage;
+mod title;
 mod watch;
 
-use std::{cell::Cell, collections::BTreeMap, io, rc::Rc, time::Duration};
+use std::{cell::Cell, io, rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
@@ -22,23 +23,18 @@ use freezeframe_driver::{
     error::OperationError,
     name::BadName,
     report::{Deed, LoadedFreeze, Verdict},
-    request::{Quiesce, Request, WITHIN},
+    request::{Request, WITHIN},
     wire::Band,
 };
 use serde_json::Value;
 
 pub use self::watch::{Next, Stands, Told, Watch};
-use self::{
-    agent::Agent,
-    driver::Driver,
-    request::{delete_flags, flags, quiesce, revert_flags},
-};
+use self::{agent::Agent, driver::Driver, title::title};
 use crate::{
     inspect,
     interpose::{Faults, Hands},
     language::{
-        self, Action, Describe, DiskStorage, Fails, MemoryFormat, MemoryPlace, Power, Qmp, Scenario, Shorten,
-        Step, StorageMethod, StorageStep,
+        self, Action, Describe, Fails, Power, Qmp, Scenario, Shorten, Step, StorageMethod, StorageStep,
     },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -485,90 +481,6 @@ async fn concluded<E: Env>(mut events: Events<E>, job: &str, deadline: Duration)
             return;
         }
     }
-}
-
-fn providers(said: &BTreeMap<String, DiskStorage>) -> String {
-    said.iter().map(|(disk, storage)| format!(", {disk} by {}", storage.name())).collect()
-}
-
-fn title(action: &Action) -> String {
-    let dry = |dry_run: bool| if dry_run { ", dry run" } else { "" };
-    match action {
-        Action::Snapshot(snapshot) => {
-            let flags: String = flags(snapshot).iter().map(|flag| format!(", {flag}")).collect();
-            let memory = match &snapshot.memory {
-                Some(MemoryPlace::File(name)) => {
-                    let sparse = if snapshot.memory_format == MemoryFormat::Sparse { ", sparse" } else { "" };
-                    let how = if snapshot.in_background { ", in the background" } else { "" };
-                    format!(", memory in {name}{sparse}{how}")
-                }
-                _ => String::new(),
-            };
-            let quiesce = match quiesce(snapshot) {
-                Quiesce::Off => "",
-                Quiesce::Required => ", quiesce required",
-                Quiesce::BestEffort => ", quiesce if possible",
-                Quiesce::AlreadyFrozen => ", already frozen",
-            };
-            let frozen_by = snapshot.frozen_by.as_ref();
-            let part = if snapshot.frozen_in_part.is_some() { " in part" } else { "" };
-            let frozen_by = frozen_by.map(|by| format!(", frozen by {by}{part}")).unwrap_or_default();
-            let hooks = match (snapshot.thaw_hooks, snapshot.hook) {
-                (true, true) => ", thaw hooks, with a hook",
-                (true, false) => ", thaw hooks",
-                (false, true) => ", with a hook",
-                (false, false) => "",
-            };
-            format!(
-                "snapshot {}{flags}{quiesce}{frozen_by}{hooks}{memory}{}",
-                snapshot.name.escape_debug(),
-                dry(snapshot.dry_run)
-            )
-        }
-        Action::Revert(revert) => {
-            let flags: String = revert_flags(revert).iter().map(|flag| format!(", {flag}")).collect();
-            let back = if revert.storage_is_back { ", storage is back" } else { "" };
-            let by = providers(&revert.providers);
-            format!("revert to {}{flags}{back}{by}{}", revert.name.escape_debug(), dry(revert.dry_run))
-        }
-        Action::Delete(delete) => {
-            let flags: String = delete_flags(delete).iter().map(|flag| format!(", {flag}")).collect();
-            let stays = if delete.storage_stays { ", storage stays" } else { "" };
-            let by = providers(&delete.providers);
-            format!("delete {}{flags}{stays}{by}{}", delete.name.escape_debug(), dry(delete.dry_run))
-        }
-        Action::Recover(recover) if recover.forget => "recover, forget".into(),
-        Action::Recover(_) => "recover".into(),
-        Action::Probe(_) => "probe".into(),
-        Action::Qmp(_) => "qmp".into(),
-        Action::Agent(_) => "agent".into(),
-        Action::Storage(step) => {
-            let name = step.name.as_deref().map(|name| format!(" {}", name.escape_debug()));
-            let (verb, disks) = (step.verb.name(), step.disks.join(" "));
-            let rest = if step.quiesce { ", quiesced" } else { "" };
-            let by = match (step.method.is_some(), step.internal) {
-                (true, true) => " by qemu, internal",
-                (true, false) => " by qemu",
-                (false, _) => "",
-            };
-            let name = name.unwrap_or_default();
-            format!("storage {verb}{name} of {disks}{by}{rest}{}", dry(step.dry_run))
-        }
-        Action::Guest(act) => format!("guest {}", act.name()),
-        Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
-        Action::Plug(plug) => format!("plug {} into {}", plug.target, plug.root_port),
-        Action::Describe(anew) => title_of_description(anew),
-    }
-}
-
-fn title_of_description(Describe { memory, cpu, tpm, disks, formats }: &Describe) -> String {
-    let memory = memory.map(|memory| format!(", memory of {} bytes", memory.bytes()));
-    let cpu = cpu.as_ref().map(|cpu| format!(", processor {cpu}"));
-    let tpm = tpm.then(|| ", a TPM".to_owned());
-    let disks = disks.iter().map(|disk| format!(", disk {}", disk.target));
-    let formats = formats.iter().map(|(disk, format)| format!(", {disk} as {}", format.name()));
-    let said: String = memory.into_iter().chain(cpu).chain(tpm).chain(disks).chain(formats).collect();
-    format!("described anew{said}")
 }
 
 /// Holds whether the guest was at rest against what the scenario says.

@@ -18,6 +18,8 @@
 //! somebody else has frozen the others, and may let them go at any time ([`super::freezable`]); fewer thawed than were frozen
 //! means that somebody has let them go meanwhile.
 
+mod others;
+
 use std::{
     cell::{Cell, RefCell},
     fmt,
@@ -33,7 +35,7 @@ use crate::{
     error::Code,
     mutant::{Mutant, planted},
     race::{First, race},
-    report::{LoadedFreeze, Quiesced, Verdict},
+    report::{LoadedFreeze, Quiesced},
 };
 
 /// How long a freeze is waited for, if the operation has as long: it writes back all that the guest has not written yet.
@@ -225,6 +227,23 @@ impl<E: Env> Rest<E> {
     /// The guest may have been frozen by a driver that was killed: a [`Rest::thaw`] has to follow.
     pub(crate) fn suspect(&self) {
         self.is_now(State::InDoubt);
+    }
+
+    /// An operation begins, which freezes by itself or does not. Then the port is left to others: it serves one at a time, and who has
+    /// frozen the guest, or watches over that, may want to thaw it. A freeze of the caller's is looked at once more, as late as the agent
+    /// can be asked.
+    pub(crate) async fn begins(&self, freezes: bool, by_the_caller: bool) {
+        self.0.callers.set(by_the_caller && !freezes);
+        if !freezes {
+            return self.release();
+        }
+        self.0.guard.call();
+        let deadline = self.0.env.now() + PAUSE;
+        // Who cannot be asked now is asked before the freeze.
+        let asked = self.ask(deadline, async |agent| agent.ask_file_systems(deadline).await).await;
+        if let Err(error) = asked {
+            tracing::debug!(%error, "the guest's file systems could not be asked ahead");
+        }
     }
 
     /// Brings the guest to rest. With `thaw_hooks` a freeze that the agent has refused is followed by a thaw, for the sake of
@@ -446,71 +465,4 @@ fn thawed_with(error: &AgentError) -> Quiesced {
 /// So many file systems, in words.
 pub fn systems(count: u64) -> String {
     format!("{count} file system{}", if count == 1 { "" } else { "s" })
-}
-
-impl<E: Env> Rest<E> {
-    /// Lets a guest go that its agent had frozen when the memory was saved that was just loaded.
-    ///
-    /// # Errors
-    /// [`RestError::NotThawed`]: it is frozen.
-    pub(crate) async fn thaw_loaded(&self, deadline: Duration) -> Result<(), RestError> {
-        // What was said to the agent of before is not this one's.
-        self.release();
-        let deadline = deadline.min(self.0.env.now() + THAW_WITHIN);
-        let found = match self.status(deadline).await {
-            Ok(FreezeStatus::Thawed) => LoadedFreeze::None,
-            Ok(FreezeStatus::Frozen) => {
-                self.suspect();
-                self.thaw().await?;
-                LoadedFreeze::Thawed
-            }
-            Err(error) => LoadedFreeze::Unknown(error.to_string()),
-        };
-        self.0.loaded.replace(Some(found));
-        Ok(())
-    }
-
-    /// Whether the memory that was loaded held a freeze could not be asked.
-    pub(crate) fn not_asked(&self, why: &AgentError) {
-        self.0.loaded.replace(Some(LoadedFreeze::Unknown(why.to_string())));
-    }
-
-    /// What was found of a freeze in the memory that was loaded, told once.
-    pub(crate) fn take_loaded(&self) -> Option<LoadedFreeze> {
-        self.0.loaded.take()
-    }
-
-    /// An operation begins, which freezes by itself or does not. Then the port is left to others: it serves one at a time, and who has
-    /// frozen the guest, or watches over that, may want to thaw it. A freeze of the caller's is looked at once more, as late as the agent
-    /// can be asked.
-    pub(crate) async fn begins(&self, freezes: bool, by_the_caller: bool) {
-        self.0.callers.set(by_the_caller && !freezes);
-        if !freezes {
-            return self.release();
-        }
-        self.0.guard.call();
-        let deadline = self.0.env.now() + PAUSE;
-        // Who cannot be asked now is asked before the freeze.
-        let asked = self.ask(deadline, async |agent| agent.ask_file_systems(deadline).await).await;
-        if let Err(error) = asked {
-            tracing::debug!(%error, "the guest's file systems could not be asked ahead");
-        }
-    }
-
-    /// Whether a freeze of the caller's own still stood when the snapshot was taken, if it stood when it was begun. A guest that stands
-    /// still until the end cannot be asked, nor be let go: of one that was looked at right before, more need not be known.
-    pub(crate) async fn look_again(&self, deadline: Duration) {
-        if !self.0.callers.take() || self.told().verdict != Verdict::Yes {
-            return;
-        }
-        match self.status(deadline).await {
-            Ok(FreezeStatus::Frozen) => {}
-            Ok(FreezeStatus::Thawed) => {
-                self.expect(Quiesced::no("the caller's freeze was over before the snapshot was taken"));
-            }
-            Err(error) => self.expect(Quiesced::unknown(format!(
-                "frozen by the caller; whether it still was at the end could not be asked: {error}"
-            ))),
-        }
-    }
 }

@@ -88,7 +88,9 @@ impl Provider for Reflink {
         let mut found: Vec<&str> = found.collect();
         found.sort_unstable();
         if !found.contains(&self.name()) {
-            return Err(StorageError::Gone { words: format!("there is no file {}", self.file) });
+            return Err(StorageError::Gone {
+                words: format!("there is no file {}; a link to one is none", self.file),
+            });
         }
         let beside = format!("{}@", self.name());
         Ok(fit(found.into_iter().filter_map(|name| name.strip_prefix(&beside))))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{
     Diagnostics, Size, Timespan,
     forms::{DiskTarget, FileName, PortName},
-    step::Place,
+    snapshot::Place,
 };
 
 /// How many disks a machine may have: more than a PCI bus has slots for.
