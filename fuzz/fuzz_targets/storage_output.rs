@@ -4,7 +4,8 @@
 
 #![no_main]
 
-use freezeframe_driver::storage::{Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Zfs};
+use camino::Utf8Path;
+use freezeframe_driver::storage::{Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Zfs, lvm::Room};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,17 +20,22 @@ fuzz_target!(|bytes: &[u8]| {
                 }
             }
             let _ = provider.used(said);
+            let _ = provider.check_room(said);
+            let _ = provider.stays_behind(Utf8Path::new("/pool/vm1"), said);
+            let _ = provider.folders(said);
+            let _ = provider.files(said);
         }
         let _ = provider.understood(bytes);
         let _ = provider.refusal(1, &String::from_utf8_lossy(bytes));
     }
 });
 
-fn providers() -> [Box<dyn Provider>; 7] {
+fn providers() -> [Box<dyn Provider>; 8] {
     [
         Box::new(Btrfs::new("/pool/vm1").expect("a plain path")),
         Box::new(Reflink::new("/images/vda.raw").expect("a plain path")),
         Box::new(Lvm::new("vg/t0", None).expect("a volume")),
+        Box::new(Lvm::new("vg/t0", Room::percent(25)).expect("a volume")),
         Box::new(Zfs::new(&["tank/vm1", "tank/vm2"]).expect("two sets")),
         Box::new(Rbd::image("rbd/vda").expect("an image")),
         Box::new(Rbd::group("rbd/g", &["rbd/vda", "rbd/vdb"]).expect("a group")),
