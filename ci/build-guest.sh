@@ -183,6 +183,7 @@ main() {
   dir=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/freezeframe/guest}
   version=$(cd "$here" && cat build-guest.sh guest/* | sha256sum | cut -c 1-12)
   if [ -d "$dir/$version" ]; then
+    if [ "$print" = 0 ]; then ln -sfn "$version" "$dir/current"; fi
     echo "$(cd "$dir" && pwd)/$version"
     return
   fi

@@ -226,6 +226,20 @@ pub trait Provider: fmt::Debug {
         Ok(())
     }
 
+    /// What is run to learn how much room a snapshot that was just made has; nothing where the storage itself refuses what it has no
+    /// room for.
+    fn given(&self, _name: &SnapshotName) -> Vec<HostCommand> {
+        Vec::new()
+    }
+
+    /// Whether that is what it was to have, by what those commands said.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSpace`]; and if it cannot be understood.
+    fn check_given(&self, _said: &[Vec<u8>]) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// What deletes a snapshot.
     ///
     /// # Errors
@@ -252,11 +266,11 @@ pub trait Provider: fmt::Debug {
         Vec::new()
     }
 
-    /// Who has it open, by what those commands said.
+    /// What keeps it from going back to this snapshot, by what those commands said: who has it open, or what would be lost.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be understood.
-    fn used(&self, _said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
+    fn used(&self, _name: &SnapshotName, _said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
         Ok(None)
     }
 

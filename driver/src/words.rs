@@ -1,7 +1,8 @@
 //! Words from outside, of a guest, of QEMU or of a tool, as they may be shown: on one line, and with nothing that a terminal obeys.
 //!
 //! They end up in errors and reports, and these on terminals and in logs. An escape would clear what was said before, and a
-//! line of their own would be taken for one of ours: so they are made harmless where they come in.
+//! line of their own would be taken for one of ours: so they are made harmless where they come in. Some are written into records too,
+//! which must be read again: so they come to an end.
 
 use std::fmt;
 
@@ -28,19 +29,26 @@ const SHOWN: usize = 300;
 
 /// What is wrong with something that was said, as a parser tells it: it may repeat a part of that, of whatever length.
 pub(crate) fn of_error(error: &impl fmt::Display) -> String {
-    let words = plain(&error.to_string());
-    match words.char_indices().nth(SHOWN) {
+    cut(plain(&error.to_string()), SHOWN)
+}
+
+/// How much is taken of a text from outside, in characters: more than anybody has to say.
+const TAKEN: usize = 4096;
+
+/// At most so many characters of words, and that there are more.
+pub(crate) fn cut(words: String, most: usize) -> String {
+    match words.char_indices().nth(most) {
         Some((end, _)) => format!("{} ...", &words[..end]),
         None => words,
     }
 }
 
-/// Reads a text as [`plain`] shows it.
+/// Reads a text as [`plain`] shows it, as far as anybody would read it.
 ///
 /// # Errors
 /// Those of `from`.
 pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    Ok(plain(&String::deserialize(from)?))
+    Ok(cut(plain(&String::deserialize(from)?), TAKEN))
 }
 
 /// Reads a text that may be missing as [`plain`] shows it.
@@ -48,7 +56,7 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Erro
 /// # Errors
 /// Those of `from`.
 pub(crate) fn maybe<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(from)?.as_deref().map(plain))
+    Ok(Option::<String>::deserialize(from)?.map(|words| cut(plain(&words), TAKEN)))
 }
 
 #[cfg(test)]
@@ -77,5 +85,11 @@ mod tests {
     fn an_error_from_outside_is_read_so() {
         let error: QmpError = serde_json::from_str(r#"{"class": "a\u001b[31m", "desc": "x\ny"}"#).unwrap();
         assert_eq!((error.class.as_str(), error.desc.as_str()), (r"a\u{1b}[31m", r"x\ny"));
+        let flood = format!(r#"{{"class": "a", "desc": "{}"}}"#, "&".repeat(1_000_000));
+        let error: QmpError = serde_json::from_str(&flood).unwrap();
+        assert!(
+            error.desc.ends_with("& ...") && error.desc.len() < 5000,
+            "what is written down is read again"
+        );
     }
 }

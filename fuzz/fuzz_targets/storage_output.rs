@@ -5,12 +5,16 @@
 #![no_main]
 
 use camino::Utf8Path;
-use freezeframe_driver::storage::{Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Zfs, lvm::Room};
+use freezeframe_driver::{
+    name::SnapshotName,
+    storage::{Btrfs, Exec, Lvm, Provider, Rbd, Reflink, Zfs, lvm::Room},
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let said: Vec<Vec<u8>> = bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     let whole = [bytes.to_vec()];
+    let name = SnapshotName::new("s1").expect("a good name");
     for provider in providers() {
         for said in [&said[..], &whole] {
             let asked = provider.list().len();
@@ -19,8 +23,9 @@ fuzz_target!(|bytes: &[u8]| {
                     assert!(!snapshot.name.as_str().contains('/'), "{provider:?} read {snapshot:?}");
                 }
             }
-            let _ = provider.used(said);
+            let _ = provider.used(&name, said);
             let _ = provider.check_room(said);
+            let _ = provider.check_given(said);
             let _ = provider.stays_behind(Utf8Path::new("/pool/vm1"), said);
             let _ = provider.folders(said);
             let _ = provider.files(said);

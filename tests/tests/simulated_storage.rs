@@ -150,7 +150,7 @@ fn every_storage_is_walked_through_as_the_real_ones_are(#[case] volume: &str, #[
 #[rstest]
 #[case("reflink", "/xfs/vda.raw", "No space left on device")]
 #[case("thin", "/dev/vg/thin", "reached threshold")]
-#[case("thick", "/dev/vg/thick", "the group vg has 0 left")]
+#[case("thick", "/dev/vg/thick", "0 is left in the group vg")]
 #[case("zfs", "/tank/vm1/vda.raw", "out of space")]
 #[case("exec", "/xfs/vda.raw", "the storage is full")]
 fn a_full_storage_is_told_and_nothing_is_left(

@@ -20,6 +20,9 @@ const FREEZABLE: [&str; 11] =
 /// What an agent says of a command that it does not know, or may not carry out.
 const NOT_FOUND: &str = "CommandNotFound";
 
+/// How much is told of the places where they are mounted, in characters.
+const SHOWN: usize = 1000;
+
 /// What a freeze must reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Freezable {
@@ -75,7 +78,7 @@ impl Freezable {
             1 => ("only 1".to_owned(), "was"),
             more => (format!("only {more}"), "were"),
         };
-        let of = format!("{} ({})", systems(all), self.mounted.join(", "));
+        let of = format!("{} ({})", systems(all), words::cut(self.mounted.join(", "), SHOWN));
         Some((missing, format!("{found} of {of} {were} frozen")))
     }
 
@@ -109,6 +112,8 @@ mod tests {
         assert_eq!((two.is_all(1), two.is_all(2), two.is_all(3)), (false, true, false));
         let hostile = mounted(&[("a", "/\n/x", "ext4"), ("b", "/b", "ext4")]).beside(1);
         assert_eq!(hostile.map(|found| found.1.contains('\n')), Some(false));
+        let long = mounted(&[("a", &"/x".repeat(1 << 19), "ext4"), ("b", "/b", "ext4")]).beside(1);
+        assert!(long.is_some_and(|found| found.1.len() < 1100), "all of it may be written down");
         assert_eq!(two.beside(3), None, "one was mounted since it was asked");
     }
 

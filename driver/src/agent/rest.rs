@@ -29,7 +29,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Agent, AgentError, FreezeStatus, Guard, SYNC_WITHIN, freezable::Freezable};
+use super::{Agent, AgentError, FreezeStatus, Guard, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
@@ -294,11 +294,9 @@ impl<E: Env> Rest<E> {
 
     async fn look_at_file_systems(&self, deadline: Duration) -> Result<(), AgentError> {
         let is_asked = self.0.agent.borrow().as_ref().is_some_and(Agent::file_systems_are_asked);
-        let soon = deadline.min(self.0.env.now() + SYNC_WITHIN);
-        let first = if is_asked { soon } else { deadline };
-        let told = match self.ask(first, async |agent| agent.file_systems(first).await).await {
-            // One that was started anew since it was asked knows of no question.
-            Err(AgentError::Unresponsive { .. } | AgentError::NotConnected(_)) if is_asked => {
+        let told = match self.ask(deadline, async |agent| agent.file_systems(deadline).await).await {
+            // It went away since it was asked, and may have come back.
+            Err(AgentError::NotConnected(_)) if is_asked => {
                 self.ask(deadline, async |agent| agent.file_systems(deadline).await).await
             }
             told => told,

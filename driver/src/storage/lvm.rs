@@ -2,7 +2,8 @@
 //!
 //! A thin one shares its pool's room. A thick one has room of its own, which the caller states; when what was written since
 //! exceeds it, the snapshot holds nothing any more, and is listed as unfit. A share of a volume is to the tool no more than it may take:
-//! where the group has less left it makes a smaller snapshot and says nothing, so that the group is asked before. To go back uses the snapshot up, and would be put
+//! where the group has less left it makes a smaller snapshot and says nothing, so that the group is asked before, and the snapshot itself
+//! when it is made. To go back uses the snapshot up, and would be put
 //! off by the tool until the volume is closed: a volume that is open is refused before that.
 //!
 //! There is no command that catches several volumes at one point in time.
@@ -34,6 +35,14 @@ pub struct Lvm {
 pub struct Room(u8);
 
 impl Room {
+    /// Of a volume of so many bytes, in a group with extents of so many: as LVM makes it where it can. All of a volume is its chunks of
+    /// 4 KiB, 16 bytes of the table for each, and what the table itself begins with.
+    fn of(self, size: u64, extent: u64) -> u64 {
+        let extent = extent.max(1);
+        let whole = size.saturating_add(size / 256).saturating_add(8192).div_ceil(extent);
+        whole.saturating_mul(self.0.into()).div_ceil(100).saturating_mul(extent)
+    }
+
     /// So many percent, 1 to 100.
     pub fn percent(percent: u8) -> Option<Self> {
         (1..=100).contains(&percent).then_some(Self(percent))
@@ -65,11 +74,29 @@ fn reported<T: DeserializeOwned>(said: &[Vec<u8>]) -> Result<Vec<T>, StorageErro
     Ok(said.report.into_iter().flat_map(|report| report.lv).collect())
 }
 
-/// How large a volume is and what its group has left, in bytes; all that `lvs` says are texts.
+/// How large a volume is, what it is a snapshot of, and what its group has left, in bytes; all that `lvs` says are texts.
 #[derive(Debug, Deserialize)]
 struct Sizes {
     lv_size: String,
+    origin_size: String,
     vg_free: String,
+    vg_extent_size: String,
+}
+
+/// How `lvs` is asked for them.
+const SIZES: [&str; 7] = [
+    "--reportformat",
+    "json",
+    "--units",
+    "b",
+    "--nosuffix",
+    "-o",
+    "lv_size,origin_size,vg_free,vg_extent_size",
+];
+
+/// Bytes, as `lvs` says them.
+fn bytes(text: &str) -> Result<u64, StorageError> {
+    text.parse().map_err(|error| StorageError::nonsense("lvs", error))
 }
 
 /// A logical volume as `lvs` has it; all that it says are texts.
@@ -118,6 +145,19 @@ impl Lvm {
     fn report(&self) -> HostCommand {
         let fields = "lv_name,origin,lv_attr,lv_device_open";
         command("lvs", &["--reportformat", "json", "-o", fields, &self.group])
+    }
+
+    /// Whether so many bytes of room are enough.
+    fn check_enough(&self, wanted: u64, has: u64, whose: &str) -> Result<(), StorageError> {
+        if has >= wanted {
+            return Ok(());
+        }
+        let (group, volume) = (&self.group, &self.volume);
+        let words = format!(
+            "a snapshot of {volume} is to have {wanted} bytes, and {has} {whose} {group}; LVM makes a smaller one then, which holds \
+             nothing any more once more is written"
+        );
+        Err(StorageError::NoSpace { words })
     }
 
     /// The volume itself.
@@ -175,25 +215,29 @@ impl Provider for Lvm {
     }
 
     fn room(&self) -> Vec<HostCommand> {
-        let Some(_) = self.room else { return Vec::new() };
-        let how = ["--reportformat", "json", "--units", "b", "--nosuffix", "-o", "lv_size,vg_free"];
-        vec![command("lvs", &[&how[..], &[&Provider::volume(self)]].concat())]
+        let volume = Provider::volume(self);
+        self.room.map(|_| command("lvs", &[&SIZES[..], &[&volume]].concat())).into_iter().collect()
     }
 
     fn check_room(&self, said: &[Vec<u8>]) -> Result<(), StorageError> {
-        let Some(Room(percent)) = self.room else { return Ok(()) };
-        let bytes = |text: &str| text.parse().map_err(|error| StorageError::nonsense("lvs", error));
-        for Sizes { lv_size, vg_free } in reported(said)? {
-            let (size, free): (u64, u64) = (bytes(&lv_size)?, bytes(&vg_free)?);
-            let wanted = size / 100 * u64::from(percent);
-            if free < wanted {
-                let (group, volume) = (&self.group, &self.volume);
-                let words = format!(
-                    "{percent} % of {volume} are {wanted} bytes, and the group {group} has {free} left; LVM would make a smaller \
-                     snapshot, which holds nothing any more once more is written"
-                );
-                return Err(StorageError::NoSpace { words });
-            }
+        let Some(room) = self.room else { return Ok(()) };
+        for sizes in reported::<Sizes>(said)? {
+            let wanted = room.of(bytes(&sizes.lv_size)?, bytes(&sizes.vg_extent_size)?);
+            self.check_enough(wanted, bytes(&sizes.vg_free)?, "is left in the group")?;
+        }
+        Ok(())
+    }
+
+    fn given(&self, name: &SnapshotName) -> Vec<HostCommand> {
+        let place = self.place(name).ok().filter(|_| self.room.is_some());
+        place.map(|place| command("lvs", &[&SIZES[..], &[&place]].concat())).into_iter().collect()
+    }
+
+    fn check_given(&self, said: &[Vec<u8>]) -> Result<(), StorageError> {
+        let Some(room) = self.room else { return Ok(()) };
+        for sizes in reported::<Sizes>(said)? {
+            let wanted = room.of(bytes(&sizes.origin_size)?, bytes(&sizes.vg_extent_size)?);
+            self.check_enough(wanted, bytes(&sizes.lv_size)?, "was left for it in the group")?;
         }
         Ok(())
     }
@@ -210,12 +254,33 @@ impl Provider for Lvm {
         vec![self.report()]
     }
 
-    fn used(&self, said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
+    /// A snapshot that is open is put off too, and goes back at the volume's next activation, whatever is written until then. Other
+    /// snapshots are lost, each in its way: of thin ones LVM forgets what they are of, and into thick ones it copies what it overwrites
+    /// until their room is used up.
+    fn used(&self, name: &SnapshotName, said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
         let volumes = reported::<Volume>(said)?;
+        let beside = self.beside(name)?;
+        let live = self.live(&volumes)?;
+        let snapshot = volumes.iter().find(|known| known.lv_name == beside);
         // `open`; or `unknown`, if the kernel cannot be asked.
-        let open = &self.live(&volumes)?.lv_device_open;
-        let words = || format!("whether the logical volume {} is open: {open}", Provider::volume(self));
-        Ok((!open.is_empty()).then(words))
+        if let Some(open) =
+            [Some(live), snapshot].into_iter().flatten().find(|known| !known.lv_device_open.is_empty())
+        {
+            let (group, Volume { lv_name, lv_device_open, .. }) = (&self.group, open);
+            return Ok(Some(format!(
+                "whether the logical volume {group}/{lv_name} is open: {lv_device_open}"
+            )));
+        }
+        let others = volumes.iter().filter(|known| known.origin == self.volume && known.lv_name != beside);
+        let others: Vec<_> = others.map(|known| known.lv_name.as_str()).collect();
+        let words = || {
+            let volume = Provider::volume(self);
+            format!(
+                "{volume} has other snapshots, which would be lost: {}; delete them first",
+                others.join(", ")
+            )
+        };
+        Ok((!others.is_empty()).then(words))
     }
 
     /// The image of a machine may also be a file in a file system on the volume: that is not seen in the device.
@@ -248,7 +313,11 @@ impl Provider for Lvm {
     fn understood(&self, said: &[u8]) -> Result<(), StorageError> {
         let words = String::from_utf8_lossy(said);
         if words.contains("will occur on next activation") {
-            return Err(StorageError::Busy { words: plain(words.trim()) });
+            let failed =
+                "the volume goes back at its next activation, and what is written until then is lost";
+            return Err(StorageError::Unfinished {
+                failed: vec![format!("{failed}: {}", plain(words.trim()))],
+            });
         }
         Ok(())
     }

@@ -219,7 +219,7 @@ impl Provider for Rbd {
         images.iter().map(|image| self.rbd(&["status", image, "--format", "json"])).collect()
     }
 
-    fn used(&self, said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
+    fn used(&self, _name: &SnapshotName, said: &[Vec<u8>]) -> Result<Option<String>, StorageError> {
         let images = self.members.as_deref().unwrap_or(std::slice::from_ref(&self.place));
         for (image, said) in images.iter().zip(said) {
             let status: Status = read(said)?;

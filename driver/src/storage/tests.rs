@@ -72,7 +72,7 @@ fn a_thick_snapshot_without_room_left_is_listed_as_unfit() {
     let listed = volume.listed(&said).unwrap();
     assert_eq!(names(&listed), ["s1", "s2"]);
     assert_eq!(listed.iter().map(|snapshot| snapshot.fit).collect::<Vec<_>>(), [false, true]);
-    assert!(volume.used(&said).unwrap().is_some_and(|words| words.contains("open")));
+    assert!(volume.used(&name("s2"), &said).unwrap().is_some_and(|words| words.contains("open")));
     let missing = Lvm::new("vg/t9", None).unwrap().listed(&said);
     assert!(matches!(missing, Err(StorageError::Gone { .. })), "{missing:?}");
 }
@@ -88,15 +88,58 @@ fn thick_and_thin_snapshots_are_made_each_in_its_way() {
 #[test]
 fn a_thick_snapshot_is_not_taken_where_the_group_has_less_room_than_it_is_to_have() {
     let thick = Lvm::new("vg/t0", lvm::Room::percent(25)).unwrap();
-    let left = |bytes: &str| {
-        let said = format!(r#"{{"report": [{{"lv": [{{"lv_size":"33554432", "vg_free":"{bytes}"}}]}}]}}"#);
-        thick.check_room(&[said.into_bytes()])
+    // A volume of 32 MiB in extents of 4 MiB, as LVM itself reckons: 9, 5 and 3 of them.
+    let sizes = |size: &str, of: &str, free: &str| {
+        let all = format!(
+            r#""lv_size":"{size}", "origin_size":"{of}", "vg_free":"{free}", "vg_extent_size":"4194304""#
+        );
+        vec![format!(r#"{{"report": [{{"lv": [{{{all}}}]}}]}}"#).into_bytes()]
     };
-    assert!(left("8388608").is_ok());
-    let error = left("4194304").unwrap_err();
-    assert!(matches!(&error, StorageError::NoSpace { words } if words.contains("4194304 left")), "{error}");
+    let left = |bytes: &str| thick.check_room(&sizes("33554432", "", bytes));
+    assert!(left("12582912").is_ok());
+    let error = left("8388608").unwrap_err();
+    assert!(
+        matches!(&error, StorageError::NoSpace { words } if words.contains("12582912 bytes, and 8388608")),
+        "{error}"
+    );
     assert!(matches!(left("4.00m"), Err(StorageError::Nonsense { .. })));
-    assert!(Lvm::new("vg/t0", None).unwrap().room().is_empty(), "a thin one shares its pool's");
+    let given = |bytes: &str| thick.check_given(&sizes(bytes, "33554432", "0"));
+    assert!(given("12582912").is_ok());
+    assert!(matches!(given("8388608"), Err(StorageError::NoSpace { .. })), "another was faster");
+    for (percent, bytes) in [(100, 9 << 22), (50, 5 << 22), (25, 3 << 22)] {
+        let thick = Lvm::new("vg/t0", lvm::Room::percent(percent)).unwrap();
+        assert!(thick.check_room(&sizes("33554432", "", &format!("{bytes}"))).is_ok(), "{percent} %");
+        assert!(thick.check_room(&sizes("33554432", "", &format!("{}", bytes - 1))).is_err(), "{percent} %");
+    }
+    let thin = Lvm::new("vg/t0", None).unwrap();
+    assert!(thin.room().is_empty() && thin.given(&name("s1")).is_empty(), "a thin one shares its pool's");
+}
+
+#[test]
+fn a_logical_volume_goes_back_to_its_only_snapshot_and_while_nobody_has_either_open() {
+    let volume = Lvm::new("vg/t0", None).unwrap();
+    let why = |live: &str, s1: &str, other: &str| {
+        let said = said(&[&format!(
+            r#"{{"report": [{{"lv": [
+                {{"lv_name":"t0", "origin":"", "lv_attr":"Vwi-a-tz--", "lv_device_open":"{live}"}},
+                {{"lv_name":"t0.s1", "origin":"t0", "lv_attr":"Vwi-a-tz--", "lv_device_open":"{s1}"}},
+                {{"lv_name":"t0.s2", "origin":"{other}", "lv_attr":"Vwi-a-tz--", "lv_device_open":"open"}}
+            ]}}]}}"#
+        )]);
+        volume.used(&name("s1"), &said).unwrap()
+    };
+    assert_eq!(why("", "", "t1"), None);
+    assert!(why("open", "", "t1").is_some_and(|words| words.contains("vg/t0 is open")));
+    assert!(
+        why("", "open", "t1").is_some_and(|words| words.contains("vg/t0.s1 is open")),
+        "it would be put off"
+    );
+    assert!(
+        why("", "", "t0").is_some_and(|words| words.contains("t0.s2") && words.contains("delete them first"))
+    );
+    let put_off =
+        volume.understood(b"  Merging of thin snapshot vg/t0.s1 will occur on next activation of vg/t0.");
+    assert!(matches!(put_off, Err(StorageError::Unfinished { .. })), "it cannot be called off: {put_off:?}");
 }
 
 #[test]
@@ -140,8 +183,10 @@ fn an_image_is_asked_with_a_bound_and_what_rbd_says_is_read() {
     let listed = r#"[{"id":4,"name":"s1","size":16777216,"protected":"false","timestamp":"Sat Nov 21 22:12:10 2026"}]"#;
     assert_eq!(names(&image.listed(&said(&[listed])).unwrap()), ["s1"]);
     let watched = r#"{"watchers":[{"address":"10.0.0.1:0/123","client":4123,"cookie":1}]}"#;
-    assert!(image.used(&said(&[watched])).unwrap().is_some_and(|words| words.contains("10.0.0.1")));
-    assert_eq!(image.used(&said(&[r#"{"watchers":[]}"#])).unwrap(), None);
+    assert!(
+        image.used(&name("s1"), &said(&[watched])).unwrap().is_some_and(|words| words.contains("10.0.0.1"))
+    );
+    assert_eq!(image.used(&name("s1"), &said(&[r#"{"watchers":[]}"#])).unwrap(), None);
 }
 
 #[test]

@@ -50,9 +50,19 @@ pub(super) fn run(program: &str, words: &[&str], around: &mut Surroundings<'_>) 
         ("lvs", ["--reportformat", "json", "-o", "lv_name,origin,lv_attr,lv_device_open", group]) => {
             list(group, around)
         }
-        ("lvs", ["--reportformat", "json", "--units", "b", "--nosuffix", "-o", "lv_size,vg_free", name]) => {
-            sizes(name, around)
-        }
+        (
+            "lvs",
+            [
+                "--reportformat",
+                "json",
+                "--units",
+                "b",
+                "--nosuffix",
+                "-o",
+                "lv_size,origin_size,vg_free,vg_extent_size",
+                name,
+            ],
+        ) => sizes(name, around),
         ("lvcreate", ["--yes", "--snapshot", "--name", name, "--extents", room, origin])
             if room.ends_with("%ORIGIN") =>
         {
@@ -106,13 +116,21 @@ fn list(group: &str, around: &Surroundings<'_>) -> Said {
     Ok(report(&lines))
 }
 
-/// How large a volume is, in bytes, and what its group has left: nothing, or more than anybody wants. Every volume has a GiB.
+/// What every volume has, in bytes.
+const SIZE: u64 = 1 << 30;
+
+/// How large a volume is, in bytes, and what its group has left: nothing, or more than anybody wants.
 fn sizes(name: &str, around: &Surroundings<'_>) -> Said {
     if !around.storage.logical.contains_key(name) {
         return Err(missing(name));
     }
     let free = if around.storage.full { 0 } else { 1_u64 << 40 };
-    Ok(report(&[format!(r#"                  {{"lv_size":"{}", "vg_free":"{free}"}}"#, 1 << 30)]))
+    let of = around.storage.logical[name].origin.as_ref().map(|_| SIZE.to_string()).unwrap_or_default();
+    // A snapshot has all the room that it could want.
+    let size = if of.is_empty() { SIZE } else { 2 * SIZE };
+    Ok(report(&[format!(
+        r#"                  {{"lv_size":"{size}", "origin_size":"{of}", "vg_free":"{free}", "vg_extent_size":"4194304"}}"#
+    )]))
 }
 
 fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_>) -> Said {
@@ -169,9 +187,12 @@ fn merge(name: &str, around: &mut Surroundings<'_>) -> Said {
     if found.overflown {
         return Err(refused(format!("Unable to merge invalidated snapshot LV {name}.")));
     }
-    if around.open.contains(&device(&origin)) {
+    let open = [(&*origin, "origin"), (name, "snapshot")]
+        .into_iter()
+        .find(|(name, _)| around.open.contains(&device(name)));
+    if let Some((_, which)) = open {
         return Ok(format!(
-            "  Delaying merge since origin is open.\n  Merging of snapshot {name} will occur on next activation of {origin}.\n"
+            "  Delaying merge since {which} is open.\n  Merging of snapshot {name} will occur on next activation of {origin}.\n"
         ));
     }
     let contents = around.host.contents(&device(name));
