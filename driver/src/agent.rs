@@ -54,7 +54,7 @@ pub struct Agent<E: Env> {
     env: E,
     io: E::Io,
     session: AgentSession,
-    /// What was asked whose reply nobody has waited for yet.
+    /// What was asked, in step, whose reply nobody has waited for yet.
     ahead: Option<&'static str>,
 }
 
@@ -104,12 +104,13 @@ impl<E: Env> Agent<E> {
         arguments: Option<&A>,
         deadline: Duration,
     ) -> Result<R, AgentError> {
-        let is_asked = self.ahead == Some(command) && self.session.is_synced();
-        if !is_asked && (self.ahead.is_some() || !self.session.is_synced()) {
-            self.sync(deadline).await?;
-        }
-        self.ahead = None;
-        let request = if is_asked { Vec::new() } else { agent_request(command, arguments) };
+        let request = match self.ahead.take_if(|ahead| *ahead == command) {
+            Some(_) => Vec::new(),
+            None => {
+                self.come_into_step(deadline).await?;
+                agent_request(command, arguments)
+            }
+        };
         let said = self.exchange(&request, deadline, command).await?;
         let AgentSays::Reply(reply) = said else { unreachable!("no sync is under way") };
         let failed = |error| AgentError::Failed { command: command.to_owned(), error };
@@ -126,12 +127,18 @@ impl<E: Env> Agent<E> {
     /// # Errors
     /// [`AgentError`]; it may not have been sent as a whole.
     pub async fn ask_ahead(&mut self, command: &'static str, deadline: Duration) -> Result<(), AgentError> {
-        if self.ahead.is_some() || !self.session.is_synced() {
-            self.sync(deadline).await?;
-        }
+        self.come_into_step(deadline).await?;
         self.send(command, deadline).await?;
         self.ahead = Some(command);
         Ok(())
+    }
+
+    /// Syncs, unless what comes next is ours: no reply is outstanding.
+    async fn come_into_step(&mut self, deadline: Duration) -> Result<(), AgentError> {
+        match self.session.is_synced() && self.ahead.is_none() {
+            true => Ok(()),
+            false => self.sync(deadline).await,
+        }
     }
 
     /// Whether this was asked ahead, and nobody has waited for the reply yet.
@@ -145,6 +152,7 @@ impl<E: Env> Agent<E> {
     /// # Errors
     /// [`AgentError`]; it may not have been sent as a whole.
     pub async fn leave(&mut self, command: &str, deadline: Duration) -> Result<(), AgentError> {
+        self.ahead = None;
         self.session.lose_sync();
         self.send(command, deadline).await
     }

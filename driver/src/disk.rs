@@ -50,7 +50,6 @@ mod taker;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use tokio::sync::watch;
 
 use self::{
     beside::Beside,
@@ -334,10 +333,6 @@ impl<E: Env> Disks<E> {
 }
 
 impl<E: Env> Taker for Disks<E> {
-    fn watch_frozen(&self) -> watch::Receiver<bool> {
-        self.monitor.rest().watch()
-    }
-
     fn guard(&self) -> Guard {
         self.monitor.rest().guard()
     }

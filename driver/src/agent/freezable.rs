@@ -2,8 +2,8 @@
 //!
 //! An agent on Linux goes through its mounts, freezes what it can, and returns how many it has frozen. What cannot be frozen it
 //! passes over without a word, and what somebody else has frozen too: so the count is held against what is mounted, which is
-//! asked while all else is made ready. One that is mounted twice is frozen once; one that is mounted read-only is frozen and counted like any
-//! other. Windows freezes all of its volumes or fails, and counts what it never tells of: there is nothing to compare.
+//! asked while all else is made ready. One that is mounted twice is frozen once; one that is mounted read-only is frozen and
+//! counted like any other. Windows freezes all of its volumes or fails, and counts what it never tells of: there is nothing to compare.
 //!
 //! Source: `build_fs_mount_list` and `qmp_guest_fsfreeze_do_freeze_list` in QEMU's `qga`, Linux's `ioctl_fsfreeze`; the agents
 //! of four releases, asked.

@@ -27,8 +27,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
-
 use super::{Agent, AgentError, FreezeStatus, Guard, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
@@ -201,12 +199,7 @@ impl<E: Env> Rest<E> {
         self.0.state.get() != State::Running
     }
 
-    /// Tells when the guest may stand frozen by this operation, and when it does not any more.
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.0.guard.watch_frozen()
-    }
-
-    /// Who lets the guest go should this driver die while it stands frozen.
+    /// Who lets the guest go should this driver die while it stands frozen; and whether it does.
     pub fn guard(&self) -> Guard {
         self.0.guard.clone()
     }

@@ -15,7 +15,6 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use tokio::sync::watch;
 
 use super::{
     Ask, By, Described, DiskError, Taken, Taker, choice,
@@ -225,10 +224,6 @@ impl<E: Env> Taker for QemuDisks<'_, E> {
     async fn perform(&self, ask: &Ask) -> Result<(), DiskError> {
         self.machine.perform(&self.request(ask)?).await?;
         Ok(())
-    }
-
-    fn watch_frozen(&self) -> watch::Receiver<bool> {
-        self.machine.watch_frozen()
     }
 
     fn guard(&self) -> Guard {

@@ -1,7 +1,5 @@
 //! Whoever takes snapshots of disks, as its user sees it: the same questions to a storage and to QEMU.
 
-use tokio::sync::watch;
-
 use super::{Ask, DiskError, Taken, export::Readable};
 use crate::{agent::Guard, name::SnapshotName, plan::Plan, request::Quiesce, storage::Snapshot};
 
@@ -39,9 +37,6 @@ pub trait Taker {
     /// [`DiskError`]: there is none of that name, it is of others, or it is shown to nobody.
     async fn readable(&self, name: &SnapshotName) -> Result<Vec<Readable>, DiskError>;
 
-    /// Tells when the guest may stand frozen by a snapshot, and when it does not any more.
-    fn watch_frozen(&self) -> watch::Receiver<bool>;
-
-    /// Who lets the guest go should this driver die while a snapshot has it frozen.
+    /// Who lets the guest go should this driver die while a snapshot has it frozen; and whether one has.
     fn guard(&self) -> Guard;
 }

@@ -1,7 +1,5 @@
 //! The guest's agent and the storages below the disks, as far as an operation on the machine needs them.
 
-use tokio::sync::watch;
-
 use super::Machine;
 use crate::{
     agent::{AgentError, FreezeStatus, Guard, Presence},
@@ -30,12 +28,7 @@ impl<E: Env> Machine<E> {
         self.monitor.rest().may_be_frozen()
     }
 
-    /// Tells when the guest may stand frozen by an operation, and when it does not any more.
-    pub fn watch_frozen(&self) -> watch::Receiver<bool> {
-        self.monitor.rest().watch()
-    }
-
-    /// Who lets the guest go should this driver die while an operation has it frozen.
+    /// Who lets the guest go should this driver die while an operation has it frozen; and whether one has.
     pub fn guard(&self) -> Guard {
         self.monitor.rest().guard()
     }

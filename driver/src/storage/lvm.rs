@@ -147,17 +147,34 @@ impl Lvm {
         command("lvs", &["--reportformat", "json", "-o", fields, &self.group])
     }
 
-    /// Whether so many bytes of room are enough.
-    fn check_enough(&self, wanted: u64, has: u64, whose: &str) -> Result<(), StorageError> {
-        if has >= wanted {
-            return Ok(());
+    /// What asks for the sizes of a volume, where a snapshot has room of its own.
+    fn ask_sizes(&self, volume: &str) -> Vec<HostCommand> {
+        let ask = |_| command("lvs", &[&SIZES[..], &[volume]].concat());
+        self.room.map(ask).into_iter().collect()
+    }
+
+    /// Whether there is as much room as a snapshot is to have. `of` tells how large what it is of is, and how much there is.
+    fn check_sizes(
+        &self,
+        said: &[Vec<u8>],
+        of: fn(&Sizes) -> (&str, &str),
+        whose: &str,
+    ) -> Result<(), StorageError> {
+        let Some(room) = self.room else { return Ok(()) };
+        for sizes in reported::<Sizes>(said)? {
+            let (whole, has) = of(&sizes);
+            let wanted = room.of(bytes(whole)?, bytes(&sizes.vg_extent_size)?);
+            let has = bytes(has)?;
+            if has < wanted {
+                let (group, volume) = (&self.group, &self.volume);
+                let words = format!(
+                    "a snapshot of {volume} is to have {wanted} bytes, and {has} {whose} {group}; LVM makes a smaller one then, which \
+                     holds nothing any more once more is written"
+                );
+                return Err(StorageError::NoSpace { words });
+            }
         }
-        let (group, volume) = (&self.group, &self.volume);
-        let words = format!(
-            "a snapshot of {volume} is to have {wanted} bytes, and {has} {whose} {group}; LVM makes a smaller one then, which holds \
-             nothing any more once more is written"
-        );
-        Err(StorageError::NoSpace { words })
+        Ok(())
     }
 
     /// The volume itself.
@@ -215,31 +232,19 @@ impl Provider for Lvm {
     }
 
     fn room(&self) -> Vec<HostCommand> {
-        let volume = Provider::volume(self);
-        self.room.map(|_| command("lvs", &[&SIZES[..], &[&volume]].concat())).into_iter().collect()
+        self.ask_sizes(&Provider::volume(self))
     }
 
     fn check_room(&self, said: &[Vec<u8>]) -> Result<(), StorageError> {
-        let Some(room) = self.room else { return Ok(()) };
-        for sizes in reported::<Sizes>(said)? {
-            let wanted = room.of(bytes(&sizes.lv_size)?, bytes(&sizes.vg_extent_size)?);
-            self.check_enough(wanted, bytes(&sizes.vg_free)?, "is left in the group")?;
-        }
-        Ok(())
+        self.check_sizes(said, |sizes| (&sizes.lv_size, &sizes.vg_free), "is left in the group")
     }
 
     fn given(&self, name: &SnapshotName) -> Vec<HostCommand> {
-        let place = self.place(name).ok().filter(|_| self.room.is_some());
-        place.map(|place| command("lvs", &[&SIZES[..], &[&place]].concat())).into_iter().collect()
+        self.place(name).map_or_else(|_| Vec::new(), |place| self.ask_sizes(&place))
     }
 
     fn check_given(&self, said: &[Vec<u8>]) -> Result<(), StorageError> {
-        let Some(room) = self.room else { return Ok(()) };
-        for sizes in reported::<Sizes>(said)? {
-            let wanted = room.of(bytes(&sizes.origin_size)?, bytes(&sizes.vg_extent_size)?);
-            self.check_enough(wanted, bytes(&sizes.lv_size)?, "was left for it in the group")?;
-        }
-        Ok(())
+        self.check_sizes(said, |sizes| (&sizes.origin_size, &sizes.lv_size), "was left for it in the group")
     }
 
     fn delete(&self, name: &SnapshotName) -> Result<Vec<Act>, StorageError> {

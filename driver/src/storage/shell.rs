@@ -149,7 +149,7 @@ impl<E: Env> Storage<E> {
         let Some(moment) = acts.first() else { return Ok(()) };
         let run = HostCommand { gives_way: true, ..moment.run.clone() };
         match self.act(&Act { run, ..moment.clone() }).await {
-            Ok(()) => self.check_given(name).await,
+            Ok(()) => self.check_given(name, fresh).await,
             // A copy that has no name yet is none, whatever there is of it.
             Err(mut error) if acts.len() > 1 => {
                 error.doubt().into_iter().for_each(|happened| *happened = Happened::No);
@@ -160,16 +160,12 @@ impl<E: Env> Storage<E> {
     }
 
     /// Whether a snapshot that was just made has the room that it was to have. One that has not is deleted.
-    async fn check_given(&self, name: &SnapshotName) -> Result<(), StorageError> {
+    async fn check_given(&self, name: &SnapshotName, fresh: &str) -> Result<(), StorageError> {
         let asked = self.ask(self.provider.given(name)).await;
-        let Err(error) = asked.and_then(|said| self.provider.check_given(&said)) else { return Ok(()) };
-        let mut left = Vec::new();
-        for act in self.provider.delete(name)? {
-            if let Err(error) = self.act(&act).await {
-                left.push(format!("the snapshot `{name}` of {}: {error}", self.provider.volume()));
-            }
+        match asked.and_then(|said| self.provider.check_given(&said)) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.but(self.let_go(name, fresh, true).await)),
         }
-        Err(error.but(left))
     }
 
     /// Does what a snapshot that is caught still needs, and sees that it is there.

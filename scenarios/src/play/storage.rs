@@ -37,7 +37,7 @@ pub(super) async fn by_storage<E: Env>(
         None => disks,
     };
     let done = perform(step, &disks).await;
-    let frozen = *disks.watch_frozen().borrow();
+    let frozen = *disks.guard().watch_frozen().borrow();
     (done, frozen)
 }
 

@@ -7,9 +7,7 @@
 //! The guest is that of `ci/build-guest.sh`, with the LVM that lies beside it; its shell listens on its second serial port.
 
 use std::{
-    env,
-    fmt::Write as _,
-    fs,
+    env, fs,
     io::{self, BufRead as _, BufReader, Write as _},
     os::unix::{fs::symlink, net::UnixStream},
     process::{Child, Command, Stdio},
@@ -175,10 +173,9 @@ impl Appliance {
         let linked = fs::create_dir(&folder)
             .and_then(|()| tools.iter().try_for_each(|tool| symlink(in_guest, folder.join(tool))));
         linked.map_err(|error| error.to_string())?;
-        let mut path = folder.into_string();
-        let _ = write!(path, ":{}", env::var("PATH").unwrap_or_default());
+        let path = env::var("PATH").unwrap_or_default();
         let mut command = Command::new(program);
-        command.env("PATH", path).env(SHELL, &self.shell);
+        command.env("PATH", format!("{folder}:{path}")).env(SHELL, &self.shell);
         Ok(command)
     }
 }

@@ -78,17 +78,17 @@ pub(super) async fn in_the_guest(shell: &Utf8Path) -> Result<(), Not> {
         fails!(volume.revert(&name("s3")), StorageError::Busy { .. }, "delete them first")?;
         holds(listed(&volume).await? == ["s3", "s4"], "both are there")?;
         volume.delete(&name("s4")).await?;
-        run_at(shell, &format!("{{ sleep 300 <{device}.s3 & }}; echo $! >/run/open"))?;
+        open(shell, &format!("{device}.s3"))?;
         fails!(volume.revert(&name("s3")), StorageError::Busy { .. }, "s3 is open")?;
-        run_at(shell, "kill $(cat /run/open); while [ -d /proc/$(cat /run/open) ]; do usleep 5000; done")?;
+        close(shell)?;
         volume.delete(&name("s3")).await?;
 
         // Nor does one that is open itself, and has lost nothing by that.
         volume.snapshot(&name("s3")).await?;
         write("new")?;
-        run_at(shell, &format!("{{ sleep 300 <{device} & }}; echo $! >/run/open"))?;
+        open(shell, &device)?;
         fails!(volume.revert(&name("s3")), StorageError::Busy { .. }, "open")?;
-        run_at(shell, "kill $(cat /run/open); while [ -d /proc/$(cat /run/open) ]; do usleep 5000; done")?;
+        close(shell)?;
         holds(read()? == "new" && listed(&volume).await? == ["s3"], "all is as it was")?;
         volume.revert(&name("s3")).await?;
         holds(read()? == "old", "it goes back once it is closed")?;
@@ -96,6 +96,17 @@ pub(super) async fn in_the_guest(shell: &Utf8Path) -> Result<(), Not> {
     thick_overflows(shell).await?;
     group_is_full(shell).await?;
     Ok(())
+}
+
+/// Lets somebody in the guest have a volume open.
+fn open(shell: &Utf8Path, device: &str) -> Result<(), String> {
+    run_at(shell, &format!("{{ sleep 300 <{device} & }}; echo $! >/run/open")).map(drop)
+}
+
+/// Ends whoever has it open, and waits until nobody has.
+fn close(shell: &Utf8Path) -> Result<(), String> {
+    run_at(shell, "kill $(cat /run/open); while [ -d /proc/$(cat /run/open) ]; do usleep 5000; done")
+        .map(drop)
 }
 
 /// A thick snapshot holds nothing any more when more was written than it has room for.

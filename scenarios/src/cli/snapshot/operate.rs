@@ -220,7 +220,7 @@ impl OperateArgs {
         let described = || self.machine.domain().ok()?.agent().map(ToOwned::to_owned);
         let agent = self.agent.clone().or_else(described);
         let recovered = machine.recover(self.within());
-        ticket::over_if_thawed(agent.as_deref(), machine.watch_frozen(), recovered).await
+        ticket::over_if_thawed(agent.as_deref(), machine.guard().watch_frozen(), recovered).await
     }
 
     /// Puts right what an operation has left whose driver was killed, and tells of it on standard error. What is left even then
