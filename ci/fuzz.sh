@@ -1,17 +1,41 @@
 #!/usr/bin/env bash
-# Builds every fuzz target and runs each for a short, bounded time, from its corpus and a fixed seed.
+# Builds every fuzz target and runs them, all for a short, bounded time or one for as long as it is told.
 #
-#   ci/fuzz.sh [RUNS]    inputs per target; 20000 unless told
+#   ci/fuzz.sh [RUNS]            every target: RUNS inputs (20000 unless told), from its corpus and a fixed seed
+#   ci/fuzz.sh TARGET SECONDS    one target, from its corpus and a seed of its own: a campaign
 #
-# A check that the targets build, hold on their corpora and on what lies near them; it is no campaign.
+# The first is a check that the targets build, hold on their corpora and on what lies near them, and for the gate.
 # Coverage instrumentation is a pass of the stable compiler, and the sanitizers that need nightly look for memory
 # errors that a crate without `unsafe` cannot have: so neither nightly nor cargo-fuzz is needed.
+# Each target's words are in fuzz/dictionaries/. Of each the last line tells how many inputs it took, and how many a second.
 #
-# Exit codes: 0 held; 1 a finding, or a target that does not build; 75 no C++ compiler for libFuzzer.
+# Exit codes: 0 held; 1 a finding, or a target that does not build; 2 no such target; 75 no C++ compiler for libFuzzer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-runs=${1:-20000}
+# run TARGET OPTION...: runs it with these options of libFuzzer's.
+run() {
+  local target=$1 binary=fuzz/target/$host/release/$1 artifacts=fuzz/artifacts/$1/ log=$scratch/$1.log words=()
+  shift
+  mkdir -p "$scratch/$target" "$artifacts"
+  [ ! -f "fuzz/dictionaries/$target.dict" ] || words=(-dict="fuzz/dictionaries/$target.dict")
+  if ! "$binary" "$@" "${words[@]}" -timeout=10 -print_final_stats=1 -artifact_prefix="$artifacts" \
+    "$scratch/$target" "fuzz/corpus/$target" >"$log" 2>&1; then
+    tail -n 40 "$log" >&2
+    echo "fuzz: $target has a finding; to repeat it: $binary ${artifacts}<the file named above>" >&2
+    return 1
+  fi
+  told() { sed -n "s/^stat::$1: *//p" "$log"; }
+  echo "fuzz: $target: $(told number_of_executed_units) inputs, $(told average_exec_per_sec) a second," \
+    "$(told new_units_added) of them new, at most $(told peak_rss_mb) MiB"
+}
+
+targets=()
+for source in fuzz/fuzz_targets/*.rs; do targets+=("$(basename "$source" .rs)"); done
+if [ $# = 2 ] && [[ " ${targets[*]} " != *" $1 "* ]]; then
+  echo "fuzz: no target is called '$1'; there are: ${targets[*]}" >&2
+  exit 2
+fi
 command -v "${CXX:-c++}" >/dev/null || {
   echo "fuzz: libFuzzer is C++, and there is no '${CXX:-c++}' here: install g++ or clang" >&2
   exit 75
@@ -27,15 +51,8 @@ cargo build --manifest-path fuzz/Cargo.toml --release --target "$host"
 
 scratch=$(mktemp -d) # new inputs go there: the corpus changes only by hand
 trap 'rm -rf "$scratch"' EXIT
-for source in fuzz/fuzz_targets/*.rs; do
-  target=$(basename "$source" .rs)
-  binary=fuzz/target/$host/release/$target artifacts=fuzz/artifacts/$target/ log=$scratch/$target.log
-  mkdir -p "$scratch/$target" "$artifacts"
-  if ! "$binary" -runs="$runs" -seed=1 -timeout=10 -max_total_time=120 -artifact_prefix="$artifacts" \
-    "$scratch/$target" "fuzz/corpus/$target" >"$log" 2>&1; then
-    tail -n 40 "$log" >&2
-    echo "fuzz: $target has a finding; to repeat it: $binary ${artifacts}<the file named above>" >&2
-    exit 1
-  fi
-  echo "fuzz: $target: $(tail -n 1 "$log")"
-done
+if [ $# = 2 ]; then
+  run "$1" -max_total_time="$2"
+else
+  for target in "${targets[@]}"; do run "$target" -runs="${1:-20000}" -seed=1 -max_total_time=120; done
+fi

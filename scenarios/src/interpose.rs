@@ -183,6 +183,7 @@ pub(crate) async fn run<E: Env>(
         asked: Asked::default(),
         from_near: Framer::default(),
         from_far: Framer::default(),
+        piece: (vec![0; 4096].into(), vec![0; 16384].into()),
     };
     while wire.pass().await.is_some() {}
 }
@@ -210,13 +211,15 @@ struct Wire<E: Env> {
     asked: Asked,
     from_near: Framer,
     from_far: Framer,
+    /// Where bytes are read to. On the heap: what runs would be moved with them.
+    piece: (Box<[u8]>, Box<[u8]>),
 }
 
 impl<E: Env> Wire<E> {
     /// Waits for bytes or for a delayed line, and handles them. None when the connection is over.
     async fn pass(&mut self) -> Option<()> {
         self.messages().await?;
-        let (mut near, mut far) = ([0; 4096], [0; 16384]);
+        let (near, far) = &mut self.piece;
         let due = self.delayed.first().map_or(Duration::MAX, |delayed| delayed.0);
         let timer = async {
             match due {
@@ -224,14 +227,14 @@ impl<E: Env> Wire<E> {
                 due => self.env.sleep_until(due).await,
             }
         };
-        match race(race(self.near.read(&mut near), self.far.read(&mut far)), timer).await {
+        match race(race(self.near.read(near), self.far.read(far)), timer).await {
             First::Right(()) => {
                 let (_, way, line) = self.delayed.remove(0);
                 self.send_now(way, &line).await
             }
             First::Left(First::Left(read)) => {
                 let length = read.ok().filter(|length| *length > 0)?;
-                self.from_near.push(&near[..length]);
+                self.from_near.push(&self.piece.0[..length]);
                 while let Some(line) = self.from_near.next_line().ok()?.map(<[u8]>::to_vec) {
                     match self.peer {
                         Peer::Monitor => self.command(line).await?,
@@ -242,7 +245,7 @@ impl<E: Env> Wire<E> {
             }
             First::Left(First::Right(read)) => {
                 let length = read.ok().filter(|length| *length > 0)?;
-                self.from_far.push(&far[..length]);
+                self.from_far.push(&self.piece.1[..length]);
                 self.messages().await
             }
         }
@@ -472,13 +475,13 @@ impl<E: Env> Wire<E> {
                 bytes = &bytes[written?..];
                 continue;
             }
-            let mut said = [0; 4096];
+            let said = &mut self.piece.1;
             let (mut from, mut to) = split(&mut self.far);
-            match race(to.write(bytes), from.read(&mut said)).await {
+            match race(to.write(bytes), from.read(said)).await {
                 First::Left(written) => bytes = &bytes[written?..],
                 First::Right(read) => match read? {
                     0 => return Err(io::ErrorKind::BrokenPipe.into()),
-                    length => self.from_far.push(&said[..length]),
+                    length => self.from_far.push(&self.piece.1[..length]),
                 },
             }
         }

@@ -149,6 +149,9 @@ fn one(
     for fault in singles {
         let first = [fault];
         let Some(behind) = played(simulator, case, release, &survey, &first, &mut swept) else { continue };
+        if pairs_left == 0 {
+            continue;
+        }
         let seconds = sweep::single_faults(&case.scenario, &behind, kinds).collect::<Vec<_>>();
         // Spread over all that comes behind the first.
         let share = share.min(pairs_left).min(seconds.len());

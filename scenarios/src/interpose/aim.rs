@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memmem;
 use serde_json::Value;
 
 use crate::language::{Fault, FaultKind, Moment, Point};
@@ -42,6 +43,10 @@ impl Aim {
 
     /// Shows a command. A fault at `applied` is kept until its reply comes.
     pub(crate) fn command(&mut self, line: &[u8]) -> Option<(FaultKind, Point)> {
+        // Most lines are nobody's business, and are not read.
+        if !self.waits_for(|at| matches!(at, Moment::Command(name) if has(line, name))) {
+            return None;
+        }
         let message: Value = serde_json::from_slice(line).ok()?;
         let name = message["execute"].as_str().or(message["exec-oob"].as_str())?;
         let text = String::from_utf8_lossy(line);
@@ -71,6 +76,11 @@ impl Aim {
 
     /// Shows a line from QEMU.
     pub(crate) fn message(&mut self, line: &[u8]) -> Option<(FaultKind, Point)> {
+        let may_be_an_event =
+            self.waits_for(|at| matches!(at, Moment::Event(_) | Moment::Job(_))) && has(line, "\"event\"");
+        if self.waiting.is_empty() && !may_be_an_event {
+            return None;
+        }
         let message: Value = serde_json::from_slice(line).ok()?;
         if let Some(event) = message["event"].as_str() {
             let status = message["data"]["status"].as_str().filter(|_| event == "JOB_STATUS_CHANGE");
@@ -86,6 +96,11 @@ impl Aim {
         }
         let kind = self.waiting.remove(&message["id"].to_string())?;
         Some((kind, Point::Applied))
+    }
+
+    /// Whether any fault is for such a moment.
+    fn waits_for(&self, is: impl Fn(&Moment) -> bool) -> bool {
+        self.armed.iter().any(|armed| is(&armed.fault.at.moment))
     }
 
     /// The first fault whose moment this is and whose turn has come.
@@ -123,6 +138,11 @@ impl Aim {
     }
 }
 
+/// Whether this word is in a line.
+fn has(line: &[u8], word: &str) -> bool {
+    memmem::find(line, word.as_bytes()).is_some()
+}
+
 /// The id of a command or reply, as it was given.
 pub(crate) fn id_of(line: &[u8]) -> Value {
     serde_json::from_slice::<Value>(line).map_or(Value::Null, |message| message["id"].clone())
@@ -130,7 +150,7 @@ pub(crate) fn id_of(line: &[u8]) -> Value {
 
 /// Whether a command takes an open file that is sent along.
 pub(crate) fn takes_a_file(line: &[u8]) -> bool {
-    memchr::memmem::find(line, b"\"getfd\"").is_some()
+    has(line, "\"getfd\"")
 }
 
 /// A fault in the words of the transcript.

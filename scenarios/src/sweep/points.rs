@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, num::NonZeroU32};
 
 use serde::{
-    Deserialize as _,
+    Deserialize,
     de::{IntoDeserializer as _, value},
 };
 use serde_json::Value;
@@ -90,13 +90,19 @@ fn key(moment: &Moment) -> (&'static str, String) {
     }
 }
 
+/// What of a command is looked at.
+#[derive(Deserialize)]
+struct Command {
+    #[serde(rename = "execute", alias = "exec-oob")]
+    name: String,
+}
+
 /// What a fault could wait for, where this was said or done.
 fn moment_of(entry: &Entry) -> Option<Moment> {
     match entry {
         Entry::Sent(line) => {
-            let message: Value = serde_json::from_slice(line).ok()?;
-            let name = message["execute"].as_str().or(message["exec-oob"].as_str())?;
-            Some(Moment::Command(name.to_owned()))
+            let Command { name } = serde_json::from_slice(line).ok()?;
+            Some(Moment::Command(name))
         }
         Entry::Received(line) => {
             // Most lines are replies, and long: what is no event need not be read.

@@ -188,6 +188,9 @@ impl Watcher {
     /// Notes whose file system is not frozen, if this was the moment of a snapshot: a disk is written to another image since the
     /// last look, or a storage was told to catch it. A thaw is sent before it is carried out, and so told of later.
     fn looks_who_is_awake(&self, entry: &Entry) {
+        if self.world.world().qemu().guest().is_none() {
+            return;
+        }
         let now: BTreeMap<_, _> = self.tops().0.into_iter().map(|(disk, path, _)| (disk, path)).collect();
         let switched = self.tops.borrow().iter().any(|(disk, was)| now.get(disk).is_some_and(|is| is != was));
         self.tops.replace(now);
