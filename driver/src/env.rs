@@ -126,8 +126,11 @@ pub trait Env: Clone + Unpin + 'static {
     /// Nothing is there, or nobody may look.
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf>;
 
-    /// Runs a program to its end, and kills it if its time is up or if this is dropped; or, one that gives way, as soon as whoever
-    /// wants the operation has asked for its end. What it has left running in the background lives on.
+    /// Runs a program to its end, and ends it if its time is up; or, one that gives way, as soon as whoever wants the operation has
+    /// asked for its end. It is asked first, and killed later: [`HostCommand::within`]. What it has left running in the background lives on.
+    ///
+    /// If this is dropped, nobody is left who could wait: a program that acts is asked to end, and keeps its locks until it has
+    /// ([`Env::lock_with_programs`]); another one is killed.
     ///
     /// # Errors
     /// If it cannot be started, [`io::ErrorKind::NotFound`] above all, or says more than [`HostCommand::OUTPUT_MAX`].

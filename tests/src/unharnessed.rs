@@ -33,10 +33,19 @@ pub fn may_not_skip() -> bool {
 
 /// Says that so many tests are skipped for want of a real QEMU; whether they may be.
 pub fn skipped_without_qemu(count: usize) -> bool {
+    skipped(count, "real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them")
+}
+
+/// The same for want of a guest that boots.
+pub fn skipped_without_guest(count: usize) -> bool {
+    skipped(count, "guest; `ci/build-guest.sh` builds it, FREEZEFRAME_GUEST names its folder")
+}
+
+fn skipped(count: usize, for_want_of: &str) -> bool {
     let may = !may_not_skip();
-    println!("\nskipped {count}: no real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them");
+    println!("\nskipped {count}: no {for_want_of}");
     if !may {
-        println!("CI=true: there must be real QEMUs");
+        println!("CI=true: it must be there");
     }
     may
 }

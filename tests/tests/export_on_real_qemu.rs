@@ -83,7 +83,27 @@ fn external(rig: &Rig<'_>) -> Result<(), Failed> {
         let stopped = rig.writer()?.ask("nbd-server-stop", &json!({}))?;
         rig.is("the server is stopped", stopped["error"]["desc"] == "NBD server not running")?;
     }
-    Ok(())
+    killed(rig)
+}
+
+/// A program serves no longer than the command that has started it.
+fn killed(rig: &Rig<'_>) -> Result<(), Failed> {
+    let export =
+        ["export", "s1", "--disk", "vda", "--method", "qemu", "--socket", "nbd.sock", "--by", "daemon"];
+    let missing = "cannot run `/nowhere/daemon`: No such file or directory";
+    let (code, refused) = rig.say(&[&export[..], &["--storage-daemon", "/nowhere/daemon"]].concat())?;
+    let why = refused["error"]["message"].as_str().unwrap_or_default();
+    rig.is(&format!("one that is not there is told: {why}"), code == Some(1) && why.contains(missing))?;
+    let mut served = rig.serve(&export)?;
+    served.kill()?;
+    served.wait()?;
+    let socket = rig.folder.join("nbd.sock");
+    wait_for("the program serves on", || UnixStream::connect(&socket).is_err())?;
+    // Older releases leave their socket.
+    if socket.exists() {
+        fs::remove_file(&socket)?;
+    }
+    rig.ended(rig.serve(&export)?)
 }
 
 /// Inside the image: locked as long as the machine runs, and read by its name when it is off.
@@ -171,7 +191,8 @@ impl<'a> Rig<'a> {
         let qemu =
             Command::new(program).args(&arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let rig = Self { folder, path, qemu, runs: true };
-        wait_for(|| UnixStream::connect(rig.folder.join("writer.sock")).is_ok())?;
+        let is_open = || UnixStream::connect(rig.folder.join("writer.sock")).is_ok();
+        wait_for("QEMU does not open its monitor", is_open)?;
         Ok(rig)
     }
 
@@ -314,11 +335,11 @@ impl Writer {
     }
 }
 
-fn wait_for(is_so: impl Fn() -> bool) -> Result<(), Failed> {
+fn wait_for(otherwise: &str, is_so: impl Fn() -> bool) -> Result<(), Failed> {
     let start = Instant::now();
     while !is_so() {
         if start.elapsed() > Duration::from_secs(30) {
-            return Err("QEMU does not open its monitor".into());
+            return Err(otherwise.into());
         }
         thread::sleep(Duration::from_millis(20));
     }

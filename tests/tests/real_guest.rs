@@ -34,7 +34,7 @@ use freezeframe::{
 use freezeframe_driver::capabilities::Capabilities;
 use freezeframe_tests::{
     real,
-    unharnessed::{asked_for, skipped_without_qemu},
+    unharnessed::{asked_for, skipped_without_guest, skipped_without_qemu},
 };
 use tokio::{runtime::Builder, task::LocalSet, time::sleep};
 
@@ -68,10 +68,7 @@ fn main() -> ExitCode {
     let guest = match real::guest() {
         Ok(Some(guest)) => guest,
         Ok(None) => {
-            println!(
-                "\nskipped 1: no guest; `ci/build-guest.sh` builds it, FREEZEFRAME_GUEST names its folder"
-            );
-            return ExitCode::SUCCESS;
+            return if skipped_without_guest(1) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         Err(error) => {
             println!("{NAME}: FAILED: {error}");

@@ -15,7 +15,8 @@ pub struct HostCommand {
     pub arguments: Vec<String>,
     /// What it can read; nothing otherwise.
     pub input: Option<Vec<u8>>,
-    /// How long it may take. After that it is killed, together with what it has started in its process group.
+    /// How long it may take. After that it is asked to end (SIGTERM), together with what it has started in its process group; whatever is
+    /// left of that after [`HostCommand::ENDS_WITHIN`] is killed, and waited for no longer than [`HostCommand::DIES_WITHIN`].
     pub within: Duration,
     /// Whether it may change what an operation is about: see [`Env::lock_with_programs`](super::Env::lock_with_programs).
     pub acts: bool,
@@ -41,9 +42,9 @@ pub enum Ended {
     Exited(i32),
     /// By a signal that somebody sent it.
     Killed(i32),
-    /// Its time was up: it was killed for that, and is dead. What it did until then is done.
+    /// Its time was up: it was asked to end for that, or killed, and is dead. What it did until then is done.
     TooLate,
-    /// The operation is wanted no more: it was killed for that, and is dead. What it did until then is done.
+    /// The operation is wanted no more: it was asked to end for that, or killed, and is dead. What it did until then is done.
     GaveWay,
     /// Its time was up, or it was to give way, and it was killed, but the system has not let it die: it waits for a device or a file
     /// system, and may still do what it was to do.
@@ -51,8 +52,15 @@ pub enum Ended {
 }
 
 impl HostCommand {
-    /// How much of each of its two outputs is taken, in bytes: one that says more is killed.
+    /// How much of each of its two outputs is taken, in bytes: one that says more is ended.
     pub const OUTPUT_MAX: usize = 1 << 20;
+
+    /// How long one may take to end once it is asked to, before it is killed. `lvcreate` takes a tenth of a second when its storage
+    /// does, and longer when the volume has much to write out; a guest that is frozen for it stands still for as long.
+    pub const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+    /// How long a killed one may take to die: one that waits for a device or a frozen file system does not die before that answers.
+    pub const DIES_WITHIN: Duration = Duration::from_secs(1);
 
     /// A program with arguments, and nothing to read.
     pub fn new<T: Into<String>>(

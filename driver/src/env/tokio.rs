@@ -33,6 +33,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files};
 
+mod group;
 mod run;
 mod runtime;
 

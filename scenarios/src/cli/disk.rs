@@ -1,6 +1,7 @@
 //! `freezeframe disk`: snapshots of disks by the storage below them, where no QEMU is asked for anything; or by QEMU.
 
 mod export;
+mod tethered;
 mod which;
 
 use std::{process::ExitCode, time::Duration};
@@ -25,6 +26,7 @@ use tokio::{
 
 use self::{
     export::ExportArgs,
+    tethered::TetheredArgs,
     which::{NamedArgs, WhichArgs},
 };
 use super::{
@@ -60,6 +62,17 @@ const WITHIN: u32 = 60;
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    #[command(flatten)]
+    Operation(Operation),
+    /// Serve what a snapshot holds as NBD, read-only, for a backup program
+    Export(ExportArgs),
+    /// Become a program that ends with the command that has started it; started by export
+    #[command(hide = true)]
+    Tethered(TetheredArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
     /// Take a snapshot of disks at one point in time
     Snapshot(SnapshotArgs),
     /// The snapshots that there are
@@ -70,8 +83,6 @@ enum Verb {
     Merge(DoneArgs),
     /// Let the disks of a machine that is off be what a snapshot holds
     Revert(DoneArgs),
-    /// Serve what a snapshot holds as NBD, read-only, for a backup program
-    Export(ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -124,10 +135,11 @@ struct DoneArgs {
 /// [`CliError`].
 pub(super) fn disk(arguments: &DiskArgs) -> Result<ExitCode, CliError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-    if let Verb::Export(export) = &arguments.verb {
-        return serve(export, &runtime, arguments.json);
+    match &arguments.verb {
+        Verb::Operation(operation) => tell(carry_out(operation, &runtime), arguments.json),
+        Verb::Export(export) => serve(export, &runtime, arguments.json),
+        Verb::Tethered(tethered) => Ok(tethered::become_it(tethered)),
     }
-    tell(carry_out(&arguments.verb, &runtime), arguments.json)
 }
 
 /// Exports, and says so while it does.
@@ -140,8 +152,8 @@ fn serve(arguments: &ExportArgs, runtime: &Runtime, json: bool) -> Result<ExitCo
     }
 }
 
-fn carry_out(verb: &Verb, runtime: &Runtime) -> Result<Told, CliError> {
-    let wanted = Wanted::of(verb)?;
+fn carry_out(operation: &Operation, runtime: &Runtime) -> Result<Told, CliError> {
+    let wanted = Wanted::of(operation)?;
     let interrupt = Interrupt::listen().map_err(CliError::Runtime)?;
     let told = async {
         match wanted.which.by()? {
@@ -152,7 +164,7 @@ fn carry_out(verb: &Verb, runtime: &Runtime) -> Result<Told, CliError> {
     LocalSet::new().block_on(runtime, told)
 }
 
-/// What a verb wants.
+/// What an operation wants.
 struct Wanted<'a> {
     which: &'a WhichArgs,
     /// Nothing to list.
@@ -167,22 +179,21 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(verb: &'a Verb) -> Result<Self, CliError> {
+    fn of(operation: &'a Operation) -> Result<Self, CliError> {
         let name = |done: &DoneArgs| SnapshotName::new(&*done.named.name).map_err(DiskError::from);
-        let (done, ask) = match verb {
-            Verb::List(which) => return Ok(Self::to_list(which)),
-            Verb::Export(export) => return Ok(Self::to_list(&export.named.which)),
-            Verb::Snapshot(asked) => {
+        let (done, ask) = match operation {
+            Operation::List(which) => return Ok(Self::to_list(which)),
+            Operation::Snapshot(asked) => {
                 let ask = Ask::Snapshot { name: name(&asked.done)?, quiesce: asked.quiesce() };
                 (&asked.done, ask)
             }
-            Verb::Delete(done) => (done, Ask::Delete(name(done)?)),
-            Verb::Merge(done) => (done, Ask::Merge(name(done)?)),
-            Verb::Revert(done) => (done, Ask::Revert(name(done)?)),
+            Operation::Delete(done) => (done, Ask::Delete(name(done)?)),
+            Operation::Merge(done) => (done, Ask::Merge(name(done)?)),
+            Operation::Revert(done) => (done, Ask::Revert(name(done)?)),
         };
         let wanted = Self { ask: Some(ask), dry_run: done.dry_run, ..Self::to_list(&done.named.which) };
-        Ok(match verb {
-            Verb::Snapshot(SnapshotArgs { agent, within, internal, guard, .. }) => {
+        Ok(match operation {
+            Operation::Snapshot(SnapshotArgs { agent, within, internal, guard, .. }) => {
                 let (agent, guard) = (agent.as_deref(), Some(guard));
                 Self { agent, guard, within: *within, inside: *internal, ..wanted }
             }

@@ -109,7 +109,8 @@ impl Appliance {
         let file = fs::File::create(&disk).and_then(|file| file.set_len(mebibytes << 20));
         file.map_err(|error| error.to_string())?;
         let started = Command::new(&qemu)
-            .args(["-M", "q35", "-accel", "tcg", "-m", "256", "-nodefaults", "-display", "none"])
+            // One processor looks at what a tool does on the other.
+            .args(["-M", "q35", "-accel", "tcg", "-m", "256", "-smp", "2", "-nodefaults", "-display", "none"])
             // Without random numbers of the processor's its tools would wait for others.
             .args(["-cpu", "qemu64,+rdrand", "-append", "console=ttyS0 quiet panic=-1"])
             .args(["-kernel", guest.folder().join("vmlinuz").as_str(), "-initrd", initrd.as_str()])

@@ -3,7 +3,10 @@
 use std::{env, process::Command};
 
 use camino::Utf8Path;
-use freezeframe_driver::storage::{Lvm, StorageError, lvm::Room};
+use freezeframe_driver::{
+    env::HostCommand,
+    storage::{Lvm, StorageError, lvm::Room},
+};
 use freezeframe_tests::{
     fails,
     storage::{
@@ -95,6 +98,7 @@ pub(super) async fn in_the_guest(shell: &Utf8Path) -> Result<(), Not> {
     }
     thick_overflows(shell).await?;
     group_is_full(shell).await?;
+    ended_while_it_stands_still(shell).await?;
     Ok(())
 }
 
@@ -151,5 +155,32 @@ async fn group_is_full(shell: &Utf8Path) -> Result<(), Not> {
         thick.delete(&name).await?;
     }
     holds(thick.list().await?.is_empty(), "there is nothing at last")?;
+    Ok(())
+}
+
+/// `lvcreate` lets a volume stand still for a moment. Asked to end there, it lets it go first, and well before it would be killed; killed
+/// there, it leaves it so.
+async fn ended_while_it_stands_still(shell: &Utf8Path) -> Result<(), Not> {
+    let still = run_at(shell, &format!("dirname $(grep -lx {GROUP}-thick /sys/block/dm-*/dm/name)"))?;
+    let still = format!("{}/suspended", still.trim());
+    // It is caught in that moment, sooner or later, and stopped until it has got its signal.
+    let catch = format!(
+        "tries=0; still=0; while [ $still = 0 ] && [ $tries -lt 50 ]; do tries=$((tries + 1)); lvm lvremove --yes {GROUP}/thick.s5; \
+         lvm lvcreate --yes -s -L 8M -n thick.s5 {GROUP}/thick & tool=$!; \
+         while [ $still = 0 ] && [ -d /proc/$tool ]; do read still <{still}; done; kill -STOP $tool; usleep 50000; \
+         read still <{still}; [ $still = 1 ] || {{ kill -CONT $tool; wait $tool; }}; done; {{ echo caught $still; }} >/run/caught"
+    );
+    let tenths = HostCommand::ENDS_WITHIN.as_secs() * 10;
+    for (signal, left) in [("TERM", "0"), ("KILL", "1")] {
+        let end = format!(
+            "kill -{signal} $tool; kill -CONT $tool; looks=0; while grep -q '^State:.[^Z]' /proc/$tool/status && [ $looks -lt {tenths} ]; \
+             do looks=$((looks + 1)); usleep 100000; done; [ $looks -lt {tenths} ] && echo ended $(cat {still}) >>/run/caught"
+        );
+        run_at(shell, &format!("( {catch}; {end} ) >/dev/null 2>&1"))?;
+        let told = run_at(shell, "cat /run/caught")?;
+        holds(told == format!("caught 1\nended {left}\n"), &format!("by SIG{signal}: {told}"))?;
+    }
+    let told = run_at(shell, &format!("lvm lvchange --refresh {GROUP}/thick >/dev/null; cat {still}"))?;
+    holds(told == "0\n", "LVM lets it go when it is told to")?;
     Ok(())
 }

@@ -1,18 +1,26 @@
 //! Runs a program of the real host to its end.
 //!
-//! It gets a process group of its own, and whatever is left of that group is killed if its time is up, if it says too
-//! much, if it is to give way, or if nobody waits for it any more. What it has put into a group or session of its own, as a
-//! daemon does, lives on.
+//! It gets a process group of its own. If its time is up, if it says too much, or if it is to give way, the group is asked to end
+//! (SIGTERM), and whatever is left of it is killed a moment later. What it has put into a group or session of its own, as a daemon
+//! does, lives on.
+//!
+//! ```text
+//! runs -- its time is up, or ... --> SIGTERM -- nobody is left, or ENDS_WITHIN --> SIGKILL -- DIES_WITHIN --> stuck
+//! ```
+//! Who puts something out of the way while it acts has that moment to put it back: LVM holds signals off while a volume stands still,
+//! and one that is killed there leaves it so.
 //!
 //! Nobody kills it if this process is killed. One that acts is given the locks that tell of it then: open files that it inherits, which
 //! no program looks at, and which it closes by ending.
 #![allow(clippy::disallowed_types, reason = "this is the shell that the rest of the driver is kept from")]
 
 use std::{
+    convert::Infallible,
     fs::File,
+    future::pending,
     io,
     os::unix::process::ExitStatusExt as _,
-    pin::pin,
+    pin::Pin,
     process::{ExitStatus, Stdio},
     rc::Rc,
     time::Duration,
@@ -21,13 +29,14 @@ use std::{
 use ::tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use rustix::{
     io::{FdFlags, fcntl_setfd},
-    process::{Pid, Signal, kill_process_group},
+    process::Signal,
 };
 
+use super::group::Group;
 use crate::{
     env::{Ended, HostCommand, Ran},
     race::{First, race},
@@ -36,28 +45,8 @@ use crate::{
 /// How long the outputs of a program that has ended are still read: what it left running may hold them open for ever.
 const LEFT_BEHIND: Duration = Duration::from_millis(100);
 
-/// How long a killed program may take to die: one that waits for a device or a frozen file system does not die before that
-/// answers.
-const DIES_WITHIN: Duration = Duration::from_secs(1);
-
-/// A program that runs. Dropping it kills what is left of its process group.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl Group {
-    /// Kills the group, unless the program was waited for: its number may be somebody else's then.
-    fn kill(&self) {
-        if let Some(pid) = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // It fails only for a group that is not there.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
+/// How often it is looked whether anybody is left of a program that was asked to end.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Starts a program that inherits these files.
 fn spawn(program: &mut Command, held: &[Rc<File>]) -> io::Result<Child> {
@@ -69,7 +58,7 @@ fn spawn(program: &mut Command, held: &[Rc<File>]) -> io::Result<Child> {
     started
 }
 
-/// Runs it to its end, until its time is up, or until it is to give way; while it acts it has these files open.
+/// Runs it to its end, until its time is up, or until it is to give way; one that acts has these files open.
 pub(super) async fn run(
     command: &HostCommand,
     held: Vec<Rc<File>>,
@@ -82,48 +71,84 @@ pub(super) async fn run(
     asked.env("LVM_SUPPRESS_FD_WARNINGS", "1");
     asked.args(&command.arguments).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
     asked.stdin(if command.input.is_some() { Stdio::piped() } else { Stdio::null() });
-    let mut group = Group(spawn(&mut asked, if command.acts { &held } else { &[] })?);
+    let leader = spawn(&mut asked, if command.acts { &held } else { &[] })?;
     drop(held);
+    let mut group = Group { leader, acts: command.acts };
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let in_time = timeout(command.within, until_it_ends(command, &mut group.0, &mut stdout, &mut stderr));
+    let mut conversation = Conversation::begin(command, &mut group.leader, &mut stdout, &mut stderr);
+    let in_time = timeout(command.within, until_it_ends(&mut group.leader, &mut conversation));
     let ended = match race(in_time, gives_way).await {
-        First::Left(Ok(status)) => ended(status?),
-        First::Left(Err(_)) => killed(&mut group, Ended::TooLate).await?,
-        First::Right(()) => killed(&mut group, Ended::GaveWay).await?,
+        First::Left(Ok(Ok(status))) => ended(status),
+        First::Left(Ok(Err(error))) => {
+            end(&mut group, &mut conversation, Ended::TooLate).await?;
+            return Err(error);
+        }
+        First::Left(Err(_)) => end(&mut group, &mut conversation, Ended::TooLate).await?,
+        First::Right(()) => end(&mut group, &mut conversation, Ended::GaveWay).await?,
     };
+    drop(conversation);
     Ok(Ran { ended, stdout, stderr })
 }
 
-/// Kills what is left of it: it ended so, if it dies.
-async fn killed(group: &mut Group, so: Ended) -> io::Result<Ended> {
-    group.kill();
-    match timeout(DIES_WITHIN, group.0.wait()).await {
+/// Asks it to end, and kills what is left of it then: it ended so, if it dies.
+async fn end(group: &mut Group, conversation: &mut Conversation<'_>, so: Ended) -> io::Result<Ended> {
+    group.signal(Signal::TERM);
+    let hearing = async {
+        // Nobody who cleans up is to wait for a reader.
+        let _ = conversation.go_on().await;
+        pending::<Infallible>().await
+    };
+    let ending = async {
+        while group.lives() {
+            sleep(LOOK).await;
+        }
+    };
+    let _ = timeout(HostCommand::ENDS_WITHIN, race(hearing, ending)).await;
+    group.signal(Signal::KILL);
+    match timeout(HostCommand::DIES_WITHIN, group.leader.wait()).await {
         Ok(died) => died.map(|_| so),
         Err(_) => Ok(Ended::Stuck),
     }
 }
 
-/// Gives it its input and takes what it says until it has ended.
-async fn until_it_ends(
-    command: &HostCommand,
-    child: &mut Child,
-    stdout: &mut Vec<u8>,
-    stderr: &mut Vec<u8>,
-) -> io::Result<ExitStatus> {
-    let feeding = feed(child.stdin.take(), command.input.as_deref().unwrap_or_default());
-    let hearing = hear(child.stdout.take(), stdout);
-    let hearing_too = hear(child.stderr.take(), stderr);
-    let mut conversation = pin!(async {
-        let ((), heard, heard_too) = ::tokio::join!(feeding, hearing, hearing_too);
-        heard.and(heard_too)
-    });
-    match race(&mut conversation, child.wait()).await {
+/// What passes between a program and whoever runs it.
+struct Conversation<'a>(Option<Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>>);
+
+impl<'a> Conversation<'a> {
+    /// Gives it its input and takes what it says.
+    fn begin(
+        command: &'a HostCommand,
+        child: &mut Child,
+        stdout: &'a mut Vec<u8>,
+        stderr: &'a mut Vec<u8>,
+    ) -> Self {
+        let feeding = feed(child.stdin.take(), command.input.as_deref().unwrap_or_default());
+        let hearing = hear(child.stdout.take(), stdout);
+        let hearing_too = hear(child.stderr.take(), stderr);
+        Self(Some(Box::pin(async {
+            let ((), heard, heard_too) = ::tokio::join!(feeding, hearing, hearing_too);
+            heard.and(heard_too)
+        })))
+    }
+
+    /// Goes on with it until all is said, which may be so already.
+    async fn go_on(&mut self) -> io::Result<()> {
+        let Some(conversation) = &mut self.0 else { return Ok(()) };
+        let heard = conversation.as_mut().await;
+        self.0 = None;
+        heard
+    }
+}
+
+/// Takes what it says until it has ended.
+async fn until_it_ends(child: &mut Child, conversation: &mut Conversation<'_>) -> io::Result<ExitStatus> {
+    match race(conversation.go_on(), child.wait()).await {
         First::Left(heard) => {
             heard?;
             child.wait().await
         }
         First::Right(status) => {
-            timeout(LEFT_BEHIND, conversation).await.unwrap_or(Ok(()))?;
+            timeout(LEFT_BEHIND, conversation.go_on()).await.unwrap_or(Ok(()))?;
             status
         }
     }

@@ -1,7 +1,7 @@
 //! `disk export`: what a snapshot holds, as NBD, until the time is up or a signal comes. Nothing is left behind then: a program that
-//! serves is killed, what QEMU serves is ended, and the socket removed.
+//! serves is ended, what QEMU serves too, and the socket removed. The program ends also with a command that is killed ([`super::tethered`]).
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::ready, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
@@ -10,14 +10,18 @@ use freezeframe_driver::{
         By, DiskError, QemuDisks, Taker,
         export::{Export, Readable, live::Served, uri},
     },
-    env::{Ended, Endpoint, Env as _, FileKind, tokio::TokioEnv},
+    env::{Ended, Endpoint, Env as _, FileKind, HostCommand, tokio::TokioEnv},
     name::SnapshotName,
     qemu_img::QemuImg,
     race::{First, race},
 };
 use serde_json::json;
 
-use super::{WITHIN, which::NamedArgs};
+use super::{
+    WITHIN,
+    tethered::{NOT_STARTED, tethered},
+    which::NamedArgs,
+};
 use crate::cli::{CliError, interrupt::Interrupt, output, snapshot::operate::Gone, told::Told};
 
 /// How often it is looked whether the program listens by now.
@@ -170,14 +174,14 @@ async fn by_qemu(
     Ok(Told::new("", json!({})))
 }
 
-/// Lets a program serve until it is over, which kills it.
+/// Lets a program serve until it is over, which ends it.
 async fn by_program(
     readable: &[Readable],
     arguments: &ExportArgs,
     interrupt: &Interrupt,
     json: bool,
 ) -> Result<Told, CliError> {
-    let env = TokioEnv::new();
+    let env = interrupt.env();
     let ExportArgs { storage_daemon, qemu_nbd, qemu_img, .. } = arguments;
     let socket = &arguments.socket()?;
     check_free(socket).await?;
@@ -193,17 +197,23 @@ async fn by_program(
         output::print(&ExportArgs::begun(socket, readable, json))?;
         std::future::pending::<Result<Infallible, CliError>>().await
     };
-    let served = interrupt.or(race(told, env.run(&command))).await;
-    // One that was killed leaves it.
-    let _ = env.remove_file(socket).await;
-    let program = &command.program;
     let target = readable.first().map(|disk| disk.target.clone()).unwrap_or_default();
     let refused = |why: String| CliError::from(DiskError::NotExported { target, why });
-    match served? {
+    let program = &command.program;
+    let serving = match tethered(&command) {
+        Ok(serving) => HostCommand { gives_way: true, ..serving },
+        Err(error) => return Err(refused(format!("cannot run `{program}`: {error}"))),
+    };
+    let served = race(told, env.run(&serving)).await;
+    // One that was killed leaves it.
+    let _ = env.remove_file(socket).await;
+    // A signal ends the program alone, which was waited for.
+    match interrupt.or(ready(served)).await? {
         First::Left(Err(error)) => Err(error),
         First::Left(Ok(never)) => match never {},
         First::Right(Err(error)) => Err(refused(format!("cannot run `{program}`: {error}"))),
         First::Right(Ok(ran)) if ran.ended == Ended::TooLate => Ok(Told::new("", json!({}))),
+        First::Right(Ok(ran)) if ran.ended == Ended::Exited(NOT_STARTED.into()) => Err(refused(ran.words())),
         First::Right(Ok(ran)) => {
             let (how, words) = (ran.ended, ran.words());
             Err(refused(format!("`{program}` has ended by itself, {how}: {words}{}", hint(&words))))
