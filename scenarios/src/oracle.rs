@@ -230,7 +230,10 @@ impl Seen<'_> {
         let Some((name, memory)) = self.beside.takes.as_ref().filter(|_| taken) else { return false };
         let path = Utf8Path::new(what);
         let by_name = |part: &str| part.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('@'));
-        path.components().any(|part| by_name(part.as_str()))
+        // LVM's snapshot is a device beside its volume.
+        let is_lvms = path.starts_with("/dev") && path.extension() == Some(name);
+        is_lvms
+            || path.components().any(|part| by_name(part.as_str()))
             || memory.as_ref().is_some_and(|memory| path.file_name() == Some(memory))
     }
 

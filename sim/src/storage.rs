@@ -210,6 +210,12 @@ impl Storage {
         self.frozen = frozen;
     }
 
+    /// Lets somebody remove a logical volume or an image of Ceph, by `group/volume` or `pool/image`: no tool knows it any more.
+    pub fn lose(&mut self, name: &str) {
+        self.logical.remove(name);
+        self.images.remove(name);
+    }
+
     /// Lets a thick snapshot of LVM run out of room, by `group/snapshot`: it holds nothing any more.
     pub fn overflow(&mut self, name: &str) {
         if let Some(logical) = self.logical.get_mut(name) {

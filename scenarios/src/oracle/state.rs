@@ -269,8 +269,13 @@ fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Reco
     let mut elsewhere = BTreeSet::new();
     for part in &read.storage {
         for target in &part.targets {
-            match image(target).filter(|_| part.volumes.method == Method::Reflink) {
-                Some(image) => drop(images.insert(target.clone(), format!("{image}@{}", part.name))),
+            let beside = match part.volumes.method {
+                Method::Reflink => Some('@'),
+                Method::Lvm => Some('.'),
+                _ => None,
+            };
+            match image(target).zip(beside) {
+                Some((image, mark)) => drop(images.insert(target.clone(), format!("{image}{mark}{}", part.name))),
                 None => drop(elsewhere.insert(target.clone())),
             }
         }

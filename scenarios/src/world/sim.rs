@@ -393,6 +393,16 @@ impl<T: Time> World for SimWorld<T> {
         self.env.sockets.world_mut().host_mut().set_full(&self.folder.join(file), true);
     }
 
+    fn on_host(&self, act: &language::HostAct) {
+        let mut world = self.env.sockets.world_mut();
+        let storage = world.storage_mut();
+        match act {
+            language::HostAct::FillStorages => storage.set_full(true),
+            language::HostAct::Overflow(volume) => storage.overflow(volume),
+            language::HostAct::Remove(volume) => storage.lose(volume),
+        }
+    }
+
     async fn in_guest(&self, act: language::GuestAct) -> Result<(), CannotPlay> {
         self.env.sockets.in_guest(match act {
             language::GuestAct::KillAgent => GuestAction::KillAgent,

@@ -5,7 +5,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Refusal, Said, Surroundings};
+use super::{Refusal, Said, Storage, Surroundings};
 
 /// How a logical volume has its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,5 +199,20 @@ fn merge(name: &str, around: &mut Surroundings<'_>) -> Said {
     around.host.put(&device(&origin), &contents);
     around.host.clear(&device(name));
     around.storage.logical.remove(name);
+    if found.kind == Kind::Thin {
+        forget_origin(&origin, around.storage);
+    }
     Ok(format!("  Merging of volume {name} started.\n  {origin}: Merged: 100.00%\n"))
+}
+
+/// A thin snapshot that is merged takes its origin's place: the origin that the other snapshots were of is gone, and they stay, as volumes
+/// of nothing.
+fn forget_origin(origin: &str, storage: &mut Storage) {
+    let Some((group, volume)) = origin.split_once('/') else { return };
+    for (name, logical) in &mut storage.logical {
+        let is_beside = name.split_once('/').is_some_and(|(its, _)| its == group);
+        if is_beside && logical.origin.as_deref() == Some(volume) {
+            logical.origin = None;
+        }
+    }
 }
