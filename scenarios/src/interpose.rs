@@ -375,9 +375,7 @@ impl<E: Env> Wire<E> {
             FaultKind::Fail(_)
             | FaultKind::MissingProgram
             | FaultKind::KillProgram
-            | FaultKind::HangProgram => {
-                self.send(way, &line).await
-            }
+            | FaultKind::HangProgram => self.send(way, &line).await,
         }
     }
 

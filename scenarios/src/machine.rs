@@ -125,7 +125,8 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
 fn source(disk: &language::Disk, folder: &Utf8Path) -> (&'static str, Element) {
     let source = Element::new("source");
     let image = folder.join(disk.image());
-    match disk.storage.and_then(|storage| storage.volume(&disk.target).map(|volume| (storage.name(), volume))) {
+    match disk.storage.and_then(|storage| storage.volume(&disk.target).map(|volume| (storage.name(), volume)))
+    {
         Some(("rbd", image)) => ("network", source.with("protocol", "rbd").with("name", &image)),
         Some(_) => ("block", source.with("dev", image.as_str())),
         None => ("file", source.with("file", image.as_str())),

@@ -275,7 +275,9 @@ fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Reco
                 _ => None,
             };
             match image(target).zip(beside) {
-                Some((image, mark)) => drop(images.insert(target.clone(), format!("{image}{mark}{}", part.name))),
+                Some((image, mark)) => {
+                    drop(images.insert(target.clone(), format!("{image}{mark}{}", part.name)))
+                }
                 None => drop(elsewhere.insert(target.clone())),
             }
         }

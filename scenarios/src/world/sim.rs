@@ -23,7 +23,7 @@ use freezeframe_driver::{
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
     exec::Spawner,
-    host::{Backing, Descriptor, Image},
+    host::{Backing, Descriptor, Host, Image},
     oracle::Trace,
     qemu::{GuestAct, GuestAction},
     stream::{Sockets, Stream},
@@ -199,6 +199,7 @@ impl<T: Time> Env for SimEnv<T> {
         let world = self.sockets.world();
         let host = world.host();
         Ok(match (host.image(path), host.document(path)) {
+            (Some(_), _) if Host::is_device(path) => FileKind::Device,
             (Some(image), _) => FileKind::File { bytes: image.file_length() },
             (_, Some(document)) => FileKind::File { bytes: document.len() as u64 },
             _ if host.is_folder(path) => FileKind::Folder,
