@@ -29,7 +29,7 @@ use freezeframe_driver::report::Verdict;
 
 pub use self::{
     data::{Data, Deed},
-    state::{ImageState, Layer, Record, State, disk_of},
+    state::{ImageState, Layer, Record, State, disk_of, is_kept_by_storage},
     unlike::unlike,
 };
 use crate::play::{Stands, Told};
@@ -212,10 +212,20 @@ impl Seen<'_> {
         };
         is_told(path)
             || self.is_told_by_its_word(path)
+            || self.is_told_by_its_volume(path)
             || path
                 .ancestors()
                 .skip(1)
                 .any(|folder| !in_use(folder) && (is_told(folder) || self.is_told_by_its_word(folder)))
+    }
+
+    /// A snapshot of LVM's, `/dev/vg/vda.s1`, is told by its volume and its name.
+    fn is_told_by_its_volume(&self, path: &Utf8Path) -> bool {
+        let volume = path.strip_prefix("/dev").ok().zip(path.extension());
+        volume.is_some_and(|(place, name)| {
+            let volume = place.with_extension("");
+            self.says(&[&format!("{volume} may have the snapshot `{name}`")])
+        })
     }
 
     /// What a storage has caught and not named yet is told by the word that is fresh in it.
@@ -230,9 +240,7 @@ impl Seen<'_> {
         let Some((name, memory)) = self.beside.takes.as_ref().filter(|_| taken) else { return false };
         let path = Utf8Path::new(what);
         let by_name = |part: &str| part.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('@'));
-        // LVM's snapshot is a device beside its volume.
-        let is_lvms = path.starts_with("/dev") && path.extension() == Some(name);
-        is_lvms
+        is_kept_by_storage(what, name)
             || path.components().any(|part| by_name(part.as_str()))
             || memory.as_ref().is_some_and(|memory| path.file_name() == Some(memory))
     }

@@ -240,6 +240,13 @@ pub fn disk_of(device: &str) -> &str {
     }
 }
 
+/// Whether a file is what a storage keeps as the snapshot of that name: a file with it behind an `@`, or a device of LVM's beside its
+/// volume.
+pub fn is_kept_by_storage(file: &str, name: &str) -> bool {
+    let before = file.strip_suffix(name);
+    before.is_some_and(|before| before.ends_with('@') || (before.starts_with("/dev/") && before.ends_with('.')))
+}
+
 /// The record that a document is, if it is one.
 fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Record)> {
     let name = path.file_name()?.strip_suffix(".xml")?;
