@@ -125,7 +125,8 @@ fn every_bug_of_the_field_is_shown_to_be_none_here_or_said_not_to_be() {
         let in_a_scenario = shown.iter().any(|name| known.contains_key(name));
         let has_a_reason = here.strip_prefix("not here: ").is_some_and(|why| !why.is_empty());
         if in_a_scenario == has_a_reason {
-            wrong.push(format!("{id}: a scenario shows it, or it is `not here: ` for a reason, and not both"));
+            wrong
+                .push(format!("{id}: a scenario shows it, or it is `not here: ` for a reason, and not both"));
         }
         for name in shown.iter().filter(|name| !known.contains_key(*name) && !tests.contains_key(*name)) {
             wrong.push(format!("`{bug}`: there is no scenario and no test `{name}`"));

@@ -10,6 +10,7 @@ use freezeframe::world::{
 use freezeframe_driver::{
     disk::{Ask, DiskError, Disks, Taker as _},
     domain_xml::DomainXml,
+    env::{Ended, Env as _, HostCommand},
     qemu_img::{Backing, Clusters, NewImage, QemuImg},
     request::Quiesce,
     step::Happened,
@@ -210,6 +211,28 @@ fn a_thick_snapshot_that_ran_out_of_room_is_not_gone_back_to() -> Tested {
         holds(inside.read("/dev/vg/thick")? == "new", "the volume stays")?;
         storage.delete(&name("s1")).await?;
         Ok(())
+    })
+}
+
+#[rstest]
+#[case("thin", None, &[])]
+#[case("thick", Room::percent(20), &["s2"])]
+fn a_merge_past_the_driver_lets_the_other_thin_snapshots_be_of_nothing(
+    #[case] volume: &str,
+    #[case] room: Option<Room>,
+    #[case] listed_then: &[&str],
+) -> Tested {
+    world(all(), async |inside| {
+        let storage = inside.storage(Lvm::new(&format!("vg/{volume}"), room)?);
+        for snapshot in ["s1", "s2"] {
+            storage.snapshot(&name(snapshot)).await?;
+        }
+        let first = format!("vg/{volume}.s1");
+        let merge = HostCommand::new("lvconvert", ["--yes", "--merge", &first]);
+        let ran = inside.world.env().run(&merge).await?;
+        holds(ran.ended == Ended::Exited(0), &format!("it is merged: {ran:?}"))?;
+        holds(listed(&storage).await? == listed_then, "what is still a snapshot of the volume")?;
+        Ok(holds(inside.names("/dev/vg").contains(&format!("{volume}.s2")), "the other one is there")?)
     })
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     Describe, Plug, Snapshot, Timespan,
-    forms::{ErrorCode, FileName},
+    forms::{ErrorCode, FileName, Size},
     machine::DiskStorage,
 };
 
@@ -349,6 +349,8 @@ impl GuestAct {
 pub enum HostAct {
     /// No storage has room left.
     FillStorages,
+    /// The volume group `vg` has so much left, for snapshots of thick volumes.
+    LeaveRoom(Size),
     /// This snapshot of a thick logical volume runs out of its room, and holds nothing any more: `vg/vda.s1`.
     Overflow(String),
     /// Somebody removes this logical volume or image of Ceph: `vg/vda`, `rbd/vda`.
@@ -359,6 +361,7 @@ impl fmt::Display for HostAct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HostAct::FillStorages => f.write_str("fill-storages"),
+            HostAct::LeaveRoom(room) => write!(f, "leave-room {} MiB", room.bytes() >> 20),
             HostAct::Overflow(volume) => write!(f, "overflow {volume}"),
             HostAct::Remove(volume) => write!(f, "remove {volume}"),
         }

@@ -244,7 +244,8 @@ pub fn disk_of(device: &str) -> &str {
 /// volume.
 pub fn is_kept_by_storage(file: &str, name: &str) -> bool {
     let before = file.strip_suffix(name);
-    before.is_some_and(|before| before.ends_with('@') || (before.starts_with("/dev/") && before.ends_with('.')))
+    before
+        .is_some_and(|before| before.ends_with('@') || (before.starts_with("/dev/") && before.ends_with('.')))
 }
 
 /// The record that a document is, if it is one.

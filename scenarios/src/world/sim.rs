@@ -399,6 +399,7 @@ impl<T: Time> World for SimWorld<T> {
         let storage = world.storage_mut();
         match act {
             language::HostAct::FillStorages => storage.set_full(true),
+            language::HostAct::LeaveRoom(room) => storage.leave_room(room.bytes()),
             language::HostAct::Overflow(volume) => storage.overflow(volume),
             language::HostAct::Remove(volume) => storage.lose(volume),
         }
