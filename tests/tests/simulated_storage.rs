@@ -223,12 +223,13 @@ fn a_merge_past_the_driver_lets_the_other_thin_snapshots_be_of_nothing(
     #[case] listed_then: &[&str],
 ) -> Tested {
     world(all(), async |inside| {
+        inside.write(&format!("/dev/vg/{volume}"), "old")?;
         let storage = inside.storage(Lvm::new(&format!("vg/{volume}"), room)?);
         for snapshot in ["s1", "s2"] {
             storage.snapshot(&name(snapshot)).await?;
         }
         let first = format!("vg/{volume}.s1");
-        let merge = HostCommand::new("lvconvert", ["--yes", "--merge", &first]);
+        let merge = HostCommand::new("lvconvert", ["--yes", "--merge", &first], Duration::from_secs(5));
         let ran = inside.world.env().run(&merge).await?;
         holds(ran.ended == Ended::Exited(0), &format!("it is merged: {ran:?}"))?;
         holds(listed(&storage).await? == listed_then, "what is still a snapshot of the volume")?;
