@@ -208,7 +208,9 @@ impl Seen<'_> {
         let is_told = |path: &Utf8Path| path.file_name().is_some_and(|last| self.told.text.contains(last));
         let in_use = |folder: &Utf8Path| {
             let mut files = self.before.chains.values().chain(self.after.chains.values()).flatten();
-            files.any(|file| Utf8Path::new(file).starts_with(folder)) || folder.as_str().len() < 2
+            // A group of volumes is no folder that somebody looks through for what is left.
+            let is_group = folder.starts_with("/dev");
+            files.any(|file| Utf8Path::new(file).starts_with(folder)) || is_group || folder.as_str().len() < 2
         };
         is_told(path)
             || self.is_told_by_its_word(path)
@@ -224,7 +226,8 @@ impl Seen<'_> {
         let volume = path.strip_prefix("/dev").ok().zip(path.extension());
         volume.is_some_and(|(place, name)| {
             let volume = place.with_extension("");
-            self.says(&[&format!("{volume} may have the snapshot `{name}`")])
+            let may_be = format!("{volume} may have the snapshot `{name}`");
+            self.says(&[&may_be, &format!("the snapshot `{name}` of {volume}: ")])
         })
     }
 
