@@ -238,6 +238,25 @@ fn a_merge_past_the_driver_lets_the_other_thin_snapshots_be_of_nothing(
 }
 
 #[test]
+fn of_two_thick_snapshots_at_once_the_one_that_lvm_makes_smaller_is_let_go_of() -> Tested {
+    let simulated = all().with_logical_volume("vg/other", Kind::Thick);
+    world(simulated, async |inside| {
+        // Each alone is to have 208 MiB.
+        inside.simulated(|storage| storage.leave_room(300 << 20));
+        let room = Room::percent(20);
+        let first = inside.storage(Lvm::new("vg/thick", room)?);
+        let second = inside.storage(Lvm::new("vg/other", room)?);
+        let snapshot = name("s1");
+        let told = <[_; 2]>::from(tokio::join!(first.snapshot(&snapshot), second.snapshot(&snapshot)));
+        holds(told.iter().filter(|told| told.is_ok()).count() == 1, &format!("one is taken: {told:?}"))?;
+        let refused = told.iter().any(|told| matches!(told, Err(StorageError::NoSpace { .. })));
+        holds(refused, &format!("the other finds no room: {told:?}"))?;
+        let left = listed(&first).await?.len() + listed(&second).await?.len();
+        Ok(holds(left == 1, "and is not left")?)
+    })
+}
+
+#[test]
 fn a_thick_volume_needs_room_for_its_snapshot() -> Tested {
     world(all(), async |inside| {
         let storage = inside.storage(Lvm::new("vg/thick", None)?);
