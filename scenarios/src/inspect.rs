@@ -255,7 +255,7 @@ fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
         }
         return;
     }
-    let images = scenario.machine.disks.iter().map(|disk| disk.image());
+    let images = scenario.machine.disks.iter().map(|disk| name_of(&disk.image()));
     let mut used: BTreeSet<String> = images.chain(scenario.machine.flash().into_iter().flatten()).collect();
     used.extend(look.chains.values().flatten().cloned());
     used.extend(scenario.machine.files.iter().map(|file| file.name.clone()));
@@ -270,7 +270,11 @@ fn invariants(scenario: &Scenario, look: &Final, findings: &mut Vec<String>) {
             findings.push(format!("file {file} was left behind"));
         }
     }
-    for file in look.chains.values().flatten().filter(|file| !look.files.contains(*file)) {
+    // A disk that is a volume itself lies in no folder of the machine's.
+    let volumes = scenario.machine.disks.iter().filter(|disk| disk.image().starts_with('/'));
+    let volumes: BTreeSet<String> = volumes.map(|disk| name_of(&disk.image())).collect();
+    let is_there = |file: &&String| look.files.contains(*file) || volumes.contains(*file);
+    for file in look.chains.values().flatten().filter(|file| !is_there(file)) {
         findings.push(format!("file {file} is in use and does not exist"));
     }
 }

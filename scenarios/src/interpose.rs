@@ -375,9 +375,10 @@ impl<E: Env> Wire<E> {
                 self.still_send(side, way, &line).await
             }
             // They are at a program, and a scenario that has them elsewhere is refused.
-            FaultKind::Fail(_) | FaultKind::KillProgram | FaultKind::HangProgram => {
-                self.send(way, &line).await
-            }
+            FaultKind::Fail(_)
+            | FaultKind::MissingProgram
+            | FaultKind::KillProgram
+            | FaultKind::HangProgram => self.send(way, &line).await,
         }
     }
 

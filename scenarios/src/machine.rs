@@ -14,7 +14,7 @@ use freezeframe_sim::{
         Actions, Agent, Chardev, Disk, Format, Frontend, Machine, OnError, OtherDevice, Power,
         agent::{Hook, Presence, Script},
     },
-    storage::Storage,
+    storage::{Kind, Storage},
 };
 
 use crate::language::{self, Scenario};
@@ -29,7 +29,7 @@ pub(crate) fn domain(described: &language::Machine, folder: &Utf8Path) -> Domain
     let document = document(described, folder);
     let Domain { disks: below, nvram, .. } = Domain::from(document.clone());
     let disks = described.disks.iter().zip(below).map(|(disk, below)| DomainDisk {
-        source: Some(folder.join(disk.image())),
+        source: below.source,
         format: below.format,
         snapshot: below.snapshot,
         storage: below.storage,
@@ -86,13 +86,13 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
         devices.push(controller);
     }
     for disk in &described.disks {
-        let mut element = Element::new("disk").with("type", "file").with("device", "disk");
+        let (kind, source) = source(disk, folder);
+        let mut element = Element::new("disk").with("type", kind).with("device", "disk");
         if let Some(place) = disk.snapshot {
             element.set("snapshot", location(place).name());
         }
-        let image = disk.image();
         element.push(Element::new("driver").with("name", "qemu").with("type", disk.format.name()));
-        element.push(Element::new("source").with("file", folder.join(image).as_str()));
+        element.push(source);
         element.push(Element::new("target").with("dev", &disk.target).with("bus", "virtio"));
         element.push(Element::new("alias").with("name", &format!("{}-device", disk.target)));
         let port = disk.root_port.as_ref();
@@ -119,6 +119,18 @@ pub(crate) fn document(described: &language::Machine, folder: &Utf8Path) -> Doma
     domain.push(devices);
     DomainXml::of(domain)
         .expect("a machine of the language has a name, and its disks have targets of their own")
+}
+
+/// What kind of source a disk has, and the source.
+fn source(disk: &language::Disk, folder: &Utf8Path) -> (&'static str, Element) {
+    let source = Element::new("source");
+    let image = folder.join(disk.image());
+    match disk.storage.and_then(|storage| storage.volume(&disk.target).map(|volume| (storage.name(), volume)))
+    {
+        Some(("rbd", image)) => ("network", source.with("protocol", "rbd").with("name", &image)),
+        Some(_) => ("block", source.with("dev", image.as_str())),
+        None => ("file", source.with("file", image.as_str())),
+    }
 }
 
 /// The description as it is once somebody has edited it.
@@ -240,7 +252,12 @@ pub(crate) fn disk_snapshot(storage: language::DiskStorage, folder: &Utf8Path) -
     match storage {
         language::DiskStorage::Zfs => said.with("volume", data_set(folder)),
         language::DiskStorage::Exec => said.with("program", language::DiskStorage::PROGRAM),
-        language::DiskStorage::Btrfs | language::DiskStorage::Reflink => said,
+        language::DiskStorage::Lvm => said.with("room", language::DiskStorage::ROOM),
+        language::DiskStorage::RbdGroup => said.with("group", language::DiskStorage::GROUP),
+        language::DiskStorage::Btrfs
+        | language::DiskStorage::Reflink
+        | language::DiskStorage::LvmThin
+        | language::DiskStorage::Rbd => said,
     }
 }
 
@@ -249,16 +266,31 @@ fn data_set(folder: &Utf8Path) -> &str {
     folder.as_str().trim_start_matches('/')
 }
 
-/// What lies below the disks' images.
+/// What lies below the disks' images, or is them.
 fn storage_of(disks: &[language::Disk], folder: &Utf8Path) -> Storage {
-    disks.iter().filter_map(|disk| disk.storage).fold(Storage::new(), |below, storage| match storage {
-        language::DiskStorage::Btrfs => {
-            below.with_btrfs(folder.parent().unwrap_or(folder)).with_subvolume(folder)
+    let said = disks.iter().filter_map(|disk| Some((disk.storage?, disk.storage?.volume(&disk.target))));
+    let mut group = Vec::new();
+    let below = said.fold(Storage::new(), |below, (storage, volume)| {
+        let volume = volume.unwrap_or_default();
+        match storage {
+            language::DiskStorage::Btrfs => {
+                below.with_btrfs(folder.parent().unwrap_or(folder)).with_subvolume(folder)
+            }
+            language::DiskStorage::Reflink => below.with_shared_blocks(folder),
+            language::DiskStorage::Zfs => below.with_data_set(data_set(folder)),
+            language::DiskStorage::Exec => below.with_program(language::DiskStorage::PROGRAM),
+            language::DiskStorage::Lvm => below.with_logical_volume(&volume, Kind::Thick),
+            language::DiskStorage::LvmThin => below.with_logical_volume(&volume, Kind::Thin),
+            language::DiskStorage::Rbd => below.with_image(&volume),
+            language::DiskStorage::RbdGroup => {
+                let below = below.with_image(&volume);
+                group.push(volume);
+                below
+            }
         }
-        language::DiskStorage::Reflink => below.with_shared_blocks(folder),
-        language::DiskStorage::Zfs => below.with_data_set(data_set(folder)),
-        language::DiskStorage::Exec => below.with_program(language::DiskStorage::PROGRAM),
-    })
+    });
+    let members: Vec<&str> = group.iter().map(String::as_str).collect();
+    if members.is_empty() { below } else { below.with_group(language::DiskStorage::GROUP, &members) }
 }
 
 /// The agent as the simulator takes it.

@@ -29,7 +29,7 @@ use freezeframe_driver::report::Verdict;
 
 pub use self::{
     data::{Data, Deed},
-    state::{ImageState, Layer, Record, State, disk_of},
+    state::{ImageState, Layer, Record, State, disk_of, is_kept_by_storage},
     unlike::unlike,
 };
 use crate::play::{Stands, Told};
@@ -208,14 +208,27 @@ impl Seen<'_> {
         let is_told = |path: &Utf8Path| path.file_name().is_some_and(|last| self.told.text.contains(last));
         let in_use = |folder: &Utf8Path| {
             let mut files = self.before.chains.values().chain(self.after.chains.values()).flatten();
-            files.any(|file| Utf8Path::new(file).starts_with(folder)) || folder.as_str().len() < 2
+            // A group of volumes is no folder that somebody looks through for what is left.
+            let is_group = folder.starts_with("/dev");
+            files.any(|file| Utf8Path::new(file).starts_with(folder)) || is_group || folder.as_str().len() < 2
         };
         is_told(path)
             || self.is_told_by_its_word(path)
+            || self.is_told_by_its_volume(path)
             || path
                 .ancestors()
                 .skip(1)
                 .any(|folder| !in_use(folder) && (is_told(folder) || self.is_told_by_its_word(folder)))
+    }
+
+    /// A snapshot of LVM's, `/dev/vg/vda.s1`, is told by its volume and its name.
+    fn is_told_by_its_volume(&self, path: &Utf8Path) -> bool {
+        let volume = path.strip_prefix("/dev").ok().zip(path.extension());
+        volume.is_some_and(|(place, name)| {
+            let volume = place.with_extension("");
+            let may_be = format!("{volume} may have the snapshot `{name}`");
+            self.says(&[&may_be, &format!("the snapshot `{name}` of {volume}: ")])
+        })
     }
 
     /// What a storage has caught and not named yet is told by the word that is fresh in it.
@@ -230,7 +243,8 @@ impl Seen<'_> {
         let Some((name, memory)) = self.beside.takes.as_ref().filter(|_| taken) else { return false };
         let path = Utf8Path::new(what);
         let by_name = |part: &str| part.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('@'));
-        path.components().any(|part| by_name(part.as_str()))
+        is_kept_by_storage(what, name)
+            || path.components().any(|part| by_name(part.as_str()))
             || memory.as_ref().is_some_and(|memory| path.file_name() == Some(memory))
     }
 

@@ -333,6 +333,10 @@ impl<W: World> Player<'_, W> {
                     Ending::Failed { code: "guest", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
+            Action::Host(act) => {
+                self.world.on_host(act);
+                Ending::Done(String::new())
+            }
             Action::Shorten(lost) => match shorten(self.world, lost).await {
                 Ok(()) => Ending::Done(String::new()),
                 Err(error) => {

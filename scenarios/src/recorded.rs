@@ -226,7 +226,10 @@ impl<E: Env> Env for Recorded<E> {
                 if kind == FaultKind::KillDriver {
                     self.die().await
                 }
-                Ok(struck_program(&kind, applied))
+                match kind {
+                    FaultKind::MissingProgram => Err(io::ErrorKind::NotFound.into()),
+                    _ => Ok(struck_program(&kind, applied)),
+                }
             }
         };
         self.note_run(command, &result);

@@ -14,7 +14,7 @@ use freezeframe_driver::{
 };
 
 use crate::{
-    language::{GuestAct, HostFile},
+    language::{GuestAct, HostAct, HostFile},
     play::CannotPlay,
 };
 
@@ -67,6 +67,10 @@ pub trait World {
     /// Leaves the host no space for a file of that folder. A real host would need a file system of its own for it: scenarios
     /// with it are for the simulator alone.
     fn fill(&self, file: &str);
+
+    /// Lets something happen on the host. A real one would have to be given storages for it: scenarios with it are for the simulator
+    /// alone.
+    fn on_host(&self, act: &HostAct);
 
     /// Lets something happen inside of the guest.
     ///

@@ -82,6 +82,14 @@ impl Host {
         self.folders.extend(folder.ancestors().map(Utf8Path::to_string));
     }
 
+    /// Whether a block device lies at a path: a volume in a folder of `/dev` of its own. It is as long as it is, and holds what a file
+    /// would.
+    pub fn is_device(path: &Utf8Path) -> bool {
+        let of_the_system = ["fdset", "hugepages", "mqueue", "pts", "shm"];
+        let below = path.strip_prefix("/dev").ok().map(|below| below.as_str().split_once('/'));
+        matches!(below, Some(Some((folder, _))) if !of_the_system.contains(&folder))
+    }
+
     /// The path from the root: a relative one starts in the machine's folder.
     pub fn resolve(&self, path: &Utf8Path) -> Utf8PathBuf {
         self.folder.join(path)

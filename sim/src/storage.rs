@@ -15,7 +15,7 @@
 //! The tools are as pure as `qemu-img` here: arguments in; what they say, and a changed host, out. They know the commands that a
 //! driver of snapshots runs, and end with "not simulated" and exit code 1 at everything else.
 //!
-//! Not here: room that is counted in bytes (a storage is full, or is not), hard links (a second name is a second file), and the
+//! Not here: room that is counted in bytes, but of LVM's groups (a storage is full, or is not), hard links (a second name is a second file), and the
 //! progress that `rbd` shows.
 //!
 //! Source: recordings of btrfs-progs 6.2, coreutils 9.1, LVM 2.03.16, zfs-fuse 0.7 and Ceph 16.2; what could not be recorded for
@@ -65,6 +65,8 @@ pub struct Storage {
     programs: BTreeMap<Utf8PathBuf, Vec<(String, Held)>>,
     /// Those of them that do nothing of what they say.
     liars: BTreeSet<Utf8PathBuf>,
+    /// What the volume groups have left together, in bytes; none: more than anybody wants.
+    room: Option<u64>,
     full: bool,
     frozen: bool,
 }
@@ -208,6 +210,17 @@ impl Storage {
     /// Lets somebody freeze the host's file systems, or thaw them: whoever changes them waits.
     pub fn set_frozen(&mut self, frozen: bool) {
         self.frozen = frozen;
+    }
+
+    /// Lets so many bytes be left for thick snapshots of LVM, in all groups together.
+    pub fn leave_room(&mut self, bytes: u64) {
+        self.room = Some(bytes);
+    }
+
+    /// Lets somebody remove a logical volume or an image of Ceph, by `group/volume` or `pool/image`: no tool knows it any more.
+    pub fn lose(&mut self, name: &str) {
+        self.logical.remove(name);
+        self.images.remove(name);
     }
 
     /// Lets a thick snapshot of LVM run out of room, by `group/snapshot`: it holds nothing any more.

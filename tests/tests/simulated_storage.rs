@@ -10,6 +10,7 @@ use freezeframe::world::{
 use freezeframe_driver::{
     disk::{Ask, DiskError, Disks, Taker as _},
     domain_xml::DomainXml,
+    env::{Ended, Env as _, HostCommand},
     qemu_img::{Backing, Clusters, NewImage, QemuImg},
     request::Quiesce,
     step::Happened,
@@ -210,6 +211,48 @@ fn a_thick_snapshot_that_ran_out_of_room_is_not_gone_back_to() -> Tested {
         holds(inside.read("/dev/vg/thick")? == "new", "the volume stays")?;
         storage.delete(&name("s1")).await?;
         Ok(())
+    })
+}
+
+#[rstest]
+#[case("thin", None, &[])]
+#[case("thick", Room::percent(20), &["s2"])]
+fn a_merge_past_the_driver_lets_the_other_thin_snapshots_be_of_nothing(
+    #[case] volume: &str,
+    #[case] room: Option<Room>,
+    #[case] listed_then: &[&str],
+) -> Tested {
+    world(all(), async |inside| {
+        inside.write(&format!("/dev/vg/{volume}"), "old")?;
+        let storage = inside.storage(Lvm::new(&format!("vg/{volume}"), room)?);
+        for snapshot in ["s1", "s2"] {
+            storage.snapshot(&name(snapshot)).await?;
+        }
+        let first = format!("vg/{volume}.s1");
+        let merge = HostCommand::new("lvconvert", ["--yes", "--merge", &first], Duration::from_secs(5));
+        let ran = inside.world.env().run(&merge).await?;
+        holds(ran.ended == Ended::Exited(0), &format!("it is merged: {ran:?}"))?;
+        holds(listed(&storage).await? == listed_then, "what is still a snapshot of the volume")?;
+        Ok(holds(inside.names("/dev/vg").contains(&format!("{volume}.s2")), "the other one is there")?)
+    })
+}
+
+#[test]
+fn of_two_thick_snapshots_at_once_the_one_that_lvm_makes_smaller_is_let_go_of() -> Tested {
+    let simulated = all().with_logical_volume("vg/other", Kind::Thick);
+    world(simulated, async |inside| {
+        // Each alone is to have 208 MiB.
+        inside.simulated(|storage| storage.leave_room(300 << 20));
+        let room = Room::percent(20);
+        let first = inside.storage(Lvm::new("vg/thick", room)?);
+        let second = inside.storage(Lvm::new("vg/other", room)?);
+        let snapshot = name("s1");
+        let told = <[_; 2]>::from(tokio::join!(first.snapshot(&snapshot), second.snapshot(&snapshot)));
+        holds(told.iter().filter(|told| told.is_ok()).count() == 1, &format!("one is taken: {told:?}"))?;
+        let refused = told.iter().any(|told| matches!(told, Err(StorageError::NoSpace { .. })));
+        holds(refused, &format!("the other finds no room: {told:?}"))?;
+        let left = listed(&first).await?.len() + listed(&second).await?.len();
+        Ok(holds(left == 1, "and is not left")?)
     })
 }
 

@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 
 use crate::{
+    domain_snapshot::SourceType,
     domain_xml::{Disk, backing_store},
     qemu_img::Backing,
     storage::BackupSource,
@@ -13,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Described {
     pub(super) target: String,
-    /// The file or device that the machine uses.
+    /// The file or device of this host that the machine uses; none of what lies elsewhere, whose name is no path here.
     pub(super) image: Option<Utf8PathBuf>,
     pub(super) format: String,
     pub(super) read_only: bool,
@@ -22,9 +23,10 @@ pub(super) struct Described {
 
 impl From<&Disk<'_>> for Described {
     fn from(disk: &Disk<'_>) -> Self {
+        let is_here = disk.source_type().is_some_and(SourceType::is_on_the_host);
         Self {
             target: disk.target.to_owned(),
-            image: disk.path().map(ToOwned::to_owned),
+            image: is_here.then(|| disk.path().map(ToOwned::to_owned)).flatten(),
             format: disk.format().to_owned(),
             read_only: disk.read_only(),
             element: disk.element().clone(),

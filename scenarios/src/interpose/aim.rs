@@ -178,6 +178,7 @@ pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
         FaultKind::NoSpace(file) => format!("from now on the host has no space left for `{file}`"),
         FaultKind::Guest(act) => format!("meanwhile in the guest: {}", act.name()),
         FaultKind::Fail(text) => format!("fail: it does nothing and says: {text}"),
+        FaultKind::MissingProgram => "missing-program: it is not installed".to_owned(),
         FaultKind::KillProgram => "kill-program: it is killed".to_owned(),
         FaultKind::HangProgram => "hang-program: it does not end".to_owned(),
     }

@@ -205,6 +205,8 @@ pub enum FaultKind {
     Guest(GuestAct),
     /// A program only: it does nothing, says this and fails.
     Fail(String),
+    /// A program only: it is not installed.
+    MissingProgram,
     /// A program only: it is killed.
     KillProgram,
     /// A program only: it does not end, and is killed when its time is up.

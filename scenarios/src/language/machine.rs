@@ -215,7 +215,7 @@ impl Machine {
     }
 }
 
-/// One disk. Its image is `<target>.<format>` in the machine's folder, its format node `<target>`.
+/// One disk. Its image is `<target>.<format>` in the machine's folder, or the volume that its storage says; its format node `<target>`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Disk {
@@ -265,6 +265,14 @@ pub enum DiskStorage {
     Reflink,
     /// The machine's folder is a data set of ZFS.
     Zfs,
+    /// The disk is a logical volume, `/dev/vg/<target>`. Its snapshots have a fifth of its room.
+    Lvm,
+    /// The disk is a logical volume in a thin pool, `/dev/vg/<target>`.
+    LvmThin,
+    /// The disk is an image of Ceph, `rbd/<target>`.
+    Rbd,
+    /// The same, and all such disks are in the group `rbd/vm`.
+    RbdGroup,
     /// A program takes care of the machine's folder: `/usr/bin/storage`.
     Exec,
 }
@@ -273,12 +281,29 @@ impl DiskStorage {
     /// Where the program is.
     pub const PROGRAM: &str = "/usr/bin/storage";
 
+    /// The group of Ceph's images.
+    pub const GROUP: &str = "rbd/vm";
+
+    /// How many percent of a volume the snapshots of a thick one may take.
+    pub const ROOM: &str = "20";
+
+    /// The volume that a disk is itself, in the words of its storage; none where its image is a file.
+    pub fn volume(self, target: &str) -> Option<String> {
+        match self {
+            DiskStorage::Lvm | DiskStorage::LvmThin => Some(format!("vg/{target}")),
+            DiskStorage::Rbd | DiskStorage::RbdGroup => Some(format!("rbd/{target}")),
+            DiskStorage::Btrfs | DiskStorage::Reflink | DiskStorage::Zfs | DiskStorage::Exec => None,
+        }
+    }
+
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
             DiskStorage::Btrfs => "btrfs",
             DiskStorage::Reflink => "reflink",
             DiskStorage::Zfs => "zfs",
+            DiskStorage::Lvm | DiskStorage::LvmThin => "lvm",
+            DiskStorage::Rbd | DiskStorage::RbdGroup => "rbd",
             DiskStorage::Exec => "exec",
         }
     }
@@ -289,9 +314,15 @@ impl Disk {
         Size::mebibytes(16)
     }
 
-    /// The name of its image's file.
+    /// Its image, from the machine's folder: the name of its file, or where the host has the volume that it is. An image of Ceph has no
+    /// path; to the simulated QEMU it has one.
     pub fn image(&self) -> String {
-        format!("{}.{}", self.target, self.format.name())
+        let volume = self.storage.and_then(|storage| Some((storage, storage.volume(&self.target)?)));
+        match volume {
+            Some((DiskStorage::Rbd | DiskStorage::RbdGroup, volume)) => format!("/rbd/{volume}"),
+            Some((_, volume)) => format!("/dev/{volume}"),
+            None => format!("{}.{}", self.target, self.format.name()),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
     id_is_the_path(root.key("id"), file, &mut found);
     disks_have_one_name_each(root, &mut found);
     root_ports_exist(root, root.key("machine").key("disks").items(), &mut found);
+    storages_are_simulated(root, &mut found);
     expected_disks_exist(root, &mut found);
     expected_records_are_kept(root, &mut found);
     let reach = if is_for_real_qemu(root) { Reach::Folder } else { Reach::Anything };
@@ -176,6 +177,20 @@ fn targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
 fn later_targets<'t>(root: Node<'t>) -> impl Iterator<Item = Node<'t>> {
     let described = root.key("step").items().map(|step| step.key("describe"));
     described.flat_map(|describe| describe.key("disks").items()).map(|disk| disk.key("target"))
+}
+
+/// A real host's volumes and programs are nobody's to name in a file, and nobody lets a real host fail.
+fn storages_are_simulated(root: Node<'_>, found: &mut Vec<Found>) {
+    if !is_for_real_qemu(root) {
+        return;
+    }
+    let later = root.key("step").items().flat_map(|step| step.key("describe").key("disks").items());
+    let disks = root.key("machine").key("disks").items().chain(later).map(|disk| disk.key("storage"));
+    let acts = root.key("step").items().map(|step| step.key("host"));
+    for place in disks.chain(acts).filter(|place| place.is_there()) {
+        let message = "no storage below the disks of a real QEMU".into();
+        found.push(Found::new(place.span(), message, "targets = [\"sim\"]".into()));
+    }
 }
 
 /// Each disk is plugged into a root port that is there.
@@ -377,11 +392,11 @@ fn kind_fits_the_moment(fault: Node<'_>, found: &mut Vec<Found>) {
     if kills_the_driver {
         return;
     }
-    let of_a_program =
-        kind.key("fail").is_there() || matches!(kind.text(), Some("kill-program" | "hang-program"));
+    let of_a_program = kind.key("fail").is_there()
+        || matches!(kind.text(), Some("missing-program" | "kill-program" | "hang-program"));
     if at.key("run").is_there() != of_a_program && kind.is_there() {
         let help =
-            "at = { run = \"qemu-img\" }, do = { fail = \"its words\" }, \"kill-program\", \"hang-program\" or \"kill-driver\""
+            "at = { run = \"qemu-img\" }, do = { fail = \"its words\" }, \"missing-program\", \"kill-program\", \"hang-program\" or \"kill-driver\""
                 .into();
         found.push(Found::new(kind.span(), "programs fail or are killed, or their driver is".into(), help));
     }

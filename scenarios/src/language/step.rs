@@ -1,13 +1,13 @@
 //! A step: one thing done to the machine, and whether it is to fail.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     Describe, Plug, Snapshot, Timespan,
-    forms::{ErrorCode, FileName},
+    forms::{ErrorCode, FileName, Size},
     machine::DiskStorage,
 };
 
@@ -43,6 +43,8 @@ pub enum Action {
     Storage(StorageStep),
     /// Something happens inside of the guest.
     Guest(GuestAct),
+    /// Something happens on the host.
+    Host(HostAct),
     /// A file of the host's loses its end.
     Shorten(Shorten),
     /// Somebody plugs a disk in.
@@ -64,6 +66,7 @@ pub enum Action {
     { "required": ["agent"] },
     { "required": ["storage"] },
     { "required": ["guest"] },
+    { "required": ["host"] },
     { "required": ["shorten"] },
     { "required": ["plug"] },
     { "required": ["describe"] },
@@ -96,6 +99,9 @@ struct StepTable {
     /// Something happens inside of the guest.
     #[serde(default)]
     guest: Option<GuestAct>,
+    /// Something happens on the host, past the driver. On the simulator alone.
+    #[serde(default)]
+    host: Option<HostAct>,
     /// A file of the host's loses its end, past the driver.
     #[serde(default)]
     shorten: Option<Shorten>,
@@ -124,6 +130,7 @@ impl TryFrom<StepTable> for Step {
             agent,
             storage,
             guest,
+            host,
             shorten,
             plug,
             describe,
@@ -139,6 +146,7 @@ impl TryFrom<StepTable> for Step {
             agent.map(Action::Agent),
             storage.map(Action::Storage),
             guest.map(Action::Guest),
+            host.map(Action::Host),
             shorten.map(Action::Shorten),
             plug.map(Action::Plug),
             describe.map(Action::Describe),
@@ -331,6 +339,31 @@ impl GuestAct {
             GuestAct::StartAgent => "start-agent",
             GuestAct::MuteAgent => "mute-agent",
             GuestAct::LetGo => "let-go",
+        }
+    }
+}
+
+/// What happens on the host, to the storages below the disks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostAct {
+    /// No storage has room left.
+    FillStorages,
+    /// The volume group `vg` has so much left, for snapshots of thick volumes.
+    LeaveRoom(Size),
+    /// This snapshot of a thick logical volume runs out of its room, and holds nothing any more: `vg/vda.s1`.
+    Overflow(String),
+    /// Somebody removes this logical volume or image of Ceph: `vg/vda`, `rbd/vda`.
+    Remove(String),
+}
+
+impl fmt::Display for HostAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostAct::FillStorages => f.write_str("fill-storages"),
+            HostAct::LeaveRoom(room) => write!(f, "leave-room {} MiB", room.bytes() >> 20),
+            HostAct::Overflow(volume) => write!(f, "overflow {volume}"),
+            HostAct::Remove(volume) => write!(f, "remove {volume}"),
         }
     }
 }

@@ -408,6 +408,20 @@ fn a_description_changes_where_records_are_held_against_it() {
 }
 
 #[test]
+fn what_lies_below_a_real_qemus_disks_is_nobodys_to_name() {
+    let least = LEAST.replace("{ target = 'vda' }", "{ target = 'vda', storage = 'lvm' }");
+    let found = mistakes_in(&format!("{least}[[step]]\nprobe = {{}}\n"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("no storage below the disks of a real QEMU | targets = [\"sim\"]"),
+        "{found:?}"
+    );
+    let act = mistakes("[[step]]\nhost = 'fill-storages'\n");
+    assert_eq!(act.len(), 1, "{act:?}");
+    assert!(act[0].contains("no storage below the disks of a real QEMU"), "{act:?}");
+}
+
+#[test]
 fn a_host_without_space_is_a_simulated_one() {
     let fault = "[[step]]\nprobe = {}\n[[fault]]\nat = { qmp = 'migrate' }\ndo = { no-space = 'vm.mem' }\n";
     let found = mistakes(fault);

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use freezeframe_sim::host::Blocks;
 
-use super::{Invariant, Record, State, disk_of};
+use super::{Invariant, Record, State, disk_of, is_kept_by_storage};
 use crate::play::{Stands, Told};
 
 /// One write: its number is its place in the history, counted from 1.
@@ -234,9 +234,8 @@ impl Data {
                 images.filter_map(|(disk, image)| Some((disk.clone(), held(record, name, image, state)?)));
             taken.extend(held);
         }
-        let named = format!("@{name}");
         let kept = state.records.get(name).into_iter().flat_map(|record| &record.images);
-        for (disk, file) in kept.filter(|(_, file)| file.ends_with(&named)) {
+        for (disk, file) in kept.filter(|(_, file)| is_kept_by_storage(file, name)) {
             taken.extend(state.content(file).map(|content| (disk.clone(), content)));
         }
         taken

@@ -240,6 +240,14 @@ pub fn disk_of(device: &str) -> &str {
     }
 }
 
+/// Whether a file is what a storage keeps as the snapshot of that name: a file with it behind an `@`, or a device of LVM's beside its
+/// volume.
+pub fn is_kept_by_storage(file: &str, name: &str) -> bool {
+    let before = file.strip_suffix(name);
+    before
+        .is_some_and(|before| before.ends_with('@') || (before.starts_with("/dev/") && before.ends_with('.')))
+}
+
 /// The record that a document is, if it is one.
 fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Record)> {
     let name = path.file_name()?.strip_suffix(".xml")?;
@@ -269,8 +277,15 @@ fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Reco
     let mut elsewhere = BTreeSet::new();
     for part in &read.storage {
         for target in &part.targets {
-            match image(target).filter(|_| part.volumes.method == Method::Reflink) {
-                Some(image) => drop(images.insert(target.clone(), format!("{image}@{}", part.name))),
+            let beside = match part.volumes.method {
+                Method::Reflink => Some('@'),
+                Method::Lvm => Some('.'),
+                _ => None,
+            };
+            match image(target).zip(beside) {
+                Some((image, mark)) => {
+                    drop(images.insert(target.clone(), format!("{image}{mark}{}", part.name)))
+                }
                 None => drop(elsewhere.insert(target.clone())),
             }
         }

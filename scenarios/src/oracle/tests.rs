@@ -387,6 +387,23 @@ fn what_was_asked_for_is_no_leftover_once_it_is_done() {
 }
 
 #[test]
+fn what_lvm_keeps_is_asked_for_or_told_by_its_volume_and_its_name() {
+    let mut after = machine();
+    add_image(&mut after, "/dev/vg/vda.s1", None);
+    let takes = Some(("s1".to_owned(), None));
+    let (beside, untold) = (Beside { takes, ..Beside::default() }, Beside::default());
+    let found =
+        |stands, text: &str, beside| found_knowing(&machine(), &after, &told(stands, text), None, beside);
+    assert_eq!(found(Stands::Unfinished, "taken, but", &beside), []);
+    assert_eq!(found(Stands::Unfinished, "taken, but", &untold), [Invariant::Files]);
+    assert_eq!(found(Stands::Left, "vg/vda may have the snapshot `s1`", &untold), []);
+    assert_eq!(found(Stands::Left, "the snapshot `s1` of vg/vda: `lvs` refused", &untold), []);
+    for another in ["vg/vda may have the snapshot `s2`", "vg/vdb may have the snapshot `s1`"] {
+        assert_eq!(found(Stands::Left, another, &untold), [Invariant::Files], "{another}");
+    }
+}
+
+#[test]
 fn a_journal_that_nobody_needs_any_more_may_go_and_must_not_come() {
     let as_before = told(Stands::AsBefore, "All is as it was before.");
     let written = State { pending: true, ..machine() };

@@ -103,7 +103,7 @@ fn done(ask: &Ask, step: &StorageStep) -> String {
 }
 
 fn taken(name: &SnapshotName, step: &StorageStep, taken: &Taken) -> Words {
-    let place = |disk: &Element| Some(disk.child("source")?.attributes.first()?.1.clone());
+    let place = |disk: &Element| Some(disk.child("source")?.attributes.last()?.1.clone());
     let backups = taken.backups.iter().map(|(target, backup)| match backup.as_ref().map(place) {
         Ok(place) => format!("; {target} is read from {}", place.unwrap_or_default()),
         Err(why) => format!("; no backup reads {target}: {why}"),

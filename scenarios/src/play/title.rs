@@ -76,6 +76,7 @@ pub(super) fn title(action: &Action) -> String {
             format!("storage {verb}{name} of {disks}{by}{rest}{}", dry(step.dry_run))
         }
         Action::Guest(act) => format!("guest {}", act.name()),
+        Action::Host(act) => format!("host {act}"),
         Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
         Action::Plug(plug) => format!("plug {} into {}", plug.target, plug.root_port),
         Action::Describe(anew) => title_of_description(anew),

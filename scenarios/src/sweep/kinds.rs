@@ -178,6 +178,7 @@ fn kind_toml(kind: &FaultKind) -> String {
         FaultKind::NoSpace(file) => format!("{{ no-space = {} }}", text(file)),
         FaultKind::Guest(act) => format!("{{ guest = {} }}", text(act.name())),
         FaultKind::Fail(says) => format!("{{ fail = {} }}", text(says)),
+        FaultKind::MissingProgram => text("missing-program"),
         FaultKind::KillProgram => text("kill-program"),
         FaultKind::HangProgram => text("hang-program"),
         FaultKind::KillDriver => text("kill-driver"),

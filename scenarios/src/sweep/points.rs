@@ -73,6 +73,7 @@ pub(super) fn is_operation(action: &Action) -> bool {
         | Action::Qmp(_)
         | Action::Agent(_)
         | Action::Guest(_)
+        | Action::Host(_)
         | Action::Shorten(_)
         | Action::Plug(_)
         | Action::Describe(_) => false,

@@ -195,14 +195,21 @@ impl Lines {
     }
 }
 
-/// It belongs to the file that it is about, as far as that can be told: the last of its arguments that is a path.
+/// The logical volume that a tool of LVM's is about, itself or by its snapshot: `vda` of `vg/vda` and of `vg/vda.s1`.
+fn volume<'a>(program: &str, arguments: &'a [String]) -> Option<&'a str> {
+    let (_, volume) = arguments.last().filter(|_| program.starts_with("lv"))?.split_once('/')?;
+    volume.split('.').next()
+}
+
+/// It belongs to the file or the volume that it is about, as far as that can be told: the last of its arguments that is a path.
 fn ran(program: &str, arguments: &[String], outcome: &str) -> (String, Direction, String) {
     if program.starts_with("qemu-system-") {
         let told = ran_qemu(arguments);
         return (format!("host {program}"), Direction::Host, format!("{program}{told}: {outcome}"));
     }
     let path = arguments.iter().rev().find_map(|argument| named_file(argument));
-    let file = path.as_ref().and_then(|path| path.file_name()).unwrap_or(program);
+    let file = path.as_ref().and_then(|path| path.file_name()).or_else(|| volume(program, arguments));
+    let file = file.unwrap_or(program);
     (format!("host {file}"), Direction::Host, format!("{program} {}: {outcome}", arguments.join(" ")))
 }
 

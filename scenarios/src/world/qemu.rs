@@ -37,7 +37,7 @@ use super::{
     process::{self, Ended, Process},
 };
 use crate::{
-    language::{self, GuestAct, HostFile},
+    language::{self, GuestAct, HostAct, HostFile},
     play::CannotPlay,
 };
 
@@ -468,6 +468,8 @@ impl World for QemuWorld {
     fn fail_guest_write(&self, _: &str) {}
 
     fn fill(&self, _: &str) {}
+
+    fn on_host(&self, _act: &HostAct) {}
 
     async fn in_guest(&self, act: GuestAct) -> Result<(), CannotPlay> {
         let Some(guest) = &self.inner.control else { return Err(CannotPlay::new("this guest runs nothing")) };

@@ -23,7 +23,7 @@ use freezeframe_driver::{
 use freezeframe_sim::{
     Machine, Oracle, Port, Release, Simulation,
     exec::Spawner,
-    host::{Backing, Descriptor, Image},
+    host::{Backing, Descriptor, Host, Image},
     oracle::Trace,
     qemu::{GuestAct, GuestAction},
     stream::{Sockets, Stream},
@@ -199,6 +199,7 @@ impl<T: Time> Env for SimEnv<T> {
         let world = self.sockets.world();
         let host = world.host();
         Ok(match (host.image(path), host.document(path)) {
+            (Some(_), _) if Host::is_device(path) => FileKind::Device,
             (Some(image), _) => FileKind::File { bytes: image.file_length() },
             (_, Some(document)) => FileKind::File { bytes: document.len() as u64 },
             _ if host.is_folder(path) => FileKind::Folder,
@@ -391,6 +392,17 @@ impl<T: Time> World for SimWorld<T> {
 
     fn fill(&self, file: &str) {
         self.env.sockets.world_mut().host_mut().set_full(&self.folder.join(file), true);
+    }
+
+    fn on_host(&self, act: &language::HostAct) {
+        let mut world = self.env.sockets.world_mut();
+        let storage = world.storage_mut();
+        match act {
+            language::HostAct::FillStorages => storage.set_full(true),
+            language::HostAct::LeaveRoom(room) => storage.leave_room(room.bytes()),
+            language::HostAct::Overflow(volume) => storage.overflow(volume),
+            language::HostAct::Remove(volume) => storage.lose(volume),
+        }
     }
 
     async fn in_guest(&self, act: language::GuestAct) -> Result<(), CannotPlay> {

@@ -12,6 +12,7 @@ use super::{
     CdDrive, CdModel, Chardev, Chipset, Disk, DiskModel, Errno, Format, Frontend, Injected, Machine, OnError,
     OtherDevice, Power,
 };
+use crate::host::Host;
 
 mod properties;
 
@@ -192,7 +193,7 @@ impl Reader {
     fn node(&mut self, value: &Properties) -> Option<()> {
         let (name, driver) = (value.get("node-name")?, value.head.as_str());
         self.machine.node_order.push(name.to_owned());
-        if driver == "file" {
+        if ["file", "host_device"].contains(&driver) {
             let read_only = value.get("read-only") == Some("on");
             self.protocol_nodes.insert(name.to_owned(), (value.get("filename")?.to_owned(), read_only));
             return Some(());
@@ -373,7 +374,7 @@ impl Reader {
 /// The two nodes of an image that a disk is backed by, as `blockdev-add` has them.
 fn nodes_behind(disk: &Disk, file_is_read_only: bool) -> [Map<String, Value>; 2] {
     let file = json!({
-        "driver": "file",
+        "driver": if Host::is_device(&disk.path) { "host_device" } else { "file" },
         "node-name": disk.file_node,
         "filename": disk.path,
         "read-only": file_is_read_only,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Refusal, Run, json,
-    open::{Access, Layer, combined},
+    open::{Access, Layer, combined, protocol},
     options::Options,
 };
 use crate::{
@@ -61,7 +61,7 @@ impl Run<'_> {
         let image = self.image(layer);
         qdict! {
             "filename": layer.name.clone(),
-            "format": "file",
+            "format": protocol(&layer.name),
             "virtual-size": image.map_or(0, Image::file_length).next_multiple_of(SECTOR),
             "actual-size": image.map_or(0, Image::on_disk),
             "dirty-flag": false,

@@ -1,11 +1,11 @@
 //! How `qemu-img` opens an image: its format, the locks that others hold on it, and the images behind it.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
 use super::{Refusal, Run};
 use crate::{
-    host::{Backing, Image},
+    host::{Backing, Host, Image},
     machine::Format,
     qemu::block::{OTHER_FORMATS, permissions::Permissions},
 };
@@ -216,7 +216,7 @@ fn named<'a>(name: &'a str, format: Option<&'a str>) -> Result<Named<'a>, Refusa
     let file = &description["file"];
     let is_known = has_only(&description, &known)
         && has_only(file, &of_file)
-        && file["driver"] == "file"
+        && file["filename"].as_str().is_some_and(|name| file["driver"] == protocol(name))
         && description.get("backing").is_none_or(Value::is_null);
     let format =
         [Format::Qcow2, Format::Raw].into_iter().find(|format| description["driver"] == format.driver());
@@ -229,6 +229,11 @@ fn named<'a>(name: &'a str, format: Option<&'a str>) -> Result<Named<'a>, Refusa
         }),
         _ => Err(not_simulated()),
     }
+}
+
+/// What QEMU calls the way to what lies there.
+pub(super) fn protocol(name: &str) -> &'static str {
+    if Host::is_device(Utf8Path::new(name)) { "host_device" } else { "file" }
 }
 
 /// A name from a header: a relative one starts in the folder of the image.

@@ -5,7 +5,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Refusal, Said, Surroundings};
+use super::{Refusal, Said, Storage, Surroundings};
 
 /// How a logical volume has its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,14 @@ pub enum Kind {
 pub(super) struct Logical {
     kind: Kind,
     origin: Option<String>,
+    /// In bytes.
+    size: u64,
     overflown: bool,
 }
 
 impl Logical {
     pub(super) fn volume(kind: Kind) -> Self {
-        Self { kind, origin: None, overflown: false }
+        Self { kind, origin: None, size: SIZE, overflown: false }
     }
 
     pub(super) fn overflow(&mut self) {
@@ -64,12 +66,12 @@ pub(super) fn run(program: &str, words: &[&str], around: &mut Surroundings<'_>) 
             ],
         ) => sizes(name, around),
         ("lvcreate", ["--yes", "--snapshot", "--name", name, "--extents", room, origin])
-            if room.ends_with("%ORIGIN") =>
+            if percent(room).is_some() =>
         {
-            create(name, true, origin, around)
+            create(name, percent(room), origin, around)
         }
         ("lvcreate", ["--yes", "--snapshot", "--name", name, "--setactivationskip", "n", origin]) => {
-            create(name, false, origin, around)
+            create(name, None, origin, around)
         }
         ("lvremove", ["--yes", name]) => remove(name, around),
         ("lvconvert", ["--yes", "--merge", name]) => merge(name, around),
@@ -119,21 +121,39 @@ fn list(group: &str, around: &Surroundings<'_>) -> Said {
 /// What every volume has, in bytes.
 const SIZE: u64 = 1 << 30;
 
-/// How large a volume is, in bytes, and what its group has left: nothing, or more than anybody wants.
+/// What room is given out in, in bytes.
+const EXTENT: u64 = 4 << 20;
+
+/// What a thick snapshot may take of its origin.
+fn percent(room: &str) -> Option<u64> {
+    room.strip_suffix("%ORIGIN")?.parse().ok()
+}
+
+/// What a thick snapshot has that may take so many percent, in bytes: of all that it could ever hold, chunks of 4 KiB with 16 bytes each
+/// in its table, and what the table begins with. Where its group has less left it has that.
+fn room(percent: u64, free: u64) -> u64 {
+    let whole = (SIZE + SIZE / 256 + 8192).div_ceil(EXTENT);
+    ((whole * percent).div_ceil(100) * EXTENT).min(free / EXTENT * EXTENT)
+}
+
+/// What a group has left, in bytes.
+fn free(storage: &Storage) -> u64 {
+    if storage.full { 0 } else { storage.room.unwrap_or(1 << 40) }
+}
+
+/// How large a volume is, in bytes, and what its group has left.
 fn sizes(name: &str, around: &Surroundings<'_>) -> Said {
-    if !around.storage.logical.contains_key(name) {
+    let Some(Logical { origin, size, .. }) = around.storage.logical.get(name) else {
         return Err(missing(name));
-    }
-    let free = if around.storage.full { 0 } else { 1_u64 << 40 };
-    let of = around.storage.logical[name].origin.as_ref().map(|_| SIZE.to_string()).unwrap_or_default();
-    // A snapshot has all the room that it could want.
-    let size = if of.is_empty() { SIZE } else { 2 * SIZE };
+    };
+    let of = origin.as_ref().map(|_| SIZE.to_string()).unwrap_or_default();
+    let free = free(around.storage);
     Ok(report(&[format!(
-        r#"                  {{"lv_size":"{size}", "origin_size":"{of}", "vg_free":"{free}", "vg_extent_size":"4194304"}}"#
+        r#"                  {{"lv_size":"{size}", "origin_size":"{of}", "vg_free":"{free}", "vg_extent_size":"{EXTENT}"}}"#
     )]))
 }
 
-fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_>) -> Said {
+fn create(name: &str, percent: Option<u64>, origin: &str, around: &mut Surroundings<'_>) -> Said {
     let (group, volume) = origin.split_once('/').unwrap_or_default();
     let place = format!("{group}/{name}");
     if around.storage.logical.contains_key(&place) {
@@ -142,11 +162,12 @@ fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_
     let Some(&Logical { kind, .. }) = around.storage.logical.get(origin) else {
         return Err(refused(format!("Snapshot origin LV {volume} not found in Volume group {group}.")));
     };
-    let thick = has_room || kind == Kind::Thick;
-    if thick && !has_room {
+    let thick = percent.is_some() || kind == Kind::Thick;
+    if thick && percent.is_none() {
         return Err(refused("Please specify either size or extents with snapshots."));
     }
-    if around.storage.full {
+    let size = percent.map_or(SIZE, |percent| room(percent, free(around.storage)));
+    if size == 0 || around.storage.full {
         return Err(refused(if thick {
             format!("Insufficient suitable allocatable extents found for logical volume {name}.")
         } else {
@@ -156,9 +177,19 @@ fn create(name: &str, has_room: bool, origin: &str, around: &mut Surroundings<'_
     let contents = around.host.contents(&device(origin));
     around.host.put(&device(&place), &contents);
     let kind = if thick { Kind::Thick } else { Kind::Thin };
-    let snapshot = Logical { kind, origin: Some(volume.to_owned()), overflown: false };
+    let snapshot = Logical { kind, origin: Some(volume.to_owned()), size, overflown: false };
+    if thick {
+        around.storage.room = around.storage.room.map(|room| room - size);
+    }
     around.storage.logical.insert(place, snapshot);
     Ok(format!("  Logical volume \"{name}\" created.\n"))
+}
+
+/// Lets a volume be gone. What a thick one had is its group's again.
+fn forget(name: &str, storage: &mut Storage) {
+    if let Some(Logical { kind: Kind::Thick, size, .. }) = storage.logical.remove(name) {
+        storage.room = storage.room.map(|room| room + size);
+    }
 }
 
 fn missing(name: &str) -> Refusal {
@@ -172,7 +203,7 @@ fn remove(name: &str, around: &mut Surroundings<'_>) -> Said {
     if around.open.contains(&device(name)) {
         return Err(refused(format!("Logical volume {name} in use.")));
     }
-    around.storage.logical.remove(name);
+    forget(name, around.storage);
     around.host.clear(&device(name));
     let volume = name.split_once('/').map_or(name, |(_, volume)| volume);
     Ok(format!("  Logical volume \"{volume}\" successfully removed.\n"))
@@ -198,6 +229,21 @@ fn merge(name: &str, around: &mut Surroundings<'_>) -> Said {
     let contents = around.host.contents(&device(name));
     around.host.put(&device(&origin), &contents);
     around.host.clear(&device(name));
-    around.storage.logical.remove(name);
+    forget(name, around.storage);
+    if found.kind == Kind::Thin {
+        forget_origin(&origin, around.storage);
+    }
     Ok(format!("  Merging of volume {name} started.\n  {origin}: Merged: 100.00%\n"))
+}
+
+/// A thin snapshot that is merged takes its origin's place: the origin that the other snapshots were of is gone, and they stay, as volumes
+/// of nothing.
+fn forget_origin(origin: &str, storage: &mut Storage) {
+    let Some((group, volume)) = origin.split_once('/') else { return };
+    for (name, logical) in &mut storage.logical {
+        let is_beside = name.split_once('/').is_some_and(|(its, _)| its == group);
+        if is_beside && logical.origin.as_deref() == Some(volume) {
+            logical.origin = None;
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! A node of the block graph, and the block drivers that are simulated.
 
+use camino::Utf8Path;
+
 use super::{
     blkdebug,
     filter::{Filter, Null},
 };
+use crate::host::Host;
 
 /// A node of the block graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl DetectZeroes {
 /// The block drivers that are simulated, with their children by node name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Driver {
-    /// Protocol: a file of the host.
+    /// Protocol: a file of the host, or a device.
     File {
         /// As it was given.
         filename: String,
@@ -131,6 +134,7 @@ impl Driver {
     /// The driver's name.
     pub fn name(&self) -> &'static str {
         match self {
+            Driver::File { filename, .. } if Host::is_device(Utf8Path::new(filename)) => "host_device",
             Driver::File { .. } => "file",
             Driver::Blkdebug { .. } => "blkdebug",
             Driver::Filter { filter, .. } => filter.driver(),

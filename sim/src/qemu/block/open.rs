@@ -21,7 +21,7 @@ use super::{
     filter::{Filter, Null},
 };
 use crate::{
-    host::Backing,
+    host::{Backing, Host},
     qemu::{Context, QmpError, arguments::Arguments, job::is_well_formed, not_simulated},
 };
 
@@ -78,7 +78,7 @@ fn open_with_children(
     let caching = caching(options, inherited.caching)?;
     let known = |own: &[&str]| options.only(&[&WITHOUT_EFFECT[..], &SHOWN, own].concat());
     let (name, driver) = match options.text("driver") {
-        "file" => {
+        "file" | "host_device" => {
             known(&["filename", "locking"])?;
             if options.text("filename").is_empty() {
                 return Err(QmpError::generic("The 'file' block driver requires a file name"));
@@ -209,6 +209,9 @@ fn file(options: Arguments<'_>, read_only: bool, cx: &mut Context<'_>) -> Result
     }
     if !cx.host().exists(Utf8Path::new(filename)) {
         return Err(QmpError::generic(format!("Could not open '{filename}': No such file or directory")));
+    }
+    if Host::is_device(Utf8Path::new(filename)) != (options.text("driver") == "host_device") {
+        return Err(not_simulated("a device as a file, or a file as a device"));
     }
     let locking = options.optional_text("locking") != Some("off");
     Ok(Driver::File { filename: filename.into(), locking, length: None })

@@ -87,7 +87,7 @@ impl Statistics<'_> {
         }
         if matches!(node.driver, Driver::File { .. }) {
             let counts = qdict! {
-                "driver": "file", "discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0,
+                "driver": node.driver.name(), "discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0,
             };
             info.put(key!("driver-specific"), counts);
         }
