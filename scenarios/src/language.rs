@@ -62,7 +62,7 @@ pub use schema::json_schema;
 pub use snapshot::{Flag, MemoryFormat, MemoryPlace, Place, Quiesce, Snapshot};
 pub use step::{
     Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, GuestAct, Probe, Qmp, Recover,
-    Revert, RevertFlag, Shorten, Step, StorageMethod, StorageStep, StorageVerb,
+    Hold, Revert, RevertFlag, Shorten, Step, StorageMethod, StorageStep, StorageVerb,
 };
 
 impl Scenario {

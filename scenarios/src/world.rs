@@ -2,6 +2,7 @@
 
 pub mod guest;
 pub(crate) mod process;
+mod reader;
 pub mod qemu;
 pub mod sim;
 
@@ -67,6 +68,12 @@ pub trait World {
     /// Leaves the host no space for a file of that folder. A real host would need a file system of its own for it: scenarios
     /// with it are for the simulator alone.
     fn fill(&self, file: &str);
+
+    /// Another program opens an image of that folder, only to read it, and has it open as long as the world is there.
+    ///
+    /// # Errors
+    /// When it cannot.
+    async fn hold(&self, file: &str) -> Result<(), CannotPlay>;
 
     /// Lets something happen inside of the guest.
     ///

@@ -69,6 +69,7 @@ impl<E: Env> Machine<E> {
         };
         let open = self.close_left(pending.intent.left.clone()).await;
         recovered.remains.extend(open.iter().map(Left::remains));
+        recovered.kept.extend(self.monitor.kept().take());
         match recovered.turn {
             _ if recovered.remains.is_empty() => journal.over().await?,
             // Nothing else is to be done until somebody has looked.

@@ -45,6 +45,8 @@ pub enum Action {
     Guest(GuestAct),
     /// A file of the host's loses its end.
     Shorten(Shorten),
+    /// Another program opens an image.
+    Hold(Hold),
     /// Somebody plugs a disk in.
     Plug(Plug),
     /// The machine gets another description.
@@ -65,6 +67,7 @@ pub enum Action {
     { "required": ["storage"] },
     { "required": ["guest"] },
     { "required": ["shorten"] },
+    { "required": ["hold"] },
     { "required": ["plug"] },
     { "required": ["describe"] },
 ]))]
@@ -99,6 +102,9 @@ struct StepTable {
     /// A file of the host's loses its end, past the driver.
     #[serde(default)]
     shorten: Option<Shorten>,
+    /// Another program opens an image, only to read it, and has it open to the end.
+    #[serde(default)]
+    hold: Option<Hold>,
     /// Somebody plugs a disk into the machine that runs, past the driver.
     #[serde(default)]
     plug: Option<Plug>,
@@ -125,6 +131,7 @@ impl TryFrom<StepTable> for Step {
             storage,
             guest,
             shorten,
+            hold,
             plug,
             describe,
             fails,
@@ -140,6 +147,7 @@ impl TryFrom<StepTable> for Step {
             storage.map(Action::Storage),
             guest.map(Action::Guest),
             shorten.map(Action::Shorten),
+            hold.map(Action::Hold),
             plug.map(Action::Plug),
             describe.map(Action::Describe),
         ]
@@ -344,6 +352,15 @@ pub struct Shorten {
     pub file: String,
     /// How many bytes are lost.
     pub by: NonZeroU32,
+}
+
+/// An image that another program reads: what stands on it lies somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Hold {
+    /// The image's file, in the machine's folder.
+    #[schemars(with = "FileName")]
+    pub file: String,
 }
 
 /// Something that the storage below disks does, as each disk's `storage` says. The machine and its XML stay as they are.

@@ -74,6 +74,7 @@ pub(super) fn is_operation(action: &Action) -> bool {
         | Action::Agent(_)
         | Action::Guest(_)
         | Action::Shorten(_)
+        | Action::Hold(_)
         | Action::Plug(_)
         | Action::Describe(_) => false,
     }

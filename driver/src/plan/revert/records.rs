@@ -66,8 +66,8 @@ impl Way<'_> {
         }
     }
 
-    /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or that any
-    /// record's machine is put back to, stays.
+    /// The overlays that the guest writes now and that nothing leads to any more then. One that any record's machine is put back to
+    /// stays.
     pub(super) fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
         let observed = self.facts.observed;
         let empty = observed.disks.iter().filter(|disk| disk.snapshots.is_empty());
@@ -80,9 +80,12 @@ impl Way<'_> {
         disks.try_for_each(|disk| check_no_stranger(&disk.target, &disk.file, self.facts))
     }
 
-    /// The same of those that could not be read: nobody knows whether they hold internal snapshots.
-    pub(super) fn left_unread(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
-        self.left(self.unread(), machine, tree)
+    /// The same of those that hold internal snapshots, which are somebody else's, or may: some could not be read. They are looked at
+    /// when all is done.
+    pub(super) fn left_to_be_looked_at(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
+        let holding = self.facts.observed.disks.iter().filter(|disk| !disk.snapshots.is_empty());
+        let holding = holding.map(|disk| (disk.target.as_str(), &*disk.file));
+        self.left(holding.chain(self.unread()), machine, tree)
     }
 
     /// The images that a machine that is off is in, and that could not be read.
