@@ -96,9 +96,9 @@ fn what_it_says_when_it_fails_is_handed_on() {
 }
 
 #[test]
-fn of_one_that_fails_and_says_nothing_the_exit_code_is_told() {
-    let refused = Program::that_does("exit 3").start();
-    assert!(matches!(&refused, LaunchError::Refused { text, .. } if text.contains("exit code 3")), "{refused}");
+fn one_that_fails_and_says_nothing_leaves_a_doubt_and_its_exit_code_is_told() {
+    let error = Program::that_does("exit 3").start();
+    assert!(error.in_doubt() && error.to_string().contains("exit code 3"), "{error}");
 }
 
 #[test]

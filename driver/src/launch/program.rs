@@ -128,11 +128,11 @@ async fn tell<E: Env>(
     match ran.ended {
         Ended::Exited(0) => {}
         how @ Ended::Exited(_) => {
-            let text = match ran.words() {
-                silence if silence.is_empty() => format!("{how}, and no word of why"),
-                words => words,
-            };
-            return Err(LaunchError::Refused { program: program(), text });
+            let text = ran.words();
+            return Err(match text.is_empty() {
+                true => broken(format!("it ended with {how}, and said nothing on standard error")),
+                false => LaunchError::Refused { program: program(), text },
+            });
         }
         how => return Err(LaunchError::Killed { program: program(), how }),
     }
