@@ -27,7 +27,8 @@ impl Way<'_> {
         if let Some(current) = old.current().filter(|current| *current != name)
             && let Some(record) = tree.get(current).filter(|record| !record.revert_disks.is_empty())
         {
-            let record = DomainSnapshot { revert_disks: Vec::new(), ..record.clone() };
+            let mut record = record.clone();
+            record.revert_disks.retain(|part| self.stays_in(part));
             tree.insert(record);
         }
         if !fresh.is_empty() {
@@ -48,6 +49,14 @@ impl Way<'_> {
         self.note_used_up(&mut tree);
         tree.set_current(Some(name));
         Ok((WriteRecords::new(folder, old, &tree)?, tree))
+    }
+
+    /// Whether the machine goes on in the overlay of a disk that the snapshot left out. No other record knows that one: unsaid it would
+    /// be nobody's as soon as the disk is put on another.
+    fn stays_in(&self, part: &SnapshotDisk) -> bool {
+        let disk = self.facts.observed.disk(&part.name);
+        location(self.record, &part.name) == Location::No
+            && disk.is_some_and(|disk| part.path() == Some(&*disk.file))
     }
 
     /// What a storage uses up by going back to it, the record does not tell of any more.
