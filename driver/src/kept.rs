@@ -37,7 +37,9 @@ impl fmt::Display for KeptFile {
                     "`{file}` is kept, because it could not be found out whether another process has it open: {error}"
                 )
             }
-            WhyKept::Link(to) => write!(f, "`{file}` is kept, because it is a link, and so is `{to}` behind it"),
+            WhyKept::Link(to) => {
+                write!(f, "`{file}` is kept, because it is a link, and so is `{to}` behind it")
+            }
             WhyKept::Holds(names) => {
                 let snapshots = if names.len() == 1 { "snapshot" } else { "snapshots" };
                 write!(f, "`{file}` is kept for the internal {snapshots} `{}` in it", names.join("`, `"))

@@ -268,7 +268,7 @@ impl<E: Env> Machine<E> {
             Some(_) if !done => self.written_records().await,
             tree => tree,
         };
-        let taken_over = self.take_over(&plan, tree, domain, done, was_off).await;
+        let taken_over = self.take_over(&plan, tree, domain, done, was_off, self.document.as_deref()).await;
         let kept = self.monitor.kept().take();
         // What could not be done behind the point of no return is told before what follows from it.
         let ended = carried_out.and(taken_over).map_err(|error| error.and_kept(&kept));

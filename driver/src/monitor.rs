@@ -40,14 +40,30 @@ impl<E: Env> Monitor<E> {
         let client = Client::connect(&env, &endpoint, false, within).await?;
         let (client, off) = (RefCell::new(client), Cell::new(false));
         let rest = Rest::new(env.clone(), None);
-        Ok(Self { env, endpoint: Some(endpoint), client, teller: Teller::default(), off, rest, kept: KeptFiles::default() })
+        Ok(Self {
+            env,
+            endpoint: Some(endpoint),
+            client,
+            teller: Teller::default(),
+            off,
+            rest,
+            kept: KeptFiles::default(),
+        })
     }
 
     /// That of a machine that is off: there is nobody to connect to until one is started that listens at `endpoint`.
     pub fn off(env: E, endpoint: Option<Endpoint>) -> Self {
         let client = RefCell::new(Client::to_nobody(&env));
         let rest = Rest::new(env.clone(), None);
-        Self { env, endpoint, client, teller: Teller::default(), off: Cell::new(true), rest, kept: KeptFiles::default() }
+        Self {
+            env,
+            endpoint,
+            client,
+            teller: Teller::default(),
+            off: Cell::new(true),
+            rest,
+            kept: KeptFiles::default(),
+        }
     }
 
     /// The same machine, whose guest's agent is reached there.

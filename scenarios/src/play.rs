@@ -341,7 +341,9 @@ impl<W: World> Player<'_, W> {
             },
             Action::Hold(Hold { file }) => match self.world.hold(file).await {
                 Ok(()) => Ending::Done(String::new()),
-                Err(error) => Ending::Failed { code: "hold", text: error.to_string(), stands: Stands::Unsaid },
+                Err(error) => {
+                    Ending::Failed { code: "hold", text: error.to_string(), stands: Stands::Unsaid }
+                }
             },
             // The driver that has begun for this step knows it by that already.
             Action::Describe(_) => Ending::Done(String::new()),

@@ -2,8 +2,8 @@
 
 pub mod guest;
 pub(crate) mod process;
-mod reader;
 pub mod qemu;
+mod reader;
 pub mod sim;
 
 use std::{collections::BTreeSet, io};

@@ -54,7 +54,7 @@ JSON: with --json standard output holds one object and nothing else.
   create, create-as, revert, delete:
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
       also: description-is-old: true, where --domain's FILE names other images than the disks are in
-      also: kept: files that were to be removed and were not, if there are any; the summary says what for
+      also: kept: [file...], where some were to be removed and were not: the summary says what for
       taken, also: {consistency: memory|file-system|crash|off, machine: as-it-was|paused|off,
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
       not-in-background: why a live memory was not, if QEMU refused it,
@@ -64,9 +64,9 @@ JSON: with --json standard output holds one object and nothing else.
       reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,
       was-frozen: true (and was thawed)|false|null: the guest's file systems, when it was taken}
   --dry-run of these:                 {dry-run, summary, plan}
-  recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...], kept,
+  recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...],
       became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null},
-      also: description-is-old, as above
+      also: description-is-old and kept, as above
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
   info:                               {name, domain, current, state, location, parent,

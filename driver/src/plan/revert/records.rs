@@ -91,7 +91,11 @@ impl Way<'_> {
 
     /// The same of those that hold internal snapshots, which are somebody else's, or may: some could not be read. They are looked at
     /// when all is done.
-    pub(super) fn left_to_be_looked_at(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
+    pub(super) fn left_to_be_looked_at(
+        &self,
+        machine: &DomainXml,
+        tree: &SnapshotTree,
+    ) -> BTreeSet<Utf8PathBuf> {
         let holding = self.facts.observed.disks.iter().filter(|disk| !disk.snapshots.is_empty());
         let holding = holding.map(|disk| (disk.target.as_str(), &*disk.file));
         self.left(holding.chain(self.unread()), machine, tree)
