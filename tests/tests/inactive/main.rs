@@ -1,6 +1,7 @@
 //! Machines that are off, where no scenario reaches: one that runs after all, descriptions that are older than the records or changed by
 //! others, disks that are nowhere, and a driver that is killed between any two stages. On the simulator, on every release.
 
+mod killed;
 mod nvram;
 mod records;
 mod tpm;
@@ -26,7 +27,6 @@ use freezeframe_driver::{
     name::SnapshotName,
     plan::{Plan, Stage},
     qemu_img::QemuImg,
-    recover::Turn,
     request::{
         Create, CreateFlag, Delete, DeleteFlag, DeleteFlags, Request, Revert, RevertFlag, RevertFlags, WITHIN,
     },
@@ -93,16 +93,6 @@ impl Bench {
         let machine =
             Machine::connect(env, self.world.monitor(), domain, capabilities, Patience::default()).await;
         self.recorded(machine.unwrap()).await
-    }
-
-    /// The same, of which nobody says that its description is to be kept in step.
-    async fn running_alone(&self) -> Machine<Env> {
-        let domain = Domain::from(document());
-        let (env, capabilities) = (self.world.env().clone(), Some(self.capabilities.clone()));
-        let machine =
-            Machine::connect(env.clone(), self.world.monitor(), domain, capabilities, Patience::default());
-        let (store, _) = Store::open(env, STATE.into(), "vm").await.unwrap();
-        machine.await.unwrap().with_records(store)
     }
 
     async fn recorded(&self, machine: Machine<Env>) -> Machine<Env> {
@@ -467,36 +457,6 @@ fn while_it_runs_its_description_is_kept_in_step(
             }
         }
     });
-}
-
-/// Who recovers need not know that the operation was to keep the description in step: it is finished as it was begun.
-#[rstest]
-fn a_snapshot_that_was_broken_off_behind_its_switch_is_in_the_description_when_it_is_recovered(
-    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
-) {
-    let mut finished = 0;
-    for after in 1..=15 {
-        let turn = on(release, async |bench: &Bench| {
-            let machine = bench.running().await;
-            let env = bench.world.env().clone();
-            let killed = env.sleep_until(env.now() + std::time::Duration::from_millis(after));
-            let request = create("s1", true);
-            tokio::select! {
-                biased;
-                () = killed => {}
-                done = machine.perform(&request) => drop(done.unwrap()),
-            }
-            drop(machine);
-            let machine = bench.running_alone().await;
-            let recovered = machine.recover(WITHIN).await.unwrap();
-            let described = bench.described().await.disk("vda").unwrap().path().unwrap().to_owned();
-            let is_in = machine.observe().await.unwrap().disk("vda").unwrap().file.clone();
-            assert_eq!(described, is_in, "killed after {after} ms: {recovered:?}");
-            recovered.map(|recovered| recovered.turn)
-        });
-        finished += usize::from(turn == Some(Turn::Forward));
-    }
-    assert!(finished > 0);
 }
 
 /// The driver is killed once it has begun to merge, or once the first of two disks is merged and that is recorded. What a guest wrote
