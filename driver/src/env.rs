@@ -19,6 +19,8 @@ mod command;
 #[cfg(feature = "tokio-env")]
 mod files;
 #[cfg(feature = "tokio-env")]
+mod image_lock;
+#[cfg(feature = "tokio-env")]
 pub mod tokio;
 
 pub use command::{Ended, HostCommand, Ran};
@@ -139,6 +141,13 @@ pub trait Env: Clone + Unpin + 'static {
     /// Creates an empty file that nobody else has: fails with [`io::ErrorKind::AlreadyExists`] rather than
     /// open what is there, a dangling symbolic link included.
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()>;
+
+    /// Whether a process has an image open, this one's QEMU or another's, be it only to read it: QEMU and its tools lock what they open,
+    /// and it is asked for any such lock. None is taken. Who opens a file without a lock is not seen.
+    ///
+    /// # Errors
+    /// Nothing is there, or nobody may look.
+    async fn image_in_use(&self, path: &Utf8Path) -> io::Result<bool>;
 
     /// Removes one file, and nothing else.
     async fn remove_file(&self, path: &Utf8Path) -> io::Result<()>;

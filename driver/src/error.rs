@@ -31,6 +31,7 @@ use crate::{
     agent::rest::RestError,
     client::{CommandError, ConnectError, Lost, seconds},
     journal::JournalError,
+    kept::{self, KeptFile},
     launch::LaunchError,
     machine::HoldError,
     qemu_img::ToolError,
@@ -402,10 +403,12 @@ pub enum OperationError {
     )]
     Pending(Box<Recovered>),
     /// Some of several snapshots were deleted, and one was not; nothing was begun of the others.
-    #[error("deleted were {}, and then not `{name}`: {cause}", .done.join(", "))]
+    #[error("deleted were {}, and then not `{name}`: {cause}{}", .done.join(", "), kept::told(.kept))]
     Partly {
         /// Those that were.
         done: Vec<String>,
+        /// Files of those that were kept.
+        kept: Vec<KeptFile>,
         /// The one that was not.
         name: String,
         /// Why not, and how things stand.
@@ -429,6 +432,14 @@ pub(crate) fn but(stays: Option<&str>) -> String {
 }
 
 impl OperationError {
+    /// The same, and that these files were kept, where it is the end of what was done.
+    pub(crate) fn and_kept(mut self, kept: &[KeptFile]) -> Self {
+        if let OperationError::Unfinished { remains, .. } = &mut self {
+            remains.extend(kept.iter().map(ToString::to_string));
+        }
+        self
+    }
+
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         match self {

@@ -67,6 +67,9 @@ pub struct Intent {
     pub plan: Plan,
     /// The machine then, if it is another one.
     pub domain: Option<DomainXml>,
+    /// The file with the description of a machine that runs, from the root, if that is to be written when all is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Utf8PathBuf>,
     /// What operations before it have left open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
@@ -76,7 +79,8 @@ impl Intent {
     /// What a plan is about to do to a machine.
     pub fn new(plan: &Plan, machine: Option<&DomainXml>, was_off: bool, seconds: i64) -> Self {
         let uuid = machine.and_then(DomainXml::uuid);
-        Self { version: VERSION, uuid, was_off, seconds, plan: plan.clone(), domain: None, left: Vec::new() }
+        let (domain, document, left) = (None, None, Vec::new());
+        Self { version: VERSION, uuid, was_off, seconds, plan: plan.clone(), domain, document, left }
     }
 }
 

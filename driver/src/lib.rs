@@ -48,6 +48,7 @@ pub mod human_monitor;
 pub mod images;
 pub mod job;
 pub mod journal;
+pub mod kept;
 pub mod launch;
 pub mod live;
 pub mod machine;

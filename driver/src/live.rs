@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use camino::Utf8Path;
+
 use crate::{
     agent::rest::Rest,
     client::{Client, CommandError, Events},
     commands::Command,
     env::Env,
+    kept::{KeptFile, KeptFiles, WhyKept},
     patience::Patience,
     progress::{Progress, Teller},
     standstill::OwnStop,
@@ -23,6 +26,7 @@ pub struct Live<E: Env> {
     patience: Patience,
     teller: Teller,
     rest: Rest<E>,
+    kept: KeptFiles,
 }
 
 impl<E: Env> Live<E> {
@@ -36,7 +40,12 @@ impl<E: Env> Live<E> {
         teller: Teller,
         rest: Rest<E>,
     ) -> Self {
-        Self { env, client, lane, deadline, patience, teller, rest }
+        Self { env, client, lane, deadline, patience, teller, rest, kept: KeptFiles::default() }
+    }
+
+    /// The same hold, that tells there what it has kept.
+    pub(crate) fn keeping(self, kept: KeptFiles) -> Self {
+        Self { kept, ..self }
     }
 
     /// The same hold, that speaks as another lane: for what is asked beside the step's own conversation.
@@ -49,12 +58,18 @@ impl<E: Env> Live<E> {
             patience: self.patience,
             teller: self.teller.clone(),
             rest: self.rest.clone(),
+            kept: self.kept.clone(),
         }
     }
 
     /// Tells how far the step is, in bytes.
     pub fn progress(&self, done: u64, total: u64) {
         self.teller.tell(Progress { lane: self.lane.clone(), done, total });
+    }
+
+    /// Takes note of a file that is not removed: it is told when the operation has ended.
+    pub(crate) fn keep(&self, file: &Utf8Path, why: WhyKept) {
+        self.kept.note(KeptFile { file: file.to_owned(), why });
     }
 
     /// The world outside the monitor.

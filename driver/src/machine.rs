@@ -218,8 +218,9 @@ impl<E: Env> Machine<E> {
                 Ok(report) => reports.push(report),
                 Err(error) if reports.is_empty() => return Err(error),
                 Err(error) => {
+                    let kept = reports.iter().flat_map(|report| report.kept.clone()).collect();
                     let done = reports.into_iter().map(|report| report.name).collect();
-                    return Err(OperationError::Partly { done, name, cause: Box::new(error) });
+                    return Err(OperationError::Partly { done, kept, name, cause: Box::new(error) });
                 }
             }
         }
@@ -267,9 +268,10 @@ impl<E: Env> Machine<E> {
             Some(_) if !done => self.written_records().await,
             tree => tree,
         };
-        let kept = self.take_over(&plan, tree, domain, done, was_off).await;
+        let taken_over = self.take_over(&plan, tree, domain, done, was_off, self.document.as_deref()).await;
+        let kept = self.monitor.kept().take();
         // What could not be done behind the point of no return is told before what follows from it.
-        let ended = carried_out.and(kept);
+        let ended = carried_out.and(taken_over).map_err(|error| error.and_kept(&kept));
         let open: Vec<_> = journal.iter().flat_map(Journal::left).map(Left::remains).collect();
         self.end_journal(journal, &ended).await;
         ended?;
@@ -281,6 +283,7 @@ impl<E: Env> Machine<E> {
             tpm_left_out,
             not_in_background,
             loaded_freeze,
+            kept,
             open,
             ..Report::new(request, &plan, was_off, images, quiesced, &stood)
         })

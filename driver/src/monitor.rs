@@ -11,6 +11,7 @@ use crate::{
     agent::rest::Rest,
     client::{Client, ConnectError},
     env::{Endpoint, Env},
+    kept::KeptFiles,
     live::Live,
     patience::Patience,
     progress::{Listener, Teller},
@@ -27,6 +28,7 @@ pub struct Monitor<E: Env> {
     /// Nobody has listened there yet.
     off: Cell<bool>,
     rest: Rest<E>,
+    kept: KeptFiles,
 }
 
 impl<E: Env> Monitor<E> {
@@ -38,14 +40,30 @@ impl<E: Env> Monitor<E> {
         let client = Client::connect(&env, &endpoint, false, within).await?;
         let (client, off) = (RefCell::new(client), Cell::new(false));
         let rest = Rest::new(env.clone(), None);
-        Ok(Self { env, endpoint: Some(endpoint), client, teller: Teller::default(), off, rest })
+        Ok(Self {
+            env,
+            endpoint: Some(endpoint),
+            client,
+            teller: Teller::default(),
+            off,
+            rest,
+            kept: KeptFiles::default(),
+        })
     }
 
     /// That of a machine that is off: there is nobody to connect to until one is started that listens at `endpoint`.
     pub fn off(env: E, endpoint: Option<Endpoint>) -> Self {
         let client = RefCell::new(Client::to_nobody(&env));
         let rest = Rest::new(env.clone(), None);
-        Self { env, endpoint, client, teller: Teller::default(), off: Cell::new(true), rest }
+        Self {
+            env,
+            endpoint,
+            client,
+            teller: Teller::default(),
+            off: Cell::new(true),
+            rest,
+            kept: KeptFiles::default(),
+        }
     }
 
     /// The same machine, whose guest's agent is reached there.
@@ -56,6 +74,11 @@ impl<E: Env> Monitor<E> {
     /// The guest, and whether an operation has brought it to rest.
     pub(crate) fn rest(&self) -> &Rest<E> {
         &self.rest
+    }
+
+    /// What operations have kept and not told yet.
+    pub(crate) fn kept(&self) -> &KeptFiles {
+        &self.kept
     }
 
     /// Whether the machine is off, and none was started in its place since.
@@ -105,7 +128,7 @@ impl<E: Env> Monitor<E> {
     /// A hold on the machine for the step that speaks as `lane` and must be done by `deadline`.
     pub fn live(&self, lane: String, deadline: Duration, patience: Patience) -> Live<E> {
         let (env, teller, rest) = (self.env.clone(), self.teller.clone(), self.rest.clone());
-        Live::new(env, self.client(), lane, deadline, patience, teller, rest)
+        Live::new(env, self.client(), lane, deadline, patience, teller, rest).keeping(self.kept.clone())
     }
 
     /// Listens to how far steps are.

@@ -19,6 +19,7 @@ use crate::{
     error::{OperationError, but},
     execute::{ENDED, Execution, Failure, Reach, Undone},
     journal::{Journal, Pending, Written},
+    kept::KeptFile,
     live::Live,
     monitor::Monitor,
     mutant::{Mutant, planted},
@@ -39,6 +40,8 @@ pub struct Recovered {
     pub remains: Vec<String>,
     /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on.
     pub stays: Option<String>,
+    /// Files that it was to remove and has kept.
+    pub kept: Vec<KeptFile>,
 }
 
 /// What became of an operation that was not finished.
@@ -69,9 +72,9 @@ impl Turn {
 impl Recovered {
     /// Of an operation that has ended well: what is left is of those before it.
     pub(crate) fn over(pending: &Pending) -> Self {
-        let (deeds, remains) = (Vec::new(), Vec::new());
+        let (deeds, remains, kept) = (Vec::new(), Vec::new(), Vec::new());
         let title = format!("what was left open of {}", pending.title());
-        Self { title, turn: Turn::Forward, deeds, remains, stays: None }
+        Self { title, turn: Turn::Forward, deeds, remains, stays: None, kept }
     }
 }
 
@@ -92,6 +95,9 @@ impl fmt::Display for Recovered {
         }
         for left in &self.remains {
             write!(f, "\n  left: {left}")?;
+        }
+        for kept in &self.kept {
+            write!(f, "\n  kept: {kept}")?;
         }
         Ok(())
     }
@@ -134,7 +140,14 @@ pub(crate) async fn recover<E: Env>(
     if !remains.is_empty() {
         remains.extend(stays.take());
     }
-    Ok(Recovered { title: pending.intent.plan.title.clone(), turn, deeds, remains, stays })
+    Ok(Recovered {
+        title: pending.intent.plan.title.clone(),
+        turn,
+        deeds,
+        remains,
+        stays,
+        kept: monitor.kept().take(),
+    })
 }
 
 /// Whether there is a process.

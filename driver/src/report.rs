@@ -7,6 +7,7 @@ use camino::Utf8PathBuf;
 use crate::{
     client::{StandstillWatch, seconds},
     domain::Domain,
+    kept::{self, KeptFile},
     launch::arguments::Power,
     plan::{Plan, TPM_LEFT_OUT},
     request::{CreateFlag, DeleteFlag, DeleteFlags, Request},
@@ -39,6 +40,8 @@ pub struct Report {
     pub tpm_left_out: bool,
     /// Whether the memory that was loaded held a freeze; none if none was loaded, or there is no agent to ask.
     pub loaded_freeze: Option<LoadedFreeze>,
+    /// What it was to remove and has kept.
+    pub kept: Vec<KeptFile>,
     /// What operations before it have left open in QEMU, and it could not close either.
     pub open: Vec<String>,
 }
@@ -311,6 +314,7 @@ impl Report {
             not_in_background: None,
             tpm_left_out: false,
             loaded_freeze: None,
+            kept: Vec::new(),
             open: Vec::new(),
         }
     }
@@ -327,11 +331,12 @@ impl Report {
             _ => DeleteFlags::default(),
         };
         let stopped_for = reports.iter().map(|report| report.stopped_for).sum();
+        let kept = reports.iter().flat_map(|report| report.kept.clone()).collect();
         let last = reports.into_iter().next_back();
         let own_stop = last.as_ref().and_then(|last| last.own_stop);
         let open = last.map(|last| last.open).unwrap_or_default();
         let (name, deed) = (request.name().to_owned(), Deed::Deleted(flags));
-        Self { open, ..Self::plain(name, deed, disks, stopped_for, own_stop) }
+        Self { kept, open, ..Self::plain(name, deed, disks, stopped_for, own_stop) }
     }
 }
 
@@ -410,6 +415,7 @@ impl fmt::Display for Report {
         if let Some(why) = self.own_stop {
             write!(f, "; the guest stands still, and was left so: {why}")?;
         }
+        f.write_str(&kept::told(&self.kept))?;
         match self.open.is_empty() {
             true => Ok(()),
             false => write!(f, "; of earlier operations: {}", self.open.join("; ")),

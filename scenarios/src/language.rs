@@ -61,8 +61,8 @@ pub use scenario::{Level, Release, Scenario, World};
 pub use schema::json_schema;
 pub use snapshot::{Flag, MemoryFormat, MemoryPlace, Place, Quiesce, Snapshot};
 pub use step::{
-    Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, GuestAct, HostAct, Probe, Qmp,
-    Recover, Revert, RevertFlag, Shorten, Step, StorageMethod, StorageStep, StorageVerb,
+    Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, GuestAct, Hold, HostAct, Probe,
+    Qmp, Recover, Revert, RevertFlag, Shorten, Step, StorageMethod, StorageStep, StorageVerb,
 };
 
 impl Scenario {

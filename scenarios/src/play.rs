@@ -34,7 +34,7 @@ use crate::{
     inspect,
     interpose::{Faults, Hands},
     language::{
-        self, Action, Describe, Fails, Power, Qmp, Scenario, Shorten, Step, StorageMethod, StorageStep,
+        self, Action, Describe, Fails, Hold, Power, Qmp, Scenario, Shorten, Step, StorageMethod, StorageStep,
     },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -341,6 +341,12 @@ impl<W: World> Player<'_, W> {
                 Ok(()) => Ending::Done(String::new()),
                 Err(error) => {
                     Ending::Failed { code: "shorten", text: error.to_string(), stands: Stands::Unsaid }
+                }
+            },
+            Action::Hold(Hold { file }) => match self.world.hold(file).await {
+                Ok(()) => Ending::Done(String::new()),
+                Err(error) => {
+                    Ending::Failed { code: "hold", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
             // The driver that has begun for this step knows it by that already.

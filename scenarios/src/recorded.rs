@@ -206,6 +206,10 @@ impl<E: Env> Env for Recorded<E> {
         self.inner.file_kind(path).await
     }
 
+    async fn image_in_use(&self, path: &Utf8Path) -> io::Result<bool> {
+        self.inner.image_in_use(path).await
+    }
+
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
         self.inner.canonical(path).await
     }

@@ -3,6 +3,7 @@
 pub mod guest;
 pub(crate) mod process;
 pub mod qemu;
+mod reader;
 pub mod sim;
 
 use std::{collections::BTreeSet, io};
@@ -71,6 +72,12 @@ pub trait World {
     /// Lets something happen on the host. A real one would have to be given storages for it: scenarios with it are for the simulator
     /// alone.
     fn on_host(&self, act: &HostAct);
+
+    /// Another program opens an image of that folder, only to read it, and has it open as long as the world is there.
+    ///
+    /// # Errors
+    /// When it cannot.
+    async fn hold(&self, file: &str) -> Result<(), CannotPlay>;
 
     /// Lets something happen inside of the guest.
     ///

@@ -39,6 +39,8 @@ pub struct Host {
     /// What programs have written down: whole files that are no image, and what stands before a machine state. QEMU reads
     /// none of it.
     documents: BTreeMap<String, Vec<u8>>,
+    /// Images that some other program has open, only to read them.
+    read: BTreeSet<String>,
     /// Files that a program has locked.
     locked: BTreeSet<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Host {
             files: BTreeMap::new(),
             full: BTreeSet::new(),
             documents: BTreeMap::new(),
+            read: BTreeSet::new(),
             locked: BTreeSet::new(),
         }
     }
@@ -199,12 +202,35 @@ impl Host {
         Utf8Path::new(plain).parent().is_some_and(|folder| self.folders.contains(folder.as_str()))
     }
 
+    /// From now on another program has an image open to read it, and all that it stands on, and locks them as QEMU does: `qemu-nbd -r`,
+    /// say.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn read_by_another(&mut self, path: &Utf8Path) -> io::Result<()> {
+        let mut next = Some(self.resolve(path));
+        while let Some(path) = next.filter(|path| !self.read.contains(path.as_str())) {
+            let image = self.image(&path).ok_or(io::ErrorKind::NotFound)?;
+            let behind = image.as_qcow2().and_then(|image| image.backing.as_ref());
+            next = behind.map(|behind| path.with_file_name(&behind.file));
+            self.read.insert(self.plain(&path).into_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether another program reads an image.
+    pub(crate) fn is_read_by_another(&self, path: &Utf8Path) -> bool {
+        self.read.contains(&*self.plain(path))
+    }
+
     /// Unlinks a file.
     ///
     /// # Errors
     /// `NotFound`.
     pub fn remove(&mut self, path: &Utf8Path) -> io::Result<()> {
-        let path = self.plain(path);
+        let path = self.plain(path).into_owned();
+        // Whoever reads it has the file that was there, and not the next one of that name.
+        self.read.remove(&path);
         let document = self.documents.remove(&*path).map(drop);
         self.files.remove(&*path).map(drop).or(document).ok_or_else(|| io::ErrorKind::NotFound.into())
     }

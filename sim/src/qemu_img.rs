@@ -35,7 +35,10 @@ use camino::Utf8Path;
 use crate::{
     Release,
     host::Host,
-    qemu::block::{Graph, permissions::Permissions},
+    qemu::block::{
+        Graph,
+        permissions::{Permissions, locked_by_reader},
+    },
     world::Ran,
 };
 use options::Options;
@@ -78,9 +81,13 @@ struct Run<'w> {
 }
 
 impl Run<'_> {
-    /// Why a file cannot be opened for this beside the QEMU that runs, in two lines.
+    /// Why a file cannot be opened for this beside the QEMU that runs and whoever reads it, in two lines.
     fn lock_on(&self, named: &str, path: &Utf8Path, uses: (Permissions, Permissions)) -> Option<String> {
-        let lock = self.around.graph?.lock_on(path, uses, self.around.host, self.around.release)?;
+        let Surroundings { host, graph, release, .. } = &self.around;
+        let lock = match graph {
+            Some(graph) => graph.lock_on(path, uses, host, *release),
+            None => locked_by_reader(host, path, uses),
+        }?;
         Some(format!("{lock}\nIs another process using the image [{named}]?"))
     }
 }

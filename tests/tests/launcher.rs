@@ -96,6 +96,12 @@ fn what_it_says_when_it_fails_is_handed_on() {
 }
 
 #[test]
+fn one_that_fails_and_says_nothing_leaves_a_doubt_and_its_exit_code_is_told() {
+    let error = Program::that_does("exit 3").start();
+    assert!(error.in_doubt() && error.to_string().contains("exit code 3"), "{error}");
+}
+
+#[test]
 fn an_answer_that_is_none_leaves_a_doubt() {
     for script in ["echo started", "echo '{\"done\": {}, \"id\": 7}'", "kill -9 $$"] {
         let error = Program::that_does(script).start();

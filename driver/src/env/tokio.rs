@@ -31,7 +31,7 @@ use ::tokio::{
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files};
+use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files, image_lock};
 
 mod group;
 mod run;
@@ -199,6 +199,11 @@ impl Env for TokioEnv {
     async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600).open(path).await.map(drop)
+    }
+
+    async fn image_in_use(&self, path: &Utf8Path) -> io::Result<bool> {
+        let path = path.to_owned();
+        beside(move || image_lock::is_held(&path)).await
     }
 
     async fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {

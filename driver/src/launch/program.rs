@@ -127,7 +127,13 @@ async fn tell<E: Env>(
     let ran = env.run(&command).await.map_err(|source| cannot_run(path, source))?;
     match ran.ended {
         Ended::Exited(0) => {}
-        Ended::Exited(_) => return Err(LaunchError::Refused { program: program(), text: ran.words() }),
+        how @ Ended::Exited(_) => {
+            let text = ran.words();
+            return Err(match text.is_empty() {
+                true => broken(format!("it ended with {how}, and said nothing on standard error")),
+                false => LaunchError::Refused { program: program(), text },
+            });
+        }
         how => return Err(LaunchError::Killed { program: program(), how }),
     }
     match serde_json::from_slice(&ran.stdout) {

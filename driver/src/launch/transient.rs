@@ -169,6 +169,9 @@ pub async fn is_left<E: Env>(tool: &QemuImg<E>, overlay: &TransientOverlay) -> R
     if env.canonical(file).await.map_err(unknown)? != itself {
         return Err(overlay.stays("it is a link to somewhere else"));
     }
+    if env.image_in_use(file).await.map_err(unknown)? {
+        return Err(overlay.stays("another process has it open"));
+    }
     // It was reserved, and whoever was to write it has died.
     if bytes == 0 {
         return Ok(true);

@@ -54,10 +54,11 @@ impl<E: Env> Machine<E> {
     /// After an operation on a machine that ran: writes down what it is made of by now, if that is in a file and has changed.
     pub(super) async fn keep_document(
         &self,
+        path: Option<&Utf8Path>,
         plan: &Plan,
         new: Option<&DomainXml>,
     ) -> Result<(), OperationError> {
-        let Some(path) = &self.document else { return Ok(()) };
+        let Some(path) = path.map(Utf8Path::to_owned) else { return Ok(()) };
         let unfinished = |cause: StepError| OperationError::Unfinished {
             done: plan.title.clone(),
             step: format!("write {}", path.file_name().unwrap_or_default()),
@@ -70,7 +71,7 @@ impl<E: Env> Machine<E> {
             let source = std::io::Error::other(error.to_string());
             unfinished(StepError::File { action: "bring up to date", path: path.clone(), source })
         };
-        let (before, old) = self.description(path).await.map_err(unread)?;
+        let (before, old) = self.description(&path).await.map_err(unread)?;
         let document = match new {
             Some(new) => new.without_chains(),
             None => match self.images_now(plan, &old).await.map_err(unread)? {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use camino::Utf8Path;
+
 use super::Machine;
 use crate::{
     domain::Domain,
     domain_xml::DomainXml,
-    env::Env,
+    env::{Env, one_name},
     error::OperationError,
     journal::{self, Intent, Journal, Left, Pending},
     plan::{self, Plan},
@@ -59,16 +61,18 @@ impl<E: Env> Machine<E> {
                 let recovered = Box::pin(recovery).await;
                 self.monitor.rest().release();
                 let mut recovered = recovered?;
-                let Intent { plan, domain, was_off, .. } = &pending.intent;
+                let Intent { plan, domain, was_off, document, .. } = &pending.intent;
                 let done = recovered.turn == Turn::Forward;
                 let tree = self.written_records().await;
-                let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off).await;
+                let kept = self.document.as_deref().or(document.as_deref());
+                let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off, kept).await;
                 recovered.remains.extend(taken_over.err().map(|error| error.to_string()));
                 recovered
             }
         };
         let open = self.close_left(pending.intent.left.clone()).await;
         recovered.remains.extend(open.iter().map(Left::remains));
+        recovered.kept.extend(self.monitor.kept().take());
         match recovered.turn {
             _ if recovered.remains.is_empty() => journal.over().await?,
             // Nothing else is to be done until somebody has looked.
@@ -142,8 +146,13 @@ impl<E: Env> Machine<E> {
         let machine = self.domain.borrow().document.clone();
         let left = self.pending().await?.map(|pending| pending.left()).unwrap_or_default();
         self.nothing_pends.set(false);
+        let document = match self.document.as_deref().filter(|_| !self.is_off()) {
+            Some(path) => Some(one_name(env, path).await),
+            None => None,
+        };
         let intent = Intent {
             domain: domain.cloned(),
+            document,
             left: self.close_left(left).await,
             ..Intent::new(plan, machine.as_ref(), self.is_off(), env.seconds())
         };
@@ -172,7 +181,8 @@ impl<E: Env> Machine<E> {
         }
     }
 
-    /// Takes over what a plan has come to: what the records say, in which images the machine is, and what machine it is.
+    /// Takes over what a plan has come to: what the records say, in which images the machine is, and what machine it is. The file with
+    /// its description is `document`, if that is to be written.
     pub(super) async fn take_over(
         &self,
         plan: &Plan,
@@ -180,6 +190,7 @@ impl<E: Env> Machine<E> {
         domain: Option<DomainXml>,
         done: bool,
         was_off: bool,
+        document: Option<&Utf8Path>,
     ) -> Result<(), OperationError> {
         if let (Some(records), Some(tree)) = (&self.records, tree) {
             records.borrow_mut().adopt(tree);
@@ -187,7 +198,7 @@ impl<E: Env> Machine<E> {
         // Disks that a failed deletion has merged are in other images all the same.
         let merges = plan.steps().any(|step| matches!(step, Step::EndCommit(_)));
         let kept = match (done || merges) && !was_off {
-            true => self.keep_document(plan, domain.as_ref().filter(|_| done)).await,
+            true => self.keep_document(document, plan, domain.as_ref().filter(|_| done)).await,
             false => Ok(()),
         };
         if done && self.off.is_some() && plan.ends_the_machine() {

@@ -384,12 +384,12 @@ impl Way<'_> {
         left.extend(self.discarded(&domain, &tree)?);
         let parts = self.discarded_parts(&tree)?;
         left.extend(reset.map(|reset| reset.kept));
-        let mut unread = self.left_unread(&domain, &tree);
-        unread.retain(|file| !left.contains(file));
+        let mut unclear = self.left_to_be_looked_at(&domain, &tree);
+        unclear.retain(|file| !left.contains(file));
         let left = left.into_iter().map(|path| Step::from(RemoveFile { path }));
         stages.push(Stage::all(left.chain(self.discarded_memory(&tree).map(Step::from))));
         stages.extend(parts.into_iter().map(Stage::one));
-        stages.push(Stage::all(unread.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
+        stages.push(Stage::all(unclear.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
         stages.retain(|stage| !stage.steps.is_empty());
         let (kind, targets) = self.kind(&fresh);
         let plan = self.plan(&kind, targets, stages, no_return);

@@ -5,15 +5,16 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Kind, Remains, create_overlay::tool, file_error, file_name};
+use super::{Begun, Kind, Remains, create_overlay::tool, file_name, remove_file::remove_image};
 use crate::{
     env::{Env, FileKind},
     error::StepError,
+    kept::WhyKept,
     live::Live,
 };
 
-/// Removes an overlay that was left by going back to what is under it, and that could not be read when that was planned: whether it
-/// holds an internal snapshot is looked at now, and if it does it stays. One that is not there is removed already.
+/// Removes an overlay that was left by going back to what is under it, and that held an internal snapshot when that was planned, or could
+/// not be read: whether it holds one is looked at now, and if it does it stays, and is told. One that is not there is removed already.
 ///
 /// There is no undo, so it comes when all else is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,10 +36,11 @@ impl Kind for DropOverlay {
             return Ok(());
         }
         let held = tool(live, &self.program).snapshot_list(&self.file).await.map_err(StepError::Tool)?;
-        match held.is_empty() {
-            true => env.remove_file(&self.file).await.map_err(file_error("remove", &self.file)),
-            false => Ok(()),
+        if held.is_empty() {
+            return remove_image(live, &self.file).await;
         }
+        live.keep(&self.file, WhyKept::Holds(held.into_iter().map(|held| held.name).collect()));
+        Ok(())
     }
 
     async fn undo_outside<E: Env>(&self, _env: &E, _begun: Begun) -> Result<(), Remains> {

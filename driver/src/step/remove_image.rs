@@ -1,11 +1,11 @@
 //! Closes an image that no chain uses any more and removes its file.
 
-use std::{fmt, io};
+use std::fmt;
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Kind, Remains, file_error, file_name};
+use super::{Happened, Kind, Remains, file_name, remove_file::remove_image};
 use crate::{
     commands::{BlockNode, BlockdevDel, QueryNamedBlockNodes},
     env::{Env, FileKind},
@@ -16,7 +16,7 @@ use crate::{
 
 /// Closes an image that no chain uses any more and removes its file. A file that is not there is removed already.
 ///
-/// QEMU has the last word: it refuses to close what is in use, and what is open is not removed.
+/// QEMU has the last word: it refuses to close what is in use, and what is open is not removed, be it in another process.
 ///
 /// Source: QEMU QAPI `blockdev-del`; what libvirt sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,12 +56,7 @@ impl Kind for RemoveImage {
         if self.device {
             return Ok(());
         }
-        match live.env().remove_file(&self.file).await {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(file_error("remove", &self.file)(source))
-            }
-            _ => Ok(()),
-        }
+        remove_image(live, &self.file).await
     }
 
     async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {

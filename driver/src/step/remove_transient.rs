@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Kind, Remains, file_name, remove_file::remove_if_there};
+use super::{Begun, Kind, Remains, file_name, remove_file::remove_image};
 use crate::{
     env::{Endpoint, Env},
     error::StepError,
@@ -35,7 +35,7 @@ impl Kind for RemoveTransient {
         let (env, monitor) = (live.env(), Endpoint::Unix(self.monitor.clone()));
         let deadline = env.now() + ENDS_WITHIN;
         match falls_silent(env, &monitor, deadline).await {
-            true => remove_if_there(env, &self.path).await,
+            true => remove_image(live, &self.path).await,
             false => Err(StepError::StillRunning),
         }
     }

@@ -54,6 +54,7 @@ JSON: with --json standard output holds one object and nothing else.
   create, create-as, revert, delete:
       {snapshot, disks, summary, guest-stopped-seconds, done}; null seconds: nobody knows
       also: description-is-old: true, where --domain's FILE names other images than the disks are in
+      also: kept: [file...], where some were to be removed and were not: the summary says what for
       taken, also: {consistency: memory|file-system|crash|off, machine: as-it-was|paused|off,
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
       not-in-background: why a live memory was not, if QEMU refused it,
@@ -65,7 +66,7 @@ JSON: with --json standard output holds one object and nothing else.
   --dry-run of these:                 {dry-run, summary, plan}
   recover: {pending: what was not finished, or null, done: [deed...], remains: [what is left...],
       became: rolled-back|finished|not-begun, with --forget: forgotten, with --dry-run: null},
-      also: description-is-old, as above
+      also: description-is-old and kept, as above
   list:                               {domain, current, snapshots: [{name, parent,
       creation-time, state, external, current}...]}
   info:                               {name, domain, current, state, location, parent,
@@ -202,7 +203,9 @@ impl SnapshotError {
             SnapshotError::NotEdited(NotEdited::Internal(_)) => Code::OperationUnsupported,
             SnapshotError::NotEdited(NotEdited::File(_)) => Code::SystemError,
             SnapshotError::NotEdited(_) => Code::OperationFailed,
-            SnapshotError::NotHandedOver(NotHandedOver::SameFolder(_)) => Code::InvalidArg,
+            SnapshotError::NotHandedOver(NotHandedOver::SameFolder(_) | NotHandedOver::NoFolder(_)) => {
+                Code::InvalidArg
+            }
             SnapshotError::NotHandedOver(NotHandedOver::Unread(_)) => Code::OperationInvalid,
             SnapshotError::NotHandedOver(NotHandedOver::LeftHere { cause, .. }) => cause.code(),
             SnapshotError::HandOver(bad) => bad.code(),

@@ -47,6 +47,8 @@ pub enum Action {
     Host(HostAct),
     /// A file of the host's loses its end.
     Shorten(Shorten),
+    /// Another program opens an image.
+    Hold(Hold),
     /// Somebody plugs a disk in.
     Plug(Plug),
     /// The machine gets another description.
@@ -68,6 +70,7 @@ pub enum Action {
     { "required": ["guest"] },
     { "required": ["host"] },
     { "required": ["shorten"] },
+    { "required": ["hold"] },
     { "required": ["plug"] },
     { "required": ["describe"] },
 ]))]
@@ -105,6 +108,9 @@ struct StepTable {
     /// A file of the host's loses its end, past the driver.
     #[serde(default)]
     shorten: Option<Shorten>,
+    /// Another program opens an image, only to read it, and has it open to the end.
+    #[serde(default)]
+    hold: Option<Hold>,
     /// Somebody plugs a disk into the machine that runs, past the driver.
     #[serde(default)]
     plug: Option<Plug>,
@@ -132,6 +138,7 @@ impl TryFrom<StepTable> for Step {
             guest,
             host,
             shorten,
+            hold,
             plug,
             describe,
             fails,
@@ -148,6 +155,7 @@ impl TryFrom<StepTable> for Step {
             guest.map(Action::Guest),
             host.map(Action::Host),
             shorten.map(Action::Shorten),
+            hold.map(Action::Hold),
             plug.map(Action::Plug),
             describe.map(Action::Describe),
         ]
@@ -377,6 +385,15 @@ pub struct Shorten {
     pub file: String,
     /// How many bytes are lost.
     pub by: NonZeroU32,
+}
+
+/// An image that another program reads: what stands on it lies somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Hold {
+    /// The image's file, in the machine's folder.
+    #[schemars(with = "FileName")]
+    pub file: String,
 }
 
 /// Something that the storage below disks does, as each disk's `storage` says. The machine and its XML stay as they are.

@@ -19,7 +19,7 @@ use rustix::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
+    process::{Child, ChildStderr, Command},
 };
 
 /// How much is read of what a program says, in bytes. It may be any program.
@@ -50,6 +50,11 @@ impl Process {
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.stdin(Stdio::null()).process_group(0).spawn()?;
         Ok(Self { child })
+    }
+
+    /// What it says on standard error, if that is piped and nobody has taken it.
+    pub(super) fn stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
     }
 
     /// Whether it has ended by itself.

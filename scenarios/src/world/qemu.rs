@@ -35,6 +35,7 @@ use super::{
     World,
     guest::{Control, Guest, GuestError},
     process::{self, Ended, Process},
+    reader::Reader,
 };
 use crate::{
     language::{self, GuestAct, HostAct, HostFile},
@@ -239,6 +240,8 @@ struct Inner {
     binary: Binary,
     /// Dropped before the folder: nobody writes there any more when it is removed.
     process: RefCell<Option<Process>>,
+    /// Other programs that have images of it open.
+    readers: RefCell<Vec<Reader>>,
     /// The line to a guest that boots.
     control: Option<Control>,
     images: Utf8PathBuf,
@@ -328,6 +331,7 @@ impl QemuWorld {
                 env: TokioEnv::new().with_runtime_folder(&[root.join("runtime")]),
                 binary: binary.clone(),
                 process,
+                readers: RefCell::default(),
                 control: guest.map(|_| Control::of(root)),
                 images,
                 folder,
@@ -470,6 +474,14 @@ impl World for QemuWorld {
     fn fill(&self, _: &str) {}
 
     fn on_host(&self, _act: &HostAct) {}
+
+    async fn hold(&self, file: &str) -> Result<(), CannotPlay> {
+        let program = self.inner.binary.helper("qemu-io");
+        let opened = Reader::open(&program, &self.inner.images.join(file)).await;
+        let reader = opened.map_err(|error| CannotPlay::new(format!("{program}: {error}")))?;
+        self.inner.readers.borrow_mut().push(reader);
+        Ok(())
+    }
 
     async fn in_guest(&self, act: GuestAct) -> Result<(), CannotPlay> {
         let Some(guest) = &self.inner.control else { return Err(CannotPlay::new("this guest runs nothing")) };

@@ -224,6 +224,14 @@ impl<T: Time> Env for SimEnv<T> {
         }
     }
 
+    async fn image_in_use(&self, path: &Utf8Path) -> io::Result<bool> {
+        let world = self.sockets.world();
+        match world.host().length(path) {
+            Some(_) => Ok(world.image_in_use(path)),
+            None => Err(Errno::NOENT.into()),
+        }
+    }
+
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {
         let ran = self
             .sockets
@@ -403,6 +411,12 @@ impl<T: Time> World for SimWorld<T> {
             language::HostAct::Overflow(volume) => storage.overflow(volume),
             language::HostAct::Remove(volume) => storage.lose(volume),
         }
+    }
+
+    async fn hold(&self, file: &str) -> Result<(), CannotPlay> {
+        let path = self.folder.join(file);
+        let held = self.env.sockets.world_mut().host_mut().read_by_another(&path);
+        held.map_err(|error| CannotPlay::new(format!("{path}: {error}")))
     }
 
     async fn in_guest(&self, act: language::GuestAct) -> Result<(), CannotPlay> {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::World;
-use crate::{host::Host, qemu_img, storage};
+use crate::{
+    host::Host,
+    qemu::block::permissions::{Permissions, locked_by_reader},
+    qemu_img, storage,
+};
 
 /// What a program said, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,18 @@ pub struct Ran {
 }
 
 impl World {
+    /// Whether QEMU, or another program that reads it, has a file open and has locked it: a write lock over all that QEMU locks would
+    /// be refused.
+    pub fn image_in_use(&self, path: &Utf8Path) -> bool {
+        let path = self.host.resolve(path);
+        let everything = (Permissions::ALL, Permissions::NONE);
+        match self.alive {
+            true => self.qemu.graph().lock_on(&path, everything, &self.host, self.release),
+            false => locked_by_reader(&self.host, &path, everything),
+        }
+        .is_some()
+    }
+
     /// Runs a program; there are `qemu-img`, QEMU and the tools of the storages, and no others. `input` is what it can read.
     pub fn run_program(
         &mut self,

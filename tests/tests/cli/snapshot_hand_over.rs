@@ -32,6 +32,7 @@ fn desk() -> Desk {
         desk = recorded(desk, "state", name, &more);
     }
     snapshot(&desk, "state", &["current", "--set", "b"]).assert(0, "b");
+    fs::create_dir_all(desk.path.join("there")).unwrap();
     desk
 }
 
@@ -71,6 +72,17 @@ fn the_records_of_a_machine_go_to_its_new_host_and_leave_the_old_one() {
     assert_handed_over(&desk);
     hand_over(&desk, &["--json"]).assert(0, "\"handed-over\": []");
     assert_handed_over(&desk);
+}
+
+#[test]
+fn records_do_not_go_where_no_folder_is() {
+    let desk = desk();
+    fs::remove_dir(desk.path.join("there")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        hand_over(&desk, more).assert(1, "INVALID_ARG: there is no folder `there`");
+    }
+    assert!(!desk.path.join("there").exists());
+    assert_eq!(names_at(&desk, "state"), ("a b c ".into(), "b\n".into()));
 }
 
 #[test]

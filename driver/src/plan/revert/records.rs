@@ -27,7 +27,8 @@ impl Way<'_> {
         if let Some(current) = old.current().filter(|current| *current != name)
             && let Some(record) = tree.get(current).filter(|record| !record.revert_disks.is_empty())
         {
-            let record = DomainSnapshot { revert_disks: Vec::new(), ..record.clone() };
+            let mut record = record.clone();
+            record.revert_disks.retain(|part| self.stays_in(part));
             tree.insert(record);
         }
         if !fresh.is_empty() {
@@ -50,6 +51,14 @@ impl Way<'_> {
         Ok((WriteRecords::new(folder, old, &tree)?, tree))
     }
 
+    /// Whether the machine goes on in the overlay of a disk that the snapshot left out. No other record knows that one: unsaid it would
+    /// be nobody's as soon as the disk is put on another.
+    fn stays_in(&self, part: &SnapshotDisk) -> bool {
+        let disk = self.facts.observed.disk(&part.name);
+        location(self.record, &part.name) == Location::No
+            && disk.is_some_and(|disk| part.path() == Some(&*disk.file))
+    }
+
     /// What a storage uses up by going back to it, the record does not tell of any more.
     fn note_used_up(&self, tree: &mut SnapshotTree) {
         let is_used_up = |part: &StoragePart| {
@@ -66,8 +75,8 @@ impl Way<'_> {
         }
     }
 
-    /// The overlays that the guest writes now and that nothing leads to any more then. One that holds internal snapshots, or that any
-    /// record's machine is put back to, stays.
+    /// The overlays that the guest writes now and that nothing leads to any more then. One that any record's machine is put back to
+    /// stays.
     pub(super) fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
         let observed = self.facts.observed;
         let empty = observed.disks.iter().filter(|disk| disk.snapshots.is_empty());
@@ -80,9 +89,16 @@ impl Way<'_> {
         disks.try_for_each(|disk| check_no_stranger(&disk.target, &disk.file, self.facts))
     }
 
-    /// The same of those that could not be read: nobody knows whether they hold internal snapshots.
-    pub(super) fn left_unread(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
-        self.left(self.unread(), machine, tree)
+    /// The same of those that hold internal snapshots, which are somebody else's, or may: some could not be read. They are looked at
+    /// when all is done.
+    pub(super) fn left_to_be_looked_at(
+        &self,
+        machine: &DomainXml,
+        tree: &SnapshotTree,
+    ) -> BTreeSet<Utf8PathBuf> {
+        let holding = self.facts.observed.disks.iter().filter(|disk| !disk.snapshots.is_empty());
+        let holding = holding.map(|disk| (disk.target.as_str(), &*disk.file));
+        self.left(holding.chain(self.unread()), machine, tree)
     }
 
     /// The images that a machine that is off is in, and that could not be read.

@@ -34,6 +34,9 @@ pub(in crate::cli) enum NotHandedOver {
     /// Both folders are one.
     #[error("`{0}` is where the records are")]
     SameFolder(Utf8PathBuf),
+    /// There is none where the records are to go: the name is mistyped, or what it is on is not mounted.
+    #[error("there is no folder `{0}`: make it if the records are to go there")]
+    NoFolder(Utf8PathBuf),
     /// What cannot be read would be left behind.
     #[error("{0} files among the records, here or there, cannot be read as such: mend or remove them first")]
     Unread(usize),
@@ -55,6 +58,9 @@ pub(in crate::cli) enum NotHandedOver {
 
 pub(super) fn hand_over(arguments: &HandOverArgs) -> Result<Told, CliError> {
     let HandOverArgs { machine, to, dry_run } = arguments;
+    if !to.is_dir() {
+        return Err(SnapshotError::from(NotHandedOver::NoFolder(to.clone())).into());
+    }
     let real = |folder: &Utf8PathBuf| folder.canonicalize_utf8().unwrap_or_else(|_| folder.clone());
     if real(to) == real(&machine.state().to_owned()) {
         return Err(SnapshotError::from(NotHandedOver::SameFolder(to.clone())).into());

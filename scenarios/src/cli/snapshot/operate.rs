@@ -428,6 +428,9 @@ fn done(report: &Report) -> Told {
     for (name, value) in more {
         object[name] = value;
     }
+    if !report.kept.is_empty() {
+        object["kept"] = report.kept.iter().map(|kept| json!(kept.file)).collect();
+    }
     if report.tpm_left_out {
         object["tpm-left-out"] = json!(true);
     }

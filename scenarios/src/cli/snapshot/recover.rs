@@ -48,12 +48,16 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
 }
 
 fn object(recovered: &Recovered) -> Value {
-    json!({
+    let mut object = json!({
         "pending": recovered.title,
         "became": recovered.turn.name(),
         "done": recovered.deeds,
         "remains": recovered.remains,
-    })
+    });
+    if !recovered.kept.is_empty() {
+        object["kept"] = recovered.kept.iter().map(|kept| json!(kept.file)).collect();
+    }
+    object
 }
 
 /// An operation that is found, and nothing is done about.

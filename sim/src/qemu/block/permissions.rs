@@ -414,18 +414,11 @@ impl<'a> Check<'a> {
         };
         for other in self.graph.newest_first().filter(is_same) {
             let (they_do, they_bear) = self.together(&other.name);
-            for (one, what) in Permissions::NAMES {
-                if !does.among(one).without(they_bear).is_none() {
-                    return Some(format!("Failed to get \"{what}\" lock"));
-                }
-            }
-            for (one, what) in Permissions::NAMES {
-                if !they_do.among(one).without(bears).is_none() {
-                    return Some(format!("Failed to get shared \"{what}\" lock"));
-                }
+            if let Some(lock) = refused_beside((they_do, they_bear), (does, bears)) {
+                return Some(lock);
             }
         }
-        None
+        locked_by_reader(self.host, path, (does, bears))
     }
 
     fn path(&self, node: &Node) -> Option<Utf8PathBuf> {
@@ -434,6 +427,35 @@ impl<'a> Check<'a> {
             _ => None,
         }
     }
+}
+
+/// Why a file that another program reads cannot be opened for this, if one does and it cannot.
+pub(crate) fn locked_by_reader(
+    host: &Host,
+    path: &Utf8Path,
+    wanted: (Permissions, Permissions),
+) -> Option<String> {
+    let changes = Permissions::WRITE.and(Permissions::RESIZE);
+    let reads = (Permissions::READ, Permissions::ALL.without(changes));
+    host.is_read_by_another(path).then(|| refused_beside(reads, wanted))?
+}
+
+/// Why a file that somebody has open for this cannot be opened by another for that.
+fn refused_beside(
+    (they_do, they_bear): (Permissions, Permissions),
+    (does, bears): (Permissions, Permissions),
+) -> Option<String> {
+    for (one, what) in Permissions::NAMES {
+        if !does.among(one).without(they_bear).is_none() {
+            return Some(format!("Failed to get \"{what}\" lock"));
+        }
+    }
+    for (one, what) in Permissions::NAMES {
+        if !they_do.among(one).without(bears).is_none() {
+            return Some(format!("Failed to get shared \"{what}\" lock"));
+        }
+    }
+    None
 }
 
 /// A node's children, and what it is to each.

@@ -1,0 +1,75 @@
+//! Files that an operation was to remove and has kept, and what for: told when it has ended.
+
+use std::{cell::RefCell, fmt, rc::Rc};
+
+use camino::Utf8PathBuf;
+
+/// A file that is of no use to the machine any more, and was not removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptFile {
+    /// Which.
+    pub file: Utf8PathBuf,
+    /// What for.
+    pub why: WhyKept,
+}
+
+/// What a file is kept for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhyKept {
+    /// Another process has it open, be it to read what stands on it.
+    InUse,
+    /// Whether another process has it open could not be found out.
+    Unclear(String),
+    /// It is a symbolic link, to the file that is named.
+    Link(Utf8PathBuf),
+    /// It holds internal snapshots, of these names, that no record leads to.
+    Holds(Vec<String>),
+}
+
+impl fmt::Display for KeptFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KeptFile { file, why } = self;
+        match why {
+            WhyKept::InUse => write!(f, "`{file}` is kept, because another process has it open"),
+            WhyKept::Unclear(error) => {
+                write!(
+                    f,
+                    "`{file}` is kept, because it could not be found out whether another process has it open: {error}"
+                )
+            }
+            WhyKept::Link(to) => {
+                write!(f, "`{file}` is kept, because it is a link, and so is `{to}` behind it")
+            }
+            WhyKept::Holds(names) => {
+                let snapshots = if names.len() == 1 { "snapshot" } else { "snapshots" };
+                write!(f, "`{file}` is kept for the internal {snapshots} `{}` in it", names.join("`, `"))
+            }
+        }
+    }
+}
+
+/// These, behind what else is told.
+pub(crate) fn told(kept: &[KeptFile]) -> String {
+    kept.iter().map(|kept| format!("; {kept}")).collect()
+}
+
+/// Where steps tell what they have kept. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeptFiles(Rc<RefCell<Vec<KeptFile>>>);
+
+impl KeptFiles {
+    /// Takes note of one; to be told it once is enough.
+    pub(crate) fn note(&self, kept: KeptFile) {
+        let mut noted = self.0.borrow_mut();
+        if !noted.contains(&kept) {
+            noted.push(kept);
+        }
+    }
+
+    /// What was kept since this was asked last, in the order of their names: steps of one stage come to their ends in any order.
+    pub(crate) fn take(&self) -> Vec<KeptFile> {
+        let mut kept = self.0.take();
+        kept.sort_by(|one, other| one.file.cmp(&other.file));
+        kept
+    }
+}
