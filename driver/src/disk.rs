@@ -208,7 +208,8 @@ impl<E: Env> Disks<E> {
         let by_the_caller =
             matches!(ask, Ask::Snapshot { quiesce, .. } if quiesce.is_by_the_caller(frozen_by));
         self.monitor.rest().begins(plan.freezes(), by_the_caller).await;
-        let deadline = self.monitor.env().now() + WITHIN;
+        // One command may take longer than everything else together.
+        let deadline = self.monitor.env().now() + WITHIN.max(self.volumes.within);
         execute::carry_out(&self.monitor, &plan, deadline, Patience::default(), None).await?;
         self.monitor.rest().look_again(self.monitor.env().now() + Patience::default().ask).await;
         Ok(())

@@ -78,6 +78,8 @@ fn external(rig: &Rig<'_>) -> Result<(), Failed> {
             read
         })?;
         rig.is("what is read is the moment of the snapshot", read == held)?;
+        let (code, _) = rig.say(&["merge", "s1", "--disk", "vda", "--method", "qemu"])?;
+        rig.is("nobody merges into it meanwhile", code == Some(75))?;
         rig.ended(served)?;
         rig.is("nothing is left in QEMU", rig.writer()?.exports()? == 0)?;
         let stopped = rig.writer()?.ask("nbd-server-stop", &json!({}))?;
@@ -99,7 +101,7 @@ fn killed(rig: &Rig<'_>) -> Result<(), Failed> {
     served.wait()?;
     let socket = rig.folder.join("nbd.sock");
     wait_for("the program serves on", || UnixStream::connect(&socket).is_err())?;
-    // Older releases leave their socket.
+    // It leaves its socket.
     if socket.exists() {
         fs::remove_file(&socket)?;
     }

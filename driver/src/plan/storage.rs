@@ -122,8 +122,7 @@ pub(super) fn below(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
             Some(Err(why)) => return Err(refuses(why.clone())),
             None => return Err(refuses("it was not asked".to_owned())),
         }
-        let within = volumes.within.min(create.within);
-        let volumes = Volumes { within, ..volumes };
+        let volumes = Volumes { within: create.within, ..volumes };
         let (targets_too, volumes_too) = (targets.clone(), volumes.clone());
         below.catch.push(ProviderSnapshot { targets, volumes, name: name.clone(), fresh: fresh.clone() });
         below.seal.push(ProviderSeal { targets: targets_too, volumes: volumes_too, name, fresh });

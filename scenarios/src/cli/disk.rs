@@ -103,9 +103,6 @@ struct SnapshotArgs {
     /// The host's socket of the agent's port, one that nobody else uses
     #[arg(long, value_name = "SOCK")]
     agent: Option<Utf8PathBuf>,
-    /// How long a command of the storage may take, and with it the guest stand still
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
-    within: u32,
     #[command(flatten)]
     guard: GuardArgs,
 }
@@ -127,6 +124,9 @@ struct DoneArgs {
     /// Ask the storage, print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// How long a command of the storage may take, and with it a guest that is frozen for it stand still
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u32).range(1..))]
+    within: u32,
 }
 
 /// Does something with snapshots of disks.
@@ -191,11 +191,13 @@ impl<'a> Wanted<'a> {
             Operation::Merge(done) => (done, Ask::Merge(name(done)?)),
             Operation::Revert(done) => (done, Ask::Revert(name(done)?)),
         };
-        let wanted = Self { ask: Some(ask), dry_run: done.dry_run, ..Self::to_list(&done.named.which) };
+        let DoneArgs { named, dry_run, within } = done;
+        let wanted =
+            Self { ask: Some(ask), dry_run: *dry_run, within: *within, ..Self::to_list(&named.which) };
         Ok(match operation {
-            Operation::Snapshot(SnapshotArgs { agent, within, internal, guard, .. }) => {
+            Operation::Snapshot(SnapshotArgs { agent, internal, guard, .. }) => {
                 let (agent, guard) = (agent.as_deref(), Some(guard));
-                Self { agent, guard, within: *within, inside: *internal, ..wanted }
+                Self { agent, guard, inside: *internal, ..wanted }
             }
             _ => wanted,
         })

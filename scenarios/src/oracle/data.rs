@@ -149,7 +149,9 @@ impl Data {
         }
         found.extend(self.lost(state));
         found.extend(self.changed_snapshots(state));
-        self.snapshots.retain(|name, _| state.records.is_empty() || state.records.contains_key(name));
+        // One that is recorded no more is gone: the next of its name is another. Where nothing is recorded, nobody tells.
+        let was_recorded = |name: &String| before.records.contains_key(name) || !state.records.is_empty();
+        self.snapshots.retain(|name, _| state.records.contains_key(name) || !was_recorded(name));
         found
     }
 

@@ -46,8 +46,7 @@ impl Way<'_> {
             self.check_alone(part)?;
             parts::check_is_there(part, self.facts)?;
             parts::check_goes_back_whole(part, self.facts)?;
-            let within = part.volumes.within.min(self.revert.within);
-            let volumes = Volumes { within, ..part.volumes.clone() };
+            let volumes = Volumes { within: self.revert.within, ..part.volumes.clone() };
             let fresh = format!("{}-{index}", self.facts.unique);
             steps.push(ProviderRevert { volumes, name: part.name.clone(), fresh });
         }

@@ -197,7 +197,6 @@ pub(in crate::plan) fn deletions(
                 && ours.names.iter().any(|name| theirs.names.contains(name))
         };
         if is_there && !records.any(|record| record.storage.iter().any(is_it)) {
-            let within = part.volumes.within.min(within);
             let volumes = Volumes { within, ..part.volumes };
             deletions.push(ProviderDelete { volumes, name: part.name });
         }

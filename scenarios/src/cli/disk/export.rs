@@ -93,19 +93,22 @@ pub(super) async fn export(
             let disks = QemuDisks::of(&machine, &named.which.disks)?;
             let readable = interrupt.or(disks.readable(&name)).await??;
             let has_monitor = named.which.has_monitor();
-            match by {
+            // The machine is held as long as it is served: nobody merges into what a backup reads.
+            return match by {
                 Some(Server::Qemu) if !has_monitor => {
-                    return Err(CliError::Usage("--by qemu needs --qmp".to_owned()));
+                    Err(CliError::Usage("--by qemu needs --qmp".to_owned()))
                 }
-                Some(Server::Daemon) => readable,
+                Some(Server::Daemon) => by_program(&readable, arguments, interrupt, json).await,
                 // What is inside an image QEMU cannot serve, and says why.
-                None if !has_monitor || readable.iter().any(|disk| disk.tag.is_some()) => readable,
+                None if !has_monitor || readable.iter().any(|disk| disk.tag.is_some()) => {
+                    by_program(&readable, arguments, interrupt, json).await
+                }
                 _ => {
                     arguments.check_no_program()?;
                     let served = interrupt.to_the_end(Served::begin(&machine, socket, &readable)).await?;
-                    return by_qemu(served, &readable, arguments, interrupt, json).await;
+                    by_qemu(served, &readable, arguments, interrupt, json).await
                 }
-            }
+            };
         }
     };
     by_program(&readable, arguments, interrupt, json).await

@@ -45,6 +45,20 @@ fn gone_back(blocks: &[(u64, u64)]) -> Vec<Invariant> {
 }
 
 #[test]
+fn what_a_deleted_snapshot_held_is_not_asked_of_the_next_of_its_name() {
+    let before = State { records: BTreeMap::new(), ..off() };
+    let mut data = Data::default();
+    data.begins(&before);
+    assert_eq!(ended(&mut data, Deed::Take("s1"), Stands::Done, (&before, &off())), []);
+    let mut written = off();
+    written.data.get_mut(VDA).unwrap().blocks.insert(0, 2);
+    let found = ended(&mut data.clone(), Deed::Nothing, Stands::Done, (&off(), &written));
+    assert_eq!(found, [Invariant::Writes], "as long as it is recorded");
+    assert_eq!(ended(&mut data, Deed::Nothing, Stands::Done, (&off(), &before)), [], "it is deleted");
+    assert_eq!(ended(&mut data, Deed::Take("s1"), Stands::Unknown, (&before, &written)), []);
+}
+
+#[test]
 fn going_back_to_a_snapshot_of_a_machine_that_was_off_brings_back_what_its_images_held() {
     assert_eq!(gone_back(&[]), []);
     assert_eq!(gone_back(&[(0, 7)]), [Invariant::Writes], "it does not");
