@@ -367,18 +367,17 @@ impl Frozen<'_> {
         else {
             return Ok(());
         };
-        let grown = match place.checked_sub(1) {
-            Some(child) => tree.get(line[child]).and_then(|child| merge::source(child, self.target)),
-            None => {
-                let part = snapshot.revert_disks.iter().find(|part| part.name == self.target);
-                part.and_then(|part| part.path().map(ToOwned::to_owned))
-            }
-        };
+        let child = place.checked_sub(1).and_then(|child| tree.get(line[child]));
+        let grown = child.and_then(|child| merge::source(child, self.target));
+        // Of a disk that the child left out the machine may be in what it was put back to.
+        let reverted = snapshot.revert_disks.iter().find(|part| part.name == self.target);
+        let reverted = reverted.and_then(SnapshotDisk::path);
         let disk = facts.observed.disk(self.target);
-        match disk.is_some_and(|disk| disk.chain.iter().any(|image| Some(&image.file) == grown.as_ref())) {
+        let mut chain = disk.into_iter().flat_map(|disk| &disk.chain);
+        match chain.any(|image| [grown.as_deref(), reverted].contains(&Some(&*image.file))) {
             true => Ok(()),
             false => {
-                let file = grown.as_deref().or(part.path()).unwrap_or(&self.file).to_owned();
+                let file = grown.as_deref().or(reverted).or(part.path()).unwrap_or(&self.file).to_owned();
                 let (name, disk) = (name.to_owned(), self.target.to_owned());
                 Err(DeleteRefusal::NotInChain { name, disk, file }.into())
             }
