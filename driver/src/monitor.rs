@@ -38,32 +38,19 @@ impl<E: Env> Monitor<E> {
     /// [`ConnectError`].
     pub async fn connect(env: E, endpoint: Endpoint, within: Duration) -> Result<Self, ConnectError> {
         let client = Client::connect(&env, &endpoint, false, within).await?;
-        let (client, off) = (RefCell::new(client), Cell::new(false));
-        let rest = Rest::new(env.clone(), None);
-        Ok(Self {
-            env,
-            endpoint: Some(endpoint),
-            client,
-            teller: Teller::default(),
-            off,
-            rest,
-            kept: KeptFiles::default(),
-        })
+        Ok(Self::of(env, Some(endpoint), client, false))
     }
 
     /// That of a machine that is off: there is nobody to connect to until one is started that listens at `endpoint`.
     pub fn off(env: E, endpoint: Option<Endpoint>) -> Self {
-        let client = RefCell::new(Client::to_nobody(&env));
-        let rest = Rest::new(env.clone(), None);
-        Self {
-            env,
-            endpoint,
-            client,
-            teller: Teller::default(),
-            off: Cell::new(true),
-            rest,
-            kept: KeptFiles::default(),
-        }
+        let client = Client::to_nobody(&env);
+        Self::of(env, endpoint, client, true)
+    }
+
+    fn of(env: E, endpoint: Option<Endpoint>, client: Client<E>, off: bool) -> Self {
+        let (client, off, rest) = (RefCell::new(client), Cell::new(off), Rest::new(env.clone(), None));
+        let (teller, kept) = (Teller::default(), KeptFiles::default());
+        Self { env, endpoint, client, teller, off, rest, kept }
     }
 
     /// The same machine, whose guest's agent is reached there.

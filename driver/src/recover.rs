@@ -140,14 +140,7 @@ pub(crate) async fn recover<E: Env>(
     if !remains.is_empty() {
         remains.extend(stays.take());
     }
-    Ok(Recovered {
-        title: pending.intent.plan.title.clone(),
-        turn,
-        deeds,
-        remains,
-        stays,
-        kept: monitor.kept().take(),
-    })
+    Ok(Recovered { title: pending.intent.plan.title.clone(), turn, deeds, remains, stays, kept: Vec::new() })
 }
 
 /// Whether there is a process.

@@ -64,15 +64,15 @@ impl<E: Env> Machine<E> {
                 let Intent { plan, domain, was_off, document, .. } = &pending.intent;
                 let done = recovered.turn == Turn::Forward;
                 let tree = self.written_records().await;
-                let kept = self.document.as_deref().or(document.as_deref());
-                let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off, kept).await;
+                let document = self.document.as_deref().or(document.as_deref());
+                let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off, document).await;
                 recovered.remains.extend(taken_over.err().map(|error| error.to_string()));
                 recovered
             }
         };
         let open = self.close_left(pending.intent.left.clone()).await;
         recovered.remains.extend(open.iter().map(Left::remains));
-        recovered.kept.extend(self.monitor.kept().take());
+        recovered.kept = self.monitor.kept().take();
         match recovered.turn {
             _ if recovered.remains.is_empty() => journal.over().await?,
             // Nothing else is to be done until somebody has looked.

@@ -76,14 +76,15 @@ pub(super) async fn export(
         check_free(socket).await?;
     }
     let name = SnapshotName::new(&*named.name).map_err(DiskError::from)?;
-    let readable = match (named.which.by()?, by) {
+    match (named.which.by()?, by) {
         (By::Storage(_), Some(Server::Qemu)) => {
             let why = "QEMU has no snapshot of a storage open: a program of its own serves that";
-            return Err(CliError::Usage(why.to_owned()));
+            Err(CliError::Usage(why.to_owned()))
         }
         (By::Storage(_), _) => {
             named.which.check_no_qemu()?;
-            interrupt.or(named.which.storage(interrupt.env())?.readable(&name)).await??
+            let readable = interrupt.or(named.which.storage(interrupt.env())?.readable(&name)).await??;
+            by_program(&readable, arguments, interrupt, json).await
         }
         (By::Qemu, by) => {
             let operate = named.which.machine(None, WITHIN)?;
@@ -93,25 +94,23 @@ pub(super) async fn export(
             let disks = QemuDisks::of(&machine, &named.which.disks)?;
             let readable = interrupt.or(disks.readable(&name)).await??;
             let has_monitor = named.which.has_monitor();
-            // The machine is held as long as it is served: nobody merges into what a backup reads.
-            return match by {
+            let by_itself = match by {
                 Some(Server::Qemu) if !has_monitor => {
-                    Err(CliError::Usage("--by qemu needs --qmp".to_owned()))
+                    return Err(CliError::Usage("--by qemu needs --qmp".to_owned()));
                 }
-                Some(Server::Daemon) => by_program(&readable, arguments, interrupt, json).await,
-                // What is inside an image QEMU cannot serve, and says why.
-                None if !has_monitor || readable.iter().any(|disk| disk.tag.is_some()) => {
-                    by_program(&readable, arguments, interrupt, json).await
-                }
-                _ => {
-                    arguments.check_no_program()?;
-                    let served = interrupt.to_the_end(Served::begin(&machine, socket, &readable)).await?;
-                    by_qemu(served, &readable, arguments, interrupt, json).await
-                }
+                Some(server) => *server == Server::Qemu,
+                // What is inside an image QEMU cannot serve.
+                None => has_monitor && readable.iter().all(|disk| disk.tag.is_none()),
             };
+            // The machine is held as long as it is served: nobody merges into what a backup reads.
+            if !by_itself {
+                return by_program(&readable, arguments, interrupt, json).await;
+            }
+            arguments.check_no_program()?;
+            let served = interrupt.to_the_end(Served::begin(&machine, socket, &readable)).await?;
+            by_qemu(served, &readable, arguments, interrupt, json).await
         }
-    };
-    by_program(&readable, arguments, interrupt, json).await
+    }
 }
 
 /// Whether nothing is where it is to listen.
