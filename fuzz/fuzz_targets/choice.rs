@@ -6,14 +6,14 @@
 
 mod topology;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use arbitrary::{Arbitrary, Unstructured};
 use camino::Utf8Path;
 use freezeframe::{
     explore::{self, Subject},
-    language::Scenario,
-    sweep::{self, Kind},
+    language::{Fault, Scenario},
+    sweep::{self, Kind, Survey},
     world::sim::Simulator,
 };
 use freezeframe_sim::{Oracle, Release};
@@ -29,48 +29,87 @@ struct Input<'a> {
     answers: &'a [u8],
 }
 
+/// As in the command: a run is short, and makes and drops a great many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What can go wrong. The driver is not killed here: that is for the sweep.
+const KINDS: [Kind; 9] = [
+    Kind::LoseReply,
+    Kind::Disconnect,
+    Kind::KillQemu,
+    Kind::Silence,
+    Kind::Duplicate,
+    Kind::Delay,
+    Kind::Error,
+    Kind::Garbage,
+    Kind::Split,
+];
+
+/// How many machines are remembered, at some 30 kB each. An input that differs in its fault or its order alone, and most do once a
+/// corpus has grown, need not play its machine as it stands once more.
+const REMEMBERED: usize = 4096;
+
+/// A machine's life as it goes where nothing is added.
+struct Life {
+    scenario: Scenario,
+    survey: Rc<Survey>,
+    faults: Vec<Fault>,
+}
+
+/// What is known from earlier inputs. It decides nothing: a run is the same without.
+struct Known {
+    simulator: Simulator,
+    lives: BTreeMap<(String, Release), Rc<Life>>,
+}
+
 thread_local! {
-    static SIMULATOR: RefCell<Simulator> = RefCell::new(Simulator::new());
+    static KNOWN: RefCell<Known> = RefCell::new(Known { simulator: Simulator::new(), lives: BTreeMap::new() });
 }
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     match Input::arbitrary_take_rest(Unstructured::new(bytes)) {
-        Ok(input) => SIMULATOR.with_borrow_mut(|simulator| play(simulator, &input)),
+        Ok(input) => KNOWN.with_borrow_mut(|known| play(known, &input)),
         Err(_) => Corpus::Reject,
     }
 });
 
-fn play(simulator: &mut Simulator, input: &Input<'_>) -> Corpus {
+fn play(known: &mut Known, input: &Input<'_>) -> Corpus {
     let text = input.topology.text();
-    let Ok(scenario) = Scenario::parse(Utf8Path::new("fuzzed.toml"), &text) else { return Corpus::Reject };
     let release = Release::ALL[usize::from(input.release) % Release::ALL.len()];
-    let survey = match sweep::survey(simulator, &scenario, release) {
-        Ok(survey) => Rc::new(survey),
-        Err(stuck) => panic!("{release}: {stuck}\n{text}"),
-    };
-    let first = survey.violations.first();
-    assert!(first.is_none(), "{release}: {}\n{text}", first.map(ToString::to_string).unwrap_or_default());
-    let kinds = [
-        Kind::LoseReply,
-        Kind::Disconnect,
-        Kind::KillQemu,
-        Kind::Silence,
-        Kind::Duplicate,
-        Kind::Delay,
-        Kind::Error,
-        Kind::Garbage,
-        Kind::Split,
-    ];
-    let faults: Vec<_> = sweep::single_faults(&scenario, &survey.places, &kinds).collect();
-    let fault = input.fault.filter(|_| !faults.is_empty());
-    let fault = fault.map(|number| &faults[usize::from(number) % faults.len()]);
+    let Some(life) = known.life(&text, release) else { return Corpus::Reject };
+    let fault = input.fault.filter(|_| !life.faults.is_empty());
+    let fault = fault.map(|number| &life.faults[usize::from(number) % life.faults.len()]);
     let added = fault.map_or(&[][..], std::slice::from_ref);
     // Nobody has written how its steps are to end.
-    let subject = Subject::new(&scenario, release, survey, added).however_steps_end();
-    let played = explore::play(simulator, &subject, Oracle::bytes(input.answers.to_vec()));
+    let subject = Subject::new(&life.scenario, release, life.survey.clone(), added).however_steps_end();
+    let played = explore::play(&mut known.simulator, &subject, Oracle::bytes(input.answers.to_vec()));
     if let Some(finding) = played.findings.first() {
         let fault = fault.map(sweep::toml).unwrap_or_default();
         panic!("{release}: {}\n{text}\n{fault}\n# order: {}", finding.what, played.oracle.trace());
     }
     Corpus::Keep
+}
+
+impl Known {
+    /// The life of a machine on a release, which holds by itself; none if it is no scenario.
+    fn life(&mut self, text: &str, release: Release) -> Option<Rc<Life>> {
+        let key = (text.to_owned(), release);
+        if let Some(life) = self.lives.get(&key) {
+            return Some(life.clone());
+        }
+        let scenario = Scenario::parse(Utf8Path::new("fuzzed.toml"), text).ok()?;
+        let survey = sweep::survey(&mut self.simulator, &scenario, release)
+            .unwrap_or_else(|stuck| panic!("{release}: {stuck}\n{text}"));
+        if let Some(first) = survey.violations.first() {
+            panic!("{release}: {first}\n{text}");
+        }
+        let faults = sweep::single_faults(&scenario, &survey.places, &KINDS).collect();
+        let life = Rc::new(Life { scenario, survey: Rc::new(survey), faults });
+        if self.lives.len() >= REMEMBERED {
+            self.lives.clear();
+        }
+        self.lives.insert(key, life.clone());
+        Some(life)
+    }
 }

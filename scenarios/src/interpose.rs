@@ -14,7 +14,9 @@
 
 pub(crate) mod aim;
 mod asked;
+mod message;
 pub(crate) use asked::name_of as name_of_request;
+pub(crate) use message::Message;
 
 use std::{
     cell::{Cell, RefCell},

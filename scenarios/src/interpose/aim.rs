@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use memchr::memmem;
 use serde_json::Value;
 
+use super::message::Message;
 use crate::language::{Fault, FaultKind, Moment, Point};
 
 /// At what a fault strikes, once it does.
@@ -81,20 +82,19 @@ impl Aim {
         if self.waiting.is_empty() && !may_be_an_event {
             return None;
         }
-        let message: Value = serde_json::from_slice(line).ok()?;
-        if let Some(event) = message["event"].as_str() {
-            let status = message["data"]["status"].as_str().filter(|_| event == "JOB_STATUS_CHANGE");
+        let message = Message::read(line)?;
+        if let Some(event) = &message.event {
             let text = String::from_utf8_lossy(line);
             return self.first(
                 |at| match at {
                     Moment::Event(name) => name == event,
-                    Moment::Job(wanted) => Some(wanted.name()) == status,
+                    Moment::Job(wanted) => Some(wanted.name()) == message.status.as_deref(),
                     Moment::Command(_) | Moment::Program(_) | Moment::Agent(_) | Moment::File(_) => false,
                 },
                 &text,
             );
         }
-        let kind = self.waiting.remove(&message["id"].to_string())?;
+        let kind = self.waiting.remove(&message.id.to_string())?;
         Some((kind, Point::Applied))
     }
 

@@ -7,10 +7,9 @@ use serde::{
     Deserialize,
     de::{IntoDeserializer as _, value},
 };
-use serde_json::Value;
 
 use crate::{
-    interpose::name_of_request,
+    interpose::{Message, name_of_request},
     language::{Action, JobStatus, Moment, Step},
     transcript::Entry,
 };
@@ -109,12 +108,11 @@ fn moment_of(entry: &Entry) -> Option<Moment> {
         Entry::Received(line) => {
             // Most lines are replies, and long: what is no event need not be read.
             memchr::memmem::find(line, b"\"event\"")?;
-            let message: Value = serde_json::from_slice(line).ok()?;
-            let event = message["event"].as_str()?;
-            let status = message["data"]["status"].as_str().filter(|_| event == "JOB_STATUS_CHANGE");
-            Some(match status {
-                Some(status) => Moment::Job(job_status(status)?),
-                None => Moment::Event(event.to_owned()),
+            let message = Message::read(line)?;
+            let event = message.event?;
+            Some(match message.status {
+                Some(status) => Moment::Job(job_status(&status)?),
+                None => Moment::Event(event),
             })
         }
         Entry::AgentSent(line) => Some(Moment::Agent(name_of_request(line)?)),
