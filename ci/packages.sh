@@ -1,29 +1,34 @@
 #!/usr/bin/env bash
-# Installs the tools of the storages that the test `storage` makes for itself: Debian's packages.
+# Installs what tests hold the driver against, as Debian's packages, by groups:
 #
-#   ci/storages.sh            btrfs, xfs and LVM
-#   ci/storages.sh --all      ZFS in userland and Ceph too: a hundred MiB and more
-#   ci/storages.sh --print    what would be installed, a package a line; nothing is
+#   ci/packages.sh storages      tools of the storages that the test `storage` makes for itself: btrfs, xfs, LVM
+#   ci/packages.sh clusters      ZFS in userland and Ceph, for the same test: a hundred MiB and more
+#   ci/packages.sh libvirt       libvirt and virsh, for the test `libvirt` and the benchmarks beside virsh; xmllint
+#   ci/packages.sh --print GROUP...    what would be installed, a package a line; nothing is
 #
 # What is installed already is left as it is. No service is started.
 # Exit codes: 0 all of it is here; 2 usage; 75 it may not install, has no way to, or apt failed: what is not here is skipped.
 set -euo pipefail
-all='' print=''
-for option in "$@"; do
-  case $option in
-    --all) all=yes ;;
+
+usage() {
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+say() { echo "packages: $1" >&2; }
+
+print='' packages=()
+for word in "$@"; do
+  case $word in
     --print) print=yes ;;
-    *)
-      sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
-      exit 2
-      ;;
+    # Without device-mapper in the kernel LVM still makes groups and volumes, and lists them.
+    storages) packages+=(btrfs-progs xfsprogs lvm2) ;;
+    clusters) packages+=(zfs-fuse ceph-mon ceph-osd ceph-common uuid-runtime) ;;
+    # Without what it recommends: it would bring a QEMU of its own, and push out the tools of a newer one.
+    libvirt) packages+=(libvirt-daemon-system libvirt-clients libxml2-utils) ;;
+    *) usage ;;
   esac
 done
-say() { echo "storages: $1" >&2; }
-
-# Without device-mapper in the kernel LVM still makes groups and volumes, and lists them.
-packages=(btrfs-progs xfsprogs lvm2)
-if [ -n "$all" ]; then packages+=(zfs-fuse ceph-mon ceph-osd ceph-common uuid-runtime); fi
+if [ ${#packages[@]} = 0 ]; then usage; fi
 
 missing=()
 for package in "${packages[@]}"; do
