@@ -20,6 +20,8 @@ run() {
   shift
   mkdir -p "$scratch/$target" "$artifacts"
   [ ! -f "fuzz/dictionaries/$target.dict" ] || words=(-dict="fuzz/dictionaries/$target.dict")
+  # A machine's life passes ten thousands of branches: to weigh its corpus by how rare each is takes four fifths of the time.
+  [ "$target" != choice ] || words+=(-entropic=0)
   if ! "$binary" "$@" "${words[@]}" -timeout=10 -print_final_stats=1 -artifact_prefix="$artifacts" \
     "$scratch/$target" "fuzz/corpus/$target" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
