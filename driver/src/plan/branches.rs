@@ -67,11 +67,20 @@ pub fn images_beside(
 ) -> BTreeMap<Utf8PathBuf, String> {
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeMap::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
-    let may_branch = |snapshot: &DomainSnapshot| is_begun(snapshot) || is_branching(snapshot, tree, observed);
-    if !snapshot.is_some_and(may_branch) {
+    let Some(snapshot) = snapshot else { return BTreeMap::new() };
+    if is_branching(snapshot, tree, observed) {
+        return recorded_images(tree, observed);
+    }
+    if !is_begun(snapshot) {
         return BTreeMap::new();
     }
-    recorded_images(tree, observed)
+    let images = recorded_images(tree, observed);
+    let merged: BTreeSet<_> = snapshot.disks.iter().filter_map(merge::note).map(|note| note.file).collect();
+    // Where all but those are in the machine's chains there is no other branch.
+    match images.keys().any(|image| !merged.contains(image.as_path())) {
+        true => images,
+        false => BTreeMap::new(),
+    }
 }
 
 /// The images that the records name and no chain of the machine has, with their formats.
@@ -175,7 +184,9 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     snapshot.disks.iter().try_for_each(|part| merge::check_named_once(part, name, records.tree))?;
     let frozen = external(snapshot).map(|part| find(part, snapshot, records.tree, facts));
     let mut frozen = frozen.collect::<Result<Vec<_>, _>>()?;
-    let begun::Rest { frozen: merged, overlays } = begun::rest(snapshot, records.tree, facts)?;
+    let mut settled = records.tree.clone();
+    merge::done_again(&mut settled, name);
+    let begun::Rest { frozen: merged, overlays } = begun::rest(snapshot, &settled, facts)?;
     frozen.extend(merged);
     if frozen.iter().any(|disk| disk.live.is_some()) {
         check_images_are_held(facts)?;
@@ -195,7 +206,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         }
     }
     stages.retain(|stage| !stage.steps.is_empty());
-    let tree = tree_without(snapshot, &frozen, records.tree);
+    let tree = tree_without(snapshot, &frozen, &settled);
     stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     let no_return = stages.len() - 1;
     let removals = removals(snapshot, &frozen, overlays, &tree, records, facts).into_iter();

@@ -25,7 +25,7 @@ mod records;
 use camino::Utf8Path;
 
 pub(crate) use self::records::is_named;
-pub(super) use self::records::{Note, check_named_once, is_manual, note, settle};
+pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, settle};
 use self::records::{begin, done};
 use super::{Facts, Off, Plan, Planned, Records, Stage, delete::check_no_stranger};
 pub(super) use crate::tree::source;

@@ -131,6 +131,18 @@ pub(in crate::plan) fn settle(tree: &mut SnapshotTree, observed: &Observed, mach
     }
 }
 
+/// Says once more of each disk that is merged what other records say of it then: whoever wrote that may have been killed behind the first
+/// of them.
+pub(in crate::plan) fn done_again(tree: &mut SnapshotTree, name: &str) {
+    let Some(snapshot) = tree.get(name).cloned() else { return };
+    for part in &snapshot.disks {
+        if let Some(Note { file, into, format, .. }) = note(part).filter(|note| note.done) {
+            let device = part.source_type != SourceType::File;
+            done(tree, name, Merged { target: &part.name, file, into, format, device });
+        }
+    }
+}
+
 fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl FnOnce(&mut SnapshotDisk)) {
     let Some(mut snapshot) = tree.get(name).cloned() else { return };
     if let Some(part) = snapshot.disks.iter_mut().find(|part| part.name == target) {
