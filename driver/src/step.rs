@@ -166,6 +166,11 @@ pub(crate) trait Kind: fmt::Display {
         Ok(Happened::No)
     }
 
+    /// The same of what only QEMU could be asked, once that is gone: what its files tell.
+    async fn probe_gone<E: Env>(&self, _env: &E) -> Happened {
+        Happened::Unknown
+    }
+
     /// How far it had got whose driver was killed at it; none if nothing of it is there. Most find that out where they are undone.
     ///
     /// # Errors
@@ -264,6 +269,13 @@ macro_rules! steps {
             pub(crate) async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
                 match self {
                     $(Step::$kind(step) => step.probe(live).await,)*
+                }
+            }
+
+            /// See [`Kind::probe_gone`].
+            pub(crate) async fn probe_gone<E: Env>(&self, env: &E) -> Happened {
+                match self {
+                    $(Step::$kind(step) => step.probe_gone(env).await,)*
                 }
             }
 

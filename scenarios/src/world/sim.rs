@@ -25,7 +25,7 @@ use freezeframe_sim::{
     exec::Spawner,
     host::{Backing, Descriptor, Host, Image},
     oracle::Trace,
-    qemu::{GuestAct, GuestAction},
+    qemu::{GuestAct, GuestAction, run_state::RunState},
     stream::{Sockets, Stream},
 };
 
@@ -34,7 +34,7 @@ use rustix::io::Errno;
 use super::World;
 use crate::{
     language::{self, Format, HostFile, Scenario},
-    machine,
+    machine, oracle,
     play::{self, CannotPlay, Run, Watch},
     serve::qcow2,
 };
@@ -123,9 +123,9 @@ impl OpenFile for SimFile {
 
     async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         let world = self.sockets.world();
-        // An image has a header, as a program would find it.
+        // An image has a header and says where it holds data, as a program would find it.
         let header = match world.host().image(&self.path) {
-            Some(Image::Qcow2(image)) => qcow2::bytes(image),
+            Some(image @ Image::Qcow2(inside)) => qcow2::bytes_with_parts(inside, image.blocks()),
             _ => None,
         };
         let Some(header) = header else { return Ok(world.host().read_at(&self.path, at, most)) };
@@ -426,6 +426,10 @@ impl<T: Time> World for SimWorld<T> {
             language::GuestAct::StartAgent => GuestAction::StartAgent,
             language::GuestAct::MuteAgent => GuestAction::MuteAgent,
             language::GuestAct::LetGo => GuestAction::LetGo,
+            language::GuestAct::Write => {
+                self.guest_writes();
+                return Ok(());
+            }
         });
         Ok(())
     }
@@ -456,6 +460,27 @@ impl<T> SimWorld<T> {
         self.env.time.now()
     }
 
+    /// The guest writes to each of its disks, if it runs and can.
+    fn guest_writes(&self) {
+        let mut world = self.world_mut();
+        if !world.qemu_is_running() || world.qemu().run_state() != RunState::Running {
+            return;
+        }
+        let (qemu, host) = (world.qemu(), world.host());
+        let is_frozen = |disk: &str| qemu.guest().is_some_and(|guest| guest.is_frozen(disk));
+        let devices = qemu.graph().devices().iter().filter(|device| !device.read_only);
+        let devices = devices.filter(|device| !is_frozen(oracle::disk_of(&device.id)));
+        let tops = devices.filter_map(|device| {
+            qemu.graph().chain(&device.node).find_map(|node| qemu.graph().file_of(node))
+        });
+        let tops: Vec<_> = tops.map(|file| host.resolve(Utf8Path::new(file))).collect();
+        for path in tops {
+            if let Some(image) = world.host_mut().image_mut(&path) {
+                image.write(0, GUEST_WRITE);
+            }
+        }
+    }
+
     /// Lets something happen inside of the guest.
     pub(crate) fn guest_acts(&self, action: GuestAction) {
         self.env.sockets.in_guest(action);
@@ -470,6 +495,9 @@ impl<T> SimWorld<T> {
         made.expect("nothing is there");
     }
 }
+
+/// What a guest writes where a scenario has it write.
+const GUEST_WRITE: u64 = u64::MAX;
 
 /// Plays scenarios on the simulator, one after the other. It remembers what each release can do, as it remembers it of
 /// a real binary.
