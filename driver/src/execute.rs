@@ -149,6 +149,8 @@ pub(crate) struct Execution<'m, E: Env> {
     rounds: usize,
     /// QEMU was found to be gone.
     gone: bool,
+    /// QEMU had ended before anything of this was done.
+    pub(crate) is_over: bool,
     /// Whether each step is asked whether it has happened before it acts: after a crash it may have.
     pub(crate) asks_first: bool,
 }
@@ -162,7 +164,17 @@ impl<'m, E: Env> Execution<'m, E> {
         journal: Option<&'m Journal<E>>,
     ) -> Self {
         let (begun, rounds) = (Vec::new(), 0);
-        Self { monitor, plan, patience, journal, begun, rounds, gone: false, asks_first: false }
+        Self {
+            monitor,
+            plan,
+            patience,
+            journal,
+            begun,
+            rounds,
+            gone: false,
+            is_over: false,
+            asks_first: false,
+        }
     }
 
     /// Carries out a stage up to the point of no return. Tells what failed.
@@ -274,6 +286,7 @@ impl<'m, E: Env> Execution<'m, E> {
         let mut running = Vec::new();
         for step in steps {
             let live = self.monitor.live(self.lane(&step.lane()), deadline, self.patience);
+            let live = live.of_one_that_is_gone(self.is_over);
             let (sender, receiver) = oneshot::channel();
             let (task, asks_first) = (Step::clone(step), self.asks_first);
             self.monitor.env().spawn_local(async move {

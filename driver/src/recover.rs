@@ -301,6 +301,7 @@ impl<'m, E: Env> Recovery<'m, E> {
         let behind = self.steps().filter(|(stage, written, step)| {
             *stage > plan.no_return && *written == Written::InDoubt && !is_moot(step)
         });
+        self.execution.is_over = is_off;
         // One after the other, as they are written down: it is not many that are in doubt.
         let mut failed = Vec::new();
         for (.., step) in behind.collect::<Vec<_>>() {
