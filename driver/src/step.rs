@@ -13,9 +13,11 @@ mod create_overlay;
 mod delete_snapshot;
 mod drop_overlay;
 mod end_commit;
+mod forget_load;
 mod freeze;
 mod load_memory;
 mod load_snapshot;
+mod mark_process;
 mod merge_bitmaps;
 mod merge_image;
 mod naming;
@@ -70,9 +72,11 @@ pub use self::{
     delete_snapshot::DeleteSnapshot,
     drop_overlay::DropOverlay,
     end_commit::EndCommit,
+    forget_load::ForgetLoad,
     freeze::Freeze,
     load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
+    mark_process::MarkProcess,
     merge_bitmaps::{Below, MergeBitmaps, MergedBitmap},
     merge_image::MergeImage,
     naming::Naming,
@@ -318,6 +322,8 @@ macro_rules! steps {
 steps! {
     SaveSnapshot,
     LoadSnapshot,
+    MarkProcess,
+    ForgetLoad,
     DeleteSnapshot,
     ReserveFile,
     UseEmptyFile,
@@ -419,6 +425,12 @@ fn job_remains(method: InternalMethod, job: &str) -> String {
 
 fn file_name(path: &Utf8Path) -> &str {
     path.file_name().unwrap_or_default()
+}
+
+/// Whether a node of this name is there.
+async fn is_open<E: Env>(live: &Live<E>, name: &str) -> Result<bool, CommandError> {
+    let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+    Ok(nodes.iter().any(|node| node.node_name.as_deref() == Some(name)))
 }
 
 /// On which of `nodes` an internal snapshot of this name is.
