@@ -1,7 +1,7 @@
 //! Going back to a snapshot, which the records know or the images alone.
 //!
 //! ```text
-//! inside the images, with memory:  write the records -> load ............................................ -> [resume]
+//! inside the images, with memory:  write the records -> mark the process -> load ....................... -> [resume] -> forget
 //! inside the images, without:      write the records -> [try the new] -> end the machine -> put the images back -> [start]
 //! outside of them:                 write the records -> reserve files -> make overlays -> [try the new] -> end the machine
 //!                                      -> [start -> [load memory] -> [resume]] -> remove the overlays that are left
