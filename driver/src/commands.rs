@@ -293,6 +293,14 @@ pub enum BlockdevAdd<'a> {
         /// The device.
         filename: &'a str,
     },
+    /// A node that holds nothing.
+    #[serde(rename = "null-co")]
+    Null {
+        /// The new node's name.
+        node_name: &'a str,
+        /// Whether nobody may write to it: what is written is lost.
+        read_only: bool,
+    },
     /// A qcow2 format node.
     Qcow2 {
         /// The new node's name.

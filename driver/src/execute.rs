@@ -149,6 +149,8 @@ pub(crate) struct Execution<'m, E: Env> {
     rounds: usize,
     /// QEMU was found to be gone.
     gone: bool,
+    /// QEMU had ended before anything of this was done.
+    pub(crate) is_over: bool,
     /// Whether each step is asked whether it has happened before it acts: after a crash it may have.
     pub(crate) asks_first: bool,
 }
@@ -162,7 +164,17 @@ impl<'m, E: Env> Execution<'m, E> {
         journal: Option<&'m Journal<E>>,
     ) -> Self {
         let (begun, rounds) = (Vec::new(), 0);
-        Self { monitor, plan, patience, journal, begun, rounds, gone: false, asks_first: false }
+        Self {
+            monitor,
+            plan,
+            patience,
+            journal,
+            begun,
+            rounds,
+            gone: false,
+            is_over: false,
+            asks_first: false,
+        }
     }
 
     /// Carries out a stage up to the point of no return. Tells what failed.
@@ -274,6 +286,7 @@ impl<'m, E: Env> Execution<'m, E> {
         let mut running = Vec::new();
         for step in steps {
             let live = self.monitor.live(self.lane(&step.lane()), deadline, self.patience);
+            let live = live.of_one_that_is_gone(self.is_over);
             let (sender, receiver) = oneshot::channel();
             let (task, asks_first) = (Step::clone(step), self.asks_first);
             self.monitor.env().spawn_local(async move {
@@ -415,13 +428,17 @@ impl<'m, E: Env> Execution<'m, E> {
     /// the step that failed, if one did, and why.
     pub(crate) async fn undo(&mut self, failed: Option<(&Step, &StepError)>) -> Undone<'m> {
         let mut told = Undone { gone: false, remains: Vec::new(), stays: None, steps: Vec::new() };
-        let mut in_use = false;
+        let (mut in_use, mut load_unclear) = (false, false);
         let mut newest_first: Vec<_> = std::mem::take(&mut self.begun).into_iter().rev().collect();
         if planted(Mutant::UndoesOldestFirst) {
             newest_first.reverse();
         }
         for (step, begun) in newest_first {
             if in_use && !step.touches_no_file() && !planted(Mutant::UnlinksWhatIsInUse) {
+                continue;
+            }
+            // Without the mark nobody would know any more whether the load has begun.
+            if load_unclear && matches!(step, Step::MarkProcess(_)) {
                 continue;
             }
             self.rounds += 1;
@@ -449,8 +466,10 @@ impl<'m, E: Env> Execution<'m, E> {
             };
             let Err(left) = undone else {
                 told.steps.push(step);
+                self.note_undone_load(step).await;
                 continue;
             };
+            load_unclear |= matches!(step, Step::LoadSnapshot(_));
             told.remains.push(left);
             if step.switches() {
                 in_use = true;
@@ -463,6 +482,14 @@ impl<'m, E: Env> Execution<'m, E> {
             }
         }
         told
+    }
+
+    /// Writes down that a load is put back or never began, before the mark goes by which that is known.
+    async fn note_undone_load(&self, step: &Step) {
+        let Some(journal) = self.journal.filter(|_| matches!(step, Step::LoadSnapshot(_))) else { return };
+        if let Err(error) = journal.undone(vec![self.number(step)]).await {
+            tracing::warn!(%error, "that the load is put back is not written down");
+        }
     }
 
     /// The same for a step. One in which QEMU has no part needs no answer from it.

@@ -5,6 +5,8 @@
 //!             `-> wait until it is held (`ready`, `pending`) ... its client's word --^
 //! ```
 //!
+//! One whose result whoever finds the machine must be able to read is dismissed by another step, behind the journal's next mark.
+//!
 //! The listening comes first: a short job has concluded before the reply to its command arrives. The jobs used
 //! here never dismiss themselves, so a lost event or reply can always be made up for by asking.
 //!
@@ -58,6 +60,23 @@ pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Res
     let mut watch = begin(live, id, start).await?;
     watch.until(|status| status == CONCLUDED).await?;
     watch.conclude().await
+}
+
+/// As [`run`], but that the job is not dismissed: as long as it is there whoever comes next can read how it has ended, see [`ended`].
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_and_keep<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
+    let mut watch = begin(live, id, start).await?;
+    watch.until(|status| status == CONCLUDED).await?;
+    let kind = watch.kind;
+    match find(live, id).await.map_err(|cause| watch.unread(cause))? {
+        Some(job) => match job.error.filter(|_| !planted(Mutant::IgnoresJobErrors)) {
+            None => Ok(()),
+            Some(reason) => Err(StepError::JobFailed { kind, reason }),
+        },
+        None => Err(StepError::JobVanished { kind }),
+    }
 }
 
 /// As [`run`], of a job that may take long: how far it is, is told meanwhile.
@@ -235,11 +254,22 @@ impl<'l, E: Env> Watch<'l, E> {
 /// # Errors
 /// [`StepError::JobUnfinished`] at the deadline, or when QEMU does not answer.
 pub async fn settle<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Result<End, StepError> {
+    match ended(live, id, kind).await? {
+        End::Absent => Ok(End::Absent),
+        _ => Ok(collect(live, id).await?),
+    }
+}
+
+/// The same, and the job stays.
+///
+/// # Errors
+/// As [`settle`].
+pub async fn ended<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Result<End, StepError> {
     let started = live.env().now();
     loop {
         match find(live, id).await? {
             None => return Ok(End::Absent),
-            Some(job) if job.status == CONCLUDED => return Ok(collect(live, id).await?),
+            Some(job) if job.status == CONCLUDED => return Ok(job.error.map_or(End::Done, End::Failed)),
             Some(job) if live.env().now() >= live.deadline() => {
                 let waited = live.env().now().saturating_sub(started);
                 return Err(StepError::JobUnfinished { kind, status: job.status, waited });

@@ -57,6 +57,7 @@ pub mod monitor;
 pub mod mutant;
 pub mod name;
 pub mod observed;
+mod overlay;
 pub mod patience;
 pub mod plan;
 pub mod progress;

@@ -27,6 +27,8 @@ pub struct Live<E: Env> {
     teller: Teller,
     rest: Rest<E>,
     kept: KeptFiles,
+    /// QEMU is known to have ended.
+    gone: bool,
 }
 
 impl<E: Env> Live<E> {
@@ -40,7 +42,7 @@ impl<E: Env> Live<E> {
         teller: Teller,
         rest: Rest<E>,
     ) -> Self {
-        Self { env, client, lane, deadline, patience, teller, rest, kept: KeptFiles::default() }
+        Self { env, client, lane, deadline, patience, teller, rest, kept: KeptFiles::default(), gone: false }
     }
 
     /// The same hold, that tells there what it has kept.
@@ -59,7 +61,18 @@ impl<E: Env> Live<E> {
             teller: self.teller.clone(),
             rest: self.rest.clone(),
             kept: self.kept.clone(),
+            gone: self.gone,
         }
+    }
+
+    /// The same hold on a machine whose QEMU has ended, if it has.
+    pub(crate) fn of_one_that_is_gone(self, gone: bool) -> Self {
+        Self { gone, ..self }
+    }
+
+    /// Whether QEMU is known to have ended: what was open in it went with it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// Tells how far the step is, in bytes.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! It is the executor's own way back and forward ([`crate::execute`]); what is new is only how far the steps had got. The journal
-//! says which had come to their end and which may have begun ([`crate::journal`]); of those the machine is asked, and the files.
+//! says which had come to their end and which may have begun ([`crate::journal`]); of those the machine is asked, and the files, which
+//! alone can tell once QEMU is gone.
 //!
 //! It may itself be killed: the journal stays until all is done, and every step can be asked, done and put back once more.
 
@@ -240,12 +241,12 @@ impl<'m, E: Env> Recovery<'m, E> {
     }
 
     /// Whether the decisive stage has happened; none if nobody knows. What has been put back in part is put back.
-    async fn decided(&self) -> Option<bool> {
+    async fn decided(&mut self) -> Option<bool> {
         if self.steps().any(|(_, written, _)| written == Written::Undone) {
             return Some(false);
         }
         let decisive = self.execution.plan.no_return;
-        let steps = self.steps().filter(|(stage, ..)| *stage == decisive);
+        let steps: Vec<_> = self.steps().filter(|(stage, ..)| *stage == decisive).collect();
         let mut all = true;
         for (_, written, step) in steps {
             let happened = match written {
@@ -264,16 +265,32 @@ impl<'m, E: Env> Recovery<'m, E> {
         Some(all && !planted(Mutant::RecoversBack))
     }
 
-    async fn has_happened(&self, step: &Step) -> Happened {
-        if self.reached == Reached::Off {
-            match step {
-                Step::StopMachine(_) | Step::Quit(_) => return Happened::Yes,
-                step if step.only_in_qemu() || step.starts_a_machine() => return Happened::No,
-                _ => {}
+    async fn has_happened(&mut self, step: &Step) -> Happened {
+        if self.reached == Reached::Alive {
+            match step.probe(&self.live(&step.lane())).await {
+                Ok(happened) => return happened,
+                // It may have ended this very moment.
+                Err(_) => match self.execution.reach("recover").await {
+                    Reach::Gone => self.reached = Reached::Off,
+                    _ => return Happened::Unknown,
+                },
             }
         }
-        let happened = step.probe(&self.live(&step.lane())).await;
-        happened.unwrap_or(Happened::Unknown)
+        match step {
+            Step::StopMachine(_) | Step::Quit(_) => return Happened::Yes,
+            step if step.only_in_qemu() || step.starts_a_machine() => return Happened::No,
+            _ => {}
+        }
+        match step.probe(&self.live(&step.lane())).await {
+            Ok(happened @ (Happened::Yes | Happened::No)) => happened,
+            _ => step.probe_gone(self.execution.monitor.env()).await,
+        }
+    }
+
+    /// Whether QEMU is gone, and the step's files tell that nothing of it is left.
+    async fn is_undone_by_the_end(&self, step: &Step) -> bool {
+        let env = self.execution.monitor.env();
+        self.reached == Reached::Off && step.probe_gone(env).await == Happened::No
     }
 
     /// Does what comes behind the decisive stage, unless it has happened.
@@ -284,6 +301,7 @@ impl<'m, E: Env> Recovery<'m, E> {
         let behind = self.steps().filter(|(stage, written, step)| {
             *stage > plan.no_return && *written == Written::InDoubt && !is_moot(step)
         });
+        self.execution.is_over = is_off;
         // One after the other, as they are written down: it is not many that are in doubt.
         let mut failed = Vec::new();
         for (.., step) in behind.collect::<Vec<_>>() {
@@ -339,6 +357,7 @@ impl<'m, E: Env> Recovery<'m, E> {
         for (_, written, step) in self.steps().filter(|(stage, ..)| *stage <= decisive).collect::<Vec<_>>() {
             let how_far = match written {
                 Written::Done => Ok(Some(Begun::Whole)),
+                Written::InDoubt if self.is_undone_by_the_end(step).await => Ok(None),
                 Written::InDoubt => step.look_back(&self.live(&step.lane())).await,
                 Written::Ahead | Written::Undone => Ok(None),
             };

@@ -13,9 +13,11 @@ mod create_overlay;
 mod delete_snapshot;
 mod drop_overlay;
 mod end_commit;
+mod forget_load;
 mod freeze;
 mod load_memory;
 mod load_snapshot;
+mod mark_process;
 mod merge_bitmaps;
 mod merge_image;
 mod naming;
@@ -70,9 +72,11 @@ pub use self::{
     delete_snapshot::DeleteSnapshot,
     drop_overlay::DropOverlay,
     end_commit::EndCommit,
+    forget_load::ForgetLoad,
     freeze::Freeze,
     load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
+    mark_process::MarkProcess,
     merge_bitmaps::{Below, MergeBitmaps, MergedBitmap},
     merge_image::MergeImage,
     naming::Naming,
@@ -164,6 +168,11 @@ pub(crate) trait Kind: fmt::Display {
     /// was killed at it.
     async fn probe<E: Env>(&self, _live: &Live<E>) -> Result<Happened, StepError> {
         Ok(Happened::No)
+    }
+
+    /// The same of what only QEMU could be asked, once that is gone: what its files tell.
+    async fn probe_gone<E: Env>(&self, _env: &E) -> Happened {
+        Happened::Unknown
     }
 
     /// How far it had got whose driver was killed at it; none if nothing of it is there. Most find that out where they are undone.
@@ -267,6 +276,13 @@ macro_rules! steps {
                 }
             }
 
+            /// See [`Kind::probe_gone`].
+            pub(crate) async fn probe_gone<E: Env>(&self, env: &E) -> Happened {
+                match self {
+                    $(Step::$kind(step) => step.probe_gone(env).await,)*
+                }
+            }
+
             /// See [`Kind::look_back`].
             pub(crate) async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
                 match self {
@@ -306,6 +322,8 @@ macro_rules! steps {
 steps! {
     SaveSnapshot,
     LoadSnapshot,
+    MarkProcess,
+    ForgetLoad,
     DeleteSnapshot,
     ReserveFile,
     UseEmptyFile,
@@ -407,6 +425,12 @@ fn job_remains(method: InternalMethod, job: &str) -> String {
 
 fn file_name(path: &Utf8Path) -> &str {
     path.file_name().unwrap_or_default()
+}
+
+/// Whether a node of this name is there.
+async fn is_open<E: Env>(live: &Live<E>, name: &str) -> Result<bool, CommandError> {
+    let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+    Ok(nodes.iter().any(|node| node.node_name.as_deref() == Some(name)))
 }
 
 /// On which of `nodes` an internal snapshot of this name is.

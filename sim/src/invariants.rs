@@ -98,6 +98,8 @@ fn nodes(graph: &Graph, host: &Host) -> Vec<String> {
             }
         }
         match (driver, graph.image(node, host)) {
+            // It holds nothing, and has no file.
+            (Driver::Null(_), _) => {}
             (_, None) => broken.push(format!("the file of node {name} was unlinked")),
             (Driver::Qcow2 { .. }, Some(image)) if image.as_qcow2().is_none() => {
                 broken.push(format!("node {name} is qcow2, and its image is not"));

@@ -239,6 +239,7 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             node: disk.to_owned(),
             overlay: format!("{disk}-s1"),
             file: self.overlay(disk),
+            reused: false,
             bitmaps: Vec::new(),
         }
     }

@@ -131,6 +131,7 @@ fn samples_of_overlays(samples: &mut Samples) {
         backing: Some("vda"),
         cache_size: Some(4 << 20),
     });
+    samples.add(&BlockdevAdd::Null { node_name: "mark", read_only: true });
     samples.add(&BlockdevDel { node_name: "overlay" });
     let options = CreateOptions::Qcow2 {
         file: "overlay-file",

@@ -15,6 +15,7 @@
 //! Who stands on an image is read from the machine's chains and from the headers of all images that the records name. One
 //! that cannot be read may be one of them, and an image that holds internal snapshots is not touched: those read through it.
 
+mod begun;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,10 +67,20 @@ pub fn images_beside(
 ) -> BTreeMap<Utf8PathBuf, String> {
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeMap::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
-    if !snapshot.is_some_and(|snapshot| is_branching(snapshot, tree, observed)) {
+    let Some(snapshot) = snapshot else { return BTreeMap::new() };
+    if is_branching(snapshot, tree, observed) {
+        return recorded_images(tree, observed);
+    }
+    if !is_begun(snapshot) {
         return BTreeMap::new();
     }
-    recorded_images(tree, observed)
+    let images = recorded_images(tree, observed);
+    let merged: BTreeSet<_> = snapshot.disks.iter().filter_map(merge::note).map(|note| note.file).collect();
+    // Where all but those are in the machine's chains there is no other branch.
+    match images.keys().any(|image| !merged.contains(image.as_path())) {
+        true => images,
+        false => BTreeMap::new(),
+    }
 }
 
 /// The images that the records name and no chain of the machine has, with their formats.
@@ -81,6 +92,9 @@ pub(super) fn recorded_images(tree: &SnapshotTree, observed: &Observed) -> BTree
             let format = part.format().unwrap_or("qcow2").to_owned();
             images.extend(part.path().map(|path| (path.to_owned(), format)));
         }
+        // An overlay is no record's any more once it is merged.
+        let merged = record.disks.iter().filter_map(merge::note).filter(|note| note.done);
+        images.extend(merged.map(|note| (note.file.to_owned(), "qcow2".to_owned())));
         let document = record.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
         for disk in document.iter().flat_map(DomainXml::disks).filter(|disk| !disk.read_only()) {
             images.extend(disk.path().map(|path| (path.to_owned(), disk.format().to_owned())));
@@ -106,10 +120,15 @@ pub fn known_files(tree: Option<&SnapshotTree>, observed: &Observed) -> BTreeSet
     open.chain(images).chain(memory).chain(merged).collect()
 }
 
+/// Whether a snapshot's deletion was begun. Its overlays go down, unless the machine has left them: see [`begun`].
+fn is_begun(snapshot: &DomainSnapshot) -> bool {
+    snapshot.disks.iter().any(|part| part.delete_in_progress)
+}
+
 /// Whether a snapshot is no single overlay in a chain of the running machine, which could go down into the image below it.
 pub(super) fn is_branching(snapshot: &DomainSnapshot, tree: &SnapshotTree, observed: &Observed) -> bool {
     let name = snapshot.name.as_deref().unwrap_or_default();
-    if snapshot.disks.iter().any(|part| part.delete_in_progress) {
+    if is_begun(snapshot) {
         return false;
     }
     let (children, is_current) = (tree.children(name).count(), tree.current() == Some(name));
@@ -164,7 +183,11 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     merge::check_no_other_begun(name, records.tree)?;
     snapshot.disks.iter().try_for_each(|part| merge::check_named_once(part, name, records.tree))?;
     let frozen = external(snapshot).map(|part| find(part, snapshot, records.tree, facts));
-    let frozen = frozen.collect::<Result<Vec<_>, _>>()?;
+    let mut frozen = frozen.collect::<Result<Vec<_>, _>>()?;
+    let mut settled = records.tree.clone();
+    merge::done_again(&mut settled, name);
+    let begun::Rest { frozen: merged, overlays } = begun::rest(snapshot, &settled, facts)?;
+    frozen.extend(merged);
     if frozen.iter().any(|disk| disk.live.is_some()) {
         check_images_are_held(facts)?;
     }
@@ -183,10 +206,10 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         }
     }
     stages.retain(|stage| !stage.steps.is_empty());
-    let tree = tree_without(snapshot, &frozen, records.tree);
+    let tree = tree_without(snapshot, &frozen, &settled);
     stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     let no_return = stages.len() - 1;
-    let removals = removals(snapshot, &frozen, &tree, records, facts).into_iter();
+    let removals = removals(snapshot, &frozen, overlays, &tree, records, facts).into_iter();
     match facts.off {
         None => stages.extend(removals.map(Stage::one)),
         Some(_) => {
@@ -434,6 +457,7 @@ impl Frozen<'_> {
 fn removals(
     snapshot: &DomainSnapshot,
     frozen: &[Frozen<'_>],
+    merged: Vec<RemoveImage>,
     left: &SnapshotTree,
     records: Records<'_>,
     facts: Facts<'_>,
@@ -452,7 +476,8 @@ fn removals(
     };
     let images = frozen.iter().filter(is_overlay).map(|disk| (disk.file.clone(), disk.device));
     let own = frozen.iter().filter_map(|disk| Some((disk.left?.to_owned(), false)));
-    let all = images.chain(own);
+    let merged = merged.into_iter().map(|image| (image.file, image.device));
+    let all = images.chain(own).chain(merged);
     // Where nothing stands on an image any more, what the parent says of it is of no use.
     let mut naming = left.clone();
     if let Some(mut parent) = snapshot.parent.as_deref().and_then(|parent| left.get(parent)).cloned() {

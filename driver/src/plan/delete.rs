@@ -63,7 +63,9 @@ pub fn at_stake(
         let below = pair.map(|pair| pair[1].file.clone());
         own.map(ToOwned::to_owned).into_iter().chain(below).chain(merge::source(snapshot, &part.name))
     });
-    images.chain(aside).collect()
+    let notes = snapshot.into_iter().flat_map(|snapshot| &snapshot.disks).filter_map(merge::note);
+    let merged = notes.flat_map(|note| [note.file.to_owned(), note.into.into()]);
+    images.chain(merged).chain(aside).collect()
 }
 
 /// Refuses what would break an image that stands on this one and that nobody here knows.
@@ -179,7 +181,17 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
             let snapshot = records.tree.get(name);
             match snapshot.is_some_and(|it| branches::is_branching(it, records.tree, facts.observed)) {
                 true => branches::delete(name, records, facts),
-                false => merge::delete(name, records, facts),
+                false => match merge::delete(name, records, facts) {
+                    // Of one that was begun here the machine has left the chain meanwhile.
+                    Err(Refusal::Delete(
+                        DeleteRefusal::NotInChain { .. } | DeleteRefusal::OtherBranch { .. },
+                    )) if snapshot
+                        .is_some_and(|it| it.disks.iter().any(|part| merge::note(part).is_some())) =>
+                    {
+                        branches::delete(name, records, facts)
+                    }
+                    merged => merged,
+                },
             }
         }
         Some(external) => Err(DeleteRefusal::ExternalAmongMany(external.clone()).into()),

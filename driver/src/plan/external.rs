@@ -83,6 +83,7 @@ pub(super) fn create(
         node: disk.node.clone(),
         overlay: overlay_node(facts.unique, index),
         file: overlay.path.clone(),
+        reused: create.flags.has(CreateFlag::ReuseExternal),
         bitmaps: disk.bitmaps.iter().map(CarriedBitmap::from).collect(),
     });
     let switches: Vec<_> = switches.collect();

@@ -19,7 +19,8 @@ use crate::{
     observed::ObservedDisk,
     request::{Create, CreateFlag},
     step::{
-        DeleteSnapshot, LoadSnapshot, Naming, Pause, Quit, Resume, SaveSnapshot, ThawLoaded, WriteRecords,
+        DeleteSnapshot, LoadSnapshot, MarkProcess, Naming, Pause, Quit, Resume, SaveSnapshot, Step,
+        ThawLoaded, WriteRecords,
     },
 };
 
@@ -106,15 +107,26 @@ pub(super) fn revert(
         naming: Naming::Nodes,
         running,
         pauses: running && !runs,
+        mark: mark(method, facts.unique),
     };
-    let mut stages: Vec<_> = record.into_iter().map(Stage::one).collect();
+    let mark = load.mark.clone().map(|node| MarkProcess { node });
+    let forget = load.forget();
+    let before = record.map(Step::from).into_iter().chain(mark.map(Step::from)).collect();
+    let mut stages = vec![Stage { steps: before }];
+    stages.retain(|stage| !stage.steps.is_empty());
     let no_return = stages.len();
     stages.push(Stage::one(load));
     if runs && !running {
         stages.push(Stage::one(Resume::default()));
     }
     stages.extend(thaw_loaded(runs, facts));
+    stages.extend(forget.map(Stage::one));
     Ok(Plan { title, disks: targets(&disks), manual: Vec::new(), stages, no_return })
+}
+
+/// What the mark in the process is called that a load is found by; the human monitor loads before it answers.
+pub(super) fn mark(method: InternalMethod, unique: &str) -> Option<String> {
+    (method == InternalMethod::Jobs).then(|| format!("ff-{unique}-mark"))
 }
 
 /// The thaw of a guest that runs once its memory is loaded, in which it may be frozen. One that stands still cannot be asked.

@@ -13,7 +13,8 @@
 //! (`<snapshotDeleteInProgress>`) until it goes. What ends it half way leaves whole chains and such a record, and to delete the
 //! snapshot again goes on from there.
 //!
-//! Where several images stand on a snapshot's, its content goes the other way: see [`super::branches`].
+//! Where several images stand on a snapshot's, its content goes the other way: see [`super::branches`]. So does the rest of a deletion
+//! whose images the machine has left for another branch meanwhile.
 //!
 //! Nothing that another snapshot is based on is written to or removed: who is above an image is looked up in the running
 //! machine and in all records, and where a record does not say, it is taken to be in the way.
@@ -24,8 +25,8 @@ mod records;
 use camino::Utf8Path;
 
 pub(crate) use self::records::is_named;
-use self::records::{Note, begin, done};
-pub(super) use self::records::{check_named_once, is_manual, note};
+pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, settle};
+use self::records::{begin, done};
 use super::{Facts, Off, Plan, Planned, Records, Stage, delete::check_no_stranger};
 pub(super) use crate::tree::source;
 use crate::{

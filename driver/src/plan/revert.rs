@@ -1,7 +1,7 @@
 //! Going back to a snapshot, which the records know or the images alone.
 //!
 //! ```text
-//! inside the images, with memory:  write the records -> load ............................................ -> [resume]
+//! inside the images, with memory:  write the records -> mark the process -> load ....................... -> [resume] -> forget
 //! inside the images, without:      write the records -> [try the new] -> end the machine -> put the images back -> [start]
 //! outside of them:                 write the records -> reserve files -> make overlays -> [try the new] -> end the machine
 //!                                      -> [start -> [load memory] -> [resume]] -> remove the overlays that are left
@@ -45,8 +45,8 @@ use crate::{
     qemu_img::Backing,
     request::{Revert, RevertFlag},
     step::{
-        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, Naming, RemoveFile,
-        ReserveFile, Resume, Step,
+        CreateOverlay, DeleteSnapshot, DropOverlay, LoadMemory, LoadSnapshot, MarkProcess, Naming,
+        RemoveFile, ReserveFile, Resume, Step,
     },
 };
 
@@ -278,7 +278,10 @@ impl Way<'_> {
             naming,
             running: false,
             pauses: false,
+            mark: internal::mark(internal::method(self.facts)?, self.facts.unique),
         };
+        let mark = load.mark.clone().map(|node| MarkProcess { node });
+        let forget = load.forget();
         let mut stages = vec![Stage::one(write)];
         stages.extend(self.described(&self.domain));
         stages.extend(self.try_out(launcher, &self.domain));
@@ -286,12 +289,14 @@ impl Way<'_> {
         stages.extend(reset.clone().map(Stage::one));
         stages.extend(self.thrown_away.clone());
         stages.push(Stage::one(self.start(launcher, &self.domain, Power::Paused)));
+        stages.extend(mark.map(Stage::one));
         stages.push(Stage::one(load));
         let no_return = stages.len() - 1;
         if self.goal == Goal::Running {
             stages.push(Stage::one(Resume::default()));
         }
         stages.extend(internal::thaw_loaded(self.goal == Goal::Running, self.facts));
+        stages.extend(forget.map(Stage::one));
         stages.extend(self.delete_tags(naming, node)?);
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
         let plan = self.plan("internal, in a new process", super::targets(&disks), stages, no_return);

@@ -215,7 +215,9 @@ snapshot s1 of vm: disk-only, disks vda vdb
             revert(),
             "\
 revert vm to s1: internal, disks vda vdb
-  1  put machine and disks back to s1               point of no return
+  1  mark the process                               undo: drop the mark
+  2  put machine and disks back to s1               point of no return
+  3  dismiss the load's job
 ",
         ),
         (

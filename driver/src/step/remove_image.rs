@@ -16,7 +16,8 @@ use crate::{
 
 /// Closes an image that no chain uses any more and removes its file. A file that is not there is removed already.
 ///
-/// QEMU has the last word: it refuses to close what is in use, and what is open is not removed, be it in another process.
+/// QEMU has the last word: it refuses to close what is in use, and what is open is not removed, be it in another process. What was open
+/// in one that has ended went with it.
 ///
 /// Source: QEMU QAPI `blockdev-del`; what libvirt sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +51,9 @@ impl Kind for RemoveImage {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
-        while let Some(node_name) = self.outermost(live).await? {
+        while !live.is_gone()
+            && let Some(node_name) = self.outermost(live).await?
+        {
             live.execute(&BlockdevDel { node_name: &node_name }).await?;
         }
         if self.device {

@@ -13,6 +13,8 @@ use crate::{
     job,
     live::Live,
     mutant::{Mutant, planted},
+    observed::file_of,
+    overlay,
 };
 
 /// Puts every prepared overlay under its disk in one transaction: the moment of the snapshot.
@@ -38,6 +40,9 @@ pub struct Switch {
     pub overlay: String,
     /// The overlay's file.
     pub file: Utf8PathBuf,
+    /// Whether the overlay is the caller's, and may have held something before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
     /// Bitmaps that go on in the overlay: what keeps account of writes must not stop at a snapshot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bitmaps: Vec<CarriedBitmap>,
@@ -59,16 +64,37 @@ impl From<&DirtyBitmap> for CarriedBitmap {
 }
 
 impl SwitchOverlays {
-    /// The switches whose overlays are on top of their disks.
+    /// The switches whose overlays are on top of their disks: by their nodes, or by their files in a QEMU that was started on them
+    /// since.
     async fn on_top<E: Env>(&self, live: &Live<E>) -> Result<Vec<&Switch>, StepError> {
         let devices = live.ask(&QueryBlock {}).await?;
+        let tops = || devices.iter().filter_map(|device| device.inserted.as_ref());
         let is_on_top = |switch: &&Switch| {
-            devices
-                .iter()
-                .filter_map(|device| device.inserted.as_ref()?.node_name.as_ref())
-                .any(|top| *top == switch.overlay)
+            tops().any(|top| {
+                top.node_name.as_ref() == Some(&switch.overlay) || file_of(&top.image.filename) == switch.file
+            })
         };
         Ok(self.switches.iter().filter(is_on_top).collect())
+    }
+
+    /// What the overlays tell once QEMU is gone. Where nothing was ever written to one of them the images below hold all that the guest
+    /// has written, whether they were switched or not. What holds something was written to by the guest alone, but for what was the
+    /// caller's.
+    async fn as_written<E: Env>(&self, env: &E) -> Happened {
+        let mut written = Vec::new();
+        for switch in &self.switches {
+            // In use by whom nobody knows, it is no trace of the past.
+            let is_free = matches!(env.image_in_use(&switch.file).await, Ok(false));
+            written.push(match overlay::holds_data(env, &switch.file).await.filter(|_| is_free) {
+                Some(true) if switch.reused => None,
+                holds => holds,
+            });
+        }
+        match written.iter().all(|holds| *holds == Some(false)) {
+            true => Happened::No,
+            false if written.contains(&Some(true)) => Happened::Yes,
+            false => Happened::Unknown,
+        }
     }
 
     /// No disk goes back before all can. Whether the guest runs meanwhile does not matter. One that has gone back already, in a
@@ -162,6 +188,10 @@ impl Kind for SwitchOverlays {
             all if all == self.switches.len() => Ok(Happened::Yes),
             _ => Err(StepError::Torn(switched.join(", "))),
         }
+    }
+
+    async fn probe_gone<E: Env>(&self, env: &E) -> Happened {
+        self.as_written(env).await
     }
 
     /// Overlays on top are to go back, as many as there are. A way back that was begun is ended first: its jobs stand in the way.

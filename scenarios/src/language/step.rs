@@ -336,6 +336,8 @@ pub enum GuestAct {
     MuteAgent,
     /// Whoever else has frozen file systems, as `frozen-before` says, thaws them again. The agent does not know.
     LetGo,
+    /// It writes to each of its disks, if it runs and their file systems are not frozen.
+    Write,
 }
 
 impl GuestAct {
@@ -347,6 +349,7 @@ impl GuestAct {
             GuestAct::StartAgent => "start-agent",
             GuestAct::MuteAgent => "mute-agent",
             GuestAct::LetGo => "let-go",
+            GuestAct::Write => "write",
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct State {
     pub images: BTreeMap<String, ImageState>,
     /// What the guest has written to each image, and what it holds inside.
     pub data: BTreeMap<String, Layer>,
+    /// The images that the file with the machine's description names.
+    pub described: BTreeSet<String>,
     /// Every other file.
     pub documents: BTreeMap<String, Vec<u8>>,
     /// The records of snapshots, by name.
@@ -107,6 +109,9 @@ impl State {
         for (path, bytes) in host.documents().filter(|(path, _)| !is_lock(path)) {
             // A storage that catches a folder catches the records in it: those are nobody's any more.
             if path.parent() != Some(&kept) {
+                if path == kept.with_extension("xml") {
+                    state.described = images_of(bytes);
+                }
                 state.documents.insert(path.to_string(), bytes.to_owned());
                 continue;
             }
@@ -163,11 +168,11 @@ impl State {
     }
 
     /// Every file that is in use, or that a record names, with all that these stand on. Of a machine that is gone the last tops
-    /// are in use.
+    /// are in use, and what it is to be started from.
     pub fn reachable(&self, last_tops: &BTreeSet<String>) -> BTreeSet<String> {
         let mut found: BTreeSet<String> = self.chains.values().flatten().cloned().collect();
         if self.guest.is_none() {
-            found.extend(last_tops.iter().cloned());
+            found.extend(last_tops.iter().chain(&self.described).cloned());
         }
         for record in self.records.values() {
             found.extend(record.needs.iter().cloned());
@@ -213,6 +218,13 @@ impl State {
     pub fn files(&self) -> BTreeSet<&String> {
         self.images.keys().chain(self.documents.keys()).collect()
     }
+}
+
+/// The images that a machine's description names.
+fn images_of(description: &[u8]) -> BTreeSet<String> {
+    let document = DomainXml::read(description).ok();
+    let disks = document.iter().flat_map(DomainXml::disks);
+    disks.filter_map(|disk| Some(disk.path()?.to_string())).collect()
 }
 
 fn image_state(path: &Utf8Path, image: &Image) -> ImageState {

@@ -9,7 +9,7 @@
 //!
 //! Source: QEMU's `docs/interop/qcow2`.
 
-use freezeframe_sim::host::{Backing, Qcow2};
+use freezeframe_sim::host::{Backing, Blocks, Qcow2};
 
 const CLUSTER: u64 = Qcow2::CLUSTER;
 
@@ -57,6 +57,19 @@ pub fn bytes(image: &Qcow2) -> Option<Vec<u8>> {
     put(CLUSTER, &(2 * CLUSTER).to_be_bytes()); // refcount block
     for cluster in 0..clusters {
         put(2 * CLUSTER + 2 * cluster, &1_u16.to_be_bytes());
+    }
+    Some(file)
+}
+
+/// The same of an image in which something is written: its L1 table says which parts hold data, and what it leads to is not there.
+pub fn bytes_with_parts(image: &Qcow2, blocks: &Blocks) -> Option<Vec<u8>> {
+    const OWN: u64 = 1 << 63;
+    let mut file = bytes(image)?;
+    let parts = blocks.keys().map(|block| block * CLUSTER / COVERED);
+    for part in parts {
+        let entry = usize::try_from(3 * CLUSTER + 8 * part).ok()?;
+        let table = OWN | (file.len() as u64).next_multiple_of(CLUSTER);
+        file.get_mut(entry..entry + 8)?.copy_from_slice(&table.to_be_bytes());
     }
     Some(file)
 }

@@ -24,7 +24,7 @@ use freezeframe_driver::{
 use freezeframe_sim::{
     Machine,
     host::{Backing, Image},
-    qemu::{GuestAct, GuestAction},
+    qemu::{GuestAct, GuestAction, run_state::RunState},
     stream::Sockets,
 };
 
@@ -36,6 +36,7 @@ pub use self::{
 use super::World;
 use crate::{
     language::{self, Format, HostFile},
+    oracle,
     play::CannotPlay,
 };
 
@@ -57,6 +58,9 @@ pub(crate) fn monitor(number: usize) -> Endpoint {
 pub(crate) fn agent() -> Endpoint {
     Endpoint::Unix(AGENT.into())
 }
+
+/// What a guest writes where a scenario has it write.
+const GUEST_WRITE: u64 = u64::MAX;
 
 /// A simulated machine and the world around it.
 #[derive(Debug, Clone)]
@@ -161,6 +165,10 @@ impl<T: Time> World for SimWorld<T> {
             language::GuestAct::StartAgent => GuestAction::StartAgent,
             language::GuestAct::MuteAgent => GuestAction::MuteAgent,
             language::GuestAct::LetGo => GuestAction::LetGo,
+            language::GuestAct::Write => {
+                self.guest_writes();
+                return Ok(());
+            }
         });
         Ok(())
     }
@@ -189,6 +197,27 @@ impl<T> SimWorld<T> {
         T: Time,
     {
         self.env.time.now()
+    }
+
+    /// The guest writes to each of its disks, if it runs and can.
+    fn guest_writes(&self) {
+        let mut world = self.world_mut();
+        if !world.qemu_is_running() || world.qemu().run_state() != RunState::Running {
+            return;
+        }
+        let (qemu, host) = (world.qemu(), world.host());
+        let is_frozen = |disk: &str| qemu.guest().is_some_and(|guest| guest.is_frozen(disk));
+        let devices = qemu.graph().devices().iter().filter(|device| !device.read_only);
+        let devices = devices.filter(|device| !is_frozen(oracle::disk_of(&device.id)));
+        let tops = devices.filter_map(|device| {
+            qemu.graph().chain(&device.node).find_map(|node| qemu.graph().file_of(node))
+        });
+        let tops: Vec<_> = tops.map(|file| host.resolve(Utf8Path::new(file))).collect();
+        for path in tops {
+            if let Some(image) = world.host_mut().image_mut(&path) {
+                image.write(0, GUEST_WRITE);
+            }
+        }
     }
 
     /// Lets something happen inside of the guest.

@@ -4,9 +4,10 @@ use camino::Utf8Path;
 
 use super::{Facts, Merge, Merged};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
     error::DeleteRefusal,
+    observed::Observed,
     tree::SnapshotTree,
     xml::Element,
 };
@@ -105,6 +106,39 @@ pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
             let domain = live.or_else(|| snapshot.domain.clone());
             let inactive_domain = next.or_else(|| snapshot.inactive_domain.clone());
             tree.insert(DomainSnapshot { domain, inactive_domain, ..snapshot });
+        }
+    }
+}
+
+/// Says of each disk that is found merged, and whose record does not know, that it is: once the machine is on another branch nobody can
+/// find that out any more. But for one that `machine`, in which it goes on, is put back to: that reads as before, and is in use.
+pub(in crate::plan) fn settle(tree: &mut SnapshotTree, observed: &Observed, machine: &DomainXml) {
+    let names: Vec<String> = tree.topological().into_iter().map(str::to_owned).collect();
+    for name in names {
+        let Some(snapshot) = tree.get(&name).cloned() else { continue };
+        for part in &snapshot.disks {
+            let begun = note(part).filter(|note| !note.done);
+            let (Some(Note { file, into, format, .. }), Some(disk)) = (begun, observed.disk(&part.name))
+            else {
+                continue;
+            };
+            let has = |file: &Utf8Path| disk.chain.iter().any(|image| image.file == file);
+            if !has(file) && has(Utf8Path::new(into)) && !machine.element().names(file.as_str()) {
+                let device = part.source_type != SourceType::File;
+                done(tree, &name, Merged { target: &part.name, file, into, format, device });
+            }
+        }
+    }
+}
+
+/// Says once more of each disk that is merged what other records say of it then: whoever wrote that may have been killed behind the first
+/// of them.
+pub(in crate::plan) fn done_again(tree: &mut SnapshotTree, name: &str) {
+    let Some(snapshot) = tree.get(name).cloned() else { return };
+    for part in &snapshot.disks {
+        if let Some(Note { file, into, format, .. }) = note(part).filter(|note| note.done) {
+            let device = part.source_type != SourceType::File;
+            done(tree, name, Merged { target: &part.name, file, into, format, device });
         }
     }
 }

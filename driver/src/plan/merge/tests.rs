@@ -279,6 +279,25 @@ delete snapshot s1 of vm: external
 }
 
 #[test]
+fn a_disk_that_is_found_merged_is_written_down_as_merged_before_the_machine_leaves_it() {
+    let plan = world().delete("s1").unwrap().plan;
+    let [begun, _] = written(&plan, "s1").try_into().unwrap();
+    let world = world().chain(0, &["s2", "qcow2"]).record("s1", |record| *record = begun);
+    let machine = |end| DomainXml::of(record("x", None, end).domain.unwrap()).unwrap();
+    let settled = |goes_to| {
+        let mut tree = world.tree.clone();
+        settle(&mut tree, &world.observed, &machine(goes_to));
+        let done: Vec<bool> =
+            tree.get("s1").unwrap().disks.iter().map(|part| note(part).unwrap().done).collect();
+        let taken_in = ["vda", "vdb"].map(|target| source(tree.get("s2").unwrap(), target).unwrap());
+        (done, taken_in)
+    };
+    assert_eq!(settled("qcow2"), (vec![true, false], [file("vda", "qcow2"), file("vdb", "s1")]));
+    // It goes back to the overlay itself: that may not be taken for one of no use.
+    assert_eq!(settled("s1"), (vec![false, false], [file("vda", "s1"), file("vdb", "s1")]));
+}
+
+#[test]
 fn the_mark_of_another_program_is_not_taken_for_a_merge_of_ours() {
     let world = world().chain(0, &["s2", "qcow2"]);
     let marked = world.record("s1", |record| record.disks[0].delete_in_progress = true);

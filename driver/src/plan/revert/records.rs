@@ -9,7 +9,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     domain_xml::DomainXml,
     error::Refusal,
-    plan::{Records, delete::check_no_stranger},
+    plan::{Records, delete::check_no_stranger, merge},
     step::WriteRecords,
     tree::{SnapshotTree, goes_on_in, overlay},
 };
@@ -24,6 +24,7 @@ impl Way<'_> {
         for doomed in &self.doomed {
             tree.remove(doomed);
         }
+        merge::settle(&mut tree, self.found, &self.domain);
         if let Some(current) = old.current().filter(|current| *current != name)
             && let Some(record) = tree.get(current).filter(|record| !record.revert_disks.is_empty())
         {
@@ -140,9 +141,13 @@ impl Way<'_> {
     }
 }
 
-/// Whether a record's machine is put back to an image. The disks that stay as they are then are in others: nothing leads to those of
+/// Whether a record's machine is put back to an image, or whether that is what a deletion that was begun has left. The disks that stay as they are then are in others: nothing leads to those of
 /// their images that it names.
 fn leads_to(record: &DomainSnapshot, path: &Utf8Path) -> bool {
+    let mut notes = record.disks.iter().filter_map(merge::note);
+    if notes.any(|note| note.file == path || note.into == path) {
+        return true;
+    }
     let Some(element) = &record.domain else { return false };
     match DomainXml::of(element.clone()) {
         Ok(machine) => {

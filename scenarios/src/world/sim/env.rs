@@ -97,9 +97,9 @@ impl OpenFile for SimFile {
 
     async fn read_at(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
         let world = self.sockets.world();
-        // An image has a header, as a program would find it.
+        // An image has a header and says where it holds data, as a program would find it.
         let header = match world.host().image(&self.path) {
-            Some(Image::Qcow2(image)) => qcow2::bytes(image),
+            Some(image @ Image::Qcow2(inside)) => qcow2::bytes_with_parts(inside, image.blocks()),
             _ => None,
         };
         let Some(header) = header else { return Ok(world.host().read_at(&self.path, at, most)) };
