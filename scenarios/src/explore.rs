@@ -35,7 +35,8 @@ use freezeframe_sim::{Oracle, Release, oracle::Trace};
 
 use self::{dfs::Dfs, pct::Pct, random::Random};
 use crate::{
-    language::{Fault, Scenario},
+    language::{Fault, Scenario, Shows},
+    oracle::Violation,
     play::Run,
     sweep::{self, Survey},
     world::sim::Simulator,
@@ -108,6 +109,12 @@ impl Subject {
     pub fn however_steps_end(self) -> Self {
         Self { as_written: false, ..self }
     }
+
+    /// The same where how the steps are to end is looked at, whatever was added.
+    #[must_use]
+    pub fn as_written(self) -> Self {
+        Self { as_written: true, ..self }
+    }
 }
 
 /// How one order went.
@@ -119,11 +126,15 @@ pub struct Played {
     pub findings: Vec<Finding>,
     /// What decided it.
     pub oracle: Oracle,
+    /// How many of the faults struck.
+    pub struck: usize,
 }
 
 /// Something that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// Which of the things that must hold.
+    pub shows: Shows,
     /// What, in words.
     pub what: String,
     /// What was told of the step, if that is known.
@@ -146,6 +157,8 @@ pub struct Explored {
 /// In which orders something did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// Which of the things that must hold.
+    pub shows: Shows,
     /// One of them, of which no deviation can be left out.
     pub trace: Trace,
     /// What was told in that one, if that is known.
@@ -192,8 +205,8 @@ pub fn explore(
 
 impl Explored {
     fn add(&mut self, finding: Finding, trace: &Trace) {
-        let Finding { what, told } = finding;
-        let new = || Found { trace: trace.clone(), told, runs: 0 };
+        let Finding { shows, what, told } = finding;
+        let new = || Found { shows, trace: trace.clone(), told, runs: 0 };
         self.found.entry(what).or_insert_with(new).runs += 1;
     }
 }
@@ -206,16 +219,24 @@ pub fn play(simulator: &mut Simulator, subject: &Subject, order: Oracle) -> Play
     // Each run has a world of its own, and what a run has broken off in is not used any more.
     let (run, broke_off) = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(run)) => (Some(run), None),
-        Ok(Err(stuck)) => (None, Some(stuck.to_string())),
-        Err(_) => (None, Some("the run has broken off with a panic".to_owned())),
+        Ok(Err(stuck)) => (None, Some((Shows::Bound, stuck.to_string()))),
+        Err(_) => (None, Some((Shows::Panic, "the run has broken off with a panic".to_owned()))),
     };
-    let violations = watcher.as_ref().map(|watcher| watcher.outcome().violations).unwrap_or_default();
-    let mut findings: Vec<_> = violations
-        .into_iter()
-        .map(|violation| Finding { what: violation.to_string(), told: Some(violation.told) })
-        .collect();
+    let outcome = watcher.as_ref().map(|watcher| watcher.outcome());
+    let (violations, struck) =
+        outcome.map(|outcome| (outcome.violations, outcome.struck)).unwrap_or_default();
+    let mut findings: Vec<_> = violations.into_iter().map(Finding::from).collect();
     let unlike_written = run.iter().filter(|_| *as_written).flat_map(|run| &run.findings).cloned();
-    findings.extend(unlike_written.chain(broke_off).map(|what| Finding { what, told: None }));
+    let unlike_written = unlike_written.map(|what| (Shows::Written, what));
+    let in_words = unlike_written.chain(broke_off);
+    findings.extend(in_words.map(|(shows, what)| Finding { shows, what, told: None }));
     let oracle = watcher.map(|watcher| watcher.take_oracle()).unwrap_or_default();
-    Played { run, findings, oracle }
+    Played { run, findings, oracle, struck }
+}
+
+impl From<Violation> for Finding {
+    fn from(violation: Violation) -> Self {
+        let (shows, what) = (violation.invariant.into(), violation.to_string());
+        Self { shows, what, told: Some(violation.told) }
+    }
 }

@@ -7,7 +7,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     rc::Rc,
     sync::{
@@ -17,12 +17,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
 use freezeframe_sim::{Oracle, Release, oracle::Trace};
 
 use super::{
     CliError, Selection,
     output::{Output, quoted},
+    shrunk::Shrunk,
     workers,
 };
 use crate::{
@@ -69,6 +71,9 @@ pub(super) struct ExploreArgs {
     /// Play the order of this trace, which a finding tells, and print what was said; of one scenario on one release
     #[arg(long, value_name = "TRACE", conflicts_with_all = ["mode", "bound", "seed", "runs", "faults", "seconds"])]
     replay: Option<Trace>,
+    /// Write the smallest scenario of each finding into this folder; `freezeframe run` plays it
+    #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+    regressions: Option<Utf8PathBuf>,
     /// How many are played at the same time [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -232,6 +237,9 @@ fn all(plays: &[Play<'_>], mode: Mode, arguments: &ExploreArgs) -> Result<bool, 
             let sum = total.add(part, done);
             if sum.left == 0 {
                 sum.tell(&mut output, plays[part.play], mode);
+                if let Some(folder) = &arguments.regressions {
+                    sum.keep(&mut output, plays[part.play], folder)?;
+                }
             }
             output.advance(
                 &format!("{name}, {} runs", total.runs),
@@ -394,6 +402,24 @@ impl Sum {
                 "  repeat: freezeframe explore {path} --release {release}{number} --replay '{trace}'"
             ));
         }
+    }
+}
+
+impl Sum {
+    /// Writes the smallest scenario of the first finding of each kind: the others are most often the same, elsewhere.
+    fn keep(&self, output: &mut Output, play: Play<'_>, folder: &Utf8Path) -> Result<(), CliError> {
+        let mut simulator = Simulator::new();
+        let mut done = BTreeSet::new();
+        for seen in self.found.values().filter(|seen| done.insert(seen.found.shows)) {
+            // A fault is known by its number among those that can be added.
+            let faults = play.surveyed(&mut simulator).unwrap_or_default().1;
+            let fault = seen.number.and_then(|number| faults.get(number.get() - 1));
+            let fault = fault.map_or(&[][..], std::slice::from_ref);
+            let sought = (seen.found.shows, fault, &seen.found.trace);
+            let shrunk = Shrunk::of(&mut simulator, play.case, play.release, sought, "explore");
+            shrunk.keep(output, folder)?;
+        }
+        Ok(())
     }
 }
 
