@@ -64,7 +64,7 @@ struct Ended {
 }
 
 /// How one run with added faults went.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// What did not hold.
     pub violations: Vec<Violation>,
@@ -72,6 +72,10 @@ pub struct Outcome {
     pub behind: Vec<Place>,
     /// How many of the added faults struck.
     pub struck: usize,
+    /// In which step a fault has struck first, and in which last, counted from 0.
+    pub struck_in: Option<(usize, usize)>,
+    /// How much the simulator had asked when each step was over.
+    pub asked: Vec<u64>,
 }
 
 /// Plays a scenario as it stands.
@@ -131,10 +135,7 @@ pub fn run(
     let with = with_faults(scenario, faults);
     let mut watcher = None;
     let played = watched(simulator, &with, release, Some(survey.clone()), with.order(), &mut watcher);
-    let mut outcome = watcher.map_or_else(
-        || Outcome { violations: Vec::new(), behind: Vec::new(), struck: 0 },
-        |watcher| watcher.outcome(),
-    );
+    let mut outcome = watcher.map(|watcher| watcher.outcome()).unwrap_or_default();
     match played {
         Ok(_) => Ok(outcome),
         // A driver that waits for what never comes has no bound at all.
