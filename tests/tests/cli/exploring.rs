@@ -19,20 +19,6 @@ fn the_orders_that_there_are_are_counted_and_said_to_be_all() {
 }
 
 #[test]
-fn what_a_fault_and_an_order_show_by_themselves_is_left_out_and_counted() {
-    let twice = "id = 'twice'\ntitle = 't'\nwhy = 'w'\nreleases = ['10.0']\n\
-                 [machine]\ndisks = [{ target = 'vda' }]\n\
-                 [[step]]\nprobe = {}\n\
-                 [[step]]\nsnapshot = { name = 's1', disk-only = true, dry-run = true }\n";
-    let desk = Desk::new().with("twice.toml", twice);
-    let said = desk.run(&["explore", "twice.toml", "--faults", "1"]);
-    said.assert(0, "twice 10.0: exhausted: every order with at most 1 deviation, with ");
-    said.assert(0, " more left out as played by themselves, ");
-    let alone = desk.run(&["explore", "twice.toml", "--fault", "1"]);
-    assert!(!alone.stdout.contains("left out"), "what it is by itself is not played then: {}", alone.whole());
-}
-
-#[test]
 fn where_time_is_too_short_it_says_so_and_it_is_no_finding() {
     let desk = Desk::new().with("two-disks.toml", &suite("external/two-disks.toml"));
     let said =
