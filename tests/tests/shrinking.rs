@@ -28,6 +28,9 @@ use toml::{Table, Value};
 
 const RELEASE: Release = Release::V10_0;
 
+/// Looks for something that does not hold: with which faults, in which order, and what.
+type Find = fn(&mut Simulator, &Scenario) -> Option<(Vec<Fault>, Trace, Shows)>;
+
 fn case(id: &str) -> Case {
     suite().into_iter().find(|case| case.scenario.id == id).expect("a scenario of the suite")
 }
@@ -120,7 +123,7 @@ fn kept(small: &Small) -> (tempfile::TempDir, Utf8PathBuf) {
 fn a_finding_becomes_a_file_of_which_no_part_can_be_left_out(
     #[case] mutant: Mutant,
     #[case] id: &str,
-    #[case] find: fn(&mut Simulator, &Scenario) -> Option<(Vec<Fault>, Trace, Shows)>,
+    #[case] find: Find,
 ) {
     let case = case(id);
     let text = text_of(&case.path);

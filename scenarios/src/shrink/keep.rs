@@ -1,6 +1,10 @@
 //! The file of a finding: its name, its head for who reads it, and that none is overwritten.
 
-#![allow(clippy::disallowed_methods, reason = "what is kept is written on this machine")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "what is kept is written on this machine"
+)]
 
 use std::{fs, io, io::Write as _};
 
