@@ -8,6 +8,7 @@
 # The first is a check that the targets build, hold on their corpora and on what lies near them, and for the gate.
 # Coverage instrumentation is a pass of the stable compiler, and the sanitizers that need nightly look for memory
 # errors that a crate without `unsafe` cannot have: so neither nightly nor cargo-fuzz is needed.
+# What `choice` finds is shrunk to a scenario file where FREEZEFRAME_REGRESSIONS names a folder.
 # Each target's words are in fuzz/dictionaries/. Of each the last line tells how many inputs it took, and how many a second.
 #
 # Exit codes: 0 held; 1 a finding, or a target that does not build; 2 no such target; 75 no C++ compiler for libFuzzer.

@@ -1,6 +1,9 @@
 //! Generated machines and operations, perhaps with a fault, in an order that libFuzzer chooses: each byte that is left answers one
 //! question of the simulator. What must hold then is what holds after a sweep's fault: nothing that the guest was told is lost, no
 //! guest is left frozen, and what is told is so.
+//!
+//! With a folder in `FREEZEFRAME_REGRESSIONS` what is found is shrunk to a scenario and written there, before the target breaks off:
+//! `freezeframe run` plays it.
 
 #![no_main]
 
@@ -13,10 +16,11 @@ use camino::Utf8Path;
 use freezeframe::{
     explore::{self, Subject},
     language::{Fault, Scenario},
+    shrink::{self, Kept},
     sweep::{self, Kind, Survey},
     world::sim::Simulator,
 };
-use freezeframe_sim::{Oracle, Release};
+use freezeframe_sim::{Oracle, Release, oracle::Trace};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use topology::Topology;
 
@@ -85,6 +89,10 @@ fn play(known: &mut Known, input: &Input<'_>) -> Corpus {
     let subject = Subject::new(&life.scenario, release, life.survey.clone(), added).however_steps_end();
     let played = explore::play(&mut known.simulator, &subject, Oracle::bytes(input.answers.to_vec()));
     if let Some(finding) = played.findings.first() {
+        let order = played.oracle.trace();
+        let found =
+            shrink::Found { text: &text, release, faults: added, order, shows: finding.shows, by: "choice" };
+        keep(&mut known.simulator, &found);
         let fault = fault.map(sweep::toml).unwrap_or_default();
         panic!("{release}: {}\n{text}\n{fault}\n# order: {}", finding.what, played.oracle.trace());
     }
@@ -102,6 +110,9 @@ impl Known {
         let survey = sweep::survey(&mut self.simulator, &scenario, release)
             .unwrap_or_else(|stuck| panic!("{release}: {stuck}\n{text}"));
         if let Some(first) = survey.violations.first() {
+            let (shows, order) = (first.invariant.into(), Trace::default());
+            let found = shrink::Found { text, release, faults: &[], order: &order, shows, by: "choice" };
+            keep(&mut self.simulator, &found);
             panic!("{release}: {first}\n{text}");
         }
         let faults = sweep::single_faults(&scenario, &survey.places, &KINDS).collect();
@@ -111,5 +122,15 @@ impl Known {
         }
         self.lives.insert(key, life.clone());
         Some(life)
+    }
+}
+
+/// Writes it as a scenario, if somebody wants that.
+fn keep(simulator: &mut Simulator, found: &shrink::Found<'_>) {
+    let Ok(folder) = std::env::var("FREEZEFRAME_REGRESSIONS") else { return };
+    let Some(small) = shrink::shrink(simulator, found) else { return };
+    match shrink::keep(Utf8Path::new(&folder), &small) {
+        Ok(Kept::Written(path) | Kept::Before(path)) => eprintln!("kept: {path}"),
+        Err((path, error)) => eprintln!("not kept: {path}: {error}"),
     }
 }

@@ -15,6 +15,7 @@ mod real;
 mod record;
 mod run;
 mod serve;
+mod shrunk;
 mod snapshot;
 mod sweep;
 mod told;

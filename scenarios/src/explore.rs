@@ -17,9 +17,12 @@
 //! A run is decided by the scenario, the release, the faults and the trace. Nothing here knows a clock: whoever asks for orders
 //! says when it is enough.
 //!
-//! No order is left out as like another one. What two orders have in common is known only when both have been played, for the
-//! driver's futures cannot be compared: and a run costs less than a proof that it is not needed.
+//! Where all is played with one fault and without, what the fault and a choice are to each other is looked at: in different steps
+//! of the scenario, between which all goes as usual, each is what it is by itself, and the two together are left out (`course`).
+//! Within a step no order is left out as like another one: what two have in common is known only when both have been played, for
+//! the driver's futures cannot be compared.
 
+mod course;
 mod dfs;
 mod pct;
 mod random;
@@ -33,11 +36,13 @@ use std::{
 
 use freezeframe_sim::{Oracle, Release, oracle::Trace};
 
-use self::{dfs::Dfs, pct::Pct, random::Random};
+pub use self::course::Known;
+use self::{course::LeftOut, dfs::Dfs, pct::Pct, random::Random};
 use crate::{
-    language::{Fault, Scenario},
+    language::{Fault, Scenario, Shows},
+    oracle::Violation,
     play::Run,
-    sweep::{self, Survey},
+    sweep::{self, Outcome, Survey},
     world::sim::Simulator,
 };
 
@@ -68,11 +73,12 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn orders(self) -> Box<dyn Orders> {
+    /// `keeps` says whether somebody wants to know all that was asked, in the last runs too.
+    fn orders(self, keeps: bool) -> Box<dyn Orders> {
         match self {
             Mode::Random { seed, runs } => Box::new(Random::new(seed, runs)),
             Mode::Pct { seed, runs, bound } => Box::new(Pct::new(seed, runs, bound)),
-            Mode::Dfs { bound } => Box::new(Dfs::new(bound)),
+            Mode::Dfs { bound } => Box::new(Dfs::new(bound, keeps)),
         }
     }
 }
@@ -82,8 +88,10 @@ trait Orders {
     /// The next one; none if all have been played.
     fn next(&mut self) -> Option<Oracle>;
 
-    /// That order was played, and this is its oracle now.
-    fn played(&mut self, _oracle: &Oracle) {}
+    /// That order was played, and this is its oracle now. Returns how many of those behind it are left out.
+    fn played(&mut self, _oracle: &Oracle, _left_out: LeftOut<'_>) -> u64 {
+        0
+    }
 }
 
 /// What is played in many orders: a scenario on a release, with these faults beside its own.
@@ -108,6 +116,12 @@ impl Subject {
     pub fn however_steps_end(self) -> Self {
         Self { as_written: false, ..self }
     }
+
+    /// The same where how the steps are to end is looked at, whatever was added.
+    #[must_use]
+    pub fn as_written(self) -> Self {
+        Self { as_written: true, ..self }
+    }
 }
 
 /// How one order went.
@@ -119,11 +133,19 @@ pub struct Played {
     pub findings: Vec<Finding>,
     /// What decided it.
     pub oracle: Oracle,
+    /// How many of the faults struck.
+    pub struck: usize,
+    /// In which step one has struck first, and in which last.
+    struck_in: Option<(usize, usize)>,
+    /// How much had been asked when each step was over.
+    asked: Vec<u64>,
 }
 
 /// Something that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// Which of the things that must hold.
+    pub shows: Shows,
     /// What, in words.
     pub what: String,
     /// What was told of the step, if that is known.
@@ -137,6 +159,10 @@ pub struct Explored {
     pub runs: u64,
     /// How often it could have gone otherwise, in all of them.
     pub choices: u64,
+    /// How many orders were not played, with all behind them, for they are what was played by itself.
+    pub left_out: u64,
+    /// What is known of the orders without a fault, if that was to be learned.
+    pub known: Known,
     /// No order of the mode is left.
     pub is_exhausted: bool,
     /// What did not hold, in words.
@@ -146,6 +172,8 @@ pub struct Explored {
 /// In which orders something did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// Which of the things that must hold.
+    pub shows: Shows,
     /// One of them, of which no deviation can be left out.
     pub trace: Trace,
     /// What was told in that one, if that is known.
@@ -154,15 +182,37 @@ pub struct Found {
     pub runs: u64,
 }
 
-/// Plays a subject in the orders of a mode, for as long as there is one and `goes_on` says so, which is asked before each.
+/// What orders are compared with, so that those that show nothing of their own are left out.
+#[derive(Debug, Clone, Copy)]
+pub enum Beside<'k> {
+    /// Nothing: all are played.
+    Nothing,
+    /// The usual one, where no fault is added: what they show is learned.
+    TheUsual,
+    /// What was learned of them without a fault: that was played, or is.
+    Without(&'k Known),
+}
+
+/// Plays a subject in all orders of a mode, for as long as there is one and `goes_on` says so, which is asked before each.
 pub fn explore(
     simulator: &mut Simulator,
     subject: &Subject,
     mode: Mode,
+    goes_on: impl FnMut() -> bool,
+) -> Explored {
+    explore_beside(simulator, subject, mode, Beside::Nothing, goes_on)
+}
+
+/// The same without those that show nothing of their own.
+pub fn explore_beside(
+    simulator: &mut Simulator,
+    subject: &Subject,
+    mode: Mode,
+    beside: Beside<'_>,
     mut goes_on: impl FnMut() -> bool,
 ) -> Explored {
     let mut explored = Explored::default();
-    let mut orders = mode.orders();
+    let mut orders = mode.orders(matches!(beside, Beside::TheUsual));
     loop {
         let Some(order) = orders.next() else {
             explored.is_exhausted = true;
@@ -174,10 +224,18 @@ pub fn explore(
         let played = play(simulator, subject, order);
         explored.runs += 1;
         explored.choices += played.oracle.choices();
-        for finding in played.findings {
+        for finding in played.findings.iter().cloned() {
             explored.add(finding, played.oracle.trace());
         }
-        orders.played(&played.oracle);
+        let oracle = &played.oracle;
+        explored.left_out += match beside {
+            Beside::Nothing => orders.played(oracle, LeftOut::default()),
+            Beside::TheUsual => {
+                explored.known.learn(&played);
+                orders.played(oracle, explored.known.left_out(&played, mode))
+            }
+            Beside::Without(known) => orders.played(oracle, known.left_out(&played, mode)),
+        };
     }
     for (what, found) in &mut explored.found {
         let Found { trace, told, .. } = found;
@@ -192,8 +250,8 @@ pub fn explore(
 
 impl Explored {
     fn add(&mut self, finding: Finding, trace: &Trace) {
-        let Finding { what, told } = finding;
-        let new = || Found { trace: trace.clone(), told, runs: 0 };
+        let Finding { shows, what, told } = finding;
+        let new = || Found { shows, trace: trace.clone(), told, runs: 0 };
         self.found.entry(what).or_insert_with(new).runs += 1;
     }
 }
@@ -206,16 +264,23 @@ pub fn play(simulator: &mut Simulator, subject: &Subject, order: Oracle) -> Play
     // Each run has a world of its own, and what a run has broken off in is not used any more.
     let (run, broke_off) = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(run)) => (Some(run), None),
-        Ok(Err(stuck)) => (None, Some(stuck.to_string())),
-        Err(_) => (None, Some("the run has broken off with a panic".to_owned())),
+        Ok(Err(stuck)) => (None, Some((Shows::Bound, stuck.to_string()))),
+        Err(_) => (None, Some((Shows::Panic, "the run has broken off with a panic".to_owned()))),
     };
-    let violations = watcher.as_ref().map(|watcher| watcher.outcome().violations).unwrap_or_default();
-    let mut findings: Vec<_> = violations
-        .into_iter()
-        .map(|violation| Finding { what: violation.to_string(), told: Some(violation.told) })
-        .collect();
+    let outcome = watcher.as_ref().map(|watcher| watcher.outcome()).unwrap_or_default();
+    let Outcome { violations, struck, struck_in, asked, .. } = outcome;
+    let mut findings: Vec<_> = violations.into_iter().map(Finding::from).collect();
     let unlike_written = run.iter().filter(|_| *as_written).flat_map(|run| &run.findings).cloned();
-    findings.extend(unlike_written.chain(broke_off).map(|what| Finding { what, told: None }));
+    let unlike_written = unlike_written.map(|what| (Shows::Written, what));
+    let in_words = unlike_written.chain(broke_off);
+    findings.extend(in_words.map(|(shows, what)| Finding { shows, what, told: None }));
     let oracle = watcher.map(|watcher| watcher.take_oracle()).unwrap_or_default();
-    Played { run, findings, oracle }
+    Played { run, findings, oracle, struck, struck_in, asked }
+}
+
+impl From<Violation> for Finding {
+    fn from(violation: Violation) -> Self {
+        let (shows, what) = (violation.invariant.into(), violation.to_string());
+        Self { shows, what, told: Some(violation.told) }
+    }
 }

@@ -17,6 +17,7 @@
 //! | --- | --- |
 //! | `scenario` | a scenario as a whole: what it shows, where it counts |
 //! | `machine`, `step`, `describe`, `fault`, `expect` | its parts |
+//! | `schedule` | a pinned order, and a finding that is kept |
 //! | `forms` | how names, durations and sizes are written |
 //! | `schema` | the JSON Schema |
 //! | `tree`, `shape`, `meaning` | the passes |
@@ -33,6 +34,7 @@ mod meaning;
 mod plug;
 mod reach;
 mod scenario;
+mod schedule;
 mod schema;
 mod shape;
 mod snapshot;
@@ -58,6 +60,7 @@ pub use machine::{
 pub use plug::Plug;
 pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
+pub use schedule::{Choice, Regression, Shows};
 pub use schema::json_schema;
 pub use snapshot::{Flag, MemoryFormat, MemoryPlace, Place, Quiesce, Snapshot};
 pub use step::{

@@ -19,6 +19,8 @@
 //! | [`transcript`] | what was said and done, as text and as a partial order |
 //! | [`sweep`], [`oracle`] | every fault at every point; what must hold then |
 //! | [`explore`] | every order, with and without a fault; the same must hold |
+//! | [`regression`] | findings that are kept: a scenario with faults and an order, held against how it goes without |
+//! | [`shrink`] | a finding of a campaign as the smallest scenario file that shows it |
 //! | [`fidelity`] | the simulator held against recordings of real QEMU |
 
 pub mod cli;
@@ -34,7 +36,9 @@ pub mod machine;
 pub mod oracle;
 pub mod play;
 pub mod recorded;
+pub mod regression;
 pub mod serve;
+pub mod shrink;
 pub mod suite;
 pub mod sweep;
 pub mod transcript;

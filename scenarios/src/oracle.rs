@@ -32,7 +32,10 @@ pub use self::{
     state::{ImageState, Layer, Record, State, disk_of, is_kept_by_storage},
     unlike::unlike,
 };
-use crate::play::{Stands, Told};
+use crate::{
+    language::Shows,
+    play::{Stands, Told},
+};
 
 /// How long an operation may take beyond the time that it was given: for questions and for putting things back, which have
 /// time of their own.
@@ -74,19 +77,25 @@ pub enum Invariant {
 
 impl fmt::Display for Invariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Invariant::Guest => "guest",
-            Invariant::Leftovers => "leftovers",
-            Invariant::Chains => "chains",
-            Invariant::Writes => "writes",
-            Invariant::PointInTime => "point-in-time",
-            Invariant::Records => "records",
-            Invariant::Files => "files",
-            Invariant::Quiesced => "quiesced",
-            Invariant::Told => "told",
-            Invariant::Converges => "converges",
-            Invariant::Bound => "bound",
-        })
+        f.write_str(Shows::from(*self).name())
+    }
+}
+
+impl From<Invariant> for Shows {
+    fn from(invariant: Invariant) -> Self {
+        match invariant {
+            Invariant::Guest => Shows::Guest,
+            Invariant::Leftovers => Shows::Leftovers,
+            Invariant::Chains => Shows::Chains,
+            Invariant::Writes => Shows::Writes,
+            Invariant::PointInTime => Shows::PointInTime,
+            Invariant::Records => Shows::Records,
+            Invariant::Files => Shows::Files,
+            Invariant::Quiesced => Shows::Quiesced,
+            Invariant::Told => Shows::Told,
+            Invariant::Converges => Shows::Converges,
+            Invariant::Bound => Shows::Bound,
+        }
     }
 }
 

@@ -11,12 +11,11 @@
 //!   for some pairs:  a second fault at a point that came behind the first
 //! ```
 //!
-//! All of it is virtual time on the simulator, in the default order: a run is decided by the scenario, the release and the
+//! All of it is virtual time on the simulator, in the scenario's own order: a run is decided by the scenario, the release and the
 //! faults. It does not choose orders: that is for [`crate::explore`], which looks on in the same way.
 
 mod kinds;
 mod points;
-mod reproducer;
 mod watcher;
 
 use std::{rc::Rc, time::Duration};
@@ -29,7 +28,6 @@ pub(crate) use self::watcher::Watcher;
 pub use self::{
     kinds::{Kind, faults_at, toml},
     points::Place,
-    reproducer::reproducer,
 };
 use crate::{
     language::{self, Action, Fault, FaultKind, Power, Scenario},
@@ -66,7 +64,7 @@ struct Ended {
 }
 
 /// How one run with added faults went.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// What did not hold.
     pub violations: Vec<Violation>,
@@ -74,6 +72,10 @@ pub struct Outcome {
     pub behind: Vec<Place>,
     /// How many of the added faults struck.
     pub struck: usize,
+    /// In which step a fault has struck first, and in which last, counted from 0.
+    pub struck_in: Option<(usize, usize)>,
+    /// How much the simulator had asked when each step was over.
+    pub asked: Vec<u64>,
 }
 
 /// Plays a scenario as it stands.
@@ -86,7 +88,7 @@ pub fn survey(
     release: Release,
 ) -> Result<Survey, CannotPlay> {
     let mut watcher = None;
-    watched(simulator, scenario, release, None, Oracle::default_order(), &mut watcher)?;
+    watched(simulator, scenario, release, None, scenario.order(), &mut watcher)?;
     Ok(watcher.map(|watcher| watcher.survey()).unwrap_or_default())
 }
 
@@ -132,12 +134,8 @@ pub fn run(
 ) -> Result<Outcome, CannotPlay> {
     let with = with_faults(scenario, faults);
     let mut watcher = None;
-    let played =
-        watched(simulator, &with, release, Some(survey.clone()), Oracle::default_order(), &mut watcher);
-    let mut outcome = watcher.map_or_else(
-        || Outcome { violations: Vec::new(), behind: Vec::new(), struck: 0 },
-        |watcher| watcher.outcome(),
-    );
+    let played = watched(simulator, &with, release, Some(survey.clone()), with.order(), &mut watcher);
+    let mut outcome = watcher.map(|watcher| watcher.outcome()).unwrap_or_default();
     match played {
         Ok(_) => Ok(outcome),
         // A driver that waits for what never comes has no bound at all.

@@ -51,7 +51,7 @@ pub fn ways(release: Release) -> Vec<(Meanwhile, Format)> {
 /// A fault that strikes once, at the `nth` command of that name or at the `nth` event.
 pub fn fault(moment: Moment, nth: u32, point: Point, kind: FaultKind) -> Fault {
     let nth = NonZeroU32::new(nth).expect("counted from 1");
-    Fault { at: At { moment, point, with: None, nth }, kind, times: NonZeroU32::MIN }
+    Fault { at: At { moment, point, with: None, nth }, kind, times: NonZeroU32::MIN, added: false }
 }
 
 /// What another client does when the driver's command has been carried out, before the driver knows.

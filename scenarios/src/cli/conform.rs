@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use camino::Utf8PathBuf;
-use freezeframe_sim::Oracle;
 
 use super::{
     CliError, ConformArgs, Launch,
@@ -159,7 +158,7 @@ impl<'a> Campaign<'a> {
         let on_qemu = real.play(case, binary, self.guest.as_ref())?;
         let mut findings: Vec<_> = on_qemu.findings.iter().map(|found| format!("QEMU: {found}")).collect();
         if case.is_played_on(World::Sim) {
-            let simulated = simulator.play(&case.scenario, binary.release, Oracle::default_order())?;
+            let simulated = simulator.play(&case.scenario, binary.release, case.scenario.order())?;
             findings.extend(simulated.findings.iter().map(|found| format!("simulator: {found}")));
             // How far each lane has come when the driver is killed is a matter of time.
             if !case.scenario.kills_the_driver() {

@@ -7,7 +7,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     rc::Rc,
     sync::{
@@ -17,16 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::{Args, ValueEnum};
 use freezeframe_sim::{Oracle, Release, oracle::Trace};
 
 use super::{
     CliError, Selection,
     output::{Output, quoted},
+    shrunk::Shrunk,
     workers,
 };
 use crate::{
-    explore::{self, Explored, Found, Mode, Subject},
+    explore::{self, Beside, Explored, Found, Known, Mode, Subject},
     language::{Fault, World},
     play::CannotPlay,
     suite::{self, Case, SuiteError},
@@ -69,6 +71,9 @@ pub(super) struct ExploreArgs {
     /// Play the order of this trace, which a finding tells, and print what was said; of one scenario on one release
     #[arg(long, value_name = "TRACE", conflicts_with_all = ["mode", "bound", "seed", "runs", "faults", "seconds"])]
     replay: Option<Trace>,
+    /// Write the smallest scenario of each finding into this folder; `freezeframe run` plays it
+    #[arg(long, value_name = "DIR", conflicts_with = "replay")]
+    regressions: Option<Utf8PathBuf>,
     /// How many are played at the same time [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -221,25 +226,48 @@ fn all(plays: &[Play<'_>], mode: Mode, arguments: &ExploreArgs) -> Result<bool, 
     let time = Time { began, limit, abreast, until, begun: AtomicUsize::new(0) };
     let mut output = Output::start(&title(mode, arguments), parts.len());
     total.tell_failed(&mut output);
-    workers::each(
-        &parts,
-        arguments.jobs,
-        Hands::default,
-        |hands, part| one(hands, plays[part.play], part, mode, &time),
-        |part, done| {
-            let name = plays[part.play].name();
-            let runs = done.explored.runs;
-            let sum = total.add(part, done);
-            if sum.left == 0 {
-                sum.tell(&mut output, plays[part.play], mode);
-            }
-            output.advance(
-                &format!("{name}, {} runs", total.runs),
-                usize::try_from(runs).unwrap_or(usize::MAX),
-            );
-            Ok::<_, CliError>(())
-        },
-    )?;
+    // First without a fault: with one, what was learned then is left out. A fault that was asked for by its number comes alone.
+    let (without, with): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.fault.is_none());
+    let known: Vec<OnceLock<Known>> = plays.iter().map(|_| OnceLock::new()).collect();
+    let learns = matches!(mode, Mode::Dfs { .. }) && !with.is_empty() && arguments.fault.is_none();
+    for parts in [without, with] {
+        let beside = |part: &Part| match known[part.play].get() {
+            Some(known) => Beside::Without(known),
+            None if learns => Beside::TheUsual,
+            None => Beside::Nothing,
+        };
+        workers::each(
+            &parts,
+            arguments.jobs,
+            Hands::default,
+            |hands, part| one(hands, plays[part.play], part, (mode, beside(part)), &time),
+            |part, mut done| {
+                // What has come to no end has played less than is to be known.
+                if learns && part.fault.is_none() {
+                    let learned = std::mem::take(&mut done.explored.known);
+                    _ = known[part.play].set(if done.explored.is_exhausted {
+                        learned
+                    } else {
+                        Known::default()
+                    });
+                }
+                let name = plays[part.play].name();
+                let runs = done.explored.runs;
+                let sum = total.add(part, done);
+                if sum.left == 0 {
+                    sum.tell(&mut output, plays[part.play], mode);
+                    if let Some(folder) = &arguments.regressions {
+                        sum.keep(&mut output, plays[part.play], folder)?;
+                    }
+                }
+                output.advance(
+                    &format!("{name}, {} runs", total.runs),
+                    usize::try_from(runs).unwrap_or(usize::MAX),
+                );
+                Ok::<_, CliError>(())
+            },
+        )?;
+    }
     total.close(output)
 }
 
@@ -298,7 +326,13 @@ fn no_such_fault(name: &str, known: usize, number: NonZeroUsize) -> CliError {
 }
 
 /// One part.
-fn one(hands: &mut Hands, play: Play<'_>, part: &Part, mode: Mode, time: &Time) -> Done {
+fn one(
+    hands: &mut Hands,
+    play: Play<'_>,
+    part: &Part,
+    (mode, beside): (Mode, Beside<'_>),
+    time: &Time,
+) -> Done {
     let Hands { simulator, known } = hands;
     let (_, survey, faults) = match known {
         Some(known) if known.0 == part.play => known,
@@ -317,7 +351,7 @@ fn one(hands: &mut Hands, play: Play<'_>, part: &Part, mode: Mode, time: &Time) 
     );
     let until = time.until(part.play);
     let goes_on = || until.is_none_or(|until| Instant::now() < until);
-    let explored = explore::explore(simulator, &subject, mode, goes_on);
+    let explored = explore::explore_beside(simulator, &subject, mode, beside, goes_on);
     Done { explored, fault: added.map(sweep::toml) }
 }
 
@@ -353,6 +387,8 @@ struct Sum {
     faults: usize,
     runs: u64,
     choices: u64,
+    /// How many orders were left out, for they are what was played by itself.
+    left_out: u64,
     /// How many of its parts have come to no end.
     open: usize,
     /// What did not hold, in words.
@@ -377,7 +413,11 @@ impl Sum {
             }
             Mode::Random { .. } | Mode::Pct { .. } => format!("done{with}"),
         };
-        output.line(&format!("{}: {ended}, {runs} runs, {choices} choices", play.name()));
+        let left_out = match self.left_out {
+            0 => String::new(),
+            left_out => format!(", {left_out} more left out as played by themselves"),
+        };
+        output.line(&format!("{}: {ended}, {runs} runs{left_out}, {choices} choices", play.name()));
         for (what, Seen { number, fault, found }) in &self.found {
             output.line(&format!("FOUND   {}: {what}", play.name()));
             found.told.iter().for_each(|told| output.line(&format!("  told: {told}")));
@@ -394,6 +434,24 @@ impl Sum {
                 "  repeat: freezeframe explore {path} --release {release}{number} --replay '{trace}'"
             ));
         }
+    }
+}
+
+impl Sum {
+    /// Writes the smallest scenario of the first finding of each kind: the others are most often the same, elsewhere.
+    fn keep(&self, output: &mut Output, play: Play<'_>, folder: &Utf8Path) -> Result<(), CliError> {
+        let mut simulator = Simulator::new();
+        let mut done = BTreeSet::new();
+        for seen in self.found.values().filter(|seen| done.insert(seen.found.shows)) {
+            // A fault is known by its number among those that can be added.
+            let faults = play.surveyed(&mut simulator).unwrap_or_default().1;
+            let fault = seen.number.and_then(|number| faults.get(number.get() - 1));
+            let fault = fault.map_or(&[][..], std::slice::from_ref);
+            let sought = (seen.found.shows, fault, &seen.found.trace);
+            let shrunk = Shrunk::of(&mut simulator, play.case, play.release, sought, "explore");
+            shrunk.keep(output, folder)?;
+        }
+        Ok(())
     }
 }
 
@@ -423,6 +481,7 @@ impl Total {
         sum.faults += usize::from(part.fault.is_some());
         sum.runs += explored.runs;
         sum.choices += explored.choices;
+        sum.left_out += explored.left_out;
         sum.open += usize::from(!explored.is_exhausted);
         for (what, found) in explored.found {
             self.violations += found.runs;

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     golden,
     language::World,
+    regression::{self, Played},
     suite::{self, Case, SuiteError},
     transcript::{compare, render},
     world::sim::Simulator,
@@ -63,7 +64,8 @@ fn verdict(simulator: &mut Simulator, case: &Case, release: Release, seed: Optio
         return Verdict::Skipped("only for a real QEMU".to_owned());
     }
     let played = match seed {
-        None => default_order(simulator, case, release),
+        _ if case.scenario.regression.is_some() => Ok(regression(simulator, case, release, seed)),
+        None => own_order(simulator, case, release),
         Some(seed) => seeded(simulator, case, release, seed),
     };
     match played {
@@ -80,9 +82,19 @@ fn repeat(case: &Case, release: Release, seed: Option<u64>) -> String {
     format!("freezeframe run {} --release {release}{seed}", quoted(&case.path))
 }
 
+/// Held against what must hold in any case, and against how it goes without what was added.
+fn regression(simulator: &mut Simulator, case: &Case, release: Release, seed: Option<u64>) -> Vec<String> {
+    let Played { findings, stale } =
+        regression::play(simulator, &case.scenario, release, seed.map(Oracle::seeded));
+    let mut words: Vec<_> = findings.into_iter().map(|finding| finding.to_string()).collect();
+    // In the order of a seed other things may come up, or nothing of it.
+    words.extend(stale.into_iter().filter(|_| seed.is_none()));
+    words
+}
+
 /// Held against the golden file, byte for byte.
-fn default_order(simulator: &mut Simulator, case: &Case, release: Release) -> Result<Vec<String>, CliError> {
-    let run = simulator.play(&case.scenario, release, Oracle::default_order())?;
+fn own_order(simulator: &mut Simulator, case: &Case, release: Release) -> Result<Vec<String>, CliError> {
+    let run = simulator.play(&case.scenario, release, case.scenario.order())?;
     let transcript = render(&run.lines());
     let mut findings = run.findings;
     match golden::read(&case.path, release) {
@@ -94,7 +106,7 @@ fn default_order(simulator: &mut Simulator, case: &Case, release: Release) -> Re
     Ok(findings)
 }
 
-/// Held against the default order, as a partial order. Where the driver is killed all lanes are cut at one moment, and how far each
+/// Held against the usual order, as a partial order. Where the driver is killed all lanes are cut at one moment, and how far each
 /// has come by then is a matter of the order: only what must hold in the end is held there.
 fn seeded(
     simulator: &mut Simulator,
@@ -106,7 +118,7 @@ fn seeded(
     if case.scenario.kills_the_driver() {
         return Ok(run.findings);
     }
-    let usual = simulator.play(&case.scenario, release, Oracle::default_order())?;
+    let usual = simulator.play(&case.scenario, release, case.scenario.order())?;
     let differences = compare(&usual.lines(), &run.lines());
     let mut findings = run.findings;
     findings.extend(differences.iter().map(ToString::to_string));
@@ -123,7 +135,8 @@ fn difference(expected: &str, found: &str) -> String {
 
 /// Writes the golden files anew. What is not as it should be still fails.
 fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
-    let cases: Vec<_> = cases.iter().filter(|case| case.is_played_on(World::Sim)).collect();
+    let has_transcript = |case: &&Case| case.is_played_on(World::Sim) && case.scenario.regression.is_none();
+    let cases: Vec<_> = cases.iter().filter(has_transcript).collect();
     let mut output = Output::start("run --update on the simulator", cases.len());
     workers::each(
         &cases,
@@ -133,7 +146,7 @@ fn update(arguments: &RunArgs, cases: &[Case]) -> Result<bool, CliError> {
             let mut transcripts = BTreeMap::new();
             let mut findings = Vec::new();
             for release in case.releases() {
-                let run = simulator.play(&case.scenario, release, Oracle::default_order())?;
+                let run = simulator.play(&case.scenario, release, case.scenario.order())?;
                 findings.extend(run.findings.iter().map(|finding| format!("{release}: {finding}")));
                 transcripts.insert(release, render(&run.lines()));
             }

@@ -12,48 +12,59 @@ use freezeframe_sim::{
     oracle::{Deviation, Question, Trace},
 };
 
-use super::Orders;
+use super::{Orders, course::LeftOut};
 
 pub(super) struct Dfs {
     bound: usize,
+    /// Somebody wants to know what was asked in the last runs of all too.
+    keeps: bool,
     /// The runs to come, the next one last.
     to_come: Vec<Trace>,
 }
 
 impl Dfs {
-    pub(super) fn new(bound: usize) -> Self {
-        Self { bound, to_come: vec![Trace::default()] }
+    pub(super) fn new(bound: usize, keeps: bool) -> Self {
+        Self { bound, keeps, to_come: vec![Trace::default()] }
     }
 }
 
 impl Orders for Dfs {
     fn next(&mut self) -> Option<Oracle> {
         let trace = self.to_come.pop()?;
-        // In the last runs of all nobody asks what else there was.
+        // In the last runs of all it is no matter what else there was.
         let deepens = trace.deviations().len() < self.bound;
         let oracle = Oracle::replay(trace);
-        Some(if deepens { oracle.keeping_questions() } else { oracle })
+        Some(if deepens || self.keeps { oracle.keeping_questions() } else { oracle })
     }
 
-    fn played(&mut self, oracle: &Oracle) {
+    fn played(&mut self, oracle: &Oracle, left_out: LeftOut<'_>) -> u64 {
         let taken = oracle.trace().deviations();
-        let open = behind(oracle.questions(), taken.last());
-        let others =
-            open.iter().rev().flat_map(|question| (1..question.ways).rev().map(move |way| (question, way)));
-        self.to_come.extend(others.map(|(question, way)| {
-            let Question { label, occurrence, .. } = *question;
-            let last = Deviation { label: label.into(), occurrence, value: way };
-            taken.iter().cloned().chain([last]).collect()
-        }));
+        if taken.len() >= self.bound {
+            return 0;
+        }
+        let mut left = 0;
+        let first = behind(oracle.questions(), taken.last());
+        for (place, question) in oracle.questions().iter().enumerate().skip(first).rev() {
+            for way in (1..question.ways).rev() {
+                let Question { label, occurrence, .. } = *question;
+                let last = Deviation { label: label.into(), occurrence, value: way };
+                let trace: Trace = taken.iter().cloned().chain([last]).collect();
+                if left_out.has(place, &trace) {
+                    left += 1;
+                } else {
+                    self.to_come.push(trace);
+                }
+            }
+        }
+        left
     }
 }
 
-/// The questions that came behind an answer.
-fn behind<'q>(questions: &'q [Question], last: Option<&Deviation>) -> &'q [Question] {
-    let Some(last) = last else { return questions };
+/// Where the questions begin that came behind an answer.
+fn behind(questions: &[Question], last: Option<&Deviation>) -> usize {
+    let Some(last) = last else { return 0 };
     let is_it = |question: &Question| question.occurrence == last.occurrence && question.label == last.label;
-    let place = questions.iter().rposition(is_it).map_or(questions.len(), |place| place + 1);
-    &questions[place..]
+    questions.iter().rposition(is_it).map_or(questions.len(), |place| place + 1)
 }
 
 #[cfg(test)]
@@ -71,11 +82,11 @@ mod tests {
     }
 
     fn orders(bound: usize) -> Vec<Vec<usize>> {
-        let mut dfs = Dfs::new(bound);
+        let mut dfs = Dfs::new(bound, false);
         let mut orders = Vec::new();
         while let Some(mut oracle) = dfs.next() {
             orders.push(run(&mut oracle));
-            dfs.played(&oracle);
+            dfs.played(&oracle, LeftOut::default());
         }
         orders
     }

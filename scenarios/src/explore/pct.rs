@@ -4,7 +4,7 @@
 
 use freezeframe_sim::Oracle;
 
-use super::{Orders, random::Random};
+use super::{Orders, course::LeftOut, random::Random};
 
 pub(super) struct Pct {
     seeds: Random,
@@ -25,7 +25,8 @@ impl Orders for Pct {
         self.seeds.seed().map(|seed| Oracle::prioritised(seed, self.bound, questions))
     }
 
-    fn played(&mut self, oracle: &Oracle) {
+    fn played(&mut self, oracle: &Oracle, _: LeftOut<'_>) -> u64 {
         self.questions.get_or_insert(oracle.choices());
+        0
     }
 }

@@ -32,6 +32,9 @@ pub struct Fault {
     /// How often it strikes, from the `nth` time on. Default: 1.
     #[serde(default = "once")]
     pub times: NonZeroU32,
+    /// A campaign has added it: a regression is held against how it goes without. Default: false.
+    #[serde(default)]
+    pub added: bool,
 }
 
 /// Where a fault strikes.

@@ -45,7 +45,9 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         part_is_of_a_freeze(step.key("snapshot"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
+    orders_are_simulated(root, &mut found);
     for fault in root.key("fault").items() {
+        added_to_a_regression(root, fault, &mut found);
         faults_have_a_monitor(root, fault, &mut found);
         faults_have_an_agent(root, fault, &mut found);
         point_fits_the_moment(fault.key("at"), &mut found);
@@ -190,6 +192,24 @@ fn storages_are_simulated(root: Node<'_>, found: &mut Vec<Found>) {
     for place in disks.chain(acts).filter(|place| place.is_there()) {
         let message = "no storage below the disks of a real QEMU".into();
         found.push(Found::new(place.span(), message, "targets = [\"sim\"]".into()));
+    }
+}
+
+/// In which order a real QEMU does things is nobody's to choose, and what must hold in any case is asked of simulated machines.
+fn orders_are_simulated(root: Node<'_>, found: &mut Vec<Found>) {
+    let tables = root.key("schedule").items().chain([root.key("regression")]);
+    for table in tables.filter(|table| table.is_there() && is_for_real_qemu(root)) {
+        let message = "a real QEMU takes the order that it takes".into();
+        found.push(Found::new(table.span(), message, "targets = [\"sim\"]".into()));
+    }
+}
+
+/// Only what is kept for what it showed is held against how it goes without what was added.
+fn added_to_a_regression(root: Node<'_>, fault: Node<'_>, found: &mut Vec<Found>) {
+    let added = fault.key("added");
+    if added.is_there() && !root.key("regression").is_there() {
+        let message = "this scenario is not held against how it goes without the fault".into();
+        found.push(Found::new(added.span(), message, "[regression] shows = \"...\"".into()));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Expect, Fault, FaultKind, Machine, Step, forms::ScenarioId};
+use super::{Choice, Expect, Fault, FaultKind, Machine, Regression, Step, forms::ScenarioId};
 
 /// One scenario: a machine, what is done to it, what goes wrong meanwhile, and how it must end.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -44,6 +44,13 @@ pub struct Scenario {
     /// What goes wrong meanwhile. A fault that never strikes fails the scenario.
     #[serde(rename = "fault", default)]
     pub faults: Vec<Fault>,
+    /// What goes otherwise than it usually does. A choice that never comes up fails the scenario. Default: all goes as usual.
+    #[serde(default)]
+    pub schedule: Vec<Choice>,
+    /// It is a finding that is kept, in the smallest form: how it goes is held against what must hold in any case, and against
+    /// how it goes without what was added. It has no transcript. Default: it is none.
+    #[serde(default)]
+    pub regression: Option<Regression>,
     /// How everything must be after the last step. What is not named is not compared; the invariants of
     /// the simulator hold in any case.
     #[serde(default)]

@@ -64,7 +64,7 @@ pub fn faults_at(place: &Place, kinds: &[Kind], guest: bool) -> Vec<Fault> {
         for kind in kinds.iter().filter(|kind| fits(**kind, &place.moment, *point, guest)) {
             for kind in written(*kind) {
                 let at = At { moment: place.moment.clone(), point: *point, with: None, nth: place.nth };
-                faults.push(Fault { at, kind, times: NonZeroU32::MIN });
+                faults.push(Fault { at, kind, times: NonZeroU32::MIN, added: false });
             }
         }
     }
@@ -127,7 +127,7 @@ fn spelled(time: Duration) -> String {
 
 /// A fault as it stands in a scenario file.
 pub fn toml(fault: &Fault) -> String {
-    let Fault { at, kind, times } = fault;
+    let Fault { at, kind, times, added } = fault;
     let text = |text: &str| toml::Value::from(text).to_string();
     let (what, name) = match &at.moment {
         Moment::Command(name) => ("qmp", name.as_str()),
@@ -152,6 +152,9 @@ pub fn toml(fault: &Fault) -> String {
     let _ = write!(written, " }}\ndo = {}\n", kind_toml(kind));
     if times.get() > 1 {
         let _ = writeln!(written, "times = {times}");
+    }
+    if *added {
+        written.push_str("added = true\n");
     }
     written
 }

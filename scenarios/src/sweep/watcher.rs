@@ -53,6 +53,10 @@ pub(crate) struct Watcher {
     /// How often a fault has struck, and how often before this try.
     struck: Cell<usize>,
     struck_before: Cell<usize>,
+    /// In which step one has struck first, and in which last.
+    struck_in: Cell<Option<(usize, usize)>>,
+    /// How much had been asked of the oracle when each step was over.
+    asked: RefCell<Vec<u64>>,
     /// What the last fault was, in words.
     fault: RefCell<String>,
     killed: Cell<bool>,
@@ -107,6 +111,8 @@ impl Watcher {
             on_course: Cell::new(true),
             struck: Cell::default(),
             struck_before: Cell::default(),
+            struck_in: Cell::default(),
+            asked: RefCell::default(),
             fault: RefCell::default(),
             killed: Cell::default(),
             in_guest: Cell::default(),
@@ -144,7 +150,8 @@ impl Watcher {
         let places = self.places.take().behind(self.places_before.get());
         let behind: Vec<Place> =
             places.into_iter().filter(|place| is_operation(&self.scenario[place.step].action)).collect();
-        Outcome { violations: self.violations.take(), behind, struck: self.struck.get() }
+        let (struck, struck_in, asked) = (self.struck.get(), self.struck_in.get(), self.asked.take());
+        Outcome { violations: self.violations.take(), behind, struck, struck_in, asked }
     }
 
     /// A guest that runs writes to each of its disks, unless the file system there is frozen.
@@ -302,6 +309,7 @@ impl Watcher {
 
     /// Notes how a step has ended.
     fn is_over(&self, told: Told, state: State) {
+        self.asked.borrow_mut().push(self.world.world().oracle().choices());
         let guest = self.before.borrow().guest;
         let (places, fault) = (self.places.borrow().count(), self.fault.borrow().clone());
         self.steps.borrow_mut().push(Ended { told, state, guest, places, fault });
@@ -370,6 +378,8 @@ impl Watch for Watcher {
         if let Entry::Fault(text) = entry {
             self.is_stirred(text);
             self.struck.set(self.struck.get() + 1);
+            let step = self.now.get().unwrap_or_default();
+            self.struck_in.set(Some((self.struck_in.get().map_or(step, |(first, _)| first), step)));
             self.fault.replace(text.clone());
             self.places_before.set(self.places.borrow().count());
             if text.starts_with("kill-qemu") {

@@ -44,6 +44,39 @@ fn a_finding_names_the_command_that_plays_its_order_again() {
 }
 
 #[test]
+fn a_finding_is_kept_as_a_scenario_that_shows_it_and_is_not_written_twice() {
+    let desk = Desk::new().with("hurried.toml", HURRIED);
+    let explore = ["explore", "hurried.toml", "--regressions", "kept"];
+    let file = "kept/hurried-10.0-written.toml";
+    desk.run(&explore).assert(1, &format!("  kept: {file}\n"));
+    desk.run(&explore).assert(1, &format!("  kept before: {file}\n"));
+    let played = desk.run(&["run", "kept"]);
+    played.assert(1, "FAILED  hurried-10-0-written 10.0\n  step 1: OPERATION_TIMEOUT");
+    assert!(played.stdout.contains(&format!("repeat: freezeframe run {file} ")), "{}", played.whole());
+    let text = std::fs::read_to_string(desk.path.join(file)).unwrap();
+    assert!(text.contains("\n[[schedule]]\nchoice = "), "{text}");
+    let patient = text.replace("within = \"12ms\"", "within = \"12s\"");
+    std::fs::write(desk.path.join(file), &patient).unwrap();
+    desk.run(&["run", "kept"]).assert(0, "ok      hurried-10-0-written 10.0\n");
+    let stale = patient.replace("nth = ", "nth = 9999");
+    std::fs::write(desk.path.join(file), stale).unwrap();
+    desk.run(&["run", "kept"]).assert(1, "of its schedule only `` came up");
+}
+
+#[test]
+fn all_pairs_are_played_and_counted_where_few_commands_are_sent() {
+    let desk =
+        Desk::new().with("probe.toml", PROBE).with("two-disks.toml", &suite("external/two-disks.toml"));
+    let sweep = ["sweep", ".", "--release", "10.0", "--kinds", "lose-reply"];
+    let few = desk.run(&[&sweep[..], &["--pairs", "all", "--commands", "1"]].concat());
+    few.assert(0, "not swept, for they send more than 1 commands: 1\n");
+    few.assert(0, " of them with two faults: all pairs, 0 violations\n");
+    let bound = desk.run(&[&sweep[..], &["--pairs", "9"]].concat());
+    bound.assert(0, ", 9 of them with two faults, 0 violations\n");
+    desk.run(&[&sweep[..], &["--pairs", "some"]].concat()).assert(2, "a whole number, or `all`");
+}
+
+#[test]
 fn a_fault_is_added_by_its_number() {
     let desk = Desk::new().with("two-disks.toml", &suite("external/two-disks.toml"));
     let replay = ["explore", "two-disks.toml", "--release", "10.0", "--replay", ""];
