@@ -6,20 +6,21 @@
 
 mod agent;
 mod driver;
+mod files;
 mod plug;
 mod request;
 mod storage;
 mod title;
 mod watch;
 
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
     Machine,
     capabilities::{Capabilities, InternalMethod},
     client::{Client, CommandError, Events},
-    env::{Access, Env, OpenFile as _},
+    env::Env,
     error::OperationError,
     name::BadName,
     report::{Deed, LoadedFreeze, Verdict},
@@ -33,9 +34,7 @@ use self::{agent::Agent, driver::Driver, title::title};
 use crate::{
     inspect,
     interpose::{Faults, Hands},
-    language::{
-        self, Action, Describe, Fails, Hold, Power, Qmp, Scenario, Shorten, Step, StorageMethod, StorageStep,
-    },
+    language::{self, Action, Describe, Fails, Hold, Power, Qmp, Scenario, Step, StorageMethod, StorageStep},
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
     world::World,
@@ -337,10 +336,16 @@ impl<W: World> Player<'_, W> {
                 self.world.on_host(act);
                 Ending::Done(String::new())
             }
-            Action::Shorten(lost) => match shorten(self.world, lost).await {
+            Action::Shorten(lost) => match files::shorten(self.world, lost).await {
                 Ok(()) => Ending::Done(String::new()),
                 Err(error) => {
                     Ending::Failed { code: "shorten", text: error.to_string(), stands: Stands::Unsaid }
+                }
+            },
+            Action::Tamper(tampered) => match files::tamper(self.world, tampered).await {
+                Ok(()) => Ending::Done(String::new()),
+                Err(error) => {
+                    Ending::Failed { code: "tamper", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
             Action::Hold(Hold { file }) => match self.world.hold(file).await {
@@ -466,13 +471,6 @@ impl<W: World> Player<'_, W> {
             Err(error) => Ending::failed(&error.into()),
         }
     }
-}
-
-/// Takes bytes from the end of a file, past the driver.
-async fn shorten<W: World>(world: &W, lost: &Shorten) -> io::Result<()> {
-    let file = world.env().open(&world.folder().join(&lost.file), Access::Write).await?;
-    let left = file.length().await?.checked_sub(lost.by.get().into());
-    file.set_length(left.ok_or(io::ErrorKind::UnexpectedEof)?).await
 }
 
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.

@@ -26,7 +26,7 @@ use crate::{
         self, Faults,
         aim::{self, Side},
     },
-    language::{FaultKind, Point},
+    language::{FaultKind, HostError, Point},
     life::Life,
     transcript::{Entry, Record},
 };
@@ -92,7 +92,7 @@ impl<E: Env> Recorded<E> {
         std::future::pending().await
     }
 
-    /// Changes a file of the host's, unless the driver is killed before it or behind it.
+    /// Changes a file of the host's, unless the host refuses, or the driver is killed before it or behind it.
     async fn change<T>(
         &self,
         action: &'static str,
@@ -102,7 +102,17 @@ impl<E: Env> Recorded<E> {
         let name = path.file_name().unwrap_or_default();
         self.record.tell(&Entry::Change(name.to_owned()));
         let struck = self.faults.as_ref().and_then(|faults| faults.file(name, action));
-        let Some((_, point)) = struck else { return change.await };
+        let Some((kind, point)) = struck else { return change.await };
+        if let FaultKind::Refuse(error) = kind {
+            if point != Point::Before {
+                change.await?;
+            }
+            self.note(Entry::Fault(format!(
+                "refuse: the host says {} to the {action} of {name}",
+                error.name()
+            )));
+            return Err(refusal(error));
+        }
         if point == Point::Before {
             self.note(Entry::Fault(format!("kill-driver: the driver dies before it can {action} {name}")));
             self.die().await
@@ -318,7 +328,7 @@ impl<E: Env> Env for Recorded<E> {
     }
 }
 
-/// An open file at whose changes the driver may be killed.
+/// An open file whose changes the host may refuse, or at which the driver may be killed.
 pub struct RecordedFile<E: Env> {
     inner: E::File,
     path: Utf8PathBuf,
@@ -365,6 +375,15 @@ fn struck_program(kind: &FaultKind, applied: Option<Ran>) -> Ran {
         _ => (Ended::Killed(9), Vec::new()),
     };
     Ran { ended, stderr, stdout: applied.map(|ran| ran.stdout).unwrap_or_default() }
+}
+
+/// The system's error, as its kind: its words differ between hosts.
+fn refusal(error: HostError) -> io::Error {
+    match error {
+        HostError::NoSpace => io::ErrorKind::StorageFull.into(),
+        HostError::Denied => io::ErrorKind::PermissionDenied.into(),
+        HostError::IoError => io::Error::other("input/output error"),
+    }
 }
 
 /// Open files that are under way from the driver to the interposer, beside the bytes.

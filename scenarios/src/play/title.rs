@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use freezeframe_driver::request::Quiesce;
 
 use super::request::{delete_flags, flags, quiesce, revert_flags};
-use crate::language::{Action, Describe, DiskStorage, Hold, MemoryFormat, MemoryPlace, Shorten};
+use crate::language::{Action, Describe, DiskStorage, Hold, MemoryFormat, MemoryPlace, Shorten, Tamper};
 
 fn providers(said: &BTreeMap<String, DiskStorage>) -> String {
     said.iter().map(|(disk, storage)| format!(", {disk} by {}", storage.name())).collect()
@@ -78,6 +78,11 @@ pub(super) fn title(action: &Action) -> String {
         Action::Guest(act) => format!("guest {}", act.name()),
         Action::Host(act) => format!("host {act}"),
         Action::Shorten(Shorten { file, by }) => format!("shorten {file} by {by}"),
+        Action::Tamper(Tamper { file, with: None, .. }) => format!("somebody removes {file}"),
+        Action::Tamper(Tamper { file, at: Some(at), .. }) => {
+            format!("somebody changes {file} from byte {at} on")
+        }
+        Action::Tamper(Tamper { file, .. }) => format!("somebody writes {file} anew"),
         Action::Hold(Hold { file }) => format!("another program reads {file}"),
         Action::Plug(plug) => format!("plug {} into {}", plug.target, plug.root_port),
         Action::Describe(anew) => title_of_description(anew),
