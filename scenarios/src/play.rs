@@ -22,6 +22,7 @@ use freezeframe_driver::{
     client::{Client, CommandError, Events},
     env::Env,
     error::OperationError,
+    mark,
     name::BadName,
     report::{Deed, LoadedFreeze, Verdict},
     request::{Request, WITHIN},
@@ -192,6 +193,7 @@ enum Ending {
 impl Ending {
     /// The driver's error, which says how things stand.
     fn failed(error: &OperationError) -> Self {
+        mark::reached(error);
         Ending::Failed { code: error.code().name(), text: error.to_string(), stands: error.into() }
     }
 
@@ -382,6 +384,7 @@ impl<W: World> Player<'_, W> {
                 Ending::Done(text)
             }
             Err(error) => {
+                mark::reached(&error);
                 Ending::Failed { code: error.code().name(), text: error.to_string(), stands: Stands::Unsaid }
             }
         }
@@ -398,6 +401,7 @@ impl<W: World> Player<'_, W> {
             Ok(request) if dry_run => machine.plan(&request).await.map(|plan| plan.to_string()),
             Ok(request) => match self.put_right(machine, &request).await {
                 Ok(()) => machine.perform(&request).await.map(|report| {
+                    mark::reached(&report);
                     if let Deed::Taken { quiesced, .. } = &report.deed {
                         self.quiesced.set(Some(quiesced.verdict));
                     }
@@ -420,6 +424,9 @@ impl<W: World> Player<'_, W> {
         request: &Request,
     ) -> Result<(), OperationError> {
         let recovered = machine.put_right(request.within()).await?;
+        if let Some(recovered) = &recovered {
+            mark::reached(recovered);
+        }
         if let (Some(recovered), Some(watch)) = (recovered, &self.watch) {
             let text = recovered.to_string();
             watch.recovered(&Told {
