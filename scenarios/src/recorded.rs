@@ -107,10 +107,6 @@ impl<E: Env> Recorded<E> {
             if point != Point::Before {
                 change.await?;
             }
-            self.note(Entry::Fault(format!(
-                "refuse: the host says {} to the {action} of {name}",
-                error.name()
-            )));
             return Err(refusal(error));
         }
         if point == Point::Before {
@@ -142,9 +138,9 @@ impl<E: Env> Recorded<E> {
         self.note(Entry::Ran { program, arguments: command.arguments.clone(), outcome });
     }
 
-    /// Of the driver's journal nothing is told: it is written at every stage of every plan.
+    /// Of the driver's journal nothing is told unless it fails: it is written at every stage of every plan.
     fn note_host(&self, action: &'static str, path: &Utf8Path, result: &io::Result<()>) {
-        if path.file_name() == Some(journal::FILE) {
+        if path.file_name() == Some(journal::FILE) && result.is_ok() {
             return;
         }
         // The system's words differ between worlds; the kind of error does not.
@@ -351,7 +347,11 @@ impl<E: Env> OpenFile for RecordedFile<E> {
     }
 
     async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.env.change("write", &self.path, self.inner.write_at(at, bytes)).await
+        let result = self.env.change("write", &self.path, self.inner.write_at(at, bytes)).await;
+        if result.is_err() {
+            self.env.note_host("write", &self.path, &result);
+        }
+        result
     }
 
     async fn set_length(&self, length: u64) -> io::Result<()> {

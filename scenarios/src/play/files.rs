@@ -31,7 +31,7 @@ pub(super) async fn tamper<W: World>(world: &W, tampered: &Tamper) -> io::Result
         (Some(text), None) => {
             // Another file of that name, and no longer one: who has the old one open has what it held.
             match env.remove_file(&path).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => env.replace_file(&path, &interpose::bytes_of(text)).await,
             }
         }
