@@ -35,6 +35,7 @@ pub use self::{
 };
 use crate::{
     env::{Endpoint, Env},
+    mark,
     race::{First, race},
     wire::{AgentSays, AgentSession, AgentWireError, agent_request},
     words,
@@ -184,7 +185,10 @@ impl<E: Env> Agent<E> {
         let error = match said {
             First::Left(Ok(said)) => return Ok(said),
             First::Left(Err(Broken::Io(why))) => AgentError::NotConnected(why),
-            First::Left(Err(Broken::Wire(error))) => AgentError::Unsynchronised(error.to_string()),
+            First::Left(Err(Broken::Wire(error))) => {
+                mark::reached(&error);
+                AgentError::Unsynchronised(error.to_string())
+            }
             First::Left(Err(Broken::Late)) | First::Right(()) => {
                 let waited = self.env.now().saturating_sub(began);
                 AgentError::Unresponsive { command: command.to_owned(), waited }

@@ -137,8 +137,9 @@ pub enum CommandError {
 
 /// How a duration reads in an error, to the millisecond: `5 s`, `0.25 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
-    let whole = Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000);
-    format!("{} s", whole.as_secs_f64())
+    // One division: a sum of seconds and a fraction of one would show as `1.9969999999999999`.
+    let thousandths = duration.as_millis();
+    format!("{} s", thousandths as f64 / 1000.0)
 }
 
 /// Why a listener has no event.

@@ -70,7 +70,7 @@ use crate::{
     domain_xml::DomainXml,
     env::{Endpoint, Env},
     error::OperationError,
-    execute,
+    execute, mark,
     monitor::Monitor,
     name::SnapshotName,
     patience::Patience,
@@ -304,7 +304,7 @@ impl<E: Env> Disks<E> {
             let Some(image) = &disk.image else { continue };
             let target = disk.target.clone();
             self.tool.raw_is_free(image).await.map_err(|why| match why.is_locked() {
-                true => DiskError::InUse { target, why: why.to_string() },
+                true => DiskError::InUse { target, why: mark::told(&why) },
                 false => DiskError::Unsure { target, why },
             })?;
         }
@@ -353,7 +353,7 @@ impl<E: Env> Taker for Disks<E> {
             let backup = source.map(|Source { image, behind }| disk.backup(&image, &behind));
             let backup = backup.map_err(|error| match error {
                 DiskError::NotRead { why, .. } => why,
-                error => error.to_string(),
+                error => mark::told(&error),
             });
             backups.push((disk.target.clone(), backup));
         }

@@ -236,7 +236,7 @@ pub enum StepError {
         source: io::Error,
     },
     /// The records could not be written.
-    #[error(transparent)]
+    #[error("{}", of_the_records(.0))]
     Records(StoreError),
     /// `qemu-img` has not done it.
     #[error(transparent)]
@@ -267,6 +267,19 @@ pub enum StepError {
     /// QEMU did a part of what it must do as a whole.
     #[error("QEMU switched some disks of one transaction and not others: {0}")]
     Torn(String),
+}
+
+/// The words of the records' error, but for what that means: an operation that goes on from there, or puts things back, says it.
+fn of_the_records(error: &StoreError) -> String {
+    match error {
+        StoreError::File { action, path, source } => format!("cannot {action} `{path}`: {source}"),
+        StoreError::CurrentUnknown { path, source } => {
+            format!("which snapshot is current cannot be written to `{path}`: {source}")
+        }
+        StoreError::Machine(_) | StoreError::Name(_) | StoreError::Locked(_) | StoreError::Linked(_) => {
+            error.to_string()
+        }
+    }
 }
 
 impl StepError {

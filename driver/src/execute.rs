@@ -25,6 +25,7 @@ use crate::{
     error::{OperationError, StepError},
     journal::Journal,
     live::Live,
+    mark,
     monitor::Monitor,
     mutant::{Mutant, planted},
     patience::Patience,
@@ -306,15 +307,21 @@ impl<'m, E: Env> Execution<'m, E> {
             match result {
                 Ok(()) => self.begun.push((step, Begun::Whole)),
                 Err(_) if planted(Mutant::ForgetsWhatRanBeside) && !failures.is_empty() => {}
-                Err(mut cause) => match self.verdict(step, &mut cause).await {
-                    Verdict::Happened => self.begun.push((step, Begun::Whole)),
-                    verdict => {
-                        let refused = matches!(cause, StepError::Command(CommandError::Refused { .. }));
-                        self.begun.push((step, if refused { Begun::Refused } else { Begun::Part }));
-                        let certain = matches!(verdict, Verdict::DidNot);
-                        failures.push(Failure { step, cause, certain });
+                Err(mut cause) => {
+                    // Of one that is found to have happened nobody is told; what was found instead is told.
+                    mark::reached(&cause);
+                    let verdict = self.verdict(step, &mut cause).await;
+                    mark::reached(&cause);
+                    if let Verdict::Happened = verdict {
+                        self.begun.push((step, Begun::Whole));
+                        continue;
                     }
-                },
+                    mark::taken(step.marks().failed);
+                    let refused = matches!(cause, StepError::Command(CommandError::Refused { .. }));
+                    self.begun.push((step, if refused { Begun::Refused } else { Begun::Part }));
+                    let certain = matches!(verdict, Verdict::DidNot);
+                    failures.push(Failure { step, cause, certain });
+                }
             }
         }
         failures
@@ -421,6 +428,8 @@ impl<'m, E: Env> Execution<'m, E> {
     pub(crate) async fn thaw(&self) -> Option<String> {
         let freeze = self.begun.iter().find(|(step, _)| matches!(step, Step::Freeze(_)))?.0;
         let error = self.monitor.rest().thaw().await.err()?;
+        mark::reached(&error);
+        mark::taken(freeze.marks().not_put_back);
         Some(format!("{} ({error})", freeze.remains()))
     }
 
@@ -470,6 +479,7 @@ impl<'m, E: Env> Execution<'m, E> {
                 continue;
             };
             load_unclear |= matches!(step, Step::LoadSnapshot(_));
+            mark::taken(step.marks().not_put_back);
             told.remains.push(left);
             if step.switches() {
                 in_use = true;
@@ -511,7 +521,7 @@ impl<'m, E: Env> Execution<'m, E> {
         match self.monitor.reconnect(self.patience.connect).await {
             Ok(()) => Reach::Alive(self.monitor.live(self.lane(lane), deadline, self.patience)),
             Err(error) if error.is_gone() => Reach::Gone,
-            Err(error) => Reach::Mute(error.to_string()),
+            Err(error) => Reach::Mute(mark::told(&error)),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     domain_xml::DomainXml,
     env::{Env, FileKind},
     error::OffRefusal,
+    mark,
     observed::{Missing, NVRAM, Observed, ObservedDisk, ObservedImage, ObservedNode},
     qemu_img::{BitmapInfo, Clusters, ImageInfo, QemuImg, ToolError},
 };
@@ -36,12 +37,12 @@ pub async fn observe<E: Env>(
         match chain(tool, path, disk.format(), writes).await {
             Ok(images) => disks.push(observed(disk.target, place, disk.read_only(), &images)),
             Err(error) if error.is_locked() => {
-                return Err(OffRefusal::ImageInUse { disk: disk.target.to_owned(), why: error.to_string() });
+                return Err(OffRefusal::ImageInUse { disk: disk.target.to_owned(), why: mark::told(&error) });
             }
             Err(error) if needed(disk.target) => {
                 return Err(OffRefusal::ImageUnreadable {
                     disk: disk.target.to_owned(),
-                    why: error.to_string(),
+                    why: mark::told(&error),
                 });
             }
             Err(_) => missing.push(Missing { target: disk.target.to_owned(), device: None, sought: None }),
@@ -66,11 +67,11 @@ async fn variables<E: Env>(
     match chain(tool, &nvram.file, &nvram.format, true).await {
         Ok(images) => Ok(Some(observed(NVRAM, place, false, &images))),
         Err(error) if error.is_locked() => {
-            Err(OffRefusal::ImageInUse { disk: NVRAM.to_owned(), why: error.to_string() })
+            Err(OffRefusal::ImageInUse { disk: NVRAM.to_owned(), why: mark::told(&error) })
         }
         // What it holds would be passed over in silence.
         Err(error) if needed && !matches!(tool.env.file_kind(&nvram.file).await, Ok(FileKind::Absent)) => {
-            Err(OffRefusal::ImageUnreadable { disk: NVRAM.to_owned(), why: error.to_string() })
+            Err(OffRefusal::ImageUnreadable { disk: NVRAM.to_owned(), why: mark::told(&error) })
         }
         Err(_) => Ok(None),
     }

@@ -280,12 +280,13 @@ impl<E: Env> Journal<E> {
     /// # Errors
     /// [`JournalError::File`]: it still stands there.
     pub(crate) async fn over(self) -> Result<(), JournalError> {
-        // Its removal alone may be lost with the host.
-        self.mark(&Mark::Over(true)).await.map_err(|source| failed("write", &self.path, source))?;
+        // Its removal alone may be lost with the host. Where there is no room for the mark it is all that can be done.
+        let marked = self.mark(&Mark::Over(true)).await;
         match self.env.remove_file(&self.path).await {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove", &self.path, source))
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(match marked {
+                Ok(()) => failed("remove", &self.path, source),
+                Err(source) => failed("write", &self.path, source),
+            }),
             _ => Ok(()),
         }
     }

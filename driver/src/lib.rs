@@ -26,6 +26,7 @@
 //! | [`step`] | the steps: act, undo, probe; with [`live`], [`job`], [`migration`], [`human_monitor`] as their tools |
 //! | [`machine`] | the front door: a connected machine and its operations; the executor behind it |
 //! | [`monitor`], [`patience`] | one machine's monitor, connected anew when it must be; how long to wait |
+//! | [`mark`] | the names of the ways to fail, which tests hold against the scenarios; kept in no other build |
 //! | [`mutant`] | mistakes that tests plant, to see that they are found; in no other build |
 //! | [`report`], [`error`] | what was done, or why not and how things stand |
 //!
@@ -52,6 +53,7 @@ pub mod kept;
 pub mod launch;
 pub mod live;
 pub mod machine;
+pub mod mark;
 pub mod migration;
 pub mod monitor;
 pub mod mutant;

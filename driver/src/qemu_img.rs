@@ -250,16 +250,24 @@ impl<E: Env> QemuImg<E> {
     }
 
     /// Whether nobody has a raw image open to write it. To ask for what is in it does not tell, as it does of a qcow2 image: whoever
-    /// wants to delete a snapshot needs the lock, and only then is told that a raw image has none.
+    /// wants to delete a snapshot needs the lock, and only then is told that a raw image has none. Nobody has one open that is not
+    /// there. Any other refusal tells nothing.
     ///
     /// # Errors
     /// [`ToolError`]; one that [`ToolError::is_locked`] if somebody has.
+    ///
+    /// Source: the tool of 5.2, 7.2, 10.0 and 11.1, asked: `Could not delete snapshot 'none': snapshot not found`.
     pub async fn raw_is_free(&self, file: &Utf8Path) -> Result<(), ToolError> {
         let protocol = self.protocol(file).await;
         let image = json!({ "driver": "raw", "file": { "driver": protocol, "filename": absolute(file)? } });
         let asked = words(&["snapshot", "-d", "none", &format!("json:{image}")]);
         match self.run("snapshot", file, asked).await {
-            Err(error @ ToolError::Refused { .. }) if !error.is_locked() => Ok(()),
+            Err(ToolError::Refused { text, .. })
+                if text.contains("Could not delete snapshot")
+                    || text.contains("No such file or directory") =>
+            {
+                Ok(())
+            }
             asked => asked.map(drop),
         }
     }

@@ -22,6 +22,7 @@ use crate::{
     journal::{Journal, Pending, Written},
     kept::KeptFile,
     live::Live,
+    mark,
     monitor::Monitor,
     mutant::{Mutant, planted},
     patience::Patience,
@@ -363,7 +364,10 @@ impl<'m, E: Env> Recovery<'m, E> {
             };
             match how_far {
                 Ok(how_far) => begun.extend(how_far.map(|begun| (step, begun))),
-                Err(left) => unclear.push(left),
+                Err(left) => {
+                    mark::taken(step.marks().not_put_back);
+                    unclear.push(left);
+                }
             }
         }
         if begun.is_empty() && unclear.is_empty() && self.deeds.is_empty() {

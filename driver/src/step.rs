@@ -202,6 +202,26 @@ pub(crate) trait Kind: fmt::Display {
     fn remains(&self) -> Remains;
 }
 
+/// The marks of a kind of step: the executor's branches where one is not simply done ([`crate::mark`]).
+pub(crate) struct Marks {
+    /// It has failed.
+    pub(crate) failed: &'static str,
+    /// It could not be put back; none of one that is never put back.
+    pub(crate) not_put_back: Option<&'static str>,
+}
+
+macro_rules! marks {
+    ($kind:ident) => {
+        Marks {
+            failed: concat!("Step::", stringify!($kind), " failed"),
+            not_put_back: match <$kind as Kind>::UNDO {
+                Some(_) => Some(concat!("Step::", stringify!($kind), " not put back")),
+                None => None,
+            },
+        }
+    };
+}
+
 /// Makes [`Step`] of the kinds there are, and hands what is asked of a step to its kind.
 macro_rules! steps {
     ($($kind:ident),* $(,)?) => {
@@ -227,6 +247,16 @@ macro_rules! steps {
         }
 
         impl Step {
+            /// The marks of every kind.
+            pub(crate) const MARKS: &[Marks] = &[$(marks!($kind),)*];
+
+            /// The marks of its kind.
+            pub(crate) fn marks(&self) -> Marks {
+                match self {
+                    $(Step::$kind(_) => marks!($kind),)*
+                }
+            }
+
             /// The word that its commands carry in their ids.
             pub fn lane(&self) -> String {
                 match self {

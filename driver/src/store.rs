@@ -318,6 +318,23 @@ impl Changes {
         Ok(true)
     }
 
+    /// Whether none of it stands in the files, which may be of a try that has failed.
+    pub(crate) async fn are_unwritten<E: Env>(&self, env: &E) -> bool {
+        for path in &self.removals {
+            if !matches!(env.file_kind(path).await, Ok(kind) if kind != FileKind::Absent) {
+                return false;
+            }
+        }
+        for (path, wanted) in &self.writes {
+            match env.read_file(path, wanted.len()).await {
+                Ok(held) if held != wanted.as_bytes() => {}
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// The files that are written, and what they shall hold.
     pub fn writes(&self) -> &[(Utf8PathBuf, String)] {
         &self.writes

@@ -15,7 +15,7 @@
 pub(crate) mod aim;
 mod asked;
 mod message;
-pub(crate) use asked::name_of as name_of_request;
+pub(crate) use asked::{bytes_of, name_of as name_of_request};
 pub(crate) use message::Message;
 
 use std::{
@@ -380,7 +380,8 @@ impl<E: Env> Wire<E> {
             FaultKind::Fail(_)
             | FaultKind::MissingProgram
             | FaultKind::KillProgram
-            | FaultKind::HangProgram => self.send(way, &line).await,
+            | FaultKind::HangProgram
+            | FaultKind::Refuse(_) => self.send(way, &line).await,
         }
     }
 

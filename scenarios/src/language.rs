@@ -39,6 +39,7 @@ mod schema;
 mod shape;
 mod snapshot;
 mod step;
+mod tamper;
 mod tree;
 
 #[cfg(test)]
@@ -50,7 +51,7 @@ use serde::Deserialize;
 pub use crate::diagnostic::{Diagnostic, Diagnostics};
 pub use describe::Describe;
 pub use expect::{Expect, GuestState, Quiesced};
-pub use fault::{At, Fault, FaultKind, JobStatus, Moment, Point, QmpError};
+pub use fault::{At, Fault, FaultKind, HostError, JobStatus, Moment, Point, QmpError};
 pub use forms::{Size, Timespan, WrongForm};
 pub use load::{FindError, LoadError, find, load_all};
 pub use machine::{
@@ -67,6 +68,7 @@ pub use step::{
     Action, AgentRequest, Becomes, Delete, DeleteFlag, ErrorClass, Fails, GuestAct, Hold, HostAct, Probe,
     Qmp, Recover, Revert, RevertFlag, Shorten, Step, StorageMethod, StorageStep, StorageVerb,
 };
+pub use tamper::{Folder, Tamper};
 
 impl Scenario {
     /// Reads the text of a scenario file. The file's path is for the diagnostics, and for the id: below a

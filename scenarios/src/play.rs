@@ -6,21 +6,23 @@
 
 mod agent;
 mod driver;
+mod files;
 mod plug;
 mod request;
 mod storage;
 mod title;
 mod watch;
 
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use camino::Utf8PathBuf;
 use freezeframe_driver::{
     Machine,
     capabilities::{Capabilities, InternalMethod},
     client::{Client, CommandError, Events},
-    env::{Access, Env, OpenFile as _},
+    env::Env,
     error::OperationError,
+    mark,
     name::BadName,
     report::{Deed, LoadedFreeze, Verdict},
     request::{Request, WITHIN},
@@ -34,8 +36,7 @@ use crate::{
     inspect,
     interpose::{Faults, Hands},
     language::{
-        self, Action, Describe, Fails, GuestAct, Hold, Power, Qmp, Scenario, Shorten, Step, StorageMethod,
-        StorageStep,
+        self, Action, Describe, Fails, GuestAct, Hold, Power, Qmp, Scenario, Step, StorageMethod, StorageStep,
     },
     recorded::Recorded,
     transcript::{Entry, Line, Record, lines},
@@ -194,6 +195,7 @@ enum Ending {
 impl Ending {
     /// The driver's error, which says how things stand.
     fn failed(error: &OperationError) -> Self {
+        mark::reached(error);
         Ending::Failed { code: error.code().name(), text: error.to_string(), stands: error.into() }
     }
 
@@ -340,10 +342,16 @@ impl<W: World> Player<'_, W> {
                 self.world.on_host(act);
                 Ending::Done(String::new())
             }
-            Action::Shorten(lost) => match shorten(self.world, lost).await {
+            Action::Shorten(lost) => match files::shorten(self.world, lost).await {
                 Ok(()) => Ending::Done(String::new()),
                 Err(error) => {
                     Ending::Failed { code: "shorten", text: error.to_string(), stands: Stands::Unsaid }
+                }
+            },
+            Action::Tamper(tampered) => match files::tamper(self.world, tampered).await {
+                Ok(()) => Ending::Done(String::new()),
+                Err(error) => {
+                    Ending::Failed { code: "tamper", text: error.to_string(), stands: Stands::Unsaid }
                 }
             },
             Action::Hold(Hold { file }) => match self.world.hold(file).await {
@@ -380,6 +388,7 @@ impl<W: World> Player<'_, W> {
                 Ending::Done(text)
             }
             Err(error) => {
+                mark::reached(&error);
                 Ending::Failed { code: error.code().name(), text: error.to_string(), stands: Stands::Unsaid }
             }
         }
@@ -396,6 +405,7 @@ impl<W: World> Player<'_, W> {
             Ok(request) if dry_run => machine.plan(&request).await.map(|plan| plan.to_string()),
             Ok(request) => match self.put_right(machine, &request).await {
                 Ok(()) => machine.perform(&request).await.map(|report| {
+                    mark::reached(&report);
                     if let Deed::Taken { quiesced, .. } = &report.deed {
                         self.quiesced.set(Some(quiesced.verdict));
                     }
@@ -418,6 +428,9 @@ impl<W: World> Player<'_, W> {
         request: &Request,
     ) -> Result<(), OperationError> {
         let recovered = machine.put_right(request.within()).await?;
+        if let Some(recovered) = &recovered {
+            mark::reached(recovered);
+        }
         if let (Some(recovered), Some(watch)) = (recovered, &self.watch) {
             let text = recovered.to_string();
             watch.recovered(&Told {
@@ -469,13 +482,6 @@ impl<W: World> Player<'_, W> {
             Err(error) => Ending::failed(&error.into()),
         }
     }
-}
-
-/// Takes bytes from the end of a file, past the driver.
-async fn shorten<W: World>(world: &W, lost: &Shorten) -> io::Result<()> {
-    let file = world.env().open(&world.folder().join(&lost.file), Access::Write).await?;
-    let left = file.length().await?.checked_sub(lost.by.get().into());
-    file.set_length(left.ok_or(io::ErrorKind::UnexpectedEof)?).await
 }
 
 /// Waits until a job says that it has ended, or that it goes on until it is told to complete.

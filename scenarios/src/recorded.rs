@@ -26,7 +26,7 @@ use crate::{
         self, Faults,
         aim::{self, Side},
     },
-    language::{FaultKind, Point},
+    language::{FaultKind, HostError, Point},
     life::Life,
     transcript::{Entry, Record},
 };
@@ -92,7 +92,7 @@ impl<E: Env> Recorded<E> {
         std::future::pending().await
     }
 
-    /// Changes a file of the host's, unless the driver is killed before it or behind it.
+    /// Changes a file of the host's, unless the host refuses, or the driver is killed before it or behind it.
     async fn change<T>(
         &self,
         action: &'static str,
@@ -102,7 +102,13 @@ impl<E: Env> Recorded<E> {
         let name = path.file_name().unwrap_or_default();
         self.record.tell(&Entry::Change(name.to_owned()));
         let struck = self.faults.as_ref().and_then(|faults| faults.file(name, action));
-        let Some((_, point)) = struck else { return change.await };
+        let Some((kind, point)) = struck else { return change.await };
+        if let FaultKind::Refuse(error) = kind {
+            if point != Point::Before {
+                change.await?;
+            }
+            return Err(refusal(error));
+        }
         if point == Point::Before {
             self.note(Entry::Fault(format!("kill-driver: the driver dies before it can {action} {name}")));
             self.die().await
@@ -132,9 +138,9 @@ impl<E: Env> Recorded<E> {
         self.note(Entry::Ran { program, arguments: command.arguments.clone(), outcome });
     }
 
-    /// Of the driver's journal nothing is told: it is written at every stage of every plan.
+    /// Of the driver's journal nothing is told unless it fails: it is written at every stage of every plan.
     fn note_host(&self, action: &'static str, path: &Utf8Path, result: &io::Result<()>) {
-        if path.file_name() == Some(journal::FILE) {
+        if path.file_name() == Some(journal::FILE) && result.is_ok() {
             return;
         }
         // The system's words differ between worlds; the kind of error does not.
@@ -318,7 +324,7 @@ impl<E: Env> Env for Recorded<E> {
     }
 }
 
-/// An open file at whose changes the driver may be killed.
+/// An open file whose changes the host may refuse, or at which the driver may be killed.
 pub struct RecordedFile<E: Env> {
     inner: E::File,
     path: Utf8PathBuf,
@@ -341,7 +347,11 @@ impl<E: Env> OpenFile for RecordedFile<E> {
     }
 
     async fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.env.change("write", &self.path, self.inner.write_at(at, bytes)).await
+        let result = self.env.change("write", &self.path, self.inner.write_at(at, bytes)).await;
+        if result.is_err() {
+            self.env.note_host("write", &self.path, &result);
+        }
+        result
     }
 
     async fn set_length(&self, length: u64) -> io::Result<()> {
@@ -365,6 +375,15 @@ fn struck_program(kind: &FaultKind, applied: Option<Ran>) -> Ran {
         _ => (Ended::Killed(9), Vec::new()),
     };
     Ran { ended, stderr, stdout: applied.map(|ran| ran.stdout).unwrap_or_default() }
+}
+
+/// The system's error, as its kind: its words differ between hosts.
+fn refusal(error: HostError) -> io::Error {
+    match error {
+        HostError::NoSpace => io::ErrorKind::StorageFull.into(),
+        HostError::Denied => io::ErrorKind::PermissionDenied.into(),
+        HostError::IoError => io::Error::other("input/output error"),
+    }
 }
 
 /// Open files that are under way from the driver to the interposer, beside the bytes.

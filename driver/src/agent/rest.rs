@@ -31,6 +31,7 @@ use super::{Agent, AgentError, FreezeStatus, Guard, freezable::Freezable};
 use crate::{
     env::{Endpoint, Env},
     error::Code,
+    mark,
     mutant::{Mutant, planted},
     race::{First, race},
     report::{LoadedFreeze, Quiesced},
@@ -440,7 +441,7 @@ struct Thaw {
 
 /// What it means for the rest that all is thawed, and the agent tells an error all the same.
 fn thawed_with(error: &AgentError) -> Quiesced {
-    let words = error.to_string();
+    let words = mark::told(error);
     match error {
         // Windows holds its writers for ten seconds, and says only at the thaw that it no longer did.
         AgentError::Failed { error, .. } if error.desc.contains("10 seconds") => {

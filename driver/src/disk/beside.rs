@@ -19,6 +19,7 @@ use crate::{
         LaunchError,
         chain::{self, Chains},
     },
+    mark,
     qemu_img::{QemuImg, ToolError},
     storage::{Storage, Volumes},
 };
@@ -79,7 +80,7 @@ impl<E: Env> Beside<'_, E> {
     }
 
     fn unknown(&self, error: &LaunchError) -> DiskError {
-        DiskError::Beside { volume: self.volumes.to_string(), why: error.to_string() }
+        DiskError::Beside { volume: self.volumes.to_string(), why: mark::told(error) }
     }
 
     fn unsure(&self, file: &Utf8PathBuf, error: &ToolError) -> DiskError {

@@ -23,6 +23,7 @@ use crate::{
     domain_snapshot::SourceType,
     env::{Env, HostCommand},
     launch::{LaunchError, chain},
+    mark,
     name::SnapshotName,
     qemu_img::{Backing, QemuImg},
     storage::BackupSource,
@@ -172,7 +173,7 @@ async fn node<E: Env>(tool: &QemuImg<E>, disk: &Readable) -> Result<Value, DiskE
             "{tag} is inside an image that somebody writes to: read it when the machine is off, or take a snapshot in an overlay, \
              which is read at any time ({source})"
         )),
-        _ => refused(error.to_string()),
+        _ => refused(mark::told(&error)),
     })?;
     Ok(opening(&top, &behind))
 }

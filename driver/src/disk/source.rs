@@ -16,6 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{DiskError, document::Described};
 use crate::{
     env::Env,
+    mark,
     name::SnapshotName,
     qemu_img::{Backing, QemuImg},
     storage::{BackupSource, InUse, Provider},
@@ -66,7 +67,7 @@ impl Source {
         let mut above = Backing { file: file.clone(), format: disk.format.clone() };
         while above.format != "raw" && behind.len() < DEEPEST {
             let info = tool.info(&above.file, &above.format).await;
-            let info = info.map_err(|error| not_read(error.to_string()))?;
+            let info = info.map_err(|error| not_read(mark::told(&error)))?;
             if let Some(data) = info.data_file(&above.file) {
                 let why =
                     format!("{} keeps its data in {data}, where its header would have them read", above.file);

@@ -12,6 +12,7 @@ use crate::{
     client::{Client, CommandError},
     commands::{QueryBlock, QueryStatus},
     env::{Ended, Env, HostCommand, one_name},
+    mark,
     observed::images,
     words,
 };
@@ -74,7 +75,8 @@ pub(super) async fn check<E: Env>(
     deadline: Duration,
 ) -> Result<(), LaunchError> {
     let broken = |why: String| LaunchError::BrokenContract { program: path.to_owned(), why };
-    let unasked = |error: CommandError| broken(format!("the machine that it has started: {error}"));
+    let unasked =
+        |error: CommandError| broken(format!("the machine that it has started: {}", mark::told(&error)));
     let status = client.execute(LANE, &QueryStatus {}, deadline).await.map_err(unasked)?.status;
     let wanted: &[&str] = match start.power {
         Power::Running => &["running"],

@@ -25,6 +25,7 @@ use crate::{
     domain_snapshot::SourceType,
     domain_xml::{Disk, DomainXml},
     env::{Env, FileKind},
+    mark,
     qemu_img::{Backing, Clusters, NewImage, QemuImg, ToolError},
 };
 
@@ -181,7 +182,7 @@ pub async fn is_left<E: Env>(tool: &QemuImg<E>, overlay: &TransientOverlay) -> R
         Err(source @ ToolError::Missing { .. }) => {
             return Err(LaunchError::Images { target: target.clone(), source });
         }
-        Err(error) => return Err(overlay.stays(error.to_string())),
+        Err(error) => return Err(overlay.stays(mark::told(&error))),
     };
     if let Some(held) = info.snapshots.first() {
         return Err(overlay.stays(format!("it holds the internal snapshot `{}`", held.name)));

@@ -10,6 +10,7 @@ use crate::{
     env::{Env, FileKind},
     journal::Pending,
     launch::{LaunchError, Launcher, chain, transient},
+    mark,
     observed::Observed,
     plan::{self, Aside, Beside, GoingBack, HostFiles, Kept},
     qemu_img::{ImageInfo, QemuImg},
@@ -43,14 +44,14 @@ impl<E: Env> Machine<E> {
         let found = domain.with_disks(|target| {
             domain.disks().any(|disk| disk.target == target && disk.path().is_some_and(is_there))
         });
-        let chains = chain::read(&reader, &found).await.map_err(|error| error.to_string());
+        let chains = chain::read(&reader, &found).await.map_err(|error| mark::told(&error));
         let behind = chains.iter().flat_map(BTreeMap::values).flatten().map(|image| &image.file);
         for path in behind.chain(left_to_caller) {
             let kind = env.file_kind(path).await.unwrap_or(FileKind::Other);
             files.insert(path.clone(), kind);
         }
         let memory = match memory {
-            Some(path) => Some(step::read_save_image(env, path).await.map_err(|error| error.to_string())),
+            Some(path) => Some(step::read_save_image(env, path).await.map_err(|error| mark::told(&error))),
             None => None,
         };
         let mut kept = Kept::new();
@@ -94,7 +95,7 @@ impl<E: Env> Machine<E> {
         let mut images = BTreeMap::new();
         for (path, format) in wanted {
             if !matches!(env.file_kind(&path).await, Ok(FileKind::Absent)) {
-                let info = reader.info(&path, &format).await.map_err(|error| error.to_string());
+                let info = reader.info(&path, &format).await.map_err(|error| mark::told(&error));
                 images.insert(path, info);
             }
         }

@@ -12,6 +12,7 @@ use crate::{
     domain_xml::DomainXml,
     env::Env,
     error::{OffRefusal, OperationError, StepError},
+    mark,
     plan::Plan,
     step::{Step, WriteDocument},
     xml::Limits,
@@ -46,7 +47,7 @@ impl<E: Env> Machine<E> {
             |why: String| OperationError::Refused(OffRefusal::Document { path: path.to_owned(), why }.into());
         let bytes = self.monitor.env().read_file(path, Limits::default().bytes).await;
         let bytes = bytes.map_err(|error| bad(error.to_string()))?;
-        let document = DomainXml::read(&bytes).map_err(|error| bad(error.to_string()))?;
+        let document = DomainXml::read(&bytes).map_err(|error| bad(mark::told(&error)))?;
         let text = String::from_utf8(bytes).map_err(|error| bad(error.to_string()))?;
         Ok((text, document))
     }

@@ -20,6 +20,7 @@ use crate::{
     error::{ImageRefusal, OffRefusal, OperationError},
     images,
     launch::{BuiltIn, Launcher, Start, Stop, arguments::Power},
+    mark,
     monitor::Monitor,
     observed::Observed,
     patience::Patience,
@@ -142,7 +143,8 @@ impl<E: Env> Machine<E> {
         let known = Capabilities::probe(&started.client(), env.now() + within).await;
         started.client().close();
         let ended = launcher.stop(env, &Stop { domain: &bare, monitor, within }).await;
-        ended.map_err(|error| OperationError::Refused(OffRefusal::QemuNotEnded(error.to_string()).into()))?;
+        ended
+            .map_err(|error| OperationError::Refused(OffRefusal::QemuNotEnded(mark::told(&error)).into()))?;
         if let Ok(known) = known {
             self.asked.get_or_init(|| known);
         }

@@ -11,6 +11,7 @@ use crate::{
     env::{Env, one_name},
     error::OperationError,
     journal::{self, Intent, Journal, Left, Pending},
+    mark,
     plan::{self, Plan},
     recover::{self, Recovered, Turn},
     step::{RemoveImage, Step},
@@ -66,7 +67,7 @@ impl<E: Env> Machine<E> {
                 let tree = self.written_records().await;
                 let document = self.document.as_deref().or(document.as_deref());
                 let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off, document).await;
-                recovered.remains.extend(taken_over.err().map(|error| error.to_string()));
+                recovered.remains.extend(taken_over.err().map(|error| mark::told(&error)));
                 recovered
             }
         };

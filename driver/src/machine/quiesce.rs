@@ -6,6 +6,7 @@ use crate::{
     commands::QueryChardev,
     domain_snapshot::DomainSnapshot,
     env::{Endpoint, Env},
+    mark,
     observed::{Observed, ObservedDisk},
     plan::{self, Facts, Held, Plan},
     report::{Quiesced, Verdict},
@@ -79,8 +80,8 @@ impl<E: Env> Machine<E> {
             let disks = targets.iter().filter(|_| holds).filter_map(|target| observed.disk(target));
             let goes_back = matches!(request, Request::Revert(_));
             let (found, whole) = match self.ask_storage(&volumes, disks.collect(), goes_back).await {
-                Ok((found, whole)) => (Ok(found), whole.map_err(|error| error.to_string())),
-                Err(error) => (Err(error.to_string()), Ok(())),
+                Ok((found, whole)) => (Ok(found), whole.map_err(|error| mark::told(&error))),
+                Err(error) => (Err(mark::told(&error)), Ok(())),
             };
             below.push(Held { targets, volumes, found, whole });
         }

@@ -10,6 +10,7 @@ use crate::{
     agent::{AgentError, FreezeStatus},
     align::{Aligned, Place},
     error::{QuiesceRefusal, Refusal},
+    mark,
     mutant::{Mutant, planted},
     report::Quiesced,
     request::{Create, FrozenBy, Quiesce},
@@ -117,7 +118,7 @@ impl<'a> Wanted<'a> {
             }
             (Quiesce::BestEffort, _) if !self.runs => Quiesced::no("the guest does not run"),
             (Quiesce::BestEffort, None) => Quiesced::no("no guest agent is configured"),
-            (Quiesce::BestEffort, Some(Err(error))) => Quiesced::no(error.to_string()),
+            (Quiesce::BestEffort, Some(Err(error))) => Quiesced::no(mark::told(error)),
             (Quiesce::BestEffort, Some(Ok(FreezeStatus::Frozen))) => {
                 Quiesced::no("somebody else has frozen the guest, and may thaw it at any time")
             }

@@ -41,6 +41,7 @@ use crate::{
     env::FileKind,
     error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
     launch::{Launcher, NVRAM_NODE, arguments::Power},
+    mark,
     observed::{NVRAM, Observed, ObservedDisk},
     qemu_img::Backing,
     request::{Revert, RevertFlag},
@@ -449,7 +450,7 @@ impl Way<'_> {
         let image = self.facts.aside.and_then(|aside| aside.memory.as_ref());
         let image =
             image.ok_or_else(|| unusable("it was not read"))?.as_ref().map_err(|why| unusable(why))?;
-        let saved = DomainXml::read(image.document.as_bytes()).map_err(|bad| unusable(&bad.to_string()))?;
+        let saved = DomainXml::read(image.document.as_bytes()).map_err(|bad| unusable(&mark::told(&bad)))?;
         if let Some(difference) = saved.differs_from(&self.domain) {
             return Err(RevertRefusal::MemoryOfOther { path, difference });
         }

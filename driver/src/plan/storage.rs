@@ -14,6 +14,7 @@ use crate::{
     disk::{DiskError, choice},
     domain::Domain,
     error::Refusal,
+    mark,
     observed::Observed,
     request::{Create, Quiesce, Request},
     step::{ProviderSeal, ProviderSnapshot},
@@ -74,7 +75,7 @@ pub(super) fn of(aligned: &Aligned, observed: &Observed) -> Result<Vec<(Vec<Stri
 }
 
 pub(super) fn refused(disks: &str, why: DiskError) -> Refusal {
-    Refusal::StorageRefuses { disks: disks.to_owned(), why: why.to_string() }
+    Refusal::StorageRefuses { disks: disks.to_owned(), why: mark::told(&why) }
 }
 
 /// What is done below QEMU.
@@ -113,11 +114,11 @@ pub(super) fn below(create: &Create, aligned: &Aligned, facts: Facts<'_>) -> Res
             provider.snapshot(&name, &fresh)?;
             Ok(provider)
         });
-        let provider = checked.map_err(|error| refuses(error.to_string()))?;
+        let provider = checked.map_err(|error| refuses(mark::told(&error)))?;
         let held = facts.below.iter().find(|held| held.targets == targets);
         match held.map(|held| &held.found) {
             Some(Ok(found)) => {
-                absent(&*provider, &name, found).map_err(|error| refuses(error.to_string()))?;
+                absent(&*provider, &name, found).map_err(|error| refuses(mark::told(&error)))?;
             }
             Some(Err(why)) => return Err(refuses(why.clone())),
             None => return Err(refuses("it was not asked".to_owned())),

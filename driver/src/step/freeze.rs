@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, Kind, Remains};
-use crate::{env::Env, error::StepError, live::Live, report::Quiesced};
+use crate::{env::Env, error::StepError, live::Live, mark, report::Quiesced};
 
 /// What may be left of a freeze or a thaw that nobody could finish.
 pub(super) const REMAINS: &str = "the guest's file systems may still be frozen, and its programs with them: once its agent \
@@ -43,7 +43,7 @@ impl Kind for Freeze {
         }
         // The snapshot is taken of a guest that writes; one that may be half frozen is let go first.
         live.rest().thaw().await?;
-        live.rest().expect(Quiesced::no(error.to_string()));
+        live.rest().expect(Quiesced::no(mark::told(&error)));
         Ok(())
     }
 

@@ -50,11 +50,12 @@ impl Kind for RecordDeletion {
         self.changes.write(env).await.map_err(StepError::Records)
     }
 
-    /// What it says stays true.
-    async fn undo_outside<E: Env>(&self, _env: &E, begun: Begun) -> Result<(), Remains> {
+    /// What it says stays true. Where it could not be said that the deletion has begun, it has not: that comes before any disk.
+    async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         let name = &self.snapshot;
         Err(match (&self.done, begun) {
             (_, Begun::Refused) => return Ok(()),
+            (None, Begun::Part) if self.changes.are_unwritten(env).await => return Ok(()),
             (Some(disk), Begun::Whole) => {
                 format!(
                     "disk {disk} is done with, and stays so: delete snapshot `{name}` again for the others"

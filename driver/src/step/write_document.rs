@@ -53,9 +53,11 @@ impl Kind for WriteDocument {
         }
     }
 
+    /// One that has failed may be in its place all the same: the host has not made that durable, say. What stands there tells.
     async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
-        // What could not be replaced is as it was.
-        if begun != Begun::Whole {
+        let held = env.read_file(&self.path, Limits::default().bytes).await;
+        let written = self.document.element().document();
+        if begun != Begun::Whole && held.is_ok_and(|held| held != written.as_bytes()) {
             return Ok(());
         }
         let back = env.replace_file(&self.path, self.before.as_bytes()).await;

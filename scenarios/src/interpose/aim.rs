@@ -181,5 +181,6 @@ pub(crate) fn told(kind: &FaultKind, side: Side) -> String {
         FaultKind::MissingProgram => "missing-program: it is not installed".to_owned(),
         FaultKind::KillProgram => "kill-program: it is killed".to_owned(),
         FaultKind::HangProgram => "hang-program: it does not end".to_owned(),
+        FaultKind::Refuse(error) => format!("refuse: the host says {} to this", error.name()),
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn name_of(line: &[u8]) -> Option<String> {
 }
 
 /// A line with each character up to U+00FF as one byte: an agent's texts are in its system's encoding.
-pub(super) fn bytes_of(text: &str) -> Vec<u8> {
+pub(crate) fn bytes_of(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for character in text.chars() {
         match u8::try_from(u32::from(character)) {

@@ -214,6 +214,31 @@ pub enum FaultKind {
     KillProgram,
     /// A program only: it does not end, and is killed when its time is up.
     HangProgram,
+    /// A file only: the host refuses to make, write or remove it. Applied, it has done so and says that it has not.
+    Refuse(HostError),
+}
+
+/// How a host refuses to change a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostError {
+    /// No space is left.
+    NoSpace,
+    /// The driver may not do that.
+    Denied,
+    /// The device does not do it.
+    IoError,
+}
+
+impl HostError {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            HostError::NoSpace => "no-space",
+            HostError::Denied => "denied",
+            HostError::IoError => "io-error",
+        }
+    }
 }
 
 /// An error as QEMU answers it.

@@ -43,6 +43,7 @@ pub(super) fn check(root: Node<'_>, file: &Utf8Path, source: &str, codes: &[&str
         failure_fits_the_action(step, codes, &mut found);
         only_qemu_does_it(step.key("storage"), &mut found);
         part_is_of_a_freeze(step.key("snapshot"), &mut found);
+        what_is_gone_has_no_bytes(step.key("tamper"), &mut found);
         json_is_a_command(step.key("qmp").key("json"), source, reach, &mut found);
     }
     orders_are_simulated(root, &mut found);
@@ -167,6 +168,15 @@ fn part_is_of_a_freeze(snapshot: Node<'_>, found: &mut Vec<Found>) {
     if part.is_there() && !snapshot.key("frozen-by").is_there() {
         let message = "nobody has left word of this freeze".into();
         found.push(Found::new(part.span(), message, "frozen-by = \"...\"".into()));
+    }
+}
+
+/// What is written somewhere into a file is said.
+fn what_is_gone_has_no_bytes(tamper: Node<'_>, found: &mut Vec<Found>) {
+    let at = tamper.key("at");
+    if at.is_there() && !tamper.key("with").is_there() {
+        let message = "nothing is written there: without `with` the file is removed".into();
+        found.push(Found::new(at.span(), message, "with = \"...\"".into()));
     }
 }
 
@@ -404,12 +414,15 @@ fn point_fits_the_moment(at: Node<'_>, found: &mut Vec<Found>) {
 fn kind_fits_the_moment(fault: Node<'_>, found: &mut Vec<Found>) {
     let (at, kind) = (fault.key("at"), fault.key("do"));
     let kills_the_driver = kind.text() == Some("kill-driver");
-    if at.key("file").is_there() && !kills_the_driver && kind.is_there() {
-        let help = "do = \"kill-driver\"".into();
-        found.push(Found::new(kind.span(), "at a file the driver is killed, and nothing else".into(), help));
+    let refuses = kind.key("refuse").is_there();
+    if at.key("file").is_there() != refuses && !kills_the_driver && kind.is_there() {
+        let help = "at = { file = \"pending\" }, do = \"kill-driver\" or { refuse = \"no-space\" }".into();
+        let message =
+            "the host refuses to change a file, or the driver is killed at it, and nothing else".into();
+        found.push(Found::new(kind.span(), message, help));
         return;
     }
-    if kills_the_driver {
+    if kills_the_driver || refuses {
         return;
     }
     let of_a_program = kind.key("fail").is_there()

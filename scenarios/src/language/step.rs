@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Describe, Plug, Snapshot, Timespan,
+    Describe, Plug, Snapshot, Tamper, Timespan,
     forms::{ErrorCode, FileName, Size},
     machine::DiskStorage,
 };
@@ -47,6 +47,8 @@ pub enum Action {
     Host(HostAct),
     /// A file of the host's loses its end.
     Shorten(Shorten),
+    /// Somebody changes a file of the host's.
+    Tamper(Tamper),
     /// Another program opens an image.
     Hold(Hold),
     /// Somebody plugs a disk in.
@@ -70,6 +72,7 @@ pub enum Action {
     { "required": ["guest"] },
     { "required": ["host"] },
     { "required": ["shorten"] },
+    { "required": ["tamper"] },
     { "required": ["hold"] },
     { "required": ["plug"] },
     { "required": ["describe"] },
@@ -108,6 +111,9 @@ struct StepTable {
     /// A file of the host's loses its end, past the driver.
     #[serde(default)]
     shorten: Option<Shorten>,
+    /// Somebody changes a file of the host's, past the driver.
+    #[serde(default)]
+    tamper: Option<Tamper>,
     /// Another program opens an image, only to read it, and has it open to the end.
     #[serde(default)]
     hold: Option<Hold>,
@@ -138,6 +144,7 @@ impl TryFrom<StepTable> for Step {
             guest,
             host,
             shorten,
+            tamper,
             hold,
             plug,
             describe,
@@ -155,6 +162,7 @@ impl TryFrom<StepTable> for Step {
             guest.map(Action::Guest),
             host.map(Action::Host),
             shorten.map(Action::Shorten),
+            tamper.map(Action::Tamper),
             hold.map(Action::Hold),
             plug.map(Action::Plug),
             describe.map(Action::Describe),

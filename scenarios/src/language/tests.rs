@@ -103,6 +103,7 @@ fn all_mistakes_of_a_file_are_reported_at_once() {
         ("shape", include_str!("tests/wrong/shape.toml")),
         ("choices", include_str!("tests/wrong/choices.toml")),
         ("meaning", include_str!("tests/wrong/meaning.toml")),
+        ("host-files", include_str!("tests/wrong/host-files.toml")),
         ("off", include_str!("tests/wrong/off.toml")),
         ("nothing", include_str!("tests/wrong/nothing.toml")),
         ("syntax", include_str!("tests/wrong/syntax.toml")),

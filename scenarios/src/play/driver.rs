@@ -11,6 +11,7 @@ use freezeframe_driver::{
     env::{Endpoint, Env},
     error::OperationError,
     machine::Off,
+    mark,
     recover::{Recovered, Turn},
     request::WITHIN,
     store::{Store, StoreError},
@@ -139,7 +140,10 @@ async fn open<E: Env>(env: &E, state: &Utf8Path) -> Result<Store<E>, CannotPlay>
     let until = env.now() + OWN;
     loop {
         match Store::open(env.clone(), state, machine::NAME).await {
-            Ok((store, _)) => return Ok(store),
+            Ok((store, passed)) => {
+                passed.iter().for_each(mark::reached);
+                return Ok(store);
+            }
             Err(StoreError::Locked(_)) if env.now() < until => {
                 env.sleep_until(env.now() + Duration::from_millis(20)).await;
             }
@@ -162,6 +166,9 @@ pub(super) async fn recover<E: Env>(machine: &Machine<E>, recover: &Recover) -> 
         Ok(recovered) => recovered,
         Err(error) => return failed(error),
     };
+    if let Some(recovered) = &recovered {
+        mark::reached(recovered);
+    }
     let became = recovered.as_ref().map_or(Becomes::Nothing.name(), |recovered| recovered.turn.name());
     let text = recovered.as_ref().map_or("nothing was pending".to_owned(), ToString::to_string);
     let unlike = recover.becomes.map(Becomes::name).filter(|wanted| *wanted != became);

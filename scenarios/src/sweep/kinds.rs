@@ -184,6 +184,7 @@ fn kind_toml(kind: &FaultKind) -> String {
         FaultKind::MissingProgram => text("missing-program"),
         FaultKind::KillProgram => text("kill-program"),
         FaultKind::HangProgram => text("hang-program"),
+        FaultKind::Refuse(error) => format!("{{ refuse = {} }}", text(error.name())),
         FaultKind::KillDriver => text("kill-driver"),
     }
 }

@@ -74,6 +74,7 @@ pub(super) fn is_operation(action: &Action) -> bool {
         | Action::Guest(_)
         | Action::Host(_)
         | Action::Shorten(_)
+        | Action::Tamper(_)
         | Action::Hold(_)
         | Action::Plug(_)
         | Action::Describe(_) => false,

@@ -18,10 +18,18 @@ const DEEPEST: usize = 100;
 pub(super) enum Access {
     /// To be changed.
     Write,
+    /// The same, of a raw image: what is in it is not looked at.
+    WriteUnread,
     /// To be read while nobody writes.
     Read,
     /// To be read whoever writes: `-U`, and what is only asked for its size.
     Shared,
+}
+
+impl Access {
+    fn writes(self) -> bool {
+        matches!(self, Access::Write | Access::WriteUnread)
+    }
 }
 
 /// An image that is open.
@@ -80,7 +88,7 @@ impl Run<'_> {
 
     /// Opens what is behind an image.
     fn open_behind(&mut self, top: Layer, access: Access) -> Result<Vec<Layer>, Text> {
-        let access = if access == Access::Write { Access::Read } else { access };
+        let access = if access.writes() { Access::Read } else { access };
         let mut chain = vec![top];
         while let Some((name, format)) = chain.last().and_then(|last| self.behind(last)) {
             if chain.len() == DEEPEST {
@@ -100,7 +108,7 @@ impl Run<'_> {
     /// The name and the format of the image behind another, as its header has them.
     pub(super) fn behind(&self, layer: &Layer) -> Option<(String, Option<String>)> {
         let Backing { file, format } = self.image(layer)?.as_qcow2()?.backing.as_ref()?;
-        Some((combined(&layer.name, file), format.clone()))
+        (layer.format == Format::Qcow2).then(|| (combined(&layer.name, file), format.clone()))
     }
 
     /// What a layer holds.
@@ -133,9 +141,13 @@ impl Run<'_> {
             return Err(Text::NotSimulated(format!("the image `{file}`")));
         }
         let path = host.resolve(file.as_str().into());
+        let unread = access == Access::WriteUnread && stated == Some(Format::Raw);
         let image = match host.image(&path) {
             Some(image) => image,
-            None if host.is_folder(&path) && access != Access::Write => {
+            None if unread && host.document(&path).is_some() => {
+                return Ok(Layer { name: named.name.to_owned(), path, format: Format::Raw, guessed: false });
+            }
+            None if host.is_folder(&path) && !access.writes() => {
                 return Err(Text::NotSimulated("a folder in the place of an image".into()));
             }
             None if host.document(&path).is_some() => {
@@ -149,11 +161,12 @@ impl Run<'_> {
         let holds = match image {
             Image::Qcow2(_) => Format::Qcow2,
             Image::Raw { .. } => Format::Raw,
+            Image::MachineState(_) if unread => Format::Raw,
             Image::MachineState(_) => return Err(Text::NotSimulated("a machine's state as an image".into())),
         };
         let format = stated.unwrap_or(holds);
         let guessed = stated.is_none() && holds == Format::Raw;
-        if guessed && access == Access::Write {
+        if guessed && access.writes() {
             self.warn_of_guess(file);
         }
         if let Some(lock) = self.lock_on(file, &path, uses(format, access)) {
@@ -161,7 +174,9 @@ impl Run<'_> {
         }
         match (format, holds) {
             (Format::Qcow2, Format::Raw) => Err(Text::Said("Image is not in qcow2 format".into())),
-            (Format::Raw, Format::Qcow2) => Err(Text::NotSimulated("a qcow2 image read as a raw one".into())),
+            (Format::Raw, Format::Qcow2) if !unread => {
+                Err(Text::NotSimulated("a qcow2 image read as a raw one".into()))
+            }
             _ => Ok(Layer { name: named.name.to_owned(), path, format, guessed }),
         }
     }
@@ -174,8 +189,12 @@ pub(super) fn uses(format: Format, access: Access) -> (Permissions, Permissions)
         (Access::Shared, _) => (Permissions::NONE, Permissions::ALL),
         (Access::Read, Format::Raw) => (Permissions::READ, Permissions::ALL),
         (Access::Read, Format::Qcow2) => (Permissions::READ, Permissions::ALL.without(changes)),
-        (Access::Write, Format::Raw) => (Permissions::READ.and(changes), Permissions::ALL),
-        (Access::Write, Format::Qcow2) => (Permissions::READ.and(changes), Permissions::ALL.without(changes)),
+        (Access::Write | Access::WriteUnread, Format::Raw) => {
+            (Permissions::READ.and(changes), Permissions::ALL)
+        }
+        (Access::Write | Access::WriteUnread, Format::Qcow2) => {
+            (Permissions::READ.and(changes), Permissions::ALL.without(changes))
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
     options::Options,
     size,
 };
-use crate::host::{InternalSnapshot, Qcow2};
+use crate::{
+    host::{InternalSnapshot, Qcow2},
+    machine::Format,
+};
 
 /// A refusal's words for a raw image.
 const NO_SNAPSHOTS: &str = "Block driver does not support snapshots";
@@ -29,7 +32,12 @@ pub(super) fn snapshot(run: &mut Run<'_>, options: &Options<'_>) -> Result<(), R
         (None, None, None, _) => Verb::List,
         _ => return Err(Refusal::not_simulated("a usage error")),
     };
-    let access = if matches!(verb, Verb::List) { Access::Read } else { Access::Write };
+    let access = match verb {
+        Verb::List => Access::Read,
+        // Whether a raw image has that one is known without a look.
+        Verb::Delete(_) => Access::WriteUnread,
+        Verb::Create(_) | Verb::Apply(_) => Access::Write,
+    };
     let chain = run.open_chain(options.name()?, None, access)?;
     run.takes += Duration::from_millis(15);
     match verb {
@@ -63,7 +71,8 @@ impl Run<'_> {
     }
 
     fn delete_snapshot(&mut self, layer: &Layer, name: &str) -> Result<(), Refusal> {
-        let deleted = self.qcow2_mut(layer).and_then(|qcow2| {
+        let holds_some = layer.format == Format::Qcow2;
+        let deleted = self.qcow2_mut(layer).filter(|_| holds_some).and_then(|qcow2| {
             let id = qcow2.find(name)?.id.clone();
             qcow2.delete_snapshot(&id)
         });

@@ -6,6 +6,7 @@ use super::{Rest, RestError, THAW_WITHIN};
 use crate::{
     agent::{AgentError, FreezeStatus},
     env::Env,
+    mark,
     report::{LoadedFreeze, Quiesced, Verdict},
 };
 
@@ -25,7 +26,7 @@ impl<E: Env> Rest<E> {
                 self.thaw().await?;
                 LoadedFreeze::Thawed
             }
-            Err(error) => LoadedFreeze::Unknown(error.to_string()),
+            Err(error) => LoadedFreeze::Unknown(mark::told(&error)),
         };
         self.0.loaded.replace(Some(found));
         Ok(())

@@ -26,6 +26,7 @@ use crate::{
     disk::DiskError,
     env::{Env, FileKind},
     live::Live,
+    mark,
     observed::file_of,
     patience::Patience,
     storage::BackupSource,
@@ -58,7 +59,7 @@ impl<'m, E: Env> Served<'m, E> {
             return Err(refused(format!("`{socket}` is somewhere else to QEMU: name its whole path")));
         }
         let live = hold(machine);
-        let asked = |error: CommandError| refused(error.to_string());
+        let asked = |error: CommandError| refused(mark::told(&error));
         let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await.map_err(asked)?;
         let nodes = readable.iter().map(|disk| node_of(disk, &nodes)).collect::<Result<Vec<_>, _>>()?;
         // Whether the server runs cannot be asked; what it exports can.
@@ -90,7 +91,7 @@ impl<'m, E: Env> Served<'m, E> {
         for ((id, disk), node) in served.ids.iter().zip(readable).zip(&nodes) {
             let add = BlockExportAdd::Nbd { id, node_name: node, name: &disk.target, writable: false };
             if let Err(error) = live.execute(&add).await {
-                let (target, why) = (disk.target.clone(), error.to_string());
+                let (target, why) = (disk.target.clone(), mark::told(&error));
                 return Err(served.given_up(DiskError::NotExported { target, why }).await);
             }
         }
@@ -144,9 +145,9 @@ impl<'m, E: Env> Served<'m, E> {
         match self.machine.monitor().reconnect(Patience::default().connect).await {
             // What it served went with it.
             Err(error) if error.is_gone() => return Ok(()),
-            reached => reached.map_err(|error| left(error.to_string()))?,
+            reached => reached.map_err(|error| left(mark::told(&error)))?,
         }
-        end_all(&hold(self.machine), &self.ids).await.map_err(|error| left(error.to_string()))
+        end_all(&hold(self.machine), &self.ids).await.map_err(|error| left(mark::told(&error)))
     }
 
     /// What has failed, once what was begun is ended; what is left of it otherwise.

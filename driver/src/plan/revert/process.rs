@@ -8,6 +8,7 @@ use crate::{
     domain_xml::DomainXml,
     error::{OffRefusal, Refusal, RevertRefusal},
     launch::{BuiltIn, Launcher, arguments::Power, chain::Chains},
+    mark,
     plan::Stage,
     step::{LoadMemory, StartMachine, StopMachine, TryMachine},
 };
@@ -103,9 +104,9 @@ impl Way<'_> {
         let launcher = self.facts.launcher.ok_or_else(|| RevertRefusal::NoLauncher(self.name()))?;
         let cannot = |why: String| RevertRefusal::CannotLaunch { name: self.name(), why };
         let monitor = self.facts.monitor.ok_or_else(|| OffRefusal::NoMonitor(self.name()))?;
-        launcher.check(domain, monitor).map_err(|error| cannot(error.to_string()))?;
+        launcher.check(domain, monitor).map_err(|error| cannot(mark::told(&error)))?;
         if let Launcher::BuiltIn(_) = launcher {
-            self.check_overlays(domain).map_err(|error| cannot(error.to_string()))?;
+            self.check_overlays(domain).map_err(|error| cannot(mark::told(&error)))?;
         }
         Ok(launcher)
     }

@@ -12,6 +12,7 @@ use crate::{
     domain_snapshot::{DomainSnapshot, StoragePart},
     domain_xml::DomainXml,
     error::{Refusal, StorageRefusal, UnusedRefusal},
+    mark,
     name::SnapshotName,
     plan::{Facts, delete, merge},
     request::{Request, RevertFlag},
@@ -158,7 +159,7 @@ pub(in crate::plan) fn found<'a>(part: &StoragePart, facts: Facts<'a>) -> Result
 pub(in crate::plan) fn check_is_there(part: &StoragePart, facts: Facts<'_>) -> Result<(), Refusal> {
     let refused = |error: StorageError| Refusal::StorageRefuses {
         disks: part.targets.join(" "),
-        why: error.to_string(),
+        why: mark::told(&error),
     };
     let provider = part.volumes.provider().map_err(refused)?;
     let snapshot = present(&*provider, &part.name, found(part, facts)?).map_err(refused)?;
