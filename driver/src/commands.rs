@@ -480,6 +480,8 @@ pub struct BlockStream<'a> {
     /// What it is to name as its backing file then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backing_file: Option<&'a str>,
+    /// Whether the chain changes as soon as the job's work is done, or at [`JobFinalize`].
+    pub auto_finalize: bool,
     /// Whether the job is forgotten as soon as it has ended.
     pub auto_dismiss: bool,
 }

@@ -1,15 +1,17 @@
-//! The human monitor for a QEMU without snapshot jobs: its errors come as text in a reply that says success.
+//! The human monitor for what QMP has no command for: the snapshots of a QEMU without snapshot jobs, and the flush of a node. Its
+//! errors come as text in a reply that says success.
 //!
 //! Source: recordings of QEMU 5.2; there `savevm` and `loadvm` say nothing when they succeed.
 
 use crate::{commands::HumanMonitor, env::Env, error::StepError, live::Live, words};
 
-/// Runs a command that is silent on success, with one argument.
+/// Runs a command that is silent on success.
 ///
 /// # Errors
 /// [`StepError::HumanMonitor`] if the monitor said anything, [`StepError::Command`].
-pub async fn run<E: Env>(live: &Live<E>, command: &str, argument: &str) -> Result<(), StepError> {
-    let line = format!("{command} {}", quoted(argument));
+pub async fn run<E: Env>(live: &Live<E>, command: &str, arguments: &[&str]) -> Result<(), StepError> {
+    let arguments: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
+    let line = format!("{command}{arguments}");
     let text = live.execute_long(&HumanMonitor { command_line: &line }).await?;
     match text.trim() {
         "" => Ok(()),

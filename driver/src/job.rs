@@ -35,6 +35,9 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a job that is ready may rest for what is done to other disks; longer, and somebody has paused it.
 const RESTS_AT_MOST: Duration = Duration::from_secs(1);
 
+/// How long a job that was told to end may still look as if it waited for that.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// The status of a job that has ended and is not forgotten yet.
 const CONCLUDED: &str = "concluded";
 
@@ -57,7 +60,7 @@ pub enum End {
 /// [`StepError::Command`] if it was refused or in doubt, [`StepError::JobFailed`],
 /// [`StepError::JobUnfinished`], [`StepError::JobVanished`].
 pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
-    let mut watch = begin(live, id, start).await?;
+    let mut watch = begin(live, id, C::NAME, live.execute_long(start)).await?;
     watch.until(|status| status == CONCLUDED).await?;
     watch.conclude().await
 }
@@ -67,7 +70,7 @@ pub async fn run<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Res
 /// # Errors
 /// As [`run`].
 pub async fn run_and_keep<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
-    let mut watch = begin(live, id, start).await?;
+    let mut watch = begin(live, id, C::NAME, live.execute_long(start)).await?;
     watch.until(|status| status == CONCLUDED).await?;
     let kind = watch.kind;
     match find(live, id).await.map_err(|cause| watch.unread(cause))? {
@@ -77,17 +80,6 @@ pub async fn run_and_keep<E: Env, C: Command>(live: &Live<E>, id: &str, start: &
         },
         None => Err(StepError::JobVanished { kind }),
     }
-}
-
-/// As [`run`], of a job that may take long: how far it is, is told meanwhile.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_telling<E: Env, C: Command>(live: &Live<E>, id: &str, start: &C) -> Result<(), StepError> {
-    let mut watch = begin(live, id, start).await?;
-    watch.tells_progress = true;
-    watch.until(|status| status == CONCLUDED).await?;
-    watch.conclude().await
 }
 
 /// Starts a job and waits until it holds still, all its work done and the chain as it was, for its client's word. How far it
@@ -100,7 +92,8 @@ pub async fn run_until_held<E: Env, C: Command>(
     id: &str,
     start: &C,
 ) -> Result<(), StepError> {
-    let mut watch = begin(live, id, start).await?;
+    // Its work begins behind the reply.
+    let mut watch = begin(live, id, C::NAME, live.execute(start)).await?;
     watch.tells_progress = true;
     match watch.until(|status| matches!(status, "ready" | "pending" | CONCLUDED)).await?.as_str() {
         // Before its client's word it ends only if it has failed, or somebody else has given that word.
@@ -163,15 +156,16 @@ pub async fn held<E: Env>(live: &Live<E>, id: &str) -> Result<Option<bool>, Comm
     Ok(job.map(|job| is_held(&job.status)))
 }
 
-/// Starts a job and watches it. The listening comes first.
-async fn begin<'l, E: Env, C: Command>(
+/// Starts a job by a command that is not sent before this waits for its `reply`, and watches it. The listening comes first.
+async fn begin<'l, E: Env, R>(
     live: &'l Live<E>,
     id: &'l str,
-    start: &C,
+    kind: &'static str,
+    reply: impl Future<Output = Result<R, CommandError>>,
 ) -> Result<Watch<'l, E>, StepError> {
-    let watch = Watch { kind: C::NAME, ..Watch::new(live, id) };
-    match live.execute_long(start).await {
-        Ok(_) if planted(Mutant::ListensTooLate) => Ok(Watch { kind: C::NAME, ..Watch::new(live, id) }),
+    let watch = Watch { kind, ..Watch::new(live, id) };
+    match reply.await {
+        Ok(_) if planted(Mutant::ListensTooLate) => Ok(Watch { kind, ..Watch::new(live, id) }),
         Ok(_) => Ok(watch),
         Err(error @ CommandError::TimedOut { .. }) => {
             match find(live, id).await.map_err(|cause| watch.unread(cause))? {
@@ -260,7 +254,34 @@ pub async fn settle<E: Env>(live: &Live<E>, id: &str, kind: &'static str) -> Res
     }
 }
 
-/// The same, and the job stays.
+/// As [`settle`], of a job that changes nothing before its client's word: none if it waits for that still.
+///
+/// # Errors
+/// As [`settle`].
+pub async fn settle_unless_pending<E: Env>(
+    live: &Live<E>,
+    id: &str,
+    kind: &'static str,
+) -> Result<Option<End>, StepError> {
+    let started = live.env().now();
+    let mut hears_until = None;
+    while let Some(job) = find(live, id).await?.filter(|job| job.status != CONCLUDED) {
+        let now = live.env().now();
+        if job.status == "pending" {
+            // A word that is on its way is heard at once.
+            if now >= *hears_until.get_or_insert(now + HEARD_WITHIN) {
+                return Ok(None);
+            }
+        } else if now >= live.deadline() {
+            let waited = now.saturating_sub(started);
+            return Err(StepError::JobUnfinished { kind, status: job.status, waited });
+        }
+        live.env().sleep_until(now + POLL_EVERY).await;
+    }
+    settle(live, id, kind).await.map(Some)
+}
+
+/// As [`settle`], and the job stays.
 ///
 /// # Errors
 /// As [`settle`].

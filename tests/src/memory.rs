@@ -152,8 +152,11 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
         prepare.extend(disks.iter().map(|disk| self.prepare(disk).into()));
         let pause: Vec<Step> = if guest == Meanwhile::Live { Vec::new() } else { vec![Pause {}.into()] };
         let switches: Vec<_> = disks.iter().map(|disk| self.switch(disk)).collect();
-        let switch: Vec<Step> =
-            if switches.is_empty() { Vec::new() } else { vec![SwitchOverlays { switches }.into()] };
+        let switch: Vec<Step> = if switches.is_empty() {
+            Vec::new()
+        } else {
+            vec![SwitchOverlays { switches, with_memory: true }.into()]
+        };
         // In the background the guest goes on while its memory is written: its disks are switched before.
         let (first, then): (Vec<Step>, _) = if guest == Meanwhile::Background {
             (switch, vec![save.into()])

@@ -71,6 +71,7 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
         device: "overlay",
         base_node,
         backing_file,
+        auto_finalize: false,
         auto_dismiss: false,
     };
     samples.add(&stream(None, None));

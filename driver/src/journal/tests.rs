@@ -62,7 +62,7 @@ fn the_journal_of_a_later_freezeframe_is_not_guessed_at() {
 
 #[test]
 fn nothing_is_written_while_the_guest_stands_still_or_is_frozen() {
-    let switch = || SwitchOverlays { switches: Vec::new() };
+    let switch = || SwitchOverlays { switches: Vec::new(), with_memory: false };
     let frozen = plan(vec![
         switch().into(),
         Freeze::default().into(),

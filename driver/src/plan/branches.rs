@@ -441,6 +441,7 @@ impl Frozen<'_> {
             target: self.target.to_owned(),
             job: format!("ff-{unique}-stream-{number}"),
             node: live.node.to_owned(),
+            image: live.file.to_owned(),
             file: self.file.clone(),
             base,
         })

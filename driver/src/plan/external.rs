@@ -90,7 +90,8 @@ pub(super) fn create(
     // Only disks alone are taken of a guest at rest: between it and the switch is nothing.
     let thaw = freeze.is_some().then_some(Thaw {});
     stages.extend(freeze.map(Stage::one));
-    let switch = (!switches.is_empty()).then(|| Stage::one(SwitchOverlays { switches }));
+    let with_memory = memory.is_some();
+    let switch = (!switches.is_empty()).then(|| Stage::one(SwitchOverlays { switches, with_memory }));
     let save = memory.as_ref().map(|memory| Stage { steps: vec![memory.save.clone()] });
     let alone = switch.is_none() && save.is_none() && !stands_still;
     let catch = (!below.catch.is_empty()).then(|| Stage::all(below.catch));

@@ -60,7 +60,7 @@ impl Kind for DeleteSnapshot {
                 let devices = &devices;
                 job::run(live, job, &SnapshotDelete { job_id: job, tag, devices }).await
             }
-            InternalMethod::HumanMonitor => human_monitor::run(live, "delvm", tag).await,
+            InternalMethod::HumanMonitor => human_monitor::run(live, "delvm", &[tag]).await,
         }
     }
 

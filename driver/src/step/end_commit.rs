@@ -16,9 +16,6 @@ use crate::{
     observed::images,
 };
 
-/// How long a job that was told to end may still look as if it waited for that.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
-
 /// How often that is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -60,7 +57,7 @@ impl Kind for EndCommit {
 
     /// It has happened when no chain has the overlay. Until the job has heard, or is known not to have, nobody can tell.
     async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
-        let patient_until = live.env().now() + HEARD_WITHIN;
+        let patient_until = live.env().now() + job::HEARD_WITHIN;
         while job::held(live, &self.job).await? == Some(true) {
             if live.env().now() >= patient_until {
                 return Ok(Happened::No);

@@ -99,7 +99,7 @@ impl Kind for LoadSnapshot {
                     None => job::run(live, job, &load).await,
                 }
             }
-            InternalMethod::HumanMonitor => human_monitor::run(live, "loadvm", tag).await,
+            InternalMethod::HumanMonitor => human_monitor::run(live, "loadvm", &[tag]).await,
         }
     }
 

@@ -59,7 +59,7 @@ impl Kind for SaveSnapshot {
             InternalMethod::Jobs => {
                 job::run(live, job, &SnapshotSave { job_id: job, tag, vmstate, devices }).await
             }
-            InternalMethod::HumanMonitor => human_monitor::run(live, "savevm", tag).await,
+            InternalMethod::HumanMonitor => human_monitor::run(live, "savevm", &[tag]).await,
         }
     }
 

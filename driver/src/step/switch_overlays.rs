@@ -27,6 +27,9 @@ use crate::{
 pub struct SwitchOverlays {
     /// One for each disk.
     pub switches: Vec<Switch>,
+    /// Whether the memory is kept with them: a guest of which nobody knows whether the snapshot holds it must not lose it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_memory: bool,
 }
 
 /// One disk's change of image.
@@ -78,8 +81,8 @@ impl SwitchOverlays {
     }
 
     /// What the overlays tell once QEMU is gone. Where nothing was ever written to one of them the images below hold all that the guest
-    /// has written, whether they were switched or not. What holds something was written to by the guest alone, but for what was the
-    /// caller's.
+    /// has written, whether they were switched or not; its memory they do not hold. What holds something was written to by the guest
+    /// alone, but for what was the caller's.
     async fn as_written<E: Env>(&self, env: &E) -> Happened {
         let mut written = Vec::new();
         for switch in &self.switches {
@@ -91,9 +94,9 @@ impl SwitchOverlays {
             });
         }
         match written.iter().all(|holds| *holds == Some(false)) {
-            true => Happened::No,
-            false if written.contains(&Some(true)) => Happened::Yes,
-            false => Happened::Unknown,
+            true if !self.with_memory => Happened::No,
+            _ if written.contains(&Some(true)) => Happened::Yes,
+            _ => Happened::Unknown,
         }
     }
 
