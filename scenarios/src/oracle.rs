@@ -466,9 +466,12 @@ fn without_what_was_left(seen: Seen<'_>, usual: &State) -> State {
     let in_use = |file: &String| before.chains.values().flatten().any(|used| used == file);
     let is_named = |node: &String, file: &String| seen.names(node) || seen.names(file);
     let was_left = |file: &String| before.images.contains_key(file) && !usual.has(file) && !in_use(file);
+    // A node that is a mark has no file.
+    let was_open = |file: &String| file.is_empty() || was_left(file);
+    without.jobs.retain(|job| !(before.jobs.contains(job) && seen.names(job)));
     without
         .loose
-        .retain(|node, file| !(before.loose.contains_key(node) && was_left(file) && is_named(node, file)));
+        .retain(|node, file| !(before.loose.contains_key(node) && was_open(file) && is_named(node, file)));
     without.images.retain(|file, _| !(was_left(file) && seen.names(file)));
     without.data.retain(|file, _| without.images.contains_key(file));
     let is_told_again = without != *after || seen.says(&["of earlier operations"]);
@@ -487,6 +490,9 @@ fn without_what_was_closed(seen: Seen<'_>, wanted: &State) -> State {
             |file: &String| before.loose.values().any(|left| left == file) && !in_use.contains(file);
         let is_closed = |node: &String| before.loose.contains_key(node) && !after.loose.contains_key(node);
         without.loose.retain(|node, _| after.guest.is_none() || !is_closed(node));
+        let is_dismissed = |job: &String| before.jobs.contains(job) && !after.jobs.contains(job);
+        let is_a_drivers = |job: &String| job.starts_with("ff-");
+        without.jobs.retain(|job| after.guest.is_none() || !is_a_drivers(job) || !is_dismissed(job));
         without.images.retain(|file, _| after.has(file) || !was_left(file));
         without.data.retain(|file, _| without.images.contains_key(file));
     }

@@ -11,7 +11,7 @@ use crate::{
     env::Env,
     error::StepError,
     live::Live,
-    step::{Kind as _, PrepareOverlay, RemoveImage, Step},
+    step::{ForgetLoad, Kind as _, PrepareOverlay, RemoveImage, Step},
 };
 
 /// Something that an operation has left open.
@@ -31,6 +31,8 @@ pub enum Open {
     Image(RemoveImage),
     /// The nodes of an overlay that no disk was switched to, and the job that was to write it.
     Overlay(PrepareOverlay),
+    /// What tells of a load, of which nothing more is to be told.
+    Load(ForgetLoad),
 }
 
 impl Left {
@@ -39,14 +41,16 @@ impl Left {
         match &self.what {
             Open::Image(image) => image.remains(),
             Open::Overlay(overlay) => overlay.remains(),
+            Open::Load(load) => load.remains(),
         }
     }
 
-    /// The file that is open.
-    pub(crate) fn file(&self) -> &Utf8Path {
+    /// The file that is open, if it is one.
+    pub(crate) fn file(&self) -> Option<&Utf8Path> {
         match &self.what {
-            Open::Image(image) => &image.file,
-            Open::Overlay(overlay) => &overlay.file,
+            Open::Image(image) => Some(&image.file),
+            Open::Overlay(overlay) => Some(&overlay.file),
+            Open::Load(_) => None,
         }
     }
 
@@ -64,6 +68,7 @@ impl Left {
             Open::Image(image) if is_named(image) || !image.is_open(live).await? => Ok(()),
             Open::Image(image) => image.act(live).await,
             Open::Overlay(overlay) => overlay.close(live).await,
+            Open::Load(load) => load.act(live).await,
         }
     }
 }
@@ -86,6 +91,8 @@ impl Pending {
             steps.enumerate().map(|(number, (stage, step))| (stage, self.of(stage, number), step)).collect();
         let is_begun = |written: Written| matches!(written, Written::Done | Written::InDoubt);
         let in_use = steps.iter().any(|(_, written, step)| step.switches() && is_begun(*written));
+        let is_marked = |step: &Step| matches!(step, Step::MarkProcess(_));
+        let marked = steps.iter().any(|(_, written, step)| is_marked(step) && is_begun(*written));
         steps.into_iter().filter_map(move |(stage, written, step)| match step {
             Step::RemoveImage(image) if stage > plan.no_return && written == Written::InDoubt => {
                 Some(Open::Image(image.clone()))
@@ -93,6 +100,7 @@ impl Pending {
             Step::PrepareOverlay(overlay) if !in_use && is_begun(written) => {
                 Some(Open::Overlay(overlay.clone()))
             }
+            Step::ForgetLoad(load) if marked && written != Written::Done => Some(Open::Load(load.clone())),
             _ => None,
         })
     }

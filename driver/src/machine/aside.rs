@@ -84,7 +84,8 @@ impl<E: Env> Machine<E> {
         let mut known = plan::known_files(tree.as_ref(), observed);
         // What an earlier deletion could not remove is removed first.
         let pending = self.pending().await.ok().flatten();
-        known.extend(pending.iter().flat_map(Pending::left).map(|left| left.file().to_owned()));
+        let left = pending.iter().flat_map(Pending::left);
+        known.extend(left.filter_map(|left| left.file().map(Utf8Path::to_owned)));
         let strangers = strangers::standing_on(env, &at_stake, &known).await;
         let tool = match &domain.document {
             Some(document) => self.tool(document).await,
