@@ -206,7 +206,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         }
     }
     stages.retain(|stage| !stage.steps.is_empty());
-    let tree = tree_without(snapshot, &frozen, &settled);
+    let tree = tree_without(snapshot, &frozen, &settled, facts);
     stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     let no_return = stages.len() - 1;
     let removals = removals(snapshot, &frozen, overlays, &tree, records, facts).into_iter();

@@ -22,7 +22,7 @@
 mod bitmaps;
 mod records;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
 pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, settle};
@@ -38,7 +38,7 @@ use crate::{
         ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
         RemoveMemory, WriteRecords,
     },
-    tree::{self, SnapshotTree},
+    tree::SnapshotTree,
 };
 
 /// One disk whose overlay is to be merged.
@@ -339,11 +339,11 @@ impl<'a> Stages<'a> {
                 // The records without the snapshot are written next.
                 let mut tree = self.tree.clone();
                 change(&mut tree, self.name);
-                self.finish(tree, fates)?;
+                self.finish(tree, fates, facts)?;
             }
         }
         if last == 0 {
-            self.finish(self.tree.clone(), fates)?;
+            self.finish(self.tree.clone(), fates, facts)?;
         }
         let no_return = self.stages.len() - 1;
         self.stages.extend(removals(fates, &self.tree).into_iter().map(Stage::one));
@@ -377,7 +377,7 @@ impl<'a> Stages<'a> {
         self.stages.extend(document.as_ref().and_then(|document| off.document(document)).map(Stage::one));
         let mut tree = self.tree.clone();
         merges.iter().for_each(|merge| done(&mut tree, self.name, merge.merged()));
-        self.finish(tree, fates)?;
+        self.finish(tree, fates, facts)?;
         self.stages.retain(|stage| !stage.steps.is_empty());
         let no_return = self.stages.len() - 1;
         let removals = removals(fates, &self.tree).into_iter().filter(|removal| !removal.device);
@@ -407,42 +407,51 @@ impl<'a> Stages<'a> {
         Ok(())
     }
 
-    /// Takes the snapshot out of the tree. Where the machine goes on from a parent with other branches, that one says in which
-    /// overlays.
-    fn go_on_from_parent(&self, tree: &mut SnapshotTree, fates: &[Fate<'_>]) {
-        let was_current = tree.current() == Some(self.name);
+    /// Takes the snapshot out of the tree. Where the machine goes on from its parent that one says in which images.
+    fn go_on_from_parent(&self, tree: &mut SnapshotTree, fates: &[Fate<'_>], facts: Facts<'_>) {
+        let gone = tree.get(self.name).filter(|_| tree.current() == Some(self.name)).cloned();
         tree.remove(self.name);
-        let Some(mut parent) =
-            tree.current().and_then(|parent| tree.get(parent)).filter(|_| was_current).cloned()
-        else {
-            return;
-        };
-        let merged = fates.iter().map(Fate::merged);
-        let is_overlay = |merged: &Merged<'_>| {
-            parent
-                .disks
-                .iter()
-                .any(|part| part.name == merged.target && part.location == Some(Location::External))
-        };
-        let overlays =
-            merged.filter(is_overlay).map(|merged| tree::overlay(merged.target, Utf8Path::new(merged.into)));
-        parent.revert_disks = overlays.collect();
-        tree.insert(parent);
-        tree::settle_current(tree);
+        if let Some(gone) = gone {
+            tree.goes_on(|target| {
+                let mut merged = fates.iter().map(Fate::merged).filter(|merged| merged.target == target);
+                merged.next().map_or_else(|| is_in(target, &gone, facts), |merged| Some(merged.into.into()))
+            });
+        }
     }
 
     /// Writes the records without the snapshot.
-    fn finish(&mut self, mut tree: SnapshotTree, fates: &[Fate<'_>]) -> Result<(), Refusal> {
+    fn finish(
+        &mut self,
+        mut tree: SnapshotTree,
+        fates: &[Fate<'_>],
+        facts: Facts<'_>,
+    ) -> Result<(), Refusal> {
         for fate in fates {
             if let Fate::Merged(merged) = fate {
                 done(&mut tree, self.name, *merged);
             }
         }
-        self.go_on_from_parent(&mut tree, fates);
+        self.go_on_from_parent(&mut tree, fates, facts);
         self.stages.push(Stage::one(WriteRecords::new(self.folder, &self.tree, &tree)?));
         self.tree = tree;
         Ok(())
     }
+}
+
+/// The image that a disk of the machine is in, as the records know it: the one that `last`, which was current, was taken in, or an overlay that
+/// one of them has. What somebody has put on that is nothing of theirs.
+pub(super) fn is_in(target: &str, last: &DomainSnapshot, facts: Facts<'_>) -> Option<Utf8PathBuf> {
+    let tree = facts.records?.tree;
+    let then = source(last, target);
+    let gives = |part: &SnapshotDisk, file: &Utf8Path| {
+        part.name == target && part.location == Some(Location::External) && part.path() == Some(file)
+    };
+    let is_given = |file: &Utf8Path| {
+        let mut records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+        records.any(|it| it.disks.iter().chain(&it.revert_disks).any(|part| gives(part, file)))
+    };
+    let mut files = facts.observed.disk(target)?.chain.iter().map(|image| &image.file);
+    files.find(|file| then.as_ref() == Some(file) || is_given(file)).cloned()
 }
 
 /// The overlays that are to be removed, unless a record still names them.

@@ -6,8 +6,8 @@ use super::Frozen;
 use crate::{
     domain_snapshot::DomainSnapshot,
     domain_xml::DomainXml,
-    plan::merge,
-    tree::{SnapshotTree, overlay, settle_current},
+    plan::{Facts, merge},
+    tree::{SnapshotTree, settle_current},
     xml::Element,
 };
 
@@ -17,6 +17,7 @@ pub(super) fn tree_without(
     snapshot: &DomainSnapshot,
     frozen: &[Frozen<'_>],
     old: &SnapshotTree,
+    facts: Facts<'_>,
 ) -> SnapshotTree {
     let mut tree = old.clone();
     let name = snapshot.name.as_deref().unwrap_or_default();
@@ -31,11 +32,14 @@ pub(super) fn tree_without(
                 part.source = Some(Element::new("source").with("file", heir.as_str()));
             }
         }
-        if was_current {
-            let live = frozen.iter().filter_map(|disk| Some(overlay(disk.target, disk.live.as_ref()?.file)));
-            parent.revert_disks = live.collect();
-        }
         tree.insert(parent);
+        if was_current {
+            tree.goes_on(|target| {
+                let mut live = frozen.iter().filter(|disk| disk.target == target);
+                let live = live.find_map(|disk| Some(disk.live.as_ref()?.file.to_owned()));
+                live.or_else(|| merge::is_in(target, snapshot, facts))
+            });
+        }
     }
     settle_current(&mut tree);
     for disk in frozen {
