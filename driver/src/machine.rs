@@ -326,6 +326,19 @@ impl<E: Env> Machine<E> {
         request
     }
 
+    /// What is at the paths that a plan will want to know about.
+    async fn look_at_files(&self, request: &Request, domain: &Domain, observed: &Observed) -> HostFiles {
+        let said = self.tree().filter(|_| self.is_off());
+        let said = said.iter().flat_map(|tree| plan::went_on(tree, observed));
+        let mut files = HostFiles::new();
+        for path in plan::paths(request, domain, observed).into_iter().chain(said) {
+            // Of what cannot be looked at nothing is assumed but that something is there.
+            let kind = self.monitor.env().file_kind(&path).await.unwrap_or(FileKind::Other);
+            files.insert(path, kind);
+        }
+        files
+    }
+
     /// What is done, and the images that the machine is in before it is.
     async fn planned(&self, request: &Request) -> Result<(Planned, Images), OperationError> {
         let document = self.read_document().await?;
@@ -340,12 +353,7 @@ impl<E: Env> Machine<E> {
             let needs_nodes = plan::needs_nodes(request, self.tree().as_ref());
             self.observe_within(self.patience.at_most(request.within()), needs_nodes).await?
         };
-        let mut files = HostFiles::new();
-        for path in plan::paths(request, &domain, &observed) {
-            // Of what cannot be looked at nothing is assumed but that something is there.
-            let kind = env.file_kind(&path).await.unwrap_or(FileKind::Other);
-            files.insert(path, kind);
-        }
+        let mut files = self.look_at_files(request, &domain, &observed).await;
         let going_back = plan::going_back(request, self.tree().as_ref());
         let aside = match &going_back {
             Some(going_back) => Some(self.look_aside(request, &observed, going_back, &mut files).await),

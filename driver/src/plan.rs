@@ -35,7 +35,7 @@ pub use self::{
     delete::{at_stake, check_one_by_one, needs_nodes, one_by_one},
     internal::images_of_other_branches,
     memory::why_not_in_background,
-    off::Off,
+    off::{Off, went_on},
     prepare::{HostFiles, paths},
     reuse::images_reused,
     revert::{Aside, GoingBack, going_back, images_discarded, loads_memory, needs_images},

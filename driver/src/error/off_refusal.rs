@@ -43,6 +43,25 @@ pub enum OffRefusal {
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; it has ")
     )]
     OtherImage(Vec<OldImage>),
+    /// The description is not what the records say, and what they say cannot be so.
+    #[error(
+        "the machine's description has disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`, which {why}: in which \
+         image it went on is not known. Look at what the images hold (qemu-img info --backing-chain, qemu-img compare); if the description \
+         is right, have the record of `{current}` say so (snapshot edit {current}: `{file}` in the <source> of disk `{disk}` in its \
+         <revertDisks>, or in its <disks> if it has none)"
+    )]
+    WhereUnknown {
+        /// The disk.
+        disk: String,
+        /// Its image by the description.
+        file: Utf8PathBuf,
+        /// Its image by the records.
+        recorded: Utf8PathBuf,
+        /// What is wrong with that one.
+        why: String,
+        /// The current snapshot.
+        current: String,
+    },
     /// The description states another format than the records.
     #[error(
         "the machine's description says that `{file}` of disk `{disk}` is {described}, and by its records it is {recorded}: opened as \
@@ -143,9 +162,11 @@ impl OffRefusal {
         use OffRefusal::{
             Document, ImageInUse, ImageUnreadable, ManagedSave, MayHaveMoved, MayHaveStayed, MonitorListens,
             NoMonitor, NotLocal, NotRecorded, NotRunning, OtherFormat, OtherImage, QemuNotEnded, QemuUnknown,
+            WhereUnknown,
         };
         match self {
             OtherImage(_)
+            | WhereUnknown { .. }
             | OtherFormat { .. }
             | MayHaveMoved { .. }
             | MayHaveStayed { .. }

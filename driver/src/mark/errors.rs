@@ -106,7 +106,7 @@ marks! {
         StrangerAbove, ImageShared, BitmapLost, JobOnDelete,
     }
     OffRefusal {
-        ImageInUse, ImageUnreadable, MonitorListens, Document, OtherImage, OtherFormat,
+        ImageInUse, ImageUnreadable, MonitorListens, Document, OtherImage, WhereUnknown, OtherFormat,
         MayHaveMoved, MayHaveStayed, NotRunning, NotLocal, ManagedSave, NotRecorded, NoMonitor,
         QemuNotEnded, QemuUnknown,
     }

@@ -22,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub(super) use self::records::branch_of;
 use self::records::tree_without;
+pub(super) use self::records::{branch_of, pass_on};
 use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, delete::check_no_stranger, merge};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
@@ -68,7 +68,7 @@ pub fn images_beside(
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeMap::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
     let Some(snapshot) = snapshot else { return BTreeMap::new() };
-    if is_branching(snapshot, tree, observed) {
+    if is_branching(snapshot, tree, observed) || stands_apart(snapshot, tree, observed) {
         return recorded_images(tree, observed);
     }
     if !is_begun(snapshot) {
@@ -135,13 +135,27 @@ pub(super) fn is_branching(snapshot: &DomainSnapshot, tree: &SnapshotTree, obser
     if children > 1 || (is_current && children > 0) || !snapshot.revert_disks.is_empty() {
         return true;
     }
-    let in_chain = |part: &SnapshotDisk| {
-        let disk = observed.disk(&part.name);
-        disk.is_some_and(|disk| disk.chain.iter().any(|image| part.path() == Some(&*image.file)))
-    };
     let mut parts = external(snapshot).peekable();
     // One that the machine grew out of is in its chain, or somebody else has changed that.
-    line(tree).all(|ancestor| ancestor != name) && parts.peek().is_some() && !parts.any(in_chain)
+    let is_left = line(tree).all(|ancestor| ancestor != name);
+    is_left && parts.peek().is_some() && !parts.any(|part| in_chain(part, observed))
+}
+
+/// Whether the machine has left a snapshot with some of its disks alone: the others were left out of the one that was gone back to.
+pub(super) fn stands_apart(snapshot: &DomainSnapshot, tree: &SnapshotTree, observed: &Observed) -> bool {
+    let name = snapshot.name.as_deref().unwrap_or_default();
+    let is_begun_here = |part: &SnapshotDisk| merge::note(part).is_some();
+    let stays = |part: &SnapshotDisk| is_begun_here(part) || in_chain(part, observed);
+    line(tree).all(|ancestor| ancestor != name)
+        && tree.children(name).next().is_none()
+        && snapshot.disks.iter().any(stays)
+        && external(snapshot).any(|part| !stays(part))
+}
+
+/// Whether the machine has the overlay that a snapshot gave a disk.
+fn in_chain(part: &SnapshotDisk, observed: &Observed) -> bool {
+    let disk = observed.disk(&part.name);
+    disk.is_some_and(|disk| disk.chain.iter().any(|image| part.path() == Some(&*image.file)))
 }
 
 /// The current snapshot and those that it descends from, the newest first.
@@ -150,7 +164,7 @@ fn line(tree: &SnapshotTree) -> impl Iterator<Item = &str> {
 }
 
 /// One disk of the snapshot: the image that it was in when the snapshot was taken, and what stands on that.
-struct Frozen<'a> {
+pub(super) struct Frozen<'a> {
     target: &'a str,
     file: Utf8PathBuf,
     /// Whether it is a block device, which is not removed.
@@ -206,10 +220,10 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         }
     }
     stages.retain(|stage| !stage.steps.is_empty());
-    let tree = tree_without(snapshot, &frozen, &settled);
+    let tree = tree_without(snapshot, &frozen, &settled, facts);
     stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     let no_return = stages.len() - 1;
-    let removals = removals(snapshot, &frozen, overlays, &tree, records, facts).into_iter();
+    let removals = removals(snapshot, frozen.iter(), overlays, &tree, records.tree, facts).into_iter();
     match facts.off {
         None => stages.extend(removals.map(Stage::one)),
         Some(_) => {
@@ -243,7 +257,7 @@ fn external(snapshot: &DomainSnapshot) -> impl Iterator<Item = &SnapshotDisk> {
 }
 
 /// Finds a disk's image of the snapshot, and all that stands on it.
-fn find<'a>(
+pub(super) fn find<'a>(
     part: &'a SnapshotDisk,
     snapshot: &'a DomainSnapshot,
     tree: &SnapshotTree,
@@ -424,7 +438,7 @@ impl Frozen<'_> {
     }
 
     /// Copies into those of no machine, and into that of one that is off.
-    fn rebases(&self, tool: &Utf8Path, is_off: bool) -> impl Iterator<Item = RebaseImage> {
+    pub(super) fn rebases(&self, tool: &Utf8Path, is_off: bool) -> impl Iterator<Item = RebaseImage> {
         let own = self.live.iter().filter(move |_| is_off).map(|live| live.file);
         self.aside.iter().copied().chain(own).map(move |file| RebaseImage {
             program: tool.to_owned(),
@@ -455,22 +469,22 @@ impl Frozen<'_> {
 
 /// The images that are to be removed, unless a record still names them. An image on which nothing ever stood goes if a snapshot before made it,
 /// or if it is none that the machine was given: its description names another.
-fn removals(
+pub(super) fn removals<'f, 'a: 'f>(
     snapshot: &DomainSnapshot,
-    frozen: &[Frozen<'_>],
+    frozen: impl Iterator<Item = &'f Frozen<'a>>,
     merged: Vec<RemoveImage>,
     left: &SnapshotTree,
-    records: Records<'_>,
+    old: &SnapshotTree,
     facts: Facts<'_>,
 ) -> Vec<RemoveImage> {
-    let old = records.tree;
+    let frozen: Vec<_> = frozen.collect();
     let parent = snapshot.parent.as_deref().and_then(|parent| old.get(parent));
     let grew = snapshot.name.as_deref().is_some_and(|name| old.children(name).next().is_some());
     let is_another = |disk: &Frozen<'_>| {
         let document = facts.domain.document.as_ref();
         document.is_some_and(|document| !document.element().names(disk.file.as_str()))
     };
-    let is_overlay = |disk: &&Frozen<'_>| match parent {
+    let is_overlay = |disk: &&&Frozen<'_>| match parent {
         _ if grew || disk.is_stood_on() => true,
         Some(parent) => external(parent).any(|part| part.name == disk.target),
         None => is_another(disk),

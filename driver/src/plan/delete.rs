@@ -289,6 +289,10 @@ fn tags(
     let kind = if disks.is_empty() { "" } else { ": internal" };
     let on = super::on_disks(&disks);
     let title = format!("delete {} of {}{kind}{on}", list(names), facts.domain.name);
+    let last = records.tree.current().filter(|last| tree.current() != Some(*last));
+    if let Some(last) = last.and_then(|last| records.tree.get(last)) {
+        tree.goes_on(|target| merge::is_in(target, last, facts));
+    }
     let abandoned = internal::abandoned(&aside, &mut tree, facts);
     let apart = apart.into_iter().chain(aside).map(Step::from);
     let steps = steps.into_iter().map(Step::from).chain(apart).chain(abandoned.into_iter().map(Step::from));

@@ -14,7 +14,8 @@
 //! snapshot again goes on from there.
 //!
 //! Where several images stand on a snapshot's, its content goes the other way: see [`super::branches`]. So does the rest of a deletion
-//! whose images the machine has left for another branch meanwhile.
+//! whose images the machine has left for another branch meanwhile. Where it has left some disks of a snapshot alone, and goes on with the
+//! others as they are, each is decided by itself: those lie aside, and what is of no use there is removed; the others are merged.
 //!
 //! Nothing that another snapshot is based on is written to or removed: who is above an image is looked up in the running
 //! machine and in all records, and where a record does not say, it is taken to be in the way.
@@ -22,12 +23,16 @@
 mod bitmaps;
 mod records;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
 pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, settle};
 use self::records::{begin, done};
-use super::{Facts, Off, Plan, Planned, Records, Stage, delete::check_no_stranger};
+use super::{
+    Facts, Off, Plan, Planned, Records, Stage,
+    branches::{self, Frozen},
+    delete::check_no_stranger,
+};
 pub(super) use crate::tree::source;
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
@@ -38,7 +43,7 @@ use crate::{
         ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
         RemoveMemory, WriteRecords,
     },
-    tree::{self, SnapshotTree},
+    tree::SnapshotTree,
 };
 
 /// One disk whose overlay is to be merged.
@@ -65,14 +70,17 @@ enum Fate<'a> {
     Merge(Merge<'a>),
     /// It was merged, and that was written down in part or not at all.
     Merged(Merged<'a>),
+    /// The machine has left it for another branch, and goes on with other disks of the snapshot as they are.
+    Aside(Box<Frozen<'a>>),
 }
 
 impl Fate<'_> {
     /// The overlay when it is merged.
-    fn merged(&self) -> Merged<'_> {
+    fn merged(&self) -> Option<Merged<'_>> {
         match self {
-            Fate::Merge(merge) => merge.merged(),
-            Fate::Merged(merged) => *merged,
+            Fate::Merge(merge) => Some(merge.merged()),
+            Fate::Merged(merged) => Some(*merged),
+            Fate::Aside(_) => None,
         }
     }
 }
@@ -102,11 +110,12 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     let mut fates = Vec::new();
     for disk in &snapshot.disks {
         check_named_once(disk, name, records.tree)?;
-        fates.extend(fate(disk, name, facts)?);
+        fates.extend(fate(disk, snapshot, records.tree, facts)?);
     }
     for fate in &fates {
-        let Merged { target, file, .. } = fate.merged();
-        check_no_stranger(target, file, facts)?;
+        if let Some(Merged { target, file, .. }) = fate.merged() {
+            check_no_stranger(target, file, facts)?;
+        }
         if let Fate::Merge(merge) = fate {
             super::check_images_are_held(facts)?;
             merge.check(name, snapshot, records.tree, facts)?;
@@ -138,7 +147,13 @@ pub(super) fn check_no_other_begun(name: &str, tree: &SnapshotTree) -> Result<()
 }
 
 /// Finds the overlay that a snapshot gave a disk in the disk's chain.
-fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Option<Fate<'a>>, Refusal> {
+fn fate<'a>(
+    part: &'a SnapshotDisk,
+    snapshot: &'a DomainSnapshot,
+    tree: &SnapshotTree,
+    facts: Facts<'a>,
+) -> Result<Option<Fate<'a>>, Refusal> {
+    let name = snapshot.name.as_deref().unwrap_or_default();
     let device = part.source_type != SourceType::File;
     let merged = note(part).map(|Note { file, into, format, done, .. }| {
         (Fate::Merged(Merged { target: &part.name, file, into, format, device }), into, done)
@@ -156,6 +171,9 @@ fn fate<'a>(part: &'a SnapshotDisk, name: &str, facts: Facts<'a>) -> Result<Opti
     }
     let file = part.path().unwrap_or(Utf8Path::new(""));
     let Some(place) = disk.chain.iter().position(|image| image.file == file) else {
+        if merged.is_none() && branches::stands_apart(snapshot, tree, facts.observed) {
+            return Ok(Some(Fate::Aside(Box::new(branches::find(part, snapshot, tree, facts)?))));
+        }
         let begun = merged.filter(|(_, into, _)| disk.chain.iter().any(|image| image.file == *into));
         let lost = || {
             Refusal::Delete(DeleteRefusal::NotInChain {
@@ -299,13 +317,16 @@ impl Merge<'_> {
 struct Stages<'a> {
     name: &'a str,
     folder: &'a Utf8Path,
+    /// What the records say before.
+    old: &'a SnapshotTree,
     tree: SnapshotTree,
     stages: Vec<Stage>,
 }
 
 impl<'a> Stages<'a> {
     fn new(name: &'a str, records: Records<'a>) -> Self {
-        Self { name, folder: records.folder, tree: records.tree.clone(), stages: Vec::new() }
+        let (old, tree) = (records.tree, records.tree.clone());
+        Self { name, folder: records.folder, old, tree, stages: Vec::new() }
     }
 
     fn plan(
@@ -321,6 +342,11 @@ impl<'a> Stages<'a> {
             })
         };
         self.record(None, |tree, name| merges().for_each(|merge| begin(tree, name, merge, facts)))?;
+        // What lies aside is copied upwards where something stands on it, which reads the same with it and without.
+        let tool = facts.beside.map_or("qemu-img".into(), |beside| beside.tool.clone());
+        let rebases = aside(fates).flat_map(|disk| disk.rebases(&tool, facts.off.is_some()));
+        self.stages.push(Stage::all(rebases));
+        self.stages.retain(|stage| !stage.steps.is_empty());
         if let Some(off) = facts.off {
             return self.plan_apart(snapshot, fates, &merges().collect::<Vec<_>>(), off, facts);
         }
@@ -339,14 +365,15 @@ impl<'a> Stages<'a> {
                 // The records without the snapshot are written next.
                 let mut tree = self.tree.clone();
                 change(&mut tree, self.name);
-                self.finish(tree, fates)?;
+                self.finish(tree, fates, facts)?;
             }
         }
         if last == 0 {
-            self.finish(self.tree.clone(), fates)?;
+            self.finish(self.tree.clone(), fates, facts)?;
         }
         let no_return = self.stages.len() - 1;
-        self.stages.extend(removals(fates, &self.tree).into_iter().map(Stage::one));
+        let removals = removals(snapshot, fates, &self.tree, self.old, facts);
+        self.stages.extend(removals.into_iter().map(Stage::one));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
         let on = super::on_disks(&disks);
@@ -377,10 +404,11 @@ impl<'a> Stages<'a> {
         self.stages.extend(document.as_ref().and_then(|document| off.document(document)).map(Stage::one));
         let mut tree = self.tree.clone();
         merges.iter().for_each(|merge| done(&mut tree, self.name, merge.merged()));
-        self.finish(tree, fates)?;
+        self.finish(tree, fates, facts)?;
         self.stages.retain(|stage| !stage.steps.is_empty());
         let no_return = self.stages.len() - 1;
-        let removals = removals(fates, &self.tree).into_iter().filter(|removal| !removal.device);
+        let removals = removals(snapshot, fates, &self.tree, self.old, facts);
+        let removals = removals.into_iter().filter(|removal| !removal.device);
         self.stages.extend(removals.map(|removal| Stage::one(RemoveFile { path: removal.file })));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         let disks: Vec<_> = merges.iter().map(|merge| merge.disk.target.clone()).collect();
@@ -407,49 +435,77 @@ impl<'a> Stages<'a> {
         Ok(())
     }
 
-    /// Takes the snapshot out of the tree. Where the machine goes on from a parent with other branches, that one says in which
-    /// overlays.
-    fn go_on_from_parent(&self, tree: &mut SnapshotTree, fates: &[Fate<'_>]) {
-        let was_current = tree.current() == Some(self.name);
+    /// Takes the snapshot out of the tree. Where the machine goes on from its parent that one says in which images.
+    fn go_on_from_parent(&self, tree: &mut SnapshotTree, fates: &[Fate<'_>], facts: Facts<'_>) {
+        let is_current = tree.current() == Some(self.name);
+        let Some(snapshot) = tree.get(self.name).cloned() else { return };
         tree.remove(self.name);
-        let Some(mut parent) =
-            tree.current().and_then(|parent| tree.get(parent)).filter(|_| was_current).cloned()
-        else {
-            return;
-        };
-        let merged = fates.iter().map(Fate::merged);
-        let is_overlay = |merged: &Merged<'_>| {
-            parent
-                .disks
-                .iter()
-                .any(|part| part.name == merged.target && part.location == Some(Location::External))
-        };
-        let overlays =
-            merged.filter(is_overlay).map(|merged| tree::overlay(merged.target, Utf8Path::new(merged.into)));
-        parent.revert_disks = overlays.collect();
-        tree.insert(parent);
-        tree::settle_current(tree);
+        branches::pass_on(&snapshot, aside(fates), tree);
+        let gone = Some(snapshot).filter(|_| is_current);
+        if let Some(gone) = gone {
+            tree.goes_on(|target| {
+                let mut merged =
+                    fates.iter().filter_map(Fate::merged).filter(|merged| merged.target == target);
+                merged.next().map_or_else(|| is_in(target, &gone, facts), |merged| Some(merged.into.into()))
+            });
+        }
     }
 
     /// Writes the records without the snapshot.
-    fn finish(&mut self, mut tree: SnapshotTree, fates: &[Fate<'_>]) -> Result<(), Refusal> {
+    fn finish(
+        &mut self,
+        mut tree: SnapshotTree,
+        fates: &[Fate<'_>],
+        facts: Facts<'_>,
+    ) -> Result<(), Refusal> {
         for fate in fates {
             if let Fate::Merged(merged) = fate {
                 done(&mut tree, self.name, *merged);
             }
         }
-        self.go_on_from_parent(&mut tree, fates);
+        self.go_on_from_parent(&mut tree, fates, facts);
         self.stages.push(Stage::one(WriteRecords::new(self.folder, &self.tree, &tree)?));
         self.tree = tree;
         Ok(())
     }
 }
 
+/// The image that a disk of the machine is in, as the records know it: the one that `last`, which was current, was taken in, or an overlay that
+/// one of them has. What somebody has put on that is nothing of theirs.
+pub(super) fn is_in(target: &str, last: &DomainSnapshot, facts: Facts<'_>) -> Option<Utf8PathBuf> {
+    let tree = facts.records?.tree;
+    let then = source(last, target);
+    let gives = |part: &SnapshotDisk, file: &Utf8Path| {
+        part.name == target && part.location == Some(Location::External) && part.path() == Some(file)
+    };
+    let is_given = |file: &Utf8Path| {
+        let mut records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+        records.any(|it| it.disks.iter().chain(&it.revert_disks).any(|part| gives(part, file)))
+    };
+    let mut files = facts.observed.disk(target)?.chain.iter().map(|image| &image.file);
+    files.find(|file| then.as_ref() == Some(file) || is_given(file)).cloned()
+}
+
+/// The images that lie aside.
+fn aside<'f, 'a>(fates: &'f [Fate<'a>]) -> impl Iterator<Item = &'f Frozen<'a>> {
+    fates.iter().filter_map(|fate| match fate {
+        Fate::Aside(frozen) => Some(&**frozen),
+        _ => None,
+    })
+}
+
 /// The overlays that are to be removed, unless a record still names them.
-fn removals(fates: &[Fate<'_>], left: &SnapshotTree) -> Vec<RemoveImage> {
-    let images = fates.iter().map(Fate::merged);
+fn removals(
+    snapshot: &DomainSnapshot,
+    fates: &[Fate<'_>],
+    left: &SnapshotTree,
+    old: &SnapshotTree,
+    facts: Facts<'_>,
+) -> Vec<RemoveImage> {
+    let images = fates.iter().filter_map(Fate::merged);
     let free = images.filter(|merged| !is_named(left, merged.file));
-    free.map(|merged| RemoveImage { file: merged.file.to_owned(), device: merged.device }).collect()
+    let free = free.map(|merged| RemoveImage { file: merged.file.to_owned(), device: merged.device });
+    free.chain(branches::removals(snapshot, aside(fates), Vec::new(), left, old, facts)).collect()
 }
 
 /// The file of memory that is to be removed, unless a record still names it.
@@ -462,7 +518,7 @@ pub(super) fn removed_memory(snapshot: &DomainSnapshot, left: &SnapshotTree) -> 
 /// The machine's description then, if it names an overlay that is gone.
 fn document_then(fates: &[Fate<'_>], facts: Facts<'_>) -> Option<DomainXml> {
     let document = facts.domain.document.as_ref()?;
-    let merged = fates.iter().map(Fate::merged);
+    let merged = fates.iter().filter_map(Fate::merged);
     let is_named = |merged: &Merged<'_>| {
         document.disk(merged.target).is_some_and(|disk| disk.path() == Some(merged.file))
     };

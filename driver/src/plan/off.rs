@@ -14,6 +14,7 @@ mod description;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(super) use self::description::check_description;
+pub use self::description::went_on;
 use super::{Facts, Plan, Planned, Stage, internal, storage};
 use crate::{
     align::{Aligned, Overlay, Place},

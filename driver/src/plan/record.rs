@@ -31,7 +31,7 @@ pub(super) fn of(
     let parent = tree.current().map(str::to_owned);
     tree.insert(DomainSnapshot { parent, ..record(create, aligned, facts)? });
     // From now on this one says what its parent's latest branch grew in.
-    tree.make_current(name);
+    tree.goes_on_from(name);
     Ok(Some((WriteRecords::new(records.folder, records.tree, &tree)?, tree)))
 }
 

@@ -22,19 +22,59 @@ impl SnapshotTree {
     pub fn forget(&mut self, name: &str) -> Vec<String> {
         let forgotten = self.get(name).filter(|_| self.current() == Some(name)).cloned();
         let children = self.remove(name);
-        let parent = self.current().and_then(|parent| self.get(parent)).cloned();
-        if let (Some(forgotten), Some(mut parent)) = (forgotten, parent) {
-            let external = parent.disks.iter().filter(|part| part.location == Some(Location::External));
-            let grown = external.filter_map(|part| {
-                // Else somebody has put the machine on what the parent was taken of.
-                let is_overlay = |file: &Utf8PathBuf| source(&parent, &part.name).as_ref() != Some(file);
-                Some(overlay(&part.name, &file(&forgotten, &part.name).filter(is_overlay)?))
-            });
-            parent.revert_disks = grown.collect();
-            self.insert(parent);
-            settle_current(self);
+        if let Some(forgotten) = forgotten {
+            self.goes_on(|target| file(&forgotten, target));
         }
         children
+    }
+
+    /// Has the current snapshot, which has become that because the one that was is gone, say where the machine goes on from it: in
+    /// which image each disk is that it has put on an overlay, or has said something of before.
+    pub(crate) fn goes_on(&mut self, image: impl Fn(&str) -> Option<Utf8PathBuf>) {
+        let Some(mut current) = self.current().and_then(|current| self.get(current)).cloned() else { return };
+        let external = |part: &&SnapshotDisk| part.location == Some(Location::External);
+        let mut said = std::mem::take(&mut current.revert_disks);
+        let given = current.disks.iter().filter(external).filter_map(|part| {
+            let kept = said.iter().position(|said| said.name == part.name).map(|place| said.remove(place));
+            // Else somebody has put the machine on what the snapshot was taken of.
+            let is_overlay = |file: &Utf8PathBuf| source(&current, &part.name).as_ref() != Some(file);
+            let now = image(&part.name).filter(is_overlay).map(|file| overlay(&part.name, &file));
+            match (kept, now) {
+                (Some(kept), Some(now)) if kept.path() == now.path() => Some(kept),
+                (kept, now) => now.or(kept),
+            }
+        });
+        let given: Vec<SnapshotDisk> = given.collect();
+        said.retain(|part| image(&part.name).is_none_or(|file| part.path() == Some(&*file)));
+        current.revert_disks = given.into_iter().chain(said).collect();
+        let says = |part: &SnapshotDisk| current.revert_disks.iter().any(|own| own.path() == part.path());
+        self.forget_goes_on(current.name.as_deref().unwrap_or_default(), |part| !says(part));
+        self.insert(current);
+        settle_current(self);
+    }
+
+    /// Makes one that was just taken the current one: it knows itself in which images the machine was, and the one that was current says
+    /// that no more.
+    pub(crate) fn goes_on_from(&mut self, new: &str) {
+        if let Some(mut old) = self.current().filter(|old| *old != new).and_then(|old| self.get(old)).cloned()
+            && !old.revert_disks.is_empty()
+        {
+            old.revert_disks.clear();
+            self.insert(old);
+        }
+        self.set_current(Some(new));
+    }
+
+    /// Leaves of what the records say of where the machine went on, all but `but`, what `stays`. Beside the one that is current others
+    /// may say it, where somebody has made another one current by hand.
+    pub(crate) fn forget_goes_on(&mut self, but: &str, stays: impl Fn(&SnapshotDisk) -> bool) {
+        let records = self.topological().into_iter().filter(|name| *name != but);
+        let records = records.filter_map(|name| self.get(name));
+        let stale = records.filter(|record| !record.revert_disks.iter().all(&stays));
+        for mut record in stale.cloned().collect::<Vec<_>>() {
+            record.revert_disks.retain(&stays);
+            self.insert(record);
+        }
     }
 }
 

@@ -152,16 +152,6 @@ impl SnapshotTree {
         Ok(())
     }
 
-    /// Makes one the current one by hand, as libvirt does: the one that was says no more in which overlays its latest branch grew.
-    pub fn make_current(&mut self, name: &str) {
-        let old = self.current().filter(|old| *old != name && self.get(name).is_some());
-        if let Some(old) = old.and_then(|old| self.get(old)).filter(|old| !old.revert_disks.is_empty()) {
-            let old = DomainSnapshot { revert_disks: Vec::new(), ..old.clone() };
-            self.insert(old);
-        }
-        self.set_current(Some(name));
-    }
-
     fn check_parent(&self, name: &str, parent: Option<&str>) -> Result<(), BadRedefinition> {
         let Some(parent) = parent else { return Ok(()) };
         if parent == name {

@@ -18,6 +18,41 @@ fn a_description_that_is_older_than_the_records_is_not_believed() {
     });
 }
 
+/// An image that another snapshot holds, or that is not there, is never advised.
+#[test]
+fn where_a_disk_went_on_is_not_known_if_what_the_records_say_cannot_be() {
+    off(Release::V10_0, async |bench: &Bench| {
+        let old = bench.described().await;
+        let machine = bench.off().await;
+        machine.perform(&create("a", true)).await.unwrap();
+        bench.world.env().remove_file("/images/vda.a".into()).await.unwrap();
+        bench.describe(&old).await;
+        let words = "went on in `/images/vda.a`, which is not there: in which image it went on is not known";
+        assert_refused(machine.perform(&create("n", true)).await, Code::OperationInvalid, words);
+    });
+    off(Release::V10_0, async |bench: &Bench| {
+        let machine = bench.off().await;
+        machine.perform(&create("a", true)).await.unwrap();
+        machine.perform(&create("b", true)).await.unwrap();
+        machine.perform(&revert("a", &[])).await.unwrap();
+        drop(machine);
+        // As somebody has it who has lost where the branch began.
+        let (mut store, _) = Store::open(bench.world.env().clone(), STATE.into(), "vm").await.unwrap();
+        let mut tree = store.tree().clone();
+        let a = tree.get("a").unwrap().clone();
+        tree.insert(DomainSnapshot { revert_disks: Vec::new(), ..a });
+        store.save(tree).await.unwrap();
+        drop(store);
+        let machine = bench.off().await;
+        let words = "went on in `/images/vda.a`, which a snapshot holds, with `/images/vda.b` on it";
+        for request in [create("n", true), delete("b"), revert("b", &[])] {
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
+            let unknown = ": in which image it went on is not known. Look at what the images hold";
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, unknown);
+        }
+    });
+}
+
 /// A snapshot of one disk alone.
 fn create_of(name: &str, target: &str) -> Request {
     create_beside(name, if target == "vda" { "vdb" } else { "vda" }, Location::No)

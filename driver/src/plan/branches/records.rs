@@ -6,8 +6,8 @@ use super::Frozen;
 use crate::{
     domain_snapshot::DomainSnapshot,
     domain_xml::DomainXml,
-    plan::merge,
-    tree::{SnapshotTree, overlay, settle_current},
+    plan::{Facts, merge},
+    tree::{SnapshotTree, settle_current},
     xml::Element,
 };
 
@@ -17,31 +17,49 @@ pub(super) fn tree_without(
     snapshot: &DomainSnapshot,
     frozen: &[Frozen<'_>],
     old: &SnapshotTree,
+    facts: Facts<'_>,
 ) -> SnapshotTree {
     let mut tree = old.clone();
     let name = snapshot.name.as_deref().unwrap_or_default();
     let was_current = old.current() == Some(name);
     tree.remove(name);
-    if let Some(mut parent) = snapshot.parent.as_deref().and_then(|parent| tree.get(parent)).cloned() {
-        for disk in frozen {
-            let heir = disk.heir().map(ToOwned::to_owned).or_else(|| branch_of(&parent, disk.target, &tree));
-            let part = parent.disks.iter_mut().find(|part| part.name == disk.target);
-            let part = part.filter(|part| part.path() == Some(&disk.file));
-            if let (Some(part), Some(heir)) = (part, heir) {
-                part.source = Some(Element::new("source").with("file", heir.as_str()));
-            }
-        }
-        if was_current {
-            let live = frozen.iter().filter_map(|disk| Some(overlay(disk.target, disk.live.as_ref()?.file)));
-            parent.revert_disks = live.collect();
-        }
-        tree.insert(parent);
+    pass_on(snapshot, frozen.iter(), &mut tree);
+    if was_current && snapshot.parent.is_some() {
+        tree.goes_on(|target| {
+            let mut live = frozen.iter().filter(|disk| disk.target == target);
+            let live = live.find_map(|disk| Some(disk.live.as_ref()?.file.to_owned()));
+            live.or_else(|| merge::is_in(target, snapshot, facts))
+        });
     }
     settle_current(&mut tree);
     for disk in frozen {
         forget_below(&mut tree, disk);
     }
     tree
+}
+
+/// Has the parent of a snapshot that is gone say of its own overlays, where they are gone, in which the disks went on.
+pub(in crate::plan) fn pass_on<'f, 'a: 'f>(
+    snapshot: &DomainSnapshot,
+    frozen: impl Iterator<Item = &'f Frozen<'a>>,
+    tree: &mut SnapshotTree,
+) {
+    let parent = snapshot.parent.as_deref().and_then(|parent| tree.get(parent));
+    let Some(mut parent) = parent.cloned() else { return };
+    let mut any = false;
+    for disk in frozen {
+        any = true;
+        let heir = disk.heir().map(ToOwned::to_owned).or_else(|| branch_of(&parent, disk.target, tree));
+        let part = parent.disks.iter_mut().find(|part| part.name == disk.target);
+        let part = part.filter(|part| part.path() == Some(&disk.file));
+        if let (Some(part), Some(heir)) = (part, heir) {
+            part.source = Some(Element::new("source").with("file", heir.as_str()));
+        }
+    }
+    if any {
+        tree.insert(parent);
+        settle_current(tree);
+    }
 }
 
 /// The overlay of another branch that begins at a snapshot.

@@ -8,13 +8,16 @@
 //! the disk is the caller's (manual):                   whatever the caller has put there
 //! ```
 
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     domain_xml::DomainXml,
+    env::FileKind,
     error::{OffRefusal, OldImage},
-    observed::ObservedDisk,
+    observed::{Observed, ObservedDisk},
     plan::{Facts, merge},
     tree::SnapshotTree,
 };
@@ -29,10 +32,36 @@ pub(in crate::plan) fn check_description(facts: Facts<'_>) -> Result<(), OffRefu
             old.push(OldImage { disk: disk.target.clone(), file: disk.file.clone(), recorded });
         }
     }
+    for old in &old {
+        check_advice(old, facts, records.tree)?;
+    }
     if !old.is_empty() {
         return Err(OffRefusal::OtherImage(old));
     }
     facts.observed.disks.iter().try_for_each(|disk| check_format(disk, records.tree))
+}
+
+/// Refuses to advise an image that is not there, or that another record's overlay stands on: what is written to that one would be written to
+/// what another snapshot holds.
+fn check_advice(old: &OldImage, facts: Facts<'_>, tree: &SnapshotTree) -> Result<(), OffRefusal> {
+    let why = match (facts.files.get(&old.recorded), overlay_on(&old.recorded, &old.disk, tree)) {
+        (Some(FileKind::Absent), _) => "is not there".to_owned(),
+        (_, Some(above)) => format!("a snapshot holds, with `{above}` on it"),
+        (_, None) => return Ok(()),
+    };
+    Err(OffRefusal::WhereUnknown {
+        disk: old.disk.clone(),
+        file: old.file.clone(),
+        recorded: old.recorded.clone(),
+        why,
+        current: tree.current().unwrap_or_default().to_owned(),
+    })
+}
+
+/// The images that the records of a machine which is off say, otherwise than its description, that it went on in: whether they are there is
+/// what a plan will want to know.
+pub fn went_on(tree: &SnapshotTree, observed: &Observed) -> BTreeSet<Utf8PathBuf> {
+    observed.disks.iter().filter_map(|disk| went_on_in(disk, tree)).collect()
 }
 
 /// Refuses a description that states another format of an image than the current snapshot, which has put the disk on it.

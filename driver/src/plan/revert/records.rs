@@ -25,13 +25,7 @@ impl Way<'_> {
             tree.remove(doomed);
         }
         merge::settle(&mut tree, self.found, &self.domain);
-        if let Some(current) = old.current().filter(|current| *current != name)
-            && let Some(record) = tree.get(current).filter(|record| !record.revert_disks.is_empty())
-        {
-            let mut record = record.clone();
-            record.revert_disks.retain(|part| self.stays_in(part));
-            tree.insert(record);
-        }
+        tree.forget_goes_on(name, |part| self.stays_in(part));
         if !fresh.is_empty() {
             let disks: Vec<SnapshotDisk> = fresh.iter().map(|new| overlay(&new.target, &new.file)).collect();
             let mut record = self.record.clone();

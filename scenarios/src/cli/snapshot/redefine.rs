@@ -59,7 +59,7 @@ pub(super) fn hand_in(redefinition: &Redefinition<'_>) -> Result<Told, CliError>
     records.change(redefinition.dry_run, |tree| {
         tree.redefine(record, uuid.as_deref(), redefinition.disk_only)?;
         if redefinition.current {
-            tree.make_current(&name);
+            tree.set_current(Some(&name));
         }
         Ok(())
     })?;

@@ -81,7 +81,7 @@ pub(super) fn current(arguments: &CurrentArgs) -> Result<Told, CliError> {
 fn make_current(machine: &MachineArgs, name: &str, dry_run: bool) -> Result<Told, CliError> {
     Locked::open(machine, dry_run)?.change(dry_run, |tree| {
         records::known(tree, name)?;
-        tree.make_current(name);
+        tree.set_current(Some(name));
         Ok(())
     })?;
     let told = Told::new(format!("snapshot {name} set as current\n"), json!({ "current": name }));
