@@ -474,9 +474,12 @@ pub struct BlockStream<'a> {
     pub job_id: &'a str,
     /// The image's node.
     pub device: &'a str,
-    /// What it stands on afterwards; none if on nothing.
+    /// What it stands on afterwards; none if on nothing, or if `base` says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_node: Option<&'a str>,
+    /// The same, by its file: QEMU looks for it in the image's own chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<&'a str>,
     /// What it is to name as its backing file then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backing_file: Option<&'a str>,

@@ -14,6 +14,7 @@ use std::{
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 mod command;
 #[cfg(feature = "tokio-env")]
@@ -65,6 +66,28 @@ pub enum Access {
     Read,
     /// To be read and written.
     Write,
+}
+
+/// Whose a file is that is made. QEMU need not run as the user who makes it: libvirt's runs as `libvirt-qemu`, and root drives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ownership {
+    /// It is its maker's, and nobody else may read it.
+    #[default]
+    Own,
+    /// It is whose this image is, and who may read and write that may read and write it. Where that cannot be had, whoever has the
+    /// image by its group or as anybody has the file too; or else it is not made. It is its maker's where no such image can be looked at.
+    OfImage(Utf8PathBuf),
+    /// The same, but only its owner and its group may read it, and it is made wherever a file can be made: it holds what the guest
+    /// has in its memory, and QEMU may get it opened.
+    OfMemory(Utf8PathBuf),
+}
+
+impl Ownership {
+    /// Whether it is its maker's.
+    pub fn is_own(&self) -> bool {
+        *self == Ownership::Own
+    }
 }
 
 /// An open file of the host. Clones are the same open file; it closes with the last of them.
@@ -139,8 +162,8 @@ pub trait Env: Clone + Unpin + 'static {
     async fn run(&self, command: &HostCommand) -> io::Result<Ran>;
 
     /// Creates an empty file that nobody else has: fails with [`io::ErrorKind::AlreadyExists`] rather than
-    /// open what is there, a dangling symbolic link included.
-    async fn create_new(&self, path: &Utf8Path) -> io::Result<()>;
+    /// open what is there, a dangling symbolic link included. Of one that cannot be made what `ownership` says nothing is left.
+    async fn create_new(&self, path: &Utf8Path, ownership: &Ownership) -> io::Result<()>;
 
     /// Whether a process has an image open, this one's QEMU or another's, be it only to read it: QEMU and its tools lock what they open,
     /// and it is asked for any such lock. None is taken. Who opens a file without a lock is not seen.

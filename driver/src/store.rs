@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     all::all,
     domain_snapshot::{BadDefinition, DomainSnapshot, Purpose},
-    env::{Access, Env, FileKind, OpenFile},
+    env::{Access, Env, FileKind, OpenFile, Ownership},
     error::Code,
     mutant::{Mutant, planted},
     name::{BadName, SnapshotName},
@@ -404,7 +404,7 @@ pub(crate) async fn read_folder<E: Env>(
 
 /// Only where that mistake is planted: whoever is killed meanwhile leaves half of it.
 async fn write_in_place<E: Env>(env: &E, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    match env.create_new(path).await {
+    match env.create_new(path, &Ownership::Own).await {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }

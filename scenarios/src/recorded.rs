@@ -16,7 +16,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
-    env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran},
+    env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ownership, Ran},
     journal,
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -246,8 +246,8 @@ impl<E: Env> Env for Recorded<E> {
         result
     }
 
-    async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
-        let result = self.change("create", path, self.inner.create_new(path)).await;
+    async fn create_new(&self, path: &Utf8Path, ownership: &Ownership) -> io::Result<()> {
+        let result = self.change("create", path, self.inner.create_new(path, ownership)).await;
         self.note_host("create", path, &result);
         result
     }

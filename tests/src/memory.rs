@@ -17,7 +17,7 @@ use freezeframe_driver::{
     client::Client,
     commands::{QueryStatus, Status},
     domain::{Domain, DomainDisk},
-    env::{Access, Env, OpenFile},
+    env::{Access, Env, OpenFile, Ownership},
     error::OperationError,
     migration::Settings,
     plan::{Plan, Stage},
@@ -144,8 +144,13 @@ impl<'w, W: World + Clone + 'static> Rig<'w, W> {
             guest,
             takes_back: false,
         };
-        let mut reserve: Vec<Step> = vec![ReserveFile { path: path.clone() }.into()];
-        reserve.extend(disks.iter().map(|disk| ReserveFile { path: self.overlay(disk) }.into()));
+        let mut reserve: Vec<Step> =
+            vec![ReserveFile { path: path.clone(), ownership: Ownership::Own }.into()];
+        reserve.extend(
+            disks
+                .iter()
+                .map(|disk| ReserveFile { path: self.overlay(disk), ownership: Ownership::Own }.into()),
+        );
         let back = settings.back();
         let begin = BeginSaveImage { path: path.clone(), image, overwrite: false };
         let mut prepare: Vec<Step> = vec![begin.into(), settings.into()];

@@ -36,6 +36,11 @@ pub fn skipped_without_qemu(count: usize) -> bool {
     skipped(count, "real QEMU; `ci/install-qemu.sh` gets them, FREEZEFRAME_QEMU names them")
 }
 
+/// Says that so many tests are skipped for want of root, which is no failure anywhere: only root can give files away.
+pub fn skipped_without_root(count: usize) {
+    println!("\nskipped {count}: it needs root");
+}
+
 /// The same for want of a guest that boots.
 pub fn skipped_without_guest(count: usize) -> bool {
     skipped(count, "guest; `ci/build-guest.sh` builds it, FREEZEFRAME_GUEST names its folder")

@@ -66,16 +66,18 @@ fn samples() -> BTreeMap<&'static str, Vec<Value>> {
     };
     samples.add(&commit(None));
     samples.add(&commit(Some("/images/vda.qcow2")));
-    let stream = |base_node, backing_file| BlockStream {
+    let stream = |base_node, base, backing_file| BlockStream {
         job_id: "job",
         device: "overlay",
         base_node,
+        base,
         backing_file,
         auto_finalize: false,
         auto_dismiss: false,
     };
-    samples.add(&stream(None, None));
-    samples.add(&stream(Some("vda"), Some("/images/vda.qcow2")));
+    samples.add(&stream(None, None, None));
+    samples.add(&stream(Some("vda"), None, Some("/images/vda.qcow2")));
+    samples.add(&stream(None, Some("/images/vda.qcow2"), Some("/images/vda.qcow2")));
     samples.add(&BlockdevSetActive { active: true });
     samples.add(&JobComplete { id: "job" });
     samples.add(&JobFinalize { id: "job" });

@@ -10,6 +10,7 @@ use freezeframe_driver::{
     Patience,
     capabilities::InternalMethod,
     domain::{Domain, DomainDisk},
+    env::Ownership,
     error::OperationError,
     plan::{Plan, Stage},
     step::{ReserveFile, SaveSnapshot, Step},
@@ -26,7 +27,7 @@ fn save_then_fail(method: InternalMethod) -> Plan {
         vmstate: "vda".into(),
         devices: vec!["vda".into(), "vdb".into()],
     };
-    let reserve = ReserveFile { path: "/images/vda.qcow2".into() };
+    let reserve = ReserveFile { path: "/images/vda.qcow2".into(), ownership: Ownership::Own };
     let stage = |step: Step| Stage { steps: vec![step] };
     Plan {
         title: "save, then fail".into(),

@@ -17,7 +17,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::OFlags;
 
-use super::{Access, FileKind};
+use super::{Access, FileKind, Ownership};
 
 pub(super) fn kind(path: &Utf8Path) -> io::Result<FileKind> {
     let found = match fs::metadata(path) {
@@ -48,6 +48,48 @@ pub(super) fn read_file(path: &Utf8Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+pub(super) fn create_new(path: &Utf8Path, ownership: &Ownership) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let given = give(&file, ownership);
+    if given.is_err() {
+        // What it could not be given for is the error that matters.
+        let _ = fs::remove_file(path);
+    }
+    given
+}
+
+/// Not every system of files lets owner, group and mode be set: what they are afterwards tells whether the file can be opened.
+fn give(file: &File, ownership: &Ownership) -> io::Result<()> {
+    let (path, granted, must) = match ownership {
+        Ownership::Own => return Ok(()),
+        Ownership::OfImage(image) => (image, 0o666, true),
+        Ownership::OfMemory(image) => (image, 0o660, false),
+    };
+    // What is no file of the host has no owner, and of what may not be looked at none is known.
+    let Ok(image) = fs::metadata(path) else { return Ok(()) };
+    let _ = fchown(file, None, Some(image.gid()));
+    // Another group has had nothing to do with it.
+    let of_its_group = file.metadata()?.gid() == image.gid();
+    let granted = if of_its_group { granted } else { granted & !0o060 };
+    let _ = file.set_permissions(Permissions::from_mode(image.mode() & granted | 0o600));
+    let _ = fchown(file, Some(image.uid()), None);
+    let file = file.metadata()?;
+    let by_group = file.gid() == image.gid() && file.mode() & 0o060 == 0o060;
+    let by_anybody = file.mode() & 0o006 == 0o006;
+    // Who may open a device is often neither its owner nor in its group: those are no measure.
+    if file.uid() == image.uid() || by_group || by_anybody || !must || !image.is_file() {
+        return Ok(());
+    }
+    let (user, own) = (image.uid(), file.uid());
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "`{path}`, on which it is to stand, is user {user}'s, and user {own} can make no file that user {user} may write to: do this \
+             as that user or as root"
+        ),
+    ))
 }
 
 /// Written beside it, synced, renamed over it; then the folder is synced, since the new name is in the folder. Whose it is and who may

@@ -31,7 +31,7 @@ use ::tokio::{
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran, files, image_lock};
+use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ownership, Ran, files, image_lock};
 
 mod group;
 mod run;
@@ -196,9 +196,9 @@ impl Env for TokioEnv {
         }
     }
 
-    async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(path).await.map(drop)
+    async fn create_new(&self, path: &Utf8Path, ownership: &Ownership) -> io::Result<()> {
+        let (path, ownership) = (path.to_owned(), ownership.clone());
+        beside(move || files::create_new(&path, &ownership)).await
     }
 
     async fn image_in_use(&self, path: &Utf8Path) -> io::Result<bool> {

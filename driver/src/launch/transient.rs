@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain_snapshot::SourceType,
     domain_xml::{Disk, DomainXml},
-    env::{Env, FileKind},
+    env::{Env, FileKind, Ownership},
     mark,
     qemu_img::{Backing, Clusters, NewImage, QemuImg, ToolError},
 };
@@ -133,7 +133,9 @@ async fn make_one<E: Env>(
     if is_left {
         remove(&tool.env, std::slice::from_ref(overlay)).await?;
     }
-    tool.env.create_new(&overlay.file).await.map_err(|error| overlay.stays(error.to_string()))?;
+    // QEMU is started by the same user.
+    let made = tool.env.create_new(&overlay.file, &Ownership::Own).await;
+    made.map_err(|error| overlay.stays(error.to_string()))?;
     let backing = Some(overlay.image.clone());
     let new = NewImage { file: overlay.file.clone(), size: None, clusters: Clusters::default(), backing };
     let images = |source| LaunchError::Images { target: overlay.target.clone(), source };

@@ -183,8 +183,10 @@ pub(super) struct Frozen<'a> {
 struct Above<'a> {
     node: &'a str,
     file: &'a Utf8Path,
-    /// The node below the snapshot's image.
+    /// The node below the snapshot's image, or one of them.
     base: Option<&'a str>,
+    /// Whether there are more: another disk stands on that image too, or somebody reads it.
+    is_shared: bool,
 }
 
 /// Plans the deletion of one.
@@ -346,8 +348,9 @@ fn above<'a>(
     let above = merge::alone(&disk.chain[above], disk, facts)?;
     let base = disk.chain.get(place + 1).and_then(|image| Some((image, image.nodes.first()?)));
     let below = base.map(|(image, node)| Backing { file: image.file.clone(), format: node.format.clone() });
+    let is_shared = base.is_some_and(|(image, _)| image.nodes.len() > 1);
     let base = base.map(|(_, node)| node.name.as_str());
-    Ok(Some((Above { node: &above.node.name, file: above.file, base }, below)))
+    Ok(Some((Above { node: &above.node.name, file: above.file, base, is_shared }, below)))
 }
 
 /// Several images would have to go on with a bitmap: which of them whoever made it counts on is not known.
@@ -458,6 +461,7 @@ impl Frozen<'_> {
             image: live.file.to_owned(),
             file: self.file.clone(),
             base,
+            is_shared: live.is_shared,
         })
     }
 

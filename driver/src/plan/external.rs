@@ -26,7 +26,7 @@ use super::{
 use crate::{
     align::{Aligned, MemoryPlace, Overlay, Place},
     domain_snapshot::SourceType,
-    env::FileKind,
+    env::{FileKind, Ownership},
     error::Refusal,
     observed::ObservedDisk,
     request::{Create, CreateFlag},
@@ -148,10 +148,11 @@ fn prepare(
         !matches!(facts.files.get(&overlay.path), Some(FileKind::File { .. } | FileKind::Device))
     };
     let is_file = |overlay: &Overlay| matches!(facts.files.get(&overlay.path), Some(FileKind::File { .. }));
-    let reserve = overlays.iter().filter(|_| !reuse).filter_map(|(_, overlay)| {
+    let reserve = overlays.iter().filter(|_| !reuse).filter_map(|(disk, overlay)| {
         let path = overlay.path.clone();
+        let ownership = Ownership::OfImage(disk.file.clone());
         match absent(overlay) {
-            true => Some(Step::from(ReserveFile { path })),
+            true => Some(Step::from(ReserveFile { path, ownership })),
             // It was found to be empty.
             false => is_file(overlay).then(|| UseEmptyFile { path }.into()),
         }

@@ -15,7 +15,7 @@ use super::Facts;
 use crate::{
     align::Aligned,
     capabilities::Capabilities,
-    env::FileKind,
+    env::{FileKind, Ownership},
     error::{ImageRefusal, Refusal},
     request::{Create, CreateFlag},
     save_image::{Format, SaveImage},
@@ -111,13 +111,19 @@ pub(super) fn saving(
     };
     let absent = matches!(facts.files.get(&path), None | Some(FileKind::Absent));
     Ok(Saving {
-        reserve: absent.then(|| ReserveFile { path: path.clone() }.into()),
+        reserve: absent.then(|| ReserveFile { path: path.clone(), ownership: ownership(facts) }.into()),
         prepare: [BeginSaveImage { path: path.clone(), image, overwrite: false }.into(), settings.into()],
         save: save.into(),
         guest,
         seal: SealSaveImage { path }.into(),
         back,
     })
+}
+
+/// QEMU may open the file itself: it is whose the images are that QEMU writes to.
+fn ownership(facts: Facts<'_>) -> Ownership {
+    let written = facts.observed.disks.iter().find(|disk| !disk.readonly);
+    written.map_or(Ownership::Own, |disk| Ownership::OfMemory(disk.file.clone()))
 }
 
 /// What the guest does while its memory is saved.

@@ -19,7 +19,7 @@ use super::{Facts, Plan, Planned, Stage, internal, storage};
 use crate::{
     align::{Aligned, Overlay, Place},
     domain_xml::DomainXml,
-    env::FileKind,
+    env::{FileKind, Ownership},
     error::{OffRefusal, Refusal, UnusedRefusal},
     observed::ObservedDisk,
     request::{Create, CreateFlag, Quiesce},
@@ -169,7 +169,10 @@ fn external(
     let absent = |path: &Utf8PathBuf| matches!(facts.files.get(path), None | Some(FileKind::Absent));
     let new = || overlays.iter().filter(|_| !reuse);
     let reserve = new().filter(|(_, overlay)| absent(&overlay.path));
-    let reserve = reserve.map(|(_, overlay)| ReserveFile { path: overlay.path.clone() });
+    let reserve = reserve.map(|(disk, overlay)| ReserveFile {
+        path: overlay.path.clone(),
+        ownership: Ownership::OfImage(disk.file.clone()),
+    });
     // It was found to be empty.
     let is_file = |path: &Utf8PathBuf| matches!(facts.files.get(path), Some(FileKind::File { .. }));
     let take = new().filter(|(_, overlay)| is_file(&overlay.path));

@@ -38,7 +38,7 @@ use crate::{
     domain::Nvram,
     domain_snapshot::{DomainSnapshot, Location, SourceType, State, StoragePart},
     domain_xml::{Disk, DomainXml},
-    env::FileKind,
+    env::{FileKind, Ownership},
     error::{DeleteRefusal, OffRefusal, Refusal, RevertRefusal},
     launch::{Launcher, NVRAM_NODE, arguments::Power},
     mark,
@@ -358,7 +358,10 @@ impl Way<'_> {
         let (write, tree) = self.recorded(&fresh)?;
         let back = self.put_back()?;
         let tool = self.tool();
-        let reserve = fresh.iter().map(|overlay| ReserveFile { path: overlay.file.clone() });
+        let reserve = fresh.iter().map(|overlay| ReserveFile {
+            path: overlay.file.clone(),
+            ownership: Ownership::OfImage(overlay.under.file.clone()),
+        });
         let create = fresh.iter().map(|overlay| CreateOverlay {
             program: tool.clone(),
             target: overlay.target.clone(),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Begun, Kind, Remains, file_name};
 use crate::{
-    env::{Env, FileKind},
+    env::{Env, FileKind, Ownership},
     error::StepError,
     live::Live,
     mutant::{Mutant, planted},
@@ -19,6 +19,9 @@ use crate::{
 pub struct ReserveFile {
     /// Which.
     pub path: Utf8PathBuf,
+    /// Whose it is: QEMU is to open it.
+    #[serde(default, skip_serializing_if = "Ownership::is_own")]
+    pub ownership: Ownership,
 }
 
 impl Kind for ReserveFile {
@@ -30,7 +33,7 @@ impl Kind for ReserveFile {
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         let env = live.env();
-        let created = env.create_new(&self.path).await;
+        let created = env.create_new(&self.path, &self.ownership).await;
         if planted(Mutant::TakesOthersFiles) {
             return Ok(());
         }

@@ -42,6 +42,10 @@ pub struct StreamImage {
     /// The node below that, and its file; none if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<(String, Utf8PathBuf)>,
+    /// Whether that file is open in other nodes too, as where two disks stand on one template. Nothing tells which of them is below
+    /// this disk: QEMU finds it by the file, in the disk's own chain.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_shared: bool,
 }
 
 impl Kind for StreamImage {
@@ -53,11 +57,13 @@ impl Kind for StreamImage {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        let file = self.base.as_ref().map(|(_, file)| file.as_str());
         let stream = BlockStream {
             job_id: &self.job,
             device: &self.node,
-            base_node: self.base.as_ref().map(|(node, _)| node.as_str()),
-            backing_file: self.base.as_ref().map(|(_, file)| file.as_str()),
+            base_node: self.base.as_ref().map(|(node, _)| node.as_str()).filter(|_| !self.is_shared),
+            base: file.filter(|_| self.is_shared),
+            backing_file: file,
             auto_finalize: false,
             auto_dismiss: false,
         };

@@ -235,6 +235,26 @@ fn a_description_that_is_written_stays_whose_it_was_and_for_those_to_read_who_co
     assert_eq!(fs::metadata(&record).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// The same of who is no root.
+#[test]
+fn an_overlay_is_whose_its_image_is() {
+    let rig = Rig::new();
+    let image = rig.server.path("vda.qcow2");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&image, Some(12_345), Some(23_456)).unwrap();
+    }
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o664)).unwrap();
+    let whose = |name: &str| {
+        let found = fs::metadata(rig.server.path(name)).unwrap();
+        (found.uid(), found.gid(), found.permissions().mode() & 0o777)
+    };
+    let memory = rig.server.path("memory");
+    rig.snapshot(&["create-as", "s1", "--memspec", memory.to_str().unwrap()]).assert(0, "taken");
+    let (owner, group, mode) = whose("vda.qcow2");
+    assert_eq!(whose("vda.s1"), (owner, group, mode));
+    assert_eq!(whose("memory"), (owner, group, 0o660));
+}
+
 #[test]
 fn an_option_that_would_say_nothing_is_refused() {
     let rig = Rig::new();

@@ -19,7 +19,7 @@ use freezeframe_driver::{
     domain::Domain,
     domain_snapshot::{DomainSnapshot, Location, SourceType},
     domain_xml::DomainXml,
-    env::{Endpoint, Env as _},
+    env::{Endpoint, Env as _, Ownership},
     error::{Code, OperationError},
     images,
     launch::Launcher,

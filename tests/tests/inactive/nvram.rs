@@ -58,7 +58,7 @@ fn the_variables_of_the_firmware_are_made_anew_from_their_template() {
         let mut plan = machine.plan(&back).await.unwrap();
         assert!(plan.to_string().contains("make vars.fd anew from template.fd"), "{plan}");
         // What comes next fails, and all is put back.
-        let in_the_way = ReserveFile { path: "/images/vda.qcow2".into() };
+        let in_the_way = ReserveFile { path: "/images/vda.qcow2".into(), ownership: Ownership::Own };
         plan.no_return += 1;
         plan.stages.insert(plan.no_return, Stage { steps: vec![in_the_way.into()] });
         let failed = machine.carry_out(&plan, WITHIN).await.unwrap_err();

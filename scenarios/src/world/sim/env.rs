@@ -14,7 +14,9 @@ use std::{
 };
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use freezeframe_driver::env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ran};
+use freezeframe_driver::env::{
+    Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ownership, Ran,
+};
 use freezeframe_sim::{
     Port,
     exec::Spawner,
@@ -216,7 +218,7 @@ impl<T: Time> Env for SimEnv<T> {
         Ok(Ran { ended, stdout: ran.stdout.into_bytes(), stderr: ran.stderr.into_bytes() })
     }
 
-    async fn create_new(&self, path: &Utf8Path) -> io::Result<()> {
+    async fn create_new(&self, path: &Utf8Path, _ownership: &Ownership) -> io::Result<()> {
         self.sockets.world_mut().host_mut().create_new(path, Image::raw(0)).map_err(in_the_systems_words)
     }
 
