@@ -81,14 +81,15 @@ impl Kind for StreamImage {
         }
     }
 
-    /// Ends the job if it is still there. What was copied takes room, and nothing else.
+    /// Ends the job if it is still there, also where QEMU has refused what it was told behind the job's start. What was copied takes room,
+    /// and nothing else.
     async fn undo<E: Env>(
         &self,
         live: &Live<E>,
         begun: Begun,
         _why: Option<&StepError>,
     ) -> Result<(), Remains> {
-        if begun != Begun::Part {
+        if begun == Begun::Whole {
             return Ok(());
         }
         let removed = job::remove(live, &self.job, BlockStream::NAME).await.map(drop);
