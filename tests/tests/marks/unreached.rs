@@ -288,6 +288,11 @@ pub(crate) const NOT_YET: &[Unreached] = &[
         "somebody else asks the guest's agent meanwhile",
         "",
     ),
+    of(
+        &["StepError::JobUnfinished"],
+        "a job that somebody else pauses before it is ready: whether that comes in time is a matter of order",
+        "",
+    ),
     of(&["ToolError::NoSnapshot"], "a tag that is gone from an image between the look and the deletion", ""),
     of(&["Step::ProviderMerge failed"], "a storage that does not merge its part", ""),
     of(
