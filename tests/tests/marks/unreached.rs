@@ -289,8 +289,8 @@ pub(crate) const NOT_YET: &[Unreached] = &[
         "",
     ),
     of(
-        &["StepError::JobUnfinished"],
-        "a job that somebody else pauses before it is ready: whether that comes in time is a matter of order",
+        &["StepError::JobUnfinished", "StepError::MigrationUnfinished"],
+        "what is not done in its time: how long the simulator takes for it is a matter of order",
         "",
     ),
     of(&["ToolError::NoSnapshot"], "a tag that is gone from an image between the look and the deletion", ""),
