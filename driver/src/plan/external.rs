@@ -86,12 +86,11 @@ pub(super) fn create(
         reused: create.flags.has(CreateFlag::ReuseExternal),
         bitmaps: disk.bitmaps.iter().map(CarriedBitmap::from).collect(),
     });
-    let switches: Vec<_> = switches.collect();
     // Only disks alone are taken of a guest at rest: between it and the switch is nothing.
     let thaw = freeze.is_some().then_some(Thaw {});
     stages.extend(freeze.map(Stage::one));
-    let with_memory = memory.is_some();
-    let switch = (!switches.is_empty()).then(|| Stage::one(SwitchOverlays { switches, with_memory }));
+    let switch = SwitchOverlays { switches: switches.collect(), with_memory: memory.is_some() };
+    let switch = (!switch.switches.is_empty()).then(|| Stage::one(switch));
     let save = memory.as_ref().map(|memory| Stage { steps: vec![memory.save.clone()] });
     let alone = switch.is_none() && save.is_none() && !stands_still;
     let catch = (!below.catch.is_empty()).then(|| Stage::all(below.catch));
