@@ -85,6 +85,8 @@ pub struct Disk {
     pub size: u64,
     /// Whether the guest may only read it.
     pub readonly: bool,
+    /// Whether the node of its file was opened to write all the same: one that has a name of its own is opened by itself.
+    pub writable_file: bool,
     /// Its device's `werror`.
     pub on_write_error: OnError,
     /// The `blkdebug` node between the two, if there is one.
@@ -147,6 +149,7 @@ impl Disk {
             path,
             size: Machine::DISK_SIZE,
             readonly: false,
+            writable_file: false,
             on_write_error: OnError::Enospc,
             injected: None,
             backing: None,
@@ -156,6 +159,11 @@ impl Disk {
 }
 
 impl Disk {
+    /// Whether the node of its file is read-only.
+    pub(crate) fn file_is_read_only(&self) -> bool {
+        self.readonly && !self.writable_file
+    }
+
     /// The board's flash of that number, 0 or 1: a raw image of [`Machine::FLASH_SIZE`]. It comes before any disk.
     pub fn flash(number: usize, path: Utf8PathBuf) -> Self {
         Self {

@@ -98,7 +98,9 @@ fn device(device: &Value) -> String {
 fn node(node: &Value) -> String {
     let image = &node["image"];
     let file = freezeframe_driver::observed::file_of(text(image, "filename"));
-    let mut told = format!("{} {} {file}", text(node, "node-name"), text(node, "drv"));
+    // What QEMU calls a node that has got no name ends in digits of chance.
+    let name = Some(text(node, "node-name")).filter(|name| !name.starts_with("#block")).unwrap_or("<node>");
+    let mut told = format!("{name} {} {file}", text(node, "drv"));
     if node["ro"] == true {
         told += " ro";
     }

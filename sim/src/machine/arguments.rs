@@ -209,12 +209,15 @@ impl Reader {
         };
         let mut disk = Disk::new(name, Utf8PathBuf::new());
         disk.format = format;
+        disk.readonly = value.get("read-only") == Some("on");
         match value.get("file") {
             Some(file) => {
                 let (injected, file) = self.injected.remove(file).unzip();
                 disk.injected = injected;
                 disk.file_node = file.or(value.get("file").map(str::to_owned))?;
-                disk.path = self.protocol_nodes.get(&disk.file_node)?.0.as_str().into();
+                let (path, file_is_read_only) = self.protocol_nodes.get(&disk.file_node)?;
+                disk.path = path.as_str().into();
+                disk.writable_file = !file_is_read_only;
             }
             // Given in place: QEMU makes a name up.
             None => {
@@ -223,7 +226,6 @@ impl Reader {
                     value.get("file.filename").filter(|_| value.get("file.driver") == Some("file"))?.into();
             }
         }
-        disk.readonly = value.get("read-only") == Some("on");
         disk.backing = value.get("backing").map(str::to_owned);
         self.format_nodes.insert(name.to_owned(), disk);
         Some(())
@@ -291,12 +293,7 @@ impl Reader {
                 next = disk.backing.clone();
                 behind.push(disk);
             }
-            // A file that was opened by itself is not read-only for what stands on it.
-            let of_file = |disk: &Disk| {
-                self.protocol_nodes.get(&disk.file_node).map_or(disk.readonly, |(_, read_only)| *read_only)
-            };
-            let nodes = behind.iter().rev().flat_map(|disk| nodes_behind(disk, of_file(disk)));
-            self.machine.nodes.extend(nodes);
+            self.machine.nodes.extend(behind.iter().rev().flat_map(nodes_behind));
         }
         Ok(())
     }
@@ -372,12 +369,12 @@ impl Reader {
 }
 
 /// The two nodes of an image that a disk is backed by, as `blockdev-add` has them.
-fn nodes_behind(disk: &Disk, file_is_read_only: bool) -> [Map<String, Value>; 2] {
+fn nodes_behind(disk: &Disk) -> [Map<String, Value>; 2] {
     let file = json!({
         "driver": if Host::is_device(&disk.path) { "host_device" } else { "file" },
         "node-name": disk.file_node,
         "filename": disk.path,
-        "read-only": file_is_read_only,
+        "read-only": disk.file_is_read_only(),
         "auto-read-only": true,
     });
     let mut format = json!({

@@ -136,8 +136,7 @@ impl Graph {
     pub(crate) fn of(machine: &Machine) -> Self {
         let mut graph = Graph::default();
         for disk in &machine.disks {
-            let read_only = disk.readonly;
-            let add = |graph: &mut Graph, name: &str, driver| {
+            let add = |graph: &mut Graph, name: &str, driver, read_only| {
                 let owned_by_monitor = !name.is_empty();
                 let name = if owned_by_monitor { name.into() } else { graph.make_up_name() };
                 let caching = Caching::default();
@@ -145,16 +144,17 @@ impl Graph {
                 name
             };
             let protocol = Driver::File { filename: disk.path.to_string(), locking: true, length: None };
-            let mut file = add(&mut graph, &disk.file_node, protocol);
+            let mut file = add(&mut graph, &disk.file_node, protocol, disk.file_is_read_only());
             if let Some(Injected { node, rules }) = &disk.injected {
                 let rules = blkdebug::Blkdebug::of_command_line(rules);
-                file = add(&mut graph, node, Driver::Blkdebug { image: file, rules });
+                let blkdebug = Driver::Blkdebug { image: file, rules };
+                file = add(&mut graph, node, blkdebug, disk.readonly);
             }
             let format = match disk.format {
                 Format::Qcow2 => Driver::Qcow2 { file, backing: disk.backing.clone() },
                 Format::Raw => Driver::Raw { file },
             };
-            let node = add(&mut graph, &disk.target, format);
+            let node = add(&mut graph, &disk.target, format, disk.readonly);
             let (id, on_write_error) = (disk.device.clone(), disk.on_write_error);
             let model = match disk.model {
                 DiskModel::VirtioBlk => Model::VirtioBlk { unseen: false },
@@ -163,6 +163,7 @@ impl Graph {
             };
             let drive = disk.drive.clone();
             let node = disk.root.clone().unwrap_or(node);
+            let read_only = disk.readonly;
             graph.devices.push(Device { drive, read_only, on_write_error, ..Device::new(id, node, model) });
         }
         for drive in &machine.cd_drives {
