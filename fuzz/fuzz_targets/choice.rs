@@ -110,7 +110,7 @@ impl Known {
         let survey = sweep::survey(&mut self.simulator, &scenario, release)
             .unwrap_or_else(|stuck| panic!("{release}: {stuck}\n{text}"));
         if let Some(first) = survey.violations.first() {
-            let (shows, order) = (first.invariant.into(), Trace::default());
+            let (shows, order) = (first.invariant, Trace::default());
             let found = shrink::Found { text, release, faults: &[], order: &order, shows, by: "choice" };
             keep(&mut self.simulator, &found);
             panic!("{release}: {first}\n{text}");

@@ -39,7 +39,7 @@ use freezeframe_sim::{Oracle, Release, oracle::Trace};
 pub use self::course::Known;
 use self::{course::LeftOut, dfs::Dfs, pct::Pct, random::Random};
 use crate::{
-    language::{Fault, Scenario, Shows},
+    language::{Fault, Invariant, Scenario},
     oracle::Violation,
     play::Run,
     sweep::{self, Outcome, Survey},
@@ -145,7 +145,7 @@ pub struct Played {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Which of the things that must hold.
-    pub shows: Shows,
+    pub shows: Invariant,
     /// What, in words.
     pub what: String,
     /// What was told of the step, if that is known.
@@ -173,7 +173,7 @@ pub struct Explored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Which of the things that must hold.
-    pub shows: Shows,
+    pub shows: Invariant,
     /// One of them, of which no deviation can be left out.
     pub trace: Trace,
     /// What was told in that one, if that is known.
@@ -264,14 +264,14 @@ pub fn play(simulator: &mut Simulator, subject: &Subject, order: Oracle) -> Play
     // Each run has a world of its own, and what a run has broken off in is not used any more.
     let (run, broke_off) = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(run)) => (Some(run), None),
-        Ok(Err(stuck)) => (None, Some((Shows::Bound, stuck.to_string()))),
-        Err(_) => (None, Some((Shows::Panic, "the run has broken off with a panic".to_owned()))),
+        Ok(Err(stuck)) => (None, Some((Invariant::Bound, stuck.to_string()))),
+        Err(_) => (None, Some((Invariant::Panic, "the run has broken off with a panic".to_owned()))),
     };
     let outcome = watcher.as_ref().map(|watcher| watcher.outcome()).unwrap_or_default();
     let Outcome { violations, struck, struck_in, asked, .. } = outcome;
     let mut findings: Vec<_> = violations.into_iter().map(Finding::from).collect();
     let unlike_written = run.iter().filter(|_| *as_written).flat_map(|run| &run.findings).cloned();
-    let unlike_written = unlike_written.map(|what| (Shows::Written, what));
+    let unlike_written = unlike_written.map(|what| (Invariant::Written, what));
     let in_words = unlike_written.chain(broke_off);
     findings.extend(in_words.map(|(shows, what)| Finding { shows, what, told: None }));
     let oracle = watcher.map(|watcher| watcher.take_oracle()).unwrap_or_default();
@@ -280,7 +280,7 @@ pub fn play(simulator: &mut Simulator, subject: &Subject, order: Oracle) -> Play
 
 impl From<Violation> for Finding {
     fn from(violation: Violation) -> Self {
-        let (shows, what) = (violation.invariant.into(), violation.to_string());
+        let (shows, what) = (violation.invariant, violation.to_string());
         Self { shows, what, told: Some(violation.told) }
     }
 }

@@ -61,7 +61,7 @@ pub use machine::{
 pub use plug::Plug;
 pub(crate) use reach::beyond;
 pub use scenario::{Level, Release, Scenario, World};
-pub use schedule::{Choice, Regression, Shows};
+pub use schedule::{Choice, Invariant, Regression};
 pub use schema::json_schema;
 pub use snapshot::{Flag, MemoryFormat, MemoryPlace, Place, Quiesce, Snapshot};
 pub use step::{

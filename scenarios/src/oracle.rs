@@ -32,10 +32,8 @@ pub use self::{
     state::{ImageState, Layer, Record, State, disk_of, is_kept_by_storage},
     unlike::unlike,
 };
-use crate::{
-    language::Shows,
-    play::{Stands, Told},
-};
+pub use crate::language::Invariant;
+use crate::play::{Stands, Told};
 
 /// How long an operation may take beyond the time that it was given: for questions and for putting things back, which have
 /// time of their own.
@@ -47,57 +45,6 @@ const FROZEN: [&str; 2] =
 
 /// How the driver says that it has found the guest frozen, and has frozen nothing itself.
 const MET_A_FREEZE: &str = "has frozen the guest";
-
-/// What must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Invariant {
-    /// The guest is not left frozen or stopped.
-    Guest,
-    /// No job and no node is left.
-    Leftovers,
-    /// Images and what they stand on.
-    Chains,
-    /// No write is lost.
-    Writes,
-    /// All disks of a snapshot are of one moment.
-    PointInTime,
-    /// Recorded snapshots can be gone back to.
-    Records,
-    /// Every file is accounted for.
-    Files,
-    /// A snapshot of a guest at rest is one.
-    Quiesced,
-    /// What was told is what happened.
-    Told,
-    /// A second try converges.
-    Converges,
-    /// It ends in time.
-    Bound,
-}
-
-impl fmt::Display for Invariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Shows::from(*self).name())
-    }
-}
-
-impl From<Invariant> for Shows {
-    fn from(invariant: Invariant) -> Self {
-        match invariant {
-            Invariant::Guest => Shows::Guest,
-            Invariant::Leftovers => Shows::Leftovers,
-            Invariant::Chains => Shows::Chains,
-            Invariant::Writes => Shows::Writes,
-            Invariant::PointInTime => Shows::PointInTime,
-            Invariant::Records => Shows::Records,
-            Invariant::Files => Shows::Files,
-            Invariant::Quiesced => Shows::Quiesced,
-            Invariant::Told => Shows::Told,
-            Invariant::Converges => Shows::Converges,
-            Invariant::Bound => Shows::Bound,
-        }
-    }
-}
 
 /// Something that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

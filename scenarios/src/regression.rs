@@ -16,7 +16,7 @@ use freezeframe_sim::{Oracle, Release};
 
 use crate::{
     explore::{self, Finding, Subject},
-    language::{Scenario, Shows},
+    language::{Invariant, Scenario},
     sweep,
     world::sim::Simulator,
 };
@@ -32,7 +32,7 @@ pub struct Played {
 
 impl Played {
     /// Whether that is among what does not hold.
-    pub fn shows(&self, what: Shows) -> bool {
+    pub fn shows(&self, what: Invariant) -> bool {
         self.findings.iter().any(|finding| finding.shows == what)
     }
 }
@@ -48,14 +48,14 @@ pub fn play(
     let survey = match sweep::survey(simulator, &usual, release) {
         Ok(survey) => Rc::new(survey),
         Err(stuck) => {
-            let finding = Finding { shows: Shows::Bound, what: stuck.to_string(), told: None };
+            let finding = Finding { shows: Invariant::Bound, what: stuck.to_string(), told: None };
             return Played { findings: vec![finding], stale: Vec::new() };
         }
     };
     let mut findings: Vec<_> = survey.violations.iter().cloned().map(Finding::from).collect();
     let subject = Subject::new(&usual, release, survey, &added);
     let subject = match scenario.regression.as_ref().map(|regression| regression.shows) {
-        Some(Shows::Written) | None => subject.as_written(),
+        Some(Invariant::Written) | None => subject.as_written(),
         Some(_) => subject.however_steps_end(),
     };
     let played = explore::play(simulator, &subject, order.unwrap_or_else(|| scenario.order()));

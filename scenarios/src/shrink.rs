@@ -29,7 +29,7 @@ use toml::{Table, Value};
 use self::document::{Turn, Way, count, forget, item, part, parts, text, without};
 pub use self::keep::{Kept, keep};
 use crate::{
-    language::{Fault, Scenario, Shows},
+    language::{Fault, Invariant, Scenario},
     regression, sweep,
     world::sim::Simulator,
 };
@@ -52,7 +52,7 @@ pub struct Found<'a> {
     /// In which order it went.
     pub order: &'a Trace,
     /// What did not hold.
-    pub shows: Shows,
+    pub shows: Invariant,
     /// What has found it: `sweep`, `explore`, `choice`.
     pub by: &'a str,
 }
@@ -121,7 +121,7 @@ fn whole(found: &Found<'_>) -> Option<(Table, String)> {
     let shows = Table::from_iter([("shows".to_owned(), found.shows.name().into())]);
     table.insert("regression".to_owned(), shows.into());
     // Of all that is expected of the end, only this is looked at while the oracle looks on.
-    if let Some(quiesced) = quiesced.filter(|_| found.shows == Shows::Written) {
+    if let Some(quiesced) = quiesced.filter(|_| found.shows == Invariant::Written) {
         table.insert("expect".to_owned(), Table::from_iter([("quiesced".to_owned(), quiesced)]).into());
     }
     let mut faults = Vec::new();
@@ -171,7 +171,7 @@ enum Usually {
 struct Shrinker<'s> {
     simulator: &'s mut Simulator,
     release: Release,
-    shows: Shows,
+    shows: Invariant,
     usually: Usually,
     tries: u32,
 }

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum as _;
 use freezeframe::{
     explore::{self, Subject},
-    language::{Fault, Scenario, Shows},
+    language::{Fault, Invariant, Scenario},
     regression,
     shrink::{self, Kept, Small},
     suite::{self, Case},
@@ -29,29 +29,29 @@ use toml::{Table, Value};
 const RELEASE: Release = Release::V10_0;
 
 /// Looks for something that does not hold: with which faults, in which order, and what.
-type Find = fn(&mut Simulator, &Scenario) -> Option<(Vec<Fault>, Trace, Shows)>;
+type Find = fn(&mut Simulator, &Scenario) -> Option<(Vec<Fault>, Trace, Invariant)>;
 
 fn case(id: &str) -> Case {
     suite().into_iter().find(|case| case.scenario.id == id).expect("a scenario of the suite")
 }
 
 /// What is found first by one fault at one point, in the usual order.
-fn swept(simulator: &mut Simulator, scenario: &Scenario) -> Option<(Vec<Fault>, Trace, Shows)> {
+fn swept(simulator: &mut Simulator, scenario: &Scenario) -> Option<(Vec<Fault>, Trace, Invariant)> {
     let survey = Rc::new(sweep::survey(simulator, scenario, RELEASE).expect("it is played"));
     if let Some(first) = survey.violations.first() {
-        return Some((Vec::new(), Trace::default(), first.invariant.into()));
+        return Some((Vec::new(), Trace::default(), first.invariant));
     }
     let faults: Vec<_> = sweep::single_faults(scenario, &survey.places, Kind::value_variants()).collect();
     faults.into_iter().find_map(|fault| {
         let faults = vec![fault];
         let outcome = sweep::run(simulator, scenario, RELEASE, &survey, &faults).expect("it is played");
         let first = outcome.violations.first()?;
-        Some((faults, Trace::default(), first.invariant.into()))
+        Some((faults, Trace::default(), first.invariant))
     })
 }
 
 /// What is found first in another order, without a fault.
-fn explored(simulator: &mut Simulator, scenario: &Scenario) -> Option<(Vec<Fault>, Trace, Shows)> {
+fn explored(simulator: &mut Simulator, scenario: &Scenario) -> Option<(Vec<Fault>, Trace, Invariant)> {
     let survey = Rc::new(sweep::survey(simulator, scenario, RELEASE).expect("it is played"));
     let subject = Subject::new(scenario, RELEASE, survey, &[]);
     let usual = explore::play(simulator, &subject, Oracle::default_order().keeping_questions());
@@ -67,7 +67,7 @@ fn explored(simulator: &mut Simulator, scenario: &Scenario) -> Option<(Vec<Fault
 }
 
 /// Whether a text is a scenario that shows it as a finding is to be shown: with what was added, and not without.
-fn shows(simulator: &mut Simulator, text: &str, what: Shows) -> bool {
+fn shows(simulator: &mut Simulator, text: &str, what: Invariant) -> bool {
     let Ok(scenario) = Scenario::parse(Utf8Path::new("regression.toml"), text) else { return false };
     let played = regression::play(simulator, &scenario, RELEASE, None);
     let (mut usual, added) = scenario.without_what_was_added();
@@ -210,7 +210,7 @@ fn what_a_scenario_does_not_show_is_no_file() {
         release: RELEASE,
         faults: &[],
         order: &order,
-        shows: Shows::Writes,
+        shows: Invariant::Writes,
         by: "sweep",
     };
     assert_eq!(shrink::shrink(&mut Simulator::new(), &found), None);

@@ -14,7 +14,7 @@ use crate::{
     live::Live,
     mutant::{Mutant, planted},
     observed::file_of,
-    overlay,
+    qcow2,
 };
 
 /// Puts every prepared overlay under its disk in one transaction: the moment of the snapshot.
@@ -88,7 +88,7 @@ impl SwitchOverlays {
         for switch in &self.switches {
             // In use by whom nobody knows, it is no trace of the past.
             let is_free = matches!(env.image_in_use(&switch.file).await, Ok(false));
-            written.push(match overlay::holds_data(env, &switch.file).await.filter(|_| is_free) {
+            written.push(match qcow2::holds_data(env, &switch.file).await.filter(|_| is_free) {
                 Some(true) if switch.reused => None,
                 holds => holds,
             });

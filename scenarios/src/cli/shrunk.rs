@@ -10,7 +10,7 @@ use super::{
     output::{Output, quoted},
 };
 use crate::{
-    language::{Fault, Shows},
+    language::{Fault, Invariant},
     shrink::{self, Kept, Small},
     suite::Case,
     world::sim::Simulator,
@@ -25,7 +25,7 @@ impl Shrunk {
         simulator: &mut Simulator,
         case: &Case,
         release: Release,
-        (shows, faults, order): (Shows, &[Fault], &Trace),
+        (shows, faults, order): (Invariant, &[Fault], &Trace),
         by: &str,
     ) -> Self {
         let text = match std::fs::read_to_string(&case.path) {

@@ -14,7 +14,7 @@ use freezeframe_sim::{Release, oracle::Trace};
 
 use super::{CliError, Selection, output::Output, shrunk::Shrunk, workers};
 use crate::{
-    language::{Fault, Moment, Shows, World},
+    language::{Fault, Moment, World},
     oracle::{Invariant, Violation},
     play::CannotPlay,
     suite::{self, Case, SuiteError},
@@ -220,7 +220,7 @@ fn shrink(simulator: &mut Simulator, case: &Case, release: Release, swept: &mut 
     let mut done = BTreeSet::new();
     for ((invariant, ..), found) in &mut swept.findings {
         if done.insert(*invariant) {
-            let sought = (Shows::from(*invariant), found.faults.as_slice(), &Trace::default());
+            let sought = (*invariant, found.faults.as_slice(), &Trace::default());
             found.small = Some(Shrunk::of(simulator, case, release, sought, "sweep"));
         }
     }

@@ -4,7 +4,7 @@
 //! is a finding that is kept: its `added` faults and its schedule are what a campaign has put to the scenario, and it is held
 //! against how the same goes without them.
 
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
 use freezeframe_sim::{
     Oracle,
@@ -34,59 +34,65 @@ pub struct Choice {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Regression {
     /// What did not hold.
-    pub shows: Shows,
+    pub shows: Invariant,
 }
 
-/// What did not hold.
+/// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shows {
-    /// The guest is left frozen or stopped.
+pub enum Invariant {
+    /// The guest is not left frozen or stopped.
     Guest,
-    /// A job or a node is left.
+    /// No job and no node is left.
     Leftovers,
-    /// An image does not stand on what it is to stand on.
+    /// Images and what they stand on.
     Chains,
-    /// A write is lost.
+    /// No write is lost.
     Writes,
-    /// The disks of a snapshot are of several moments.
+    /// All disks of a snapshot are of one moment.
     PointInTime,
-    /// A recorded snapshot cannot be gone back to.
+    /// Recorded snapshots can be gone back to.
     Records,
-    /// A file is nobody's.
+    /// Every file is accounted for.
     Files,
-    /// A snapshot that is told to be of a guest at rest is not.
+    /// A snapshot of a guest at rest is one.
     Quiesced,
-    /// What was told is not what happened.
+    /// What was told is what happened.
     Told,
-    /// A second try does not converge.
+    /// A second try converges.
     Converges,
-    /// It does not end in time.
+    /// It ends in time.
     Bound,
-    /// The program breaks off.
+    /// The program does not break off.
     Panic,
-    /// A step ends otherwise than is written: here that is looked at too.
+    /// A step ends as is written: of a finding in another order that is looked at too.
     Written,
 }
 
-impl Shows {
+impl Invariant {
     /// The word in the language.
     pub fn name(self) -> &'static str {
         match self {
-            Shows::Guest => "guest",
-            Shows::Leftovers => "leftovers",
-            Shows::Chains => "chains",
-            Shows::Writes => "writes",
-            Shows::PointInTime => "point-in-time",
-            Shows::Records => "records",
-            Shows::Files => "files",
-            Shows::Quiesced => "quiesced",
-            Shows::Told => "told",
-            Shows::Converges => "converges",
-            Shows::Bound => "bound",
-            Shows::Panic => "panic",
-            Shows::Written => "written",
+            Invariant::Guest => "guest",
+            Invariant::Leftovers => "leftovers",
+            Invariant::Chains => "chains",
+            Invariant::Writes => "writes",
+            Invariant::PointInTime => "point-in-time",
+            Invariant::Records => "records",
+            Invariant::Files => "files",
+            Invariant::Quiesced => "quiesced",
+            Invariant::Told => "told",
+            Invariant::Converges => "converges",
+            Invariant::Bound => "bound",
+            Invariant::Panic => "panic",
+            Invariant::Written => "written",
         }
+    }
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
