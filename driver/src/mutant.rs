@@ -80,6 +80,8 @@ mutants! {
     RecoversBack,
     /// A recovery leaves the guest as it is.
     RecoversWithoutThaw,
+    /// What was copied upwards is not flushed before the chain changes.
+    LeavesCopiesUnflushed,
     /// Deleting a snapshot of a machine that is off leaves other branches on the image that goes.
     LeavesBranchesBehind,
 }

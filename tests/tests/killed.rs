@@ -102,12 +102,16 @@ const COMMIT_BETWEEN: &str = r#"{"execute": "block-commit", "arguments": {"job-i
     "top-node": "overlay", "base-node": "vda", "speed": 1}}"#;
 const STREAM: &str =
     r#"{"execute": "block-stream", "arguments": {"job-id": "j", "device": "overlay", "speed": 1}}"#;
+const STREAM_ALL: &str = r#"{"execute": "block-stream", "arguments": {"job-id": "j", "device": "overlay", "auto-finalize": false}}"#;
+const FLUSH: &str =
+    r#"{"execute": "human-monitor-command", "arguments": {"command-line": "qemu-io overlay flush"}}"#;
+const FINALIZE: &str = r#"{"execute": "job-finalize", "arguments": {"id": "j"}}"#;
 const MIRROR: &str = r#"{"execute": "blockdev-mirror", "arguments": {"job-id": "j", "device": "vda",
     "target": "target", "sync": "full", "speed": 1}}"#;
 const BACKUP: &str = r#"{"execute": "blockdev-backup", "arguments": {"job-id": "j", "device": "vda",
     "target": "target", "sync": "full", "speed": 1}}"#;
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     Case {
         name: "a commit into a raw disk",
         format: Format::Raw,
@@ -142,6 +146,20 @@ const CASES: [Case; 7] = [
         lines: &[WRITE, OVERLAY, STREAM],
         image: "overlay",
         written: |_| Vec::new(),
+    },
+    Case {
+        name: "a stream that has ended",
+        format: Format::Qcow2,
+        lines: &[WRITE, OVERLAY, STREAM_ALL, FINALIZE],
+        image: "overlay",
+        written: |release| if release <= Release::V7_2 { Vec::new() } else { [(0..64, 1)].into() },
+    },
+    Case {
+        name: "a stream that has ended, and what it has copied was flushed before",
+        format: Format::Qcow2,
+        lines: &[WRITE, OVERLAY, STREAM_ALL, FLUSH, FINALIZE],
+        image: "overlay",
+        written: |_| [(0..64, 1)].into(),
     },
     Case {
         name: "a mirror",

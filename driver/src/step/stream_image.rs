@@ -12,6 +12,7 @@ use crate::{
     error::StepError,
     human_monitor, job,
     live::Live,
+    mutant::{Mutant, planted},
 };
 
 /// Copies into an image what the one below it holds, and takes that out of its chain: the image is based on what is below that,
@@ -69,7 +70,9 @@ impl Kind for StreamImage {
         };
         job::run_until_held(live, &self.job, &stream).await?;
         self.write_back(live).await;
-        human_monitor::run(live, "qemu-io", &[&self.node, "flush"]).await?;
+        if !planted(Mutant::LeavesCopiesUnflushed) {
+            human_monitor::run(live, "qemu-io", &[&self.node, "flush"]).await?;
+        }
         job::release(live, &self.job, BlockStream::NAME, &JobFinalize { id: &self.job }).await
     }
 

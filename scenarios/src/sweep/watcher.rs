@@ -79,10 +79,13 @@ pub(crate) struct Watcher {
     data: RefCell<Data>,
     /// How often the guest has written.
     turn: Cell<u64>,
+    /// In which step it has last written that step's own block.
+    wrote_own: Cell<Option<usize>>,
     violations: RefCell<Vec<Violation>>,
 }
 
-/// How many blocks of each disk the guest writes to, in turn.
+/// How many blocks of each disk the guest writes to, in turn. Behind them is one for each step, which is written once: without those
+/// the newest image would soon hold all that there is, and what is lost below it would not be missed.
 const BLOCKS: u64 = 4;
 
 impl Watcher {
@@ -126,6 +129,7 @@ impl Watcher {
             steps: RefCell::default(),
             data: RefCell::default(),
             turn: Cell::default(),
+            wrote_own: Cell::default(),
             violations: RefCell::default(),
         }
     }
@@ -164,11 +168,13 @@ impl Watcher {
         let writes = tops.into_iter().filter_map(|(disk, path, writable)| writable.then_some((disk, path)));
         let (mut data, mut world) = (self.data.borrow_mut(), self.world.world_mut());
         let turn = self.turn.replace(self.turn.get() + 1);
+        let step = self.now.get().filter(|step| self.wrote_own.replace(Some(*step)) != Some(*step));
+        let blocks = [Some(turn % BLOCKS), step.map(|step| BLOCKS + step as u64)];
         for (disk, path) in writes {
-            let block = turn % BLOCKS;
-            let number = data.write(&disk, block);
-            if let Some(image) = world.host_mut().image_mut(&path) {
-                image.write(block, number);
+            let Some(image) = world.host_mut().image_mut(&path) else { continue };
+            let end = image.virtual_size() / Qcow2::CLUSTER;
+            for block in blocks.into_iter().flatten().filter(|block| *block < end) {
+                image.write(block, data.write(&disk, block));
             }
         }
     }

@@ -83,6 +83,7 @@ pub(crate) mod stored_bitmap;
 pub(crate) mod stream;
 pub(crate) mod throttle;
 pub(crate) mod transaction;
+mod unflushed;
 
 pub use device::{Device, Model};
 pub(crate) use image::OTHER_FORMATS;
@@ -125,6 +126,8 @@ pub struct Graph {
     job_uses: Vec<job_use::JobUse>,
     /// Nodes that have not noticed a resize of what is below them, and what they take for their size, in bytes.
     unnoticed: Vec<(String, u64)>,
+    /// What was copied and would be lost with the process.
+    unflushed: unflushed::Unflushed,
     /// How many names QEMU has made up.
     names_made_up: u64,
     /// A reference to a node was never given back.
@@ -474,6 +477,9 @@ impl Graph {
     pub(crate) fn set_read_only(&mut self, name: &str, read_only: bool) {
         self.note_bitmaps(name, !read_only);
         self.notice_size(name);
+        if read_only {
+            self.flush(name);
+        }
         let file = self.node(name).and_then(|node| self.node(node.driver.file()?));
         let opened_for_it = |file: &&Node| {
             !file.owned_by_monitor && matches!(file.driver, Driver::File { .. } | Driver::Blkdebug { .. })

@@ -53,6 +53,18 @@ impl Qemu {
         }
     }
 
+    /// Brings what was written to a node to its image's file, so that it outlives the process.
+    pub(crate) fn flush(&mut self, node: &str) {
+        self.graph.flush(node);
+        self.jobs.flushed(Some(node));
+    }
+
+    /// The same of all nodes.
+    pub(crate) fn flush_all(&mut self) {
+        self.graph.flush_all();
+        self.jobs.flushed(None);
+    }
+
     /// The host has ended the process without a word: what was copied by then is in the images.
     pub(crate) fn killed(&mut self, cx: &mut Context<'_>) {
         for (work, copied) in self.jobs.take_unfinished(cx) {
@@ -64,6 +76,7 @@ impl Qemu {
                 Work::Done(_) | Work::WriteHeader(_) => {}
             }
         }
+        self.graph.lose_unflushed(cx.host());
         let Some(saving) = self.saving.take().filter(|saving| cx.now() < saving.until) else { return };
         // Nearly always it is the state that is being written; else some of the lists were.
         let listed = cx.choose("snapshots-listed-before-the-kill", saving.snapshots.len());

@@ -59,6 +59,7 @@ impl Qemu {
         }
         self.cpus.pause(cx);
         self.jobs.drained(Drain::Stopped, cx);
+        self.flush_all();
     }
 
     /// Lets the guest run. Ports that a loaded state closed are reported before the reply, more rarely behind it;

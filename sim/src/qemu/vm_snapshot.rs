@@ -235,6 +235,7 @@ impl Machine<'_> {
             self.cpus.stop(why, cx);
         }
         self.jobs.drained(Drain::Stopped, cx);
+        self.graph.flush_all();
     }
 
     fn go_on(&mut self, before: RunState, cx: &mut Context<'_>) {

@@ -44,6 +44,15 @@ pub(crate) struct Stream {
     /// What the node's header is to say instead of the base's own name.
     backing_file: Option<String>,
     was_read_only: bool,
+    /// Whether the node was flushed when all was copied: nothing of it is lost then, whatever becomes of the process.
+    is_flushed: bool,
+}
+
+impl Stream {
+    /// A node is flushed when all was copied.
+    pub(crate) fn flushed(&mut self, node: Option<&str>) {
+        self.is_flushed |= node.is_none_or(|node| self.node == node);
+    }
 }
 
 /// `block-stream`.
@@ -94,7 +103,13 @@ pub(crate) fn block_stream(
     let first = reaches_at_once(graph, &layers, len, cx.host());
     let options = Options { failure, takes, first, unslowed: first == len, ..usual };
     let base = base.map(str::to_owned);
-    let stream = Stream { node: node.name.clone(), base, backing_file, was_read_only: node.read_only };
+    let stream = Stream {
+        node: node.name.clone(),
+        base,
+        backing_file,
+        was_read_only: node.read_only,
+        is_flushed: false,
+    };
     begin(graph, jobs, stream, layers, options, arguments, cx)?;
     if at_once {
         jobs.newest_looks_around(cx);
@@ -216,7 +231,11 @@ pub(crate) fn finish(
         leave(graph, stream, copied, cx);
     } else {
         let content = graph.content(&stream.node, stream.base.as_deref(), cx.host());
-        graph.write(&stream.node, content, cx.host());
+        if stream.is_flushed || cx.release().streams_flush_what_they_copied() {
+            graph.write(&stream.node, content, cx.host());
+        } else {
+            graph.write_unflushed(&stream.node, content, cx.host());
+        }
         rebase(graph, &stream.node, stream.base.as_deref(), stream.backing_file.clone(), cx);
     }
     if stream.was_read_only && !cx.release().streamed_nodes_stay_writable() {

@@ -247,6 +247,11 @@ impl Release {
         self != Release::V5_2
     }
 
+    /// What a stream has copied outlives the process once the job has concluded, without a flush.
+    pub(crate) fn streams_flush_what_they_copied(self) -> bool {
+        self >= Release::V10_0
+    }
+
     /// Bytes that a backup with a speed copies in one go.
     pub(crate) fn backup_chunk(self) -> u64 {
         match self {

@@ -2,8 +2,8 @@
 //! reply is empty.
 //!
 //! `write` and `read` with an offset and a length, and `-P` for what is written: it stands for the guest's write in every
-//! block that it touches. A write to a node, not through its device, needs that nobody else minds. `flush`: what a stream has copied is
-//! the image's own then. Other commands of it are not simulated.
+//! block that it touches. A write to a node, not through its device, needs that nobody else minds. `flush`: what a stream has copied
+//! outlives the process then. Other commands of it are not simulated.
 
 use crate::{
     host::Qcow2,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Carries out the words behind `qemu-io`.
-pub(super) fn command(qemu: &Qemu, words: &[String], cx: &mut Context<'_>) -> Result<String, QmpError> {
+pub(super) fn command(qemu: &mut Qemu, words: &[String], cx: &mut Context<'_>) -> Result<String, QmpError> {
     let by_device = words.first().is_some_and(|word| word == "-d");
     let [disk, command] = &words[usize::from(by_device)..] else {
         return Err(not_simulated("`qemu-io` with other arguments"));
@@ -34,6 +34,7 @@ pub(super) fn command(qemu: &Qemu, words: &[String], cx: &mut Context<'_>) -> Re
         Err(error) => return Ok(format!("Error: {error}\r\n")),
     };
     if command == "flush" {
+        qemu.flush(&node);
         return Ok(String::new());
     }
     let unknown = || not_simulated(&format!("`qemu-io` with `{command}`"));

@@ -86,6 +86,15 @@ impl Jobs {
         })
     }
 
+    /// A node is flushed, or all are: what a stream has copied by then is safe.
+    pub(crate) fn flushed(&mut self, node: Option<&str>) {
+        for job in self.jobs.iter_mut().filter(|job| job.status == JobStatus::Pending) {
+            if let Some(Work::Stream(stream)) = &mut job.work {
+                stream.flushed(node);
+            }
+        }
+    }
+
     /// Whether a job uses a node.
     pub(crate) fn uses(&self, node: &str) -> bool {
         self.users(node).next().is_some()

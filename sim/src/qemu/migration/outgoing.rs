@@ -381,6 +381,7 @@ impl Migration {
         match written {
             Ok(()) if self.wants_answers() => self.fail_after_the_stop(machine, cx),
             Ok(()) => {
+                machine.graph.flush_all();
                 machine.graph.set_all_active(false);
                 self.set_status(Status::Completed, cx);
                 machine.cpus.set_state(RunState::PostMigrate, cx);
