@@ -203,6 +203,6 @@ marks! {
         NotBegun, Back, Forward, Unknown,
     }
     WhyKept {
-        InUse, Unclear, Link, Holds,
+        InUse, Unclear, Link, Holds, NoPart,
     }
 }
