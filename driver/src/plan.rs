@@ -229,6 +229,11 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
         }
         Request::Delete(delete) => delete::delete(delete, facts),
     };
+    // Whatever else is in the way says more of it.
+    let planned = planned.and_then(|planned| {
+        off::check_goes_on(request, facts)?;
+        Ok(planned)
+    });
     let planned = planned.map(|mut planned| {
         if leaves_tpm_out(request, &planned.plan, facts.domain) {
             planned.plan.title += "; ";
