@@ -24,6 +24,8 @@ pub enum WhyKept {
     Link(Utf8PathBuf),
     /// It holds internal snapshots, of these names, that no record leads to.
     Holds(Vec<String>),
+    /// It is of this disk, which is no part of the machine any more.
+    NoPart(String),
 }
 
 impl fmt::Display for KeptFile {
@@ -43,6 +45,12 @@ impl fmt::Display for KeptFile {
             WhyKept::Holds(names) => {
                 let snapshots = if names.len() == 1 { "snapshot" } else { "snapshots" };
                 write!(f, "`{file}` is kept for the internal {snapshots} `{}` in it", names.join("`, `"))
+            }
+            WhyKept::NoPart(disk) => {
+                write!(
+                    f,
+                    "disk {disk} is no part of the machine now, and `{file}` is kept with what is on it"
+                )
             }
         }
     }

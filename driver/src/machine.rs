@@ -328,7 +328,7 @@ impl<E: Env> Machine<E> {
 
     /// What is at the paths that a plan will want to know about.
     async fn look_at_files(&self, request: &Request, domain: &Domain, observed: &Observed) -> HostFiles {
-        let said = self.tree().filter(|_| self.is_off());
+        let said = self.tree();
         let said = said.iter().flat_map(|tree| plan::went_on(tree, observed));
         let mut files = HostFiles::new();
         for path in plan::paths(request, domain, observed).into_iter().chain(said) {

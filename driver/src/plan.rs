@@ -182,6 +182,15 @@ pub struct Facts<'a> {
     pub no_background: bool,
 }
 
+impl Facts<'_> {
+    /// Whether the machine has a disk of that target: one that runs and is described with it may be without its device by now.
+    fn has(&self, target: &str) -> bool {
+        let is_described = self.domain.disks.iter().any(|disk| disk.target == target);
+        let is_missing = || self.observed.missing.iter().any(|missing| missing.target == target);
+        is_described && (self.off.is_some() || !is_missing())
+    }
+}
+
 /// A machine's records and where they are.
 #[derive(Debug, Clone, Copy)]
 pub struct Records<'a> {
@@ -220,6 +229,11 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
         }
         Request::Delete(delete) => delete::delete(delete, facts),
     };
+    // Whatever else is in the way says more of it.
+    let planned = planned.and_then(|planned| {
+        off::check_goes_on(request, facts)?;
+        Ok(planned)
+    });
     let planned = planned.map(|mut planned| {
         if leaves_tpm_out(request, &planned.plan, facts.domain) {
             planned.plan.title += "; ";

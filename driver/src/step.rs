@@ -15,6 +15,7 @@ mod drop_overlay;
 mod end_commit;
 mod forget_load;
 mod freeze;
+mod keep_image;
 mod load_memory;
 mod load_snapshot;
 mod mark_process;
@@ -74,6 +75,7 @@ pub use self::{
     end_commit::EndCommit,
     forget_load::ForgetLoad,
     freeze::Freeze,
+    keep_image::KeepImage,
     load_memory::LoadMemory,
     load_snapshot::LoadSnapshot,
     mark_process::MarkProcess,
@@ -381,6 +383,7 @@ steps! {
     RemoveMemory,
     RemoveTransient,
     DropOverlay,
+    KeepImage,
     ResetNvram,
     AddTag,
     RemoveTag,

@@ -410,9 +410,10 @@ fn told(seen: Seen<'_>) -> Vec<String> {
 fn without_what_was_left(seen: Seen<'_>, usual: &State) -> State {
     let Seen { before, after, .. } = seen;
     let mut without = after.clone();
-    let in_use = |file: &String| before.chains.values().flatten().any(|used| used == file);
+    let in_use = before.in_use();
     let is_named = |node: &String, file: &String| seen.names(node) || seen.names(file);
-    let was_left = |file: &String| before.images.contains_key(file) && !usual.has(file) && !in_use(file);
+    let was_left =
+        |file: &String| before.images.contains_key(file) && !usual.has(file) && !in_use.contains(file);
     // A node that is a mark has no file.
     let was_open = |file: &String| file.is_empty() || was_left(file);
     without.jobs.retain(|job| !(before.jobs.contains(job) && seen.names(job)));

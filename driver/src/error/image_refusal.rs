@@ -70,6 +70,24 @@ pub enum ImageRefusal {
         /// The format that QEMU has it open as.
         open: String,
     },
+    /// The machine that runs is in another image than the records say.
+    #[error(
+        "QEMU has disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`{}, have the record of `{current}` say so \
+         (snapshot edit {current}: `{file}` in the <source> of disk `{disk}` in its <revertDisks>, or in its <disks> if it has none)",
+        elsewhere(.recorded, .why.as_deref())
+    )]
+    WentOnElsewhere {
+        /// The disk.
+        disk: String,
+        /// Its image.
+        file: Utf8PathBuf,
+        /// Its image by the records.
+        recorded: Utf8PathBuf,
+        /// Why that one cannot be what it went on in, if it cannot.
+        why: Option<String>,
+        /// The current snapshot.
+        current: String,
+    },
     /// An image is named by a path that leads elsewhere from elsewhere.
     #[error(
         "the image `{file}` of disk `{disk}` is named by a path that does not begin at the root, and from where it leads is not known: \
@@ -126,6 +144,7 @@ impl ImageRefusal {
             | ImageRefusal::RecordUnread { .. }
             | ImageRefusal::OtherFormat { .. }
             | ImageRefusal::NotPlugged { .. }
+            | ImageRefusal::WentOnElsewhere { .. }
             | ImageRefusal::Undescribed { .. }
             | ImageRefusal::NotOpen { .. } => Code::OperationInvalid,
             ImageRefusal::NotAbsolute { .. } => Code::ConfigUnsupported,
@@ -141,5 +160,18 @@ fn instead(files: &[Utf8PathBuf]) -> String {
         String::new()
     } else {
         format!(" (those that it does not tell of are in {})", files.join(", "))
+    }
+}
+
+/// What is to be done about an image that the machine did not go on in: one that cannot be what it went on in is never advised.
+fn elsewhere(recorded: &Utf8Path, why: Option<&str>) -> String {
+    match why {
+        None => format!(
+            ": if it was started from an old description, end it and start it from one that names `{recorded}`, or what was written \
+             there is lost; if somebody has moved the disk since"
+        ),
+        Some(why) => format!(
+            ", which {why}: look at what the images hold (qemu-img info --backing-chain, qemu-img compare); if what it is in is right"
+        ),
     }
 }

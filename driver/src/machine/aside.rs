@@ -77,7 +77,8 @@ impl<E: Env> Machine<E> {
         wanted.extend(plan::images_of_other_branches(request, self.tree().as_ref(), observed));
         let tree = self.tree();
         let at_stake = plan::at_stake(request, tree.as_ref(), observed);
-        if wanted.is_empty() && at_stake.is_empty() {
+        let elsewhere = tree.as_ref().map(|tree| plan::went_on(tree, observed)).unwrap_or_default();
+        if wanted.is_empty() && at_stake.is_empty() && elsewhere.is_empty() {
             return None;
         }
         let env = self.monitor.env();
@@ -102,7 +103,10 @@ impl<E: Env> Machine<E> {
         }
         let behind = images.values().flatten().filter_map(ImageInfo::backing_file);
         let mut canonical = BTreeMap::new();
-        for path in behind.chain(observed.disks.iter().map(|disk| disk.file.clone())) {
+        let in_use = observed.disks.iter().flat_map(|disk| &disk.chain).map(|image| image.file.clone());
+        let tops = observed.disks.iter().map(|disk| disk.file.clone());
+        let same = in_use.filter(|_| !elsewhere.is_empty()).chain(elsewhere.clone());
+        for path in behind.chain(tops).chain(same) {
             if let Ok(name) = env.canonical(&path).await {
                 canonical.insert(path, name);
             }

@@ -111,8 +111,8 @@ marks! {
         QemuNotEnded, QemuUnknown,
     }
     ImageRefusal {
-        GivenAway, StateHasLeft, NotOpen, NotPlugged, Undescribed, OtherFormat, NotAbsolute,
-        Unknown, RecordUnread, Unreadable,
+        GivenAway, StateHasLeft, NotOpen, NotPlugged, Undescribed, OtherFormat, WentOnElsewhere,
+        NotAbsolute, Unknown, RecordUnread, Unreadable,
     }
     StorageRefusal {
         Another, ByItsWordAlone, PartOfVolume, OtherImage, LiesThereToo,
@@ -203,6 +203,6 @@ marks! {
         NotBegun, Back, Forward, Unknown,
     }
     WhyKept {
-        InUse, Unclear, Link, Holds,
+        InUse, Unclear, Link, Holds, NoPart,
     }
 }

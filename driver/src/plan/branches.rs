@@ -13,7 +13,8 @@
 //! written: whatever ends this before, nothing has to be put back, and to delete it again does what is left.
 //!
 //! Who stands on an image is read from the machine's chains and from the headers of all images that the records name. One
-//! that cannot be read may be one of them, and an image that holds internal snapshots is not touched: those read through it.
+//! that cannot be read may be one of them, and an image that holds internal snapshots is not touched: those read through it. Nor are
+//! those of a disk that the machine is without by now.
 
 mod begun;
 mod records;
@@ -32,7 +33,7 @@ use crate::{
     observed::{Observed, ObservedDisk},
     qemu_img::{Backing, ImageInfo},
     request::Request,
-    step::{RebaseImage, RemoveFile, RemoveImage, StreamImage, WriteRecords},
+    step::{KeepImage, RebaseImage, RemoveFile, RemoveImage, StreamImage, WriteRecords},
     strangers::Stranger,
     tree::SnapshotTree,
 };
@@ -198,7 +199,8 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     let snapshot = records.tree.get(name).expect("the caller has found it");
     merge::check_no_other_begun(name, records.tree)?;
     snapshot.disks.iter().try_for_each(|part| merge::check_named_once(part, name, records.tree))?;
-    let frozen = external(snapshot).map(|part| find(part, snapshot, records.tree, facts));
+    let frozen = external(snapshot).filter(|part| facts.has(&part.name));
+    let frozen = frozen.map(|part| find(part, snapshot, records.tree, facts));
     let mut frozen = frozen.collect::<Result<Vec<_>, _>>()?;
     let mut settled = records.tree.clone();
     merge::done_again(&mut settled, name);
@@ -234,6 +236,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         }
     }
     stages.extend(merge::removed_memory(snapshot, &tree).map(Stage::one));
+    stages.extend(no_part(snapshot, &tree, facts).map(Stage::one));
     let moved = frozen.iter().filter(|disk| disk.is_stood_on());
     let disks: Vec<_> = moved.map(|disk| disk.target.to_owned()).collect();
     let on = if disks.is_empty() { String::new() } else { format!(", upwards, disks {}", disks.join(" ")) };
@@ -241,6 +244,19 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     let title = format!("delete snapshot {name} of {}{off}: external{on}", facts.domain.name);
     let plan = Plan { title, disks, manual: Vec::new(), stages, no_return };
     Ok(Planned { plan, tree: Some(tree), domain })
+}
+
+/// Tells of the overlays of disks that the machine is without: what is on those a revert to a machine that never knew them has kept.
+/// `left` is what the records say then.
+pub(super) fn no_part(
+    snapshot: &DomainSnapshot,
+    left: &SnapshotTree,
+    facts: Facts<'_>,
+) -> impl Iterator<Item = KeepImage> {
+    let others = external(snapshot).filter(move |part| !facts.has(&part.name));
+    let overlays = others.filter_map(|part| Some((part.name.clone(), part.path()?.to_owned())));
+    let unknown = overlays.filter(move |(_, file)| !merge::is_named(left, file));
+    unknown.map(|(target, file)| KeepImage { target, file })
 }
 
 /// The machine's description then, if it says what is below its images.

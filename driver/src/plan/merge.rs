@@ -164,6 +164,9 @@ fn fate<'a>(
     if part.location != Some(Location::External) {
         return Ok(None);
     }
+    if !facts.has(&part.name) && branches::stands_apart(snapshot, tree, facts.observed) {
+        return Ok(None);
+    }
     let target = || part.name.clone();
     let disk = facts.observed.disk(&part.name).ok_or_else(|| facts.observed.no_image(&part.name))?;
     if let Some(filter) = &disk.busy {
@@ -375,6 +378,7 @@ impl<'a> Stages<'a> {
         let removals = removals(snapshot, fates, &self.tree, self.old, facts);
         self.stages.extend(removals.into_iter().map(Stage::one));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
+        self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
         let on = super::on_disks(&disks);
         let title = format!("delete snapshot {} of {}: external{on}", self.name, facts.domain.name);
@@ -411,6 +415,7 @@ impl<'a> Stages<'a> {
         let removals = removals.into_iter().filter(|removal| !removal.device);
         self.stages.extend(removals.map(|removal| Stage::one(RemoveFile { path: removal.file })));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
+        self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
         let disks: Vec<_> = merges.iter().map(|merge| merge.disk.target.clone()).collect();
         let on = super::on_disks(&disks);
         let title =

@@ -19,6 +19,7 @@
 mod apart;
 mod aside;
 mod discard;
+mod no_part;
 mod nvram;
 mod process;
 mod records;
@@ -300,6 +301,7 @@ impl Way<'_> {
         stages.extend(forget.map(Stage::one));
         stages.extend(self.delete_tags(naming, node)?);
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
+        stages.extend(self.no_part(&tree).into_iter().map(Stage::one));
         let plan = self.plan("internal, in a new process", super::targets(&disks), stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(self.domain.clone()) })
     }
@@ -399,6 +401,7 @@ impl Way<'_> {
         stages.push(Stage::all(left.chain(self.discarded_memory(&tree).map(Step::from))));
         stages.extend(parts.into_iter().map(Stage::one));
         stages.push(Stage::all(unclear.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
+        stages.push(Stage::all(self.no_part(&tree)));
         stages.retain(|stage| !stage.steps.is_empty());
         let (kind, targets) = self.kind(&fresh);
         let plan = self.plan(&kind, targets, stages, no_return);
@@ -478,8 +481,10 @@ impl Way<'_> {
             Goal::Paused => "paused",
             Goal::Off => "off",
         };
+        let without: BTreeSet<&str> = self.no_part_of().map(|(target, _)| target).collect();
+        let without: String = without.into_iter().map(|target| format!("; without disk {target}")).collect();
         let title = format!(
-            "revert {} to {}: {kind}, disks {}{}; then {then}",
+            "revert {} to {}: {kind}, disks {}{without}{}; then {then}",
             self.facts.domain.name,
             self.revert.name,
             disks.join(" "),

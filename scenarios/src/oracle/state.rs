@@ -170,13 +170,27 @@ impl State {
     /// Every file that is in use, or that a record names, with all that these stand on. Of a machine that is gone the last tops
     /// are in use, and what it is to be started from.
     pub fn reachable(&self, last_tops: &BTreeSet<String>) -> BTreeSet<String> {
-        let mut found: BTreeSet<String> = self.chains.values().flatten().cloned().collect();
+        let mut found = self.in_use();
         if self.guest.is_none() {
-            found.extend(last_tops.iter().chain(&self.described).cloned());
+            found.extend(last_tops.iter().cloned());
         }
         for record in self.records.values() {
             found.extend(record.needs.iter().cloned());
         }
+        self.with_all_below(found)
+    }
+
+    /// Every file that is in use, with all that these stand on: of a machine that is off what it is to be started from.
+    pub fn in_use(&self) -> BTreeSet<String> {
+        let mut found: BTreeSet<String> = self.chains.values().flatten().cloned().collect();
+        if self.guest.is_none() {
+            found.extend(self.described.iter().cloned());
+        }
+        self.with_all_below(found)
+    }
+
+    /// These files, and all that they stand on.
+    fn with_all_below(&self, mut found: BTreeSet<String>) -> BTreeSet<String> {
         let mut next: Vec<String> = found.iter().cloned().collect();
         while let Some(path) = next.pop() {
             let backing = self.images.get(&path).and_then(|image| image.backing.clone());

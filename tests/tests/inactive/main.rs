@@ -22,7 +22,7 @@ use freezeframe_driver::{
     env::{Endpoint, Env as _, Ownership},
     error::{Code, OperationError},
     images,
-    launch::Launcher,
+    launch::{BuiltIn, Launcher, Start, arguments::Power},
     machine::Off,
     name::SnapshotName,
     plan::{Plan, Stage},
@@ -86,9 +86,22 @@ impl Bench {
         self.recorded(Machine::off(self.world.env().clone(), off, Patience::default())).await
     }
 
+    /// Starts it as it is described there.
+    async fn start(&self, domain: &DomainXml) {
+        let Endpoint::Unix(monitor) = self.world.monitor();
+        let start = Start { domain, power: Power::Running, monitor: &monitor, within: WITHIN };
+        let built_in = BuiltIn { binary: Some("qemu-system-x86_64".into()), ..BuiltIn::default() };
+        Launcher::BuiltIn(built_in).start(self.world.env(), &start).await.unwrap();
+    }
+
     /// The machine as one that runs.
     async fn running(&self) -> Machine<Env> {
-        let domain = Domain::from(document());
+        self.running_as(&document()).await
+    }
+
+    /// The same, by that description.
+    async fn running_as(&self, document: &DomainXml) -> Machine<Env> {
+        let domain = Domain::from(document.clone());
         let (env, capabilities) = (self.world.env().clone(), Some(self.capabilities.clone()));
         let machine =
             Machine::connect(env, self.world.monitor(), domain, capabilities, Patience::default()).await;

@@ -18,6 +18,46 @@ fn a_description_that_is_older_than_the_records_is_not_believed() {
     });
 }
 
+/// Its guest writes to the image that the snapshot holds: what is done by the records would be done to other data.
+#[rstest]
+fn a_machine_that_was_started_from_an_old_description_is_left_alone(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(true, false)] disk_only: bool,
+) {
+    off(release, async |bench: &Bench| {
+        let domain = document().with_disks(|target| target == "vda");
+        bench.describe(&domain).await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        machine.perform(&create("s2", disk_only)).await.unwrap();
+        let new = bench.described().await;
+        drop(machine);
+        bench.start(&domain).await;
+        bench.describe(&new).await;
+        let machine = bench.running_as(&domain).await;
+        let gone_on = if disk_only { "/images/vda.s2" } else { "/images/vda.s1" };
+        let words = format!(
+            "QEMU has disk `vda` in `/images/vda.qcow2`, and by its records it went on in `{gone_on}`: if it was started \
+             from an old description, end it and start it from one that names `{gone_on}`"
+        );
+        let files = bench.files().await;
+        for request in [create("s3", true), create("s3", false)] {
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, &words);
+        }
+        for request in [revert("s1", &[RevertFlag::Force]), revert("s2", &[]), delete("s1"), delete("s2")] {
+            let refused = machine.perform(&request).await.unwrap_err();
+            assert!(matches!(refused, OperationError::Refused(_)), "{refused}");
+        }
+        assert_eq!(bench.files().await, files);
+
+        // Who forgets the records has no other images by them.
+        for name in ["s2", "s1"] {
+            machine.perform(&forget(name)).await.unwrap();
+        }
+        machine.perform(&create("s3", true)).await.unwrap();
+    });
+}
+
 /// An image that another snapshot holds, or that is not there, is never advised.
 #[test]
 fn where_a_disk_went_on_is_not_known_if_what_the_records_say_cannot_be() {

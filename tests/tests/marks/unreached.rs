@@ -190,6 +190,7 @@ pub(crate) const CANNOT: &[Unreached] = &[
     ),
     // What no step comes to.
     of(&["Step::UseEmptyFile failed"], "it does nothing: it marks a file that is to be emptied again", ""),
+    of(&["Step::KeepImage failed"], "it does nothing: it tells of an image that stays", ""),
     // What a wire carries that a fault cannot.
     of(
         &["WireError::ReplyBeforeGreeting"],

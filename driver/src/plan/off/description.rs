@@ -1,6 +1,6 @@
 //! Whether a machine's description names the images that, by its records, it went on in, and as what they are. One that was left
 //! behind would be taken for the machine's disks, and what was written since would be lost; one that is opened as of another format
-//! is another disk.
+//! is another disk. The same of a machine that runs, which was started from one.
 //!
 //! ```text
 //! the current snapshot has put the disk on an image:   that one, or what stands on it
@@ -16,9 +16,10 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     domain_xml::DomainXml,
     env::FileKind,
-    error::{OffRefusal, OldImage},
-    observed::{Observed, ObservedDisk},
+    error::{ImageRefusal, OffRefusal, OldImage},
+    observed::{Observed, ObservedDisk, ObservedImage},
     plan::{Facts, merge},
+    request::{DeleteFlag, Request},
     tree::SnapshotTree,
 };
 
@@ -41,14 +42,40 @@ pub(in crate::plan) fn check_description(facts: Facts<'_>) -> Result<(), OffRefu
     facts.observed.disks.iter().try_for_each(|disk| check_format(disk, records.tree))
 }
 
-/// Refuses to advise an image that is not there, or that another record's overlay stands on: what is written to that one would be written to
-/// what another snapshot holds.
+/// Refuses a machine that runs in another image than the records say: it was started from a description that is older than those. Who
+/// forgets records asks for nothing else, and a path that is not told as one, or leads to the same file, is no other image.
+pub(in crate::plan) fn check_goes_on(request: &Request, facts: Facts<'_>) -> Result<(), ImageRefusal> {
+    let forgets = matches!(request, Request::Delete(delete) if delete.flags.has(DeleteFlag::MetadataOnly));
+    let records = facts.records.filter(|_| facts.off.is_none() && !forgets);
+    let Some(tree) = records.map(|records| records.tree) else { return Ok(()) };
+    for disk in &facts.observed.disks {
+        let is_one = |recorded: &Utf8PathBuf, image: &ObservedImage| {
+            image.file.is_relative() || facts.beside.is_some_and(|it| it.is_one(recorded, &image.file))
+        };
+        let recorded = went_on_in(disk, tree);
+        let recorded = recorded.filter(|recorded| !disk.chain.iter().any(|image| is_one(recorded, image)));
+        let Some(recorded) = recorded else { continue };
+        let why = why_not(&recorded, &disk.target, facts, tree);
+        let (disk, file) = (disk.target.clone(), disk.file.clone());
+        let current = tree.current().unwrap_or_default().to_owned();
+        return Err(ImageRefusal::WentOnElsewhere { disk, file, recorded, why, current });
+    }
+    Ok(())
+}
+
+/// Why a disk cannot have gone on in an image: it is not there, or another record's overlay stands on it.
+fn why_not(recorded: &Utf8Path, target: &str, facts: Facts<'_>, tree: &SnapshotTree) -> Option<String> {
+    match (facts.files.get(recorded), overlay_on(recorded, target, tree)) {
+        (Some(FileKind::Absent), _) => Some("is not there".to_owned()),
+        (_, Some(above)) => Some(format!("a snapshot holds, with `{above}` on it")),
+        (_, None) => None,
+    }
+}
+
+/// Refuses to advise an image that a disk cannot have gone on in: what is written to one that another record's overlay stands on would be
+/// written to what another snapshot holds.
 fn check_advice(old: &OldImage, facts: Facts<'_>, tree: &SnapshotTree) -> Result<(), OffRefusal> {
-    let why = match (facts.files.get(&old.recorded), overlay_on(&old.recorded, &old.disk, tree)) {
-        (Some(FileKind::Absent), _) => "is not there".to_owned(),
-        (_, Some(above)) => format!("a snapshot holds, with `{above}` on it"),
-        (_, None) => return Ok(()),
-    };
+    let Some(why) = why_not(&old.recorded, &old.disk, facts, tree) else { return Ok(()) };
     Err(OffRefusal::WhereUnknown {
         disk: old.disk.clone(),
         file: old.file.clone(),
@@ -58,8 +85,8 @@ fn check_advice(old: &OldImage, facts: Facts<'_>, tree: &SnapshotTree) -> Result
     })
 }
 
-/// The images that the records of a machine which is off say, otherwise than its description, that it went on in: whether they are there is
-/// what a plan will want to know.
+/// The images that the records say, otherwise than a machine that runs or the description of one that is off, that it went on in: whether
+/// they are there is what a plan will want to know.
 pub fn went_on(tree: &SnapshotTree, observed: &Observed) -> BTreeSet<Utf8PathBuf> {
     observed.disks.iter().filter_map(|disk| went_on_in(disk, tree)).collect()
 }

@@ -64,6 +64,7 @@ impl Way<'_> {
             Stage::one(self.start(launcher, &domain, power))
         }));
         stages.extend(reset.map(|reset| Stage::one(RemoveFile { path: reset.kept })));
+        stages.extend(self.no_part(&tree).into_iter().map(Stage::one));
         let plan = self.plan("internal, without memory", targets(&disks), stages, no_return);
         Ok(Planned { plan, tree: Some(tree), domain: Some(domain) })
     }

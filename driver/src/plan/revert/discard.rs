@@ -155,6 +155,7 @@ impl<'a> Way<'a> {
         let overlays = parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
             Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
         });
+        let overlays = overlays.filter(|(target, _)| self.has_part(target));
         // A disk that goes on as it is goes on in all its images.
         let goes_on = |target: &&ObservedDisk| location(self.record, &target.target) == Location::No;
         let kept = self.found.disks.iter().filter(goes_on).flat_map(|disk| &disk.chain);

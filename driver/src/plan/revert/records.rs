@@ -71,7 +71,7 @@ impl Way<'_> {
     }
 
     /// The overlays that the guest writes now and that nothing leads to any more then. One that any record's machine is put back to
-    /// stays.
+    /// stays, and so does one of a disk that the machine has got since ([`super::no_part`]).
     pub(super) fn left_behind(&self, machine: &DomainXml, tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
         let observed = self.facts.observed;
         let empty = observed.disks.iter().filter(|disk| disk.snapshots.is_empty());
@@ -130,7 +130,8 @@ impl Way<'_> {
             let mut records = tree.topological().into_iter().filter_map(|name| tree.get(name));
             machine.element().names(path.as_str()) || records.any(|record| leads_to(record, path))
         };
-        let left = images.filter(|(target, file)| is_overlay(target, file) && !in_use(file));
+        let left = images
+            .filter(|(target, file)| self.has_part(target) && is_overlay(target, file) && !in_use(file));
         left.map(|(_, file)| file.to_owned()).collect()
     }
 }

@@ -1,0 +1,50 @@
+//! The disks that the machine has got since the snapshot was taken: it is without them when it was gone back.
+//!
+//! ```text
+//! s1 of vda <- vdb is plugged in <- s2 of vda and vdb <- (written since)     revert to s1: vdb stays in the overlay that s2 gave it
+//! ```
+//! The snapshot never knew them, so that going back to it gives nothing up that is on them, be it for good or not. They are named, with
+//! the images that they are in.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8Path;
+
+use super::Way;
+use crate::{
+    domain_snapshot::{Location, SourceType},
+    plan::merge,
+    step::KeepImage,
+    tree::SnapshotTree,
+};
+
+impl Way<'_> {
+    /// Whether the machine of the snapshot has a disk of that name, and not an empty drive.
+    pub(super) fn has_part(&self, target: &str) -> bool {
+        self.domain.disk(target).is_some_and(|disk| disk.element().child("source").is_some())
+    }
+
+    /// Those disks that the guest can write, and the images that they are in.
+    pub(super) fn no_part_of(&self) -> impl Iterator<Item = (&str, &Utf8Path)> {
+        let written = self.found.disks.iter().filter(|disk| !disk.readonly);
+        let images = written.map(|disk| (disk.target.as_str(), &*disk.file)).chain(self.unread());
+        images.filter(|(target, _)| !self.has_part(target))
+    }
+
+    /// Tells of the images of those disks: those that they are in, and the overlays of snapshots that go, which no record knows then.
+    /// `tree` is what the records say then.
+    pub(super) fn no_part(&self, tree: &SnapshotTree) -> Vec<KeepImage> {
+        let parts = self.going().flat_map(|record| record.disks.iter().chain(&record.revert_disks));
+        let overlays = parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
+            Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
+        });
+        let overlays = overlays.filter(|(_, file)| !merge::is_named(tree, file));
+        let overlays = overlays.filter(|(target, _)| !self.has_part(target));
+        let images: BTreeSet<(&str, &Utf8Path)> = self.no_part_of().chain(overlays).collect();
+        let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
+            target: target.to_owned(),
+            file: file.to_owned(),
+        };
+        images.into_iter().map(keep).collect()
+    }
+}
