@@ -42,7 +42,7 @@ pub struct Report {
     pub loaded_freeze: Option<LoadedFreeze>,
     /// What it was to remove and has kept.
     pub kept: Vec<KeptFile>,
-    /// What operations before it have left open in QEMU, and it could not close either.
+    /// What operations before it have left, open in QEMU or on the host's disk, and still is.
     pub open: Vec<String>,
 }
 
