@@ -394,13 +394,17 @@ impl fmt::Display for Report {
                 let what = deleted(&self.name, flags);
                 match flags.has(DeleteFlag::MetadataOnly) {
                     true => write!(f, "{what} forgotten; no disk was touched")?,
-                    false if disks.is_empty() => write!(f, "{what} deleted; no disk held it")?,
+                    false if disks.is_empty() => {
+                        write!(f, "{what} deleted; no disk of the machine was changed")?
+                    }
                     false => write!(f, "{what} deleted from {disks}")?,
                 }
             }
         }
         match self.stopped_for {
             Some(Duration::ZERO) => {}
+            // Its QEMU was ended for it, or there was none.
+            None if matches!(self.deed, Deed::Reverted(anew) if anew != Anew::No) => {}
             Some(stopped) => write!(f, "; guest stopped for {}", seconds(stopped))?,
             None => {
                 f.write_str("; how long the guest was stopped is unknown: the connection to QEMU has ended")?
