@@ -349,6 +349,20 @@ fn deleted(name: &str, flags: &DeleteFlags) -> String {
     }
 }
 
+impl Report {
+    /// How long the guest stood still for it, behind what was done; nothing where it did not, or where its QEMU was ended.
+    fn stopped(&self) -> String {
+        match self.stopped_for {
+            Some(Duration::ZERO) => String::new(),
+            None if matches!(self.deed, Deed::Reverted(anew) if anew != Anew::No) => String::new(),
+            Some(stopped) => format!("; guest stopped for {}", seconds(stopped)),
+            None => {
+                "; how long the guest was stopped is unknown: the connection to QEMU has ended".to_owned()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disks = self.disks.join(" ");
@@ -401,15 +415,7 @@ impl fmt::Display for Report {
                 }
             }
         }
-        match self.stopped_for {
-            Some(Duration::ZERO) => {}
-            // Its QEMU was ended for it, or there was none.
-            None if matches!(self.deed, Deed::Reverted(anew) if anew != Anew::No) => {}
-            Some(stopped) => write!(f, "; guest stopped for {}", seconds(stopped))?,
-            None => {
-                f.write_str("; how long the guest was stopped is unknown: the connection to QEMU has ended")?
-            }
-        }
+        f.write_str(&self.stopped())?;
         if let Some(why) = &self.not_in_background {
             write!(f, "; its memory is of the end, and was not written in the background: {why}")?;
         }
