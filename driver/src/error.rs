@@ -374,16 +374,18 @@ pub enum OperationError {
         step: String,
         /// Why.
         cause: StepError,
-        /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on.
+        /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on, what was copied.
         stays: Option<String>,
     },
     /// A step failed, and QEMU is gone: what was done in it is gone with it, files are cleared away.
-    #[error("{step}: {cause}. QEMU is gone; nothing of this operation is left behind.")]
+    #[error("{step}: {cause}. QEMU is gone; nothing of this operation is left behind{}.", but(.stays.as_deref()))]
     MachineGone {
         /// The step that failed.
         step: String,
         /// Why.
         cause: StepError,
+        /// What is another than before, and needs no hand.
+        stays: Option<String>,
     },
     /// A step failed, and something could not be put back.
     #[error("{step}: {cause}. Not everything could be put back: {}", .remains.join("; "))]

@@ -397,10 +397,10 @@ impl<'m, E: Env> Execution<'m, E> {
         }
         match (remains.is_empty(), gone) {
             (false, _) => {
-                remains.extend(stays.filter(|_| !gone));
+                remains.extend(stays);
                 OperationError::NotRolledBack { step: title, cause, remains }
             }
-            (true, true) => OperationError::MachineGone { step: title, cause },
+            (true, true) => OperationError::MachineGone { step: title, cause, stays },
             (true, false) => OperationError::RolledBack { step: title, cause, stays },
         }
     }
@@ -442,6 +442,8 @@ impl<'m, E: Env> Execution<'m, E> {
         if planted(Mutant::UndoesOldestFirst) {
             newest_first.reverse();
         }
+        let copied = newest_first.iter().rev().filter(|(_, begun)| *begun == Begun::Whole);
+        let copied: Vec<_> = copied.filter_map(|(step, _)| step.has_copied()).collect();
         for (step, begun) in newest_first {
             if in_use && !step.touches_no_file() && !planted(Mutant::UnlinksWhatIsInUse) {
                 continue;
@@ -491,6 +493,8 @@ impl<'m, E: Env> Execution<'m, E> {
                 break;
             }
         }
+        // How QEMU stood is nobody's affair once it is gone.
+        told.stays = told.stays.filter(|_| !told.gone).or_else(|| stays_copied(&copied));
         told
     }
 
@@ -528,6 +532,16 @@ impl<'m, E: Env> Execution<'m, E> {
     fn lane(&self, name: &str) -> String {
         format!("{}.{name}", self.rounds)
     }
+}
+
+/// That what was copied into these images stays there: nobody takes it out again.
+fn stays_copied(images: &[String]) -> Option<String> {
+    (!images.is_empty()).then(|| {
+        format!(
+            "what was copied into {} stays there: all reads the same, and to delete the snapshot again goes on from there",
+            images.join(", ")
+        )
+    })
 }
 
 impl From<CommandError> for OperationError {

@@ -7,7 +7,7 @@
 //!                               {"about":[3,6]}                     stages 3 to 6 are one standstill of the guest
 //!                               {"undone":[4]}                      step 4, counted from 0, was put back, or never begun
 //!                               {"told":true}                       its driver has told what is left
-//!                               {"settled":true}                  it has ended well, and what earlier ones have left open is left
+//!                               {"settled":true}                  it has ended well, and what earlier ones have left is left
 //!                               {"over":true}                       nothing is pending; the file goes
 //! ```
 //!
@@ -19,7 +19,7 @@
 //!
 //! An operation that has come to its end, done or put back, leaves no journal. One that has left something and told so keeps it
 //! until the next begins, for what could not be put back today may be tomorrow: see [`crate::recover`]. The next takes along what
-//! is left open in QEMU ([`Left`]).
+//! is left, in QEMU or on the host's disk ([`Left`]).
 
 use std::{
     cell::{Cell, RefCell},
@@ -70,7 +70,7 @@ pub struct Intent {
     /// The file with the description of a machine that runs, from the root, if that is to be written when all is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Utf8PathBuf>,
-    /// What operations before it have left open.
+    /// What operations before it have left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
 }
@@ -98,7 +98,7 @@ enum Mark {
     Undone(Vec<usize>),
     /// What is left has been told, and is no longer in anybody's way.
     Told(bool),
-    /// Nothing of it is pending any more, but what operations before it have left open.
+    /// Nothing of it is pending any more, but what operations before it have left.
     Settled(bool),
     /// Nothing is pending any more.
     Over(bool),
@@ -229,7 +229,7 @@ impl<E: Env> Journal<E> {
         Ok(Self { env: env.clone(), path, file, length, uncovered, left, lock: RefCell::default() })
     }
 
-    /// What operations before this one have left open.
+    /// What operations before this one have left.
     pub(crate) fn left(&self) -> &[Left] {
         &self.left
     }
@@ -351,7 +351,7 @@ impl Pending {
         self.told
     }
 
-    /// Whether its plan is over, and only what earlier ones have left open is written down with it.
+    /// Whether its plan is over, and only what earlier ones have left is written down with it.
     pub(crate) fn is_settled(&self) -> bool {
         self.settled
     }

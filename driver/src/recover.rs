@@ -40,7 +40,7 @@ pub struct Recovered {
     pub deeds: Vec<String>,
     /// What is left, and what to do about it; none if nothing is.
     pub remains: Vec<String>,
-    /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on.
+    /// What cannot be put back and needs no hand: how QEMU stands until the guest goes on, what was copied.
     pub stays: Option<String>,
     /// Files that it was to remove and has kept.
     pub kept: Vec<KeptFile>,
@@ -75,7 +75,7 @@ impl Recovered {
     /// Of an operation that has ended well: what is left is of those before it.
     pub(crate) fn over(pending: &Pending) -> Self {
         let (deeds, remains, kept) = (Vec::new(), Vec::new(), Vec::new());
-        let title = format!("what was left open of {}", pending.title());
+        let title = format!("what was left of {}", pending.title());
         Self { title, turn: Turn::Forward, deeds, remains, stays: None, kept }
     }
 }

@@ -42,7 +42,7 @@ pub struct Report {
     pub loaded_freeze: Option<LoadedFreeze>,
     /// What it was to remove and has kept.
     pub kept: Vec<KeptFile>,
-    /// What operations before it have left open in QEMU, and it could not close either.
+    /// What operations before it have left, open in QEMU or on the host's disk, and still is.
     pub open: Vec<String>,
 }
 
@@ -349,6 +349,20 @@ fn deleted(name: &str, flags: &DeleteFlags) -> String {
     }
 }
 
+impl Report {
+    /// How long the guest stood still for it, behind what was done; nothing where it did not, or where its QEMU was ended.
+    fn stopped(&self) -> String {
+        match self.stopped_for {
+            Some(Duration::ZERO) => String::new(),
+            None if matches!(self.deed, Deed::Reverted(anew) if anew != Anew::No) => String::new(),
+            Some(stopped) => format!("; guest stopped for {}", seconds(stopped)),
+            None => {
+                "; how long the guest was stopped is unknown: the connection to QEMU has ended".to_owned()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disks = self.disks.join(" ");
@@ -394,18 +408,14 @@ impl fmt::Display for Report {
                 let what = deleted(&self.name, flags);
                 match flags.has(DeleteFlag::MetadataOnly) {
                     true => write!(f, "{what} forgotten; no disk was touched")?,
-                    false if disks.is_empty() => write!(f, "{what} deleted; no disk held it")?,
+                    false if disks.is_empty() => {
+                        write!(f, "{what} deleted; no disk of the machine was changed")?
+                    }
                     false => write!(f, "{what} deleted from {disks}")?,
                 }
             }
         }
-        match self.stopped_for {
-            Some(Duration::ZERO) => {}
-            Some(stopped) => write!(f, "; guest stopped for {}", seconds(stopped))?,
-            None => {
-                f.write_str("; how long the guest was stopped is unknown: the connection to QEMU has ended")?
-            }
-        }
+        f.write_str(&self.stopped())?;
         if let Some(why) = &self.not_in_background {
             write!(f, "; its memory is of the end, and was not written in the background: {why}")?;
         }

@@ -435,6 +435,15 @@ impl Step {
         }
     }
 
+    /// The image into which it has copied what that stood on, once it has succeeded: to undo it takes nothing out again.
+    pub(crate) fn has_copied(&self) -> Option<String> {
+        match self {
+            Step::StreamImage(step) => Some(format!("`{}` of disk {}", step.image, step.target)),
+            Step::RebaseImage(step) => Some(format!("`{}` of disk {}", step.file, step.target)),
+            _ => None,
+        }
+    }
+
     /// Whether it saves the machine's memory.
     pub(crate) fn saves_memory(&self) -> bool {
         matches!(self, Step::SaveSnapshot(_) | Step::SaveMemory(_))

@@ -336,6 +336,8 @@ impl Host {
             all.map(Utf8Path::new).filter(|path| path.parent().is_some_and(|parent| parent == *folder));
         let mut names: Vec<String> = inside.filter_map(Utf8Path::file_name).map(str::to_owned).collect();
         names.sort_unstable();
+        // What QEMU has written to and the driver too is one file.
+        names.dedup();
         Ok(names)
     }
 

@@ -112,13 +112,11 @@ pub enum ImageRefusal {
     /// A record says nothing, and its snapshot may be on any image.
     #[error(
         "the record `{file}` cannot be read, and what its snapshot stands on is not known: no image is merged, removed or put back \
-         until it is mended, or removed with `delete {name} --metadata`"
+         until it is mended, handed in anew (`create --redefine`), or moved away"
     )]
     RecordUnread {
         /// The file of the record.
         file: Utf8PathBuf,
-        /// The snapshot, as the file is called.
-        name: String,
     },
     /// An image beside the machine's chains may stand on one that is to go.
     #[error("it cannot be told what stands on the images of the snapshot: of `{file}`, {why}")]
@@ -133,7 +131,7 @@ pub enum ImageRefusal {
 impl ImageRefusal {
     /// Of a record that cannot be read.
     pub(crate) fn of_record(file: &Utf8Path) -> Self {
-        Self::RecordUnread { file: file.to_owned(), name: file.file_stem().unwrap_or_default().to_owned() }
+        Self::RecordUnread { file: file.to_owned() }
     }
 
     /// libvirt's name for it.

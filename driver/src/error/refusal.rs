@@ -241,7 +241,7 @@ pub enum Refusal {
         known: Vec<String>,
     },
     /// QEMU has no such device, or nothing is in it.
-    #[error("disk `{0}` has no image in the running machine: the device is missing or empty")]
+    #[error("disk `{0}` has no image in the machine: its device is missing or empty")]
     NoImage(String),
     /// A disk was named twice.
     #[error("disk `{0}` is named twice")]

@@ -52,7 +52,8 @@ pub enum RevertRefusal {
     EndsTheMachine(String),
     /// The snapshot's machine is not the one that runs.
     #[error(
-        "the machine that runs is not the one of `{name}`: {difference}; say `force` to end it and start the other"
+        "the machine that runs is not the one of `{name}`: {difference}; see that the monitor is this machine's own, and say `force` to end \
+         it and start the other"
     )]
     OtherMachine {
         /// The snapshot.

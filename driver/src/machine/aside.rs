@@ -83,10 +83,10 @@ impl<E: Env> Machine<E> {
         }
         let env = self.monitor.env();
         let mut known = plan::known_files(tree.as_ref(), observed);
-        // What an earlier deletion could not remove is removed first.
+        // What an earlier operation could not remove is of no use, whatever it stands on.
         let pending = self.pending().await.ok().flatten();
         let left = pending.iter().flat_map(Pending::left);
-        known.extend(left.filter_map(|left| left.file().map(Utf8Path::to_owned)));
+        known.extend(left.filter_map(|left| left.worthless().map(Utf8Path::to_owned)));
         let strangers = strangers::standing_on(env, &at_stake, &known).await;
         let tool = match &domain.document {
             Some(document) => self.tool(document).await,

@@ -14,7 +14,7 @@ use crate::{
     mark,
     plan::{self, Plan},
     recover::{self, Recovered, Turn},
-    step::{RemoveImage, Step},
+    step::Step,
     tree::SnapshotTree,
 };
 
@@ -71,7 +71,7 @@ impl<E: Env> Machine<E> {
                 recovered
             }
         };
-        let open = self.close_left(pending.intent.left.clone()).await;
+        let open = self.close_left(pending.intent.left.clone(), true).await;
         recovered.remains.extend(open.iter().map(Left::remains));
         recovered.kept = self.monitor.kept().take();
         match recovered.turn {
@@ -111,24 +111,33 @@ impl<E: Env> Machine<E> {
         }
     }
 
-    /// Closes what operations that have told so could not. Open still, an image stands on one that a disk is in, and QEMU would
-    /// refuse to merge that one; and it refuses to write an overlay into a file that it has open. Returns what is open still.
-    async fn close_left(&self, left: Vec<Left>) -> Vec<Left> {
-        // What was open went with QEMU.
-        if left.is_empty() || self.is_off() {
-            return Vec::new();
+    /// Closes what operations have left open that have told so, and with `removes` removes what they have left on the host's disk. Open
+    /// still, an image stands on one that a disk is in, and QEMU would refuse to merge that one; and it refuses to write an overlay into
+    /// a file that it has open. Returns what is left still.
+    async fn close_left(&self, left: Vec<Left>, removes: bool) -> Vec<Left> {
+        if left.is_empty() {
+            return left;
         }
-        // A connection that was lost on the way here would be lost for all of them; without one each tells that it is open.
-        let _ = self.monitor.reconnect(self.patience.connect).await;
-        let tree = self.tree();
-        let is_named =
-            |image: &RemoveImage| tree.as_ref().is_some_and(|tree| plan::is_named(tree, &image.file));
+        let is_off = self.is_off();
+        if !is_off {
+            // A connection that was lost on the way here would be lost for all of them; without one each tells that it is open.
+            let _ = self.monitor.reconnect(self.patience.connect).await;
+        }
+        let (tree, domain) = (self.tree(), self.domain());
+        let is_used = |file: &Utf8Path| {
+            // The description of a machine that runs may be an old one.
+            is_off && domain.disks.iter().any(|disk| disk.source.as_deref() == Some(file))
+                || tree.as_ref().is_some_and(|tree| plan::is_named(tree, file))
+        };
         let deadline = self.monitor.env().now() + self.patience.command;
-        let live = self.monitor.live("left".into(), deadline, self.patience);
+        let live = self.monitor.live("left".into(), deadline, self.patience).of_one_that_is_gone(is_off);
         let mut open = Vec::new();
         for left in left {
-            if let Err(error) = left.close(&live, is_named).await {
-                tracing::warn!(%error, of = left.of, "it cannot be closed yet");
+            let closed = left.close(&live, removes, is_used).await;
+            if let Err(error) = &closed {
+                tracing::warn!(%error, of = left.of, "it is left still");
+            }
+            if !matches!(closed, Ok(true)) {
                 open.push(left);
             }
         }
@@ -154,7 +163,7 @@ impl<E: Env> Machine<E> {
         let intent = Intent {
             domain: domain.cloned(),
             document,
-            left: self.close_left(left).await,
+            left: self.close_left(left, false).await,
             ..Intent::new(plan, machine.as_ref(), self.is_off(), env.seconds())
         };
         Ok(Some(Journal::begin(env, &folder, &intent).await?))

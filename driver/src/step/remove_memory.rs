@@ -23,6 +23,14 @@ pub struct RemoveMemory {
 }
 
 impl RemoveMemory {
+    /// Whether a save image is there, or what could not be read.
+    pub(crate) async fn may_be_there<E: Env>(&self, env: &E) -> bool {
+        match self.holds_memory(env).await {
+            Ok(holds) => holds,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     /// Whether a save image begins there. What is no plain file is not opened: a pipe would be waited for.
     async fn holds_memory<E: Env>(&self, env: &E) -> Result<bool, io::Error> {
         match env.file_kind(&self.path).await? {

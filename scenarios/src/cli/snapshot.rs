@@ -59,7 +59,7 @@ JSON: with --json standard output holds one object and nothing else.
       take-yourself: [disk...], quiesced: true|false|null, quiesced-why, guest-frozen-seconds,
       not-in-background: why a live memory was not, if QEMU refused it,
       tpm-left-out: true, where the machine has a TPM whose state is not part of it,
-      open: what earlier operations have left open in QEMU, and still is};
+      open: what earlier operations have left, open in QEMU or on the host's disk, and still is};
       null quiesced: nobody knows; null seconds frozen: it was not, or nobody knows
       reverted, also: {machine: in-its-process|started-and-runs|started-and-paused|off,
       was-frozen: true (and was thawed)|false|null: the guest's file systems, when it was taken}

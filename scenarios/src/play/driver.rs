@@ -157,7 +157,7 @@ pub(super) async fn recover<E: Env>(machine: &Machine<E>, recover: &Recover) -> 
     let failed = |error: OperationError| Ending::failed(&error);
     if recover.forget {
         return match machine.forget_pending().await {
-            Ok(Some(pending)) => Ending::Done(format!("forgotten: {}", pending.intent.plan.title)),
+            Ok(Some(pending)) => Ending::Done(format!("forgotten: {}", pending.title())),
             Ok(None) => Ending::Done("nothing was pending".to_owned()),
             Err(error) => failed(error),
         };

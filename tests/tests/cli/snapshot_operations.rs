@@ -325,7 +325,7 @@ fn an_overlay_that_two_records_name_is_taken_from_neither() {
     rig.snapshot(&["create-as", "s1", "--disk-only"]).assert(0, "taken");
     let copy = rig.snapshot(&["dumpxml", "s1"]).stdout.replace("<name>s1<", "<name>copy<");
     let rig = Rig { desk: rig.desk.with("copy.xml", &copy), ..rig };
-    rig.snapshot(&["create", "copy.xml", "--redefine"]).assert(0, "snapshot copy recorded");
+    rig.snapshot(&["create", "--xmlfile", "copy.xml", "--redefine"]).assert(0, "snapshot copy recorded");
     for name in ["s1", "copy"] {
         rig.snapshot(&["delete", name]).assert(1, "error: OPERATION_UNSUPPORTED");
         assert!(rig.has("vda.s1") && rig.has("vdb.s1"));

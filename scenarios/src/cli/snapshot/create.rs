@@ -20,19 +20,29 @@ use super::{
 };
 use crate::cli::{CliError, fs::watchdog::GuardArgs, told::Told};
 
+/// What a snapshot may be called, for whoever gives it its name.
+pub(super) const NAMES: &str = "\
+A snapshot's name has at most 200 bytes, no / and no control character, and begins neither with .
+nor with -. One of digits alone, fewer than ten of them, is no internal snapshot's: QEMU could take
+it for the id of another one.";
+
 /// What says how a snapshot is taken; who hands in a record takes none. libvirt's own flags are refused with its code.
 const TO_TAKE_ONE: [&str; 7] =
     ["reuse_external", "quiesce", "already_frozen", "providers", "hook", "memory_format", "transient"];
 
 #[derive(Debug, Args)]
+#[command(after_help = NAMES)]
 pub(super) struct CreateArgs {
     #[command(flatten)]
     operate: OperateArgs,
     /// What is wished, as <domainsnapshot>; - is standard input [default: all that the machine has by default]
-    #[arg(value_name = "XMLFILE")]
+    #[arg(value_name = "XMLFILE", group = "document")]
     file: Option<Utf8PathBuf>,
+    /// The document, as an option
+    #[arg(long, value_name = "XMLFILE", group = "document")]
+    xmlfile: Option<Utf8PathBuf>,
     /// Record a snapshot that exists; no disk is touched
-    #[arg(long, requires = "file", conflicts_with_all = TO_TAKE_ONE)]
+    #[arg(long, requires = "document", conflicts_with_all = TO_TAKE_ONE)]
     redefine: bool,
     /// With --redefine: make it the current snapshot
     #[arg(long)]
@@ -159,7 +169,8 @@ impl FlagArgs {
 }
 
 pub(super) fn create(arguments: &CreateArgs) -> Result<Told, CliError> {
-    let CreateArgs { operate, file, redefine, current, flags: given, validate } = arguments;
+    let CreateArgs { operate, file, xmlfile, redefine, current, flags: given, validate } = arguments;
+    let file = file.as_ref().or(xmlfile.as_ref());
     let flags = given.and(&[
         (CreateFlag::Redefine, *redefine),
         (CreateFlag::Current, *current),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     SnapshotError,
-    create::{FlagArgs, take_with},
+    create::{FlagArgs, NAMES, take_with},
     operate::OperateArgs,
     spec::{DiskSpec, MemSpec},
     validate::ValidateArgs,
@@ -17,12 +17,13 @@ use crate::cli::{CliError, told::Told};
 #[derive(Debug, Args)]
 // To print the document no machine is needed.
 #[command(
-    after_help = "\
+    after_help = format!("{NAMES}
+
 --domain, --state and --qmp are needed, except with --print-xml. All disks that are not named by --diskspec take part as the
 machine has them by default.
 
   freezeframe snapshot create-as before-upgrade --disk-only --diskspec vdb,snapshot=no \\
-      --domain vm.xml --state /var/lib/freezeframe --qmp /run/vm.qmp",
+      --domain vm.xml --state /var/lib/freezeframe --qmp /run/vm.qmp"),
     mut_arg("domain", |domain| domain.required(false).required_unless_present("print_xml")),
     mut_arg("state", |state| state.required(false).required_unless_present("print_xml"))
 )]

@@ -121,9 +121,11 @@ impl FromStr for MemSpec {
 
     fn from_str(text: &str) -> Result<Self, BadSpec> {
         let mut parts = split(text);
-        // `file=` may be left out of the first.
-        if let Some(first) = parts.first_mut().filter(|first| !first.contains('=')) {
-            *first = format!("file={first}");
+        // `file=` may be left out of the first, and as by virsh of any path from the root.
+        for (place, part) in parts.iter_mut().enumerate() {
+            if part.starts_with('/') || place == 0 && !part.contains('=') {
+                *part = format!("file={part}");
+            }
         }
         let [file, snapshot] = values(&parts, ["file", "snapshot"], OF_MEMORY)?;
         let mut memory = Element::new("memory");
@@ -197,6 +199,9 @@ mod tests {
     #[test]
     fn memory_is_said_in_one_argument() {
         assert_eq!(memory("/m"), "<memory file='/m'/>\n");
+        assert_eq!(memory("m"), "<memory file='m'/>\n");
+        assert_eq!(memory("/m=1"), "<memory file='/m=1'/>\n");
+        assert_eq!(memory("snapshot=external,/m"), "<memory snapshot='external' file='/m'/>\n");
         assert_eq!(memory("snapshot=no"), "<memory snapshot='no'/>\n");
         assert_eq!(memory("file=/m,,1,snapshot=external"), "<memory snapshot='external' file='/m,1'/>\n");
     }
@@ -209,6 +214,8 @@ mod tests {
         assert_eq!(disk("vda,file="), format!("`file=` is not understood; there are {OF_A_DISK}"));
         assert_eq!(disk("vda,file=/a,file=/b"), BadSpec::Twice("file").to_string());
         assert_eq!(disk("vda,stype=network"), BadSpec::Type("network".into()).to_string());
-        assert_eq!(memory("snapshot=no,/m"), format!("`/m` is not understood; there are {OF_MEMORY}"));
+        assert_eq!(memory("snapshot=no,m"), format!("`m` is not understood; there are {OF_MEMORY}"));
+        assert_eq!(memory("m=1"), format!("`m=1` is not understood; there are {OF_MEMORY}"));
+        assert_eq!(memory("/m,file=/n"), BadSpec::Twice("file").to_string());
     }
 }
