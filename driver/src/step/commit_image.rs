@@ -9,6 +9,7 @@ use crate::{
     commands::{BlockCommit, Command, QueryNamedBlockNodes},
     env::Env,
     error::StepError,
+    human_monitor,
     job::{self, End},
     live::Live,
     observed::file_of,
@@ -19,7 +20,11 @@ use crate::{
 /// The image below is not what it was from the first byte on, though the disk reads the same: undoing ends the job and leaves
 /// a whole chain, and cannot bring back what the image below held.
 ///
-/// Source: QEMU QAPI `block-commit`; recordings of active commits (held when `ready`) and of those in between (when
+/// **What is in between changes its chain only behind a flush**, as in [`super::StreamImage`]: QEMU 10.0 and 11.1 keep an image open to be
+/// written that was streamed into before, do not flush it when the job ends, and had lost what was merged into it when they were killed
+/// then, although the guest had flushed it long before. The image that the guest writes to is flushed by the job itself.
+///
+/// Source: QEMU QAPI `block-commit`; QEMU 10.0 and 11.1 killed behind it; recordings of active commits (held when `ready`) and of those in between (when
 /// `pending`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommitImage {
@@ -74,7 +79,11 @@ impl Kind for CommitImage {
             auto_finalize: self.backing_file.is_none(),
             auto_dismiss: false,
         };
-        job::run_until_held(live, &self.job, &commit).await
+        job::run_until_held(live, &self.job, &commit).await?;
+        if self.backing_file.is_some() {
+            human_monitor::run(live, "qemu-io", &[&self.base, "flush"]).await?;
+        }
+        Ok(())
     }
 
     async fn probe<E: Env>(&self, live: &Live<E>) -> Result<Happened, StepError> {
