@@ -103,6 +103,12 @@ const COMMIT_BETWEEN: &str = r#"{"execute": "block-commit", "arguments": {"job-i
 const STREAM: &str =
     r#"{"execute": "block-stream", "arguments": {"job-id": "j", "device": "overlay", "speed": 1}}"#;
 const STREAM_ALL: &str = r#"{"execute": "block-stream", "arguments": {"job-id": "j", "device": "overlay", "auto-finalize": false}}"#;
+const STREAM_BELOW: &str =
+    r#"{"execute": "block-stream", "arguments": {"job-id": "below", "device": "overlay"}}"#;
+const TOP: &str = r#"{"execute": "blockdev-snapshot-sync", "arguments":
+    {"node-name": "upper", "snapshot-file": "$DIR/top", "snapshot-node-name": "top"}}"#;
+const COMMIT_ALL: &str = r#"{"execute": "block-commit", "arguments": {"job-id": "j", "device": "top",
+    "top-node": "upper", "base-node": "overlay", "auto-finalize": false}}"#;
 const FLUSH: &str =
     r#"{"execute": "human-monitor-command", "arguments": {"command-line": "qemu-io overlay flush"}}"#;
 const FINALIZE: &str = r#"{"execute": "job-finalize", "arguments": {"id": "j"}}"#;
@@ -111,7 +117,7 @@ const MIRROR: &str = r#"{"execute": "blockdev-mirror", "arguments": {"job-id": "
 const BACKUP: &str = r#"{"execute": "blockdev-backup", "arguments": {"job-id": "j", "device": "vda",
     "target": "target", "sync": "full", "speed": 1}}"#;
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     Case {
         name: "a commit into a raw disk",
         format: Format::Raw,
@@ -160,6 +166,23 @@ const CASES: [Case; 9] = [
         lines: &[WRITE, OVERLAY, STREAM_ALL, FLUSH, FINALIZE],
         image: "overlay",
         written: |_| [(0..64, 1)].into(),
+    },
+    Case {
+        name: "a commit in between that has ended, into an image that was streamed into",
+        format: Format::Qcow2,
+        lines: &[WRITE_LESS, OVERLAY, UPPER, STREAM_BELOW, REWRITE, TOP, COMMIT_ALL, FINALIZE],
+        image: "overlay",
+        written: |release| match release {
+            Release::V5_2 | Release::V7_2 => [(0..16, 1), (32..48, 2)].into(),
+            _ => [(0..16, 1)].into(),
+        },
+    },
+    Case {
+        name: "a commit in between that has ended, into an image that was streamed into, and was flushed before",
+        format: Format::Qcow2,
+        lines: &[WRITE_LESS, OVERLAY, UPPER, STREAM_BELOW, REWRITE, TOP, COMMIT_ALL, FLUSH, FINALIZE],
+        image: "overlay",
+        written: |_| [(0..16, 1), (32..48, 2)].into(),
     },
     Case {
         name: "a mirror",

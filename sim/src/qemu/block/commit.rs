@@ -50,6 +50,8 @@ pub(crate) struct Commit {
     backing_file: Option<String>,
     /// The base could not be written before.
     base_was_read_only: bool,
+    /// Whether the base was flushed when all was copied: nothing of it is lost then, whatever becomes of the process.
+    is_flushed: bool,
 }
 
 impl Commit {
@@ -60,6 +62,11 @@ impl Commit {
 }
 
 impl Commit {
+    /// A node is flushed when all was copied.
+    pub(crate) fn flushed(&mut self, node: Option<&str>) {
+        self.is_flushed |= node.is_none_or(|node| self.base == node);
+    }
+
     /// Whether it commits what the guest writes to.
     pub(crate) fn is_active(&self) -> bool {
         self.overlay.is_none()
@@ -102,6 +109,7 @@ pub(crate) fn block_commit(
         overlay: overlay.map(|overlay| overlay.name.clone()),
         backing_file,
         base_was_read_only: base.read_only,
+        is_flushed: false,
     };
     let mut nodes = layers_above(graph, &top.name, &base.name);
     nodes.push(base.name.clone());
@@ -206,7 +214,12 @@ pub(crate) fn finish(
         image.grow(size);
     }
     graph.forget_length(&commit.base);
-    graph.write(&commit.base, content, cx.host());
+    // One that may only be read again is flushed for that, and so is what the guest goes on in.
+    if commit.overlay.is_none() || commit.base_was_read_only || commit.is_flushed {
+        graph.write(&commit.base, content, cx.host());
+    } else {
+        graph.write_unflushed(&commit.base, content, cx.host());
+    }
     match (&commit.overlay, completion) {
         (None, Completion::Pivot) => graph.pivot(&commit.top, &commit.base),
         // The base may be written from then on.

@@ -1,10 +1,10 @@
-//! What a stream has copied and QEMU has not written yet: its data is in the image's file, and where it is in the image is in QEMU's
-//! memory alone. A process that is killed then has lost it, and the header names the base that does not hold it.
+//! What a stream or a commit has copied and QEMU has not written yet: its data is in the image's file, and where it is in the image is in QEMU's
+//! memory alone. A process that is killed then has lost it, and a header names the base that does not hold it.
 //!
 //! It is written with the next flush of the node: on request, when the guest is stopped, when the node may only be read again, and when
 //! QEMU ends in order. What a guest flushes by itself is not simulated.
 //!
-//! Source: images of real QEMUs after SIGKILL, behind a stream, with a flush and without.
+//! Source: images of real QEMUs after SIGKILL, behind a stream and a commit, with a flush and without.
 
 use std::collections::BTreeMap;
 

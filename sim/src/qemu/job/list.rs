@@ -86,11 +86,13 @@ impl Jobs {
         })
     }
 
-    /// A node is flushed, or all are: what a stream has copied by then is safe.
+    /// A node is flushed, or all are: what a stream or a commit has copied by then is safe.
     pub(crate) fn flushed(&mut self, node: Option<&str>) {
         for job in self.jobs.iter_mut().filter(|job| job.status == JobStatus::Pending) {
-            if let Some(Work::Stream(stream)) = &mut job.work {
-                stream.flushed(node);
+            match &mut job.work {
+                Some(Work::Stream(stream)) => stream.flushed(node),
+                Some(Work::Commit(commit)) => commit.flushed(node),
+                _ => {}
             }
         }
     }
