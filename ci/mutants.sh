@@ -4,7 +4,7 @@
 #   ci/mutants.sh K/N     every N-th of all such changes, beginning with the K-th, counted from 0
 #   ci/mutants.sh         all of them: 1,900 changes, a day of one machine
 #
-# It works in a clone of its own, which it removes. Which files and tests: .cargo/mutants.toml. A change that is not seen is named,
+# It works in a clone of its own, which it removes. Which files and tests: ci/mutants.toml. A change that is not seen is named,
 # and more than a tenth of them are a failure.
 #
 # Exit codes: 0 at most a tenth were missed; 1 more were, or something failed; 2 no such part; 75 there is no cargo-mutants.
@@ -27,7 +27,7 @@ git clone --quiet . "$scratch/clone"
 cd "$scratch/clone"
 cargo test --quiet --profile mutants --package freezeframe-driver --package freezeframe-tests --lib --test suite >/dev/null
 # What is missed ends it with 2, what never ends with 3: the counts decide here.
-cargo mutants --in-place --baseline skip --timeout 300 --build-timeout 600 --no-shuffle --shard "$part" --sharding round-robin \
+cargo mutants --config ci/mutants.toml --in-place --baseline skip --timeout 300 --build-timeout 600 --no-shuffle --shard "$part" --sharding round-robin \
   --output "$scratch" || [ $? = 2 ] || [ $? = 3 ]
 count() { wc -l <"$scratch/mutants.out/$1.txt"; }
 caught=$(($(count caught) + $(count timeout)))

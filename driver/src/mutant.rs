@@ -82,6 +82,8 @@ mutants! {
     RecoversWithoutThaw,
     /// What was copied upwards is not flushed before the chain changes.
     LeavesCopiesUnflushed,
+    /// What was merged in between is not flushed before the chain changes.
+    LeavesMergesUnflushed,
     /// Deleting a snapshot of a machine that is off leaves other branches on the image that goes.
     LeavesBranchesBehind,
 }

@@ -48,6 +48,7 @@ fn scenario(mutant: Mutant) -> &'static str {
         Mutant::RecoversWithoutThaw => "recover/create-frozen-state-lost",
         Mutant::LeavesBranchesBehind => "inactive/branches",
         Mutant::LeavesCopiesUnflushed => "delete/branches-current",
+        Mutant::LeavesMergesUnflushed => "delete/between-into-a-streamed",
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     human_monitor,
     job::{self, End},
     live::Live,
+    mutant::{Mutant, planted},
     observed::file_of,
 };
 
@@ -80,7 +81,7 @@ impl Kind for CommitImage {
             auto_dismiss: false,
         };
         job::run_until_held(live, &self.job, &commit).await?;
-        if self.backing_file.is_some() {
+        if self.backing_file.is_some() && !planted(Mutant::LeavesMergesUnflushed) {
             human_monitor::run(live, "qemu-io", &[&self.base, "flush"]).await?;
         }
         Ok(())
