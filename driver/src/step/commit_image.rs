@@ -92,16 +92,14 @@ impl Kind for CommitImage {
         Ok(if held == Some(true) { Happened::Yes } else { Happened::No })
     }
 
-    /// Ends the job if it is still there; one that has changed the chain is not.
+    /// Ends the job if it is still there, also where QEMU has refused what it was told behind the job's start; one that has changed the chain
+    /// is not.
     async fn undo<E: Env>(
         &self,
         live: &Live<E>,
-        begun: Begun,
+        _begun: Begun,
         _why: Option<&StepError>,
     ) -> Result<(), Remains> {
-        if begun == Begun::Refused {
-            return Ok(());
-        }
         let failed = |error: StepError| format!("{}: {error}", self.remains());
         let ended = job::remove(live, &self.job, BlockCommit::NAME).await.map_err(failed)?;
         match ended == End::Done && self.is_merged(live).await.map_err(failed)? {
