@@ -22,6 +22,14 @@ pub async fn run<E: Env>(live: &Live<E>, command: &str, arguments: &[&str]) -> R
     }
 }
 
+/// Brings what was written to a node to its image's file, so that it outlives QEMU.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn flush<E: Env>(live: &Live<E>, node: &str) -> Result<(), StepError> {
+    run(live, "qemu-io", &[node, "flush"]).await
+}
+
 /// An argument as the human monitor reads strings: in double quotes, where only `"` and `\` are special.
 fn quoted(argument: &str) -> String {
     let escaped = argument.replace('\\', "\\\\").replace('"', "\\\"");

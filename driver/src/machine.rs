@@ -328,10 +328,12 @@ impl<E: Env> Machine<E> {
 
     /// What is at the paths that a plan will want to know about.
     async fn look_at_files(&self, request: &Request, domain: &Domain, observed: &Observed) -> HostFiles {
-        let said = self.tree();
-        let said = said.iter().flat_map(|tree| plan::went_on(tree, observed));
+        let mut paths = plan::paths(request, domain, observed);
+        if let Some(store) = &self.records {
+            paths.extend(plan::went_on(store.borrow().tree(), observed));
+        }
         let mut files = HostFiles::new();
-        for path in plan::paths(request, domain, observed).into_iter().chain(said) {
+        for path in paths {
             // Of what cannot be looked at nothing is assumed but that something is there.
             let kind = self.monitor.env().file_kind(&path).await.unwrap_or(FileKind::Other);
             files.insert(path, kind);

@@ -71,11 +71,11 @@ impl<E: Env> Machine<E> {
         observed: &Observed,
         domain: &Domain,
     ) -> Option<Beside> {
-        let mut wanted = plan::images_beside(request, self.tree().as_ref(), observed);
-        wanted.extend(plan::images_reused(request, domain, observed));
-        wanted.extend(plan::images_discarded(request, self.tree().as_ref(), observed));
-        wanted.extend(plan::images_of_other_branches(request, self.tree().as_ref(), observed));
         let tree = self.tree();
+        let mut wanted = plan::images_beside(request, tree.as_ref(), observed);
+        wanted.extend(plan::images_reused(request, domain, observed));
+        wanted.extend(plan::images_discarded(request, tree.as_ref(), observed));
+        wanted.extend(plan::images_of_other_branches(request, tree.as_ref(), observed));
         let at_stake = plan::at_stake(request, tree.as_ref(), observed);
         let elsewhere = tree.as_ref().map(|tree| plan::went_on(tree, observed)).unwrap_or_default();
         if wanted.is_empty() && at_stake.is_empty() && elsewhere.is_empty() {

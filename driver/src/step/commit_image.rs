@@ -25,8 +25,8 @@ use crate::{
 /// written that was streamed into before, do not flush it when the job ends, and had lost what was merged into it when they were killed
 /// then, although the guest had flushed it long before. The image that the guest writes to is flushed by the job itself.
 ///
-/// Source: QEMU QAPI `block-commit`; QEMU 10.0 and 11.1 killed behind it; recordings of active commits (held when `ready`) and of those in between (when
-/// `pending`).
+/// Source: QEMU QAPI `block-commit`; QEMU 10.0 and 11.1 killed behind it; recordings of active commits (held when `ready`) and of those in
+/// between (when `pending`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CommitImage {
     /// The disk.
@@ -82,7 +82,7 @@ impl Kind for CommitImage {
         };
         job::run_until_held(live, &self.job, &commit).await?;
         if self.backing_file.is_some() && !planted(Mutant::LeavesMergesUnflushed) {
-            human_monitor::run(live, "qemu-io", &[&self.base, "flush"]).await?;
+            human_monitor::flush(live, &self.base).await?;
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ impl Kind for StreamImage {
         job::run_until_held(live, &self.job, &stream).await?;
         self.write_back(live).await;
         if !planted(Mutant::LeavesCopiesUnflushed) {
-            human_monitor::run(live, "qemu-io", &[&self.node, "flush"]).await?;
+            human_monitor::flush(live, &self.node).await?;
         }
         job::release(live, &self.job, BlockStream::NAME, &JobFinalize { id: &self.job }).await
     }

@@ -170,7 +170,7 @@ impl State {
     /// Every file that is in use, or that a record names, with all that these stand on. Of a machine that is gone the last tops
     /// are in use, and what it is to be started from.
     pub fn reachable(&self, last_tops: &BTreeSet<String>) -> BTreeSet<String> {
-        let mut found = self.in_use();
+        let mut found = self.used_as_such();
         if self.guest.is_none() {
             found.extend(last_tops.iter().cloned());
         }
@@ -182,11 +182,16 @@ impl State {
 
     /// Every file that is in use, with all that these stand on: of a machine that is off what it is to be started from.
     pub fn in_use(&self) -> BTreeSet<String> {
+        self.with_all_below(self.used_as_such())
+    }
+
+    /// Those of them that are in use by themselves.
+    fn used_as_such(&self) -> BTreeSet<String> {
         let mut found: BTreeSet<String> = self.chains.values().flatten().cloned().collect();
         if self.guest.is_none() {
             found.extend(self.described.iter().cloned());
         }
-        self.with_all_below(found)
+        found
     }
 
     /// These files, and all that they stand on.

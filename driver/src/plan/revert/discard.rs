@@ -94,6 +94,16 @@ pub(super) fn without_overlays(revert: &Revert, tree: &SnapshotTree, found: &Obs
     without
 }
 
+/// The overlays in files that these records tell of, with their disks.
+pub(super) fn overlays<'r>(
+    records: impl Iterator<Item = &'r DomainSnapshot>,
+) -> impl Iterator<Item = (&'r str, &'r Utf8Path)> {
+    let parts = records.flat_map(|record| record.disks.iter().chain(&record.revert_disks));
+    parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
+        Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
+    })
+}
+
 impl<'a> Way<'a> {
     /// The records of those that go with it.
     pub(super) fn going(&self) -> impl Iterator<Item = &'a DomainSnapshot> {
@@ -151,11 +161,8 @@ impl<'a> Way<'a> {
         if !self.revert.flags.has(RevertFlag::Discard) {
             return Ok(BTreeSet::new());
         }
-        let parts = self.going().chain([self.record]).flat_map(|it| it.disks.iter().chain(&it.revert_disks));
-        let overlays = parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
-            Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
-        });
-        let overlays = overlays.filter(|(target, _)| self.has_part(target));
+        let overlays =
+            overlays(self.going().chain([self.record])).filter(|(target, _)| self.has_part(target));
         // A disk that goes on as it is goes on in all its images.
         let goes_on = |target: &&ObservedDisk| location(self.record, &target.target) == Location::No;
         let kept = self.found.disks.iter().filter(goes_on).flat_map(|disk| &disk.chain);

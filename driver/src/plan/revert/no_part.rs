@@ -10,13 +10,8 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
-use super::Way;
-use crate::{
-    domain_snapshot::{Location, SourceType},
-    plan::merge,
-    step::KeepImage,
-    tree::SnapshotTree,
-};
+use super::{Way, discard::overlays};
+use crate::{plan::merge, step::KeepImage, tree::SnapshotTree};
 
 impl Way<'_> {
     /// Whether the machine of the snapshot has a disk of that name, and not an empty drive.
@@ -34,12 +29,8 @@ impl Way<'_> {
     /// Tells of the images of those disks: those that they are in, and the overlays of snapshots that go, which no record knows then.
     /// `tree` is what the records say then.
     pub(super) fn no_part(&self, tree: &SnapshotTree) -> Vec<KeepImage> {
-        let parts = self.going().flat_map(|record| record.disks.iter().chain(&record.revert_disks));
-        let overlays = parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
-            Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
-        });
-        let overlays = overlays.filter(|(_, file)| !merge::is_named(tree, file));
-        let overlays = overlays.filter(|(target, _)| !self.has_part(target));
+        let overlays = overlays(self.going())
+            .filter(|(target, file)| !self.has_part(target) && !merge::is_named(tree, file));
         let images: BTreeSet<(&str, &Utf8Path)> = self.no_part_of().chain(overlays).collect();
         let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
             target: target.to_owned(),
