@@ -1,8 +1,8 @@
 //! Files that an operation was to remove and has kept, and what for: told when it has ended.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, fmt, rc::Rc};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// A file that is of no use to the machine any more, and was not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum WhyKept {
     Holds(Vec<String>),
     /// It is of this disk, which is no part of the machine any more.
     NoPart(String),
+    /// The machine's description named it until now.
+    Described,
 }
 
 impl fmt::Display for KeptFile {
@@ -46,6 +48,13 @@ impl fmt::Display for KeptFile {
                 let snapshots = if names.len() == 1 { "snapshot" } else { "snapshots" };
                 write!(f, "`{file}` is kept for the internal {snapshots} `{}` in it", names.join("`, `"))
             }
+            WhyKept::Described => {
+                write!(
+                    f,
+                    "`{file}` is kept, because the machine's description named it until now: what was written since, if the machine was \
+                     started from it, is there; if it was not, remove it"
+                )
+            }
             WhyKept::NoPart(disk) => {
                 write!(
                     f,
@@ -61,14 +70,27 @@ pub(crate) fn told(kept: &[KeptFile]) -> String {
     kept.iter().map(|kept| format!("; {kept}")).collect()
 }
 
-/// Where steps tell what they have kept. Clones share it.
+/// Where steps tell what they have kept, and are told what to keep. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeptFiles(Rc<RefCell<Vec<KeptFile>>>);
+pub(crate) struct KeptFiles {
+    noted: Rc<RefCell<Vec<KeptFile>>>,
+    described: Rc<RefCell<BTreeSet<Utf8PathBuf>>>,
+}
 
 impl KeptFiles {
+    /// From now on these are kept, because the machine's description names them.
+    pub(crate) fn spare(&self, described: BTreeSet<Utf8PathBuf>) {
+        self.described.replace(described);
+    }
+
+    /// Whether this one is kept for that.
+    pub(crate) fn is_spared(&self, file: &Utf8Path) -> bool {
+        self.described.borrow().contains(file)
+    }
+
     /// Takes note of one; to be told it once is enough.
     pub(crate) fn note(&self, kept: KeptFile) {
-        let mut noted = self.0.borrow_mut();
+        let mut noted = self.noted.borrow_mut();
         if !noted.contains(&kept) {
             noted.push(kept);
         }
@@ -76,7 +98,7 @@ impl KeptFiles {
 
     /// What was kept since this was asked last, in the order of their names: steps of one stage come to their ends in any order.
     pub(crate) fn take(&self) -> Vec<KeptFile> {
-        let mut kept = self.0.take();
+        let mut kept = self.noted.take();
         kept.sort_by(|one, other| one.file.cmp(&other.file));
         kept
     }

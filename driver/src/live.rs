@@ -85,6 +85,11 @@ impl<E: Env> Live<E> {
         self.kept.note(KeptFile { file: file.to_owned(), why });
     }
 
+    /// Whether a file is kept because the machine's description names it.
+    pub(crate) fn is_spared(&self, file: &Utf8Path) -> bool {
+        self.kept.is_spared(file)
+    }
+
     /// The world outside the monitor.
     pub fn env(&self) -> &E {
         &self.env

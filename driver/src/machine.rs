@@ -271,7 +271,7 @@ impl<E: Env> Machine<E> {
         let taken_over = self.take_over(&plan, tree, domain, done, was_off, self.document.as_deref()).await;
         let kept = self.monitor.kept().take();
         // What could not be done behind the point of no return is told before what follows from it.
-        let ended = carried_out.and(taken_over).map_err(|error| error.and_kept(&kept));
+        let ended = carried_out.and(taken_over.map(drop)).map_err(|error| error.and_kept(&kept));
         let open: Vec<_> = journal.iter().flat_map(Journal::left).map(Left::remains).collect();
         self.end_journal(journal, &ended).await;
         ended?;

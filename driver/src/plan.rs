@@ -35,6 +35,7 @@ pub use self::{
     delete::{at_stake, check_one_by_one, needs_nodes, one_by_one},
     internal::images_of_other_branches,
     memory::why_not_in_background,
+    merge::taken_out,
     off::{Off, went_on},
     prepare::{HostFiles, paths},
     reuse::images_reused,

@@ -377,8 +377,10 @@ impl<'m, E: Env> Recovery<'m, E> {
         let Undone { mut remains, stays, steps, .. } = self.execution.undo(None).await;
         remains.splice(..0, unclear);
         self.stays = stays;
-        // Of the thaw it is told above.
-        let told = steps.iter().filter(|step| !matches!(step, Step::Freeze(_)));
+        // Of the thaw it is told above; what was in a QEMU that has ended went with it.
+        let is_off = self.reached == Reached::Off;
+        let told =
+            steps.iter().filter(|step| !matches!(step, Step::Freeze(_)) && !(is_off && step.only_in_qemu()));
         let deeds = told.filter_map(|step| Some(format!("{step}: {}", step.undo_title()?)));
         self.deeds.extend(deeds);
         if let (Some(journal), true) = (self.execution.journal, self.frozen || !remains.is_empty()) {

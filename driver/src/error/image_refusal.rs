@@ -88,6 +88,22 @@ pub enum ImageRefusal {
         /// The current snapshot.
         current: String,
     },
+    /// The machine that runs is in an overlay out of which a deletion has taken it.
+    #[error(
+        "QEMU has disk `{disk}` in `{file}`, which was merged into `{into}` before the deletion of `{snapshot}` was broken off: the machine \
+         was started from an old description, and what was written in `{into}` meanwhile lies under what it sees: end it and start it from \
+         one that names `{into}`; to keep it as it is, forget the snapshot (delete {snapshot} --metadata)"
+    )]
+    WasMerged {
+        /// The disk.
+        disk: String,
+        /// The overlay.
+        file: Utf8PathBuf,
+        /// The image below it.
+        into: Utf8PathBuf,
+        /// The snapshot that is being deleted.
+        snapshot: String,
+    },
     /// An image is named by a path that leads elsewhere from elsewhere.
     #[error(
         "the image `{file}` of disk `{disk}` is named by a path that does not begin at the root, and from where it leads is not known: \
@@ -143,6 +159,7 @@ impl ImageRefusal {
             | ImageRefusal::OtherFormat { .. }
             | ImageRefusal::NotPlugged { .. }
             | ImageRefusal::WentOnElsewhere { .. }
+            | ImageRefusal::WasMerged { .. }
             | ImageRefusal::Undescribed { .. }
             | ImageRefusal::NotOpen { .. } => Code::OperationInvalid,
             ImageRefusal::NotAbsolute { .. } => Code::ConfigUnsupported,

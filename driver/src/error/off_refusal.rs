@@ -80,8 +80,8 @@ pub enum OffRefusal {
     /// A deletion was broken off while the machine ran, in the moment in which the guest leaves an overlay or before it.
     #[error(
         "disk `{disk}`: `{file}` was being merged into `{into}` while the machine ran, and in which of the two the guest went on is not \
-         known. If in `{into}`, write that into the description; otherwise start the machine as it is described, and delete the \
-         snapshot again while it runs"
+         known. If they read the same (qemu-img compare), or it went on in `{into}`, write that into the description; otherwise start \
+         the machine as it is described, and delete the snapshot again while it runs"
     )]
     MayHaveMoved {
         /// The disk.

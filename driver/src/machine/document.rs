@@ -13,7 +13,7 @@ use crate::{
     env::Env,
     error::{OffRefusal, OperationError, StepError},
     mark,
-    plan::Plan,
+    plan::{self, Plan},
     step::{Step, WriteDocument},
     xml::Limits,
 };
@@ -52,14 +52,15 @@ impl<E: Env> Machine<E> {
         Ok((text, document))
     }
 
-    /// After an operation on a machine that ran: writes down what it is made of by now, if that is in a file and has changed.
+    /// After an operation on a machine that ran: writes down what it is made of by now, if that is in a file and has changed. Tells whether
+    /// it has.
     pub(super) async fn keep_document(
         &self,
         path: Option<&Utf8Path>,
         plan: &Plan,
         new: Option<&DomainXml>,
-    ) -> Result<(), OperationError> {
-        let Some(path) = path.map(Utf8Path::to_owned) else { return Ok(()) };
+    ) -> Result<bool, OperationError> {
+        let Some(path) = path.map(Utf8Path::to_owned) else { return Ok(false) };
         let unfinished = |cause: StepError| OperationError::Unfinished {
             done: plan.title.clone(),
             step: format!("write {}", path.file_name().unwrap_or_default()),
@@ -77,14 +78,15 @@ impl<E: Env> Machine<E> {
             Some(new) => new.without_chains(),
             None => match self.images_now(plan, &old).await.map_err(unread)? {
                 Some(now) => now,
-                None => return Ok(()),
+                None => return Ok(false),
             },
         };
         if document == old {
-            return Ok(());
+            return Ok(false);
         }
         let write = WriteDocument { path: path.clone(), document, before };
-        write.write(self.monitor.env()).await.map_err(unfinished)
+        write.write(self.monitor.env()).await.map_err(unfinished)?;
+        Ok(true)
     }
 
     /// The description with the images in use now; none if the plan has changed none.
@@ -103,7 +105,16 @@ impl<E: Env> Machine<E> {
         if !plan.steps().any(|step| matches!(step, Step::EndCommit(_))) {
             return Ok(None);
         }
-        let observed = self.observe().await?;
-        Ok(Some(old.without_chains().with_sources(observed.sources())))
+        match self.observe().await {
+            Ok(observed) => Ok(Some(old.without_chains().with_sources(observed.sources()))),
+            Err(_) if self.has_ended().await => Ok(self.tree().map(|tree| plan::taken_out(old, &tree))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether nobody listens at the monitor any more.
+    async fn has_ended(&self) -> bool {
+        self.is_off()
+            || matches!(self.monitor.reconnect(self.patience.connect).await, Err(error) if error.is_gone())
     }
 }

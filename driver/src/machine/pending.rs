@@ -1,6 +1,6 @@
 //! An operation that has not come to its end: its journal, and the way out of it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use camino::Utf8Path;
 
@@ -17,6 +17,9 @@ use crate::{
     step::Step,
     tree::SnapshotTree,
 };
+
+/// What is told of a description that was brought up to date.
+const DESCRIBED: &str = "write into the machine's description the images that it went on in";
 
 impl<E: Env> Machine<E> {
     /// The operation that has not come to its end, if there is one. Nothing is done about it.
@@ -58,16 +61,26 @@ impl<E: Env> Machine<E> {
         let mut recovered = match pending.is_settled() {
             true => Recovered::over(&pending),
             false => {
+                if self.is_off() && !pending.intent.was_off {
+                    self.read_document().await?;
+                    let described = self.domain().disks.into_iter().filter_map(|disk| disk.source);
+                    self.monitor.kept().spare(described.collect());
+                }
                 let recovery = recover::recover(&self.monitor, &pending, deadline, patience, &journal);
                 let recovered = Box::pin(recovery).await;
                 self.monitor.rest().release();
+                self.monitor.kept().spare(BTreeSet::new());
                 let mut recovered = recovered?;
                 let Intent { plan, domain, was_off, document, .. } = &pending.intent;
                 let done = recovered.turn == Turn::Forward;
                 let tree = self.written_records().await;
                 let document = self.document.as_deref().or(document.as_deref());
                 let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off, document).await;
-                recovered.remains.extend(taken_over.err().map(|error| mark::told(&error)));
+                match taken_over {
+                    Ok(false) => {}
+                    Ok(true) => recovered.deeds.push(DESCRIBED.to_owned()),
+                    Err(error) => recovered.remains.push(mark::told(&error)),
+                }
                 recovered
             }
         };
@@ -192,7 +205,7 @@ impl<E: Env> Machine<E> {
     }
 
     /// Takes over what a plan has come to: what the records say, in which images the machine is, and what machine it is. The file with
-    /// its description is `document`, if that is to be written.
+    /// its description is `document`, if that is to be written; tells whether it was.
     pub(super) async fn take_over(
         &self,
         plan: &Plan,
@@ -201,7 +214,7 @@ impl<E: Env> Machine<E> {
         done: bool,
         was_off: bool,
         document: Option<&Utf8Path>,
-    ) -> Result<(), OperationError> {
+    ) -> Result<bool, OperationError> {
         if let (Some(records), Some(tree)) = (&self.records, tree) {
             records.borrow_mut().adopt(tree);
         }
@@ -209,7 +222,7 @@ impl<E: Env> Machine<E> {
         let merges = plan.steps().any(|step| matches!(step, Step::EndCommit(_)));
         let kept = match (done || merges) && !was_off {
             true => self.keep_document(document, plan, domain.as_ref().filter(|_| done)).await,
-            false => Ok(()),
+            false => Ok(false),
         };
         if done && self.off.is_some() && plan.ends_the_machine() {
             self.monitor.went_off();

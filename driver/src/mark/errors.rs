@@ -111,7 +111,7 @@ marks! {
         QemuNotEnded, QemuUnknown,
     }
     ImageRefusal {
-        GivenAway, StateHasLeft, NotOpen, NotPlugged, Undescribed, OtherFormat, WentOnElsewhere,
+        GivenAway, StateHasLeft, NotOpen, NotPlugged, Undescribed, OtherFormat, WentOnElsewhere, WasMerged,
         NotAbsolute, Unknown, RecordUnread, Unreadable,
     }
     StorageRefusal {
@@ -203,6 +203,6 @@ marks! {
         NotBegun, Back, Forward, Unknown,
     }
     WhyKept {
-        InUse, Unclear, Link, Holds, NoPart,
+        InUse, Unclear, Link, Holds, NoPart, Described,
     }
 }

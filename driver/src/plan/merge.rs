@@ -26,8 +26,9 @@ mod records;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
+pub use self::records::taken_out;
 pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, settle};
-use self::records::{begin, done};
+use self::records::{begin, done, leaves};
 use super::{
     Facts, Off, Plan, Planned, Records, Stage,
     branches::{self, Frozen},
@@ -344,7 +345,10 @@ impl<'a> Stages<'a> {
                 _ => None,
             })
         };
-        self.record(None, |tree, name| merges().for_each(|merge| begin(tree, name, merge, facts)))?;
+        self.record(None, |tree, name| {
+            merges().for_each(|merge| begin(tree, name, merge, facts));
+            leaves(tree, name, merges());
+        })?;
         // What lies aside is copied upwards where something stands on it, which reads the same with it and without.
         let tool = facts.beside.map_or("qemu-img".into(), |beside| beside.tool.clone());
         let rebases = aside(fates).flat_map(|disk| disk.rebases(&tool, facts.off.is_some()));
@@ -361,7 +365,10 @@ impl<'a> Stages<'a> {
         let last = ends.len();
         for (number, (end, merge)) in ends.into_iter().zip(merges()).enumerate() {
             self.stages.push(Stage::one(end));
-            let change = |tree: &mut SnapshotTree, name: &str| done(tree, name, merge.merged());
+            let change = |tree: &mut SnapshotTree, name: &str| {
+                done(tree, name, merge.merged());
+                leaves(tree, name, merges().skip(number + 1));
+            };
             if number + 1 < last {
                 self.record(Some(&merge.disk.target), change)?;
             } else {
@@ -522,7 +529,7 @@ pub(super) fn removed_memory(snapshot: &DomainSnapshot, left: &SnapshotTree) -> 
 
 /// The machine's description then, if it names an overlay that is gone.
 fn document_then(fates: &[Fate<'_>], facts: Facts<'_>) -> Option<DomainXml> {
-    let document = facts.domain.document.as_ref()?;
+    let document = facts.described.or(facts.domain.document.as_ref())?;
     let merged = fates.iter().filter_map(Fate::merged);
     let is_named = |merged: &Merged<'_>| {
         document.disk(merged.target).is_some_and(|disk| disk.path() == Some(merged.file))

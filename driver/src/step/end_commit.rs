@@ -21,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Takes an overlay out of its chain once all it holds is in the image below, as [`super::CommitImage`] has left it.
 ///
-/// There is no undo: the disk reads the same, and the overlay is not in use any more.
+/// There is no undo: the disk reads the same, and the overlay is not in use any more. It is more than QEMU's own affair: in which of two
+/// images the guest goes on is told by nothing else once QEMU is gone. What is above an image in between says so in its header.
 ///
 /// Source: QEMU QAPI `job-complete` (its reply comes before the pivot, which is waited for), `job-finalize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,8 +38,6 @@ pub struct EndCommit {
 }
 
 impl Kind for EndCommit {
-    const ONLY_IN_QEMU: bool = true;
-
     fn lane(&self) -> String {
         format!("pivot-{}", self.target)
     }
@@ -83,8 +82,19 @@ impl Kind for EndCommit {
         }
     }
 
+    async fn undo_outside<E: Env>(&self, _env: &E, begun: Begun) -> Result<(), Remains> {
+        match begun {
+            Begun::Whole => Err(merged(&self.target)),
+            Begun::Part if self.active => Err(self.remains()),
+            Begun::Part | Begun::Refused => Ok(()),
+        }
+    }
+
     fn remains(&self) -> Remains {
-        format!("disk {} may or may not use `{}` any more: see with query-block", self.target, self.file)
+        format!(
+            "whether the guest of disk {} is in `{}` or went on in the image below it is not known",
+            self.target, self.file
+        )
     }
 }
 

@@ -50,13 +50,14 @@ impl Kind for RecordDeletion {
         self.changes.write(env).await.map_err(StepError::Records)
     }
 
-    /// What it says stays true. Where it could not be said that the deletion has begun, it has not: that comes before any disk.
+    /// What it says stays true. Where it could not be said that the deletion has begun, it has not: that comes before any disk. That a
+    /// disk is done is said once more: once QEMU is gone nothing else tells in which image the guest went on.
     async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
         let name = &self.snapshot;
         Err(match (&self.done, begun) {
             (_, Begun::Refused) => return Ok(()),
             (None, Begun::Part) if self.changes.are_unwritten(env).await => return Ok(()),
-            (Some(disk), Begun::Whole) => {
+            (Some(disk), begun) if begun == Begun::Whole || self.changes.write(env).await.is_ok() => {
                 format!(
                     "disk {disk} is done with, and stays so: delete snapshot `{name}` again for the others"
                 )
@@ -69,7 +70,7 @@ impl Kind for RecordDeletion {
         let name = &self.snapshot;
         match &self.done {
             None => format!(
-                "every disk reads as before, but the images of snapshot `{name}` may not hold it any more: do not revert to it, \
+                "nothing of the disks is lost, but the images of snapshot `{name}` may not hold it any more: do not revert to it, \
                  delete it again"
             ),
             Some(disk) => format!(

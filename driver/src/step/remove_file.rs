@@ -6,7 +6,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, Kind, Remains, file_error, file_name};
-use crate::{env::Env, error::StepError, kept::WhyKept, live::Live};
+use crate::{
+    env::{Env, FileKind},
+    error::StepError,
+    kept::WhyKept,
+    live::Live,
+};
 
 /// Removes a file that nothing leads to any more: an overlay that was left by going back to what is under it. There is no undo,
 /// so it comes when all else is done.
@@ -41,16 +46,20 @@ const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Removes an image; one that is not there is none. It stays, and is told, if another process has it open: what stands on it elsewhere
-/// nobody here can know. So does a link with what is behind it: the one without the other would be named by nobody.
+/// nobody here can know. So does what the description of a machine names that ended before this was done: it may have been started since. So does a link with what is behind it: the one without the other would be named by nobody.
 pub(super) async fn remove_image<E: Env>(live: &Live<E>, path: &Utf8Path) -> Result<(), StepError> {
-    if let Some(why) = why_kept(live.env(), path).await {
+    if let Some(why) = why_kept(live, path).await {
         live.keep(path, why);
         return Ok(());
     }
     remove_if_there(live.env(), path).await
 }
 
-async fn why_kept<E: Env>(env: &E, path: &Utf8Path) -> Option<WhyKept> {
+async fn why_kept<E: Env>(live: &Live<E>, path: &Utf8Path) -> Option<WhyKept> {
+    let env = live.env();
+    if live.is_spared(path) && matches!(env.file_kind(path).await, Ok(kind) if kind != FileKind::Absent) {
+        return Some(WhyKept::Described);
+    }
     if let Some(behind) = behind_link(env, path).await {
         return Some(WhyKept::Link(behind));
     }

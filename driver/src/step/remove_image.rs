@@ -5,11 +5,12 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Kind, Remains, file_name, remove_file::remove_image};
+use super::{Happened, Kind, Remains, end_commit::out_of_every_chain, file_name, remove_file::remove_image};
 use crate::{
     commands::{BlockNode, BlockdevDel, QueryNamedBlockNodes},
     env::{Env, FileKind},
     error::StepError,
+    kept::WhyKept,
     live::Live,
     observed::file_of,
 };
@@ -54,7 +55,12 @@ impl Kind for RemoveImage {
         while !live.is_gone()
             && let Some(node_name) = self.outermost(live).await?
         {
-            live.execute(&BlockdevDel { node_name: &node_name }).await?;
+            let closed = live.execute(&BlockdevDel { node_name: &node_name }).await;
+            if closed.is_err() && matches!(out_of_every_chain(live, &self.file).await, Ok(Happened::No)) {
+                live.keep(&self.file, WhyKept::InUse);
+                return Ok(());
+            }
+            closed?;
         }
         if self.device {
             return Ok(());

@@ -48,3 +48,126 @@ fn a_snapshot_that_was_broken_off_behind_its_switch_is_in_the_description_when_i
     }
     assert!(finished > 0);
 }
+
+/// QEMU dies behind the driver, and what is written down alone tells in which images the guest went on: those are described then, or it is
+/// told of which disk that is not known, and nothing is begun until somebody has said.
+#[rstest]
+fn a_deletion_that_was_broken_off_between_two_pivots_is_described_as_the_guest_went_on_or_told_as_in_doubt(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    let (mut moved, mut doubtful) = (0, 0);
+    for after in 1..=40 {
+        let (has_moved, is_doubtful) = on(release, async |bench: &Bench| {
+            let was_in = killed_while_it_is_deleted(bench, after).await;
+            let old = bench.described().await;
+            let machine = bench.off().await;
+            let recovered = machine.recover(WITHIN).await.unwrap();
+            let left = recovered.iter().flat_map(|recovered| &recovered.remains);
+            let is_told = |disk: &str| {
+                left.clone()
+                    .any(|left| left.contains(&format!("of disk {disk} is in")) && left.contains("not known"))
+            };
+            let now = bench.described().await;
+            let wrong = |(disk, file): &&(&str, Utf8PathBuf)| now.disk(disk).unwrap().path() != Some(&**file);
+            let wrong: Vec<_> = was_in.iter().filter(wrong).collect();
+            assert!(
+                wrong.iter().all(|(disk, _)| is_told(disk)),
+                "killed after {after} ms: {wrong:?} {recovered:?}"
+            );
+            if !wrong.is_empty() {
+                let done = machine.perform(&create("s2", true)).await;
+                assert_refused(done, Code::OperationInvalid, "the guest went on is not known");
+            }
+            (old != now, !wrong.is_empty())
+        });
+        moved += usize::from(has_moved);
+        doubtful += usize::from(is_doubtful);
+    }
+    assert!(moved > 0 && doubtful > 0, "{moved} {doubtful}");
+}
+
+/// Somebody starts the machine from the description of before: what it went on in lies under what it sees.
+#[rstest]
+fn a_machine_that_is_started_in_an_overlay_that_was_merged_keeps_it_and_is_left_alone_until_the_record_is_forgotten(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(false, true)] recovers_first: bool,
+) {
+    let mut refused = 0;
+    for after in 1..=40 {
+        refused += on(release, async |bench: &Bench| {
+            killed_while_it_is_deleted(bench, after).await;
+            let old = bench.described().await;
+            let overlays = ["vda", "vdb"].map(|disk| old.disk(disk).unwrap().path().unwrap().to_string());
+            let off = bench.off().await;
+            if recovers_first {
+                off.recover(WITHIN).await.unwrap();
+            }
+            drop(off);
+            let there = bench.files().await;
+            if !overlays.iter().all(|overlay| there.iter().any(|file| overlay.ends_with(file.as_str()))) {
+                return 0;
+            }
+            bench.start(&old).await;
+            bench.describe(&old).await;
+            let machine = bench.running_as(&old).await;
+            let Err(error) = machine.perform(&create("s2", true)).await else { return 0 };
+            assert!(error.to_string().contains("was started from an old description"), "{after} ms: {error}");
+            for request in [delete("s1"), revert("s1", &[])] {
+                machine.perform(&request).await.unwrap_err();
+            }
+            drop(machine);
+            bench.world.kill_qemu().await;
+            bench.off().await.recover(WITHIN).await.unwrap();
+            let files = bench.files().await;
+            assert!(there.iter().all(|file| files.contains(file)), "{after} ms: {there:?} {files:?}");
+            bench.start(&old).await;
+            let machine = bench.running_as(&old).await;
+            machine.perform(&forget("s1")).await.unwrap();
+            machine.perform(&create("s2", true)).await.unwrap();
+            1
+        });
+    }
+    assert!(refused > 0);
+}
+
+/// The machine may have been started from the description as it was: what it wrote then is in no other image.
+#[test]
+fn what_the_description_named_when_a_deletion_was_decided_is_kept_and_told() {
+    let mut told = 0;
+    for after in 1..=60 {
+        told += on(Release::V10_0, async |bench: &Bench| {
+            killed_while_it_is_deleted(bench, after).await;
+            let old = bench.described().await;
+            let machine = bench.off().await;
+            let Some(recovered) = machine.recover(WITHIN).await.unwrap() else { return 0 };
+            let files = bench.files().await;
+            let is_named = |file: &Utf8Path| old.disks().any(|disk| disk.path() == Some(file));
+            for kept in &recovered.kept {
+                let name = kept.file.file_name().unwrap();
+                assert!(is_named(&kept.file) && files.iter().any(|file| file == name), "{kept}");
+                assert!(kept.to_string().contains("the machine's description named it until now"), "{kept}");
+            }
+            recovered.kept.len()
+        });
+    }
+    assert!(told > 0);
+}
+
+/// Takes a snapshot and deletes it, kills the driver that many milliseconds later, and QEMU when all that it had been told is done. The
+/// images that QEMU had the disks in then.
+async fn killed_while_it_is_deleted(bench: &Bench, after: u64) -> [(&'static str, Utf8PathBuf); 2] {
+    let machine = bench.running().await;
+    machine.perform(&create("s1", true)).await.unwrap();
+    let env = bench.world.env().clone();
+    let killed = env.sleep_until(env.now() + Duration::from_millis(after));
+    let request = delete("s1");
+    if let First::Left(done) = race(machine.perform(&request), killed).await {
+        done.unwrap();
+    }
+    drop(machine);
+    env.sleep_until(env.now() + Duration::from_millis(100)).await;
+    let observed = bench.running_alone().await.observe().await.unwrap();
+    let is_in = ["vda", "vdb"].map(|disk| (disk, observed.disk(disk).unwrap().file.clone()));
+    bench.world.kill_qemu().await;
+    is_in
+}

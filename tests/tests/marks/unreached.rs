@@ -154,6 +154,11 @@ pub(crate) const CANNOT: &[Unreached] = &[
         "driver/src/step/remove_file.rs::a_link_is_kept_with_what_is_behind_it_and_told_and_a_file_in_a_linked_folder_goes",
     ),
     of(
+        &["WhyKept::Described"],
+        "the machine of a scenario that is killed together with its driver has no description that was kept in step",
+        "tests/tests/inactive/killed.rs::what_the_description_named_when_a_deletion_was_decided_is_kept_and_told",
+    ),
+    of(
         &["JournalError::StillRuns"],
         "a simulated program has ended when its driver is killed at it",
         "tests/tests/cli/snapshot_killed.rs::a_hook_that_outlives_its_driver_is_waited_for_before_anything_is_told",

@@ -18,6 +18,8 @@ const BEGUN: &str = "merge";
 const DONE: &str = "merged";
 /// Of both: the guest wrote to the overlay meanwhile, and goes on in the image below from one moment to the next.
 const RUNNING: &str = "running";
+/// Of the first: the guest's turn to leave the overlay has come. As long as it has not, the guest is in it.
+const LEAVES: &str = "leaves";
 /// Of the first: the file with the machine's description named the overlay.
 const DESCRIBED: &str = "described";
 
@@ -34,6 +36,8 @@ pub(in crate::plan) struct Note<'a> {
     pub(in crate::plan) done: bool,
     /// Whether the guest wrote to the overlay meanwhile.
     pub(in crate::plan) ran: bool,
+    /// Whether the guest may have left the overlay.
+    pub(in crate::plan) leaves: bool,
     /// Whether the machine's description named the overlay then: if it names the image below now, somebody says so.
     pub(in crate::plan) described: bool,
 }
@@ -49,6 +53,7 @@ pub(in crate::plan) fn note(part: &SnapshotDisk) -> Option<Note<'_>> {
         format: note.attribute("format")?,
         done,
         ran: note.attribute(RUNNING).is_some(),
+        leaves: done || note.attribute(LEAVES).is_some(),
         described: note.attribute(DESCRIBED).is_some(),
     })
 }
@@ -68,6 +73,23 @@ pub(super) fn begin(tree: &mut SnapshotTree, name: &str, merge: &Merge<'_>, fact
             }
         }
         part.rest.push(note);
+    });
+}
+
+/// Says of the first of these disks whose overlay the guest writes to that it may leave it from now on.
+pub(super) fn leaves<'a>(
+    tree: &mut SnapshotTree,
+    name: &str,
+    mut merges: impl Iterator<Item = &'a Merge<'a>>,
+) {
+    let Some(merge) = merges.find(|merge| merge.above.is_none()) else { return };
+    change_part(tree, name, &merge.disk.target, |part| {
+        let note = part.rest.child(BEGUN).filter(|note| note.attribute(RUNNING).is_some());
+        if let Some(mut note) = note.cloned() {
+            note.set(LEAVES, "yes");
+            part.rest.remove(BEGUN);
+            part.rest.push(note);
+        }
     });
 }
 
@@ -107,6 +129,23 @@ pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
             let inactive_domain = next.or_else(|| snapshot.inactive_domain.clone());
             tree.insert(DomainSnapshot { domain, inactive_domain, ..snapshot });
         }
+    }
+}
+
+/// The description of a machine that has ended, with each disk in the image that a deletion had taken it to by then, if it names the
+/// overlay still. Of one that the records do not know as done nobody can say.
+pub fn taken_out(document: &DomainXml, tree: &SnapshotTree) -> DomainXml {
+    let snapshots = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    let parts = snapshots.flat_map(|snapshot| &snapshot.disks);
+    let taken = parts.filter_map(|part| {
+        let note = note(part).filter(|note| note.done && note.ran)?;
+        let named = document.disk(&part.name).is_some_and(|disk| disk.path() == Some(note.file));
+        named.then_some((part.name.as_str(), Utf8Path::new(note.into), note.format))
+    });
+    let taken: Vec<_> = taken.collect();
+    match taken.is_empty() {
+        true => document.clone(),
+        false => document.without_chains().with_sources(taken),
     }
 }
 

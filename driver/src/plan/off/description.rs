@@ -48,6 +48,9 @@ pub(in crate::plan) fn check_goes_on(request: &Request, facts: Facts<'_>) -> Res
     let forgets = matches!(request, Request::Delete(delete) if delete.flags.has(DeleteFlag::MetadataOnly));
     let records = facts.records.filter(|_| facts.off.is_none() && !forgets);
     let Some(tree) = records.map(|records| records.tree) else { return Ok(()) };
+    if let Some(refusal) = in_what_was_merged(tree, facts) {
+        return Err(refusal);
+    }
     for disk in &facts.observed.disks {
         let is_one = |recorded: &Utf8PathBuf, image: &ObservedImage| {
             image.file.is_relative() || facts.beside.is_some_and(|it| it.is_one(recorded, &image.file))
@@ -61,6 +64,23 @@ pub(in crate::plan) fn check_goes_on(request: &Request, facts: Facts<'_>) -> Res
         return Err(ImageRefusal::WentOnElsewhere { disk, file, recorded, why, current });
     }
     Ok(())
+}
+
+/// That QEMU has a disk in an overlay out of which a deletion that was not finished has taken the guest.
+fn in_what_was_merged(tree: &SnapshotTree, facts: Facts<'_>) -> Option<ImageRefusal> {
+    let snapshots = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    let mut parts = snapshots.flat_map(|snapshot| snapshot.disks.iter().map(move |part| (snapshot, part)));
+    parts.find_map(|(snapshot, part)| {
+        let note = merge::note(part).filter(|note| note.done && note.ran)?;
+        let disk = facts.observed.disk(&part.name).filter(|disk| has(disk, note.file))?;
+        let (disk, file, into) = (disk.target.clone(), note.file.to_owned(), note.into.into());
+        Some(ImageRefusal::WasMerged {
+            disk,
+            file,
+            into,
+            snapshot: snapshot.name.clone().unwrap_or_default(),
+        })
+    })
 }
 
 /// Why a disk cannot have gone on in an image: it is not there, or another record's overlay stands on it.
@@ -184,16 +204,22 @@ fn overlay_on<'t>(image: &Utf8Path, target: &str, tree: &'t SnapshotTree) -> Opt
 
 /// The overlays out of which a deletion that was not finished has taken the guest, and that the description names still: what the
 /// guest wrote in the image below would be lost, or written over when the two are merged again. One that names the image below is
-/// believed if it named the overlay before: else it may never have been kept in step, and the overlay is what the guest wrote to.
+/// believed if it named the overlay before: else it may never have been kept in step, and the overlay is what the guest wrote to. So it is
+/// of a disk whose turn had not come.
 fn left_by_deletions(tree: &SnapshotTree, facts: Facts<'_>) -> Result<Vec<OldImage>, OffRefusal> {
     let (mut old, mut doubt) = (Vec::new(), None);
     let snapshots = tree.topological().into_iter().filter_map(|name| tree.get(name));
     for part in snapshots.flat_map(|snapshot| &snapshot.disks) {
         let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
         let names_overlay = has(disk, note.file);
-        let (disk, file, into) = (part.name.clone(), note.file.to_owned(), note.into.into());
+        let (described, disk) = (&disk.file, part.name.clone());
+        let (file, into) = (note.file.to_owned(), note.into.into());
         match (note.done, names_overlay) {
             _ if !note.ran => {}
+            (false, _) if !note.leaves => {
+                let (file, recorded) = (described.clone(), note.file.to_owned());
+                old.extend((!names_overlay).then_some(OldImage { disk, file, recorded }));
+            }
             (true, true) => old.push(OldImage { disk, file, recorded: into }),
             (false, true) => doubt = doubt.or(Some(OffRefusal::MayHaveMoved { disk, file, into })),
             (false, false) if !note.described => {
