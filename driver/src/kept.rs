@@ -28,6 +28,8 @@ pub enum WhyKept {
     NoPart(String),
     /// The machine's description named it until now.
     Described,
+    /// It holds the snapshot, of which this is another record.
+    Twin(String),
 }
 
 impl fmt::Display for KeptFile {
@@ -59,6 +61,12 @@ impl fmt::Display for KeptFile {
                 write!(
                     f,
                     "disk {disk} is no part of the machine now, and `{file}` is kept with what is on it"
+                )
+            }
+            WhyKept::Twin(name) => {
+                write!(
+                    f,
+                    "`{file}` is kept with what is on it, for `{name}` is another record of the same snapshot"
                 )
             }
         }

@@ -13,6 +13,7 @@ mod hand_over;
 mod redefine;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 use std::{
     cmp::Ordering,

@@ -203,6 +203,6 @@ marks! {
         NotBegun, Back, Forward, Unknown,
     }
     WhyKept {
-        InUse, Unclear, Link, Holds, NoPart, Described,
+        InUse, Unclear, Link, Holds, NoPart, Described, Twin,
     }
 }

@@ -256,7 +256,7 @@ pub(super) fn no_part(
     let others = external(snapshot).filter(move |part| !facts.has(&part.name));
     let overlays = others.filter_map(|part| Some((part.name.clone(), part.path()?.to_owned())));
     let unknown = overlays.filter(move |(_, file)| !merge::is_named(left, file));
-    unknown.map(|(target, file)| KeepImage { target, file })
+    unknown.map(|(target, file)| KeepImage { target, file, of: None })
 }
 
 /// The machine's description then, if it says what is below its images.

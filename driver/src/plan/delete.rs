@@ -15,12 +15,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off, storage::parts};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, StoragePart},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     error::{DeleteRefusal, ImageRefusal, Refusal},
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
     request::{Delete, DeleteFlag, DeleteFlags, Request, RevertFlag},
-    step::{DeleteSnapshot, RemoveTag, Step, WriteRecords},
+    step::{DeleteSnapshot, DropOverlay, KeepImage, RemoveTag, Step, WriteRecords},
     tree::SnapshotTree,
 };
 
@@ -126,7 +126,9 @@ pub fn check_one_by_one(parts: &[Request], tree: Option<&SnapshotTree>, is_off: 
     let records = parts.iter().filter_map(|part| tree.get(part.name()));
     for record in records.filter(|record| record.is_outside()) {
         let name = record.name.clone().unwrap_or_default();
-        record.disks.iter().try_for_each(|part| merge::check_named_once(part, &name, tree))?;
+        if tree.twin(&name).is_none() {
+            record.disks.iter().try_for_each(|part| merge::check_named_once(part, &name, tree))?;
+        }
         let parent =
             std::iter::successors(before(record), |record| before(record)).find(|it| !goes_first(it));
         let is_internal = |part: &&SnapshotDisk| {
@@ -167,6 +169,9 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
         let title = format!("forget {} of {}", list(&names), facts.domain.name);
         return finished(title, Vec::new(), Vec::new(), tree, records);
     }
+    if let (None, Some(twin)) = (delete.flags.iter().next(), records.tree.twin(name)) {
+        return one_of_two(name, twin, records, facts);
+    }
     for name in &names {
         tree.remove(name);
     }
@@ -197,6 +202,33 @@ pub(super) fn delete(delete: &Delete, facts: Facts<'_>) -> Result<Planned, Refus
         Some(external) => Err(DeleteRefusal::ExternalAmongMany(external.clone()).into()),
     };
     with_storage(planned?, held, delete.within, facts)
+}
+
+/// Forgets one of two records of a snapshot: what holds it is the other one's too. An overlay in which the machine went on from this one
+/// alone, and that it has left, goes.
+fn one_of_two(name: &str, twin: &str, records: Records<'_>, facts: Facts<'_>) -> Result<Planned, Refusal> {
+    let mut tree = records.tree.clone();
+    tree.forget(name);
+    let mut steps = Vec::new();
+    let snapshot = records.tree.get(name).expect("the caller has found it");
+    for part in snapshot.disks.iter().filter(|part| part.location == Some(Location::External)) {
+        let (target, of) = (part.name.clone(), Some(twin.to_owned()));
+        let held = merge::source(snapshot, &part.name);
+        steps.extend(held.map(|file| Step::from(KeepImage { target, file, of })));
+    }
+    let chains = || facts.observed.disks.iter().flat_map(|disk| &disk.chain);
+    let in_use = |file: &Utf8Path| chains().any(|image| image.file == file);
+    let parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
+    let files = parts.filter(|part| part.source_type == SourceType::File);
+    let left = files.filter_map(|part| Some((part, part.path()?)));
+    for (part, file) in left.filter(|(_, file)| !merge::is_named(&tree, file) && !in_use(file)) {
+        check_no_stranger(&part.name, file, facts)?;
+        let program = facts.beside.map_or("qemu-img".into(), |beside| beside.tool.clone());
+        steps.push(DropOverlay { program, file: file.to_owned() }.into());
+    }
+    let machine = &facts.domain.name;
+    let title = format!("delete snapshot {name} of {machine}: its record alone, for {twin} is another of it");
+    finished(title, Vec::new(), steps, tree, records)
 }
 
 /// What storages hold of all that are to go.

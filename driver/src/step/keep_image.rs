@@ -1,4 +1,4 @@
-//! Tells of an image that stays, of a disk that is no part of the machine.
+//! Tells of an image that stays: of a disk that is no part of the machine, or of a snapshot that another record is of too.
 
 use std::fmt;
 
@@ -14,13 +14,18 @@ use crate::{
 };
 
 /// Tells of an image that stays, of a disk that is no part of the machine when all is done: it does nothing to it. What was written to that
-/// disk is nobody's to give up, who goes back to a machine without it or deletes a snapshot of one with it. One that is not there is not told.
+/// disk is nobody's to give up, who goes back to a machine without it or deletes a snapshot of one with it. So it does where one of two
+/// records of a snapshot goes. One that is not there is not told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeepImage {
     /// The disk.
     pub target: String,
     /// Its image.
     pub file: Utf8PathBuf,
+    /// The snapshot that goes on holding it, where the one that is deleted is another record of that; none where the disk is no part of the
+    /// machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 impl Kind for KeepImage {
@@ -30,7 +35,11 @@ impl Kind for KeepImage {
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         if !matches!(live.env().file_kind(&self.file).await, Ok(FileKind::Absent)) {
-            live.keep(&self.file, WhyKept::NoPart(self.target.clone()));
+            let why = match &self.of {
+                Some(twin) => WhyKept::Twin(twin.clone()),
+                None => WhyKept::NoPart(self.target.clone()),
+            };
+            live.keep(&self.file, why);
         }
         Ok(())
     }
@@ -40,12 +49,19 @@ impl Kind for KeepImage {
     }
 
     fn remains(&self) -> Remains {
-        format!("`{}` stays: disk {} is no part of the machine", self.file, self.target)
+        match &self.of {
+            Some(twin) => format!("`{}` stays, for snapshot `{twin}` is of it", self.file),
+            None => format!("`{}` stays: disk {} is no part of the machine", self.file, self.target),
+        }
     }
 }
 
 impl fmt::Display for KeepImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keep {} of disk {}, no part of the machine", file_name(&self.file), self.target)
+        let file = file_name(&self.file);
+        match &self.of {
+            Some(twin) => write!(f, "keep {file} of disk {} for snapshot {twin}", self.target),
+            None => write!(f, "keep {file} of disk {}, no part of the machine", self.target),
+        }
     }
 }

@@ -18,12 +18,15 @@ use crate::{
 
 impl SnapshotTree {
     /// Takes a record out, and leaves the images as they are. If it was current its parent is, which says in which overlays the
-    /// machine went on from it; gives the children's names.
+    /// machine went on from it; gives the children's names. Of two records of one snapshot the other one takes its place.
     pub fn forget(&mut self, name: &str) -> Vec<String> {
+        let twin = self.twin(name).map(str::to_owned);
         let forgotten = self.get(name).filter(|_| self.current() == Some(name)).cloned();
         let children = self.remove(name);
-        if let Some(forgotten) = forgotten {
-            self.goes_on(|target| file(&forgotten, target));
+        match (twin, forgotten) {
+            (Some(twin), forgotten) => self.stand_in(&twin, &children, forgotten.as_ref()),
+            (None, Some(forgotten)) => self.goes_on(|target| file(&forgotten, target)),
+            (None, None) => {}
         }
         children
     }

@@ -35,6 +35,7 @@ impl Way<'_> {
         let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
             target: target.to_owned(),
             file: file.to_owned(),
+            of: None,
         };
         images.into_iter().map(keep).collect()
     }
