@@ -356,19 +356,19 @@ impl StepError {
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
     /// It was not begun.
-    #[error("{0}. Nothing was touched.")]
+    #[error("{} Nothing was touched.", sentence(.0))]
     Refused(#[from] Refusal),
     /// The machine is not this driver's alone, so it was not begun.
-    #[error("{0}. Nothing was touched.")]
+    #[error("{} Nothing was touched.", sentence(.0))]
     Held(#[from] HoldError),
     /// The machine could not be reached, so it was not begun.
-    #[error("{0}. Nothing was touched.")]
+    #[error("{} Nothing was touched.", sentence(.0))]
     Unreachable(#[from] ConnectError),
     /// The machine could not be asked how it stands, so it was not begun.
-    #[error("the machine could not be asked how it stands: {0}. Nothing was touched.")]
+    #[error("the machine could not be asked how it stands: {} Nothing was touched.", sentence(.0))]
     Unobserved(CommandError),
     /// A step failed; all that had been done is undone.
-    #[error("{step}: {cause}. All is as it was before{}.", but(.stays.as_deref()))]
+    #[error("{step}: {} All is as it was before{}.", sentence(cause), but(.stays.as_deref()))]
     RolledBack {
         /// The step that failed.
         step: String,
@@ -378,7 +378,7 @@ pub enum OperationError {
         stays: Option<String>,
     },
     /// A step failed, and QEMU is gone: what was done in it is gone with it, files are cleared away.
-    #[error("{step}: {cause}. QEMU is gone; nothing of this operation is left behind{}.", but(.stays.as_deref()))]
+    #[error("{step}: {} QEMU is gone; nothing of this operation is left behind{}.", sentence(cause), but(.stays.as_deref()))]
     MachineGone {
         /// The step that failed.
         step: String,
@@ -388,7 +388,7 @@ pub enum OperationError {
         stays: Option<String>,
     },
     /// A step failed, and something could not be put back.
-    #[error("{step}: {cause}. Not everything could be put back: {}", .remains.join("; "))]
+    #[error("{step}: {} Not everything could be put back: {}", sentence(cause), .remains.join("; "))]
     NotRolledBack {
         /// The step that failed.
         step: String,
@@ -398,7 +398,7 @@ pub enum OperationError {
         remains: Vec<String>,
     },
     /// It was done, and what should have followed was not.
-    #[error("{done}, but {step}: {cause}. {}", .remains.join("; "))]
+    #[error("{done}, but {step}: {} {}", sentence(cause), .remains.join("; "))]
     Unfinished {
         /// What was done.
         done: String,
@@ -410,7 +410,7 @@ pub enum OperationError {
         remains: Vec<String>,
     },
     /// What is about to be done cannot be written down, or what was written down cannot be read: it was not begun.
-    #[error("{0}. Nothing was touched.")]
+    #[error("{} Nothing was touched.", sentence(.0))]
     Journal(#[from] JournalError),
     /// An earlier operation was not finished and could not be put right, so this one was not begun.
     #[error(
@@ -430,7 +430,7 @@ pub enum OperationError {
         cause: Box<OperationError>,
     },
     /// Nobody knows whether the decisive step happened; nothing was undone, so nothing is lost.
-    #[error("{step}: {cause}. It could not be found out whether it happened, so nothing was undone: {}", .keeps.join("; "))]
+    #[error("{step}: {} It could not be found out whether it happened, so nothing was undone: {}", sentence(cause), .keeps.join("; "))]
     Unknown {
         /// The step in doubt.
         step: String,
@@ -439,6 +439,13 @@ pub enum OperationError {
         /// What was kept, and what to do about it.
         keeps: Vec<String>,
     },
+}
+
+/// Words that others follow: with a full stop behind them, unless they end as a sentence does.
+pub(crate) fn sentence(words: &impl fmt::Display) -> String {
+    let words = words.to_string();
+    let stop = if words.ends_with(['.', '?', '!']) { "" } else { "." };
+    words + stop
 }
 
 /// What is not as before, behind the words that all is.

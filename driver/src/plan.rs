@@ -28,6 +28,7 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::branches::recorded;
 pub(crate) use self::merge::is_named;
 pub(crate) use self::quiesce::{Wanted, told as quiesced};
 pub use self::{

@@ -17,7 +17,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     env::Env,
-    error::{OperationError, but},
+    error::{OperationError, but, sentence},
     execute::{ENDED, Execution, Failure, Reach, Undone},
     journal::{Journal, Pending, Written},
     kept::KeptFile,
@@ -57,6 +57,8 @@ pub enum Turn {
     Forward,
     /// Nobody knows whether its decisive step has happened: everything is kept.
     Unknown,
+    /// It is written down nowhere but in the snapshots' records, which say that it was begun: nothing is done.
+    Forgotten,
 }
 
 impl Turn {
@@ -67,6 +69,7 @@ impl Turn {
             Turn::Back => "rolled-back",
             Turn::Forward => "finished",
             Turn::Unknown => "unknown",
+            Turn::Forgotten => "forgotten",
         }
     }
 }
@@ -77,6 +80,20 @@ impl Recovered {
         let (deeds, remains, kept) = (Vec::new(), Vec::new(), Vec::new());
         let title = format!("what was left of {}", pending.title());
         Self { title, turn: Turn::Forward, deeds, remains, stays: None, kept }
+    }
+
+    /// Of deletions that were given up, and that the records of these snapshots say were begun.
+    pub(crate) fn forgotten(names: &[String]) -> Self {
+        let (deeds, kept) = (Vec::new(), Vec::new());
+        let remain = |name: &String| {
+            format!(
+                "the images of snapshot `{name}` may not hold it any more, and no other is deleted or gone back to with `discard` before it is \
+                 gone: delete it again"
+            )
+        };
+        let title = format!("delete {}", names.join(", "));
+        let remains = names.iter().map(remain).collect();
+        Self { title, turn: Turn::Forgotten, deeds, remains, stays: None, kept }
     }
 }
 
@@ -89,6 +106,7 @@ impl fmt::Display for Recovered {
             (Turn::Forward, true) => "it was decided already, and is finished",
             (Turn::Forward, false) => "it was decided already, and is finished but for what is told here",
             (Turn::Unknown, _) => "it could not be found out whether it was decided, and everything is kept",
+            (Turn::Forgotten, _) => "nothing of it is pending, and the records say that it was begun",
         };
         write!(f, "an operation had not come to its end: {}; {became}", self.title)?;
         f.write_str(&but(self.stays.as_deref()))?;
@@ -329,7 +347,7 @@ impl<'m, E: Env> Recovery<'m, E> {
         for Failure { step, cause, .. } in &failed {
             let title = step.to_string();
             self.deeds.retain(|deed| *deed != title);
-            self.remains.push(format!("{title}: {cause}. {}", step.remains()));
+            self.remains.push(format!("{title}: {} {}", sentence(cause), step.remains()));
         }
         if failed.is_empty() {
             return;

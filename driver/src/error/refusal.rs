@@ -241,7 +241,10 @@ pub enum Refusal {
         known: Vec<String>,
     },
     /// QEMU has no such device, or nothing is in it.
-    #[error("disk `{0}` has no image in the machine: its device is missing or empty")]
+    #[error(
+        "disk `{0}` has no image in the machine: its device is missing or empty; plug it in again or put its image in, or leave it out of a \
+         snapshot that is taken (snapshot='no')"
+    )]
     NoImage(String),
     /// A disk was named twice.
     #[error("disk `{0}` is named twice")]

@@ -74,6 +74,11 @@ impl Left {
         }
     }
 
+    /// Its image, which another one may stand on.
+    pub(crate) fn image(&self) -> Option<&Utf8Path> {
+        self.file().filter(|_| !matches!(self.what, Open::Memory(_)))
+    }
+
     /// The image that is of no use, whatever it stands on.
     pub(crate) fn worthless(&self) -> Option<&Utf8Path> {
         self.file().filter(|_| !matches!(self.what, Open::Unless(_)))

@@ -70,7 +70,11 @@ impl<E: Env> Machine<E> {
             )],
         };
         let unread = |error: OperationError| {
-            let source = std::io::Error::other(error.to_string());
+            // The operation is done: it is the file alone that nothing was done to.
+            let source = std::io::Error::other(match &error {
+                OperationError::Refused(refusal) => mark::told(refusal),
+                error => error.to_string(),
+            });
             unfinished(StepError::File { action: "bring up to date", path: path.clone(), source })
         };
         let (before, old) = self.description(&path).await.map_err(unread)?;

@@ -1,18 +1,22 @@
 //! An operation that has not come to its end: its journal, and the way out of it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Machine;
 use crate::{
     domain::Domain,
     domain_xml::DomainXml,
-    env::{Env, one_name},
+    env::{Env, FileKind, one_name},
     error::OperationError,
     journal::{self, Intent, Journal, Left, Pending},
     mark,
     plan::{self, Plan},
+    qcow2,
     recover::{self, Recovered, Turn},
     step::Step,
     tree::SnapshotTree,
@@ -84,7 +88,9 @@ impl<E: Env> Machine<E> {
                 recovered
             }
         };
-        let open = self.close_left(pending.intent.left.clone(), true).await;
+        // Of what nobody can tell whether the machine is made of it nothing is removed.
+        let is_described = self.read_document().await.is_ok();
+        let open = self.close_left(pending.intent.left.clone(), is_described).await;
         recovered.remains.extend(open.iter().map(Left::remains));
         recovered.kept = self.monitor.kept().take();
         match recovered.turn {
@@ -106,6 +112,16 @@ impl<E: Env> Machine<E> {
             Journal::go_on(self.monitor.env(), pending).await?.over().await?;
         }
         Ok(pending)
+    }
+
+    /// What the records say was begun and has not ended, where nothing is pending: [`Machine::recover`] does nothing about it.
+    pub fn forgotten(&self) -> Option<Recovered> {
+        let tree = self.tree()?;
+        let is_begun = |name: &&str| {
+            tree.get(name).is_some_and(|record| record.disks.iter().any(|disk| disk.delete_in_progress))
+        };
+        let names: Vec<String> = tree.topological().into_iter().filter(is_begun).map(str::to_owned).collect();
+        (!names.is_empty()).then(|| Recovered::forgotten(&names))
     }
 
     /// Before anything is changed: what an operation has left whose driver was killed is put right. What is left even then is told,
@@ -136,11 +152,10 @@ impl<E: Env> Machine<E> {
             // A connection that was lost on the way here would be lost for all of them; without one each tells that it is open.
             let _ = self.monitor.reconnect(self.patience.connect).await;
         }
-        let (tree, domain) = (self.tree(), self.domain());
+        let used = self.images_led_to(&left, is_off, removes).await;
+        let tree = self.tree();
         let is_used = |file: &Utf8Path| {
-            // The description of a machine that runs may be an old one.
-            is_off && domain.disks.iter().any(|disk| disk.source.as_deref() == Some(file))
-                || tree.as_ref().is_some_and(|tree| plan::is_named(tree, file))
+            used.contains(file) || tree.as_ref().is_some_and(|tree| plan::is_named(tree, file))
         };
         let deadline = self.monitor.env().now() + self.patience.command;
         let live = self.monitor.live("left".into(), deadline, self.patience).of_one_that_is_gone(is_off);
@@ -155,6 +170,41 @@ impl<E: Env> Machine<E> {
             }
         }
         open
+    }
+
+    /// The files among what is left that the machine's description or a record leads to: as an image of its own, or, where something is to
+    /// be removed, as one below such an image, by the headers.
+    async fn images_led_to(&self, left: &[Left], is_off: bool, removes: bool) -> BTreeSet<Utf8PathBuf> {
+        let env = self.monitor.env();
+        // The description of a machine that runs may be an old one.
+        let domain = self.domain();
+        let sources = domain.disks.iter().filter(|_| is_off).filter_map(|disk| disk.source.clone());
+        let mut led_to: BTreeSet<Utf8PathBuf> = sources.collect();
+        let mut files = BTreeMap::new();
+        for file in left.iter().filter_map(Left::image).filter(|_| removes) {
+            if !matches!(env.file_kind(file).await, Ok(FileKind::Absent)) {
+                files.insert(one_name(env, file).await, file);
+            }
+        }
+        if files.is_empty() {
+            return led_to;
+        }
+        let is_left = |file: &Utf8PathBuf| files.values().any(|left| left == file);
+        let described = domain.disks.iter().filter_map(|disk| disk.source.clone());
+        let described = described.filter(|file| is_off || !is_left(file));
+        let mut open: Vec<_> = described.chain(plan::recorded(self.tree().as_ref())).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(image) = open.pop() {
+            let name = one_name(env, &image).await;
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            let Some(below) = qcow2::below(env, &name).await else { continue };
+            let below = image.parent().unwrap_or(&image).join(below);
+            led_to.extend(files.get(&one_name(env, &below).await).map(|file| (*file).to_owned()));
+            open.push(below);
+        }
+        led_to
     }
 
     /// Writes down what is about to be done, where records are kept.

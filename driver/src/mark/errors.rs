@@ -200,7 +200,7 @@ marks! {
         TooLong, NotAReply,
     }
     Turn {
-        NotBegun, Back, Forward, Unknown,
+        NotBegun, Back, Forward, Unknown, Forgotten,
     }
     WhyKept {
         InUse, Unclear, Link, Holds, NoPart, Described, Twin,

@@ -86,6 +86,20 @@ pub fn images_beside(
 
 /// The images that the records name and no chain of the machine has, with their formats.
 pub(super) fn recorded_images(tree: &SnapshotTree, observed: &Observed) -> BTreeMap<Utf8PathBuf, String> {
+    let mut images = named_images(tree);
+    images.retain(|path, _| {
+        !observed.disks.iter().flat_map(|disk| &disk.chain).any(|image| image.file == *path)
+    });
+    images
+}
+
+/// The images that the records lead to.
+pub(crate) fn recorded(tree: Option<&SnapshotTree>) -> impl Iterator<Item = Utf8PathBuf> {
+    tree.into_iter().flat_map(|tree| named_images(tree).into_keys())
+}
+
+/// All images that the records name, with their formats.
+fn named_images(tree: &SnapshotTree) -> BTreeMap<Utf8PathBuf, String> {
     let mut images = BTreeMap::new();
     for record in tree.topological().into_iter().filter_map(|name| tree.get(name)) {
         let parts = record.disks.iter().chain(&record.revert_disks);
@@ -101,9 +115,6 @@ pub(super) fn recorded_images(tree: &SnapshotTree, observed: &Observed) -> BTree
             images.extend(disk.path().map(|path| (path.to_owned(), disk.format().to_owned())));
         }
     }
-    images.retain(|path, _| {
-        !observed.disks.iter().flat_map(|disk| &disk.chain).any(|image| image.file == *path)
-    });
     images
 }
 

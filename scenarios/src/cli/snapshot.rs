@@ -224,7 +224,7 @@ impl SnapshotError {
             SnapshotError::Operation(error) => outcome(error),
             SnapshotError::NotRecovered(recovered) => match recovered.turn {
                 Turn::NotBegun | Turn::Back => "not-rolled-back",
-                Turn::Forward => "unfinished",
+                Turn::Forward | Turn::Forgotten => "unfinished",
                 Turn::Unknown => "unknown",
             },
             SnapshotError::Store(StoreError::CurrentUnknown { .. })

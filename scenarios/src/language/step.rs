@@ -269,6 +269,8 @@ pub enum Becomes {
     Finished,
     /// Nobody knows whether it was decided: everything is kept.
     Unknown,
+    /// It was given up, and the records say that it was begun.
+    Forgotten,
 }
 
 impl Becomes {
@@ -280,6 +282,7 @@ impl Becomes {
             Becomes::RolledBack => "rolled-back",
             Becomes::Finished => "finished",
             Becomes::Unknown => "unknown",
+            Becomes::Forgotten => "forgotten",
         }
     }
 }

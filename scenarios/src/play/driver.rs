@@ -163,7 +163,7 @@ pub(super) async fn recover<E: Env>(machine: &Machine<E>, recover: &Recover) -> 
         };
     }
     let recovered = match machine.recover(WITHIN).await {
-        Ok(recovered) => recovered,
+        Ok(recovered) => recovered.or_else(|| machine.forgotten()),
         Err(error) => return failed(error),
     };
     if let Some(recovered) = &recovered {
@@ -196,6 +196,7 @@ pub(super) fn told(recovered: &Result<Option<Recovered>, OperationError>) -> Tol
                 _ if !recovered.remains.is_empty() => Stands::Left,
                 Turn::NotBegun | Turn::Back => Stands::AsBefore,
                 Turn::Forward => Stands::Done,
+                Turn::Forgotten => Stands::Left,
             };
             (stands, recovered.to_string())
         }

@@ -19,15 +19,20 @@ pub(super) struct RecoverArgs {
 pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
     let operate = &arguments.operate;
     if operate.dry_run {
-        let pending = operate.with_what_is_there(async |machine| machine.pending().await)?;
-        return Ok(found(pending.as_ref(), "pending", &Value::Null).tried(true));
+        let pending =
+            operate.with_what_is_there(async |machine| Ok((machine.pending().await?, machine.forgotten())));
+        let (pending, begun) = pending?;
+        let begun = begun.filter(|_| pending.is_none());
+        return Ok(found(pending.as_ref(), "pending", &Value::Null, begun.as_ref()).tried(true));
     }
     if arguments.forget {
-        let pending = operate.with_what_is_there(async |machine| machine.forget_pending().await)?;
-        return Ok(found(pending.as_ref(), "forgotten", &json!("forgotten")));
+        let forgotten = operate
+            .with_what_is_there(async |machine| Ok((machine.forget_pending().await?, machine.forgotten())));
+        let (pending, begun) = forgotten?;
+        return Ok(found(pending.as_ref(), "forgotten", &json!("forgotten"), begun.as_ref()));
     }
     let (recovered, old) = operate.with_what_is_there(async |machine| {
-        let recovered = operate.recover(machine).await?;
+        let recovered = operate.recover(machine).await?.or_else(|| machine.forgotten());
         let images = async || match &recovered {
             Some(_) => old_description::images_of_running(machine).await,
             None => Images::new(),
@@ -43,7 +48,7 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
             let told = Told::new(format!("{recovered}\n"), object(&recovered));
             Ok(old_description::tell(told, &operate.machine.file(), &old))
         }
-        None => Ok(found(None, "", &Value::Null)),
+        None => Ok(found(None, "", &Value::Null, None)),
     }
 }
 
@@ -60,10 +65,12 @@ fn object(recovered: &Recovered) -> Value {
     object
 }
 
-/// An operation that is found, and nothing is done about.
-fn found(pending: Option<&Pending>, word: &str, became: &Value) -> Told {
+/// An operation that is found, and nothing is done about; and what the records say was begun, whatever becomes of that one.
+fn found(pending: Option<&Pending>, word: &str, became: &Value, begun: Option<&Recovered>) -> Told {
     let title = pending.map(|pending| &pending.intent.plan.title);
     let became = title.map_or(&Value::Null, |_| became);
-    let text = title.map_or("nothing is pending\n".to_owned(), |title| format!("{word}: {title}\n"));
-    Told::new(text, json!({ "pending": title, "became": became, "done": [], "remains": [] }))
+    let mut text = title.map_or("nothing is pending\n".to_owned(), |title| format!("{word}: {title}\n"));
+    let remains = begun.map_or([].as_slice(), |begun| &begun.remains);
+    text.extend(remains.iter().map(|left| format!("  left: {left}\n")));
+    Told::new(text, json!({ "pending": title, "became": became, "done": [], "remains": remains }))
 }
