@@ -292,7 +292,9 @@ fn what_else_stands_in_the_way_is_refused_before_anything_is_touched() {
     let twin = ObservedDisk { target: "vdb".into(), ..chain(&["x", "s0", "base"]) };
     shared.observed.disks.push(twin);
     assert!(matches!(shared.refused("s1"), Refusal::Delete(DeleteRefusal::ImageShared { .. })));
-    let frozen_twice = world().and(record("t", Some("s0"), "s0"));
+    // Of another time: it is not known for another record of the same snapshot.
+    let frozen_twice =
+        world().and(DomainSnapshot { creation_time: Some(2), ..record("t", Some("s0"), "s0") });
     assert!(
         matches!(frozen_twice.refused("s1"), Refusal::Delete(DeleteRefusal::OtherBranch { by, .. }) if by == "t")
     );

@@ -407,8 +407,9 @@ fn what_stands_in_the_way_is_refused_before_anything_is_touched() {
         let (disk, file, by) = ("vda".to_owned(), file("vda", taken_in), "b".to_owned());
         assert_eq!(refused, Refusal::Delete(DeleteRefusal::OtherBranch { disk, file, by }));
     }
-    // Another record says that the overlay is its own.
-    let copied = world().and(DomainSnapshot { name: Some("copy".into()), ..record("s2", Some("s1"), "s1") });
+    // Another record says that the overlay is its own, and is of another time.
+    let (name, creation_time) = (Some("copy".into()), Some(2));
+    let copied = world().and(DomainSnapshot { name, creation_time, ..record("s2", Some("s1"), "s1") });
     for (name, by) in [("s2", "copy"), ("copy", "s2")] {
         let refused = copied.refused(name);
         let [name, by, disk] = [name, by, "vda"].map(str::to_owned);
