@@ -57,12 +57,17 @@ impl SnapshotTree {
     }
 
     /// Makes one that was just taken the current one: it knows itself in which images the machine was, and the one that was current says
-    /// that no more.
+    /// that no more. But for the disks that it left out, or that the caller takes: of those no other record knows that they are in overlays.
     pub(crate) fn goes_on_from(&mut self, new: &str) {
+        let is_left_out = |part: &SnapshotDisk| {
+            let mut parts = self.get(new).into_iter().flat_map(|new| &new.disks);
+            let taken = parts.find(|taken| taken.name == part.name).and_then(|taken| taken.location);
+            matches!(taken, Some(Location::No | Location::Manual))
+        };
         if let Some(mut old) = self.current().filter(|old| *old != new).and_then(|old| self.get(old)).cloned()
-            && !old.revert_disks.is_empty()
+            && !old.revert_disks.iter().all(is_left_out)
         {
-            old.revert_disks.clear();
+            old.revert_disks.retain(is_left_out);
             self.insert(old);
         }
         self.set_current(Some(new));
