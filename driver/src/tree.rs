@@ -22,7 +22,7 @@ use std::{
 };
 
 pub use filter::{Filter, Scope};
-pub(crate) use goes_on::{goes_on_in, overlay, settle_current, source};
+pub(crate) use goes_on::{GoesOn, goes_on_in, overlay, settle_current, source};
 pub use hand_over::{BadHandOver, check_moves};
 pub use redefine::BadRedefinition;
 

@@ -492,9 +492,9 @@ impl Frozen<'_> {
         })
     }
 
-    /// An image that stood on it, the running machine's if it is one.
-    fn heir(&self) -> Option<&Utf8Path> {
-        self.live.as_ref().map(|live| live.file).or(self.aside.first().copied())
+    /// The images that stood on it, the running machine's first.
+    fn heirs(&self) -> Vec<&Utf8Path> {
+        self.live.iter().map(|live| live.file).chain(self.aside.iter().copied()).collect()
     }
 }
 

@@ -323,7 +323,7 @@ fn tags(
     let title = format!("delete {} of {}{kind}{on}", list(names), facts.domain.name);
     let last = records.tree.current().filter(|last| tree.current() != Some(*last));
     if let Some(last) = last.and_then(|last| records.tree.get(last)) {
-        tree.goes_on(|target| merge::is_in(target, last, facts));
+        tree.goes_on(|current, target| merge::goes_on(target, current, None, last, facts));
     }
     let abandoned = internal::abandoned(&aside, &mut tree, facts);
     let apart = apart.into_iter().chain(aside).map(Step::from);

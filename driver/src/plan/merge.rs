@@ -23,7 +23,7 @@
 mod bitmaps;
 mod records;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 pub(crate) use self::records::is_named;
 pub use self::records::taken_out;
@@ -44,7 +44,7 @@ use crate::{
         ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
         RemoveMemory, WriteRecords,
     },
-    tree::SnapshotTree,
+    tree::{GoesOn, SnapshotTree},
 };
 
 /// One disk whose overlay is to be merged.
@@ -452,14 +452,14 @@ impl<'a> Stages<'a> {
         let is_current = tree.current() == Some(self.name);
         let Some(snapshot) = tree.get(self.name).cloned() else { return };
         tree.remove(self.name);
-        branches::pass_on(&snapshot, aside(fates), tree);
+        branches::pass_on(aside(fates), tree);
         let gone = Some(snapshot).filter(|_| is_current);
         if let Some(gone) = gone {
-            tree.goes_on(|target| {
-                let mut merged =
-                    fates.iter().filter_map(Fate::merged).filter(|merged| merged.target == target);
-                merged.next().map_or_else(|| is_in(target, &gone, facts), |merged| Some(merged.into.into()))
-            });
+            let gone_image = |target: &str| {
+                let mut merged = fates.iter().filter_map(Fate::merged);
+                merged.find(|merged| merged.target == target).map(|merged| merged.file)
+            };
+            tree.goes_on(|current, target| goes_on(target, current, gone_image(target), &gone, facts));
         }
     }
 
@@ -482,20 +482,44 @@ impl<'a> Stages<'a> {
     }
 }
 
-/// The image that a disk of the machine is in, as the records know it: the one that `last`, which was current, was taken in, or an overlay that
-/// one of them has. What somebody has put on that is nothing of theirs.
-pub(super) fn is_in(target: &str, last: &DomainSnapshot, facts: Facts<'_>) -> Option<Utf8PathBuf> {
-    let tree = facts.records?.tree;
+/// Where a disk of the machine goes on from the snapshot that is `current` once `last`, which was, is gone, and with it the image `gone` of
+/// its chain: in the image that `last` was taken in, or an overlay that a record has, if it stands on what the current one holds. What somebody
+/// has put on that is nothing of theirs.
+pub(super) fn goes_on(
+    target: &str,
+    current: &DomainSnapshot,
+    gone: Option<&Utf8Path>,
+    last: &DomainSnapshot,
+    facts: Facts<'_>,
+) -> GoesOn {
+    let (Some(disk), Some(records)) = (facts.observed.disk(target), facts.records) else {
+        return GoesOn::Unknown;
+    };
     let then = source(last, target);
     let gives = |part: &SnapshotDisk, file: &Utf8Path| {
         part.name == target && part.location == Some(Location::External) && part.path() == Some(file)
     };
-    let is_given = |file: &Utf8Path| {
-        let mut records = tree.topological().into_iter().filter_map(|name| tree.get(name));
-        records.any(|it| it.disks.iter().chain(&it.revert_disks).any(|part| gives(part, file)))
+    let is_known = |file: &Utf8Path| {
+        let names = records.tree.topological().into_iter();
+        let mut parts = names.filter_map(|name| records.tree.get(name));
+        let is_given = parts.any(|it| it.disks.iter().chain(&it.revert_disks).any(|part| gives(part, file)));
+        then.as_deref() == Some(file) || is_given
     };
-    let mut files = facts.observed.disk(target)?.chain.iter().map(|image| &image.file);
-    files.find(|file| then.as_ref() == Some(file) || is_given(file)).cloned()
+    let chain = disk.chain.iter().map(|image| &*image.file);
+    let chain: Vec<&Utf8Path> = chain.filter(|file| Some(*file) != gone).collect();
+    let held = source(current, target);
+    let own = current.disks.iter().find(|part| part.name == target).and_then(SnapshotDisk::path);
+    let place = chain.iter().position(|file| Some(*file) == held.as_deref());
+    let above = &chain[..place.unwrap_or(chain.len())];
+    let known = above.iter().find(|file| is_known(file)).map(|file| (*file).to_owned());
+    match (place, known) {
+        (Some(place), known) => {
+            GoesOn::In(known.unwrap_or_else(|| chain[place.saturating_sub(1)].to_owned()))
+        }
+        (None, Some(known)) if held.is_none() || own == Some(&known) => GoesOn::In(known),
+        (None, _) if held.is_some() && chain.iter().all(|file| file.is_absolute()) => GoesOn::Nowhere,
+        (None, _) => GoesOn::Unknown,
+    }
 }
 
 /// The images that lie aside.

@@ -243,7 +243,7 @@ impl Way<'_> {
     /// Within the process that runs.
     fn within(&self) -> Result<Planned, Refusal> {
         self.check_nvram_is_closed()?;
-        let (write, tree) = self.recorded(&[])?;
+        let (write, tree) = self.recorded(&[], &self.domain)?;
         let runs = Some(self.goal == Goal::Running);
         let mut plan = internal::revert(&self.revert.name, runs, Some(write), self.facts)?;
         plan.stages.extend(self.delete_tags(Naming::Nodes, |disk| disk.node.clone())?);
@@ -260,7 +260,7 @@ impl Way<'_> {
         self.knows_qemu()?;
         self.same_images()?;
         self.holds_no_transient()?;
-        let (write, tree) = self.recorded(&[])?;
+        let (write, tree) = self.recorded(&[], &self.domain)?;
         // The built-in launcher calls the node of a disk's image as the disk; what a program calls it nobody knows before.
         let naming = match launcher {
             Launcher::BuiltIn(_) => Naming::Nodes,
@@ -357,7 +357,7 @@ impl Way<'_> {
         if memory.is_some() {
             self.knows_qemu()?;
         }
-        let (write, tree) = self.recorded(&fresh)?;
+        let (write, tree) = self.recorded(&fresh, &domain)?;
         let back = self.put_back()?;
         let tool = self.tool();
         let reserve = fresh.iter().map(|overlay| ReserveFile {

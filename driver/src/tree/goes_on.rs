@@ -25,7 +25,9 @@ impl SnapshotTree {
         let children = self.remove(name);
         match (twin, forgotten) {
             (Some(twin), forgotten) => self.stand_in(&twin, &children, forgotten.as_ref()),
-            (None, Some(forgotten)) => self.goes_on(|target| file(&forgotten, target)),
+            (None, Some(forgotten)) => {
+                self.goes_on(|_, target| file(&forgotten, target).map_or(GoesOn::Unknown, GoesOn::In));
+            }
             (None, None) => {}
         }
         children
@@ -33,22 +35,32 @@ impl SnapshotTree {
 
     /// Has the current snapshot, which has become that because the one that was is gone, say where the machine goes on from it: in
     /// which image each disk is that it has put on an overlay, or has said something of before.
-    pub(crate) fn goes_on(&mut self, image: impl Fn(&str) -> Option<Utf8PathBuf>) {
+    pub(crate) fn goes_on(&mut self, image: impl Fn(&DomainSnapshot, &str) -> GoesOn) {
         let Some(mut current) = self.current().and_then(|current| self.get(current)).cloned() else { return };
+        let image = |target: &str| image(&current, target);
         let external = |part: &&SnapshotDisk| part.location == Some(Location::External);
-        let mut said = std::mem::take(&mut current.revert_disks);
+        let mut said = current.revert_disks.clone();
         let given = current.disks.iter().filter(external).filter_map(|part| {
             let kept = said.iter().position(|said| said.name == part.name).map(|place| said.remove(place));
-            // Else somebody has put the machine on what the snapshot was taken of.
-            let is_overlay = |file: &Utf8PathBuf| source(&current, &part.name).as_ref() != Some(file);
-            let now = image(&part.name).filter(is_overlay).map(|file| overlay(&part.name, &file));
+            let now = match image(&part.name) {
+                // Else somebody has put the machine on what the snapshot was taken of.
+                GoesOn::In(file) if source(&current, &part.name).as_ref() != Some(&file) => {
+                    Some(overlay(&part.name, &file))
+                }
+                GoesOn::Nowhere => Some(nowhere(&part.name)),
+                GoesOn::In(_) | GoesOn::Unknown => None,
+            };
             match (kept, now) {
                 (Some(kept), Some(now)) if kept.path() == now.path() => Some(kept),
                 (kept, now) => now.or(kept),
             }
         });
         let given: Vec<SnapshotDisk> = given.collect();
-        said.retain(|part| image(&part.name).is_none_or(|file| part.path() == Some(&*file)));
+        said.retain(|part| match image(&part.name) {
+            GoesOn::In(file) => part.path() == Some(&*file),
+            GoesOn::Nowhere => false,
+            GoesOn::Unknown => true,
+        });
         current.revert_disks = given.into_iter().chain(said).collect();
         let says = |part: &SnapshotDisk| current.revert_disks.iter().any(|own| own.path() == part.path());
         self.forget_goes_on(current.name.as_deref().unwrap_or_default(), |part| !says(part));
@@ -73,6 +85,48 @@ impl SnapshotTree {
         self.set_current(Some(new));
     }
 
+    /// Takes an overlay that goes from the records that say that a disk went on in it: it did in the `heir` of that, if there is one, and
+    /// else in the image that the next branch of the snapshot began in. Where there is none either the disk is in no image of that snapshot.
+    pub(crate) fn lose(&mut self, target: &str, gone: &Utf8Path, heirs: &[&Utf8Path]) {
+        let names_it = |part: &SnapshotDisk| {
+            let is_overlay = part.location == Some(Location::External) && !part.delete_in_progress;
+            is_overlay && part.name == target && part.path() == Some(gone)
+        };
+        let records = self.topological().into_iter().filter_map(|name| self.get(name));
+        let naming = records.filter(|it| it.disks.iter().chain(&it.revert_disks).any(names_it));
+        for mut record in naming.cloned().collect::<Vec<_>>() {
+            let name = record.name.clone().unwrap_or_default();
+            let branches = self.branches_of(&name, target);
+            let grown = |file: &&Utf8PathBuf| heirs.is_empty() || heirs.contains(&file.as_path());
+            let grown = branches.iter().filter(|file| *file != gone).find(grown).cloned();
+            let first = || heirs.first().map(|file| (*file).to_owned());
+            for part in record.revert_disks.iter_mut().filter(|part| names_it(part)) {
+                part.source = first().or_else(|| grown.clone()).map(|file| source_of(&file));
+            }
+            record.revert_disks.retain(|part| part.name != target || part.path().is_some());
+            let reverted = record.revert_disks.iter().find(|part| part.name == target);
+            let reverted = reverted.and_then(SnapshotDisk::path).map(ToOwned::to_owned);
+            for part in record.disks.iter_mut().filter(|part| names_it(part)) {
+                let heir = grown.clone().or_else(first).or_else(|| reverted.clone());
+                part.source = heir.map(|file| source_of(&file));
+            }
+            self.insert(record);
+        }
+    }
+
+    /// The images of a disk that the branches of a snapshot began in: as the next snapshots knew them that took the disk.
+    fn branches_of(&self, name: &str, target: &str) -> Vec<Utf8PathBuf> {
+        let takes = |child: &DomainSnapshot| {
+            let part = child.disks.iter().find(|part| part.name == target);
+            part.is_none_or(|part| part.location != Some(Location::No))
+        };
+        let of = |name: &str| match self.get(name) {
+            Some(child) if takes(child) => source(child, target).into_iter().collect(),
+            _ => self.branches_of(name, target),
+        };
+        self.children(name).flat_map(of).collect()
+    }
+
     /// Leaves of what the records say of where the machine went on, all but `but`, what `stays`. Beside the one that is current others
     /// may say it, where somebody has made another one current by hand.
     pub(crate) fn forget_goes_on(&mut self, but: &str, stays: impl Fn(&SnapshotDisk) -> bool) {
@@ -84,6 +138,16 @@ impl SnapshotTree {
             self.insert(record);
         }
     }
+}
+
+/// Where a disk of a machine goes on from a snapshot.
+pub(crate) enum GoesOn {
+    /// In this image.
+    In(Utf8PathBuf),
+    /// In an image that does not stand on the snapshot's: it has come from another branch.
+    Nowhere,
+    /// That is not known.
+    Unknown,
 }
 
 /// The file that a disk was in when the snapshot was taken; none if it was in something else.
@@ -130,10 +194,18 @@ pub(crate) fn goes_on_in(parts: &mut Vec<SnapshotDisk>, new: SnapshotDisk) {
 
 /// A part of a record: the overlay in which a disk goes on.
 pub(crate) fn overlay(target: &str, file: &Utf8Path) -> SnapshotDisk {
+    SnapshotDisk { source: Some(source_of(file)), ..nowhere(target) }
+}
+
+/// The same of a disk that goes on in no overlay of that snapshot's.
+fn nowhere(target: &str) -> SnapshotDisk {
     SnapshotDisk {
         location: Some(Location::External),
         driver: Some(Element::new("driver").with("type", "qcow2")),
-        source: Some(Element::new("source").with("file", file.as_str())),
         ..SnapshotDisk::new(target)
     }
+}
+
+fn source_of(file: &Utf8Path) -> Element {
+    Element::new("source").with("file", file.as_str())
 }

@@ -7,7 +7,7 @@
 //!
 //! As long as both are there neither needs an image for itself, and one of them goes without any.
 
-use super::{SnapshotTree, source};
+use super::{GoesOn, SnapshotTree, source};
 use crate::domain_snapshot::{DomainSnapshot, Location, SnapshotDisk};
 
 impl SnapshotTree {
@@ -35,7 +35,7 @@ impl SnapshotTree {
             let mut parts = current.revert_disks.iter().chain(&current.disks);
             parts.find(|part| part.name == target).and_then(SnapshotDisk::path).map(ToOwned::to_owned)
         };
-        self.goes_on(said);
+        self.goes_on(|_, target| said(target).map_or(GoesOn::Unknown, GoesOn::In));
     }
 }
 

@@ -23,13 +23,12 @@ pub(super) fn tree_without(
     let name = snapshot.name.as_deref().unwrap_or_default();
     let was_current = old.current() == Some(name);
     tree.remove(name);
-    pass_on(snapshot, frozen.iter(), &mut tree);
+    pass_on(frozen.iter(), &mut tree);
     if was_current && snapshot.parent.is_some() {
-        tree.goes_on(|target| {
-            let mut live = frozen.iter().filter(|disk| disk.target == target);
-            let live = live.find_map(|disk| Some(disk.live.as_ref()?.file.to_owned()));
-            live.or_else(|| merge::is_in(target, snapshot, facts))
-        });
+        let gone = |target: &str| {
+            frozen.iter().find(|disk| disk.target == target).map(|disk| disk.file.as_path())
+        };
+        tree.goes_on(|current, target| merge::goes_on(target, current, gone(target), snapshot, facts));
     }
     settle_current(&mut tree);
     for disk in frozen {
@@ -38,26 +37,17 @@ pub(super) fn tree_without(
     tree
 }
 
-/// Has the parent of a snapshot that is gone say of its own overlays, where they are gone, in which the disks went on.
+/// Has the records that say that a disk went on in an image of a snapshot that is gone say in which it did of those that stood on that.
 pub(in crate::plan) fn pass_on<'f, 'a: 'f>(
-    snapshot: &DomainSnapshot,
     frozen: impl Iterator<Item = &'f Frozen<'a>>,
     tree: &mut SnapshotTree,
 ) {
-    let parent = snapshot.parent.as_deref().and_then(|parent| tree.get(parent));
-    let Some(mut parent) = parent.cloned() else { return };
     let mut any = false;
     for disk in frozen {
         any = true;
-        let heir = disk.heir().map(ToOwned::to_owned).or_else(|| branch_of(&parent, disk.target, tree));
-        let part = parent.disks.iter_mut().find(|part| part.name == disk.target);
-        let part = part.filter(|part| part.path() == Some(&disk.file));
-        if let (Some(part), Some(heir)) = (part, heir) {
-            part.source = Some(Element::new("source").with("file", heir.as_str()));
-        }
+        tree.lose(disk.target, &disk.file, &disk.heirs());
     }
     if any {
-        tree.insert(parent);
         settle_current(tree);
     }
 }

@@ -31,7 +31,7 @@ impl Way<'_> {
         internal::check_nothing_stands_on(&self.revert.name, &disks, going, self.facts)?;
         let launcher = self.launcher_if_needed(&domain)?;
         let reset = self.reset_nvram()?;
-        let (write, tree) = self.recorded(&[])?;
+        let (write, tree) = self.recorded(&[], &domain)?;
         let left = self.left_above(&domain, &tree)?;
         let tool = self.tool();
         let put_back = disks.iter().map(|disk| ApplySnapshot {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Fresh, Way, location};
+use super::{Fresh, Way, is_external, location};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     domain_xml::DomainXml,
@@ -17,7 +17,11 @@ use crate::{
 impl Way<'_> {
     /// The records afterwards: it is the current one, and says in which overlays the machine goes on. If others descend from it,
     /// what they grew out of stays said beside that.
-    pub(super) fn recorded(&self, fresh: &[Fresh]) -> Result<(WriteRecords, SnapshotTree), Refusal> {
+    pub(super) fn recorded(
+        &self,
+        fresh: &[Fresh],
+        machine: &DomainXml,
+    ) -> Result<(WriteRecords, SnapshotTree), Refusal> {
         let Records { folder, tree: old, .. } = self.records;
         let name = self.revert.name.as_str();
         let mut tree = old.clone();
@@ -43,7 +47,21 @@ impl Way<'_> {
         }
         self.note_used_up(&mut tree);
         tree.set_current(Some(name));
+        self.lose_left(machine, &mut tree);
         Ok((WriteRecords::new(folder, old, &tree)?, tree))
+    }
+
+    /// Takes the overlays that go, or of which nothing is known any more, from the records that name them as where a disk went on.
+    fn lose_left(&self, machine: &DomainXml, tree: &mut SnapshotTree) {
+        if !is_external(self.record) {
+            return;
+        }
+        let mut left = self.left_behind(machine, tree);
+        left.extend(self.left_to_be_looked_at(machine, tree));
+        let images = self.found.disks.iter().map(|disk| (disk.target.as_str(), &*disk.file));
+        for (target, file) in images.chain(self.unread()).filter(|(_, file)| left.contains(*file)) {
+            tree.lose(target, file, &[]);
+        }
     }
 
     /// Whether the machine goes on in the overlay of a disk that the snapshot left out. No other record knows that one: unsaid it would
