@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::BTreeSet, fmt, rc::Rc};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 /// A file that is of no use to the machine any more, and was not removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,8 @@ pub struct KeptFile {
 }
 
 /// What a file is kept for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WhyKept {
     /// Another process has it open, be it to read what stands on it.
     InUse,
@@ -30,6 +32,8 @@ pub enum WhyKept {
     Described,
     /// It holds the snapshot, of which this is another record.
     Twin(String),
+    /// This disk was in it, and is in another one now; no record knows of it.
+    Unrecorded(String),
 }
 
 impl fmt::Display for KeptFile {
@@ -69,6 +73,10 @@ impl fmt::Display for KeptFile {
                     "`{file}` is kept with what is on it, for `{name}` is another record of the same snapshot"
                 )
             }
+            WhyKept::Unrecorded(disk) => write!(
+                f,
+                "`{file}`, which disk {disk} was in, is kept, because no record knows of it; remove it if what is on it is of no use"
+            ),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) use self::branches::recorded;
 pub(crate) use self::merge::is_named;
 pub(crate) use self::quiesce::{Wanted, told as quiesced};
 pub use self::{
-    branches::{Beside, images_beside, known_files},
+    branches::{Beside, images_beside, known_files, recorded_images},
     delete::{at_stake, check_one_by_one, needs_nodes, one_by_one},
     internal::images_of_other_branches,
     memory::why_not_in_background,

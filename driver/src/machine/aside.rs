@@ -15,7 +15,8 @@ use crate::{
     plan::{self, Aside, Beside, GoingBack, HostFiles, Kept},
     qemu_img::{ImageInfo, QemuImg},
     request::Request,
-    step, strangers,
+    step,
+    strangers::{self, Stranger},
 };
 
 impl<E: Env> Machine<E> {
@@ -87,7 +88,12 @@ impl<E: Env> Machine<E> {
         let pending = self.pending().await.ok().flatten();
         let left = pending.iter().flat_map(Pending::left);
         known.extend(left.filter_map(|left| left.worthless().map(Utf8Path::to_owned)));
-        let strangers = strangers::standing_on(env, &at_stake, &known).await;
+        let ours = tree.as_ref().map(|tree| plan::recorded_images(tree, observed)).unwrap_or_default();
+        // Of those that are read below it is found there, and only who deletes wants to know it.
+        let deletes = matches!(request, Request::Delete(_));
+        known.extend(ours.keys().filter(|file| !deletes || wanted.contains_key(*file)).cloned());
+        let standing = strangers::standing_on(env, &at_stake, &known).await.into_iter();
+        let (mut recorded, strangers): (Vec<_>, _) = standing.partition(|it| ours.contains_key(&it.file));
         let tool = match &domain.document {
             Some(document) => self.tool(document).await,
             None => "qemu-img".into(),
@@ -101,6 +107,11 @@ impl<E: Env> Machine<E> {
                 images.insert(path, info);
             }
         }
+        let ours = images.iter().filter(|(file, _)| ours.contains_key(*file));
+        recorded.extend(ours.filter_map(|(file, found): (_, &Result<ImageInfo, String>)| {
+            let on = found.as_ref().ok()?.backing_file().filter(|on| at_stake.contains(on))?;
+            Some(Stranger { file: file.clone(), on })
+        }));
         let behind = images.values().flatten().filter_map(ImageInfo::backing_file);
         let mut canonical = BTreeMap::new();
         let in_use = observed.disks.iter().flat_map(|disk| &disk.chain).map(|image| image.file.clone());
@@ -111,6 +122,6 @@ impl<E: Env> Machine<E> {
                 canonical.insert(path, name);
             }
         }
-        Some(Beside { tool, images, canonical, strangers })
+        Some(Beside { tool, images, canonical, strangers, recorded })
     }
 }

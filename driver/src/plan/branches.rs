@@ -25,11 +25,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use self::records::tree_without;
 pub(super) use self::records::{branch_of, pass_on};
-use super::{Facts, Plan, Planned, Records, Stage, check_images_are_held, delete::check_no_stranger, merge};
+use super::{
+    Facts, Plan, Planned, Records, Stage, check_images_are_held,
+    delete::{check_no_stranger, left_out},
+    merge,
+};
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
     error::{DeleteRefusal, ImageRefusal, Refusal},
+    kept::WhyKept,
     observed::{Observed, ObservedDisk},
     qemu_img::{Backing, ImageInfo},
     request::Request,
@@ -49,6 +54,8 @@ pub struct Beside {
     pub canonical: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
     /// Images that nobody here knows and that stand on those that are [`at_stake`](super::at_stake).
     pub strangers: Vec<Stranger>,
+    /// The same of those that the records know, and no chain of the machine has.
+    pub recorded: Vec<Stranger>,
 }
 
 impl Beside {
@@ -69,7 +76,8 @@ pub fn images_beside(
     let (Request::Delete(delete), Some(tree)) = (request, tree) else { return BTreeMap::new() };
     let snapshot = tree.get(delete.name.as_str()).filter(|_| delete.flags.iter().next().is_none());
     let Some(snapshot) = snapshot else { return BTreeMap::new() };
-    if is_branching(snapshot, tree, observed) || stands_apart(snapshot, tree, observed) {
+    let is_apart = || external(snapshot).any(|part| stands_apart(part, snapshot, tree, observed));
+    if is_branching(snapshot, tree, observed) || is_apart() {
         return recorded_images(tree, observed);
     }
     if !is_begun(snapshot) {
@@ -85,7 +93,7 @@ pub fn images_beside(
 }
 
 /// The images that the records name and no chain of the machine has, with their formats.
-pub(super) fn recorded_images(tree: &SnapshotTree, observed: &Observed) -> BTreeMap<Utf8PathBuf, String> {
+pub fn recorded_images(tree: &SnapshotTree, observed: &Observed) -> BTreeMap<Utf8PathBuf, String> {
     let mut images = named_images(tree);
     images.retain(|path, _| {
         !observed.disks.iter().flat_map(|disk| &disk.chain).any(|image| image.file == *path)
@@ -118,7 +126,7 @@ fn named_images(tree: &SnapshotTree) -> BTreeMap<Utf8PathBuf, String> {
     images
 }
 
-/// The files that the machine has open or its records name.
+/// The files of which nothing is to be asked: those that the machine has open, those of memory, and what is merged.
 pub fn known_files(tree: Option<&SnapshotTree>, observed: &Observed) -> BTreeSet<Utf8PathBuf> {
     let open = observed.images().flat_map(|disk| &disk.chain).map(|image| image.file.clone());
     let records: Vec<_> = tree
@@ -128,8 +136,7 @@ pub fn known_files(tree: Option<&SnapshotTree>, observed: &Observed) -> BTreeSet
     let memory = records.iter().filter_map(|record| record.memory.file.clone());
     let merged = records.iter().flat_map(|record| &record.disks).filter_map(merge::note);
     let merged = merged.map(|note| note.file.to_owned());
-    let images = tree.into_iter().flat_map(|tree| recorded_images(tree, observed).into_keys());
-    open.chain(images).chain(memory).chain(merged).collect()
+    open.chain(memory).chain(merged).collect()
 }
 
 /// Whether a snapshot's deletion was begun. Its overlays go down, unless the machine has left them: see [`begun`].
@@ -144,7 +151,16 @@ pub(super) fn is_branching(snapshot: &DomainSnapshot, tree: &SnapshotTree, obser
         return false;
     }
     let (children, is_current) = (tree.children(name).count(), tree.current() == Some(name));
-    if children > 1 || (is_current && children > 0) || !snapshot.revert_disks.is_empty() {
+    let is_below = |part: &SnapshotDisk| {
+        let held = merge::source(snapshot, &part.name);
+        let mut chain = observed.disk(&part.name).into_iter().flat_map(|disk| &disk.chain);
+        part.path().is_none() && chain.any(|image| held.as_ref() == Some(&image.file))
+    };
+    if children > 1
+        || (is_current && children > 0)
+        || !snapshot.revert_disks.is_empty()
+        || external(snapshot).any(is_below)
+    {
         return true;
     }
     let mut parts = external(snapshot).peekable();
@@ -153,15 +169,22 @@ pub(super) fn is_branching(snapshot: &DomainSnapshot, tree: &SnapshotTree, obser
     is_left && parts.peek().is_some() && !parts.any(|part| in_chain(part, observed))
 }
 
-/// Whether the machine has left a snapshot with some of its disks alone: the others were left out of the one that was gone back to.
-pub(super) fn stands_apart(snapshot: &DomainSnapshot, tree: &SnapshotTree, observed: &Observed) -> bool {
+/// Whether the machine has left a snapshot with this disk alone: others were left out of the one that was gone back to. Or the record says
+/// that the disk is in none of its images.
+pub(super) fn stands_apart(
+    part: &SnapshotDisk,
+    snapshot: &DomainSnapshot,
+    tree: &SnapshotTree,
+    observed: &Observed,
+) -> bool {
     let name = snapshot.name.as_deref().unwrap_or_default();
     let is_begun_here = |part: &SnapshotDisk| merge::note(part).is_some();
     let stays = |part: &SnapshotDisk| is_begun_here(part) || in_chain(part, observed);
-    line(tree).all(|ancestor| ancestor != name)
-        && tree.children(name).next().is_none()
-        && snapshot.disks.iter().any(stays)
-        && external(snapshot).any(|part| !stays(part))
+    if part.location != Some(Location::External) || stays(part) {
+        return false;
+    }
+    let is_left = line(tree).all(|ancestor| ancestor != name) && tree.children(name).next().is_none();
+    part.path().is_none() || (is_left && snapshot.disks.iter().any(stays))
 }
 
 /// Whether the machine has the overlay that a snapshot gave a disk.
@@ -235,7 +258,8 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
         }
     }
     stages.retain(|stage| !stage.steps.is_empty());
-    let tree = tree_without(snapshot, &frozen, &settled, facts);
+    let mut tree = tree_without(snapshot, &frozen, &settled, facts);
+    let mut left = left_out::left(snapshot, &mut tree, facts);
     stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     let no_return = stages.len() - 1;
     let removals = removals(snapshot, frozen.iter(), overlays, &tree, records.tree, facts).into_iter();
@@ -246,6 +270,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
             stages.extend(files.map(|removal| Stage::one(RemoveFile { path: removal.file })));
         }
     }
+    stages.extend(left_out::stages(&mut left));
     stages.extend(merge::removed_memory(snapshot, &tree).map(Stage::one));
     stages.extend(no_part(snapshot, &tree, facts).map(Stage::one));
     let moved = frozen.iter().filter(|disk| disk.is_stood_on());
@@ -267,7 +292,7 @@ pub(super) fn no_part(
     let others = external(snapshot).filter(move |part| !facts.has(&part.name));
     let overlays = others.filter_map(|part| Some((part.name.clone(), part.path()?.to_owned())));
     let unknown = overlays.filter(move |(_, file)| !merge::is_named(left, file));
-    unknown.map(|(target, file)| KeepImage { target, file, of: None })
+    unknown.map(|(target, file)| KeepImage { file, why: WhyKept::NoPart(target) })
 }
 
 /// The machine's description then, if it says what is below its images.
@@ -328,8 +353,11 @@ pub(super) fn find<'a>(
     }
     let device = disk.source_type() != Some(SourceType::File);
     let mut frozen = Frozen { target, file, device, below: below.flatten(), live, aside, left: None };
-    frozen.check_children(&name(), tree, facts)?;
-    frozen.check_line(part, snapshot, tree, facts)?;
+    // Of a disk that is in no image of the snapshot's no branch began there.
+    if part.path().is_some() {
+        frozen.check_children(&name(), tree, facts)?;
+        frozen.check_line(part, snapshot, tree, facts)?;
+    }
     let own = part.path().filter(|_| tree.children(&name()).next().is_none());
     if let Some(own) = own.filter(|own| frozen.is_left_alone(own, facts)) {
         frozen.aside.clear();
@@ -509,17 +537,20 @@ pub(super) fn removals<'f, 'a: 'f>(
     facts: Facts<'_>,
 ) -> Vec<RemoveImage> {
     let frozen: Vec<_> = frozen.collect();
-    let parent = snapshot.parent.as_deref().and_then(|parent| old.get(parent));
+    let before: Vec<_> =
+        std::iter::successors(snapshot.parent.as_deref(), |name| old.get(name)?.parent.as_deref())
+            .filter_map(|name| old.get(name))
+            .collect();
     let grew = snapshot.name.as_deref().is_some_and(|name| old.children(name).next().is_some());
     let is_another = |disk: &Frozen<'_>| {
         let document = facts.domain.document.as_ref();
         document.is_some_and(|document| !document.element().names(disk.file.as_str()))
     };
-    let is_overlay = |disk: &&&Frozen<'_>| match parent {
-        _ if grew || disk.is_stood_on() => true,
-        Some(parent) => external(parent).any(|part| part.name == disk.target),
-        None => is_another(disk),
+    let was_made = |disk: &Frozen<'_>| {
+        let mut parts = before.iter().flat_map(|record| external(record));
+        parts.any(|part| part.name == disk.target)
     };
+    let is_overlay = |disk: &&&Frozen<'_>| grew || disk.is_stood_on() || was_made(disk) || is_another(disk);
     let images = frozen.iter().filter(is_overlay).map(|disk| (disk.file.clone(), disk.device));
     let own = frozen.iter().filter_map(|disk| Some((disk.left?.to_owned(), false)));
     let merged = merged.into_iter().map(|image| (image.file, image.device));

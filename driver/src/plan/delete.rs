@@ -9,6 +9,8 @@
 //! Of an internal snapshot the record goes first. Whatever ends this half way then leaves a tag without a record, which takes
 //! room and can be deleted by its name, and never a record that promises what is gone.
 
+pub(super) mod left_out;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -17,6 +19,7 @@ use super::{Facts, Plan, Planned, Records, Stage, branches, internal, merge, off
 use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType, StoragePart},
     error::{DeleteRefusal, ImageRefusal, Refusal},
+    kept::WhyKept,
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
     request::{Delete, DeleteFlag, DeleteFlags, Request, RevertFlag},
@@ -56,6 +59,7 @@ pub fn at_stake(
     let parts =
         snapshot.into_iter().flat_map(|snapshot| snapshot.disks.iter().map(move |part| (snapshot, part)));
     let external = parts.filter(|(_, part)| part.location == Some(Location::External));
+    let left_out = snapshot.into_iter().flat_map(left_out::images).map(|(_, file)| file);
     let images = external.flat_map(|(snapshot, part)| {
         let own = part.path();
         let chain = observed.disk(&part.name).map(|disk| disk.chain.as_slice()).unwrap_or_default();
@@ -65,7 +69,7 @@ pub fn at_stake(
     });
     let notes = snapshot.into_iter().flat_map(|snapshot| &snapshot.disks).filter_map(merge::note);
     let merged = notes.flat_map(|note| [note.file.to_owned(), note.into.into()]);
-    images.chain(merged).chain(aside).collect()
+    images.chain(merged).chain(aside).chain(left_out).collect()
 }
 
 /// Refuses what would break an image that stands on this one and that nobody here knows.
@@ -212,9 +216,8 @@ fn one_of_two(name: &str, twin: &str, records: Records<'_>, facts: Facts<'_>) ->
     let mut steps = Vec::new();
     let snapshot = records.tree.get(name).expect("the caller has found it");
     for part in snapshot.disks.iter().filter(|part| part.location == Some(Location::External)) {
-        let (target, of) = (part.name.clone(), Some(twin.to_owned()));
-        let held = merge::source(snapshot, &part.name);
-        steps.extend(held.map(|file| Step::from(KeepImage { target, file, of })));
+        let (held, why) = (merge::source(snapshot, &part.name), WhyKept::Twin(twin.to_owned()));
+        steps.extend(held.map(|file| Step::from(KeepImage { file, why })));
     }
     let chains = || facts.observed.disks.iter().flat_map(|disk| &disk.chain);
     let in_use = |file: &Utf8Path| chains().any(|image| image.file == file);
@@ -326,9 +329,13 @@ fn tags(
         tree.goes_on(|current, target| merge::goes_on(target, current, None, last, facts));
     }
     let abandoned = internal::abandoned(&aside, &mut tree, facts);
+    let mut left = Vec::new();
+    for record in names.iter().filter_map(|name| records.tree.get(name)) {
+        left.extend(left_out::left(record, &mut tree, facts));
+    }
     let apart = apart.into_iter().chain(aside).map(Step::from);
     let steps = steps.into_iter().map(Step::from).chain(apart).chain(abandoned.into_iter().map(Step::from));
-    let steps = steps.collect();
+    let steps = steps.chain(left).collect();
     finished(title, disks, steps, tree, records)
 }
 

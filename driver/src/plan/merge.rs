@@ -23,7 +23,7 @@
 mod bitmaps;
 mod records;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
 pub use self::records::taken_out;
@@ -32,7 +32,7 @@ use self::records::{begin, done, leaves};
 use super::{
     Facts, Off, Plan, Planned, Records, Stage,
     branches::{self, Frozen},
-    delete::check_no_stranger,
+    delete::{check_no_stranger, left_out},
 };
 pub(super) use crate::tree::source;
 use crate::{
@@ -42,7 +42,7 @@ use crate::{
     observed::{ObservedDisk, ObservedImage, ObservedNode},
     step::{
         ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
-        RemoveMemory, WriteRecords,
+        RemoveMemory, Step, WriteRecords,
     },
     tree::{GoesOn, SnapshotTree},
 };
@@ -165,7 +165,8 @@ fn fate<'a>(
     if part.location != Some(Location::External) {
         return Ok(None);
     }
-    if !facts.has(&part.name) && branches::stands_apart(snapshot, tree, facts.observed) {
+    let is_apart = || branches::stands_apart(part, snapshot, tree, facts.observed);
+    if !facts.has(&part.name) && is_apart() {
         return Ok(None);
     }
     let target = || part.name.clone();
@@ -175,7 +176,7 @@ fn fate<'a>(
     }
     let file = part.path().unwrap_or(Utf8Path::new(""));
     let Some(place) = disk.chain.iter().position(|image| image.file == file) else {
-        if merged.is_none() && branches::stands_apart(snapshot, tree, facts.observed) {
+        if merged.is_none() && is_apart() {
             return Ok(Some(Fate::Aside(Box::new(branches::find(part, snapshot, tree, facts)?))));
         }
         let begun = merged.filter(|(_, into, _)| disk.chain.iter().any(|image| image.file == *into));
@@ -249,7 +250,25 @@ impl Merge<'_> {
                 return Err(DeleteRefusal::OtherBranch { disk: disk(), file: file.to_owned(), by }.into());
             }
         }
-        Ok(())
+        match self.recorded_above(tree, facts) {
+            Some((file, by)) => Err(DeleteRefusal::OtherBranch { disk: disk(), file, by }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Which of the two images is below one that a record knows and the machine does not use, by what is in that one's header, and the record:
+    /// it may name as where a disk went on another one than that.
+    fn recorded_above(&self, tree: &SnapshotTree, facts: Facts<'_>) -> Option<(Utf8PathBuf, String)> {
+        let mut recorded = facts.beside.into_iter().flat_map(|beside| &beside.recorded);
+        let above = recorded.find(|found| [self.base.file, self.overlay.file].contains(&&*found.on))?;
+        let records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+        let names = |record: &&DomainSnapshot| {
+            let taken = source(record, &self.disk.target).as_ref() == Some(&above.file);
+            let mut parts = record.disks.iter().chain(&record.revert_disks);
+            taken || parts.any(|part| part.path() == Some(&above.file))
+        };
+        let by = records.filter(names).last()?.name.clone()?;
+        Some((above.on.clone(), by))
     }
 
     /// Which of the two images is, or may be, below an overlay of this snapshot that the running machine does not use.
@@ -325,12 +344,14 @@ struct Stages<'a> {
     old: &'a SnapshotTree,
     tree: SnapshotTree,
     stages: Vec<Stage>,
+    /// What only the parts of it led to that were left out or are the caller's.
+    left: Vec<Step>,
 }
 
 impl<'a> Stages<'a> {
     fn new(name: &'a str, records: Records<'a>) -> Self {
         let (old, tree) = (records.tree, records.tree.clone());
-        Self { name, folder: records.folder, old, tree, stages: Vec::new() }
+        Self { name, folder: records.folder, old, tree, stages: Vec::new(), left: Vec::new() }
     }
 
     fn plan(
@@ -384,6 +405,7 @@ impl<'a> Stages<'a> {
         let no_return = self.stages.len() - 1;
         let removals = removals(snapshot, fates, &self.tree, self.old, facts);
         self.stages.extend(removals.into_iter().map(Stage::one));
+        self.stages.extend(left_out::stages(&mut self.left));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
@@ -421,6 +443,7 @@ impl<'a> Stages<'a> {
         let removals = removals(snapshot, fates, &self.tree, self.old, facts);
         let removals = removals.into_iter().filter(|removal| !removal.device);
         self.stages.extend(removals.map(|removal| Stage::one(RemoveFile { path: removal.file })));
+        self.stages.extend(left_out::stages(&mut self.left));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
         let disks: Vec<_> = merges.iter().map(|merge| merge.disk.target.clone()).collect();
@@ -476,6 +499,8 @@ impl<'a> Stages<'a> {
             }
         }
         self.go_on_from_parent(&mut tree, fates, facts);
+        self.left =
+            self.old.get(self.name).map(|gone| left_out::left(gone, &mut tree, facts)).unwrap_or_default();
         self.stages.push(Stage::one(WriteRecords::new(self.folder, &self.tree, &tree)?));
         self.tree = tree;
         Ok(())

@@ -402,6 +402,7 @@ impl Way<'_> {
         stages.extend(parts.into_iter().map(Stage::one));
         stages.push(Stage::all(unclear.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
         stages.push(Stage::all(self.no_part(&tree)));
+        stages.push(Stage::all(self.unrecorded(&domain, &tree)));
         stages.retain(|stage| !stage.steps.is_empty());
         let (kind, targets) = self.kind(&fresh);
         let plan = self.plan(&kind, targets, stages, no_return);

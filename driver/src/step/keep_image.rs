@@ -1,4 +1,4 @@
-//! Tells of an image that stays: of a disk that is no part of the machine, or of a snapshot that another record is of too.
+//! Tells of an image that stays.
 
 use std::fmt;
 
@@ -9,23 +9,19 @@ use super::{Begun, Kind, Remains, file_name};
 use crate::{
     env::{Env, FileKind},
     error::StepError,
-    kept::WhyKept,
+    kept::{KeptFile, WhyKept},
     live::Live,
 };
 
-/// Tells of an image that stays, of a disk that is no part of the machine when all is done: it does nothing to it. What was written to that
-/// disk is nobody's to give up, who goes back to a machine without it or deletes a snapshot of one with it. So it does where one of two
-/// records of a snapshot goes. One that is not there is not told.
+/// Tells of an image that stays, and does nothing to it. What was written to a disk that is no part of the machine when all is done is nobody's
+/// to give up, who goes back to a machine without it or deletes a snapshot of one with it; one that the machine has left and of which no record
+/// tells may be somebody's; and what one of two records of a snapshot holds is the other one's too. One that is not there is not told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeepImage {
-    /// The disk.
-    pub target: String,
-    /// Its image.
+    /// Its file.
     pub file: Utf8PathBuf,
-    /// The snapshot that goes on holding it, where the one that is deleted is another record of that; none where the disk is no part of the
-    /// machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub of: Option<String>,
+    /// What for.
+    pub why: WhyKept,
 }
 
 impl Kind for KeepImage {
@@ -35,11 +31,7 @@ impl Kind for KeepImage {
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
         if !matches!(live.env().file_kind(&self.file).await, Ok(FileKind::Absent)) {
-            let why = match &self.of {
-                Some(twin) => WhyKept::Twin(twin.clone()),
-                None => WhyKept::NoPart(self.target.clone()),
-            };
-            live.keep(&self.file, why);
+            live.keep(&self.file, self.why.clone());
         }
         Ok(())
     }
@@ -49,19 +41,20 @@ impl Kind for KeepImage {
     }
 
     fn remains(&self) -> Remains {
-        match &self.of {
-            Some(twin) => format!("`{}` stays, for snapshot `{twin}` is of it", self.file),
-            None => format!("`{}` stays: disk {} is no part of the machine", self.file, self.target),
-        }
+        KeptFile { file: self.file.clone(), why: self.why.clone() }.to_string()
     }
 }
 
 impl fmt::Display for KeepImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = file_name(&self.file);
-        match &self.of {
-            Some(twin) => write!(f, "keep {file} of disk {} for snapshot {twin}", self.target),
-            None => write!(f, "keep {file} of disk {}, no part of the machine", self.target),
+        match &self.why {
+            WhyKept::NoPart(disk) => write!(f, "keep {file} of disk {disk}, no part of the machine"),
+            WhyKept::Unrecorded(disk) => {
+                write!(f, "keep {file}, which disk {disk} was in and no record knows")
+            }
+            WhyKept::Twin(name) => write!(f, "keep {file} for snapshot {name}"),
+            _ => write!(f, "keep {file}"),
         }
     }
 }

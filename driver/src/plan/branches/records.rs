@@ -25,9 +25,8 @@ pub(super) fn tree_without(
     tree.remove(name);
     pass_on(frozen.iter(), &mut tree);
     if was_current && snapshot.parent.is_some() {
-        let gone = |target: &str| {
-            frozen.iter().find(|disk| disk.target == target).map(|disk| disk.file.as_path())
-        };
+        let gone =
+            |target: &str| frozen.iter().find(|disk| disk.target == target).map(|disk| disk.file.as_path());
         tree.goes_on(|current, target| merge::goes_on(target, current, gone(target), snapshot, facts));
     }
     settle_current(&mut tree);

@@ -144,6 +144,7 @@ impl World {
             images: self.beside.clone(),
             canonical: BTreeMap::new(),
             strangers: Vec::new(),
+            recorded: Vec::new(),
         };
         let off = Off { tool: "qemu-img".into(), document: None, knows_qemu: false, managed_save: None };
         let off = Some(off);

@@ -11,7 +11,10 @@ use std::collections::BTreeSet;
 use camino::Utf8Path;
 
 use super::{Way, discard::overlays};
-use crate::{plan::merge, step::KeepImage, tree::SnapshotTree};
+use crate::{
+    domain_xml::DomainXml, kept::WhyKept, observed::ObservedDisk, plan::merge, step::KeepImage,
+    tree::SnapshotTree,
+};
 
 impl Way<'_> {
     /// Whether the machine of the snapshot has a disk of that name, and not an empty drive.
@@ -33,10 +36,25 @@ impl Way<'_> {
             .filter(|(target, file)| !self.has_part(target) && !merge::is_named(tree, file));
         let images: BTreeSet<(&str, &Utf8Path)> = self.no_part_of().chain(overlays).collect();
         let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
-            target: target.to_owned(),
             file: file.to_owned(),
-            of: None,
+            why: WhyKept::NoPart(target.to_owned()),
         };
         images.into_iter().map(keep).collect()
+    }
+
+    /// Tells of the images that the machine leaves and that no record knows, then or before: the snapshot is gone that one of them was an
+    /// overlay of. `machine` is the one that it goes on as, `tree` what the records say then.
+    pub(super) fn unrecorded(&self, machine: &DomainXml, tree: &SnapshotTree) -> Vec<KeepImage> {
+        let is_known = |file: &Utf8Path| {
+            let is_named = |tree: &SnapshotTree| merge::is_named(tree, file);
+            is_named(tree) || is_named(self.records.tree) || machine.element().names(file.as_str())
+        };
+        let written = self.found.disks.iter().filter(|disk| !disk.readonly && self.has_part(&disk.target));
+        let left = written.filter(|disk| !is_known(&disk.file));
+        let keep = |disk: &ObservedDisk| KeepImage {
+            file: disk.file.clone(),
+            why: WhyKept::Unrecorded(disk.target.clone()),
+        };
+        left.map(keep).collect()
     }
 }
