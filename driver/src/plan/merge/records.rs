@@ -219,16 +219,22 @@ pub(in crate::plan) fn is_manual(snapshot: &DomainSnapshot, target: &str) -> boo
     snapshot.disks.iter().any(|part| part.name == target && part.location == Some(Location::Manual))
 }
 
-/// Whether any snapshot's record names the file, other than as the image of a disk that the caller keeps.
+/// Whether any snapshot's record names the file, other than as the image of a disk that the caller keeps or that was left out: to that
+/// nobody goes back.
 pub(crate) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
     tree.topological().into_iter().filter_map(|name| tree.get(name)).any(|snapshot| {
         let mut parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
         let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
         let domain = domain.as_ref();
+        let is_left_out = |target: &str| {
+            let mut parts = snapshot.disks.iter().filter(|part| part.name == target);
+            parts.any(|part| part.location == Some(Location::No) && !part.delete_in_progress)
+        };
         snapshot.memory.file.as_deref() == Some(file)
             || parts.any(|part| part.path() == Some(file))
             || domain.is_some_and(|domain| {
-                domain.disks().any(|disk| disk.path() == Some(file) && !is_manual(snapshot, disk.target))
+                let keeps = |target: &str| !is_manual(snapshot, target) && !is_left_out(target);
+                domain.disks().any(|disk| disk.path() == Some(file) && keeps(disk.target))
             })
     })
 }
