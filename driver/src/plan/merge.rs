@@ -261,13 +261,14 @@ impl Merge<'_> {
     fn recorded_above(&self, tree: &SnapshotTree, facts: Facts<'_>) -> Option<(Utf8PathBuf, String)> {
         let mut recorded = facts.beside.into_iter().flat_map(|beside| &beside.recorded);
         let above = recorded.find(|found| [self.base.file, self.overlay.file].contains(&&*found.on))?;
-        let records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+        let newest = tree.topological().into_iter().rev();
+        let mut records = newest.filter_map(|name| tree.get(name));
         let names = |record: &&DomainSnapshot| {
             let taken = source(record, &self.disk.target).as_ref() == Some(&above.file);
             let mut parts = record.disks.iter().chain(&record.revert_disks);
             taken || parts.any(|part| part.path() == Some(&above.file))
         };
-        let by = records.filter(names).last()?.name.clone()?;
+        let by = records.find(names)?.name.clone()?;
         Some((above.on.clone(), by))
     }
 

@@ -97,8 +97,11 @@ impl SnapshotTree {
         for mut record in naming.cloned().collect::<Vec<_>>() {
             let name = record.name.clone().unwrap_or_default();
             let branches = self.branches_of(&name, target);
-            let grown = |file: &&Utf8PathBuf| heirs.is_empty() || heirs.contains(&file.as_path());
-            let grown = branches.iter().filter(|file| *file != gone).find(grown).cloned();
+            let of_heirs = || heirs.iter().find(|heir| branches.iter().any(|branch| branch == **heir));
+            let grown = match heirs {
+                [] => branches.iter().find(|file| *file != gone).cloned(),
+                _ => of_heirs().map(|heir| (*heir).to_owned()),
+            };
             let first = || heirs.first().map(|file| (*file).to_owned());
             for part in record.revert_disks.iter_mut().filter(|part| names_it(part)) {
                 part.source = first().or_else(|| grown.clone()).map(|file| source_of(&file));
