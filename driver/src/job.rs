@@ -156,6 +156,14 @@ pub async fn held<E: Env>(live: &Live<E>, id: &str) -> Result<Option<bool>, Comm
     Ok(job.map(|job| is_held(&job.status)))
 }
 
+/// Whether QEMU lists a job, be it one that has concluded.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn is_listed<E: Env>(live: &Live<E>, id: &str) -> Result<bool, CommandError> {
+    Ok(find(live, id).await?.is_some())
+}
+
 /// Starts a job by a command that is not sent before this waits for its `reply`, and watches it. The listening comes first.
 async fn begin<'l, E: Env, R>(
     live: &'l Live<E>,

@@ -345,6 +345,14 @@ impl Pending {
         }
     }
 
+    /// The steps that had come to their end.
+    pub(crate) fn done(&self) -> impl Iterator<Item = &Step> {
+        let stages = self.intent.plan.stages.iter().enumerate();
+        let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
+        let done = steps.enumerate().filter(|(number, (stage, _))| self.of(*stage, *number) == Written::Done);
+        done.map(|(_, (_, step))| step)
+    }
+
     /// Whether its driver has lived to tell what is left. Then it stands in nobody's way, and is put right only where that is
     /// asked for: who does the same once more finds it as it was told.
     pub fn is_told(&self) -> bool {

@@ -28,8 +28,8 @@ pub enum WhyKept {
     Holds(Vec<String>),
     /// It is of this disk, which is no part of the machine any more.
     NoPart(String),
-    /// The machine's description named it until now.
-    Described,
+    /// It was merged, and the machine may have been started in it since, from a description that was old.
+    MayHaveRun,
     /// It holds the snapshot, of which this is another record.
     Twin(String),
     /// This disk was in it, and is in another one now; no record knows of it.
@@ -54,11 +54,11 @@ impl fmt::Display for KeptFile {
                 let snapshots = if names.len() == 1 { "snapshot" } else { "snapshots" };
                 write!(f, "`{file}` is kept for the internal {snapshots} `{}` in it", names.join("`, `"))
             }
-            WhyKept::Described => {
+            WhyKept::MayHaveRun => {
                 write!(
                     f,
-                    "`{file}` is kept, because the machine's description named it until now: what was written since, if the machine was \
-                     started from it, is there; if it was not, remove it"
+                    "`{file}` is kept, though it was merged: if the machine was started from an old description since, what it wrote then is \
+                     there alone; if it was not, remove it"
                 )
             }
             WhyKept::NoPart(disk) => {

@@ -57,7 +57,7 @@ use crate::{
     name::SnapshotName,
     observed::{Observed, ObservedDisk},
     request::{Create, CreateFlag, Quiesce, Request},
-    step::{Meanwhile, Step},
+    step::{EndCommit, Meanwhile, Step},
     tree::SnapshotTree,
 };
 
@@ -107,6 +107,14 @@ impl Plan {
 
     fn saves_as(&self, meanwhile: Meanwhile) -> bool {
         self.steps().any(|step| matches!(step, Step::SaveMemory(save) if save.guest == meanwhile))
+    }
+
+    /// The overlays that the guest writes to and that it takes it out of.
+    pub(crate) fn merges(&self) -> impl Iterator<Item = &EndCommit> {
+        self.steps().filter_map(|step| match step {
+            Step::EndCommit(end) if end.active => Some(end),
+            _ => None,
+        })
     }
 
     /// Whether the machine is off when it is carried out, and was not before.

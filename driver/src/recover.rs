@@ -373,13 +373,20 @@ impl<'m, E: Env> Recovery<'m, E> {
     async fn back(&mut self) -> Turn {
         let decisive = self.execution.plan.no_return;
         let (mut begun, mut unclear) = (Vec::new(), Vec::new());
+        let mut left_overlay = false;
         for (_, written, step) in self.steps().filter(|(stage, ..)| *stage <= decisive).collect::<Vec<_>>() {
             let how_far = match written {
+                // What a pivot owes the records is not written yet.
+                Written::Ahead if left_overlay && matches!(step, Step::RecordDeletion(_)) => {
+                    Ok(Some(Begun::Part))
+                }
                 Written::Done => Ok(Some(Begun::Whole)),
                 Written::InDoubt if self.is_undone_by_the_end(step).await => Ok(None),
                 Written::InDoubt => step.look_back(&self.live(&step.lane())).await,
                 Written::Ahead | Written::Undone => Ok(None),
             };
+            let is_whole = matches!(how_far, Ok(Some(Begun::Whole)));
+            left_overlay = is_whole && matches!(step, Step::EndCommit(_));
             match how_far {
                 Ok(how_far) => begun.extend(how_far.map(|begun| (step, begun))),
                 Err(left) => {

@@ -104,6 +104,9 @@ impl Left {
             Open::Image(image) if is_used(&image.file) => {}
             Open::Image(image) if !is_gone && image.is_open(live).await? => image.act(live).await?,
             Open::Image(image) if image.device => {}
+            Open::Image(image) if image.merged_before => {
+                return Ok(matches!(live.env().file_kind(&image.file).await, Ok(FileKind::Absent)));
+            }
             Open::Image(RemoveImage { file, .. }) | Open::File(RemoveFile { path: file }) => {
                 let file = RemoveFile { path: file.clone() };
                 return remove(&file, &file.path, live, removes, is_used).await;

@@ -79,8 +79,8 @@ impl<E: Env> Machine<E> {
         };
         let (before, old) = self.description(&path).await.map_err(unread)?;
         let document = match new {
-            Some(new) => new.without_chains(),
-            None => match self.images_now(plan, &old).await.map_err(unread)? {
+            Some(new) if plan.merges().next().is_none() => new.without_chains(),
+            _ => match self.images_now(plan, &old, new).await.map_err(unread)? {
                 Some(now) => now,
                 None => return Ok(false),
             },
@@ -93,8 +93,14 @@ impl<E: Env> Machine<E> {
         Ok(true)
     }
 
-    /// The description with the images in use now; none if the plan has changed none.
-    async fn images_now(&self, plan: &Plan, old: &DomainXml) -> Result<Option<DomainXml>, OperationError> {
+    /// The description with the images in use now; none if the plan has changed none. Of a deletion QEMU says it, as long as it runs: it may
+    /// be another one than was there.
+    async fn images_now(
+        &self,
+        plan: &Plan,
+        old: &DomainXml,
+        new: Option<&DomainXml>,
+    ) -> Result<Option<DomainXml>, OperationError> {
         let switched: Vec<(&str, &Utf8Path, &str)> = plan
             .steps()
             .flat_map(|step| match step {
@@ -110,8 +116,14 @@ impl<E: Env> Machine<E> {
             return Ok(None);
         }
         match self.observe().await {
-            Ok(observed) => Ok(Some(old.without_chains().with_sources(observed.sources()))),
-            Err(_) if self.has_ended().await => Ok(self.tree().map(|tree| plan::taken_out(old, &tree))),
+            Ok(observed) => match plan.merges().find(|end| observed.disk(&end.target).is_none()) {
+                Some(unknown) => Err(OperationError::Refused(observed.no_image(&unknown.target))),
+                None => Ok(Some(old.without_chains().with_sources(observed.sources()))),
+            },
+            Err(_) if self.has_ended().await => Ok(match new {
+                Some(new) => Some(new.without_chains()),
+                None => self.tree().map(|tree| plan::taken_out(old, &tree)),
+            }),
             Err(error) => Err(error),
         }
     }

@@ -14,11 +14,12 @@ use crate::{
     env::{Env, FileKind, one_name},
     error::OperationError,
     journal::{self, Intent, Journal, Left, Pending},
+    kept::{KeptFile, WhyKept},
     mark,
     plan::{self, Plan},
     qcow2,
     recover::{self, Recovered, Turn},
-    step::Step,
+    step::{EndCommit, Step},
     tree::SnapshotTree,
 };
 
@@ -60,33 +61,10 @@ impl<E: Env> Machine<E> {
         }
         let env = self.monitor.env();
         let journal = Journal::go_on(env, &pending).await?;
-        let (deadline, patience) = (env.now() + within, self.patience.at_most(within));
         // It is the whole way back and forward of every step: no place for that on the stack of who seldom needs it.
         let mut recovered = match pending.is_settled() {
             true => Recovered::over(&pending),
-            false => {
-                if self.is_off() && !pending.intent.was_off {
-                    self.read_document().await?;
-                    let described = self.domain().disks.into_iter().filter_map(|disk| disk.source);
-                    self.monitor.kept().spare(described.collect());
-                }
-                let recovery = recover::recover(&self.monitor, &pending, deadline, patience, &journal);
-                let recovered = Box::pin(recovery).await;
-                self.monitor.rest().release();
-                self.monitor.kept().spare(BTreeSet::new());
-                let mut recovered = recovered?;
-                let Intent { plan, domain, was_off, document, .. } = &pending.intent;
-                let done = recovered.turn == Turn::Forward;
-                let tree = self.written_records().await;
-                let document = self.document.as_deref().or(document.as_deref());
-                let taken_over = self.take_over(plan, tree, domain.clone(), done, *was_off, document).await;
-                match taken_over {
-                    Ok(false) => {}
-                    Ok(true) => recovered.deeds.push(DESCRIBED.to_owned()),
-                    Err(error) => recovered.remains.push(mark::told(&error)),
-                }
-                recovered
-            }
+            false => Box::pin(self.follow(&pending, &journal, within)).await?,
         };
         // Of what nobody can tell whether the machine is made of it nothing is removed.
         let is_described = self.read_document().await.is_ok();
@@ -99,7 +77,79 @@ impl<E: Env> Machine<E> {
             Turn::Unknown => {}
             _ => note(journal.told().await),
         }
+        // It is told, and no part of what was begun: another recovery has nothing to do about it.
+        recovered.remains.extend(self.in_what_was_merged(&pending).await);
         Ok(Some(recovered))
+    }
+
+    /// Carries it to its end, or puts it back; and takes over what that has come to.
+    async fn follow(
+        &self,
+        pending: &Pending,
+        journal: &Journal<E>,
+        within: Duration,
+    ) -> Result<Recovered, OperationError> {
+        let (deadline, patience) = (self.monitor.env().now() + within, self.patience.at_most(within));
+        let Intent { plan, domain, was_off, document, .. } = &pending.intent;
+        let mut named = BTreeSet::new();
+        if self.is_off() && !was_off {
+            self.read_document().await?;
+            named = self.domain().disks.into_iter().filter_map(|disk| disk.source).collect();
+            named.retain(|file: &Utf8PathBuf| plan.merges().any(|end| end.file == *file));
+        }
+        self.monitor.kept().spare(named.clone());
+        let recovered = recover::recover(&self.monitor, pending, deadline, patience, journal).await;
+        self.monitor.rest().release();
+        self.monitor.kept().spare(BTreeSet::new());
+        let mut recovered = recovered?;
+        let done = recovered.turn == Turn::Forward;
+        let tree = self.written_records().await;
+        let document = self.document.as_deref().or(document.as_deref());
+        match self.take_over(plan, tree, domain.clone(), done, *was_off, document).await {
+            Ok(false) => {}
+            Ok(true) => {
+                recovered.deeds.push(DESCRIBED.to_owned());
+                self.note_left(named).await;
+            }
+            Err(error) => recovered.remains.push(mark::told(&error)),
+        }
+        Ok(recovered)
+    }
+
+    /// Of the overlays that the description of a machine that is off named until now: what may be in those that it names no more.
+    async fn note_left(&self, mut named: BTreeSet<Utf8PathBuf>) {
+        if self.read_document().await.is_ok() {
+            let domain = self.domain();
+            named.retain(|file| !domain.disks.iter().any(|disk| disk.source.as_ref() == Some(file)));
+        }
+        for file in named {
+            self.monitor.kept().note(KeptFile { file, why: WhyKept::MayHaveRun });
+        }
+    }
+
+    /// That the QEMU that answers has disks in overlays out of which the operation had taken them: it is another one.
+    async fn in_what_was_merged(&self, pending: &Pending) -> Vec<String> {
+        let merged = pending.done().filter_map(|step| match step {
+            Step::EndCommit(end) if end.active => Some(end),
+            _ => None,
+        });
+        let merged: Vec<_> = merged.collect();
+        if merged.is_empty() || pending.is_settled() || self.is_off() {
+            return Vec::new();
+        }
+        let Ok(observed) = self.observe().await else { return Vec::new() };
+        let is_in = |end: &&&EndCommit| {
+            let disk = observed.disk(&end.target);
+            disk.is_some_and(|disk| disk.chain.iter().any(|image| image.file == end.file))
+        };
+        let told = |end: &&EndCommit| {
+            format!(
+                "QEMU has disk {} in `{}`, out of which it was taken: it was started from an old description since, and what was written \
+                 below meanwhile lies under what it sees",
+                end.target, end.file
+            )
+        };
+        merged.iter().filter(is_in).map(told).collect()
     }
 
     /// Gives up an operation that has not come to its end: whatever it has left stays, and nobody is told of it any more.

@@ -553,8 +553,10 @@ pub(super) fn removals<'f, 'a: 'f>(
     let is_overlay = |disk: &&&Frozen<'_>| grew || disk.is_stood_on() || was_made(disk) || is_another(disk);
     let images = frozen.iter().filter(is_overlay).map(|disk| (disk.file.clone(), disk.device));
     let own = frozen.iter().filter_map(|disk| Some((disk.left?.to_owned(), false)));
-    let merged = merged.into_iter().map(|image| (image.file, image.device));
-    let all = images.chain(own).chain(merged);
+    let all = images
+        .chain(own)
+        .map(|(file, device)| RemoveImage { file, device, merged_before: false })
+        .chain(merged);
     // Where nothing stands on an image any more, what the parent says of it is of no use.
     let mut naming = left.clone();
     if let Some(mut parent) = snapshot.parent.as_deref().and_then(|parent| left.get(parent)).cloned() {
@@ -562,8 +564,7 @@ pub(super) fn removals<'f, 'a: 'f>(
         parent.disks.iter_mut().filter(gone).for_each(|part| part.source = None);
         naming.insert(parent);
     }
-    let free = all.filter(|(file, _)| !merge::is_named(&naming, file));
-    free.map(|(file, device)| RemoveImage { file, device }).collect()
+    all.filter(|removal| !merge::is_named(&naming, &removal.file)).collect()
 }
 
 #[cfg(test)]

@@ -352,7 +352,9 @@ fn finished(
     if tree != *records.tree {
         stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     }
-    let no_return = if steps.is_empty() { 0 } else { stages.len() };
+    // To clear away is no part of it.
+    let clears = |step: &Step| matches!(step, Step::DropOverlay(_) | Step::KeepImage(_));
+    let no_return = if steps.first().is_none_or(clears) { 0 } else { stages.len() };
     stages.extend(steps.into_iter().map(|step| Stage { steps: vec![step] }));
     let plan = Plan { title, disks, manual: Vec::new(), stages, no_return };
     Ok(Planned { plan, tree: Some(tree), domain: None })

@@ -39,10 +39,11 @@ use crate::{
     domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
     error::{DeleteRefusal, Refusal},
+    kept::WhyKept,
     observed::{ObservedDisk, ObservedImage, ObservedNode},
     step::{
-        ChangeBacking, CommitImage, EndCommit, MergeImage, RecordDeletion, RemoveFile, RemoveImage,
-        RemoveMemory, Step, WriteRecords,
+        ChangeBacking, CommitImage, EndCommit, KeepImage, MergeImage, RecordDeletion, RemoveFile,
+        RemoveImage, RemoveMemory, Step, WriteRecords,
     },
     tree::{GoesOn, SnapshotTree},
 };
@@ -98,6 +99,8 @@ struct Merged<'a> {
     format: &'a str,
     /// Whether the overlay is a block device, which is not removed.
     device: bool,
+    /// Whether it was merged before, when the guest wrote to it: QEMU may have ended since.
+    before: bool,
 }
 
 /// Plans the deletion of one, or the rest of it, in libvirt's order of checks.
@@ -156,8 +159,9 @@ fn fate<'a>(
 ) -> Result<Option<Fate<'a>>, Refusal> {
     let name = snapshot.name.as_deref().unwrap_or_default();
     let device = part.source_type != SourceType::File;
-    let merged = note(part).map(|Note { file, into, format, done, .. }| {
-        (Fate::Merged(Merged { target: &part.name, file, into, format, device }), into, done)
+    let merged = note(part).map(|Note { file, into, format, done, ran, .. }| {
+        let merged = Merged { target: &part.name, file, into, format, device, before: ran };
+        (Fate::Merged(merged), into, done)
     });
     if let Some((fate, _, true)) = merged {
         return Ok(Some(fate));
@@ -296,6 +300,7 @@ impl Merge<'_> {
             into: into.as_str(),
             format: &node.format,
             device: self.device,
+            before: false,
         }
     }
 
@@ -384,25 +389,14 @@ impl<'a> Stages<'a> {
         self.stages.push(Stage::all(commits));
         self.stages.push(Stage::all(merges().filter_map(Merge::merge_bitmaps)));
         self.stages.retain(|stage| !stage.steps.is_empty());
-        let last = ends.len();
         for (number, (end, merge)) in ends.into_iter().zip(merges()).enumerate() {
             self.stages.push(Stage::one(end));
-            let change = |tree: &mut SnapshotTree, name: &str| {
+            self.record(Some(&merge.disk.target), |tree, name| {
                 done(tree, name, merge.merged());
                 leaves(tree, name, merges().skip(number + 1));
-            };
-            if number + 1 < last {
-                self.record(Some(&merge.disk.target), change)?;
-            } else {
-                // The records without the snapshot are written next.
-                let mut tree = self.tree.clone();
-                change(&mut tree, self.name);
-                self.finish(tree, fates, facts)?;
-            }
+            })?;
         }
-        if last == 0 {
-            self.finish(self.tree.clone(), fates, facts)?;
-        }
+        self.finish(self.tree.clone(), fates, facts)?;
         let no_return = self.stages.len() - 1;
         let removals = removals(snapshot, fates, &self.tree, self.old, facts);
         self.stages.extend(removals.into_iter().map(Stage::one));
@@ -443,7 +437,10 @@ impl<'a> Stages<'a> {
         let no_return = self.stages.len() - 1;
         let removals = removals(snapshot, fates, &self.tree, self.old, facts);
         let removals = removals.into_iter().filter(|removal| !removal.device);
-        self.stages.extend(removals.map(|removal| Stage::one(RemoveFile { path: removal.file })));
+        self.stages.extend(removals.map(|removal| match removal.merged_before {
+            true => Stage::one(KeepImage { file: removal.file, why: WhyKept::MayHaveRun }),
+            false => Stage::one(RemoveFile { path: removal.file }),
+        }));
         self.stages.extend(left_out::stages(&mut self.left));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
@@ -566,7 +563,11 @@ fn removals(
 ) -> Vec<RemoveImage> {
     let images = fates.iter().filter_map(Fate::merged);
     let free = images.filter(|merged| !is_named(left, merged.file));
-    let free = free.map(|merged| RemoveImage { file: merged.file.to_owned(), device: merged.device });
+    let free = free.map(|merged| RemoveImage {
+        file: merged.file.to_owned(),
+        device: merged.device,
+        merged_before: merged.before,
+    });
     free.chain(branches::removals(snapshot, aside(fates), Vec::new(), left, old, facts)).collect()
 }
 

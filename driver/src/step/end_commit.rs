@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Begun, Happened, Kind, Remains, commit_image::merged, file_name};
 use crate::{
-    commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock},
+    client::CommandError,
+    commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock, QueryNamedBlockNodes},
     env::Env,
     error::StepError,
     job::{self, End},
     live::Live,
     mutant::{Mutant, planted},
-    observed::images,
+    observed::{file_of, images},
 };
 
 /// How often that is looked at.
@@ -69,6 +70,20 @@ impl Kind for EndCommit {
         out_of_every_chain(live, &self.file).await
     }
 
+    /// The job tells it that has not been read yet. Without one the QEMU does that has the overlay open still, and in no chain: it was there
+    /// itself. One that has the overlay in a chain or not open at all may have been started since, in either.
+    async fn look_back<E: Env>(&self, live: &Live<E>) -> Result<Option<Begun>, Remains> {
+        let unknown = |_| self.remains();
+        let is_listed = job::is_listed(live, &self.job).await.map_err(unknown)?;
+        let happened = self.probe(live).await.map_err(|_| self.remains())?;
+        let is_here = is_listed || is_open_file(live, &self.file).await.map_err(unknown)?;
+        match happened {
+            Happened::Yes if is_here || !self.active => Ok(Some(Begun::Whole)),
+            Happened::No if is_listed || !self.active => Ok(Some(Begun::Part)),
+            _ => Err(self.remains()),
+        }
+    }
+
     async fn undo<E: Env>(
         &self,
         _live: &Live<E>,
@@ -96,6 +111,12 @@ impl Kind for EndCommit {
             self.target, self.file
         )
     }
+}
+
+/// Whether a node has a file open.
+async fn is_open_file<E: Env>(live: &Live<E>, file: &Utf8Path) -> Result<bool, CommandError> {
+    let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+    Ok(nodes.iter().any(|node| file_of(&node.image.filename) == file))
 }
 
 /// Whether a file has been taken out: no disk's chain has it.

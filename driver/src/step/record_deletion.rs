@@ -53,17 +53,13 @@ impl Kind for RecordDeletion {
     /// What it says stays true. Where it could not be said that the deletion has begun, it has not: that comes before any disk. That a
     /// disk is done is said once more: once QEMU is gone nothing else tells in which image the guest went on.
     async fn undo_outside<E: Env>(&self, env: &E, begun: Begun) -> Result<(), Remains> {
-        let name = &self.snapshot;
-        Err(match (&self.done, begun) {
-            (_, Begun::Refused) => return Ok(()),
-            (None, Begun::Part) if self.changes.are_unwritten(env).await => return Ok(()),
-            (Some(disk), begun) if begun == Begun::Whole || self.changes.write(env).await.is_ok() => {
-                format!(
-                    "disk {disk} is done with, and stays so: delete snapshot `{name}` again for the others"
-                )
-            }
-            _ => self.remains(),
-        })
+        match (&self.done, begun) {
+            (_, Begun::Refused) => Ok(()),
+            (None, Begun::Part) if self.changes.are_unwritten(env).await => Ok(()),
+            // That it stays so the pivot tells.
+            (Some(_), begun) if begun == Begun::Whole || self.changes.write(env).await.is_ok() => Ok(()),
+            _ => Err(self.remains()),
+        }
     }
 
     fn remains(&self) -> Remains {

@@ -58,7 +58,7 @@ pub(super) async fn remove_image<E: Env>(live: &Live<E>, path: &Utf8Path) -> Res
 async fn why_kept<E: Env>(live: &Live<E>, path: &Utf8Path) -> Option<WhyKept> {
     let env = live.env();
     if live.is_spared(path) && matches!(env.file_kind(path).await, Ok(kind) if kind != FileKind::Absent) {
-        return Some(WhyKept::Described);
+        return Some(WhyKept::MayHaveRun);
     }
     if let Some(behind) = behind_link(env, path).await {
         return Some(WhyKept::Link(behind));

@@ -5,12 +5,14 @@ use std::fmt;
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Kind, Remains, end_commit::out_of_every_chain, file_name, remove_file::remove_image};
+use super::{
+    Happened, KeepImage, Kind, Remains, end_commit::out_of_every_chain, file_name, remove_file::remove_image,
+};
 use crate::{
     commands::{BlockNode, BlockdevDel, QueryNamedBlockNodes},
     env::{Env, FileKind},
     error::StepError,
-    kept::WhyKept,
+    kept::{KeptFile, WhyKept},
     live::Live,
     observed::file_of,
 };
@@ -28,6 +30,10 @@ pub struct RemoveImage {
     /// Whether that is a block device, which stays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub device: bool,
+    /// Whether it is an overlay that the guest wrote to and that was merged before, by an operation that was broken off. It is removed by the
+    /// QEMU alone that has it open since: the machine may have been started in it by another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged_before: bool,
 }
 
 impl RemoveImage {
@@ -52,6 +58,10 @@ impl Kind for RemoveImage {
     }
 
     async fn act<E: Env>(&self, live: &Live<E>) -> Result<(), StepError> {
+        if self.merged_before && (live.is_gone() || !self.is_open(live).await?) {
+            let keep = KeepImage { file: self.file.clone(), why: WhyKept::MayHaveRun };
+            return keep.act(live).await;
+        }
         while !live.is_gone()
             && let Some(node_name) = self.outermost(live).await?
         {
@@ -76,6 +86,9 @@ impl Kind for RemoveImage {
 
     fn remains(&self) -> Remains {
         match self.device {
+            _ if self.merged_before => {
+                KeptFile { file: self.file.clone(), why: WhyKept::MayHaveRun }.to_string()
+            }
             true => format!(
                 "`{}` is not in use any more and may still be open: close it with blockdev-del",
                 self.file

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Begun, CommitImage, EndCommit, Happened, Kind, Remains};
 use crate::{
-    commands::{Action, BlockCommit, Command as _, DirtyBitmap, QueryBlock, Transaction},
+    commands::{
+        Action, BlockCommit, Command as _, DirtyBitmap, QueryBlock, QueryNamedBlockNodes, Transaction,
+    },
     env::Env,
     error::StepError,
     job,
@@ -78,6 +80,13 @@ impl SwitchOverlays {
             })
         };
         Ok(self.switches.iter().filter(is_on_top).collect())
+    }
+
+    /// Whether QEMU has one of the overlays open.
+    async fn is_prepared<E: Env>(&self, live: &Live<E>) -> Result<bool, StepError> {
+        let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+        let is_overlay = |file: &Utf8Path| self.switches.iter().any(|switch| switch.file == file);
+        Ok(nodes.iter().any(|node| is_overlay(&file_of(&node.image.filename))))
     }
 
     /// What the overlays tell once QEMU is gone. Where nothing was ever written to one of them the images below hold all that the guest
@@ -187,6 +196,11 @@ impl Kind for SwitchOverlays {
         let on_top = self.on_top(live).await?;
         let switched: Vec<_> = on_top.iter().map(|switch| switch.target.as_str()).collect();
         match switched.len() {
+            // A process that has none of them open was started since, and says nothing of the one that was there.
+            0 if !self.is_prepared(live).await? => Ok(match self.as_written(live.env()).await {
+                Happened::No => Happened::No,
+                _ => Happened::Unknown,
+            }),
             0 => Ok(Happened::No),
             all if all == self.switches.len() => Ok(Happened::Yes),
             _ => Err(StepError::Torn(switched.join(", "))),

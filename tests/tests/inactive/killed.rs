@@ -145,7 +145,7 @@ fn what_the_description_named_when_a_deletion_was_decided_is_kept_and_told() {
             for kept in &recovered.kept {
                 let name = kept.file.file_name().unwrap();
                 assert!(is_named(&kept.file) && files.iter().any(|file| file == name), "{kept}");
-                assert!(kept.to_string().contains("the machine's description named it until now"), "{kept}");
+                assert!(kept.to_string().contains("was started from an old description since"), "{kept}");
             }
             recovered.kept.len()
         });

@@ -154,7 +154,7 @@ pub(crate) const CANNOT: &[Unreached] = &[
         "driver/src/step/remove_file.rs::a_link_is_kept_with_what_is_behind_it_and_told_and_a_file_in_a_linked_folder_goes",
     ),
     of(
-        &["WhyKept::Described"],
+        &["WhyKept::MayHaveRun"],
         "the machine of a scenario that is killed together with its driver has no description that was kept in step",
         "tests/tests/inactive/killed.rs::what_the_description_named_when_a_deletion_was_decided_is_kept_and_told",
     ),

@@ -51,7 +51,8 @@ pub(super) fn rest<'a>(
         let device = part.source_type != SourceType::File;
         let made = was_made(snapshot, &part.name, tree);
         if !made || is_needed(&into, snapshot, tree, &note, facts)? {
-            rest.overlays.push(RemoveImage { file: note.file.to_owned(), device });
+            let (file, merged_before) = (note.file.to_owned(), note.ran);
+            rest.overlays.push(RemoveImage { file, device, merged_before });
             continue;
         }
         let left = (!device && is_there(note.file, facts)).then_some(note.file);

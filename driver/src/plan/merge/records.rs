@@ -164,7 +164,7 @@ pub(in crate::plan) fn settle(tree: &mut SnapshotTree, observed: &Observed, mach
             let has = |file: &Utf8Path| disk.chain.iter().any(|image| image.file == file);
             if !has(file) && has(Utf8Path::new(into)) && !machine.element().names(file.as_str()) {
                 let device = part.source_type != SourceType::File;
-                done(tree, &name, Merged { target: &part.name, file, into, format, device });
+                done(tree, &name, Merged { target: &part.name, file, into, format, device, before: true });
             }
         }
     }
@@ -177,7 +177,7 @@ pub(in crate::plan) fn done_again(tree: &mut SnapshotTree, name: &str) {
     for part in &snapshot.disks {
         if let Some(Note { file, into, format, .. }) = note(part).filter(|note| note.done) {
             let device = part.source_type != SourceType::File;
-            done(tree, name, Merged { target: &part.name, file, into, format, device });
+            done(tree, name, Merged { target: &part.name, file, into, format, device, before: true });
         }
     }
 }

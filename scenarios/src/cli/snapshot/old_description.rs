@@ -55,14 +55,20 @@ async fn is_one(said: &Utf8Path, image: &Utf8Path) -> bool {
 
 /// Tells of a description that is old.
 pub(super) fn tell(told: Told, file: &Utf8Path, differences: &Images) -> Told {
+    match words(file, differences) {
+        Some(words) => told.and(&format!("{words}\n"), "description-is-old", json!(true)),
+        None => told,
+    }
+}
+
+/// The words for it; none if there is nothing to tell.
+pub(super) fn words(file: &Utf8Path, differences: &Images) -> Option<String> {
     if differences.is_empty() {
-        return told;
+        return None;
     }
     let goes_on: Vec<_> = differences.iter().map(|(target, image)| format!("{target} in {image}")).collect();
-    let words = format!(
-        "{file} still names the images of before: it has to say {} before the machine is started anew (--write-domain writes \
-         it)\n",
+    Some(format!(
+        "{file} still names the images of before: it has to say {} before the machine is started anew (--write-domain writes it)",
         goes_on.join(", ")
-    );
-    told.and(&words, "description-is-old", json!(true))
+    ))
 }

@@ -41,7 +41,8 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
         Ok((recovered, old))
     })?;
     match recovered {
-        Some(recovered) if !recovered.remains.is_empty() => {
+        Some(mut recovered) if !recovered.remains.is_empty() => {
+            recovered.remains.extend(old_description::words(&operate.machine.file(), &old));
             Err(SnapshotError::NotRecovered(Box::new(recovered)).into())
         }
         Some(recovered) => {
