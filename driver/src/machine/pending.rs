@@ -123,7 +123,9 @@ impl<E: Env> Machine<E> {
             named.retain(|file| !domain.disks.iter().any(|disk| disk.source.as_ref() == Some(file)));
         }
         for file in named {
-            self.monitor.kept().note(KeptFile { file, why: WhyKept::MayHaveRun });
+            if !matches!(self.monitor.env().file_kind(&file).await, Ok(FileKind::Absent)) {
+                self.monitor.kept().note(KeptFile { file, why: WhyKept::MayHaveRun });
+            }
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use freezeframe::language::GuestAct;
 use freezeframe_driver::{
+    commands::Cont,
     race::{First, race},
     recover::Turn,
 };
@@ -153,9 +155,123 @@ fn what_the_description_named_when_a_deletion_was_decided_is_kept_and_told() {
     assert!(told > 0);
 }
 
+/// QEMU has outlived the driver, and is asked; then it ends. Nothing is in doubt, but what was told to it and not heard.
+#[rstest]
+fn what_qemu_was_asked_when_a_deletion_was_broken_off_is_known_when_it_has_ended(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(false, true)] writes_file: bool,
+) {
+    for after in 1..=40 {
+        on(release, async |bench: &Bench| {
+            broken_off(bench, after).await;
+            let machine = match writes_file {
+                true => bench.running_as(&bench.described().await).await,
+                false => bench.running_alone().await,
+            };
+            machine.recover(WITHIN).await.unwrap();
+            let observed = machine.observe().await.unwrap();
+            drop(machine);
+            bench.world.kill_qemu().await;
+            let off = bench.off().await;
+            off.recover(WITHIN).await.unwrap();
+            let described = bench.described().await;
+            for target in ["vda", "vdb"] {
+                let (named, was_in) = (described.disk(target).unwrap(), &observed.disk(target).unwrap().file);
+                assert_eq!(named.path(), Some(&**was_in), "{after} ms");
+            }
+        });
+    }
+}
+
+/// Recovery meets a QEMU that was started from the description of before, and is told so: what that one is in stays, and is described.
+#[rstest]
+fn recovery_under_another_qemu_keeps_what_that_one_is_in(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    let mut met = 0;
+    for after in 1..=40 {
+        met += on(release, async |bench: &Bench| {
+            killed_while_it_is_deleted(bench, after).await;
+            let old = bench.described().await;
+            let (there, images) = (bench.files().await, ["vda", "vdb"].map(|disk| old.disk(disk).unwrap()));
+            let images = images.map(|disk| disk.path().unwrap().file_name().unwrap().to_owned());
+            if !images.iter().all(|image| there.contains(image)) {
+                return 0;
+            }
+            bench.start(&old).await;
+            let machine = bench.running_as(&old).await;
+            let recovered = machine.recover(WITHIN).await.unwrap();
+            let described = bench.described().await;
+            for disk in &machine.observe().await.unwrap().disks {
+                let named = described.disk(&disk.target).unwrap();
+                assert_eq!(named.path(), Some(&*disk.file), "{after} ms: {recovered:?}");
+            }
+            drop(machine);
+            bench.world.kill_qemu().await;
+            let off = bench.off().await;
+            off.recover(WITHIN).await.unwrap();
+            let files = bench.files().await;
+            assert!(images.iter().all(|image| files.contains(image)), "{after} ms: {files:?} {recovered:?}");
+            let left = recovered.iter().flat_map(|recovered| &recovered.remains);
+            usize::from(left.into_iter().any(|left| left.contains("out of which it was taken")))
+        });
+    }
+    assert!(met > 0);
+}
+
+/// The guest has written to the overlays, and somebody starts the machine from the description of before: it says nothing of where the guest was.
+#[rstest]
+fn an_overlay_that_the_guest_has_written_to_is_kept_whatever_another_qemu_stands_in(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+) {
+    let mut written = 0;
+    for after in 1..=20 {
+        written += on(release, async |bench: &Bench| {
+            let old = bench.described().await;
+            let machine = bench.running_alone().await;
+            let env = bench.world.env().clone();
+            machine.client().execute("test", &Cont {}, env.now() + WITHIN).await.unwrap();
+            let killed = env.sleep_until(env.now() + Duration::from_millis(after));
+            let request = create("s1", true);
+            if let First::Left(done) = race(machine.perform(&request), killed).await {
+                done.unwrap();
+            }
+            drop(machine);
+            env.sleep_until(env.now() + Duration::from_millis(100)).await;
+            bench.world.in_guest(GuestAct::Write).await.unwrap();
+            let was_in =
+                bench.running_alone().await.observe().await.unwrap().disk("vda").unwrap().file.clone();
+            bench.world.kill_qemu().await;
+            bench.start(&old).await;
+            let machine = bench.running_alone().await;
+            let recovered = machine.recover(WITHIN).await.unwrap();
+            drop(machine);
+            bench.world.kill_qemu().await;
+            bench.off().await.recover(WITHIN).await.unwrap();
+            assert!(
+                bench.files().await.iter().any(|file| was_in.ends_with(file)),
+                "{after} ms: {recovered:?}"
+            );
+            usize::from(was_in.ends_with("vda.s1"))
+        });
+    }
+    assert!(written > 0);
+}
+
 /// Takes a snapshot and deletes it, kills the driver that many milliseconds later, and QEMU when all that it had been told is done. The
 /// images that QEMU had the disks in then.
 async fn killed_while_it_is_deleted(bench: &Bench, after: u64) -> [(&'static str, Utf8PathBuf); 2] {
+    broken_off(bench, after).await;
+    let env = bench.world.env().clone();
+    env.sleep_until(env.now() + Duration::from_millis(100)).await;
+    let observed = bench.running_alone().await.observe().await.unwrap();
+    let is_in = ["vda", "vdb"].map(|disk| (disk, observed.disk(disk).unwrap().file.clone()));
+    bench.world.kill_qemu().await;
+    is_in
+}
+
+/// Takes a snapshot and deletes it, and kills the driver that many milliseconds later.
+async fn broken_off(bench: &Bench, after: u64) {
     let machine = bench.running().await;
     machine.perform(&create("s1", true)).await.unwrap();
     let env = bench.world.env().clone();
@@ -164,10 +280,4 @@ async fn killed_while_it_is_deleted(bench: &Bench, after: u64) -> [(&'static str
     if let First::Left(done) = race(machine.perform(&request), killed).await {
         done.unwrap();
     }
-    drop(machine);
-    env.sleep_until(env.now() + Duration::from_millis(100)).await;
-    let observed = bench.running_alone().await.observe().await.unwrap();
-    let is_in = ["vda", "vdb"].map(|disk| (disk, observed.disk(disk).unwrap().file.clone()));
-    bench.world.kill_qemu().await;
-    is_in
 }
