@@ -405,7 +405,7 @@ impl<'m, E: Env> Recovery<'m, E> {
         // Of the thaw it is told above; what was in a QEMU that has ended went with it.
         let is_off = self.reached == Reached::Off;
         let told =
-            steps.iter().filter(|step| !matches!(step, Step::Freeze(_)) && !(is_off && step.only_in_qemu()));
+            steps.iter().filter(|step| !(matches!(step, Step::Freeze(_)) || is_off && step.only_in_qemu()));
         let deeds = told.filter_map(|step| Some(format!("{step}: {}", step.undo_title()?)));
         self.deeds.extend(deeds);
         if let (Some(journal), true) = (self.execution.journal, self.frozen || !remains.is_empty()) {
