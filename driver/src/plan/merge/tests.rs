@@ -204,9 +204,10 @@ delete snapshot s2 of vm: external, disks vda vdb
   4  take vda.s2 out of vda
   5  record that vda is done
   6  take vdb.s2 out of vdb
-  7  write the records                              point of no return
-  8  remove vda.s2
-  9  remove vdb.s2
+  7  record that vdb is done
+  8  write the records                              point of no return
+  9  remove vda.s2
+ 10  remove vdb.s2
 "
     );
 }
@@ -214,7 +215,7 @@ delete snapshot s2 of vm: external, disks vda vdb
 #[test]
 fn the_record_says_of_each_disk_how_far_it_is() {
     let plan = world().delete("s1").unwrap().plan;
-    let [begun, halfway] = written(&plan, "s1").try_into().unwrap();
+    let [begun, halfway, whole] = written(&plan, "s1").try_into().unwrap();
     for part in &begun.disks {
         assert!(part.delete_in_progress && part.location == Some(Location::External));
         let note = note(part).unwrap();
@@ -225,12 +226,13 @@ fn the_record_says_of_each_disk_how_far_it_is() {
     let note = note(vda).unwrap();
     assert_eq!((note.file.as_str(), note.done), ("/images/vda.s1", true));
     assert_eq!(vdb, &begun.disks[1]);
+    assert!(whole.disks.iter().all(|part| self::note(part).unwrap().done));
 }
 
 #[test]
 fn who_was_taken_of_the_overlay_is_of_the_image_below_then() {
     let planned = world().delete("s1").unwrap();
-    let [vda_done, all_done] = written(&planned.plan, "s2").try_into().unwrap();
+    let [vda_done, all_done, _] = written(&planned.plan, "s2").try_into().unwrap();
     let sources =
         |record: &DomainSnapshot| ["vda", "vdb"].map(|target| source(record, target).unwrap().to_string());
     assert_eq!(sources(&vda_done), ["/images/vda.qcow2", "/images/vdb.s1"]);
@@ -244,14 +246,15 @@ fn who_was_taken_of_the_overlay_is_of_the_image_below_then() {
 #[test]
 fn a_deletion_goes_on_from_where_it_was_left() {
     let plan = world().delete("s1").unwrap().plan;
-    let [begun, halfway] = written(&plan, "s1").try_into().unwrap();
+    let [begun, halfway, _] = written(&plan, "s1").try_into().unwrap();
     let rest = "\
 delete snapshot s1 of vm: external, disks vdb
   1  commit vdb: vdb-s1 -> vdb-qcow2                undo: end the job
   2  take vdb.s1 out of vdb
-  3  write the records                              point of no return
-  4  remove vda.s1
-  5  remove vdb.s1
+  3  record that vdb is done
+  4  write the records                              point of no return
+  5  remove vda.s1
+  6  remove vdb.s1
 ";
     // The first disk is merged: it was written down, or not even that.
     let merged = world().chain(0, &["s2", "qcow2"]);
@@ -281,7 +284,8 @@ delete snapshot s1 of vm: external
 #[test]
 fn a_disk_that_is_found_merged_is_written_down_as_merged_before_the_machine_leaves_it() {
     let plan = world().delete("s1").unwrap().plan;
-    let [begun, _] = written(&plan, "s1").try_into().unwrap();
+    let [begun, ..] = &*written(&plan, "s1") else { panic!("it is written down") };
+    let begun = begun.clone();
     let world = world().chain(0, &["s2", "qcow2"]).record("s1", |record| *record = begun);
     let machine = |end| DomainXml::of(record("x", None, end).domain.unwrap()).unwrap();
     let settled = |goes_to| {
