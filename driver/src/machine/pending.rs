@@ -71,14 +71,16 @@ impl<E: Env> Machine<E> {
         let open = self.close_left(pending.intent.left.clone(), is_described).await;
         recovered.remains.extend(open.iter().map(Left::remains));
         recovered.kept = self.monitor.kept().take();
+        // That is told, and no part of what was begun: another recovery has nothing to do about it.
+        let elsewhere = self.in_what_was_merged(&pending).await;
+        let is_done = recovered.turn == Turn::Forward && !elsewhere.is_empty();
         match recovered.turn {
-            _ if recovered.remains.is_empty() => journal.over().await?,
+            _ if is_done || recovered.remains.is_empty() => journal.over().await?,
             // Nothing else is to be done until somebody has looked.
             Turn::Unknown => {}
             _ => note(journal.told().await),
         }
-        // It is told, and no part of what was begun: another recovery has nothing to do about it.
-        recovered.remains.extend(self.in_what_was_merged(&pending).await);
+        recovered.remains.extend(elsewhere);
         Ok(Some(recovered))
     }
 

@@ -67,8 +67,9 @@ impl Kind for RemoveImage {
         {
             let closed = live.execute(&BlockdevDel { node_name: &node_name }).await;
             if closed.is_err() && matches!(out_of_every_chain(live, &self.file).await, Ok(Happened::No)) {
-                live.keep(&self.file, WhyKept::InUse);
-                return Ok(());
+                let failed =
+                    vec![format!("`{}` is in the chain of a disk of the machine, and is kept", self.file)];
+                return Err(StepError::DoneButFor { failed });
             }
             closed?;
         }

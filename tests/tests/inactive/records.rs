@@ -84,7 +84,7 @@ fn where_a_disk_went_on_is_not_known_if_what_the_records_say_cannot_be() {
         store.save(tree).await.unwrap();
         drop(store);
         let machine = bench.off().await;
-        let words = "went on in `/images/vda.a`, which a snapshot holds, with `/images/vda.b` on it";
+        let words = "went on in `/images/vda.a`, which snapshot `b` holds";
         for request in [create("n", true), delete("b"), revert("b", &[])] {
             assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
             let unknown = ": in which image it went on is not known. Look at what the images hold";

@@ -83,12 +83,19 @@ fn in_what_was_merged(tree: &SnapshotTree, facts: Facts<'_>) -> Option<ImageRefu
     })
 }
 
-/// Why a disk cannot have gone on in an image: it is not there, or another record's overlay stands on it.
+/// Why a disk cannot have gone on in an image: it is not there, or another snapshot was taken in it.
 fn why_not(recorded: &Utf8Path, target: &str, facts: Facts<'_>, tree: &SnapshotTree) -> Option<String> {
-    match (facts.files.get(recorded), overlay_on(recorded, target, tree)) {
-        (Some(FileKind::Absent), _) => Some("is not there".to_owned()),
-        (_, Some(above)) => Some(format!("a snapshot holds, with `{above}` on it")),
-        (_, None) => None,
+    let records = || tree.topological().into_iter().filter_map(|name| tree.get(name));
+    let holds = |record: &&DomainSnapshot| {
+        let is_it = |part: &SnapshotDisk| part.name == target && part.location == Some(Location::External);
+        let is_taken = record.disks.iter().any(|part| is_it(part) && !part.delete_in_progress);
+        is_taken && merge::source(record, target).as_deref() == Some(recorded)
+    };
+    match (facts.files.get(recorded), overlay_on(recorded, target, tree), records().find(holds)) {
+        (Some(FileKind::Absent), ..) => Some("is not there".to_owned()),
+        (_, Some(above), _) => Some(format!("a snapshot holds, with `{above}` on it")),
+        (_, None, Some(by)) => Some(format!("snapshot `{}` holds", by.name.as_deref().unwrap_or_default())),
+        (_, None, None) => None,
     }
 }
 
