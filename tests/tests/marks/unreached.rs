@@ -304,6 +304,7 @@ pub(crate) const NOT_YET: &[Unreached] = &[
     of(
         &[
             "Step::BeginSaveImage not put back",
+            "Step::CommitImage not put back",
             "Step::StreamImage not put back",
             "Step::UseEmptyFile not put back",
         ],
