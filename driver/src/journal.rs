@@ -334,7 +334,7 @@ pub(crate) enum Written {
 
 impl Pending {
     /// How far a step had got, which is the `number`th of all and in this stage, both counted from 0.
-    pub(crate) fn of(&self, stage: usize, number: usize) -> Written {
+    fn of(&self, stage: usize, number: usize) -> Written {
         match stage {
             _ if self.undone.contains(&number) => Written::Undone,
             _ if self.done.contains(&number) => Written::Done,
@@ -345,12 +345,11 @@ impl Pending {
         }
     }
 
-    /// The steps that had come to their end.
-    pub(crate) fn done(&self) -> impl Iterator<Item = &Step> {
+    /// Every step with its stage, and how far it had got.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (usize, Written, &Step)> {
         let stages = self.intent.plan.stages.iter().enumerate();
         let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
-        let done = steps.enumerate().filter(|(number, (stage, _))| self.of(*stage, *number) == Written::Done);
-        done.map(|(_, (_, step))| step)
+        steps.enumerate().map(|(number, (stage, step))| (stage, self.of(stage, number), step))
     }
 
     /// Whether its driver has lived to tell what is left. Then it stands in nobody's way, and is put right only where that is

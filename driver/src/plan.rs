@@ -111,10 +111,7 @@ impl Plan {
 
     /// The overlays that the guest writes to and that it takes it out of.
     pub(crate) fn merges(&self) -> impl Iterator<Item = &EndCommit> {
-        self.steps().filter_map(|step| match step {
-            Step::EndCommit(end) if end.active => Some(end),
-            _ => None,
-        })
+        self.steps().filter_map(Step::takes_the_guest_out)
     }
 
     /// Whether the machine is off when it is carried out, and was not before.

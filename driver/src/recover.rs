@@ -228,10 +228,7 @@ impl<'m, E: Env> Recovery<'m, E> {
 
     /// Every step with its stage and how far it had got, by what is written down.
     fn steps(&self) -> impl Iterator<Item = (usize, Written, &'m Step)> + use<'m, E> {
-        let pending = self.pending;
-        let stages = self.execution.plan.stages.iter().enumerate();
-        let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
-        steps.enumerate().map(move |(number, (stage, step))| (stage, pending.of(stage, number), step))
+        self.pending.steps()
     }
 
     fn live(&self, lane: &str) -> Live<E> {

@@ -118,7 +118,7 @@ pub use self::{
 };
 use crate::{
     capabilities::InternalMethod, client::CommandError, commands::QueryNamedBlockNodes, env::Env,
-    error::StepError, live::Live,
+    error::StepError, live::Live, observed::file_of,
 };
 
 /// Whether a step in doubt has happened.
@@ -415,6 +415,14 @@ impl Step {
         matches!(self, Step::StartMachine(_))
     }
 
+    /// The pivot that it is, if the guest writes to the overlay that it takes out of a chain.
+    pub(crate) fn takes_the_guest_out(&self) -> Option<&EndCommit> {
+        match self {
+            Step::EndCommit(end) if end.active => Some(end),
+            _ => None,
+        }
+    }
+
     /// Whether the guest may write from now on to what was made for it.
     pub(crate) fn switches(&self) -> bool {
         matches!(self, Step::SwitchOverlays(_))
@@ -473,6 +481,12 @@ fn file_name(path: &Utf8Path) -> &str {
 async fn is_open<E: Env>(live: &Live<E>, name: &str) -> Result<bool, CommandError> {
     let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
     Ok(nodes.iter().any(|node| node.node_name.as_deref() == Some(name)))
+}
+
+/// Whether a node has one of these files open.
+async fn has_open<E: Env>(live: &Live<E>, is_it: impl Fn(&Utf8Path) -> bool) -> Result<bool, CommandError> {
+    let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
+    Ok(nodes.iter().any(|node| is_it(&file_of(&node.image.filename))))
 }
 
 /// On which of `nodes` an internal snapshot of this name is.

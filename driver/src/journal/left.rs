@@ -151,10 +151,7 @@ impl Pending {
     /// machine in a new process, as soon as that was begun and is not put back.
     fn own_left(&self) -> impl Iterator<Item = Open> {
         let plan = &self.intent.plan;
-        let stages = plan.stages.iter().enumerate();
-        let steps = stages.flat_map(|(stage, steps)| steps.steps.iter().map(move |step| (stage, step)));
-        let steps: Vec<_> =
-            steps.enumerate().map(|(number, (stage, step))| (stage, self.of(stage, number), step)).collect();
+        let steps: Vec<_> = self.steps().collect();
         let is_begun = |written: Written| matches!(written, Written::Done | Written::InDoubt);
         let may_use = |step: &Step| step.switches() || step.starts_a_machine();
         let in_use = steps.iter().any(|(_, written, step)| may_use(step) && is_begun(*written));

@@ -13,7 +13,7 @@ use crate::{
     domain_xml::DomainXml,
     env::{Env, FileKind, one_name},
     error::OperationError,
-    journal::{self, Intent, Journal, Left, Pending},
+    journal::{self, Intent, Journal, Left, Pending, Written},
     kept::{KeptFile, WhyKept},
     mark,
     plan::{self, Plan},
@@ -133,11 +133,8 @@ impl<E: Env> Machine<E> {
 
     /// That the QEMU that answers has disks in overlays out of which the operation had taken them: it is another one.
     async fn in_what_was_merged(&self, pending: &Pending) -> Vec<String> {
-        let merged = pending.done().filter_map(|step| match step {
-            Step::EndCommit(end) if end.active => Some(end),
-            _ => None,
-        });
-        let merged: Vec<_> = merged.collect();
+        let done = pending.steps().filter(|(_, written, _)| *written == Written::Done);
+        let merged: Vec<_> = done.filter_map(|(.., step)| step.takes_the_guest_out()).collect();
         if merged.is_empty() || pending.is_settled() || self.is_off() {
             return Vec::new();
         }

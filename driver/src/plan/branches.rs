@@ -259,7 +259,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
     }
     stages.retain(|stage| !stage.steps.is_empty());
     let mut tree = tree_without(snapshot, &frozen, &settled, facts);
-    let mut left = left_out::left(snapshot, &mut tree, facts);
+    let left = left_out::left(snapshot, &mut tree, facts);
     stages.push(Stage::one(WriteRecords::new(records.folder, records.tree, &tree)?));
     let no_return = stages.len() - 1;
     let removals = removals(snapshot, frozen.iter(), overlays, &tree, records.tree, facts).into_iter();
@@ -270,7 +270,7 @@ pub(super) fn delete(name: &str, records: Records<'_>, facts: Facts<'_>) -> Resu
             stages.extend(files.map(|removal| Stage::one(RemoveFile { path: removal.file })));
         }
     }
-    stages.extend(left_out::stages(&mut left));
+    stages.extend(left.into_iter().map(Stage::one));
     stages.extend(merge::removed_memory(snapshot, &tree).map(Stage::one));
     stages.extend(no_part(snapshot, &tree, facts).map(Stage::one));
     let moved = frozen.iter().filter(|disk| disk.is_stood_on());

@@ -355,7 +355,7 @@ fn finished(
     // To clear away is no part of it.
     let clears = |step: &Step| matches!(step, Step::DropOverlay(_) | Step::KeepImage(_));
     let no_return = if steps.first().is_none_or(clears) { 0 } else { stages.len() };
-    stages.extend(steps.into_iter().map(|step| Stage { steps: vec![step] }));
+    stages.extend(steps.into_iter().map(Stage::one));
     let plan = Plan { title, disks, manual: Vec::new(), stages, no_return };
     Ok(Planned { plan, tree: Some(tree), domain: None })
 }

@@ -27,7 +27,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
 pub use self::records::taken_out;
-pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, settle};
+pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, overlays, settle};
 use self::records::{begin, done, leaves};
 use super::{
     Facts, Off, Plan, Planned, Records, Stage,
@@ -400,7 +400,7 @@ impl<'a> Stages<'a> {
         let no_return = self.stages.len() - 1;
         let removals = removals(snapshot, fates, &self.tree, self.old, facts);
         self.stages.extend(removals.into_iter().map(Stage::one));
-        self.stages.extend(left_out::stages(&mut self.left));
+        self.stages.extend(std::mem::take(&mut self.left).into_iter().map(Stage::one));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
         let disks: Vec<_> = merges().map(|merge| merge.disk.target.clone()).collect();
@@ -441,7 +441,7 @@ impl<'a> Stages<'a> {
             true => Stage::one(KeepImage { file: removal.file, why: WhyKept::MayHaveRun }),
             false => Stage::one(RemoveFile { path: removal.file }),
         }));
-        self.stages.extend(left_out::stages(&mut self.left));
+        self.stages.extend(std::mem::take(&mut self.left).into_iter().map(Stage::one));
         self.stages.extend(removed_memory(snapshot, &self.tree).map(Stage::one));
         self.stages.extend(branches::no_part(snapshot, &self.tree, facts).map(Stage::one));
         let disks: Vec<_> = merges.iter().map(|merge| merge.disk.target.clone()).collect();

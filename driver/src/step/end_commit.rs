@@ -5,16 +5,15 @@ use std::{fmt, time::Duration};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, Happened, Kind, Remains, commit_image::merged, file_name};
+use super::{Begun, Happened, Kind, Remains, commit_image::merged, file_name, has_open};
 use crate::{
-    client::CommandError,
-    commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock, QueryNamedBlockNodes},
+    commands::{BlockCommit, Command, JobComplete, JobFinalize, QueryBlock},
     env::Env,
     error::StepError,
     job::{self, End},
     live::Live,
     mutant::{Mutant, planted},
-    observed::{file_of, images},
+    observed::images,
 };
 
 /// How often that is looked at.
@@ -76,7 +75,7 @@ impl Kind for EndCommit {
         let unknown = |_| self.remains();
         let is_listed = job::is_listed(live, &self.job).await.map_err(unknown)?;
         let happened = self.probe(live).await.map_err(|_| self.remains())?;
-        let is_here = is_listed || is_open_file(live, &self.file).await.map_err(unknown)?;
+        let is_here = is_listed || has_open(live, |file| *file == self.file).await.map_err(unknown)?;
         match happened {
             Happened::Yes if is_here || !self.active => Ok(Some(Begun::Whole)),
             Happened::No if is_listed || !self.active => Ok(Some(Begun::Part)),
@@ -111,12 +110,6 @@ impl Kind for EndCommit {
             self.target, self.file
         )
     }
-}
-
-/// Whether a node has a file open.
-async fn is_open_file<E: Env>(live: &Live<E>, file: &Utf8Path) -> Result<bool, CommandError> {
-    let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
-    Ok(nodes.iter().any(|node| file_of(&node.image.filename) == file))
 }
 
 /// Whether a file has been taken out: no disk's chain has it.

@@ -46,7 +46,8 @@ const LETS_GO_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Removes an image; one that is not there is none. It stays, and is told, if another process has it open: what stands on it elsewhere
-/// nobody here can know. So does what the description of a machine names that ended before this was done: it may have been started since. So does a link with what is behind it: the one without the other would be named by nobody.
+/// nobody here can know. So does what the description of a machine names that ended before this was done: it may have been started since.
+/// So does a link with what is behind it: the one without the other would be named by nobody.
 pub(super) async fn remove_image<E: Env>(live: &Live<E>, path: &Utf8Path) -> Result<(), StepError> {
     if let Some(why) = why_kept(live, path).await {
         live.keep(path, why);

@@ -5,11 +5,9 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::{Begun, CommitImage, EndCommit, Happened, Kind, Remains};
+use super::{Begun, CommitImage, EndCommit, Happened, Kind, Remains, has_open};
 use crate::{
-    commands::{
-        Action, BlockCommit, Command as _, DirtyBitmap, QueryBlock, QueryNamedBlockNodes, Transaction,
-    },
+    commands::{Action, BlockCommit, Command as _, DirtyBitmap, QueryBlock, Transaction},
     env::Env,
     error::StepError,
     job,
@@ -84,9 +82,8 @@ impl SwitchOverlays {
 
     /// Whether QEMU has one of the overlays open.
     async fn is_prepared<E: Env>(&self, live: &Live<E>) -> Result<bool, StepError> {
-        let nodes = live.ask(&QueryNamedBlockNodes { flat: true }).await?;
         let is_overlay = |file: &Utf8Path| self.switches.iter().any(|switch| switch.file == file);
-        Ok(nodes.iter().any(|node| is_overlay(&file_of(&node.image.filename))))
+        Ok(has_open(live, is_overlay).await?)
     }
 
     /// What the overlays tell once QEMU is gone. Where nothing was ever written to one of them the images below hold all that the guest

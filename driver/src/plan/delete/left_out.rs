@@ -4,17 +4,17 @@
 //! base <- m1 (m2, the caller's)         gone back to m1: the machine is in m1-2, and m1 stays for the caller to put m2 back in
 //!     \\- m1-2                        delete m2: nobody goes back there any more
 //! ```
-//! What the caller keeps is the caller's. But the overlay that the disk was in then, the driver has made, for a snapshot before: it goes once
-//! nothing else leads to it, unless it holds an internal snapshot, which may be what the caller has kept. So does that of a disk that was left
-//! out, which the record has named until then. An image that no snapshot has made is named when it stays.
+//! What the caller keeps is the caller's. But the overlay that the disk was in then, the driver has made, for a snapshot before: it goes
+//! once nothing else leads to it, unless it holds an internal snapshot, which may be what the caller has kept. So does that of a disk that
+//! was left out, which the record has named until then. An image that no snapshot has made is named when it stays.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::check_no_stranger;
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk, SourceType},
+    domain_snapshot::{DomainSnapshot, Location, SnapshotDisk},
     kept::WhyKept,
-    plan::{Facts, Stage, merge},
+    plan::{Facts, merge},
     step::{DropOverlay, KeepImage, Step},
     tree::{SnapshotTree, settle_current},
 };
@@ -54,20 +54,12 @@ pub(in crate::plan) fn left(
     left
 }
 
-/// The stages of it, one by one.
-pub(in crate::plan) fn stages(left: &mut Vec<Step>) -> impl Iterator<Item = Stage> {
-    std::mem::take(left).into_iter().map(|step| Stage { steps: vec![step] })
-}
-
 /// Whether a snapshot has given it to the disk.
 fn is_overlay(target: &str, file: &Utf8Path, facts: Facts<'_>) -> bool {
     let Some(records) = facts.records else { return false };
-    let is_it = |part: &SnapshotDisk| {
-        let is_overlay = part.location == Some(Location::External) && part.source_type == SourceType::File;
-        is_overlay && part.name == target && part.path() == Some(file)
-    };
-    let mut records = records.tree.topological().into_iter().filter_map(|name| records.tree.get(name));
-    records.any(|record| record.disks.iter().chain(&record.revert_disks).any(is_it))
+    let tree = records.tree;
+    let records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    merge::overlays(records).any(|overlay| overlay == (target, file))
 }
 
 /// Whether the machine is in it, another snapshot was taken in it, or an image stands on it.

@@ -219,6 +219,16 @@ pub(in crate::plan) fn is_manual(snapshot: &DomainSnapshot, target: &str) -> boo
     snapshot.disks.iter().any(|part| part.name == target && part.location == Some(Location::Manual))
 }
 
+/// The overlays in files that these records tell of, with their disks.
+pub(in crate::plan) fn overlays<'r>(
+    records: impl Iterator<Item = &'r DomainSnapshot>,
+) -> impl Iterator<Item = (&'r str, &'r Utf8Path)> {
+    let parts = records.flat_map(|record| record.disks.iter().chain(&record.revert_disks));
+    parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
+        Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
+    })
+}
+
 /// Whether any snapshot's record names the file, other than as the image of a disk that the caller keeps or that was left out: to that
 /// nobody goes back.
 pub(crate) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {

@@ -24,7 +24,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Way, is_external, location};
 use crate::{
-    domain_snapshot::{DomainSnapshot, Location, SourceType},
+    domain_snapshot::{DomainSnapshot, Location},
     domain_xml::DomainXml,
     error::{DeleteRefusal, ImageRefusal, Refusal, RevertRefusal},
     observed::{Observed, ObservedDisk},
@@ -94,16 +94,6 @@ pub(super) fn without_overlays(revert: &Revert, tree: &SnapshotTree, found: &Obs
     without
 }
 
-/// The overlays in files that these records tell of, with their disks.
-pub(super) fn overlays<'r>(
-    records: impl Iterator<Item = &'r DomainSnapshot>,
-) -> impl Iterator<Item = (&'r str, &'r Utf8Path)> {
-    let parts = records.flat_map(|record| record.disks.iter().chain(&record.revert_disks));
-    parts.filter(|part| part.location == Some(Location::External)).filter_map(|part| {
-        Some((part.name.as_str(), part.path().filter(|_| part.source_type == SourceType::File)?))
-    })
-}
-
 impl<'a> Way<'a> {
     /// The records of those that go with it.
     pub(super) fn going(&self) -> impl Iterator<Item = &'a DomainSnapshot> {
@@ -162,7 +152,7 @@ impl<'a> Way<'a> {
             return Ok(BTreeSet::new());
         }
         let overlays =
-            overlays(self.going().chain([self.record])).filter(|(target, _)| self.has_part(target));
+            merge::overlays(self.going().chain([self.record])).filter(|(target, _)| self.has_part(target));
         // A disk that goes on as it is goes on in all its images.
         let goes_on = |target: &&ObservedDisk| location(self.record, &target.target) == Location::No;
         let kept = self.found.disks.iter().filter(goes_on).flat_map(|disk| &disk.chain);

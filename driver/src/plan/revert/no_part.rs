@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
-use super::{Way, discard::overlays};
+use super::Way;
 use crate::{
     domain_xml::DomainXml, kept::WhyKept, observed::ObservedDisk, plan::merge, step::KeepImage,
     tree::SnapshotTree,
@@ -32,7 +32,7 @@ impl Way<'_> {
     /// Tells of the images of those disks: those that they are in, and the overlays of snapshots that go, which no record knows then.
     /// `tree` is what the records say then.
     pub(super) fn no_part(&self, tree: &SnapshotTree) -> Vec<KeepImage> {
-        let overlays = overlays(self.going())
+        let overlays = merge::overlays(self.going())
             .filter(|(target, file)| !self.has_part(target) && !merge::is_named(tree, file));
         let images: BTreeSet<(&str, &Utf8Path)> = self.no_part_of().chain(overlays).collect();
         let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
