@@ -138,6 +138,8 @@ pub struct SnapshotDisk {
     pub source: Option<Element>,
     /// Whether a delete of the snapshot above was begun and has not ended.
     pub delete_in_progress: bool,
+    /// Whether the overlay is gone, and the disk in no image of the snapshot's. It stays named: libvirt takes no record without a name.
+    pub gone: bool,
     /// What else stands there.
     pub rest: Rest,
 }
@@ -162,6 +164,7 @@ impl SnapshotDisk {
             driver: None,
             source: None,
             delete_in_progress: false,
+            gone: false,
             rest: Rest::default(),
         }
     }
@@ -186,9 +189,9 @@ impl SnapshotDisk {
         }
     }
 
-    /// The overlay's path: a file's, a device's, or the name within a network's storage.
+    /// The overlay's path: a file's, a device's, or the name within a network's storage. None if it is gone.
     pub fn path(&self) -> Option<&Utf8Path> {
-        self.source_type.path(self.source.as_ref())
+        self.source_type.path(self.source.as_ref().filter(|_| !self.gone))
     }
 }
 

@@ -59,6 +59,20 @@ pub enum FileKind {
     Other,
 }
 
+/// Which file of the host it is: two paths that have it in common lead to one, be it by a link of either kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileId {
+    /// Where the file system keeps it.
+    Inode {
+        /// The file system's device.
+        device: u64,
+        /// The file's number there.
+        inode: u64,
+    },
+    /// What it is called, on a host without hard links.
+    Name(Utf8PathBuf),
+}
+
 /// For what a file of the host is opened. It is never made by opening it, and a symbolic link is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -151,6 +165,12 @@ pub trait Env: Clone + Unpin + 'static {
     /// Nothing is there, or nobody may look.
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf>;
 
+    /// Which file is at a path, by whatever name; symbolic links are followed.
+    ///
+    /// # Errors
+    /// Nothing is there, or nobody may look.
+    async fn identity(&self, path: &Utf8Path) -> io::Result<FileId>;
+
     /// Runs a program to its end, and ends it if its time is up; or, one that gives way, as soon as whoever wants the operation has
     /// asked for its end. It is asked first, and killed later: [`HostCommand::within`]. What it has left running in the background lives on.
     ///
@@ -211,6 +231,11 @@ pub trait Env: Clone + Unpin + 'static {
         bytes: &[u8],
         file: &Self::File,
     ) -> Poll<io::Result<usize>>;
+}
+
+/// Which file it is; of what is not there, or may not be looked at, the name that it is called by.
+pub(crate) async fn identity<E: Env>(env: &E, path: &Utf8Path) -> FileId {
+    env.identity(path).await.unwrap_or_else(|_| FileId::Name(path.to_owned()))
 }
 
 /// The one name of a file that may have several; of what is not there, or may not be looked for, the name that it is called by.

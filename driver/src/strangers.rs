@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    env::{Env, one_name},
+    env::{Env, identity},
     qcow2,
 };
 
@@ -30,9 +30,9 @@ pub async fn standing_on<E: Env>(
     images: &BTreeSet<Utf8PathBuf>,
     known: &BTreeSet<Utf8PathBuf>,
 ) -> Vec<Stranger> {
-    let mut names = Vec::new();
+    let mut own = Vec::new();
     for image in images {
-        names.push((one_name(env, image).await, image));
+        own.push((identity(env, image).await, image));
     }
     let folders: BTreeSet<&Utf8Path> = images.iter().filter_map(|image| image.parent()).collect();
     let mut strangers = Vec::new();
@@ -43,10 +43,46 @@ pub async fn standing_on<E: Env>(
                 continue;
             }
             let Some(below) = qcow2::below(env, &file).await else { continue };
-            let below = one_name(env, &folder.join(below)).await;
-            let on = names.iter().filter(|(name, _)| *name == below);
+            let below = identity(env, &folder.join(below)).await;
+            let on = own.iter().filter(|(image, _)| *image == below);
             strangers.extend(on.map(|(_, on)| Stranger { file: file.clone(), on: (*on).clone() }));
         }
     }
     strangers
+}
+
+#[cfg(all(test, feature = "tokio-env"))]
+#[allow(clippy::disallowed_methods, reason = "a link is of the real host")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::env::tokio::TokioEnv;
+
+    /// The header of a qcow2 image that stands on one of this name.
+    fn standing_on_the(below: &str) -> Vec<u8> {
+        let mut bytes = vec![0; 48];
+        bytes[..4].copy_from_slice(b"QFI\xfb");
+        bytes[8..16].copy_from_slice(&48_u64.to_be_bytes());
+        bytes[16..20].copy_from_slice(&(below.len() as u32).to_be_bytes());
+        bytes.extend(below.as_bytes());
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_stands_on_an_image_by_any_of_its_names_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Utf8PathBuf::try_from(folder.path().join(name)).unwrap();
+        fs::write(path("vda"), [0; 48]).unwrap();
+        fs::write(path("vdb"), [0; 48]).unwrap();
+        fs::hard_link(path("vda"), path("hard")).unwrap();
+        std::os::unix::fs::symlink("vda", path("soft")).unwrap();
+        for below in ["vda", "hard", "soft", "vdb"] {
+            fs::write(path(&format!("on-{below}")), standing_on_the(below)).unwrap();
+        }
+        let found = standing_on(&TokioEnv::new(), &[path("vda")].into(), &BTreeSet::new()).await;
+        let mut found: Vec<_> = found.into_iter().map(|stranger| stranger.file).collect();
+        found.sort();
+        assert_eq!(found, ["on-hard", "on-soft", "on-vda"].map(path));
+    }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
-    env::{Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ownership, Ran},
+    env::{Access, Ended, Endpoint, Env, FileId, FileKind, HostCommand, OpenFile, Ownership, Ran},
     journal,
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -218,6 +218,10 @@ impl<E: Env> Env for Recorded<E> {
 
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
         self.inner.canonical(path).await
+    }
+
+    async fn identity(&self, path: &Utf8Path) -> io::Result<FileId> {
+        self.inner.identity(path).await
     }
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {

@@ -201,6 +201,8 @@ fn same(ours: &DomainSnapshot, theirs: &DomainSnapshot) -> Result<(), Failed> {
         let mut disks = snapshot.disks.clone();
         // How far a deletion was when it broke off is for this driver alone; libvirt keeps the mark that one was begun.
         disks.iter_mut().for_each(|disk| ["merge", "merged"].iter().for_each(|note| disk.rest.remove(note)));
+        // libvirt goes on naming an overlay that is gone.
+        disks.iter_mut().for_each(|disk| disk.gone = false);
         // libvirt knows the overlays of a revert by name since 9.9; 9.0 drops them.
         DomainSnapshot { domain: None, active: None, disks, revert_disks: Vec::new(), ..snapshot.clone() }
     };

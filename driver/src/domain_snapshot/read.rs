@@ -40,6 +40,9 @@ const NOT_FOR_OVERLAYS: [&str; 2] = ["volume", "dir"];
 /// At a disk: a delete of the snapshot above was begun.
 const BEGUN: &str = "snapshotDeleteInProgress";
 
+/// At a disk of a record: its overlay is gone. This driver's own.
+pub(super) const GONE: &str = "gone";
+
 impl DomainSnapshot {
     /// Reads a document.
     ///
@@ -68,7 +71,8 @@ impl DomainSnapshot {
             }
         };
         let memory = memory(root, &past)?;
-        let disks = disks(root, "disks")?;
+        let mut disks = disks(root, "disks")?;
+        disks.iter_mut().for_each(|disk| disk.gone &= past.recorded);
         let revert_disks = disks_of_a_record(root, past.recorded)?;
         let active = (purpose == Purpose::Load).then(|| active(root)).transpose()?;
         let part = |name: &str| root.child(name).filter(|_| past.recorded).cloned();
@@ -218,9 +222,10 @@ fn disk(element: &Element) -> Result<SnapshotDisk, BadDefinition> {
     disk.driver = driver.cloned();
     disk.source = source.cloned();
     disk.delete_in_progress = element.child(BEGUN).is_some();
+    disk.gone = element.child(GONE).is_some();
     disk.rest = Rest::of(element, &["name", "snapshot", "type"], |node| match node {
         Node::Element(part) => {
-            part.name == BEGUN
+            [BEGUN, GONE].contains(&&*part.name)
                 || [driver, source].into_iter().flatten().any(|known| std::ptr::eq(known, part))
         }
         _ => false,

@@ -242,6 +242,24 @@ fn what_a_definition_says_that_is_not_understood_is_kept_in_its_place() {
     assert_eq!(DomainSnapshot::read(document.as_bytes(), CREATE).unwrap(), wish);
 }
 
+/// libvirt takes no record of an external disk that names no overlay, unless it can make up the name.
+#[test]
+fn an_overlay_that_is_gone_stays_named_in_the_record_and_is_none_to_go_by() {
+    let disk =
+        "<disk name='vda' snapshot='external' type='file'><source file='/images/vda.s1'/><gone/></disk>";
+    let record = record(&format!("<state>shutoff</state><disks>{disk}</disks>")).unwrap();
+    assert!(record.disks[0].gone && record.disks[0].path().is_none());
+    let document = record.document();
+    assert!(
+        document.contains("<source file='/images/vda.s1'/>") && document.contains("<gone/>"),
+        "{document}"
+    );
+    assert_eq!(DomainSnapshot::read(document.as_bytes(), Purpose::Redefine).unwrap(), record);
+    // Who wishes for a snapshot says nothing of what became of one.
+    let wish = read(&format!("<disks>{disk}</disks>"), CREATE).unwrap();
+    assert_eq!(wish.disks[0].path().map(Utf8Path::as_str), Some("/images/vda.s1"));
+}
+
 #[test]
 fn a_size_has_libvirts_units() {
     let cache = |max_size: &str| {

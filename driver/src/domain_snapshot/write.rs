@@ -1,6 +1,6 @@
 //! From definition to document, in libvirt's order of elements.
 
-use super::{DomainSnapshot, Memory, SnapshotDisk, SourceType, storage_part};
+use super::{DomainSnapshot, Memory, SnapshotDisk, SourceType, read::GONE, storage_part};
 use crate::xml::Element;
 
 /// What stands at the head of a record's file, for who opens it in an editor.
@@ -97,6 +97,9 @@ impl SnapshotDisk {
             element.push(Element::new("snapshotDeleteInProgress"));
         }
         parts().for_each(|part| element.push(part.clone()));
+        if self.gone {
+            element.push(Element::new(GONE));
+        }
         self.rest.add_to(&mut element);
         element
     }

@@ -12,7 +12,10 @@ use std::{
     hash::{BuildHasher, RandomState},
     io::{self, IoSlice, Seek as _, SeekFrom},
     mem::MaybeUninit,
-    os::{fd::AsFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileExt as _, MetadataExt as _},
+    },
     pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
@@ -31,7 +34,9 @@ use ::tokio::{
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::{Access, Endpoint, Env, FileKind, HostCommand, OpenFile, Ownership, Ran, files, image_lock};
+use super::{
+    Access, Endpoint, Env, FileId, FileKind, HostCommand, OpenFile, Ownership, Ran, files, image_lock,
+};
 
 mod group;
 mod run;
@@ -186,6 +191,11 @@ impl Env for TokioEnv {
 
     async fn canonical(&self, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
         Utf8PathBuf::try_from(fs::canonicalize(path).await?).map_err(|error| error.into_io_error())
+    }
+
+    async fn identity(&self, path: &Utf8Path) -> io::Result<FileId> {
+        let found = fs::metadata(path).await?;
+        Ok(FileId::Inode { device: found.dev(), inode: found.ino() })
     }
 
     async fn run(&self, command: &HostCommand) -> io::Result<Ran> {

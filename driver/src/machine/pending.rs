@@ -11,7 +11,7 @@ use super::Machine;
 use crate::{
     domain::Domain,
     domain_xml::DomainXml,
-    env::{Env, FileKind, one_name},
+    env::{Env, FileKind, identity, one_name},
     error::OperationError,
     journal::{self, Intent, Journal, Left, Pending, Written},
     kept::{KeptFile, WhyKept},
@@ -234,7 +234,7 @@ impl<E: Env> Machine<E> {
         let mut files = BTreeMap::new();
         for file in left.iter().filter_map(Left::image).filter(|_| removes) {
             if !matches!(env.file_kind(file).await, Ok(FileKind::Absent)) {
-                files.insert(one_name(env, file).await, file);
+                files.insert(identity(env, file).await, file);
             }
         }
         if files.is_empty() {
@@ -246,13 +246,12 @@ impl<E: Env> Machine<E> {
         let mut open: Vec<_> = described.chain(plan::recorded(self.tree().as_ref())).collect();
         let mut seen = BTreeSet::new();
         while let Some(image) = open.pop() {
-            let name = one_name(env, &image).await;
-            if !seen.insert(name.clone()) {
+            if !seen.insert(identity(env, &image).await) {
                 continue;
             }
-            let Some(below) = qcow2::below(env, &name).await else { continue };
+            let Some(below) = qcow2::below(env, &one_name(env, &image).await).await else { continue };
             let below = image.parent().unwrap_or(&image).join(below);
-            led_to.extend(files.get(&one_name(env, &below).await).map(|file| (*file).to_owned()));
+            led_to.extend(files.get(&identity(env, &below).await).map(|file| (*file).to_owned()));
             open.push(below);
         }
         led_to

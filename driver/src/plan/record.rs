@@ -83,6 +83,7 @@ fn part(disk: &AlignedDisk, wished: Option<&SnapshotDisk>) -> SnapshotDisk {
         name: disk.target.clone(),
         location: Some(Location::of_place(&disk.place)),
         delete_in_progress: false,
+        gone: false,
         ..wished.cloned().unwrap_or_else(|| SnapshotDisk::new(&disk.target))
     };
     if let Place::External(overlay) = &disk.place {

@@ -104,14 +104,13 @@ impl SnapshotTree {
             };
             let first = || heirs.first().map(|file| (*file).to_owned());
             for part in record.revert_disks.iter_mut().filter(|part| names_it(part)) {
-                part.source = first().or_else(|| grown.clone()).map(|file| source_of(&file));
+                goes_on_in_heir(part, first().or_else(|| grown.clone()));
             }
             record.revert_disks.retain(|part| part.name != target || part.path().is_some());
             let reverted = record.revert_disks.iter().find(|part| part.name == target);
             let reverted = reverted.and_then(SnapshotDisk::path).map(ToOwned::to_owned);
             for part in record.disks.iter_mut().filter(|part| names_it(part)) {
-                let heir = grown.clone().or_else(first).or_else(|| reverted.clone());
-                part.source = heir.map(|file| source_of(&file));
+                goes_on_in_heir(part, grown.clone().or_else(first).or_else(|| reverted.clone()));
             }
             self.insert(record);
         }
@@ -187,6 +186,7 @@ pub(crate) fn settle_current(tree: &mut SnapshotTree) {
 pub(crate) fn goes_on_in(parts: &mut Vec<SnapshotDisk>, new: SnapshotDisk) {
     match parts.iter_mut().find(|part| part.name == new.name) {
         Some(part) if part.path() == new.path() => {}
+        Some(part) if new.gone => part.gone = true,
         Some(part) => {
             let rest = std::mem::take(&mut part.rest);
             *part = SnapshotDisk { rest, ..new };
@@ -197,7 +197,7 @@ pub(crate) fn goes_on_in(parts: &mut Vec<SnapshotDisk>, new: SnapshotDisk) {
 
 /// A part of a record: the overlay in which a disk goes on.
 pub(crate) fn overlay(target: &str, file: &Utf8Path) -> SnapshotDisk {
-    SnapshotDisk { source: Some(source_of(file)), ..nowhere(target) }
+    SnapshotDisk { source: Some(source_of(file)), gone: false, ..nowhere(target) }
 }
 
 /// The same of a disk that goes on in no overlay of that snapshot's.
@@ -205,7 +205,16 @@ fn nowhere(target: &str) -> SnapshotDisk {
     SnapshotDisk {
         location: Some(Location::External),
         driver: Some(Element::new("driver").with("type", "qcow2")),
+        gone: true,
         ..SnapshotDisk::new(target)
+    }
+}
+
+/// Has a part whose overlay goes name its heir, if there is one.
+fn goes_on_in_heir(part: &mut SnapshotDisk, heir: Option<Utf8PathBuf>) {
+    match heir {
+        Some(heir) => part.source = Some(source_of(&heir)),
+        None => part.gone = true,
     }
 }
 

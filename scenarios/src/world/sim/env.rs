@@ -15,7 +15,7 @@ use std::{
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use freezeframe_driver::env::{
-    Access, Ended, Endpoint, Env, FileKind, HostCommand, OpenFile, Ownership, Ran,
+    Access, Ended, Endpoint, Env, FileId, FileKind, HostCommand, OpenFile, Ownership, Ran,
 };
 use freezeframe_sim::{
     Port,
@@ -181,6 +181,10 @@ impl<T: Time> Env for SimEnv<T> {
             _ if host.is_folder(path) => FileKind::Folder,
             _ => FileKind::Absent,
         })
+    }
+
+    async fn identity(&self, path: &Utf8Path) -> io::Result<FileId> {
+        self.canonical(path).await.map(FileId::Name)
     }
 
     /// The simulated host has no links, so that `..` takes back what stands before it.
