@@ -28,6 +28,8 @@ pub enum WhyKept {
     Holds(Vec<String>),
     /// It is of this disk, which is no part of the machine any more.
     NoPart(String),
+    /// This disk was in it, and has no image in common with the disk of that name that the machine goes on with.
+    Another(String),
     /// It was merged, and the machine may have been started in it since, from a description that was old.
     MayHaveRun,
     /// It holds the snapshot, of which this is another record.
@@ -67,6 +69,11 @@ impl fmt::Display for KeptFile {
                     "disk {disk} is no part of the machine now, and `{file}` is kept with what is on it"
                 )
             }
+            WhyKept::Another(disk) => write!(
+                f,
+                "`{file}`, which disk {disk} was in, is kept, because nothing that it stands on is below the disk {disk} that was gone back to: \
+                 it may be of another disk; remove it if what is on it is of no use"
+            ),
             WhyKept::Twin(name) => {
                 write!(
                     f,

@@ -170,6 +170,11 @@ impl SnapshotTree {
         self.current.as_deref()
     }
 
+    /// The names of the current one and of those that it descends from, the newest first.
+    pub(crate) fn line(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(self.current(), |name| self.get(name)?.parent.as_deref())
+    }
+
     /// Makes one the current one, or none.
     pub fn set_current(&mut self, name: Option<&str>) {
         self.current = name.filter(|name| self.snapshots.contains_key(*name)).map(str::to_owned);

@@ -73,7 +73,8 @@ pub enum ImageRefusal {
     /// The machine that runs is in another image than the records say.
     #[error(
         "QEMU has disk `{disk}` in `{file}`, and by its records it went on in `{recorded}`{}, have the record of `{current}` say so \
-         (snapshot edit {current}: `{file}` in the <source> of disk `{disk}` in its <revertDisks>, or in its <disks> if it has none)",
+         (snapshot edit {current}: `{file}` in the <source> of disk `{disk}` in its <revertDisks>, or in its <disks> if it has none); if another \
+         disk was put in its place, forget the snapshots of that one (snapshot delete --metadata)",
         elsewhere(.recorded, .why.as_deref())
     )]
     WentOnElsewhere {

@@ -165,7 +165,7 @@ pub(super) fn is_branching(snapshot: &DomainSnapshot, tree: &SnapshotTree, obser
     }
     let mut parts = external(snapshot).peekable();
     // One that the machine grew out of is in its chain, or somebody else has changed that.
-    let is_left = line(tree).all(|ancestor| ancestor != name);
+    let is_left = tree.line().all(|ancestor| ancestor != name);
     is_left && parts.peek().is_some() && !parts.any(|part| in_chain(part, observed))
 }
 
@@ -183,7 +183,7 @@ pub(super) fn stands_apart(
     if part.location != Some(Location::External) || stays(part) {
         return false;
     }
-    let is_left = line(tree).all(|ancestor| ancestor != name) && tree.children(name).next().is_none();
+    let is_left = tree.line().all(|ancestor| ancestor != name) && tree.children(name).next().is_none();
     part.path().is_none() || (is_left && snapshot.disks.iter().any(stays))
 }
 
@@ -191,11 +191,6 @@ pub(super) fn stands_apart(
 fn in_chain(part: &SnapshotDisk, observed: &Observed) -> bool {
     let disk = observed.disk(&part.name);
     disk.is_some_and(|disk| disk.chain.iter().any(|image| part.path() == Some(&*image.file)))
-}
-
-/// The current snapshot and those that it descends from, the newest first.
-fn line(tree: &SnapshotTree) -> impl Iterator<Item = &str> {
-    std::iter::successors(tree.current(), |name| tree.get(name)?.parent.as_deref())
 }
 
 /// One disk of the snapshot: the image that it was in when the snapshot was taken, and what stands on that.
@@ -457,7 +452,7 @@ impl Frozen<'_> {
         facts: Facts<'_>,
     ) -> Result<(), Refusal> {
         let name = snapshot.name.as_deref().unwrap_or_default();
-        let line: Vec<&str> = line(tree).collect();
+        let line: Vec<&str> = tree.line().collect();
         let Some(place) = line.iter().position(|ancestor| *ancestor == name).filter(|_| self.live.is_none())
         else {
             return Ok(());

@@ -165,6 +165,62 @@ fn an_overlay_of_a_machine_that_is_off_is_not_removed_below_one_that_nobody_know
     });
 }
 
+/// What is on the other disk would go with the way back; whoever has put it there on purpose forgets the records.
+#[rstest]
+fn a_disk_in_whose_place_another_one_was_put_is_missed_before_it_gets_an_overlay(
+    #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
+    #[values(true, false)] disk_only: bool,
+) {
+    off(release, async |bench: &Bench| {
+        bench.describe(&document().with_disks(|target| target == "vda")).await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        if !disk_only {
+            machine.perform(&create("s2", false)).await.unwrap();
+        }
+        drop(machine);
+        bench.world.add_image("/images/other".into(), Image::qcow2(16 << 20));
+        let other = bench.described().await.with_sources([("vda", "/images/other".into(), "qcow2")]);
+        bench.describe(&other).await;
+        bench.start(&other).await;
+        let machine = bench.running_as(&other).await;
+        let words =
+            "QEMU has disk `vda` in `/images/other`, and by its records it went on in `/images/vda.s1`";
+        for request in [create("s3", true), revert("s1", &[RevertFlag::Force])] {
+            assert_refused(machine.perform(&request).await, Code::OperationInvalid, words);
+        }
+        let name = if disk_only { "s1" } else { "s2" };
+        machine.perform(&forget(name)).await.unwrap();
+        if !disk_only {
+            machine.perform(&forget("s1")).await.unwrap();
+        }
+        machine.perform(&create("s3", true)).await.unwrap();
+    });
+}
+
+/// Whoever is told that the record may be edited may do so for the wrong reason.
+#[test]
+fn what_a_record_was_made_to_name_and_may_be_another_disk_is_kept_by_a_revert() {
+    off(Release::V10_0, async |bench: &Bench| {
+        bench.describe(&document().with_disks(|target| target == "vda")).await;
+        let machine = bench.off().await;
+        machine.perform(&create("s1", true)).await.unwrap();
+        bench.world.add_image("/images/other".into(), Image::qcow2(16 << 20));
+        bench
+            .describe(&bench.described().await.with_sources([("vda", "/images/other".into(), "qcow2")]))
+            .await;
+        let record = Utf8Path::new("/images/state/vm/s1.xml");
+        let text = String::from_utf8(bench.world.env().read_file(record, 1 << 20).await.unwrap()).unwrap();
+        let edited = text.replace("/images/vda.s1", "/images/other");
+        bench.world.env().replace_file(record, edited.as_bytes()).await.unwrap();
+        drop(machine);
+        let machine = bench.off().await;
+        let told = machine.perform(&revert("s1", &[])).await.unwrap().to_string();
+        assert!(told.contains("`/images/other`, which disk vda was in, is kept"), "{told}");
+        assert!(bench.files().await.contains(&"other".to_owned()));
+    });
+}
+
 /// Another folder may hold another file of that name.
 #[test]
 fn a_description_whose_images_lie_somewhere_from_here_is_not_followed() {

@@ -10,16 +10,43 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
-use super::Way;
+use super::{Way, location};
 use crate::{
-    domain_xml::DomainXml, kept::WhyKept, observed::ObservedDisk, plan::merge, step::KeepImage,
+    domain_snapshot::Location,
+    domain_xml::{Disk, DomainXml},
+    kept::WhyKept,
+    observed::ObservedDisk,
+    plan::merge,
+    step::KeepImage,
     tree::SnapshotTree,
 };
 
 impl Way<'_> {
-    /// Whether the machine of the snapshot has a disk of that name, and not an empty drive.
+    /// Whether the machine of the snapshot has the disk, and not an empty drive.
     pub(super) fn has_part(&self, target: &str) -> bool {
-        self.domain.disk(target).is_some_and(|disk| disk.element().child("source").is_some())
+        let is_filled = |disk: &Disk<'_>| disk.element().child("source").is_some();
+        self.domain.disk(target).as_ref().is_some_and(is_filled) && !self.is_another(target)
+    }
+
+    /// Whether the disk of that name may be another one by now than it was: what it is in has no image in common with what it goes back
+    /// to, and does not stand on what it has grown out of. Two branches have no image in common either where the snapshot is deleted that
+    /// both stood on.
+    fn is_another(&self, target: &str) -> bool {
+        let chains = self.facts.aside.and_then(|aside| aside.chains.as_ref().ok());
+        let behind = chains.and_then(|chains| chains.get(target));
+        let (Some(now), Some(then), Some(behind)) =
+            (self.found.disk(target), self.domain.disk(target), behind)
+        else {
+            return false;
+        };
+        let has = |file: &Utf8Path| now.chain.iter().any(|image| image.file == file);
+        if then.path().into_iter().chain(behind.iter().map(|image| &*image.file)).any(has) {
+            return false;
+        }
+        let tree = self.records.tree;
+        let line = tree.line().filter_map(|name| tree.get(name));
+        let grew = line.filter(|record| location(record, target) == Location::External);
+        grew.filter_map(|record| merge::source(record, target)).any(|held| !has(&held))
     }
 
     /// Those disks that the guest can write, and the images that they are in.
@@ -37,7 +64,10 @@ impl Way<'_> {
         let images: BTreeSet<(&str, &Utf8Path)> = self.no_part_of().chain(overlays).collect();
         let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
             file: file.to_owned(),
-            why: WhyKept::NoPart(target.to_owned()),
+            why: match self.is_another(target) {
+                true => WhyKept::Another(target.to_owned()),
+                false => WhyKept::NoPart(target.to_owned()),
+            },
         };
         images.into_iter().map(keep).collect()
     }
