@@ -115,8 +115,9 @@ pub enum DeleteRefusal {
     },
     /// An image that is in nobody's chain or record is based on one that would be written to or removed.
     #[error(
-        "`{above}` stands on `{file}` of disk `{disk}`, and no snapshot is known that it is of; move it away or remove it first, \
-         for it would be worth nothing then"
+        "`{above}` stands on `{file}` of disk `{disk}`, and no snapshot is known that it is of: what it holds would be worth nothing then, \
+         wherever it is moved. If anybody needs it, as another machine, make it stand by itself first (qemu-img rebase -b \"\" `{above}`, while \
+         nobody has it open); if nobody does, remove it"
     )]
     StrangerAbove {
         /// The disk.

@@ -134,6 +134,21 @@ pub enum RevertRefusal {
     /// What is behind an image cannot be found out.
     #[error("the images of the snapshot cannot be read: {0}")]
     Chain(String),
+    /// Later snapshots hold a disk in what the caller puts back.
+    #[error(
+        "snapshots {} hold disk `{disk}` in `{file}` or on it, which the caller puts back: what they hold is lost with that. To give it up \
+         say `discard` and `delete-children`, which takes those that descend from this one; have another one's record forgotten first \
+         (delete with `metadata`). To keep them, leave the storage as it is, or put it back to what it was",
+        .snapshots.join(", ")
+    )]
+    HeldInWhatGoesBack {
+        /// The disk.
+        disk: String,
+        /// Its image.
+        file: Utf8PathBuf,
+        /// The snapshots.
+        snapshots: Vec<String>,
+    },
     /// Disks that the caller has to put back.
     #[error(
         "disks {} were taken by the caller, who has to put their storage back first and to say so (`storage-is-back`)",
@@ -212,10 +227,11 @@ impl RevertRefusal {
     /// libvirt's name for it.
     pub fn code(&self) -> Code {
         use RevertRefusal::{
-            CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude, ImageMissing,
-            ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks, MemoryOfOther, MemoryUnusable, NoGoal,
-            NoLauncher, NoRollbackInfo, OffOfTransient, OnAnotherBranch, OtherMachine, OverlayAbove,
-            OverlayKept, RecordedAbove, Slept, SourceNotFile, StandOnDiscarded,
+            CannotLaunch, CannotResetNvram, Chain, EndsTheMachine, FlagNeeds, FlagsExclude,
+            HeldInWhatGoesBack, ImageMissing, ImageOnDiscarded, ImageWritten, JobOnRevert, ManualDisks,
+            MemoryOfOther, MemoryUnusable, NoGoal, NoLauncher, NoRollbackInfo, OffOfTransient,
+            OnAnotherBranch, OtherMachine, OverlayAbove, OverlayKept, RecordedAbove, Slept, SourceNotFile,
+            StandOnDiscarded,
         };
         match self {
             FlagsExclude(..) | FlagNeeds { .. } => Code::InvalidArg,
@@ -225,6 +241,7 @@ impl RevertRefusal {
             | JobOnRevert { .. }
             | ImageWritten { .. }
             | ManualDisks(_)
+            | HeldInWhatGoesBack { .. }
             | StandOnDiscarded { .. } => Code::OperationInvalid,
             NoRollbackInfo(_) | EndsTheMachine(_) | OtherMachine { .. } => Code::SnapshotRevertRisky,
             Chain(_) | MemoryUnusable { .. } => Code::OperationFailed,

@@ -97,7 +97,7 @@ marks! {
     RevertRefusal {
         FlagsExclude, FlagNeeds, StandOnDiscarded, ImageOnDiscarded, NoRollbackInfo, EndsTheMachine,
         OtherMachine, MemoryOfOther, MemoryUnusable, OffOfTransient, Slept, NoGoal, JobOnRevert,
-        NoLauncher, CannotLaunch, SourceNotFile, ImageMissing, ImageWritten, Chain, ManualDisks,
+        NoLauncher, CannotLaunch, SourceNotFile, ImageMissing, ImageWritten, Chain, ManualDisks, HeldInWhatGoesBack,
         CannotResetNvram, OnAnotherBranch, OverlayAbove, RecordedAbove, OverlayKept,
     }
     DeleteRefusal {

@@ -65,7 +65,8 @@ impl Way<'_> {
         let keep = |(target, file): (&str, &Utf8Path)| KeepImage {
             file: file.to_owned(),
             why: match self.is_another(target) {
-                true => WhyKept::Another(target.to_owned()),
+                true if merge::is_named(self.records.tree, file) => WhyKept::Another(target.to_owned()),
+                true => WhyKept::Unrecorded(target.to_owned()),
                 false => WhyKept::NoPart(target.to_owned()),
             },
         };

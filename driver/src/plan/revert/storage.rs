@@ -7,6 +7,8 @@
 //! ... make overlays -> end the machine -> let the volumes be what they were: point of no return -> [start ...]
 //! ```
 
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Fresh, Way, has_memory, is_external};
@@ -21,15 +23,11 @@ use crate::{
 };
 
 impl Way<'_> {
-    /// Whether somebody puts back each disk that QEMU did not take.
+    /// Whether the caller puts back each disk that nobody else does, and gives up what goes with it.
     pub(super) fn check_manual(&self) -> Result<(), RevertRefusal> {
-        let is_manual = |target: &str| super::location(self.record, target) == Location::Manual;
-        let by_storage = |target: &str| {
-            let mut parts = self.parts.iter();
-            is_external(self.record) && parts.any(|part| part.targets.iter().any(|known| known == target))
-        };
-        let manual = self.domain.disks().map(|disk| disk.target).filter(|target| is_manual(target));
-        let left: Vec<&str> = manual.filter(|target| !by_storage(target)).collect();
+        let left: Vec<&str> = self.left_to_caller().collect();
+        // Before anybody is asked to put anything back.
+        left.iter().try_for_each(|target| self.check_nothing_later(target))?;
         if !left.is_empty() && !self.revert.storage_is_back {
             return Err(RevertRefusal::ManualDisks(left.into_iter().map(str::to_owned).collect()));
         }
@@ -37,6 +35,37 @@ impl Way<'_> {
             let path = self.domain.disk(target).and_then(|disk| disk.path());
             path.map_or(Ok(()), |path| self.check_is_there(target, path))
         })
+    }
+
+    /// The disks that the caller has to put back.
+    pub(super) fn left_to_caller(&self) -> impl Iterator<Item = &str> {
+        let is_manual = |target: &&str| super::location(self.record, target) == Location::Manual;
+        let by_storage = |target: &str| {
+            let mut parts = self.parts.iter();
+            is_external(self.record) && parts.any(|part| part.targets.iter().any(|known| known == target))
+        };
+        let manual = self.domain.disks().map(|disk| disk.target).filter(is_manual);
+        manual.filter(move |target| !by_storage(target))
+    }
+
+    /// Whether no snapshot that stays holds a disk in what the caller puts back: in that image itself, or in one that stands on it.
+    fn check_nothing_later(&self, target: &str) -> Result<(), RevertRefusal> {
+        let Some(file) = self.domain.disk(target).and_then(|disk| Some(disk.path()?.to_owned())) else {
+            return Ok(());
+        };
+        let tree = self.records.tree;
+        let below: BTreeSet<&str> = tree.descendants(self.revert.name.as_str()).into_iter().collect();
+        let holds_it = |record: &&DomainSnapshot| {
+            let grew = record.name.as_deref().is_some_and(|name| below.contains(name));
+            let mut parts = record.disks.iter().filter(|part| part.name == target);
+            let is_taken = parts.any(|part| by_qemu(part.location));
+            is_taken && (grew || merge::source(record, target).as_ref() == Some(&file))
+        };
+        let snapshots: Vec<String> = self.later().filter(holds_it).filter_map(|it| it.name.clone()).collect();
+        match snapshots.is_empty() {
+            true => Ok(()),
+            false => Err(RevertRefusal::HeldInWhatGoesBack { disk: target.to_owned(), file, snapshots }),
+        }
     }
 
     /// What puts the volumes back.
@@ -62,7 +91,8 @@ impl Way<'_> {
             false => format!("{in_overlays}{by_storages}"),
         };
         let targets = fresh.iter().map(|overlay| &overlay.target);
-        (kind, targets.chain(self.parts.iter().flat_map(|part| &part.targets)).cloned().collect())
+        let targets = targets.chain(self.parts.iter().flat_map(|part| &part.targets)).cloned();
+        (kind, targets.chain(self.left_to_caller().map(str::to_owned)).collect())
     }
 
     /// What storages hold of the snapshots that go with it, to be deleted.
@@ -143,6 +173,11 @@ impl Way<'_> {
     }
 }
 
+/// Whether QEMU has taken a disk.
+fn by_qemu(location: Option<Location>) -> bool {
+    matches!(location, Some(Location::External | Location::Internal))
+}
+
 /// Whether a file is on volumes that are put back, as far as that can be told by its name.
 fn holds(volumes: &Volumes, file: &Utf8Path) -> bool {
     let is_there = |name: &String| match volumes.method {
@@ -154,7 +189,6 @@ fn holds(volumes: &Volumes, file: &Utf8Path) -> bool {
 
 /// The files that hold something of a snapshot: its memory, and the images that QEMU took it in.
 fn of_it(record: &DomainSnapshot) -> Vec<Utf8PathBuf> {
-    let by_qemu = |location| matches!(location, Some(Location::External | Location::Internal));
     let disks = record.disks.iter().filter(|disk| by_qemu(disk.location));
     let images = disks.flat_map(|disk| {
         [merge::source(record, &disk.name), disk.path().map(ToOwned::to_owned)].into_iter().flatten()
