@@ -9,58 +9,47 @@ use freezeframe::{
     },
 };
 use freezeframe_driver::{
-    domain_snapshot::{DomainSnapshot, Location},
+    domain_snapshot::DomainSnapshot,
     name::SnapshotName,
-    progress::Progress,
+    progress::{Listener, Progress},
     request::{Create, CreateFlag, Delete, DeleteFlags, Request, WITHIN},
+    save_image::Format,
+    step::Meanwhile,
     store::Store,
 };
-use freezeframe_sim::{Machine as Described, Oracle, Release, Simulation};
-use freezeframe_tests::memory::{Rig, another_client_does};
+use freezeframe_sim::{Machine as Described, Oracle, Release, Simulation, exec::Spawner};
+use freezeframe_tests::memory::{Rig, another_client_does, slow};
 use rstest::rstest;
 
-/// All that the last of these requests tells of how far its steps are, in its order, while another client does something.
-fn told_of(release: Release, requests: &[Request], meanwhile: &[Fault]) -> Vec<Progress> {
+/// Lets a story happen to a machine, while another client does something.
+fn on(
+    release: Release,
+    meanwhile: &Fault,
+    story: impl AsyncFnOnce(Rig<'_, SimWorld<Spawner>>) -> Vec<Progress>,
+) -> Vec<Progress> {
     let capabilities = Simulator::new().capabilities(release).unwrap();
     let described = Described::new().disk("vda");
     let simulation = Simulation::new(&described, release, Oracle::default_order());
     let handle = simulation.handle();
     let world = SimWorld::new(&described, handle.sockets(), handle.spawner());
-    let told = simulation.run(async {
-        let Rig { machine, record, .. } = Rig::new(&world, capabilities, &["vda"], meanwhile).await;
-        let env = Recorded::new(world.env().clone(), record, None);
-        let (store, _) = Store::open(env, "/images/state".into(), "vm").await.unwrap();
-        let machine = machine.with_records(store);
-        let mut told = Vec::new();
-        for request in requests {
-            world.in_guest(GuestAct::Write).await.unwrap();
-            let mut listener = machine.progress();
-            let mut performed = std::pin::pin!(machine.perform(request));
-            told.clear();
-            loop {
-                tokio::select! {
-                    biased;
-                    done = &mut performed => break drop(done.unwrap()),
-                    changed = listener.changed() => {
-                        changed.unwrap();
-                        told.extend(listener.borrow_and_update().clone());
-                    }
-                }
-            }
-        }
-        told
-    });
+    let faults = std::slice::from_ref(meanwhile);
+    let told = simulation.run(async { story(Rig::new(&world, capabilities, &["vda"], faults).await).await });
     told.unwrap()
 }
 
-fn create(memory: bool) -> Request {
-    let mut wish = DomainSnapshot { name: Some("s1".into()), ..DomainSnapshot::default() };
-    if memory {
-        wish.memory.location = Some(Location::External);
-        wish.memory.file = Some("/images/vm.mem".into());
+/// All that is told of how far the steps of an operation are, in its order.
+async fn told_of<T>(mut listener: Listener, operation: impl Future<Output = T>) -> Vec<Progress> {
+    let (mut told, mut operation) = (Vec::new(), std::pin::pin!(operation));
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut operation => return told,
+            changed = listener.changed() => {
+                changed.unwrap();
+                told.extend(listener.borrow_and_update().clone());
+            }
+        }
     }
-    let flags = (!memory).then_some(CreateFlag::DiskOnly);
-    Request::Create(Box::new(Create::new(wish, flags)))
 }
 
 /// Whether a step of that name told more than once how far it is, and never went back.
@@ -75,17 +64,30 @@ fn goes_on(lane: &str, told: &[Progress]) {
 fn memory_that_is_saved_slowly_tells_how_far_it_is(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
-    let slow = r#"{"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": 20000000}}"#;
-    goes_on("memory", &told_of(release, &[create(true)], &[another_client_does("migrate", slow)]));
+    let told = on(release, &slow(), async |rig| {
+        let plan = rig.saving(Meanwhile::Paused, Format::Raw, &[]).await;
+        told_of(rig.machine.progress(), rig.carry_out(&plan)).await
+    });
+    goes_on("memory", &told);
+    assert!(told.iter().any(|told| told.done < told.total), "{told:?}");
 }
 
 #[rstest]
 fn an_image_that_is_merged_slowly_tells_how_far_it_is(
     #[values(Release::V5_2, Release::V7_2, Release::V10_0, Release::V11_1)] release: Release,
 ) {
-    let delete = Delete::new(SnapshotName::new("s1").unwrap(), DeleteFlags::default(), WITHIN);
     let slow =
         r#"{"execute": "block-job-set-speed", "arguments": {"device": "ff-2-commit-0", "speed": 100000}}"#;
-    let requests = [create(false), Request::Delete(delete)];
-    goes_on("commit-vda", &told_of(release, &requests, &[another_client_does("block-commit", slow)]));
+    let told = on(release, &another_client_does("block-commit", slow), async |rig| {
+        let env = Recorded::new(rig.world.env().clone(), rig.record.clone(), None);
+        let (store, _) = Store::open(env, "/images/state".into(), "vm").await.unwrap();
+        let machine = rig.machine.with_records(store);
+        let wish = DomainSnapshot { name: Some("s1".into()), ..DomainSnapshot::default() };
+        let create = Create::new(wish, [CreateFlag::DiskOnly]);
+        machine.perform(&Request::Create(Box::new(create))).await.unwrap();
+        rig.world.in_guest(GuestAct::Write).await.unwrap();
+        let delete = Delete::new(SnapshotName::new("s1").unwrap(), DeleteFlags::default(), WITHIN);
+        told_of(machine.progress(), machine.perform(&Request::Delete(delete))).await
+    });
+    goes_on("commit-vda", &told);
 }

@@ -38,3 +38,19 @@ fn a_document_that_is_refused_is_shown_where_and_with_libvirts_code() {
         desk.run(&[&["snapshot", "xml"], arguments].concat()).assert(2, words);
     }
 }
+
+/// Of what is larger than any document is no more read than a document may have.
+#[test]
+fn a_document_of_a_gibibyte_is_refused_in_little_space() {
+    let desk = Desk::new().with("huge.xml", "<domainsnapshot><description>");
+    fs::File::options().write(true).open(desk.path.join("huge.xml")).unwrap().set_len(1 << 30).unwrap();
+    let ran = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 786432; exec \"$0\" snapshot xml huge.xml"])
+        .arg(env!("CARGO_BIN_EXE_freezeframe-command"))
+        .current_dir(&desk.path)
+        .output()
+        .unwrap();
+    let words = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{words}");
+    assert!(words.contains("the document is larger than 4194304 bytes"), "{words}");
+}
