@@ -329,6 +329,11 @@ fn records(seen: Seen<'_>) -> Vec<String> {
         for file in missing.filter(|file| !seen.names(file)) {
             found.push(format!("snapshot {name} is recorded and needs {file}, which is not there"));
         }
+        let was_gone = |file: &str| was.is_some_and(|was| was.overlays.contains(file) && !before.has(file));
+        let gone = record.overlays.iter().filter(|file| !after.has(file) && !was_gone(file));
+        for file in gone.filter(|file| !seen.names(file)) {
+            found.push(format!("snapshot {name} is recorded to have gone on in {file}, which is not there"));
+        }
         let holds =
             |state: &State, file: &str| state.images.get(file).is_some_and(|image| image.tags.contains(name));
         for file in record.inside.iter().filter(|file| after.has(file) && !holds(after, file)) {

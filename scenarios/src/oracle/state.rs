@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use freezeframe_driver::{
-    domain_snapshot::{DomainSnapshot, Location, Purpose},
+    domain_snapshot::{DomainSnapshot, Location, Purpose, SnapshotDisk, SourceType},
     domain_xml::DomainXml,
     observed::NVRAM,
     storage::Method,
@@ -85,6 +85,8 @@ pub struct Record {
     pub parent: Option<String>,
     /// Files without which one cannot go back to it.
     pub needs: BTreeSet<String>,
+    /// The overlays that it says the machine went on in.
+    pub overlays: BTreeSet<String>,
     /// Images that hold it inside.
     pub inside: BTreeSet<String>,
     /// For each disk that took part the image that the guest wrote to then, or the file in which a storage keeps it.
@@ -323,7 +325,12 @@ fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Reco
     }
     let mut needs: BTreeSet<String> = images.values().cloned().collect();
     needs.extend(read.memory.file.as_ref().map(ToString::to_string));
+    let external = |part: &&SnapshotDisk| {
+        part.location == Some(Location::External) && part.source_type == SourceType::File
+    };
+    let overlays = read.disks.iter().chain(&read.revert_disks).filter(external);
+    let overlays = overlays.filter_map(|part| Some(host.resolve(part.path()?).into_string())).collect();
     let being_deleted = read.disks.iter().any(|disk| disk.delete_in_progress);
     let parent = read.parent.clone();
-    Some((name.to_owned(), Record { parent, needs, inside, images, elsewhere, being_deleted }))
+    Some((name.to_owned(), Record { parent, needs, overlays, inside, images, elsewhere, being_deleted }))
 }

@@ -40,6 +40,7 @@ fn record(needs: &str) -> Record {
         elsewhere: BTreeSet::new(),
         parent: None,
         needs: BTreeSet::from([needs.to_owned()]),
+        overlays: BTreeSet::new(),
         inside: BTreeSet::new(),
         images: BTreeMap::from([("vda".to_owned(), needs.to_owned())]),
         being_deleted: false,
@@ -166,6 +167,16 @@ fn a_record_that_cannot_be_gone_back_to_is_found() {
     assert_eq!(found(&machine(), &inside, &told(Stands::Unfinished, "done")), [Invariant::Records]);
     inside.images.get_mut(VDA).unwrap().tags.push("s1".into());
     assert_eq!(found(&machine(), &inside, &told(Stands::Unfinished, "done")), []);
+}
+
+#[test]
+fn a_record_that_names_an_overlay_which_is_gone_is_found_unless_that_one_is_named_or_was_gone_before() {
+    let record = Record { overlays: BTreeSet::from(["/images/vda.s1".into()]), ..record(VDA) };
+    let mut after = machine();
+    after.records.insert("s1".into(), record);
+    assert_eq!(found(&machine(), &after, &told(Stands::Unfinished, "done")), [Invariant::Records]);
+    assert_eq!(found(&machine(), &after, &told(Stands::Unfinished, "`/images/vda.s1` is gone")), []);
+    assert_eq!(found(&after, &after, &told(Stands::Unfinished, "done")), []);
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn numberless_record(record: &Record) -> Record {
     let images = record.images.iter().map(|(disk, image)| (disk.clone(), numberless(image)));
     Record {
         needs: set(&record.needs),
+        overlays: set(&record.overlays),
         inside: set(&record.inside),
         images: images.collect(),
         ..record.clone()
