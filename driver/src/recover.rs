@@ -26,6 +26,7 @@ use crate::{
     monitor::Monitor,
     mutant::{Mutant, planted},
     patience::Patience,
+    plan::Plan,
     step::{Begun, Happened, Step},
 };
 
@@ -80,6 +81,22 @@ impl Recovered {
         let (deeds, remains, kept) = (Vec::new(), Vec::new(), Vec::new());
         let title = format!("what was left of {}", pending.title());
         Self { title, turn: Turn::Forward, deeds, remains, stays: None, kept }
+    }
+
+    /// Takes out of what was done the removals of files that were kept: that is told beside it.
+    pub(crate) fn forget_deeds_of_kept(&mut self, plan: &Plan) {
+        for kept in &self.kept {
+            let removes = |step: &&Step| match step {
+                Step::RemoveImage(step) => step.file == kept.file,
+                Step::RemoveFile(step) => step.path == kept.file,
+                Step::DropOverlay(step) => step.file == kept.file,
+                _ => false,
+            };
+            let title = plan.steps().find(removes).map(ToString::to_string);
+            if let Some(place) = self.deeds.iter().position(|deed| Some(deed) == title.as_ref()) {
+                self.deeds.remove(place);
+            }
+        }
     }
 
     /// Of deletions that were given up, and that the records of these snapshots say were begun.
