@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod doubts;
+mod given_up;
 
 /// What is told of a description that was brought up to date.
 const DESCRIBED: &str = "write into the machine's description the images that it went on in";
@@ -84,6 +85,9 @@ impl<E: Env> Machine<E> {
             _ => note(journal.told().await),
         }
         recovered.remains.extend(elsewhere);
+        if recovered.turn == Turn::Unknown {
+            recovered.remains.extend(self.left_in_doubt(&pending).await);
+        }
         self.tell_doubts(&mut recovered);
         Ok(Some(recovered))
     }
