@@ -38,11 +38,10 @@ impl<E: Env> Machine<E> {
             Step::WriteRecords(step) => step.changes.current(),
             _ => None,
         })?;
-        let switches = |step| match step {
-            &Step::SwitchOverlays(ref switch) => Some(switch),
+        let switch = steps().find_map(|step| match step {
+            Step::SwitchOverlays(switch) => Some(switch),
             _ => None,
-        };
-        let switch: &SwitchOverlays = steps().find_map(switches)?;
+        })?;
         self.tree()?.get(name)?;
         let overlays: Vec<_> = switch.files().map(|file| format!("`{file}`")).collect();
         let overlays = overlays.join(", ");
