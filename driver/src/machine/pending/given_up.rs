@@ -25,7 +25,7 @@ impl<E: Env> Machine<E> {
             format!(
                 "`{file}` was to be removed, and is kept: no record leads to it now, nor does the machine's description. To do the same once \
                  more may be refused while it stands on one of their images: if what is on it is of use, copy it as a whole first \
-                 (qemu-img convert), then move it away or remove it"
+                 (qemu-img convert), then remove it"
             )
         }));
         told
