@@ -352,6 +352,14 @@ impl Pending {
         steps.enumerate().map(|(number, (stage, step))| (stage, self.of(stage, number), step))
     }
 
+    /// Whether, by what is written down, it may be decided, and may not be: its decisive steps may have begun, and nothing came behind them.
+    pub(crate) fn may_be_decided(&self) -> bool {
+        let decisive = self.intent.plan.no_return;
+        let mut steps = self.steps().filter(|(stage, ..)| *stage == decisive);
+        let in_doubt = steps.any(|(_, written, _)| written == Written::InDoubt);
+        in_doubt && self.undone.is_empty() && self.failed.is_empty() && !self.settled
+    }
+
     /// Whether its driver has lived to tell what is left. Then it stands in nobody's way, and is put right only where that is
     /// asked for: who does the same once more finds it as it was told.
     pub fn is_told(&self) -> bool {

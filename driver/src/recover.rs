@@ -26,6 +26,7 @@ use crate::{
     monitor::Monitor,
     mutant::{Mutant, planted},
     patience::Patience,
+    plan::Plan,
     step::{Begun, Happened, Step},
 };
 
@@ -80,6 +81,17 @@ impl Recovered {
         let (deeds, remains, kept) = (Vec::new(), Vec::new(), Vec::new());
         let title = format!("what was left of {}", pending.title());
         Self { title, turn: Turn::Forward, deeds, remains, stays: None, kept }
+    }
+
+    /// Takes out of what was done the removals of files that were kept: that is told beside it.
+    pub(crate) fn forget_deeds_of_kept(&mut self, plan: &Plan) {
+        for kept in &self.kept {
+            let removes = |step: &&Step| step.removes() == Some(&*kept.file);
+            let title = plan.steps().find(removes).map(ToString::to_string);
+            if let Some(place) = self.deeds.iter().position(|deed| Some(deed) == title.as_ref()) {
+                self.deeds.remove(place);
+            }
+        }
     }
 
     /// Of deletions that were given up, and that the records of these snapshots say were begun.
@@ -212,7 +224,10 @@ impl<'m, E: Env> Recovery<'m, E> {
             *stage < decisive && matches!(written, Written::Done | Written::InDoubt)
         });
         let begun: Vec<_> = begun.map(|(.., step)| step).collect();
-        let stopped = begun.iter().filter(|step| step.stops_the_guest()).map(|step| step.remains());
+        // A guest whose QEMU is gone stands still for nobody.
+        let is_off = self.reached == Reached::Off;
+        let stopped =
+            begun.iter().filter(|step| step.stops_the_guest() && !is_off).map(|step| step.remains());
         // The switch names the overlays itself.
         let switch = doubtful.iter().any(Step::switches);
         let made = begun.iter().filter_map(|step| match step {
@@ -222,8 +237,12 @@ impl<'m, E: Env> Recovery<'m, E> {
             step => step.made(),
         });
         let was_ended = begun.iter().any(|step| matches!(step, Step::StopMachine(_)));
-        let is_off = (was_ended && self.reached == Reached::Off).then(|| ENDED.to_owned());
-        doubtful.iter().map(Step::remains).chain(stopped).chain(made).chain(is_off).collect()
+        let ended = (was_ended && is_off).then(|| ENDED.to_owned());
+        let remains = |step: &Step| match step {
+            Step::SwitchOverlays(switch) if is_off => switch.remains_off(),
+            step => step.remains(),
+        };
+        doubtful.iter().map(remains).chain(stopped).chain(made).chain(ended).collect()
     }
 
     /// Every step with its stage and how far it had got, by what is written down.

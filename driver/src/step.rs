@@ -433,6 +433,24 @@ impl Step {
         matches!(self, Step::SaveMemory(_) | Step::SetMigration(_) | Step::Pause(_) | Step::Freeze(_))
     }
 
+    /// The file that it removes.
+    pub(crate) fn removes(&self) -> Option<&Utf8Path> {
+        match self {
+            Step::RemoveImage(step) => Some(&step.file).filter(|_| !step.device).map(|file| &**file),
+            Step::RemoveFile(step) => Some(&step.path),
+            Step::DropOverlay(step) => Some(&step.file),
+            _ => None,
+        }
+    }
+
+    /// The file of the machine's memory, if it begins one.
+    pub(crate) fn begins_memory(&self) -> Option<&Utf8Path> {
+        match self {
+            Step::BeginSaveImage(step) => Some(&step.path),
+            _ => None,
+        }
+    }
+
     /// What it has made that no record leads to as long as nobody knows whether the snapshot was taken.
     pub(crate) fn made(&self) -> Option<Remains> {
         match self {

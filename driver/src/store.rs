@@ -335,6 +335,11 @@ impl Changes {
         true
     }
 
+    /// The snapshot that shall be the current one, if one shall.
+    pub(crate) fn current(&self) -> Option<&str> {
+        Some(self.current.1.trim_end()).filter(|name| !name.is_empty())
+    }
+
     /// The files that are written, and what they shall hold.
     pub fn writes(&self) -> &[(Utf8PathBuf, String)] {
         &self.writes

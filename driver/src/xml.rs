@@ -110,6 +110,11 @@ impl Element {
         }
     }
 
+    /// Takes an attribute out.
+    pub fn unset(&mut self, name: &str) {
+        self.attributes.retain(|(known, _)| known != name);
+    }
+
     /// The elements in it.
     pub fn elements(&self) -> impl DoubleEndedIterator<Item = &Element> {
         self.children.iter().filter_map(|node| match node {

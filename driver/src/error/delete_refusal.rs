@@ -116,8 +116,8 @@ pub enum DeleteRefusal {
     /// An image that is in nobody's chain or record is based on one that would be written to or removed.
     #[error(
         "`{above}` stands on `{file}` of disk `{disk}`, and no snapshot is known that it is of: what it holds would be worth nothing then, \
-         wherever it is moved. If anybody needs it, as another machine, make it stand by itself first (qemu-img rebase -b \"\" `{above}`, while \
-         nobody has it open); if nobody does, remove it"
+         wherever it is moved. An operation or `recover` may have kept it, and told so. If anybody needs it, as another machine, make it \
+         stand by itself first (qemu-img rebase -b '' `{above}`, while nobody has it open); if nobody does, remove it"
     )]
     StrangerAbove {
         /// The disk.

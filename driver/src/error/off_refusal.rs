@@ -80,8 +80,10 @@ pub enum OffRefusal {
     /// A deletion was broken off while the machine ran, in the moment in which the guest leaves an overlay or before it.
     #[error(
         "disk `{disk}`: `{file}` was being merged into `{into}` while the machine ran, and in which of the two the guest went on is not \
-         known. If they read the same (qemu-img compare), or it went on in `{into}`, write that into the description; otherwise start \
-         the machine as it is described, and delete the snapshot again while it runs"
+         known: what it wrote last is there alone. Copy each as a whole first (qemu-img convert), and keep both copies. If they read the \
+         same (qemu-img compare), write `{into}` into the description. If not, see in the copies which of them the guest's file systems \
+         were written to last: if it is `{into}`, write that into the description; if it is `{file}`, start the machine as it is \
+         described, and delete the snapshot again while it runs"
     )]
     MayHaveMoved {
         /// The disk.
@@ -94,8 +96,9 @@ pub enum OffRefusal {
     /// The same, and the description names the image below, as it may have done all along.
     #[error(
         "disk `{disk}`: `{file}` was being merged into `{into}` while the machine ran, and in which of the two the guest went on is not \
-         known: the description may have named `{into}` then too. Start the machine from the one that it was in, and delete the snapshot again \
-         while it runs"
+         known: the description may have named `{into}` then too, and what the guest wrote last is in one of them alone. Copy each as a whole \
+         first (qemu-img convert), and keep both copies. See in them which the guest's file systems were written to last, start the machine \
+         from that one (if they read the same, by qemu-img compare, from `{into}`), and delete the snapshot again while it runs"
     )]
     MayHaveStayed {
         /// The disk.

@@ -129,7 +129,7 @@ impl<E: Env> Machine<E> {
     }
 
     /// Whether nobody listens at the monitor any more.
-    async fn has_ended(&self) -> bool {
+    pub(super) async fn has_ended(&self) -> bool {
         self.is_off()
             || matches!(self.monitor.reconnect(self.patience.connect).await, Err(error) if error.is_gone())
     }

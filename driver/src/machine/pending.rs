@@ -23,6 +23,9 @@ use crate::{
     tree::SnapshotTree,
 };
 
+mod doubts;
+mod given_up;
+
 /// What is told of a description that was brought up to date.
 const DESCRIBED: &str = "write into the machine's description the images that it went on in";
 
@@ -71,6 +74,7 @@ impl<E: Env> Machine<E> {
         let open = self.close_left(pending.intent.left.clone(), is_described).await;
         recovered.remains.extend(open.iter().map(Left::remains));
         recovered.kept = self.monitor.kept().take();
+        recovered.forget_deeds_of_kept(&pending.intent.plan);
         // That is told, and no part of what was begun: another recovery has nothing to do about it.
         let elsewhere = self.in_what_was_merged(&pending).await;
         let is_done = recovered.turn == Turn::Forward && !elsewhere.is_empty();
@@ -81,6 +85,10 @@ impl<E: Env> Machine<E> {
             _ => note(journal.told().await),
         }
         recovered.remains.extend(elsewhere);
+        if recovered.turn == Turn::Unknown {
+            recovered.remains.extend(self.left_in_doubt(&pending).await);
+        }
+        self.tell_doubts(&mut recovered);
         Ok(Some(recovered))
     }
 
@@ -105,6 +113,9 @@ impl<E: Env> Machine<E> {
         self.monitor.kept().spare(BTreeSet::new());
         let mut recovered = recovered?;
         let done = recovered.turn == Turn::Forward;
+        if self.is_off() && !done {
+            self.note_stayed(pending, journal).await;
+        }
         let tree = self.written_records().await;
         let document = self.document.as_deref().or(document.as_deref());
         match self.take_over(plan, tree, domain.clone(), done, *was_off, document).await {
@@ -172,7 +183,9 @@ impl<E: Env> Machine<E> {
             tree.get(name).is_some_and(|record| record.disks.iter().any(|disk| disk.delete_in_progress))
         };
         let names: Vec<String> = tree.topological().into_iter().filter(is_begun).map(str::to_owned).collect();
-        (!names.is_empty()).then(|| Recovered::forgotten(&names))
+        let mut forgotten = Recovered::forgotten(&names);
+        self.tell_doubts(&mut forgotten);
+        (!names.is_empty()).then_some(forgotten)
     }
 
     /// Before anything is changed: what an operation has left whose driver was killed is put right. What is left even then is told,

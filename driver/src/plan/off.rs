@@ -13,8 +13,8 @@ mod description;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-pub use self::description::went_on;
 pub(super) use self::description::{check_description, check_goes_on};
+pub use self::description::{in_doubt, went_on};
 use super::{Facts, Plan, Planned, Stage, internal, storage};
 use crate::{
     align::{Aligned, Overlay, Place},

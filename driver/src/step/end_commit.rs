@@ -37,6 +37,15 @@ pub struct EndCommit {
     pub file: Utf8PathBuf,
 }
 
+impl EndCommit {
+    /// What is told of a disk in doubt.
+    pub(crate) fn in_doubt(target: &str, file: &Utf8Path) -> String {
+        format!(
+            "whether the guest of disk {target} is in `{file}` or went on in the image below it is not known"
+        )
+    }
+}
+
 impl Kind for EndCommit {
     fn lane(&self) -> String {
         format!("pivot-{}", self.target)
@@ -105,10 +114,7 @@ impl Kind for EndCommit {
     }
 
     fn remains(&self) -> Remains {
-        format!(
-            "whether the guest of disk {} is in `{}` or went on in the image below it is not known",
-            self.target, self.file
-        )
+        EndCommit::in_doubt(&self.target, &self.file)
     }
 }
 

@@ -142,6 +142,23 @@ async fn given_up<E: Env>(jobs: &[(&Switch, CommitImage)], error: StepError, liv
     told
 }
 
+impl SwitchOverlays {
+    /// The overlays' files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Utf8Path> {
+        self.switches.iter().map(|switch| &*switch.file)
+    }
+
+    /// What may be left of it when QEMU is gone.
+    pub(crate) fn remains_off(&self) -> Remains {
+        let files: Vec<_> = self.files().map(Utf8Path::as_str).collect();
+        format!(
+            "the overlays {} are kept, for the guest may have written to them: see what they hold (qemu-img map) before you remove or start \
+             anything",
+            files.join(", ")
+        )
+    }
+}
+
 impl Switch {
     /// What puts into the image below what the guest has written since.
     fn commit(&self) -> CommitImage {

@@ -157,7 +157,11 @@ pub(super) async fn recover<E: Env>(machine: &Machine<E>, recover: &Recover) -> 
     let failed = |error: OperationError| Ending::failed(&error);
     if recover.forget {
         return match machine.forget_pending().await {
-            Ok(Some(pending)) => Ending::Done(format!("forgotten: {}", pending.title())),
+            Ok(Some(pending)) => {
+                let left = machine.left_in_doubt(&pending).await;
+                let left: String = left.iter().map(|left| format!("\n  left: {left}")).collect();
+                Ending::Done(format!("forgotten: {}{left}", pending.title()))
+            }
             Ok(None) => Ending::Done("nothing was pending".to_owned()),
             Err(error) => failed(error),
         };

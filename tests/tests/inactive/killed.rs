@@ -67,7 +67,7 @@ fn a_deletion_that_was_broken_off_between_two_pivots_is_described_as_the_guest_w
             let left = recovered.iter().flat_map(|recovered| &recovered.remains);
             let is_told = |disk: &str| {
                 left.clone()
-                    .any(|left| left.contains(&format!("of disk {disk} is in")) && left.contains("not known"))
+                    .any(|left| left.contains(&format!("disk `{disk}`:")) && left.contains("not known"))
             };
             let now = bench.described().await;
             let wrong = |(disk, file): &&(&str, Utf8PathBuf)| now.disk(disk).unwrap().path() != Some(&**file);
@@ -148,6 +148,8 @@ fn what_the_description_named_when_a_deletion_was_decided_is_kept_and_told() {
                 let name = kept.file.file_name().unwrap();
                 assert!(is_named(&kept.file) && files.iter().any(|file| file == name), "{kept}");
                 assert!(kept.to_string().contains("was started from an old description since"), "{kept}");
+                let is_told_removed = recovered.deeds.contains(&format!("remove {name}"));
+                assert!(!is_told_removed, "{after} ms: {recovered}");
             }
             recovered.kept.len()
         });
@@ -260,7 +262,10 @@ fn an_overlay_that_the_guest_has_written_to_is_kept_whatever_another_qemu_stands
 
 /// Takes a snapshot and deletes it, kills the driver that many milliseconds later, and QEMU when all that it had been told is done. The
 /// images that QEMU had the disks in then.
-async fn killed_while_it_is_deleted(bench: &Bench, after: u64) -> [(&'static str, Utf8PathBuf); 2] {
+pub(super) async fn killed_while_it_is_deleted(
+    bench: &Bench,
+    after: u64,
+) -> [(&'static str, Utf8PathBuf); 2] {
     broken_off(bench, after).await;
     let env = bench.world.env().clone();
     env.sleep_until(env.now() + Duration::from_millis(100)).await;

@@ -1,6 +1,7 @@
 //! Machines that are off, where no scenario reaches: one that runs after all, descriptions that are older than the records or changed by
 //! others, disks that are nowhere, and a driver that is killed between any two stages. On the simulator, on every release.
 
+mod doubts;
 mod killed;
 mod nvram;
 mod records;

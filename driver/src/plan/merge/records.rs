@@ -93,6 +93,25 @@ pub(super) fn leaves<'a>(
     });
 }
 
+/// Says of a disk that the guest has not left its overlay: its turn had come, and nothing was begun about it.
+pub fn stayed(tree: &mut SnapshotTree, target: &str, file: &Utf8Path) {
+    let records = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    let says_so = |record: &&DomainSnapshot| {
+        let mut notes = record.disks.iter().filter(|part| part.name == target).filter_map(note);
+        notes.any(|note| note.file == file && note.leaves && !note.done)
+    };
+    let names: Vec<_> = records.filter(says_so).filter_map(|record| record.name.clone()).collect();
+    for name in names {
+        change_part(tree, &name, target, |part| {
+            if let Some(mut note) = part.rest.child(BEGUN).cloned() {
+                note.unset(LEAVES);
+                part.rest.remove(BEGUN);
+                part.rest.push(note);
+            }
+        });
+    }
+}
+
 /// Says that a disk of the snapshot is merged, and that whoever was taken of the overlay is of the image below now.
 pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
     let Merged { target, file, into, format, .. } = merged;

@@ -18,7 +18,10 @@ use crate::{
     env::FileKind,
     error::{ImageRefusal, OffRefusal, OldImage},
     observed::{Observed, ObservedDisk, ObservedImage},
-    plan::{Facts, merge},
+    plan::{
+        Facts,
+        merge::{self, Note},
+    },
     request::{DeleteFlag, Request},
     tree::SnapshotTree,
 };
@@ -220,22 +223,42 @@ fn left_by_deletions(tree: &SnapshotTree, facts: Facts<'_>) -> Result<Vec<OldIma
         let (Some(note), Some(disk)) = (merge::note(part), facts.observed.disk(&part.name)) else { continue };
         let names_overlay = has(disk, note.file);
         let (described, disk) = (&disk.file, part.name.clone());
-        let (file, into) = (note.file.to_owned(), note.into.into());
         match (note.done, names_overlay) {
             _ if !note.ran => {}
             (false, _) if !note.leaves => {
                 let (file, recorded) = (described.clone(), note.file.to_owned());
                 old.extend((!names_overlay).then_some(OldImage { disk, file, recorded }));
             }
-            (true, true) => old.push(OldImage { disk, file, recorded: into }),
-            (false, true) => doubt = doubt.or(Some(OffRefusal::MayHaveMoved { disk, file, into })),
-            (false, false) if !note.described => {
-                doubt = doubt.or(Some(OffRefusal::MayHaveStayed { disk, file, into }));
+            (true, true) => {
+                old.push(OldImage { disk, file: note.file.to_owned(), recorded: note.into.into() })
             }
-            // It was done, or somebody says that it was.
-            (_, false) => {}
+            _ => doubt = doubt.or(may_have_left(&disk, note, names_overlay)),
         }
     }
     // What is sure is told first.
     doubt.filter(|_| old.is_empty()).map_or(Ok(old), Err)
+}
+
+/// That nobody can say whether the guest has left an overlay that it was about to be taken out of. Of one that was left nobody needs to, nor
+/// where the description names the image below and did not before: somebody says that it was.
+fn may_have_left(disk: &str, note: Note<'_>, names_overlay: bool) -> Option<OffRefusal> {
+    let (disk, file, into) = (disk.to_owned(), note.file.to_owned(), note.into.into());
+    match (note.done || !note.ran || !note.leaves, names_overlay) {
+        (true, _) => None,
+        (false, true) => Some(OffRefusal::MayHaveMoved { disk, file, into }),
+        (false, false) if !note.described => Some(OffRefusal::MayHaveStayed { disk, file, into }),
+        (false, false) => None,
+    }
+}
+
+/// The disks of a machine that is off, of this description, of which nobody can say whether the guest has left the overlay that a deletion was
+/// about to take it out of, each with what to do.
+pub fn in_doubt(tree: &SnapshotTree, document: &DomainXml) -> Vec<OffRefusal> {
+    let snapshots = tree.topological().into_iter().filter_map(|name| tree.get(name));
+    let parts = snapshots.flat_map(|snapshot| &snapshot.disks);
+    let doubt = |part: &SnapshotDisk| {
+        let (note, disk) = (merge::note(part)?, document.disk(&part.name)?);
+        may_have_left(&part.name, note, disk.path() == Some(note.file))
+    };
+    parts.filter_map(doubt).collect()
 }

@@ -23,13 +23,18 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
             operate.with_what_is_there(async |machine| Ok((machine.pending().await?, machine.forgotten())));
         let (pending, begun) = pending?;
         let begun = begun.filter(|_| pending.is_none());
-        return Ok(found(pending.as_ref(), "pending", &Value::Null, begun.as_ref()).tried(true));
+        return Ok(found(pending.as_ref(), "pending", &Value::Null, begun.as_ref(), &[]).tried(true));
     }
     if arguments.forget {
-        let forgotten = operate
-            .with_what_is_there(async |machine| Ok((machine.forget_pending().await?, machine.forgotten())));
-        let (pending, begun) = forgotten?;
-        return Ok(found(pending.as_ref(), "forgotten", &json!("forgotten"), begun.as_ref()));
+        let (pending, begun, in_doubt) = operate.with_what_is_there(async |machine| {
+            let pending = machine.forget_pending().await?;
+            let in_doubt = match &pending {
+                Some(pending) => machine.left_in_doubt(pending).await,
+                None => Vec::new(),
+            };
+            Ok((pending, machine.forgotten(), in_doubt))
+        })?;
+        return Ok(found(pending.as_ref(), "forgotten", &json!("forgotten"), begun.as_ref(), &in_doubt));
     }
     let (recovered, old) = operate.with_what_is_there(async |machine| {
         let recovered = operate.recover(machine).await?.or_else(|| machine.forgotten());
@@ -49,7 +54,7 @@ pub(super) fn recover(arguments: &RecoverArgs) -> Result<Told, CliError> {
             let told = Told::new(format!("{recovered}\n"), object(&recovered));
             Ok(old_description::tell(told, &operate.machine.file(), &old))
         }
-        None => Ok(found(None, "", &Value::Null, None)),
+        None => Ok(found(None, "", &Value::Null, None, &[])),
     }
 }
 
@@ -66,12 +71,19 @@ fn object(recovered: &Recovered) -> Value {
     object
 }
 
-/// An operation that is found, and nothing is done about; and what the records say was begun, whatever becomes of that one.
-fn found(pending: Option<&Pending>, word: &str, became: &Value, begun: Option<&Recovered>) -> Told {
+/// An operation that is found, and nothing is done about; what the records say was begun, whatever becomes of that one; and what is kept of it.
+fn found(
+    pending: Option<&Pending>,
+    word: &str,
+    became: &Value,
+    begun: Option<&Recovered>,
+    in_doubt: &[String],
+) -> Told {
     let title = pending.map(|pending| &pending.intent.plan.title);
     let became = title.map_or(&Value::Null, |_| became);
     let mut text = title.map_or("nothing is pending\n".to_owned(), |title| format!("{word}: {title}\n"));
-    let remains = begun.map_or([].as_slice(), |begun| &begun.remains);
+    let begun = begun.map_or([].as_slice(), |begun| &begun.remains);
+    let remains: Vec<_> = begun.iter().chain(in_doubt).collect();
     text.extend(remains.iter().map(|left| format!("  left: {left}\n")));
     Told::new(text, json!({ "pending": title, "became": became, "done": [], "remains": remains }))
 }
