@@ -159,6 +159,11 @@ pub(crate) const CANNOT: &[Unreached] = &[
         "tests/tests/inactive/killed.rs::what_the_description_named_when_a_deletion_was_decided_is_kept_and_told",
     ),
     of(
+        &["WhyKept::Another"],
+        "a scenario's disk stands on its own image: none can be put in its place, nor a record be made to say so",
+        "tests/tests/inactive/records.rs::what_a_record_was_made_to_name_and_may_be_another_disk_is_kept_by_a_revert",
+    ),
+    of(
         &["JournalError::StillRuns"],
         "a simulated program has ended when its driver is killed at it",
         "tests/tests/cli/snapshot_killed.rs::a_hook_that_outlives_its_driver_is_waited_for_before_anything_is_told",
