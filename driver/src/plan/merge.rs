@@ -27,7 +27,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
 pub use self::records::taken_out;
-pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, overlays, settle};
+pub(super) use self::records::{
+    Note, check_named_once, done_again, is_manual, named, note, overlays, settle,
+};
 use self::records::{begin, done, leaves};
 use super::{
     Facts, Off, Plan, Planned, Records, Stage,

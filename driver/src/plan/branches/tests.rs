@@ -145,6 +145,7 @@ impl World {
             canonical: BTreeMap::new(),
             strangers: Vec::new(),
             recorded: Vec::new(),
+            standing: Vec::new(),
         };
         let off = Off { tool: "qemu-img".into(), document: None, knows_qemu: false, managed_save: None };
         let off = Some(off);
