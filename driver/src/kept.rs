@@ -36,6 +36,8 @@ pub enum WhyKept {
     Twin(String),
     /// This disk was in it, and is in another one now; no record knows of it.
     Unrecorded(String),
+    /// This image stands on it, and no record leads to either.
+    Below(Utf8PathBuf),
 }
 
 impl fmt::Display for KeptFile {
@@ -83,6 +85,11 @@ impl fmt::Display for KeptFile {
             WhyKept::Unrecorded(disk) => write!(
                 f,
                 "`{file}`, which disk {disk} was in, is kept, because no record knows of it; remove it if what is on it is of no use"
+            ),
+            WhyKept::Below(above) => write!(
+                f,
+                "`{file}` is kept, because `{above}` stands on it; no record leads to either: if what is on them is of no use, remove that one, \
+                 and then this"
             ),
         }
     }

@@ -18,6 +18,7 @@ mod off;
 mod prepare;
 mod quiesce;
 mod record;
+mod released;
 mod reuse;
 mod revert;
 mod storage;
@@ -39,6 +40,7 @@ pub use self::{
     merge::{stayed, taken_out},
     off::{Off, in_doubt, went_on},
     prepare::{HostFiles, paths},
+    released::may_be_released,
     reuse::images_reused,
     revert::{Aside, GoingBack, going_back, images_discarded, loads_memory, needs_images},
     storage::{Held, volumes},
@@ -241,7 +243,8 @@ pub fn plan(request: &Request, facts: Facts<'_>) -> Result<Planned, Refusal> {
         off::check_goes_on(request, facts)?;
         Ok(planned)
     });
-    let planned = planned.map(|mut planned| {
+    let planned = planned.map(|planned| {
+        let mut planned = released::with_released(request, planned, facts);
         if leaves_tpm_out(request, &planned.plan, facts.domain) {
             planned.plan.title += "; ";
             planned.plan.title += TPM_LEFT_OUT;

@@ -39,7 +39,7 @@ pub async fn standing_on<E: Env>(
     for folder in folders {
         for name in env.list_folder(folder).await.unwrap_or_default() {
             let file = folder.join(name);
-            if images.contains(&file) || known.contains(&file) {
+            if known.contains(&file) {
                 continue;
             }
             let Some(below) = qcow2::below(env, &file).await else { continue };

@@ -1,6 +1,6 @@
 //! What lies on the host beside what the machine uses, read before an operation is planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 
@@ -79,7 +79,8 @@ impl<E: Env> Machine<E> {
         wanted.extend(plan::images_of_other_branches(request, tree.as_ref(), observed));
         let at_stake = plan::at_stake(request, tree.as_ref(), observed);
         let elsewhere = tree.as_ref().map(|tree| plan::went_on(tree, observed)).unwrap_or_default();
-        if wanted.is_empty() && at_stake.is_empty() && elsewhere.is_empty() {
+        let released = tree.as_ref().map(|tree| plan::may_be_released(request, tree)).unwrap_or_default();
+        if wanted.is_empty() && at_stake.is_empty() && elsewhere.is_empty() && released.is_empty() {
             return None;
         }
         let env = self.monitor.env();
@@ -89,11 +90,14 @@ impl<E: Env> Machine<E> {
         let left = pending.iter().flat_map(Pending::left);
         known.extend(left.filter_map(|left| left.worthless().map(Utf8Path::to_owned)));
         let ours = tree.as_ref().map(|tree| plan::recorded_images(tree, observed)).unwrap_or_default();
+        let read: BTreeSet<_> = known.iter().chain(wanted.keys()).cloned().collect();
+        let standing = strangers::standing_on(env, &released, &read).await;
         // Of those that are read below it is found there, and only who deletes wants to know it.
         let deletes = matches!(request, Request::Delete(_));
         known.extend(ours.keys().filter(|file| !deletes || wanted.contains_key(*file)).cloned());
-        let standing = strangers::standing_on(env, &at_stake, &known).await.into_iter();
-        let (mut recorded, strangers): (Vec<_>, _) = standing.partition(|it| ours.contains_key(&it.file));
+        known.extend(at_stake.iter().cloned());
+        let found = strangers::standing_on(env, &at_stake, &known).await.into_iter();
+        let (mut recorded, strangers): (Vec<_>, _) = found.partition(|it| ours.contains_key(&it.file));
         let tool = match &domain.document {
             Some(document) => self.tool(document).await,
             None => "qemu-img".into(),
@@ -122,6 +126,6 @@ impl<E: Env> Machine<E> {
                 canonical.insert(path, name);
             }
         }
-        Some(Beside { tool, images, canonical, strangers, recorded })
+        Some(Beside { tool, images, canonical, strangers, recorded, standing })
     }
 }

@@ -203,6 +203,6 @@ marks! {
         NotBegun, Back, Forward, Unknown, Forgotten,
     }
     WhyKept {
-        InUse, Unclear, Link, Holds, NoPart, Another, MayHaveRun, Twin, Unrecorded,
+        InUse, Unclear, Link, Holds, NoPart, Another, MayHaveRun, Twin, Unrecorded, Below,
     }
 }

@@ -56,6 +56,8 @@ pub struct Beside {
     pub strangers: Vec<Stranger>,
     /// The same of those that the records know, and no chain of the machine has.
     pub recorded: Vec<Stranger>,
+    /// What stands on the overlays that no record may lead to any more then, be it of the records or not, and on what those stand on.
+    pub standing: Vec<Stranger>,
 }
 
 impl Beside {

@@ -227,7 +227,7 @@ fn one_of_two(name: &str, twin: &str, records: Records<'_>, facts: Facts<'_>) ->
     for (part, file) in left.filter(|(_, file)| !merge::is_named(&tree, file) && !in_use(file)) {
         check_no_stranger(&part.name, file, facts)?;
         let program = facts.beside.map_or("qemu-img".into(), |beside| beside.tool.clone());
-        steps.push(DropOverlay { program, file: file.to_owned() }.into());
+        steps.push(DropOverlay { program, file: file.to_owned(), above: Vec::new() }.into());
     }
     let machine = &facts.domain.name;
     let title = format!("delete snapshot {name} of {machine}: its record alone, for {twin} is another of it");

@@ -26,7 +26,9 @@ mod records;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub(crate) use self::records::is_named;
-pub(super) use self::records::{Note, check_named_once, done_again, is_manual, note, overlays, settle};
+pub(super) use self::records::{
+    Note, check_named_once, done_again, is_manual, named, note, overlays, settle,
+};
 use self::records::{begin, done, leaves};
 pub use self::records::{stayed, taken_out};
 use super::{

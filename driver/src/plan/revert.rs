@@ -400,7 +400,11 @@ impl Way<'_> {
         let left = left.into_iter().map(|path| Step::from(RemoveFile { path }));
         stages.push(Stage::all(left.chain(self.discarded_memory(&tree).map(Step::from))));
         stages.extend(parts.into_iter().map(Stage::one));
-        stages.push(Stage::all(unclear.into_iter().map(|file| DropOverlay { program: tool.clone(), file })));
+        stages.push(Stage::all(unclear.into_iter().map(|file| DropOverlay {
+            program: tool.clone(),
+            file,
+            above: Vec::new(),
+        })));
         stages.push(Stage::all(self.no_part(&tree)));
         stages.push(Stage::all(self.unrecorded(&domain, &tree)));
         stages.retain(|stage| !stage.steps.is_empty());

@@ -23,6 +23,9 @@ pub struct DropOverlay {
     pub program: Utf8PathBuf,
     /// The overlay.
     pub file: Utf8PathBuf,
+    /// What stood on it and goes before: where one of those has stayed, it stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub above: Vec<Utf8PathBuf>,
 }
 
 impl Kind for DropOverlay {
@@ -34,6 +37,12 @@ impl Kind for DropOverlay {
         let env = live.env();
         if matches!(env.file_kind(&self.file).await, Ok(FileKind::Absent)) {
             return Ok(());
+        }
+        for above in &self.above {
+            if !matches!(env.file_kind(above).await, Ok(FileKind::Absent)) {
+                live.keep(&self.file, WhyKept::Below(above.clone()));
+                return Ok(());
+            }
         }
         let held = tool(live, &self.program).snapshot_list(&self.file).await.map_err(StepError::Tool)?;
         if held.is_empty() {

@@ -145,6 +145,7 @@ impl World {
             canonical: BTreeMap::new(),
             strangers: Vec::new(),
             recorded: Vec::new(),
+            standing: Vec::new(),
         };
         let off = Off { tool: "qemu-img".into(), document: None, knows_qemu: false, managed_save: None };
         let off = Some(off);
@@ -223,7 +224,9 @@ fn what_was_begun_before_is_not_done_again() {
 #[test]
 fn the_last_of_a_branch_that_is_not_in_use_takes_its_image_along() {
     let planned = world().delete("s2").unwrap();
-    assert_eq!(steps(&planned), ["write the records", "remove vda.s1"]);
+    // Nothing was found of its own overlay: should it be there all the same it is told.
+    let told = "keep vda.s2, which disk vda was in and no record knows";
+    assert_eq!(steps(&planned), ["write the records", "remove vda.s1", told]);
     assert_eq!(overlay_of(&planned, "s1"), file("s1-2"));
     // An overlay of its own that was left with nothing in it goes too; but not one that something stands on.
     let left = world().beside("s2", Ok(info("s2", Some("s1"))));
@@ -238,16 +241,18 @@ fn the_last_of_a_branch_that_is_not_in_use_takes_its_image_along() {
 #[test]
 fn an_image_that_the_machine_was_given_is_not_removed_for_a_snapshot_that_nothing_grew_from() {
     let other = world().and(record("r", None, "given")).beside("given", Ok(info("given", None)));
-    assert_eq!(steps(&other.delete("r").unwrap()), ["write the records"]);
+    // Of its own overlay nothing was found.
+    let told = "keep vda.r, which disk vda was in and no record knows";
+    assert_eq!(steps(&other.delete("r").unwrap()), ["write the records", told]);
     let mut described = other.clone();
     described.document = DomainXml::of(record("x", None, "given").domain.unwrap()).ok();
-    assert_eq!(steps(&described.delete("r").unwrap()), ["write the records"]);
+    assert_eq!(steps(&described.delete("r").unwrap()), ["write the records", told]);
     // The description says that it was given another.
     described.document = DomainXml::of(record("x", None, "base").domain.unwrap()).ok();
-    assert_eq!(steps(&described.delete("r").unwrap()), ["write the records", "remove vda.given"]);
+    assert_eq!(steps(&described.delete("r").unwrap()), ["write the records", "remove vda.given", told]);
     let memory = Memory { location: Some(Location::External), file: Some("/images/r.mem".into()) };
     let other = other.record("r", |record| record.memory = memory);
-    assert_eq!(steps(&other.delete("r").unwrap()), ["write the records", "remove r.mem"]);
+    assert_eq!(steps(&other.delete("r").unwrap()), ["write the records", "remove r.mem", told]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(in crate::plan) fn left(
         tree.lose(target, &file, &[]);
         let program = facts.off.map(|off| off.tool).or(facts.beside.map(|beside| &*beside.tool));
         let program = program.unwrap_or(Utf8Path::new("qemu-img")).to_owned();
-        left.push(DropOverlay { program, file }.into());
+        left.push(DropOverlay { program, file, above: Vec::new() }.into());
     }
     settle_current(tree);
     left

@@ -1,6 +1,8 @@
 //! What the records say while snapshots are merged, and which images they name.
 
-use camino::Utf8Path;
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Facts, Merge, Merged};
 use crate::{
@@ -132,6 +134,9 @@ pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
         };
     });
     let names: Vec<String> = tree.topological().into_iter().map(str::to_owned).collect();
+    for name in &names {
+        went_on_below(tree, name, merged);
+    }
     let records = names.iter().filter_map(|name| tree.get(name));
     // What the caller keeps of a disk is of the images as they were.
     let records = records.filter(|record| !is_manual(record, target));
@@ -149,6 +154,19 @@ pub(super) fn done(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
             tree.insert(DomainSnapshot { domain, inactive_domain, ..snapshot });
         }
     }
+}
+
+/// Has a record that says that a disk goes on in an overlay that is merged say that it does in the image below: the snapshot that was given that
+/// overlay is another one.
+fn went_on_below(tree: &mut SnapshotTree, name: &str, merged: Merged<'_>) {
+    let is_it = |part: &SnapshotDisk| part.name == merged.target && part.path() == Some(merged.file);
+    let Some(mut record) = tree.get(name).filter(|it| it.revert_disks.iter().any(is_it)).cloned() else {
+        return;
+    };
+    for part in record.revert_disks.iter_mut().filter(|part| is_it(part)) {
+        part.source = Some(Element::new("source").with("file", merged.into));
+    }
+    tree.insert(record);
 }
 
 /// The description of a machine that has ended, with each disk in the image that a deletion had taken it to by then, if it names the
@@ -209,7 +227,8 @@ fn change_part(tree: &mut SnapshotTree, name: &str, target: &str, change: impl F
     }
 }
 
-/// Refuses what would take the overlay of a part of a snapshot from another record that names it as its own.
+/// Refuses what would take the overlay of a part of a snapshot from another record that names it as its own. One that says that the machine went
+/// on in it from there, past this snapshot with another disk alone, has not made it its own, and says where that goes on then.
 pub(in crate::plan) fn check_named_once(
     part: &SnapshotDisk,
     name: &str,
@@ -221,7 +240,7 @@ pub(in crate::plan) fn check_named_once(
     let Some(file) = overlay(part) else { return Ok(()) };
     let names_it = |other: &&str| {
         let other = tree.get(other).into_iter();
-        let mut parts = other.flat_map(|other| other.disks.iter().chain(&other.revert_disks));
+        let mut parts = other.flat_map(|other| &other.disks);
         parts.any(|part| overlay(part).as_ref() == Some(&file))
     };
     match tree.topological().into_iter().filter(|other| *other != name).find(names_it) {
@@ -253,17 +272,33 @@ pub(in crate::plan) fn overlays<'r>(
 pub(crate) fn is_named(tree: &SnapshotTree, file: &Utf8Path) -> bool {
     tree.topological().into_iter().filter_map(|name| tree.get(name)).any(|snapshot| {
         let mut parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
-        let domain = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok());
-        let domain = domain.as_ref();
-        let is_left_out = |target: &str| {
-            let mut parts = snapshot.disks.iter().filter(|part| part.name == target);
-            parts.any(|part| part.location == Some(Location::No) && !part.delete_in_progress)
-        };
-        snapshot.memory.file.as_deref() == Some(file)
-            || parts.any(|part| part.path() == Some(file))
-            || domain.is_some_and(|domain| {
-                let keeps = |target: &str| !is_manual(snapshot, target) && !is_left_out(target);
-                domain.disks().any(|disk| disk.path() == Some(file) && keeps(disk.target))
-            })
+        let is_its =
+            snapshot.memory.file.as_deref() == Some(file) || parts.any(|part| part.path() == Some(file));
+        is_its || sources(snapshot).iter().any(|source| source == file)
     })
+}
+
+/// All files that are named so.
+pub(in crate::plan) fn named(tree: &SnapshotTree) -> BTreeSet<Utf8PathBuf> {
+    let mut named = BTreeSet::new();
+    for snapshot in tree.topological().into_iter().filter_map(|name| tree.get(name)) {
+        let parts = snapshot.disks.iter().chain(&snapshot.revert_disks);
+        named.extend(parts.filter_map(SnapshotDisk::path).map(ToOwned::to_owned));
+        named.extend(snapshot.memory.file.clone());
+        named.extend(sources(snapshot));
+    }
+    named
+}
+
+/// The images that a snapshot's machine is put back to: not those of disks that the caller keeps, or that were left out.
+fn sources(snapshot: &DomainSnapshot) -> Vec<Utf8PathBuf> {
+    let Some(domain) = snapshot.domain.clone().and_then(|domain| DomainXml::of(domain).ok()) else {
+        return Vec::new();
+    };
+    let is_left_out = |target: &str| {
+        let mut parts = snapshot.disks.iter().filter(|part| part.name == target);
+        parts.any(|part| part.location == Some(Location::No) && !part.delete_in_progress)
+    };
+    let taken = domain.disks().filter(|disk| !is_manual(snapshot, disk.target) && !is_left_out(disk.target));
+    taken.filter_map(|disk| Some(disk.path()?.to_owned())).collect()
 }
