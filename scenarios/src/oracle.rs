@@ -27,6 +27,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 use camino::Utf8Path;
 use freezeframe_driver::report::Verdict;
 
+use self::unlike::ranked;
 pub use self::{
     data::{Data, Deed},
     state::{ImageState, Layer, Record, State, disk_of, is_kept_by_storage},
@@ -417,8 +418,10 @@ fn without_what_was_left(seen: Seen<'_>, usual: &State) -> State {
     let mut without = after.clone();
     let in_use = before.in_use();
     let is_named = |node: &String, file: &String| seen.names(node) || seen.names(file);
+    let (names, usually) = (ranked(after.files()), ranked(usual.files()));
+    let is_usual = |file: &String| names.iter().any(|(name, own)| *own == file && usually.contains_key(name));
     let was_left =
-        |file: &String| before.images.contains_key(file) && !usual.has(file) && !in_use.contains(file);
+        |file: &String| before.images.contains_key(file) && !is_usual(file) && !in_use.contains(file);
     // A node that is a mark has no file.
     let was_open = |file: &String| file.is_empty() || was_left(file);
     without.jobs.retain(|job| !(before.jobs.contains(job) && seen.names(job)));

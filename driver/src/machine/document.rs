@@ -13,6 +13,7 @@ use crate::{
     env::Env,
     error::{OffRefusal, OperationError, StepError},
     mark,
+    observed::Observed,
     plan::{self, Plan},
     step::{Step, WriteDocument},
     xml::Limits,
@@ -115,17 +116,35 @@ impl<E: Env> Machine<E> {
         if !plan.steps().any(|step| matches!(step, Step::EndCommit(_))) {
             return Ok(None);
         }
-        match self.observe().await {
+        let planned = || match new {
+            Some(new) => Some(new.without_chains()),
+            None => self.tree().map(|tree| plan::taken_out(old, &tree)),
+        };
+        let mut observed = self.observe().await;
+        // A disk that is known by its images alone is not known by the one that it has left.
+        let is_unknown = |seen: &Observed| plan.merges().any(|end| seen.disk(&end.target).is_none());
+        if observed.as_ref().is_ok_and(is_unknown)
+            && let Some(planned) = planned()
+        {
+            observed = self.observe_as(planned).await;
+        }
+        match observed {
             Ok(observed) => match plan.merges().find(|end| observed.disk(&end.target).is_none()) {
                 Some(unknown) => Err(OperationError::Refused(observed.no_image(&unknown.target))),
                 None => Ok(Some(old.without_chains().with_sources(observed.sources()))),
             },
-            Err(_) if self.has_ended().await => Ok(match new {
-                Some(new) => Some(new.without_chains()),
-                None => self.tree().map(|tree| plan::taken_out(old, &tree)),
-            }),
+            Err(_) if self.has_ended().await => Ok(planned()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks QEMU what it has of the machine that is described so.
+    async fn observe_as(&self, document: DomainXml) -> Result<Observed, OperationError> {
+        let transient = self.domain.borrow().transient;
+        let before = self.domain.replace(Domain { transient, ..Domain::from(document) });
+        let observed = self.observe().await;
+        self.domain.replace(before);
+        observed
     }
 
     /// Whether nobody listens at the monitor any more.

@@ -91,7 +91,7 @@ pub struct Record {
     pub inside: BTreeSet<String>,
     /// For each disk that took part the image that the guest wrote to then, or the file in which a storage keeps it.
     pub images: BTreeMap<String, String>,
-    /// Disks of which a storage keeps a part that is in no file of its own.
+    /// Disks of which the caller keeps a part, or a storage one that is in no file of its own.
     pub elsewhere: BTreeSet<String>,
     /// It says that its deletion has begun, and on which disks: nobody can go back to it.
     pub being_deleted: bool,
@@ -323,6 +323,9 @@ fn record_of(path: &Utf8Path, bytes: &[u8], host: &Host) -> Option<(String, Reco
             }
         }
     }
+    let by_caller = read.disks.iter().filter(|disk| disk.location == Some(Location::Manual));
+    let by_caller = by_caller.filter(|disk| !images.contains_key(&disk.name));
+    elsewhere.extend(by_caller.map(|disk| disk.name.clone()));
     let mut needs: BTreeSet<String> = images.values().cloned().collect();
     needs.extend(read.memory.file.as_ref().map(ToString::to_string));
     let external = |part: &&SnapshotDisk| {

@@ -101,7 +101,7 @@ fn numberless(name: &str) -> String {
 }
 
 /// Names without their numbers, and which is which: of two that differ in these alone the one with the lower number comes first.
-fn ranked<'n>(names: impl IntoIterator<Item = &'n String>) -> BTreeMap<String, &'n String> {
+pub(super) fn ranked<'n>(names: impl IntoIterator<Item = &'n String>) -> BTreeMap<String, &'n String> {
     let mut sorted: Vec<&String> = names.into_iter().collect();
     sorted.sort_by_key(|name| (name.len(), *name));
     let mut ranked = BTreeMap::new();
@@ -123,7 +123,8 @@ fn numberless_record(record: &Record) -> Record {
     let images = record.images.iter().map(|(disk, image)| (disk.clone(), numberless(image)));
     Record {
         needs: set(&record.needs),
-        overlays: set(&record.overlays),
+        // In which of several branches it went on it need not say the same.
+        overlays: BTreeSet::new(),
         inside: set(&record.inside),
         images: images.collect(),
         ..record.clone()
