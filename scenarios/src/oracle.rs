@@ -332,7 +332,8 @@ fn records(seen: Seen<'_>) -> Vec<String> {
         }
         let was_gone = |file: &str| was.is_some_and(|was| was.overlays.contains(file) && !before.has(file));
         let gone = record.overlays.iter().filter(|file| !after.has(file) && !was_gone(file));
-        for file in gone.filter(|file| !seen.names(file)) {
+        let own_file = format!("{name}.xml");
+        for file in gone.filter(|file| !seen.names(file) && !seen.names(&own_file)) {
             found.push(format!("snapshot {name} is recorded to have gone on in {file}, which is not there"));
         }
         let holds =

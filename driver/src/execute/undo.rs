@@ -142,7 +142,8 @@ impl<'m, E: Env> Execution<'m, E> {
             load_unclear |= matches!(step, Step::LoadSnapshot(_));
             mark::taken(step.marks().not_put_back);
             told.remains.push(left);
-            if step.switches() {
+            // What a machine that is off may be started from is in use as what the guest may write to is.
+            if step.switches() || matches!(step, Step::WriteDocument(_)) {
                 in_use = true;
                 told.remains.push("its files and its record are kept with them".to_owned());
             }
