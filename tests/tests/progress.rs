@@ -1,5 +1,11 @@
 //! How far a long step is, as whoever shows it is told: memory that is saved, and images that are merged. On the simulator, on every release.
 
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
+
 use freezeframe::{
     language::{Fault, GuestAct},
     recorded::Recorded,
@@ -39,17 +45,21 @@ fn on(
 
 /// All that is told of how far the steps of an operation are, in its order.
 async fn told_of<T>(mut listener: Listener, operation: impl Future<Output = T>) -> Vec<Progress> {
-    let (mut told, mut operation) = (Vec::new(), std::pin::pin!(operation));
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut operation => return told,
-            changed = listener.changed() => {
-                changed.unwrap();
-                told.extend(listener.borrow_and_update().clone());
-            }
-        }
+    let (mut told, mut operation) = (Vec::new(), pin!(operation));
+    while !is_done(operation.as_mut(), &mut listener).await {
+        told.extend(listener.borrow_and_update().clone());
     }
+    told
+}
+
+/// Lets an operation go on until it has ended, which is told, or until something is told of it.
+async fn is_done<T>(mut operation: Pin<&mut impl Future<Output = T>>, listener: &mut Listener) -> bool {
+    let mut changed = pin!(listener.changed());
+    let either = poll_fn(|context| match operation.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending => changed.as_mut().poll(context).map(|_| false),
+    });
+    either.await
 }
 
 /// Whether a step of that name told more than once how far it is, and never went back.
